@@ -1,0 +1,1 @@
+"""Token streams from language models as ReactiveX Observables."""

@@ -1,0 +1,54 @@
+"""Reading JSON that others wrote: everything is `object` until it is narrowed here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeGuard
+
+import msgspec
+
+_decode = msgspec.json.Decoder[object](object).decode
+
+
+def decode(data: bytes | str) -> object:
+    """The JSON value in `data`; raises `ValueError` or `RecursionError` where there is none."""
+    return _decode(data)
+
+
+def encode(value: object) -> bytes:
+    """`value` as compact JSON."""
+    return msgspec.json.encode(value)
+
+
+def is_object(value: object) -> TypeGuard[dict[str, object]]:
+    """Whether `value` is a JSON object."""
+    return isinstance(value, dict)
+
+
+def is_array(value: object) -> TypeGuard[list[object]]:
+    """Whether `value` is a JSON array."""
+    return isinstance(value, list)
+
+
+def text_at(source: Mapping[str, object], key: str) -> str | None:
+    """`source[key]` where it is text that says something."""
+    value = source.get(key)
+    return value if isinstance(value, str) and value else None
+
+
+def int_at(source: Mapping[str, object], key: str) -> int | None:
+    """`source[key]` where it is a whole number."""
+    value = source.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def object_at(source: Mapping[str, object], key: str) -> dict[str, object]:
+    """`source[key]` where it is an object, else an empty one."""
+    value = source.get(key)
+    return value if is_object(value) else {}
+
+
+def objects_at(source: Mapping[str, object], key: str) -> list[dict[str, object]]:
+    """The objects in the list `source[key]`; empty where it is none."""
+    value = source.get(key)
+    return [item for item in value if is_object(item)] if is_array(value) else []

@@ -1,0 +1,151 @@
+"""What callers may pass as a prompt, and the messages it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias, TypeGuard
+
+import msgspec
+
+from ._json import decode, encode, is_object
+from .errors import ConfigurationError
+from .messages import (
+    AudioPart,
+    DocumentPart,
+    ImagePart,
+    Message,
+    Part,
+    ReasoningPart,
+    Role,
+    TextPart,
+    ToolCall,
+    ToolResult,
+    VendorPart,
+)
+
+Prompt: TypeAlias = str | Message | Mapping[str, object] | Sequence[Message | Mapping[str, object]]
+"""Text, a message, or a conversation (messages, or dicts with a role and content)."""
+
+
+def messages_of(prompt: Prompt) -> tuple[Message, ...]:
+    """The conversation that `prompt` stands for.
+
+    Dicts may be of this package's own JSON form ({"role", "parts"}) or of the OpenAI form
+    ({"role", "content"}, with "tool_calls" or "tool_call_id"). Raises `ConfigurationError`
+    where the prompt is none of these.
+
+    >>> messages_of("hi") == messages_of([{"role": "user", "content": "hi"}])
+    True
+    """
+    messages = tuple(map(_message, _items(prompt)))
+    if not messages:
+        raise ConfigurationError("the prompt is empty: give text or at least one message")
+    return messages
+
+
+_ROLES: Mapping[object, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+}
+
+
+def _items(prompt: object) -> Sequence[object]:
+    if isinstance(prompt, str | Message | Mapping):
+        return (prompt,)
+    if not _is_sequence(prompt):
+        raise _not_a_prompt(prompt)
+    return prompt
+
+
+def _message(value: object) -> Message:
+    if isinstance(value, Message):
+        return value
+    if isinstance(value, str):
+        return Message.user(value)
+    if not _is_mapping(value):
+        raise _not_a_prompt(value)
+    role = _ROLES.get(value.get("role"))
+    if role is None:
+        raise ConfigurationError(f"a message's role is system, user, assistant or tool; got {value.get('role')!r}")
+    if "parts" in value:
+        return Message(role, _converted(value["parts"]))
+    if role == "tool":
+        return _tool_message(value)
+    calls = value.get("tool_calls") or ()
+    if not _is_sequence(calls):
+        raise ConfigurationError(f"tool_calls is a list; got {type(calls).__name__}")
+    return Message(role, (*_parts(value.get("content")), *map(_tool_call, calls)))
+
+
+def _tool_message(value: Mapping[str, object]) -> Message:
+    content = value.get("content")
+    text = content if isinstance(content, str) else encode(content).decode()
+    call_id = value.get("tool_call_id")
+    if not isinstance(call_id, str):
+        raise ConfigurationError("a message with the role 'tool' needs tool_call_id: the id of the call it answers")
+    return Message.tool(ToolResult(id=call_id, content=text, name=str(value.get("name") or "")))
+
+
+def _parts(content: object) -> tuple[Part, ...]:
+    if content is None:
+        return ()
+    if isinstance(content, str):
+        return (TextPart(content),)
+    if not _is_sequence(content):
+        raise ConfigurationError(f"a message's content is text or a list of parts; got {type(content).__name__}")
+    return tuple(map(_part, content))
+
+
+def _part(item: object) -> Part:
+    if isinstance(item, str):
+        return TextPart(item)
+    if isinstance(
+        item,
+        TextPart | ImagePart | DocumentPart | AudioPart | ReasoningPart | ToolCall | ToolResult | VendorPart,
+    ):
+        return item
+    if _is_mapping(item) and item.get("type") == "image_url":
+        image = item.get("image_url")
+        return ImagePart(url=str(image.get("url") if _is_mapping(image) else image))
+    return _converted([item])[0]
+
+
+def _tool_call(item: object) -> ToolCall:
+    if isinstance(item, ToolCall):
+        return item
+    function = item.get("function") if _is_mapping(item) else None
+    if not _is_mapping(item) or not _is_mapping(function):
+        raise ConfigurationError("a tool call in a dict has the form {'id', 'function': {'name', 'arguments'}}")
+    arguments = function.get("arguments") or "{}"
+    try:
+        parsed = decode(arguments) if isinstance(arguments, str) else arguments
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"a tool call's arguments in the prompt are not JSON: {error}") from error
+    name = function.get("name")
+    if not is_object(parsed) or not isinstance(name, str):
+        raise ConfigurationError("a tool call in the prompt needs a name, and a JSON object as its arguments")
+    return ToolCall(str(item.get("id") or ""), name, parsed)
+
+
+def _converted(parts: object) -> tuple[Part, ...]:
+    try:
+        return msgspec.convert(parts, tuple[Part, ...])
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"not a message part this package knows: {error}") from error
+
+
+def _is_mapping(value: object) -> TypeGuard[Mapping[str, object]]:
+    return isinstance(value, Mapping)
+
+
+def _is_sequence(value: object) -> TypeGuard[Sequence[object]]:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def _not_a_prompt(value: object) -> ConfigurationError:
+    return ConfigurationError(
+        f"a prompt is text, a Message, a dict with role and content, or a sequence of these; got {type(value).__name__}"
+    )
