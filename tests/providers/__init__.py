@@ -1,0 +1,1 @@
+"""Each wire, against recorded and hand-written streams."""
