@@ -1,0 +1,199 @@
+"""Pooled connections that the call owning them can shut down from any thread.
+
+A part of the transport: with `_http`, the only place that knows urllib3.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Generator
+from typing import Any
+
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.poolmanager import PoolManager
+
+_POOL_SIZE = 1000
+
+
+class CallAborted(Exception):
+    """The call was aborted: a signal, not an error. Whatever else went wrong after that is no news."""
+
+
+class Call:
+    """One request under way, and the right to abort it from any thread.
+
+    `on_connected` is called on the calling thread once a connection stands, TLS included.
+    """
+
+    def __init__(self, on_connected: Callable[[], None]) -> None:
+        self.aborted = False
+        self.reused = False
+        """The request went out on a connection that had served another before."""
+        self.on_connected = on_connected
+        self._tap: _Tap | None = None
+        self._lock = threading.Lock()
+
+    def abort(self) -> None:
+        """Close the connection now, whatever it is doing; harmless when repeated or too late."""
+        with self._lock:
+            self.aborted = True
+            tap = self._tap
+        if tap is not None:
+            tap.shut_down(self)
+
+    def finish(self) -> None:
+        """The call has no more use for its connection."""
+        with self._lock:
+            tap, self._tap = self._tap, None
+        if tap is not None:
+            tap.release(self)
+
+    def take(self, tap: _Tap, *, reused: bool) -> None:
+        """Own the connection behind `tap`; raises `CallAborted` where the call was aborted before."""
+        tap.own(self)
+        with self._lock:
+            self._tap = tap
+            self.reused = reused
+            if self.aborted:
+                raise CallAborted
+
+
+class _Calling(threading.local):
+    call: Call | None = None
+
+
+_calling = _Calling()
+
+
+@contextlib.contextmanager
+def calling(call: Call) -> Generator[None, None, None]:
+    """While this lasts, the connections this thread opens or takes from a pool belong to `call`."""
+    _calling.call = call
+    try:
+        yield
+    finally:
+        _calling.call = None
+
+
+class _Tap:
+    """A duplicate of a connection's raw socket, and who may shut it down.
+
+    It closes with the connection; where http.client lets go of a connection whose body is still
+    being read ("Connection: close"), it stays for the call and closes with that.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock.dup()
+        self._lock = threading.Lock()
+        self._owner: Call | None = None
+        self._connection_closed = False
+
+    def own(self, call: Call) -> None:
+        with self._lock:
+            self._owner = call
+
+    def release(self, call: Call | None) -> None:
+        """Take the connection from `call`, or from whoever has it."""
+        with self._lock:
+            if call is None or self._owner is call:
+                self._owner = None
+                if self._connection_closed:
+                    self._socket.close()
+
+    def shut_down(self, call: Call) -> None:
+        with self._lock:
+            if self._owner is call:
+                with contextlib.suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
+
+    def connection_closed(self) -> None:
+        with self._lock:
+            self._connection_closed = True
+            if self._owner is None:
+                self._socket.close()
+
+
+class _Connection(HTTPConnection):
+    """A connection that the call which owns it can shut down."""
+
+    tap: _Tap | None = None
+    _served = 0
+
+    def _new_conn(self) -> socket.socket:
+        sock = super()._new_conn()
+        self.tap = _Tap(sock)
+        self._served = 0
+        try:
+            self._hand_over()
+        except CallAborted:
+            sock.close()
+            raise
+        return sock
+
+    def connect(self) -> None:
+        super().connect()
+        self._connected()
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        if self._served and self.sock is not None:
+            self._hand_over()
+            self._connected()
+        super().request(*args, **kwargs)
+        self._served += 1
+
+    def close(self) -> None:
+        super().close()
+        if self.tap is not None:
+            self.tap.connection_closed()
+            self.tap = None
+
+    def _hand_over(self) -> None:
+        if _calling.call is not None and self.tap is not None:
+            _calling.call.take(self.tap, reused=self._served > 0)
+
+    def _connected(self) -> None:
+        if _calling.call is not None:
+            _calling.call.on_connected()
+
+
+class _TLSConnection(_Connection, HTTPSConnection):
+    """The same over TLS."""
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection  # pyright: ignore[reportAssignmentType]  # a Final in urllib3 hides the match
+
+    def _put_conn(self, conn: Any) -> None:
+        if conn is not None and conn.tap is not None:
+            conn.tap.release(None)
+        super()._put_conn(conn)
+
+
+class _TLSPool(_Pool, HTTPSConnectionPool):
+    ConnectionCls = _TLSConnection
+
+
+class AbortableAdapter(HTTPAdapter):
+    """A requests adapter whose connections can be aborted, directly and through HTTP proxies."""
+
+    def __init__(self) -> None:
+        super().__init__(pool_maxsize=_POOL_SIZE)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self._make_abortable(self.poolmanager)
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **kwargs)
+        if not hasattr(manager, "_socks_options"):
+            self._make_abortable(manager)
+        return manager
+
+    @staticmethod
+    def _make_abortable(manager: PoolManager) -> None:
+        pools: dict[str, type[HTTPConnectionPool | HTTPSConnectionPool]] = {"http": _Pool, "https": _TLSPool}
+        manager.pool_classes_by_scheme = pools
