@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from .._faults import Fault, fault_of, stream_error
-from .._json import decode, is_object
+from .._json import decode, is_array, is_object
 from .._wire import Frame
 from ..errors import LLMError, ProtocolError, StreamInterruptedError
 from ..events import (
@@ -28,16 +28,18 @@ from ..events import (
 from ..messages import Part, ReasoningPart, TextPart, ToolCall, VendorFields, VendorPart
 
 
-def read_object(frame: Frame) -> dict[str, object] | None:
+def read_object(frame: Frame, reply: Reply | None = None) -> dict[str, object] | None:
     """The frame's JSON object; None where its payload is JSON of another type, which says nothing.
 
-    Raises `StreamInterruptedError` where a cut-off last frame does not parse, `ProtocolError`
-    where a whole one does not, and the vendor's error where the frame is a bare error document.
+    Its text can always be encoded: a surrogate pair cut between two frames of one `reply` is put
+    together in the second, and what stays half of one becomes U+FFFD. Raises
+    `StreamInterruptedError` where a cut-off last frame does not parse, `ProtocolError` where a
+    whole one does not, and the vendor's error where the frame is a bare error document.
     """
     try:
         value = decode(frame.data)
     except (ValueError, RecursionError):
-        value = _read_leniently(frame)
+        value = _read_leniently(frame, reply or Reply(""))
     if frame.bare:
         raise bare_error(value)
     return value if is_object(value) else None
@@ -61,10 +63,10 @@ def interrupted(terminal: str) -> StreamInterruptedError:
     return StreamInterruptedError(f"the stream ended before {terminal}; the answer so far is in .partial")
 
 
-def _read_leniently(frame: Frame) -> object:
-    """JSON that msgspec refuses: invalid UTF-8 (replaced) and lone surrogate escapes (kept)."""
+def _read_leniently(frame: Frame, reply: Reply) -> object:
+    """JSON that msgspec refuses: invalid UTF-8 and halves of surrogate pairs."""
     try:
-        return json.loads(frame.data.decode("utf-8", "replace"))
+        return _encodable(json.loads(frame.data.decode("utf-8", "replace")), reply)
     except (ValueError, RecursionError) as error:
         if not frame.whole:
             raise StreamInterruptedError(
@@ -72,6 +74,20 @@ def _read_leniently(frame: Frame) -> object:
             ) from error
         start = frame.data[:80].decode("utf-8", "replace")
         raise ProtocolError(f"an event is not valid JSON, it starts {start!r}") from error
+
+
+def _encodable(value: object, reply: Reply) -> object:
+    if isinstance(value, str):
+        if reply.high_surrogate and "\udc00" <= value[:1] <= "\udfff":
+            value, reply.high_surrogate = reply.high_surrogate + value, ""
+        if "\ud800" <= value[-1:] <= "\udbff":
+            value, reply.high_surrogate = value[:-1], value[-1]
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if is_array(value):
+        return [_encodable(item, reply) for item in value]
+    if is_object(value):
+        return {str(_encodable(key, Reply(""))): _encodable(item, reply) for key, item in value.items()}
+    return value
 
 
 class _Call:
@@ -106,7 +122,8 @@ class Reply:
         self._kind: Literal["text", "reasoning"] | None = None
         self._pieces: list[str] = []
         self._vendor: VendorFields | None = None
-        self._surrogate = ""
+        self.high_surrogate = ""
+        """The first half of a character whose second half is still to come (see `read_object`)."""
 
     def text(self, piece: str) -> TextDelta:
         """Record a piece of visible text."""
