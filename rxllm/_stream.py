@@ -180,6 +180,7 @@ class _Subscription(abc.DisposableBase):
                 waiting = False
                 self._first_token = time.monotonic() - self._started
                 self._phase = "idle"
+                watchdog.add(self._watch)
             self._active = True
             if decoder.finished:
                 break

@@ -13,14 +13,14 @@ import threading
 import time
 from collections.abc import Callable
 
-_UNLIMITED_RECHECK = 3600.0
+_LONGEST_WAIT = 3600.0
 
 
 class Watch:
     """One time limit: `expire` is called, once, on the watching thread when `at` has passed.
 
-    `at` is in seconds of `time.monotonic`, infinity while there is no limit. `pause` is how long,
-    at least, an infinite `at` stays ahead of any limit set after it.
+    `at` is in seconds of `time.monotonic`, infinity while there is no limit. It may be set to an
+    earlier time without telling anybody, if that is at least `pause` seconds from the moment.
     """
 
     def __init__(self, at: float, pause: float, expire: Callable[[], None]) -> None:
@@ -47,7 +47,7 @@ class _Watchdog:
         self._running = False
 
     def add(self, watch: Watch) -> None:
-        """Watch until `watch.stop()`, or until it expires. Call it again after setting `at` to an earlier time."""
+        """Watch until `watch.stop()`, or until it expires; to be called again where `pause` was not kept."""
         with self._condition:
             first = self._heap[0][0] if self._heap else math.inf
             at = self._next_look(watch, time.monotonic())
@@ -87,7 +87,7 @@ class _Watchdog:
 
     @staticmethod
     def _next_look(watch: Watch, now: float) -> float:
-        return watch.at if watch.at < math.inf else now + min(watch.pause, _UNLIMITED_RECHECK)
+        return min(watch.at, now + watch.pause, now + _LONGEST_WAIT)
 
 
 watchdog = _Watchdog()
