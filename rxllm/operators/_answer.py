@@ -1,0 +1,95 @@
+"""The answer so far, folded from the events that were seen."""
+
+from __future__ import annotations
+
+from ..events import (
+    FinishReason,
+    ReasoningDelta,
+    Response,
+    StreamEnd,
+    StreamReset,
+    StreamStart,
+    TextDelta,
+    TokenEvent,
+    ToolCallEnd,
+    Usage,
+    UsageUpdate,
+)
+from ..messages import Part, ReasoningPart, TextPart, ToolCall
+from ._growing import GrowingText
+
+
+class Answer:
+    """A fold of token events. `response()` may be asked after every event at a small, even cost.
+
+    Neighbouring deltas of a kind are one part; a tool call counts once it is complete.
+    """
+
+    __slots__ = ("_calls", "_end", "_id", "_kind", "_model", "_part", "_parts", "_reasoning", "_text", "_usage")
+
+    def __init__(self) -> None:
+        self._reset()
+        self._id: str | None = None
+        self._model: str | None = None
+
+    def _reset(self) -> None:
+        self._text = GrowingText()
+        self._reasoning = GrowingText()
+        self._kind: type[TextPart | ReasoningPart] | None = None
+        self._part = GrowingText()
+        self._parts: list[Part] = []
+        self._calls: tuple[ToolCall, ...] = ()
+        self._usage = Usage()
+        self._end: Response | None = None
+
+    def add(self, event: TokenEvent) -> bool:
+        """Take in `event`; whether it changed the answer."""
+        match event:
+            case TextDelta(text):
+                self._grow(TextPart, text)
+                self._text.add(text)
+            case ReasoningDelta(text):
+                self._grow(ReasoningPart, text)
+                self._reasoning.add(text)
+            case ToolCallEnd(call=call):
+                self._close_part()
+                self._parts.append(call)
+                self._calls = (*self._calls, call)
+            case UsageUpdate(usage):
+                self._usage = usage
+            case StreamStart(id=name, model=model):
+                self._id, self._model = name, model
+            case StreamReset():
+                self._reset()
+            case StreamEnd(response):
+                self._end = response
+            case _:
+                return False
+        return True
+
+    def response(self, finish_reason: FinishReason | None = None) -> Response:
+        """The answer so far; once the stream has ended, the one it ended with."""
+        if self._end is not None:
+            return self._end
+        parts = self._parts if self._kind is None else [*self._parts, self._kind(self._part.latest)]
+        return Response(
+            text=self._text.latest,
+            reasoning=self._reasoning.latest,
+            tool_calls=self._calls,
+            finish_reason=finish_reason,
+            usage=self._usage,
+            id=self._id,
+            model=self._model,
+            parts=tuple(parts),
+        )
+
+    def _grow(self, kind: type[TextPart | ReasoningPart], piece: str) -> None:
+        if self._kind is not kind:
+            self._close_part()
+            self._kind = kind
+        self._part.add(piece)
+
+    def _close_part(self) -> None:
+        if self._kind is not None:
+            self._parts.append(self._kind(self._part.latest))
+            self._kind, self._part = None, GrowingText()
