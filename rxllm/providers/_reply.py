@@ -31,15 +31,16 @@ from ..messages import Part, ReasoningPart, TextPart, ToolCall, VendorFields, Ve
 def read_object(frame: Frame, reply: Reply | None = None) -> dict[str, object] | None:
     """The frame's JSON object; None where its payload is JSON of another type, which says nothing.
 
-    Its text can always be encoded: a surrogate pair cut between two frames of one `reply` is put
-    together in the second, and what stays half of one becomes U+FFFD. Raises
-    `StreamInterruptedError` where a cut-off last frame does not parse, `ProtocolError` where a
-    whole one does not, and the vendor's error where the frame is a bare error document.
+    With a `reply`, its text can always be encoded: a surrogate pair cut between two frames is put
+    together in the second, and what stays half of one becomes U+FFFD. Without, halves are kept.
+
+    Raises `StreamInterruptedError` where a cut-off last frame does not parse, `ProtocolError`
+    where a whole one does not, and the vendor's error where the frame is a bare error document.
     """
     try:
         value = decode(frame.data)
     except (ValueError, RecursionError):
-        value = _read_leniently(frame, reply or Reply(""))
+        value = _read_leniently(frame, reply)
     if frame.bare:
         raise bare_error(value)
     return value if is_object(value) else None
@@ -63,10 +64,11 @@ def interrupted(terminal: str) -> StreamInterruptedError:
     return StreamInterruptedError(f"the stream ended before {terminal}; the answer so far is in .partial")
 
 
-def _read_leniently(frame: Frame, reply: Reply) -> object:
-    """JSON that msgspec refuses: invalid UTF-8 and halves of surrogate pairs."""
+def _read_leniently(frame: Frame, reply: Reply | None) -> object:
+    """JSON that msgspec refuses: invalid UTF-8 (replaced) and halves of surrogate pairs."""
     try:
-        return _encodable(json.loads(frame.data.decode("utf-8", "replace")), reply)
+        value: object = json.loads(frame.data.decode("utf-8", "replace"))
+        return value if reply is None else _encodable(value, reply)
     except (ValueError, RecursionError) as error:
         if not frame.whole:
             raise StreamInterruptedError(
