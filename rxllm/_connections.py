@@ -1,22 +1,31 @@
-"""Pooled connections that the call owning them can shut down from any thread.
+"""Pooled connections that the call owning them can shut down from any thread, in any phase.
 
-A part of the transport: with `_http`, the only place that knows urllib3.
+A part of the transport: with `_http`, the only place that knows urllib3. A name look-up cannot be
+stopped, so it runs on a thread of its own, which an aborted call leaves behind. A TCP connect and
+a TLS handshake end when the duplicate of their socket is shut down.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import socket
 import threading
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, TypeAlias
 
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.poolmanager import PoolManager
+from urllib3.util.connection import allowed_gai_family
 
 _POOL_SIZE = 1000
+
+
+_Address: TypeAlias = tuple[int, int, int, str, Any]
+"""As `socket.getaddrinfo` gives it: family, type, protocol, canonical name, address."""
 
 
 class CallAborted(Exception):
@@ -35,15 +44,18 @@ class Call:
         """The request went out on a connection that had served another before."""
         self.on_connected = on_connected
         self._tap: _Tap | None = None
+        self._waiting: threading.Event | None = None
         self._lock = threading.Lock()
 
     def abort(self) -> None:
         """Close the connection now, whatever it is doing; harmless when repeated or too late."""
         with self._lock:
             self.aborted = True
-            tap = self._tap
+            tap, waiting = self._tap, self._waiting
         if tap is not None:
             tap.shut_down(self)
+        if waiting is not None:
+            waiting.set()
 
     def finish(self) -> None:
         """The call has no more use for its connection."""
@@ -52,14 +64,41 @@ class Call:
         if tap is not None:
             tap.release(self)
 
+    def look_up(self, host: str, port: int) -> list[_Address]:
+        """The TCP addresses of a host; raises `CallAborted` as soon as the call is aborted."""
+        done = threading.Event()
+        found: list[list[_Address] | OSError] = []
+
+        def resolve() -> None:
+            try:
+                found.append(_addresses(host, port))
+            except OSError as error:
+                found.append(error)
+            done.set()
+
+        with self._lock:
+            self._waiting = done
+            if self.aborted:
+                raise CallAborted
+        threading.Thread(target=resolve, name="rxllm-dns", daemon=True).start()
+        done.wait()
+        if not found or self.aborted:
+            raise CallAborted
+        result = found[0]
+        if isinstance(result, OSError):
+            raise result
+        return result
+
     def take(self, tap: _Tap, *, reused: bool) -> None:
         """Own the connection behind `tap`; raises `CallAborted` where the call was aborted before."""
         tap.own(self)
         with self._lock:
-            self._tap = tap
+            before, self._tap = self._tap, tap
             self.reused = reused
-            if self.aborted:
-                raise CallAborted
+        if before is not None and before is not tap:
+            before.release(self)
+        if self.aborted:
+            raise CallAborted
 
 
 class _Calling(threading.local):
@@ -124,15 +163,51 @@ class _Connection(HTTPConnection):
     _served = 0
 
     def _new_conn(self) -> socket.socket:
-        sock = super()._new_conn()
-        self.tap = _Tap(sock)
-        self._served = 0
+        call = _calling.call
+        if call is None:
+            return super()._new_conn()
         try:
-            self._hand_over()
-        except CallAborted:
-            sock.close()
-            raise
-        return sock
+            return self._connect_first(call)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, f"no TCP connection within {self.timeout} s") from error
+        except OSError as error:
+            raise NewConnectionError(self, f"no TCP connection: {error}") from error
+
+    def _connect_first(self, call: Call) -> socket.socket:
+        """A connection to the first of the host's addresses that takes one."""
+        failure: OSError = socket.gaierror("no address")
+        host = self.host.strip("[]")
+        for address in _addresses(host, self.port) if _is_number(host) else call.look_up(host, self.port):
+            sock = socket.socket(*address[:3])
+            try:
+                self._prepare(sock)
+                self.tap = _Tap(sock)
+                self._served = 0
+                call.take(self.tap, reused=False)
+                sock.connect(address[4])
+            except OSError as error:
+                failure = error
+                sock.close()
+                self._drop_tap()
+                if call.aborted:
+                    raise CallAborted from error
+            except CallAborted:
+                sock.close()
+                self._drop_tap()
+                raise
+            else:
+                return sock
+        raise failure
+
+    def _prepare(self, sock: socket.socket) -> None:
+        for option in self.socket_options or ():
+            sock.setsockopt(*option)
+        if isinstance(self.timeout, int | float):
+            sock.settimeout(self.timeout)
+        if self.source_address:
+            sock.bind(self.source_address)
 
     def connect(self) -> None:
         super().connect()
@@ -147,6 +222,9 @@ class _Connection(HTTPConnection):
 
     def close(self) -> None:
         super().close()
+        self._drop_tap()
+
+    def _drop_tap(self) -> None:
         if self.tap is not None:
             self.tap.connection_closed()
             self.tap = None
@@ -158,6 +236,19 @@ class _Connection(HTTPConnection):
     def _connected(self) -> None:
         if _calling.call is not None:
             _calling.call.on_connected()
+
+
+def _addresses(host: str, port: int) -> list[_Address]:
+    return list(socket.getaddrinfo(host, port, allowed_gai_family(), socket.SOCK_STREAM))
+
+
+def _is_number(host: str) -> bool:
+    """Whether `host` is an IP address: nothing to look up."""
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 class _TLSConnection(_Connection, HTTPSConnection):

@@ -95,9 +95,8 @@ class Transport:
             settings = session.merge_environment_settings(prepared.url or "", {}, True, None, None)
             with calling(call):
                 return session.send(prepared, timeout=(connect_timeout, None), allow_redirects=False, **settings)
-        except CallAborted:
-            raise
         except Exception as error:
+            call.finish()
             if call.aborted:
                 raise CallAborted from error
             raise _connection_error(error, request.url) from error
