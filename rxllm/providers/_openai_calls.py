@@ -1,0 +1,116 @@
+"""Tool calls of the OpenAI Chat Completions wire, told apart whatever the vendor leaves out.
+
+Vendors send a call whole or in pieces; with an index, with the same index for all, with gaps or
+with none; with an id once, on every piece, empty, or new each time; with the name again and again.
+A piece belongs to the call at its index (without one: to the call of its id, else the last one),
+unless it names a function and cannot be of that call. Names and ids are never joined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .._json import encode, int_at, object_at, text_at
+from ..events import TokenEvent
+from ._reply import Reply, arguments_of
+
+
+class ToolCalls:
+    """The calls of one answer, as they grow; what is known of them goes to a `Reply`."""
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self._calls: dict[int, _Growing] = {}
+        self._at_index: dict[int, int] = {}
+        self._of_id: dict[str, int] = {}
+        self._last: int | None = None
+
+    def take(self, items: Sequence[dict[str, object]]) -> list[TokenEvent]:
+        """The events that the entries of one `tool_calls` list bring."""
+        return [event for item in items for event in self._take(item)]
+
+    def end(self) -> list[TokenEvent]:
+        """End every call whose arguments are whole."""
+        events: list[TokenEvent] = []
+        for at, call in self._calls.items():
+            if call.name and not call.begun:
+                events += self._begin(at, call)
+        events += self._reply.end_calls()
+        return events
+
+    def broken(self) -> str | None:
+        """After `end`: the name of a call that could not be ended, if there is one ("" where it has none)."""
+        nameless = any(not call.begun for call in self._calls.values())
+        return "" if nameless else self._reply.unfinished_call()
+
+    def _take(self, item: dict[str, object]) -> list[TokenEvent]:
+        function = object_at(item, "function") or item
+        call_id, name = text_at(item, "id") or "", text_at(function, "name") or ""
+        piece = _text_of(function.get("arguments"))
+        if not (call_id or name or piece):
+            return []
+        at = self._place(int_at(item, "index"), call_id, name, piece)
+        call = self._calls[at]
+        if name and piece and call_id and call_id == call.id and call.is_whole():
+            return []  # the finished call told once more
+        call.id, call.name = call.id or call_id, call.name or name
+        if piece:
+            call.pieces.append(piece)
+        if call.begun:
+            return [self._reply.add_arguments(at, piece)] if piece else []
+        return self._begin(at, call) if call.name and (call.id or piece) else []
+
+    def _begin(self, at: int, call: _Growing) -> list[TokenEvent]:
+        """Start a call whose name is known; one without an id gets one, so that a result can name it."""
+        call.begun = True
+        start = self._reply.start_call(at, call.id or f"call_{at}", call.name)
+        return [start, *(self._reply.add_arguments(at, piece) for piece in call.pieces)]
+
+    def _place(self, index: int | None, call_id: str, name: str, piece: str) -> int:
+        """The number of the call that a piece belongs to, a new one if need be."""
+        by_id = self._of_id.get(call_id) if call_id else self._last
+        at = by_id if index is None else self._at_index.get(index)
+        if at is None or self._calls[at].differs(call_id, name, piece):
+            free = index is not None and index not in self._calls
+            at = index if free and index is not None else max(self._calls, default=-1) + 1
+            self._calls[at] = _Growing()
+        if index is not None:
+            self._at_index[index] = at
+        if call_id:
+            self._of_id[call_id] = at
+        self._last = at
+        return at
+
+
+class _Growing:
+    """A call as its pieces come."""
+
+    __slots__ = ("begun", "id", "name", "pieces")
+
+    def __init__(self) -> None:
+        self.id = ""
+        self.name = ""
+        self.pieces: list[str] = []
+        self.begun = False
+
+    def differs(self, call_id: str, name: str, piece: str) -> bool:
+        """Whether a piece with this id and name cannot be of this call.
+
+        An id alone proves nothing: some servers make a new one for every piece.
+        """
+        if not name:
+            return False
+        if call_id and self.id:
+            return call_id != self.id
+        return bool(self.name) and (name != self.name or bool(piece and self.is_whole()))
+
+    def is_whole(self) -> bool:
+        """Whether the arguments so far are a JSON object."""
+        return bool(self.pieces) and arguments_of("".join(self.pieces)) is not None
+
+
+def _text_of(arguments: object) -> str:
+    """A piece of arguments as text; some servers send them parsed."""
+    if isinstance(arguments, str):
+        return arguments
+    return "" if arguments is None else encode(arguments).decode()

@@ -1,0 +1,61 @@
+"""The chat completion chunk that nearly all chunks are: a piece of text or reasoning, and trimmings.
+
+Reading it typed takes half the time of reading any JSON. It is strict: a chunk with anything in it
+that might matter is refused, and read the long way.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+_Anything: TypeAlias = object
+
+
+class _Delta(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    content: str | None = None
+    role: _Anything = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: None = None
+    tool_calls: None = None
+    function_call: None = None
+
+
+class _Choice(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    delta: _Delta
+    index: Literal[0] = 0
+    finish_reason: None = None
+    native_finish_reason: None = None
+    logprobs: None = None
+
+
+class _PlainChunk(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    choices: tuple[_Choice]
+    id: _Anything = None
+    object: _Anything = None
+    created: _Anything = None
+    model: _Anything = None
+    provider: _Anything = None
+    service_tier: _Anything = None
+    system_fingerprint: _Anything = None
+    usage: None = None
+    obfuscation: _Anything = None
+    p: _Anything = None
+
+
+plain_chunk = msgspec.json.Decoder(_PlainChunk).decode
+"""The chunk in a frame's data; raises `ValueError` or `RecursionError` where it is not a plain one."""
+
+CHUNK_FIELDS = frozenset(_PlainChunk.__struct_fields__) - {"provider", "service_tier"}
+"""Fields of a chunk that are read, or say nothing to anybody."""
+
+DELTA_FIELDS = frozenset(
+    {
+        *_Delta.__struct_fields__,
+        *("reasoning_text", "reasoning_details"),
+        *("name", "channel", "index", "token_id", "text"),
+    }
+)
+"""Fields of a delta that are read, or say nothing to anybody."""

@@ -1,0 +1,92 @@
+"""How the vendors that speak OpenAI Chat Completions differ in what they take. Data, no behaviour.
+
+What they send back differs as well, but every decoder reads all of that: see `openai_chat`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+Documents: TypeAlias = Literal["file", "file_or_url", "file_url", "document_url"]
+
+
+class Dialect(msgspec.Struct, frozen=True, kw_only=True):
+    """What one vendor takes, where it is not what OpenAI takes; the defaults suit an unknown gateway."""
+
+    key_header: str = "Authorization"
+    """The header for the key; in Authorization it is a bearer token, elsewhere it stands alone."""
+    system_role: Literal["system", "developer"] = "system"
+    max_tokens: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    seed: str = "seed"
+    any_tool: Literal["required", "any"] = "required"
+    """The word for "call some tool"."""
+    stream_options: bool = True
+    """Whether usage must be asked for, and may be."""
+    reasoning: Literal["reasoning_effort", "reasoning"] = "reasoning_effort"
+    """Efforts as a word under `reasoning_effort`, or everything in OpenRouter's `reasoning` object."""
+    efforts: tuple[str, ...] = ("low", "medium", "high")
+    reasoning_budget: str | None = None
+    """The field for a budget in tokens, where `reasoning` is a word and there is one."""
+    formats: tuple[Literal["json_object", "json_schema"], ...] = ("json_object", "json_schema")
+    documents: Documents | None = "file"
+    audio: Literal["object", "text"] | None = "object"
+    """Whether `input_audio` holds an object with data and format, or the data alone."""
+    reasoning_back: tuple[str, ...] = ()
+    """The message fields in which this vendor takes its own reasoning back while tools are in play."""
+    refuses: tuple[str, ...] = ()
+    """Names of `Options` this vendor has no field for."""
+
+
+GATEWAY = Dialect(reasoning_back=("reasoning_content", "reasoning", "reasoning_text", "reasoning_details"))
+OPENAI = Dialect(max_tokens="max_completion_tokens", refuses=("top_k",))
+AZURE = msgspec.structs.replace(OPENAI, key_header="api-key")
+GROQ = Dialect(
+    max_tokens="max_completion_tokens",
+    documents=None,
+    audio=None,
+    reasoning_back=("reasoning",),
+    refuses=("top_k",),
+)
+MISTRAL = Dialect(
+    seed="random_seed",
+    any_tool="any",
+    stream_options=False,
+    efforts=("high",),
+    documents="document_url",
+    audio="text",
+    refuses=("top_k",),
+)
+DEEPSEEK = Dialect(
+    formats=("json_object",),
+    documents=None,
+    audio=None,
+    reasoning_back=("reasoning_content",),
+    refuses=("top_k", "seed"),
+)
+XAI = Dialect(max_tokens="max_completion_tokens", documents=None, audio=None, refuses=("top_k",))
+OPENROUTER = Dialect(reasoning="reasoning", documents="file_or_url", reasoning_back=("reasoning_details", "reasoning"))
+TOGETHER = Dialect(documents=None)
+FIREWORKS = Dialect(
+    reasoning_budget="reasoning_effort", documents=None, audio=None, reasoning_back=("reasoning_content",)
+)
+CEREBRAS = Dialect(
+    max_tokens="max_completion_tokens",
+    documents=None,
+    audio=None,
+    reasoning_back=("reasoning",),
+    refuses=("top_k", "frequency_penalty", "presence_penalty"),
+)
+PERPLEXITY = Dialect(
+    stream_options=False,
+    formats=("json_schema",),
+    documents="file_url",
+    audio=None,
+    refuses=("seed", "stop", "tools", "tool_choice"),
+)
+VLLM = Dialect(
+    reasoning_budget="thinking_token_budget", documents=None, reasoning_back=("reasoning", "reasoning_content")
+)
+LLAMACPP = Dialect(reasoning_budget="thinking_budget_tokens", documents=None, reasoning_back=("reasoning_content",))
+LMSTUDIO = Dialect(formats=("json_schema",), documents=None, audio=None, reasoning_back=("reasoning_content",))
