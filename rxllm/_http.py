@@ -70,7 +70,8 @@ class Transport:
                     continue
                 raise
             body = Body(response, call)
-            if 200 <= response.status_code < 300:
+            if 200 <= body.status < 300:
+                body.check_encoding()
                 return body
             raise body.error()
 
@@ -86,7 +87,8 @@ class Transport:
                 requests.Request(
                     "POST",
                     request.url,
-                    headers=request.headers,
+                    # Compression would hold tokens back; a body that comes compressed all the same is read.
+                    headers={"Accept-Encoding": "identity", **request.headers},
                     data=request.body,
                     # Or else requests looks into .netrc and puts what it finds in place of the key.
                     auth=session.auth or _unchanged,
@@ -114,6 +116,17 @@ class Body:
         self._call = call
         self._chunks = self._fast_chunks()
         self._ended = False
+
+    def check_encoding(self) -> None:
+        """Raises `ProtocolError` where the body is compressed in a way that nobody here can undo."""
+        encodings = self.headers.get("content-encoding", "").lower().replace(" ", "")
+        unknown = set(filter(None, encodings.split(","))) - {"identity", *self._raw.CONTENT_DECODERS}
+        if unknown:
+            self.close()
+            raise ProtocolError(
+                f"the body is compressed as {', '.join(sorted(unknown))}, which this installation cannot read "
+                "(urllib3 reads br with the package brotli, zstd with zstandard)"
+            )
 
     def read(self) -> bytes:
         """The next bytes, as soon as there are any; b"" at the end.
