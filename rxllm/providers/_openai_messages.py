@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Sequence
 
 from .._json import encode, text_at
-from ..errors import ConfigurationError
 from ..messages import (
     AudioPart,
     DocumentPart,
@@ -21,6 +19,7 @@ from ..messages import (
 )
 from ._openai_dialect import Dialect
 from ._openai_reasoning import DETAILS
+from ._request import inline, own_fields, said, unsupported_part
 
 WIRE = "openai-chat"
 """The name under which this wire keeps its own fields in message parts."""
@@ -35,27 +34,29 @@ def wire_messages(
     think on from it. Raises `ConfigurationError` naming a part that cannot be said.
     """
     tools_in_play = with_tools or any(message.tool_calls for message in messages)
-    said: list[dict[str, object]] = []
+    spoken: list[dict[str, object]] = []
     for message in messages:
         results = [part for part in message.parts if isinstance(part, ToolResult)]
-        said += map(_result, results)
+        spoken += map(_result, results)
         if message.role == "assistant":
-            said.append(_assistant(message, dialect.reasoning_back if tools_in_play else (), provider))
+            spoken.append(_assistant(message, dialect.reasoning_back if tools_in_play else (), provider))
         elif len(results) < len(message.parts) or not results:
-            role = dialect.system_role if message.role == "system" else "user"
-            said.append({"role": role, "content": _content(message.parts, dialect, provider)})
-    return said
+            spoken.append(_asked(message, dialect, provider))
+    return spoken
 
 
 def _assistant(message: Message, reasoning_back: Sequence[str], provider: str) -> dict[str, object]:
     for part in message.parts:
         if isinstance(part, ImagePart | DocumentPart | AudioPart):
-            raise _unsaid(provider, part, "in an assistant message")
+            raise unsupported_part(part, provider, "the assistant speaks text only")
     calls = [_call(part) for part in message.parts if isinstance(part, ToolCall)]
-    said: dict[str, object] = {"role": "assistant", "content": message.text if message.text or not calls else None}
+    kept = _kept(message.parts, reasoning_back)
+    # A refusal goes back as text: the field it came in is known to few servers, and refused by some.
+    text = message.text or text_at(kept, "refusal") or ("" if not calls else None)
+    spoken: dict[str, object] = {"role": "assistant", "content": text}
     if calls:
-        said["tool_calls"] = calls
-    return said | _kept(message.parts, reasoning_back)
+        spoken["tool_calls"] = calls
+    return spoken | {name: value for name, value in kept.items() if name != "refusal"}
 
 
 def _result(result: ToolResult) -> dict[str, object]:
@@ -77,18 +78,22 @@ def _kept(parts: Sequence[Part], reasoning_back: Sequence[str]) -> dict[str, obj
             kept |= {name: value for name, value in part.data.items() if name != DETAILS or name in reasoning_back}
         elif isinstance(part, ReasoningPart) and (part.vendor is None or WIRE in part.vendor):
             thoughts.append(part.text)
-            field = field or text_at((part.vendor or {}).get(WIRE, {}), "field")
+            field = field or text_at(own_fields(part.vendor, WIRE), "field")
     if field is not None and field in reasoning_back and field != DETAILS and DETAILS not in kept:
         kept[field] = "".join(thoughts)
     return kept
 
 
-def _content(parts: Sequence[Part], dialect: Dialect, provider: str) -> object:
-    """Text alone as text, which every server takes; else a list of parts."""
-    spoken = [part for part in parts if not isinstance(part, ToolResult | VendorPart | ReasoningPart)]
-    if all(isinstance(part, TextPart) for part in spoken):
-        return "".join(part.text for part in spoken if isinstance(part, TextPart))
-    return [_part(part, dialect, provider) for part in spoken]
+def _asked(message: Message, dialect: Dialect, provider: str) -> dict[str, object]:
+    """A user or system message: text alone as text, which every server takes; else a list of parts."""
+    parts = [part for part in message.parts if not isinstance(part, ToolResult | VendorPart | ReasoningPart)]
+    other = next((part for part in parts if not isinstance(part, TextPart)), None)
+    if message.role != "system":
+        content = message.text if other is None else [_part(part, dialect, provider) for part in parts]
+        return {"role": "user", "content": content}
+    if other is not None:
+        raise unsupported_part(other, provider, "a system message is text only")
+    return {"role": dialect.system_role, "content": message.text}
 
 
 def _part(part: Part, dialect: Dialect, provider: str) -> dict[str, object]:
@@ -96,51 +101,47 @@ def _part(part: Part, dialect: Dialect, provider: str) -> dict[str, object]:
         case TextPart(text=text):
             return {"type": "text", "text": text}
         case ImagePart(detail=detail):
-            image = {"url": _url(part)} | ({"detail": detail} if detail else {})
-            return {"type": "image_url", "image_url": image}
+            return {"type": "image_url", "image_url": said(url=_url(part), detail=detail)}
         case DocumentPart():
             return _document(part, dialect, provider)
         case AudioPart():
             return _audio(part, dialect, provider)
         case _:
-            raise _unsaid(provider, part, "in a user or system message")
+            raise unsupported_part(part, provider, "it belongs into an assistant message")
 
 
 def _document(part: DocumentPart, dialect: Dialect, provider: str) -> dict[str, object]:
+    file = inline(part)
     match dialect.documents:
         case None:
-            raise _unsaid(provider, part, "at all")
+            raise unsupported_part(part, provider, "put its text into the prompt")
         case "document_url":
-            named = {"document_name": part.name} if part.name else {}
-            return {"type": "document_url", "document_url": _url(part), **named}
+            return said(type="document_url", document_url=_url(part), document_name=part.name)
         case "file_url":
-            url = part.url if part.data is None else b64encode(part.data).decode()
-            return {"type": "file_url", "file_url": {"url": url}, **({"file_name": part.name} if part.name else {})}
-        case "file" if part.data is None:
-            raise _unsaid(provider, part, "by URL: give its bytes as data=")
+            where = {"url": file.base64 if file else part.url}
+            return said(type="file_url", file_url=where, file_name=part.name)
+        case "file" if file is None:
+            raise unsupported_part(part, provider, "give its bytes as data=, not its URL")
         case _:
             return {"type": "file", "file": {"filename": part.name or "document", "file_data": _url(part)}}
 
 
 def _audio(part: AudioPart, dialect: Dialect, provider: str) -> dict[str, object]:
+    sound = inline(part)
     if dialect.audio is None:
-        raise _unsaid(provider, part, "at all")
+        raise unsupported_part(part, provider, "it does not listen")
     if dialect.audio == "text":
-        sound = part.url if part.data is None else b64encode(part.data).decode()
-        return {"type": "input_audio", "input_audio": sound}
-    if part.data is None or part.media_type is None:
-        raise _unsaid(provider, part, "by URL: give its bytes as data=")
-    kind = part.media_type.partition(";")[0].rpartition("/")[2].removeprefix("x-")
-    sound_format = {"mpeg": "mp3", "wave": "wav", "vnd.wave": "wav", "mp4": "m4a"}.get(kind, kind)
-    return {"type": "input_audio", "input_audio": {"data": b64encode(part.data).decode(), "format": sound_format}}
+        return {"type": "input_audio", "input_audio": sound.base64 if sound else part.url}
+    if sound is None:
+        raise unsupported_part(part, provider, "give its bytes as data=, not its URL")
+    kind = sound.media_type.partition(";")[0].rpartition("/")[2].removeprefix("x-")
+    return {"type": "input_audio", "input_audio": {"data": sound.base64, "format": _AUDIO_FORMATS.get(kind, kind)}}
+
+
+_AUDIO_FORMATS = {"mpeg": "mp3", "wave": "wav", "vnd.wave": "wav", "mp4": "m4a"}
 
 
 def _url(part: ImagePart | DocumentPart) -> str:
     """Where the part is, or the part itself as a data: URL."""
-    if part.data is None:
-        return part.url or ""
-    return f"data:{part.media_type};base64,{b64encode(part.data).decode()}"
-
-
-def _unsaid(provider: str, part: Part, where: str) -> ConfigurationError:
-    return ConfigurationError(f"provider {provider!r} does not take a {type(part).__name__} {where}", provider=provider)
+    file = inline(part)
+    return f"data:{file.media_type};base64,{file.base64}" if file else part.url or ""

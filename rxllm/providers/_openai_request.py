@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .._json import encode, is_array, is_object, object_at
+from .._json import is_array, is_object, object_at
 from ..errors import ConfigurationError
 from ..messages import Message
 from ..options import JsonFormat, Options, Tool
 from ._openai_dialect import Dialect
 from ._openai_messages import wire_messages
+from ._request import body_bytes, said, unsupported_option
 
-_SAMPLING = ("temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty")
+_ADVICE = "a field that only this vendor knows can go into extra_body"
 
 
 def chat_request(messages: Sequence[Message], model: str, options: Options, dialect: Dialect, provider: str) -> bytes:
@@ -20,39 +21,27 @@ def chat_request(messages: Sequence[Message], model: str, options: Options, dial
     Raises `ConfigurationError` naming the option or part that `dialect` has no words for.
     """
     for name in dialect.refuses:
-        if getattr(options, name):
-            raise unsupported(provider, name)
+        if getattr(options, name) not in (None, ()):
+            raise unsupported_option(name, provider, _ADVICE)
     body: dict[str, object] = {
         "model": model,
         "messages": wire_messages(messages, dialect, provider, with_tools=bool(options.tools)),
         "stream": True,
+        "stream_options": {"include_usage": True} if dialect.stream_options else None,
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "top_k": options.top_k,
+        "frequency_penalty": options.frequency_penalty,
+        "presence_penalty": options.presence_penalty,
+        "stop": options.stop,
+        dialect.seed: options.seed,
+        dialect.max_tokens: options.max_tokens,
+        "response_format": _response_format(options.response_format, dialect, provider),
+        "tools": list(map(_tool, options.tools)) or None,
+        "tool_choice": _tool_choice(options.tool_choice, options.tools, dialect),
+        **_reasoning(options.reasoning, dialect, provider),
     }
-    if dialect.stream_options:
-        body["stream_options"] = {"include_usage": True}
-    for name in _SAMPLING:
-        if (value := getattr(options, name)) is not None:
-            body[name] = value
-    if options.max_tokens is not None:
-        body[dialect.max_tokens] = options.max_tokens
-    if options.seed is not None:
-        body[dialect.seed] = options.seed
-    if options.stop is not None:
-        body["stop"] = options.stop
-    body |= _reasoning(options.reasoning, dialect, provider)
-    if options.response_format is not None:
-        body["response_format"] = _response_format(options.response_format, dialect, provider)
-    if options.tools:
-        body["tools"] = [{"type": "function", "function": _function(tool)} for tool in options.tools]
-    if options.tool_choice is not None:
-        body["tool_choice"] = _tool_choice(options.tool_choice, options.tools, dialect)
-    return encode(body | dict(options.extra_body or {}))
-
-
-def unsupported(provider: str, what: str) -> ConfigurationError:
-    """The error for an option or part that a provider cannot take."""
-    return ConfigurationError(
-        f"provider {provider!r} does not take {what!r}; a field of its own can go into extra_body", provider=provider
-    )
+    return body_bytes(body, options.extra_body)
 
 
 def _reasoning(wanted: str | int | None, dialect: Dialect, provider: str) -> dict[str, object]:
@@ -60,20 +49,22 @@ def _reasoning(wanted: str | int | None, dialect: Dialect, provider: str) -> dic
         return {}
     if isinstance(wanted, str):
         if wanted not in dialect.efforts:
-            raise unsupported(provider, f"reasoning={wanted}")
+            raise unsupported_option(f"reasoning={wanted!r}", provider, _ADVICE)
         return {"reasoning": {"effort": wanted}} if dialect.reasoning == "reasoning" else {"reasoning_effort": wanted}
     if dialect.reasoning == "reasoning":
         return {"reasoning": {"max_tokens": wanted}}
     if dialect.reasoning_budget is None:
-        raise unsupported(provider, f"reasoning={wanted}")
+        raise unsupported_option(f"reasoning={wanted!r}", provider, _ADVICE)
     return {dialect.reasoning_budget: wanted}
 
 
-def _response_format(wanted: JsonFormat, dialect: Dialect, provider: str) -> dict[str, object]:
+def _response_format(wanted: JsonFormat | None, dialect: Dialect, provider: str) -> dict[str, object] | None:
+    if wanted is None:
+        return None
     if wanted.schema is None and "json_object" in dialect.formats:
         return {"type": "json_object"}
     if "json_schema" not in dialect.formats:
-        raise unsupported(provider, "response_format with a schema")
+        raise unsupported_option("response_format", provider, 'it knows "json" only, no schemas')
     schema = wanted.schema if wanted.schema is not None else {"type": "object"}
     described: dict[str, object] = {"name": wanted.name, "schema": schema}
     if _is_strict(schema):
@@ -101,17 +92,14 @@ def _is_strict(schema: object) -> bool:
     )
 
 
-def _function(tool: Tool) -> dict[str, object]:
-    function: dict[str, object] = {"name": tool.name, "parameters": tool.parameters}
-    if tool.description:
-        function["description"] = tool.description
-    if tool.strict is not None:
-        function["strict"] = tool.strict
-    return function
+def _tool(tool: Tool) -> dict[str, object]:
+    description = tool.description or None
+    function = said(name=tool.name, description=description, parameters=tool.parameters, strict=tool.strict)
+    return {"type": "function", "function": function}
 
 
-def _tool_choice(choice: str, tools: Sequence[Tool], dialect: Dialect) -> object:
-    if choice in ("auto", "none"):
+def _tool_choice(choice: str | None, tools: Sequence[Tool], dialect: Dialect) -> object:
+    if choice in (None, "auto", "none"):
         return choice
     if choice == "required":
         return dialect.any_tool

@@ -28,6 +28,7 @@ from ._openai_reasoning import DETAILS, joined_details, nested_text, thought_of
 from ._openai_request import chat_request
 from ._openai_usage import unmodelled_counts, usage_of
 from ._reply import Reply, interrupted, provider_error, read_object
+from ._request import endpoint, header_fields
 
 
 class OpenAIChat:
@@ -43,14 +44,12 @@ class OpenAIChat:
         dialect: Dialect = GATEWAY,
     ) -> None:
         self._provider = provider
-        self._url = _endpoint(base_url)
+        self._url = endpoint(base_url, "/chat/completions", "")
         self._dialect = dialect
         bearer = "Bearer " if dialect.key_header == "Authorization" else ""
-        ours = {"Content-Type": "application/json", "Accept": "text/event-stream"}
-        if api_key is not None:
-            ours[dialect.key_header] = bearer + api_key
-        theirs = {name.lower() for name in headers}
-        self._headers = {name: value for name, value in ours.items() if name.lower() not in theirs} | dict(headers)
+        key = None if api_key is None else bearer + api_key
+        ours = {dialect.key_header: key, "Content-Type": "application/json", "Accept": "text/event-stream"}
+        self._headers = header_fields(ours, headers)
 
     def request(self, messages: Sequence[Message], model: str, options: Options) -> WireRequest:
         """The request for one streamed answer; `ConfigurationError` where the dialect cannot say it."""
@@ -261,7 +260,8 @@ class OpenAIChatDecoder:
         if fields:
             self._reply.vendor_part(WIRE, fields)
         events.append(self._reply.finish(reason, self._finish))
-        self.finished, self._started = True, False
+        self.finished = True
+        self._started = False  # nothing is plain any more: all that comes now is passed over
         return events
 
     def _reason(self) -> FinishReason:
@@ -322,12 +322,3 @@ def _broken_call(name: str, finish: str | None) -> LLMError:
     if finish is None:
         return interrupted("a tool call was whole")
     return ProtocolError(f"the arguments of the tool call {name!r} are not a JSON object, or it has no name")
-
-
-def _endpoint(base_url: str) -> str:
-    """The address to post to: the path goes before the query that a base URL may have."""
-    path, mark, query = base_url.partition("?")
-    path = path.rstrip("/")
-    if not path.endswith("/chat/completions"):
-        path += "/chat/completions"
-    return path + mark + query
