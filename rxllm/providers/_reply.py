@@ -64,6 +64,11 @@ def interrupted(terminal: str) -> StreamInterruptedError:
     return StreamInterruptedError(f"the stream ended before {terminal}; the answer so far is in .partial")
 
 
+def broken_call(name: str) -> ProtocolError:
+    """The error for an answer that is complete but for a tool call whose arguments never were JSON."""
+    return ProtocolError(f"the arguments of the tool call {name!r} are not a JSON object")
+
+
 def _read_leniently(frame: Frame, reply: Reply | None) -> object:
     """JSON that msgspec refuses: invalid UTF-8 (replaced) and halves of surrogate pairs."""
     try:

@@ -1,0 +1,104 @@
+"""What encoders share: addresses, headers, bodies, data URLs, and how they say no."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes, urlsplit, urlunsplit
+
+from .._json import encode, is_object
+from ..errors import ConfigurationError
+from ..messages import AudioPart, DocumentPart, ImagePart, Part, VendorFields
+
+
+class Inline(NamedTuple):
+    """A file inside a request: its media type and its base64 text."""
+
+    media_type: str
+    base64: str
+
+
+def endpoint(base_url: str, version: str, path: str, query: str = "") -> str:
+    """The address of `path` under `base_url`, whose path may or may not end with `version` already.
+
+    >>> endpoint("https://api.example.com/v1/", "/v1", "/messages")
+    'https://api.example.com/v1/messages'
+    >>> endpoint("https://api.example.com?tenant=7", "/v1", "/messages")
+    'https://api.example.com/v1/messages?tenant=7'
+    """
+    parts = urlsplit(base_url)
+    root = parts.path.rstrip("/").removesuffix(version)
+    queries = "&".join(filter(None, (parts.query, query)))
+    return urlunsplit((parts.scheme, parts.netloc, root + version + path, queries, ""))
+
+
+def header_fields(ours: Mapping[str, str | None], theirs: Mapping[str, str]) -> dict[str, str]:
+    """Our headers, those without a value left out, overruled by the caller's whatever their case."""
+    overruled = {name.lower() for name in theirs}
+    kept = {name: value for name, value in ours.items() if value is not None and name.lower() not in overruled}
+    return {**kept, **theirs}
+
+
+def body_bytes(body: Mapping[str, object], extra: Mapping[str, object] | None) -> bytes:
+    """The body as JSON: fields without a value left out, `extra` merged over the rest.
+
+    >>> body_bytes({"a": 1, "b": None, "c": {"d": 2}}, {"c": {"e": 3}})
+    b'{"a":1,"c":{"d":2,"e":3}}'
+    """
+    said = {name: value for name, value in body.items() if value is not None}
+    return encode(merged(said, extra) if extra else said)
+
+
+def merged(body: Mapping[str, object], extra: Mapping[str, object]) -> dict[str, object]:
+    """`body` with `extra` over it: objects in both are merged, anything else is replaced."""
+    result = dict(body)
+    for name, value in extra.items():
+        before = result.get(name)
+        result[name] = merged(before, value) if is_object(before) and is_object(value) else value
+    return result
+
+
+def said(**fields: object) -> dict[str, object]:
+    """The fields that have a value."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def own_fields(vendor: VendorFields | None, wire: str) -> dict[str, object]:
+    """What a part carries for `wire`, to be sent back with it."""
+    return vendor.get(wire, {}) if vendor else {}
+
+
+def inline(part: ImagePart | DocumentPart | AudioPart) -> Inline | None:
+    """The part's content where it is in the part itself, as bytes or as a data URL; None where it is elsewhere."""
+    if part.data is not None:
+        return Inline(part.media_type or "application/octet-stream", base64.b64encode(part.data).decode())
+    url = part.url or ""
+    if url[:5].lower() != "data:":
+        return None
+    head, comma, payload = url[5:].partition(",")
+    if not comma:
+        raise ConfigurationError(f"{type(part).__name__}: a data: URL has a comma before its content; got {url[:40]!r}")
+    media_type, *parameters = head.split(";")
+    return Inline(media_type or part.media_type or "text/plain", _payload(part, payload, "base64" in parameters))
+
+
+def unsupported_option(option: str, provider: str, advice: str) -> ConfigurationError:
+    """The error for an option that a provider cannot take."""
+    return ConfigurationError(f"{option}= is not something {provider!r} can do: {advice}", provider=provider)
+
+
+def unsupported_part(part: Part, provider: str, advice: str) -> ConfigurationError:
+    """The error for a message part that a provider cannot take."""
+    return ConfigurationError(f"{provider!r} takes no such {type(part).__name__}: {advice}", provider=provider)
+
+
+def _payload(part: Part, payload: str, encoded: bool) -> str:
+    data = unquote_to_bytes(payload)
+    if not encoded:
+        return base64.b64encode(data).decode()
+    try:
+        return base64.b64encode(base64.b64decode(data, validate=True)).decode()
+    except binascii.Error as error:
+        raise ConfigurationError(f"{type(part).__name__}: its data: URL is not base64: {error}") from error
