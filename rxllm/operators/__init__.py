@@ -9,8 +9,23 @@ Which operator do I need?
 | the text so far after each piece, for a label | `accumulate()` | events or `str`, `str` |
 | the answer so far after each piece | `accumulate(Response)` | events, `Response` |
 | the whole answer, once | `response()` | events, `Response` |
+| words, lines, paragraphs, each once it is whole | `words()` `lines()` `paragraphs()` | events or `str`, `str` |
+| sentences, to speak or caption them | `sentences()` | events or `str`, `str` |
+| to end the answer at a text, and stop paying | `stop_at(*texts)` | events, events |
+| `<think>` text as reasoning | `think_tags()` | events, events |
+| a pattern replaced, or hidden | `replace(pattern, by)` `redact(pattern)` | events, events |
+| no emoji or accent ever cut in two | `grapheme_safe()` | events, events |
 """
 
+from .filters import stop_at as stop_at
+from .filters import think_tags as think_tags
+from .rewriting import grapheme_safe as grapheme_safe
+from .rewriting import redact as redact
+from .rewriting import replace as replace
+from .sentences import sentences as sentences
+from .splitting import lines as lines
+from .splitting import paragraphs as paragraphs
+from .splitting import words as words
 from .text import accumulate as accumulate
 from .text import reasoning as reasoning
 from .text import response as response
