@@ -1,0 +1,52 @@
+"""For tests of programs that talk to language models: a scripted server, and streams on virtual time.
+
+Which one do I need?
+
+- My program makes its own HTTP requests, or I want the real road: `LLMServer`, the pytest fixture
+  `llm_server`. It speaks the protocols of OpenAI (chat and responses), Anthropic, Gemini and Ollama.
+- I hold a piece back until my test lets it go: `Gate`.
+- Something is to go wrong: `ErrorReply`, `Hang`, or a fault in a `Reply`: `Stall`, `Drop`, `Reset`,
+  `Truncate`, `Fail`, `KeepAlive`.
+- I have recorded bytes: `RawReply`.
+"""
+
+from .gates import Gate
+from .recorded import RecordedRequest, WireName
+from .replies import (
+    Answer,
+    Drop,
+    ErrorReply,
+    Fail,
+    Fault,
+    Hang,
+    HttpFraming,
+    KeepAlive,
+    RawReply,
+    Reply,
+    Reset,
+    Stall,
+    Truncate,
+)
+from .server import Answering, LLMServer, echo
+
+__all__ = [
+    "Answer",
+    "Answering",
+    "Drop",
+    "ErrorReply",
+    "Fail",
+    "Fault",
+    "Gate",
+    "Hang",
+    "HttpFraming",
+    "KeepAlive",
+    "LLMServer",
+    "RawReply",
+    "RecordedRequest",
+    "Reply",
+    "Reset",
+    "Stall",
+    "Truncate",
+    "WireName",
+    "echo",
+]

@@ -1,0 +1,166 @@
+"""From an answer to the bytes of its HTTP response: what to write, when, and how it ends. No I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, TypeAlias
+
+from .._json import encode
+from ..events import Usage
+from ._writers import WRITERS
+from ._writing import Writer
+from .gates import Gate
+from .recorded import RecordedRequest, WireName
+from .replies import Drop, ErrorReply, Fail, Fault, HttpFraming, KeepAlive, RawReply, Reply, Reset, Stall
+
+Ending: TypeAlias = Literal["whole", "stall", "drop", "reset"]
+
+
+class Chunk(NamedTuple):
+    """One write: its bytes, the seconds to wait before, and the gate to pass first."""
+
+    data: bytes
+    pause: float = 0.0
+    gate: Gate | None = None
+
+
+@dataclass(frozen=True)
+class Script:
+    """A whole HTTP response. The chunks may be endless; the ending comes after them."""
+
+    chunks: Iterable[Chunk]
+    content_type: str
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    framing: HttpFraming = "chunked"
+    ending: Ending = "whole"
+
+
+def script_of(answer: Reply | RawReply | ErrorReply, request: RecordedRequest) -> Script:
+    """The response that `answer` stands for, to `request`."""
+    wire: WireName = request.wire or "openai-chat"
+    match answer:
+        case Reply():
+            writer = WRITERS[wire](request, answer.id, answer.model or request.model)
+            return Script(
+                _Telling(answer, writer, request).chunks(),
+                writer.content_type,
+                headers=answer.headers,
+                framing=answer.framing,
+                ending=_ending(answer.fault),
+            )
+        case RawReply():
+            return Script(
+                _raw_chunks(answer),
+                answer.content_type or WRITERS[wire].content_type,
+                answer.status,
+                answer.headers,
+                answer.framing,
+                _ending(answer.fault),
+            )
+        case ErrorReply(status, body):
+            data = body if isinstance(body, bytes) else encode(_error_document(wire, status, body, answer.kind))
+            return Script([Chunk(data)], "application/json", status, answer.headers, "length")
+
+
+def words_of(text: str) -> list[str]:
+    """`text` cut before each word, as models cut theirs: joined, the pieces are the text.
+
+    >>> words_of("To be, or not")
+    ['To', ' be,', ' or', ' not']
+    """
+    return re.findall(r"\s*\S+|\s+$", text)
+
+
+class _Telling:
+    """A reply on its way out: counts as it goes, since its pieces may be endless."""
+
+    def __init__(self, reply: Reply, writer: Writer, request: RecordedRequest) -> None:
+        self._reply = reply
+        self._writer = writer
+        self._asked = len(request.prompt.split())
+        self._told = 0
+
+    def chunks(self) -> Iterator[Chunk]:
+        reply, fault = self._reply, self._reply.fault
+        if begin := self._writer.begin():
+            yield Chunk(begin)
+        for count, data in enumerate(self._pieces()):
+            if fault is not None and count == fault.after:
+                break
+            yield Chunk(data, reply.delay if count else 0.0, reply.gate)
+        match fault:
+            case Fail(_, message, kind):
+                yield Chunk(self._writer.error(message, kind))
+            case KeepAlive(_, every):
+                while True:
+                    yield Chunk(self._writer.keep_alive(), every)
+            case None | Stall(None) | Drop(None) | Reset(None):
+                finish = reply.finish_reason or ("tool_calls" if reply.tool_calls else "stop")
+                yield Chunk(self._writer.end(finish, self._usage()))
+            case _:
+                return
+
+    def _pieces(self) -> Iterator[bytes]:
+        reply = self._reply
+        for piece in words_of(reply.reasoning) if isinstance(reply.reasoning, str) else reply.reasoning:
+            self._told += 1
+            yield self._writer.reasoning(piece)
+        for piece in words_of(reply.text) if reply.pieces is None else reply.pieces:
+            self._told += 1
+            yield self._writer.text(piece)
+        for index, call in enumerate(reply.tool_calls):
+            self._told += 1
+            yield from self._writer.tool_call(index, call)
+
+    def _usage(self) -> Usage | None:
+        if self._reply.usage != "counted":
+            return self._reply.usage
+        return Usage(input_tokens=self._asked, output_tokens=self._told, total_tokens=self._asked + self._told)
+
+
+def _raw_chunks(reply: RawReply) -> Iterator[Chunk]:
+    after = None if reply.fault is None else reply.fault.after
+    for number, piece in enumerate(_cut(reply.body, reply.cuts)):
+        if number == after:
+            return
+        yield Chunk(piece, reply.delay if number else 0.0, reply.gate)
+
+
+def _cut(body: bytes, cuts: int | Iterable[int] | None) -> Iterator[bytes]:
+    if isinstance(cuts, int):
+        for start in range(0, len(body), cuts):
+            yield body[start : start + cuts]
+        return
+    start = 0
+    for size in cuts or ():
+        yield body[start : start + size]
+        start += size
+    if start < len(body):
+        yield body[start:]
+
+
+def _ending(fault: Fault | None) -> Ending:
+    match fault:
+        case Stall():
+            return "stall"
+        case Drop():
+            return "drop"
+        case Reset():
+            return "reset"
+        case _:
+            return "whole"
+
+
+def _error_document(wire: WireName, status: int, message: str, kind: str) -> Mapping[str, object]:
+    match wire:
+        case "anthropic":
+            return {"type": "error", "error": {"type": kind, "message": message}}
+        case "gemini":
+            return {"error": {"code": status, "message": message, "status": kind.upper()}}
+        case "ollama":
+            return {"error": message}
+        case _:
+            return {"error": {"message": message, "type": kind, "param": None, "code": None}}

@@ -1,0 +1,20 @@
+"""The pytest plugin: a scripted server as a fixture. Found by pytest through the package's entry point."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from .server import LLMServer
+
+
+@pytest.fixture
+def llm_server() -> Iterator[LLMServer]:
+    """An `rxllm.testing.LLMServer`, closed after the test; echoes prompts until it is told otherwise."""
+    from .server import LLMServer  # not before a test asks for it: pytest loads this file in every run
+
+    with LLMServer() as server:
+        yield server
