@@ -1,0 +1,112 @@
+"""Where a request goes and what headers go with it: checked before anything is sent.
+
+A refusal never shows the address or the header's value: either may hold a secret.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Mapping
+from urllib.parse import SplitResult, parse_qs, urlsplit, urlunsplit
+
+from ..errors import ConfigurationError
+
+_AZURE_API_VERSION = "2024-10-21"
+_OLLAMA_PORT = 11434
+
+
+def checked_address(address: str, provider: str) -> str:
+    """`address`, if it is an http or https URL without credentials in it; else `ConfigurationError`."""
+    if re.search(r"[\x00-\x20\x7f]", address):
+        raise _refused(provider, "holds a space or a control character")
+    try:
+        parts = urlsplit(address)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise _refused(provider, "is not a URL") from error
+    if parts.scheme not in ("http", "https") or not host:
+        raise _refused(provider, "does not begin with http:// or https:// and a host")
+    if parts.username is not None or parts.password is not None:
+        raise _refused(provider, "holds a user name or password: give a key by api_key=, or credentials by headers=")
+    return address
+
+
+def checked_headers(headers: Mapping[str, str], provider: str) -> dict[str, str]:
+    """`headers`, if they can be sent as they are; else `ConfigurationError` naming the one that cannot."""
+    for name, value in headers.items():
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+            raise ConfigurationError(f"headers for {provider!r}: a name has a character that none may have")
+        if not is_sendable(value):
+            raise ConfigurationError(f"the header {name!r} for {provider!r} has a line break or another such character")
+    return dict(headers)
+
+
+def is_sendable(value: str) -> bool:
+    """Whether `value` can stand in a header: one line of Latin-1."""
+    return not re.search(r"[^\t\x20-\x7e\x80-\xff]", value)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether `address` is on this machine: localhost, 127.0.0.0/8 or ::1.
+
+    >>> is_loopback("http://127.0.0.9:8080/v1"), is_loopback("https://localhost.example.com")
+    (True, False)
+    """
+    host = urlsplit(address).hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def ollama_address(host: str) -> str:
+    """The URL for what OLLAMA_HOST may hold: scheme and port can be missing, and it may be a bind address.
+
+    What is no address is given back as it is, for `checked_address` to refuse.
+
+    >>> ollama_address("0.0.0.0"), ollama_address("https://ollama.com")
+    ('http://127.0.0.1:11434', 'https://ollama.com')
+    """
+    if "://" in host:
+        return host
+    url = f"http://{host}"
+    try:
+        parts = urlsplit(url)
+        name, port = parts.hostname or "127.0.0.1", parts.port or _OLLAMA_PORT
+    except ValueError:
+        return url
+    if "@" in parts.netloc:
+        return url
+    if name in ("0.0.0.0", "::"):  # noqa: S104 - recognised, not bound
+        name = "127.0.0.1"
+    shown = f"[{name}]" if ":" in name else name
+    return urlunsplit(parts._replace(netloc=f"{shown}:{port}"))
+
+
+def azure_address(endpoint: str) -> str:
+    """The URL for an Azure resource (its v1 API), or for one deployment (with an api-version).
+
+    >>> azure_address("https://me.openai.azure.com/")
+    'https://me.openai.azure.com/openai/v1'
+    >>> azure_address("https://me.openai.azure.com/openai/deployments/mini?api-version=2024-06-01")
+    'https://me.openai.azure.com/openai/deployments/mini?api-version=2024-06-01'
+    """
+    parts = urlsplit(endpoint)
+    if parts.path in ("", "/", "/openai", "/openai/"):
+        return urlunsplit(parts._replace(path="/openai/v1"))
+    return urlunsplit(_versioned(parts)) if "/deployments/" in parts.path else endpoint
+
+
+def _versioned(parts: SplitResult) -> SplitResult:
+    if "api-version" in parse_qs(parts.query):
+        return parts
+    version = f"api-version={os.environ.get('OPENAI_API_VERSION') or _AZURE_API_VERSION}"
+    return parts._replace(query=f"{parts.query}&{version}" if parts.query else version)
+
+
+def _refused(provider: str, why: str) -> ConfigurationError:
+    return ConfigurationError(f"the base_url for {provider!r} {why}", provider=provider)

@@ -1,0 +1,347 @@
+"""The vendors, as data: which wire each one speaks, where, with which key, in which dialect.
+
+To add a vendor that speaks a known wire, write a row here; from outside, call `register_provider`
+or offer an entry point in the group `rxllm.providers`, named as the provider is, that loads to a
+`Vendor` or to a function which registers one. Entry points are loaded when first asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from importlib.metadata import EntryPoint, entry_points
+from typing import Protocol
+
+import msgspec
+
+from .._wire import Wire
+from ..errors import ConfigurationError
+from ._address import azure_address, checked_address, checked_headers, is_loopback, is_sendable, ollama_address
+from ._openai_dialect import (
+    AZURE,
+    CEREBRAS,
+    DEEPSEEK,
+    FIREWORKS,
+    GATEWAY,
+    GROQ,
+    LLAMACPP,
+    LMSTUDIO,
+    MISTRAL,
+    OPENAI,
+    OPENROUTER,
+    PERPLEXITY,
+    TOGETHER,
+    VLLM,
+    XAI,
+    Dialect,
+)
+from .anthropic import Anthropic
+from .openai_chat import OpenAIChat
+
+ENTRY_POINTS = "rxllm.providers"
+
+log = logging.getLogger("rxllm")
+
+
+class WireFactory(Protocol):
+    """Makes the `Wire` to a vendor; a class with such a constructor is one."""
+
+    def __call__(self, *, provider: str, base_url: str, api_key: str | None, headers: Mapping[str, str]) -> Wire:
+        """The wire to `provider` at `base_url`, whose requests carry the key and the headers."""
+        ...
+
+
+class Vendor(msgspec.Struct, frozen=True, kw_only=True):
+    """One row: how to reach a vendor, and how it likes to be asked.
+
+    `wire` is "openai-chat", "openai-responses", "anthropic", "gemini", "ollama", "local", or one
+    that `register_provider` added. `base_url` None means that the caller must give one. The first
+    variable of `base_url_variables` and of `key_variables` that is set counts. `dialect` matters
+    to "openai-chat" only.
+    """
+
+    name: str
+    wire: str
+    base_url: str | None = None
+    base_url_variables: tuple[str, ...] = ()
+    key_variables: tuple[str, ...] = ()
+    default_model: str | None = None
+    dialect: Dialect = GATEWAY
+    needs_key: bool = True
+
+
+def register_provider(vendor: Vendor, *, wire: WireFactory | None = None) -> None:
+    """Make `vendor` known; `wire` makes the `Wire` where `vendor.wire` is a new one.
+
+    Raises `ConfigurationError` where the name is not a name, or is taken by another vendor, or the
+    wire is unknown: nothing can quietly take the place, and the keys, of a vendor already known.
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", vendor.name):
+        raise ConfigurationError(f"a provider's name is of lower-case letters, digits and ._-; got {vendor.name!r}")
+    if _vendors.get(vendor.name, vendor) != vendor:
+        raise ConfigurationError(f"there is a provider {vendor.name!r} already, and it is another one")
+    if wire is None and vendor.wire not in ("openai-chat", *_wires):
+        raise ConfigurationError(f"provider {vendor.name!r} speaks {vendor.wire!r}, and no wire= is given for that")
+    if wire is not None and _BUILT_IN.get(vendor.wire, wire) is not wire:
+        raise ConfigurationError(f"there is a wire {vendor.wire!r} already: give yours another name")
+    if wire is not None:
+        _wires[vendor.wire] = wire
+    _vendors[vendor.name] = vendor
+
+
+def vendors() -> tuple[Vendor, ...]:
+    """All vendors known, those of entry points included; one that cannot be loaded is logged and left out."""
+    for point in entry_points(group=ENTRY_POINTS):
+        if point.name not in _vendors:
+            try:
+                _load(point)
+            except ConfigurationError as error:
+                log.warning("%s", error)
+    return tuple(_vendors.values())
+
+
+def vendor_named(name: str) -> Vendor:
+    """The vendor of that name; `ConfigurationError` with the names there are, if there is none.
+
+    >>> vendor_named("groq").base_url
+    'https://api.groq.com/openai/v1'
+    """
+    if name not in _vendors:
+        for point in entry_points(group=ENTRY_POINTS, name=name):
+            _load(point)
+    if name in _vendors:
+        return _vendors[name]
+    names = sorted({*_vendors, *entry_points(group=ENTRY_POINTS).names})
+    close = get_close_matches(name.lower(), names, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise ConfigurationError(f"there is no provider {name!r}.{hint} There are: {', '.join(names)}")
+
+
+def split_model(name: str) -> tuple[str, str | None]:
+    """A provider's name and the model named with it, if one is. Model names may hold colons themselves.
+
+    >>> split_model("ollama:llama3.2:1b"), split_model("openai")
+    (('ollama', 'llama3.2:1b'), ('openai', None))
+    """
+    provider, _, model = name.partition(":")
+    return provider, model or None
+
+
+def wire_for(
+    vendor: Vendor,
+    *,
+    api_key: str | None = None,
+    base_url: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Wire:
+    """The wire to `vendor`, with what is not given taken from its environment variables, then its row.
+
+    No key is needed on a loopback address, or where `headers` bring the credentials. Raises
+    `ConfigurationError` naming what is missing, or what cannot be sent, without showing a secret.
+    """
+    if vendor.wire == "local":
+        raise ConfigurationError(f"provider {vendor.name!r} has no address before its server is started")
+    address = _address(vendor, base_url)
+    key = api_key or _variable(vendor.key_variables)
+    if key is not None and not is_sendable(key):
+        raise ConfigurationError(
+            f"the key for {vendor.name!r} has a line break or another character no header may have"
+        )
+    given = checked_headers(headers or {}, vendor.name)
+    if key is None and vendor.needs_key and not is_loopback(address) and not _brings_credentials(given):
+        raise ConfigurationError(f"provider {vendor.name!r} needs a key: give api_key={_or_set(vendor.key_variables)}")
+    if vendor.wire == "openai-chat":
+        return OpenAIChat(provider=vendor.name, base_url=address, api_key=key, headers=given, dialect=vendor.dialect)
+    return _wires[vendor.wire](provider=vendor.name, base_url=address, api_key=key, headers=given)
+
+
+def _address(vendor: Vendor, base_url: str | None) -> str:
+    address = base_url or _variable(vendor.base_url_variables) or vendor.base_url
+    if not address:
+        raise ConfigurationError(f"provider {vendor.name!r} needs base_url={_or_set(vendor.base_url_variables)}")
+    checked = checked_address(ollama_address(address) if vendor.wire == "ollama" else address, vendor.name)
+    return azure_address(checked) if vendor.name == "azure" else checked
+
+
+def _variable(names: tuple[str, ...]) -> str | None:
+    """The first of these environment variables that is set, and not to nothing."""
+    return next((value for name in names if (value := os.environ.get(name))), None)
+
+
+def _or_set(variables: tuple[str, ...]) -> str:
+    return f", or set {' or '.join(variables)}" if variables else ""
+
+
+def _brings_credentials(headers: Mapping[str, str]) -> bool:
+    return not {"authorization", "api-key", "x-api-key", "x-goog-api-key"}.isdisjoint(map(str.lower, headers))
+
+
+def _load(point: EntryPoint) -> None:
+    try:
+        loaded: object = point.load()
+        if isinstance(loaded, Vendor):
+            register_provider(loaded)
+        elif callable(loaded):
+            loaded()
+    except Exception as error:
+        raise ConfigurationError(f"the plug-in {point.value!r} for {point.name!r} cannot be loaded: {error}") from error
+
+
+_BUILT_IN: Mapping[str, WireFactory] = {
+    "anthropic": Anthropic,
+}
+_wires: dict[str, WireFactory] = dict(_BUILT_IN)
+
+_ROWS = (
+    Vendor(
+        name="openai",
+        wire="openai-chat",
+        base_url="https://api.openai.com/v1",
+        base_url_variables=("OPENAI_BASE_URL",),
+        key_variables=("OPENAI_API_KEY",),
+        default_model="gpt-4o-mini",
+        dialect=OPENAI,
+    ),
+    Vendor(
+        name="openai-responses",
+        wire="openai-responses",
+        base_url="https://api.openai.com/v1",
+        base_url_variables=("OPENAI_BASE_URL",),
+        key_variables=("OPENAI_API_KEY",),
+        default_model="gpt-4o-mini",
+    ),
+    Vendor(
+        name="anthropic",
+        wire="anthropic",
+        base_url="https://api.anthropic.com",
+        base_url_variables=("ANTHROPIC_BASE_URL",),
+        key_variables=("ANTHROPIC_API_KEY",),
+        default_model="claude-haiku-4-5",
+    ),
+    Vendor(
+        name="gemini",
+        wire="gemini",
+        base_url="https://generativelanguage.googleapis.com",
+        key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        default_model="gemini-flash-latest",
+    ),
+    Vendor(
+        name="ollama",
+        wire="ollama",
+        base_url="http://127.0.0.1:11434",
+        base_url_variables=("OLLAMA_HOST",),
+        key_variables=("OLLAMA_API_KEY",),
+        default_model="llama3.2",
+        needs_key=False,
+    ),
+    Vendor(name="local", wire="local", default_model="smollm2-135m-instruct", dialect=LLAMACPP, needs_key=False),
+    Vendor(name="openai-compatible", wire="openai-chat", needs_key=False),
+    Vendor(
+        name="azure",
+        wire="openai-chat",
+        base_url_variables=("AZURE_OPENAI_ENDPOINT",),
+        key_variables=("AZURE_OPENAI_API_KEY",),
+        dialect=AZURE,
+    ),
+    Vendor(
+        name="groq",
+        wire="openai-chat",
+        base_url="https://api.groq.com/openai/v1",
+        key_variables=("GROQ_API_KEY",),
+        default_model="openai/gpt-oss-20b",
+        dialect=GROQ,
+    ),
+    Vendor(
+        name="mistral",
+        wire="openai-chat",
+        base_url="https://api.mistral.ai/v1",
+        key_variables=("MISTRAL_API_KEY",),
+        default_model="mistral-small-latest",
+        dialect=MISTRAL,
+    ),
+    Vendor(
+        name="deepseek",
+        wire="openai-chat",
+        base_url="https://api.deepseek.com",
+        key_variables=("DEEPSEEK_API_KEY",),
+        default_model="deepseek-flash",
+        dialect=DEEPSEEK,
+    ),
+    Vendor(
+        name="xai",
+        wire="openai-chat",
+        base_url="https://api.x.ai/v1",
+        key_variables=("XAI_API_KEY",),
+        default_model="grok-latest",
+        dialect=XAI,
+    ),
+    Vendor(
+        name="openrouter",
+        wire="openai-chat",
+        base_url="https://openrouter.ai/api/v1",
+        key_variables=("OPENROUTER_API_KEY",),
+        default_model="openrouter/auto",
+        dialect=OPENROUTER,
+    ),
+    Vendor(
+        name="together",
+        wire="openai-chat",
+        base_url="https://api.together.xyz/v1",
+        key_variables=("TOGETHER_API_KEY",),
+        default_model="openai/gpt-oss-20b",
+        dialect=TOGETHER,
+    ),
+    Vendor(
+        name="fireworks",
+        wire="openai-chat",
+        base_url="https://api.fireworks.ai/inference/v1",
+        key_variables=("FIREWORKS_API_KEY",),
+        default_model="accounts/fireworks/models/gpt-oss-20b",
+        dialect=FIREWORKS,
+    ),
+    Vendor(
+        name="cerebras",
+        wire="openai-chat",
+        base_url="https://api.cerebras.ai/v1",
+        key_variables=("CEREBRAS_API_KEY",),
+        default_model="gpt-oss-120b",
+        dialect=CEREBRAS,
+    ),
+    Vendor(
+        name="perplexity",
+        wire="openai-chat",
+        base_url="https://api.perplexity.ai",
+        key_variables=("PERPLEXITY_API_KEY", "PPLX_API_KEY"),
+        default_model="sonar",
+        dialect=PERPLEXITY,
+    ),
+    Vendor(
+        name="vllm",
+        wire="openai-chat",
+        base_url="http://127.0.0.1:8000/v1",
+        key_variables=("VLLM_API_KEY",),
+        dialect=VLLM,
+        needs_key=False,
+    ),
+    Vendor(
+        name="llamacpp",
+        wire="openai-chat",
+        base_url="http://127.0.0.1:8080/v1",
+        key_variables=("LLAMA_API_KEY",),
+        default_model="default",
+        dialect=LLAMACPP,
+        needs_key=False,
+    ),
+    Vendor(
+        name="lmstudio",
+        wire="openai-chat",
+        base_url="http://127.0.0.1:1234/v1",
+        key_variables=("LM_API_TOKEN",),
+        dialect=LMSTUDIO,
+        needs_key=False,
+    ),
+)
+_vendors: dict[str, Vendor] = {vendor.name: vendor for vendor in _ROWS}
