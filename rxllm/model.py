@@ -180,7 +180,7 @@ class _ProviderModel(StreamingModel):
         self._base_url = base_url
         # Built now, so that what is missing or cannot be honoured is said now.
         self._wire = self._wire_with(None)
-        self._wire.request((Message.user(""),), self.model, _wire_options(defaults))
+        self._wire.request((Message.user("?"),), self.model, _wire_options(defaults))
         timeout_of(defaults.get("timeout"))
 
     def __repr__(self) -> str:

@@ -59,7 +59,7 @@ def retry(
                     nonlocal answered
                     if answered:
                         emit(event)
-                    elif isinstance(event, CONTENT_EVENTS | StreamEnd):
+                    elif isinstance(event, (*CONTENT_EVENTS, StreamEnd)):
                         answered = True
                         for earlier in held:
                             emit(earlier)
