@@ -14,11 +14,20 @@ Which operator do I need?
 | to end the answer at a text, and stop paying | `stop_at(*texts)` | events, events |
 | `<think>` text as reasoning | `think_tags()` | events, events |
 | a pattern replaced, or hidden | `replace(pattern, by)` `redact(pattern)` | events, events |
+| fenced code as it opens, grows and closes | `code_blocks()` | events or `str`, `CodeBlockEvent` |
+| Markdown to render: only the last block changes | `markdown_blocks()` | events or `str`, `MarkdownBlock` |
 | no emoji or accent ever cut in two | `grapheme_safe()` | events, events |
 """
 
+from .code import CodeBlockDelta as CodeBlockDelta
+from .code import CodeBlockEnd as CodeBlockEnd
+from .code import CodeBlockEvent as CodeBlockEvent
+from .code import CodeBlockStart as CodeBlockStart
+from .code import code_blocks as code_blocks
 from .filters import stop_at as stop_at
 from .filters import think_tags as think_tags
+from .markdown import MarkdownBlock as MarkdownBlock
+from .markdown import markdown_blocks as markdown_blocks
 from .rewriting import grapheme_safe as grapheme_safe
 from .rewriting import redact as redact
 from .rewriting import replace as replace

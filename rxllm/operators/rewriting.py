@@ -34,7 +34,7 @@ class Match(Protocol):
         ...
 
     def expand(self, template: str, /) -> str:
-        r"""`template` with its `\\1` and `\\g<name>` filled in."""
+        r"""`template` with its `\1` and `\g<name>` filled in."""
         ...
 
 
@@ -43,9 +43,9 @@ def replace(
 ) -> Operator[TokenEvent, TokenEvent]:
     r"""Replace every match of `pattern` in the text, matches cut across deltas too.
 
-    `replacement` is a template as in `re.sub` (`\\1`, `\\g<name>`), or a function of the match: a pure
+    `replacement` is a template as in `re.sub` (`\1`, `\g<name>`), or a function of the match: a pure
     one, as it is called once more for the response in `StreamEnd`; what it raises goes to on_error.
-    Text is held back while it may belong to a match: with `\\w+@\\w+`, the word under way. After
+    Text is held back while it may belong to a match: with `\w+@\w+`, the word under way. After
     `longest` characters a decision is made with what is there. Matches of no text are left alone.
     """
     compiled = _compiled(pattern)

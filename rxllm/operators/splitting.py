@@ -31,7 +31,7 @@ def words() -> Operator[TokenEvent | str, str]:
 
 
 def lines() -> Operator[TokenEvent | str, str]:
-    r"""Emit each line, without its end (`\\n`, `\\r\\n` or `\\r`); blank lines are empty text.
+    r"""Emit each line, without its end (`\n`, `\r\n` or `\r`); blank lines are empty text.
 
     >>> import reactivex
     >>> reactivex.of("one\r", "\n\ntw", "o").pipe(lines()).subscribe(lambda line: print(repr(line))).dispose()
@@ -43,7 +43,7 @@ def lines() -> Operator[TokenEvent | str, str]:
 
 
 def paragraphs() -> Operator[TokenEvent | str, str]:
-    r"""Emit each paragraph: the lines between blank ones, joined by `\\n`.
+    r"""Emit each paragraph: the lines between blank ones, joined by `\n`.
 
     It knows nothing of Markdown: for fenced code with blank lines in it see `markdown_blocks`.
     """
