@@ -49,7 +49,10 @@ plain_chunk = msgspec.json.Decoder(_PlainChunk).decode
 """The chunk in a frame's data; raises `ValueError` or `RecursionError` where it is not a plain one."""
 
 CHUNK_FIELDS = frozenset(_PlainChunk.__struct_fields__) - {"provider", "service_tier"}
-"""Fields of a chunk that are read, or say nothing to anybody."""
+"""Fields of a chunk that are read, or say nothing to anybody.
+
+`provider` and `service_tier` are told by the chunks that are read the long way: the first and the last.
+"""
 
 DELTA_FIELDS = frozenset(
     {

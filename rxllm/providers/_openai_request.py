@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .._json import is_array, is_object, object_at
 from ..errors import ConfigurationError
 from ..messages import Message
 from ..options import JsonFormat, Options, Tool
 from ._openai_dialect import Dialect
 from ._openai_messages import wire_messages
 from ._request import body_bytes, said, unsupported_option
+from ._strict import is_strict
 
 _ADVICE = "a field that only this vendor knows can go into extra_body"
 
@@ -49,12 +49,12 @@ def _reasoning(wanted: str | int | None, dialect: Dialect, provider: str) -> dic
         return {}
     if isinstance(wanted, str):
         if wanted not in dialect.efforts:
-            raise unsupported_option(f"reasoning={wanted!r}", provider, _ADVICE)
+            raise unsupported_option("reasoning", provider, f"it knows {' '.join(dialect.efforts)}, not {wanted!r}")
         return {"reasoning": {"effort": wanted}} if dialect.reasoning == "reasoning" else {"reasoning_effort": wanted}
     if dialect.reasoning == "reasoning":
         return {"reasoning": {"max_tokens": wanted}}
     if dialect.reasoning_budget is None:
-        raise unsupported_option(f"reasoning={wanted!r}", provider, _ADVICE)
+        raise unsupported_option("reasoning", provider, f"it knows {' '.join(dialect.efforts)}, no token budget")
     return {dialect.reasoning_budget: wanted}
 
 
@@ -67,29 +67,9 @@ def _response_format(wanted: JsonFormat | None, dialect: Dialect, provider: str)
         raise unsupported_option("response_format", provider, 'it knows "json" only, no schemas')
     schema = wanted.schema if wanted.schema is not None else {"type": "object"}
     described: dict[str, object] = {"name": wanted.name, "schema": schema}
-    if _is_strict(schema):
+    if is_strict(schema):
         described["strict"] = True
     return {"type": "json_schema", "json_schema": described}
-
-
-def _is_strict(schema: object) -> bool:
-    """Whether a schema keeps the rules of OpenAI's strict mode, which refuses any other.
-
-    Source: https://platform.openai.com/docs/guides/structured-outputs#supported-schemas
-    """
-    if is_array(schema):
-        return all(map(_is_strict, schema))
-    if not is_object(schema):
-        return True
-    properties = object_at(schema, "properties")
-    if schema.get("type") == "object" or properties:
-        required = schema.get("required")
-        named = set(map(str, required)) if is_array(required) else set[str]()
-        if schema.get("additionalProperties") is not False or named != set(properties):
-            return False
-    return all(map(_is_strict, (*properties.values(), *object_at(schema, "$defs").values()))) and all(
-        _is_strict(schema[name]) for name in ("items", "anyOf") if name in schema
-    )
 
 
 def _tool(tool: Tool) -> dict[str, object]:
