@@ -59,6 +59,16 @@ def provider_error(payload: object) -> LLMError:
     return stream_error(fault_of(payload) or Fault("", ()))
 
 
+def named_error(frame: Frame) -> LLMError:
+    """The error of an event whose name is "error", whatever stands in it."""
+    text = frame.data.decode("utf-8", "replace").strip()
+    try:
+        payload = decode(frame.data)
+    except (ValueError, RecursionError):
+        payload = text
+    return provider_error(payload if fault_of(payload) is not None else {"message": text})
+
+
 def interrupted(terminal: str) -> StreamInterruptedError:
     """The error for a stream that ended before `terminal`."""
     return StreamInterruptedError(f"the stream ended before {terminal}; the answer so far is in .partial")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes, urlsplit, urlunsplit
@@ -11,6 +12,8 @@ from urllib.parse import unquote_to_bytes, urlsplit, urlunsplit
 from .._json import encode, is_object
 from ..errors import ConfigurationError
 from ..messages import AudioPart, DocumentPart, ImagePart, Part, VendorFields
+
+_VERSION = re.compile(r"/v\d+(?:alpha|beta)?\d*$")
 
 
 class Inline(NamedTuple):
@@ -21,17 +24,19 @@ class Inline(NamedTuple):
 
 
 def endpoint(base_url: str, version: str, path: str, query: str = "") -> str:
-    """The address of `path` under `base_url`, whose path may or may not end with `version` already.
+    """The address of `path` under `base_url`, whose path may end with `version`, or another one, already.
 
     >>> endpoint("https://api.example.com/v1/", "/v1", "/messages")
     'https://api.example.com/v1/messages'
-    >>> endpoint("https://api.example.com?tenant=7", "/v1", "/messages")
-    'https://api.example.com/v1/messages?tenant=7'
+    >>> endpoint("https://api.example.com/v1alpha?tenant=7", "/v1beta", "/models")
+    'https://api.example.com/v1alpha/models?tenant=7'
     """
     parts = urlsplit(base_url)
-    root = parts.path.rstrip("/").removesuffix(version)
+    root = parts.path.rstrip("/")
+    if not root.endswith(version) and not (_VERSION.fullmatch(version) and _VERSION.search(root)):
+        root += version
     queries = "&".join(filter(None, (parts.query, query)))
-    return urlunsplit((parts.scheme, parts.netloc, root + version + path, queries, ""))
+    return urlunsplit((parts.scheme, parts.netloc, root + path, queries, ""))
 
 
 def header_fields(ours: Mapping[str, str | None], theirs: Mapping[str, str]) -> dict[str, str]:
@@ -92,6 +97,12 @@ def unsupported_option(option: str, provider: str, advice: str) -> Configuration
 def unsupported_part(part: Part, provider: str, advice: str) -> ConfigurationError:
     """The error for a message part that a provider cannot take."""
     return ConfigurationError(f"{provider!r} takes no such {type(part).__name__}: {advice}", provider=provider)
+
+
+def refuse_detail(part: ImagePart, provider: str) -> None:
+    """Raise where an image is wanted at a detail; for providers that know none but their own."""
+    if part.detail in ("low", "high"):
+        raise unsupported_part(part, provider, f"it has no detail={part.detail!r}; resize the image instead")
 
 
 def _payload(part: Part, payload: str, encoded: bool) -> str:
