@@ -31,7 +31,7 @@ from ..messages import (
     VendorPart,
 )
 from ..options import JsonFormat, Options, ReasoningEffort, Tool
-from ._request import Inline, body_bytes, inline, own_fields, said, unsupported_option, unsupported_part
+from ._request import Inline, body_bytes, inline, own_fields, refuse_detail, said, unsupported_option, unsupported_part
 
 WIRE = "anthropic"
 MAX_TOKENS = 8192
@@ -200,8 +200,7 @@ def _block(part: Part, provider: str) -> _Block | None:
 
 
 def _image(part: ImagePart, provider: str) -> _Block:
-    if part.detail in ("low", "high"):
-        raise unsupported_part(part, provider, f"it has no detail={part.detail!r}; resize the image instead")
+    refuse_detail(part, provider)
     return {"type": "image", "source": _source(part.url, inline(part))}
 
 

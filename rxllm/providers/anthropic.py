@@ -19,12 +19,12 @@ import msgspec
 
 from .._json import decode, encode, int_at, is_object, object_at, objects_at, text_at
 from .._wire import Frame, WireRequest
-from ..errors import LLMError, ProtocolError
+from ..errors import ProtocolError
 from ..events import FinishReason, Response, StreamStart, TokenEvent, Usage, UsageUpdate, VendorEvent
 from ..messages import Message
 from ..options import Options
 from ._anthropic_request import WIRE, messages_request
-from ._reply import Reply, broken_call, interrupted, provider_error, read_object
+from ._reply import Reply, broken_call, interrupted, named_error, provider_error, read_object
 from ._request import endpoint, header_fields
 
 
@@ -93,7 +93,7 @@ class AnthropicDecoder:
         if self.finished or frame.data.strip() in _SAYS_NOTHING:
             return ()
         if frame.event == "error":
-            raise _named_error(frame)
+            raise named_error(frame)
         payload = read_object(frame, self._reply)
         if payload is None:
             return ()
@@ -334,15 +334,6 @@ class _Block:
         except (ValueError, RecursionError):
             return {**self.data, "input": text}, False
         return {**self.data, "input": value}, True
-
-
-def _named_error(frame: Frame) -> LLMError:
-    """The error of an `event: error`; some gateways put bare text in it."""
-    try:
-        payload: object = read_object(frame)
-    except ProtocolError:
-        payload = None
-    return provider_error(payload or frame.data.decode("utf-8", "replace"))
 
 
 def _usage_of(counts: Mapping[str, object]) -> Usage:
