@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
 
@@ -83,7 +84,7 @@ def register_provider(vendor: Vendor, *, wire: WireFactory | None = None) -> Non
         raise ConfigurationError(f"a provider's name is of lower-case letters, digits and ._-; got {vendor.name!r}")
     if _vendors.get(vendor.name, vendor) != vendor:
         raise ConfigurationError(f"there is a provider {vendor.name!r} already, and it is another one")
-    if wire is None and vendor.wire not in ("openai-chat", *_wires):
+    if wire is None and vendor.wire not in _wires:
         raise ConfigurationError(f"provider {vendor.name!r} speaks {vendor.wire!r}, and no wire= is given for that")
     if wire is not None and _BUILT_IN.get(vendor.wire, wire) is not wire:
         raise ConfigurationError(f"there is a wire {vendor.wire!r} already: give yours another name")
@@ -153,9 +154,10 @@ def wire_for(
     given = checked_headers(headers or {}, vendor.name)
     if key is None and vendor.needs_key and not is_loopback(address) and not _brings_credentials(given):
         raise ConfigurationError(f"provider {vendor.name!r} needs a key: give api_key={_or_set(vendor.key_variables)}")
-    if vendor.wire == "openai-chat":
-        return OpenAIChat(provider=vendor.name, base_url=address, api_key=key, headers=given, dialect=vendor.dialect)
-    return _wires[vendor.wire](provider=vendor.name, base_url=address, api_key=key, headers=given)
+    make = partial(OpenAIChat, dialect=vendor.dialect) if vendor.wire == "openai-chat" else _wires.get(vendor.wire)
+    if make is None:
+        raise ConfigurationError(f"provider {vendor.name!r} speaks {vendor.wire!r}, which nobody registered")
+    return make(provider=vendor.name, base_url=address, api_key=key, headers=given)
 
 
 def _address(vendor: Vendor, base_url: str | None) -> str:
@@ -191,6 +193,7 @@ def _load(point: EntryPoint) -> None:
 
 
 _BUILT_IN: Mapping[str, WireFactory] = {
+    "openai-chat": OpenAIChat,
     "anthropic": Anthropic,
 }
 _wires: dict[str, WireFactory] = dict(_BUILT_IN)
