@@ -49,11 +49,16 @@ def header_fields(ours: Mapping[str, str | None], theirs: Mapping[str, str]) -> 
 def body_bytes(body: Mapping[str, object], extra: Mapping[str, object] | None) -> bytes:
     """The body as JSON: fields without a value left out, `extra` merged over the rest.
 
+    Raises `ConfigurationError` where something in it is no JSON.
+
     >>> body_bytes({"a": 1, "b": None, "c": {"d": 2}}, {"c": {"e": 3}})
     b'{"a":1,"c":{"d":2,"e":3}}'
     """
     said = {name: value for name, value in body.items() if value is not None}
-    return encode(merged(said, extra) if extra else said)
+    try:
+        return encode(merged(said, extra) if extra else said)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"the prompt or an option cannot be sent as JSON: {error}") from error
 
 
 def merged(body: Mapping[str, object], extra: Mapping[str, object]) -> dict[str, object]:
