@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from .._faults import fault_of
-from .._json import decode, int_at, is_array, is_object, object_at, objects_at, text_at
+from .._json import int_at, is_array, is_object, object_at, objects_at, text_at
 from .._wire import Frame, WireRequest
-from ..errors import LLMError, ProtocolError, StreamInterruptedError
+from ..errors import ProtocolError, StreamInterruptedError
 from ..events import FinishReason, Response, StreamStart, TokenEvent, UsageUpdate, VendorEvent
 from ..messages import Message
 from ..options import Options
@@ -27,7 +27,7 @@ from ._openai_messages import WIRE
 from ._openai_reasoning import DETAILS, joined_details, nested_text, thought_of
 from ._openai_request import chat_request
 from ._openai_usage import unmodelled_counts, usage_of
-from ._reply import Reply, interrupted, provider_error, read_object
+from ._reply import Reply, broken_call, interrupted, named_error, provider_error, read_object
 from ._request import endpoint, header_fields
 
 
@@ -115,7 +115,7 @@ class OpenAIChatDecoder:
         if data == b"[DONE]":
             return self._end()
         if frame.event == "error":
-            raise _named_error(frame)
+            raise named_error(frame)
         try:
             chunk = read_object(frame, self._reply)
             return self._chunk(chunk) if chunk is not None else ()
@@ -251,7 +251,7 @@ class OpenAIChatDecoder:
         reason = self._reason()
         broken = self._calls.broken()
         if broken is not None and (self._finish is None or reason in ("stop", "tool_calls")):
-            raise _broken_call(broken, self._finish)
+            raise interrupted("a tool call was whole") if self._finish is None else broken_call(broken)
         fields: dict[str, object] = {}
         if self._reasoning_details:
             fields[DETAILS] = joined_details(self._reasoning_details)
@@ -306,19 +306,3 @@ def _says(value: object) -> bool:
 
 def _vendor_event(name: str, value: object) -> VendorEvent:
     return VendorEvent(name, value if is_object(value) else {name: value})
-
-
-def _named_error(frame: Frame) -> LLMError:
-    """The error of an event that is named so, whatever stands in it."""
-    text = frame.data.decode("utf-8", "replace").strip()
-    try:
-        payload = decode(frame.data)
-    except (ValueError, RecursionError):
-        payload = text
-    return provider_error(payload if fault_of(payload) is not None else {"message": text})
-
-
-def _broken_call(name: str, finish: str | None) -> LLMError:
-    if finish is None:
-        return interrupted("a tool call was whole")
-    return ProtocolError(f"the arguments of the tool call {name!r} are not a JSON object, or it has no name")

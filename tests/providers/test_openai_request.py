@@ -386,3 +386,10 @@ class TestThereAndBack:
         spoken = self.again(tool(None, name="f", arguments="{}"), chunk(finish="tool_calls"), dialect=GATEWAY)
         assert isinstance(spoken, list)
         assert (spoken[0]["tool_calls"][0]["id"], spoken[1]["tool_call_id"]) == ("call_0", "call_0")
+
+
+@pytest.mark.parametrize("content", ["\ud800", object()])
+def test_what_is_no_json_is_refused(content: object) -> None:
+    """Before anything is sent."""
+    with pytest.raises(ConfigurationError, match="JSON"):
+        asked(extra_body={"x": content})
