@@ -13,6 +13,7 @@
     │   ├── RateLimitError              429
     │   └── ServerError                 5xx
     │       └── OverloadedError         503, 529, or the vendor's word for it
+    ├── OutputParsingError              the answer is not the JSON, or not of the type, that was asked for
     └── StreamError                     the answer began and did not end well
         ├── StreamInterruptedError      it ended before its terminal event
         ├── ProtocolError               bytes that are not the protocol
@@ -127,6 +128,14 @@ class ServerError(APIStatusError):
 
 class OverloadedError(ServerError):
     """The server has too much to do (503, 529)."""
+
+
+class OutputParsingError(LLMError):
+    """The answer is not the JSON, or not of the type, that was asked for; `text` is what it says."""
+
+    def __init__(self, message: str, *, text: str, partial: Response | None = None) -> None:
+        super().__init__(message, partial=partial)
+        self.text = text
 
 
 class StreamError(LLMError):
