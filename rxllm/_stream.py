@@ -267,7 +267,7 @@ def _or_infinite(seconds: float | None) -> float:
 
 
 @atexit.register
-def _abort_live_streams() -> None:
+def abort_live_streams() -> None:
     """Close what is open when the interpreter ends, and give the workers a moment to clean up."""
     deadline = time.monotonic() + _EXIT_SECONDS
     for subscription in list(_live):
