@@ -24,6 +24,7 @@ from ..events import (
     ToolCallEnd,
     ToolCallStart,
     Usage,
+    VendorEvent,
 )
 from ..messages import Part, ReasoningPart, TextPart, ToolCall, VendorFields, VendorPart
 
@@ -57,6 +58,11 @@ def bare_error(value: object) -> LLMError:
 def provider_error(payload: object) -> LLMError:
     """The error for a vendor's in-band error payload."""
     return stream_error(fault_of(payload) or Fault("", ()))
+
+
+def says(value: object) -> bool:
+    """Whether a field holds more than nulls, zeros and emptiness."""
+    return any(value.values()) if is_object(value) else bool(value)
 
 
 def named_error(frame: Frame) -> LLMError:
@@ -139,6 +145,7 @@ class Reply:
         self._kind: Literal["text", "reasoning"] | None = None
         self._pieces: list[str] = []
         self._vendor: VendorFields | None = None
+        self._told: dict[str, object] = {}
         self.high_surrogate = ""
         """The first half of a character whose second half is still to come (see `read_object`)."""
 
@@ -178,6 +185,18 @@ class Reply:
         """Record a whole item to be carried back."""
         self.end_part()
         self._parts.append(VendorPart(wire, data))
+
+    def others(self, source: Mapping[str, object], known: frozenset[str]) -> list[VendorEvent]:
+        """What `source` says beyond the `known` fields, each under its name.
+
+        What is repeated unchanged is told once.
+        """
+        events: list[VendorEvent] = []
+        for name, value in source.items():
+            if name not in known and says(value) and self._told.get(name) != value:
+                self._told[name] = value
+                events.append(VendorEvent(name, value if is_object(value) else {name: value}))
+        return events
 
     def start_call(self, index: int, call_id: str, name: str, vendor: VendorFields | None = None) -> ToolCallStart:
         """Record the begin of the tool call `index`."""
