@@ -30,7 +30,7 @@ from ..messages import Message
 from ..options import Options
 from ._gemini_arguments import StreamedArguments
 from ._gemini_request import WIRE, generate_request
-from ._reply import Reply, broken_call, interrupted, named_error, provider_error, read_object
+from ._reply import Reply, broken_call, interrupted, named_error, provider_error, read_object, says
 from ._request import endpoint, header_fields
 
 
@@ -67,7 +67,6 @@ class GeminiDecoder:
         """The arguments of the last call, while they come leaf by leaf."""
         self._counts: msgspec.Raw | dict[str, object] = {}
         """The last token counts, unread where they came with plain text."""
-        self._told: dict[str, object] = {}
 
     def feed(self, frame: Frame, /) -> Sequence[TokenEvent]:
         """The events of one chunk."""
@@ -100,7 +99,7 @@ class GeminiDecoder:
         if reason == "stop" and self._reply.calls:
             reason = "tool_calls"
         self._count(events)
-        others = {name: value for name, value in self._totals().items() if name not in _COUNTS and value}
+        others = {name: value for name, value in self._totals().items() if name not in _COUNTS and says(value)}
         if others:
             events.append(VendorEvent("usageMetadata", others))
         self.finished = True
@@ -144,7 +143,7 @@ class GeminiDecoder:
                 events.append(VendorEvent("candidate", candidate))
             else:
                 self._candidate(candidate, events)
-        self._tell(chunk, _CHUNK_FIELDS, events)
+        events += self._reply.others(chunk, _CHUNK_FIELDS)
         counts = object_at(chunk, "usageMetadata")
         if not _COUNTS.isdisjoint(counts):
             first, self._counts = not self._totals(), counts
@@ -155,7 +154,7 @@ class GeminiDecoder:
     def _candidate(self, candidate: dict[str, object], events: list[TokenEvent]) -> None:
         for part in objects_at(object_at(candidate, "content"), "parts"):
             self._part(part, events)
-        self._tell(candidate, _CANDIDATE_FIELDS, events)
+        events += self._reply.others(candidate, _CANDIDATE_FIELDS)
         raw = text_at(candidate, "finishReason")
         if raw is not None and raw != "FINISH_REASON_UNSPECIFIED":
             self._reply.raw_finish_reason = raw
@@ -246,13 +245,6 @@ class GeminiDecoder:
         if usage != self._reply.usage:
             self._reply.usage = usage
             events.append(UsageUpdate(usage))
-
-    def _tell(self, source: Mapping[str, object], known: frozenset[str], events: list[TokenEvent]) -> None:
-        """What `source` says beyond the `known` fields, once: the wire repeats it on every chunk."""
-        for name, value in source.items():
-            if name not in known and value and self._told.get(name) != value:
-                self._told[name] = value
-                events.append(VendorEvent(name, value if is_object(value) else {name: value}))
 
 
 class _PlainPart(msgspec.Struct, forbid_unknown_fields=True):
