@@ -28,6 +28,10 @@ from .filters import stop_at as stop_at
 from .filters import think_tags as think_tags
 from .markdown import MarkdownBlock as MarkdownBlock
 from .markdown import markdown_blocks as markdown_blocks
+from .pace import batch as batch
+from .pace import bounded as bounded
+from .pace import observe_on_ui as observe_on_ui
+from .pace import smooth as smooth
 from .rewriting import grapheme_safe as grapheme_safe
 from .rewriting import redact as redact
 from .rewriting import replace as replace
