@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
+import msgspec
 import requests
 from reactivex import Observable, abc
 from typing_extensions import Unpack
@@ -26,6 +27,8 @@ from .operators.resilience import retry
 from .options import CallOptions, Options, ReasoningEffort, Timeout, Tool, format_of, stop_of, timeout_of, tool_of
 from .prompt import Prompt, messages_of
 from .providers.catalog import Vendor, split_model, vendor_named, wire_for
+from .providers.local import LocalServer
+from .providers.openai_chat import OpenAIChat
 
 
 class StreamingModel(ABC):
@@ -85,6 +88,7 @@ def create_streaming_model(
     headers: Mapping[str, str] | None = None,
     extra_body: Mapping[str, object] | None = None,
     max_event_bytes: int = MAX_FRAME_BYTES,
+    local: LocalServer | None = None,
 ) -> StreamingModel:
     """A model of `provider`: "openai", "anthropic", "gemini", "ollama", "local", ... (`rxllm providers` lists them).
 
@@ -93,7 +97,8 @@ def create_streaming_model(
     in tokens. `response_format` is "json", a JSON schema, or a type. `timeout` is in seconds, for
     each wait, or a `Timeout`. `max_retries` counts tries again after transient errors, before the
     first content event. `scheduler` is where tokens are produced; by default each stream has a
-    daemon thread of its own.
+    daemon thread of its own. `max_event_bytes` bounds one event on the wire. `local` are settings
+    of the embedded model: threads, context size, port.
 
     Raises `ConfigurationError`, naming what is missing or cannot be honoured.
 
@@ -126,6 +131,11 @@ def create_streaming_model(
         extra_body=extra_body,
     )
     transport = Transport(session)
+    if vendor.wire == "local":
+        server = msgspec.structs.replace(local or LocalServer(), model=chosen)
+        return _LocalModel(vendor, defaults, transport, scheduler, max_event_bytes, server)
+    if local is not None:
+        raise ConfigurationError(f"local= is for the provider 'local'; this is {name!r}")
     return _ProviderModel(vendor, defaults, transport, scheduler, max_event_bytes, api_key, base_url)
 
 
@@ -214,6 +224,43 @@ class _ProviderModel(StreamingModel):
     def _prepared(self, request: WireRequest, model: str) -> Callable[[], WireRequest]:
         """What gives the request on the producing thread."""
         return lambda: request
+
+
+_NO_ADDRESS_YET = "http://127.0.0.1/v1"
+
+
+class _LocalModel(_ProviderModel):
+    """The embedded model: its server starts on the producing thread, with the first request."""
+
+    def __init__(
+        self,
+        vendor: Vendor,
+        defaults: CallOptions,
+        transport: Transport,
+        scheduler: abc.SchedulerBase | None,
+        max_event_bytes: int,
+        server: LocalServer,
+    ) -> None:
+        server.check()
+        self._server = server
+        super().__init__(vendor, defaults, transport, scheduler, max_event_bytes, None, None)
+
+    def _wire_with(self, headers: Mapping[str, str] | None) -> Wire:
+        combined = {**(self._defaults.get("headers") or {}), **(headers or {})}
+        vendor = self._vendor
+        return OpenAIChat(
+            provider=vendor.name, base_url=_NO_ADDRESS_YET, api_key=None, headers=combined, dialect=vendor.dialect
+        )
+
+    def _prepared(self, request: WireRequest, model: str) -> Callable[[], WireRequest]:
+        server = msgspec.structs.replace(self._server, model=model)
+        server.check()
+
+        def with_address() -> WireRequest:
+            path = request.url.removeprefix(_NO_ADDRESS_YET)
+            return msgspec.structs.replace(request, url=server.base_url() + path)
+
+        return with_address
 
 
 def _wire_options(call: CallOptions) -> Options:

@@ -1,0 +1,1 @@
+"""Code of users, only type-checked, never run."""

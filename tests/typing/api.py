@@ -1,0 +1,73 @@
+"""A user's program: what the type checkers must infer of it, without a cast and without `Any`.
+
+Checked by mypy and pyright, both strict; see `[tool.mypy]` and `[tool.pyright]`.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never, assert_type
+
+import reactivex as rx
+from reactivex import Observable
+from reactivex import abc as rx_abc
+from reactivex import operators as rx_ops
+
+import rxllm
+from rxllm import operators as ops
+
+model = rxllm.create_streaming_model("openai", model="gpt-4o-mini", temperature=0.2, stop=["\n"])
+assert_type(model, rxllm.StreamingModel)
+
+events = model.stream("Hello", max_tokens=10, timeout=rxllm.Timeout(idle=5))
+assert_type(events, Observable[rxllm.TokenEvent])
+assert_type(model.chat("Hello"), rxllm.Response)
+assert_type(model.chat("Hello").usage.total_tokens, int | None)
+
+assert_type(events.pipe(ops.text()), Observable[str])
+assert_type(events.pipe(ops.reasoning()), Observable[str])
+assert_type(events.pipe(ops.response()), Observable[rxllm.Response])
+
+
+def length(piece: str) -> int:
+    """A user's own step."""
+    return len(piece)
+
+
+assert_type(events.pipe(ops.text(), rx_ops.map(length)), Observable[int])
+assert_type(events.pipe(ops.text(), rx_ops.buffer_with_count(3)), Observable[list[str]])
+assert_type(events.pipe(ops.retry(), ops.text()), Observable[str])
+
+stop: rx.Subject[None] = rx.Subject()
+until: Observable[rxllm.TokenEvent] = events.pipe(rx_ops.take_until(stop))
+
+subscription = rxllm.stream_chat(
+    model,
+    [rxllm.Message.user("Look", rxllm.ImagePart(url="https://example.com/a.png"))],
+    on_token=print,
+    on_complete=lambda response: print(response.usage.total_tokens),
+    on_error=lambda error: print(error.partial),
+)
+assert_type(subscription, rx_abc.DisposableBase)
+
+
+def describe(event: rxllm.TokenEvent) -> str:
+    """All kinds of events, so that a new one is found by the type checker."""
+    match event:
+        case rxllm.TextDelta(text) | rxllm.ReasoningDelta(text):
+            return text
+        case rxllm.ToolCallStart(name=name):
+            return name
+        case rxllm.ToolCallDelta(arguments=arguments):
+            return arguments
+        case rxllm.ToolCallEnd(call=call):
+            return f"{call.name}({call.arguments})"
+        case rxllm.UsageUpdate(usage):
+            return str(usage.output_tokens)
+        case rxllm.VendorEvent(name, data):
+            return f"{name}: {data}"
+        case rxllm.StreamStart() | rxllm.StreamReset():
+            return ""
+        case rxllm.StreamEnd(response):
+            return response.text
+        case _:
+            assert_never(event)
