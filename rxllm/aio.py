@@ -1,0 +1,12 @@
+"""asyncio, as `rxllm.ui.asyncio` has it: streams as async iterators and awaitables, and a scheduler for a loop.
+
+>>> import asyncio, reactivex
+>>> async def collect() -> list[int]:
+...     return [item async for item in events(reactivex.of(1, 2, 3))]
+>>> asyncio.run(collect())
+[1, 2, 3]
+"""
+
+from .ui.asyncio import AsyncIOScheduler, EventStream, events, from_async, last, response
+
+__all__ = ["AsyncIOScheduler", "EventStream", "events", "from_async", "last", "response"]

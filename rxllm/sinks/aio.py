@@ -1,0 +1,264 @@
+"""asyncio: out of an Observable, and into one.
+
+`events` is an async iterator over a stream that lives on another thread, `response` and `last` wait for its outcome,
+`from_async` makes an Observable of an async generator. Any loop, any number of loops in any number of threads.
+
+Backpressure holds both ways: a slow `async for` makes the producing thread wait once `buffer` events are behind, and
+an async generator is asked for more when on_next has returned. Cancelling the awaiting task, or leaving the loop,
+disposes the stream at once, which closes its connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from typing import Generic, TypeVar
+
+from reactivex import Observable, abc
+
+from ..errors import StreamInterruptedError
+from ..events import Response, StreamEnd, TokenEvent
+from ._handoff import Handoff, Nothing
+
+T = TypeVar("T")
+
+_BURST = 128
+"""Items given in a row before the loop's other tasks get a turn."""
+
+
+def events(source: Observable[T], *, buffer: int = 256) -> EventStream[T]:
+    """Iterate over what `source` emits: ``async for event in rxllm.aio.events(model.stream("Hi"))``.
+
+    The request is made when the first item is asked for; the stream's error is raised where it is awaited.
+    """
+    return EventStream(source, buffer)
+
+
+async def response(source: Observable[TokenEvent]) -> Response:
+    """Wait for the whole answer; raises what the stream ends with."""
+    event = await last(source)
+    if isinstance(event, StreamEnd):
+        return event.response
+    raise StreamInterruptedError("the stream completed without StreamEnd")
+
+
+async def last(source: Observable[T]) -> T:
+    """Wait for the last item of `source`; raises its error, or `LookupError` when it completes without any."""
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[list[T]] = loop.create_future()
+    items: list[T] = []
+
+    def keep(item: T) -> None:
+        items[:] = (item,)
+
+    def settle(error: Exception | None = None) -> None:
+        _call_soon(loop, lambda: _settle(outcome, items, error))
+
+    subscription = source.subscribe(keep, settle, settle)
+    try:
+        for item in await outcome:
+            return item
+        raise LookupError("the stream completed without an item")
+    finally:
+        subscription.dispose()
+
+
+class EventStream(AsyncIterator[T]):
+    """What `events` gives: an async iterator that disposes its stream when it is left, dropped or cancelled.
+
+    As a context manager (``async with events(...) as stream``) it does so where the block ends.
+    """
+
+    _started = False
+
+    def __init__(self, source: Observable[T], buffer: int = 256) -> None:
+        self._source = source
+        self._bell = _Bell()
+        # The producer holds the bell and the handoff, never this object: so that dropping it is seen at once.
+        self._handoff: Handoff[T] = Handoff(buffer, self._bell.ring, self._bell.heard)
+        self._in_a_row = 0
+
+    def __aiter__(self) -> EventStream[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        if self._bell.awaited:
+            raise RuntimeError("two tasks are iterating over one stream")
+        try:
+            if not self._started:
+                self._started = True
+                self._bell.loop = asyncio.get_running_loop()
+                self._handoff.start(self._source)
+            self._in_a_row += 1
+            if self._in_a_row >= _BURST:
+                self._in_a_row = 0
+                await asyncio.sleep(0)
+            while (item := self._handoff.take()) is Nothing.YET:
+                self._in_a_row = 0
+                await self._bell.wait(self._handoff.sleep)
+        except BaseException:
+            self._handoff.close()
+            raise
+        if item is Nothing.MORE:
+            raise StopAsyncIteration
+        return item
+
+    async def aclose(self) -> None:
+        """Dispose the stream."""
+        self._handoff.close()
+
+    async def __aenter__(self) -> EventStream[T]:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._handoff.close()
+
+    def __del__(self) -> None:
+        if self._started:
+            self._handoff.close()
+
+
+class _Bell:
+    """Wakes one task of one loop, from any thread."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def __init__(self) -> None:
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def awaited(self) -> bool:
+        return self._waiter is not None
+
+    async def wait(self, sleep: Callable[[], bool]) -> None:
+        """Wait for the next ring, unless `sleep` says that there is no need to."""
+        self._waiter = self.loop.create_future()
+        try:
+            if sleep():
+                await self._waiter
+        finally:
+            self._waiter = None
+
+    def ring(self) -> bool:
+        return _call_soon(self.loop, self._wake)
+
+    def heard(self) -> bool:
+        return not self.loop.is_closed()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+def from_async(make: Callable[[], AsyncIterable[T]], *, loop: asyncio.AbstractEventLoop | None = None) -> Observable[T]:
+    """The Observable of what the async iterator made by `make` yields; a new one for each subscription.
+
+    It runs as a task of `loop`; when none is given, of the loop running where subscribe() is called; when there is
+    none either, of a loop of its own on a daemon thread. Items come on that loop's thread. Disposing, from any
+    thread, cancels the task.
+    """
+
+    def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+        feed = _Feed(make, observer)
+        home = loop or _running_loop()
+        if home is None:
+            context = contextvars.copy_context()
+            threading.Thread(
+                target=context.run, args=(asyncio.run, feed.run()), name="rxllm-from-async", daemon=True
+            ).start()
+        elif not _call_soon(home, feed.start):
+            raise RuntimeError("the event loop given to from_async is closed")
+        return feed
+
+    return Observable(subscribe)
+
+
+class _Feed(abc.DisposableBase, Generic[T]):
+    """One async iterator, and the observer of its items."""
+
+    def __init__(self, make: Callable[[], AsyncIterable[T]], observer: abc.ObserverBase[T]) -> None:
+        self._make = make
+        self._observer = observer
+        self._disposed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def dispose(self) -> None:
+        self._disposed = True
+        if self._loop is not None:
+            _call_soon(self._loop, self._cancel)
+
+    def start(self) -> None:
+        if not self._disposed:
+            self._task = asyncio.get_running_loop().create_task(self.run())
+
+    async def run(self) -> None:
+        self._task = asyncio.current_task()
+        self._loop = asyncio.get_running_loop()
+        try:
+            end = await self._deliver()
+            if not self._disposed:
+                end()
+        except asyncio.CancelledError:
+            if self._disposed:
+                return
+            self._observer.on_error(StreamInterruptedError("the task that produced the stream was cancelled"))
+            raise
+        except Exception as error:  # the subscriber's own
+            self._loop.call_exception_handler({"message": "a subscriber raised", "exception": error})
+
+    async def _deliver(self) -> Callable[[], None]:
+        """Pass all items on; what is to be said at the end."""
+        try:
+            items = aiter(self._make())
+        except Exception as error:
+            return _failing(self._observer, error)
+        try:
+            while not self._disposed:
+                try:
+                    item = await anext(items)
+                except StopAsyncIteration:
+                    break
+                except Exception as error:
+                    return _failing(self._observer, error)
+                self._observer.on_next(item)
+            return self._observer.on_completed
+        finally:
+            close = getattr(items, "aclose", None)
+            if close is not None:
+                await close()
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+
+def _failing(observer: abc.ObserverBase[T], error: Exception) -> Callable[[], None]:
+    return lambda: observer.on_error(error)
+
+
+def _settle(outcome: asyncio.Future[list[T]], items: list[T], error: Exception | None) -> None:
+    if outcome.done():
+        return
+    if error is None:
+        outcome.set_result(items)
+    else:
+        outcome.set_exception(error)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> bool:
+    """Have the loop make a call, from any thread; False when the loop is closed."""
+    try:
+        loop.call_soon_threadsafe(call)
+    except RuntimeError:
+        return False
+    return True

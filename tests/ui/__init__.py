@@ -1,0 +1,1 @@
+"""Tests of the user interfaces, on real toolkits."""

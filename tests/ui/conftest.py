@@ -1,0 +1,16 @@
+"""One virtual screen for all tests of user interfaces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from .display import virtual_display
+
+
+@pytest.fixture(scope="session")
+def display() -> Iterator[str]:
+    """The DISPLAY of a virtual screen."""
+    with virtual_display() as name:
+        yield name

@@ -1,0 +1,38 @@
+"""A virtual screen, so that windows can be shown, clicked and typed into where there is none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+
+@contextmanager
+def virtual_display(size: str = "1280x1000x24") -> Iterator[str]:
+    """Run Xvfb for the length of the block; gives its DISPLAY, set in the environment meanwhile."""
+    xvfb = shutil.which("Xvfb")
+    if xvfb is None:
+        pytest.skip("Xvfb is not installed (Debian: apt-get install xvfb)")
+    reader, writer = os.pipe()
+    with subprocess.Popen(
+        [xvfb, "-displayfd", str(writer), "-screen", "0", size, "-nolisten", "tcp"],
+        pass_fds=(writer,),
+        stderr=subprocess.DEVNULL,
+    ) as server:
+        os.close(writer)
+        with os.fdopen(reader) as numbers:
+            display = f":{numbers.readline().strip()}"
+        before = os.environ.get("DISPLAY")
+        os.environ["DISPLAY"] = display
+        try:
+            yield display
+        finally:
+            if before is None:
+                del os.environ["DISPLAY"]
+            else:
+                os.environ["DISPLAY"] = before
+            server.terminate()
