@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 from .._json import encode, int_at, object_at, text_at
 from ..events import TokenEvent
+from ..messages import VendorFields
+from ._openai_messages import EXTRA, WIRE
 from ._reply import Reply, arguments_of
 
 
@@ -54,6 +56,7 @@ class ToolCalls:
         if name and piece and call_id and call_id == call.id and call.is_whole():
             return []  # the finished call told once more
         call.id, call.name = call.id or call_id, call.name or name
+        call.extra = call.extra or object_at(item, EXTRA)
         if piece:
             call.pieces.append(piece)
         if call.begun:
@@ -63,7 +66,8 @@ class ToolCalls:
     def _begin(self, at: int, call: _Growing) -> list[TokenEvent]:
         """Start a call whose name is known; one without an id gets one, so that a result can name it."""
         call.begun = True
-        start = self._reply.start_call(at, call.id or f"call_{at}", call.name)
+        vendor: VendorFields | None = {WIRE: {EXTRA: call.extra}} if call.extra else None
+        start = self._reply.start_call(at, call.id or f"call_{at}", call.name, vendor)
         return [start, *(self._reply.add_arguments(at, piece) for piece in call.pieces)]
 
     def _place(self, index: int | None, call_id: str, name: str, piece: str) -> int:
@@ -85,13 +89,14 @@ class ToolCalls:
 class _Growing:
     """A call as its pieces come."""
 
-    __slots__ = ("begun", "id", "name", "pieces")
+    __slots__ = ("begun", "extra", "id", "name", "pieces")
 
     def __init__(self) -> None:
         self.id = ""
         self.name = ""
         self.pieces: list[str] = []
         self.begun = False
+        self.extra: dict[str, object] = {}
 
     def differs(self, call_id: str, name: str, piece: str) -> bool:
         """Whether a piece with this id and name cannot be of this call.

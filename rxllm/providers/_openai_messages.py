@@ -24,6 +24,9 @@ from ._request import inline, own_fields, said, unsupported_part
 WIRE = "openai-chat"
 """The name under which this wire keeps its own fields in message parts."""
 
+EXTRA = "extra_content"
+"""The field of a tool call in which Gemini's OpenAI surface keeps its thought signature, and wants it back."""
+
 
 def wire_messages(
     messages: Sequence[Message], dialect: Dialect, provider: str, *, with_tools: bool
@@ -65,7 +68,8 @@ def _result(result: ToolResult) -> dict[str, object]:
 
 def _call(call: ToolCall) -> dict[str, object]:
     function = {"name": call.name, "arguments": encode(call.arguments).decode()}
-    return {"id": call.id, "type": "function", "function": function}
+    extra = own_fields(call.vendor, WIRE).get(EXTRA)
+    return said(id=call.id, type="function", function=function, extra_content=extra)
 
 
 def _kept(parts: Sequence[Part], reasoning_back: Sequence[str]) -> dict[str, object]:

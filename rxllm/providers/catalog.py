@@ -146,9 +146,7 @@ def wire_for(
     address = _address(vendor, base_url)
     key = api_key or _variable(vendor.key_variables)
     if key is not None and not is_sendable(key):
-        raise ConfigurationError(
-            f"the key for {vendor.name!r} has a line break or another character no header may have"
-        )
+        raise ConfigurationError(f"the key for {vendor.name!r} has a character that no header may have, such as LF")
     given = checked_headers(headers or {}, vendor.name)
     if key is None and vendor.needs_key and not is_loopback(address) and not _brings_credentials(given):
         raise ConfigurationError(f"provider {vendor.name!r} needs a key: give api_key={_or_set(vendor.key_variables)}")

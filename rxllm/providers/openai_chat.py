@@ -185,6 +185,8 @@ class OpenAIChatDecoder:
         for name, value in delta.items():
             if name not in DELTA_FIELDS and _says(value):
                 events.append(_vendor_event(name, value))
+        if counts := object_at(choice, "usage"):
+            self._count(counts, events)
         logprobs = choice.get("logprobs")
         if _says(logprobs):
             events.append(_vendor_event("logprobs", logprobs))
@@ -275,7 +277,7 @@ class OpenAIChatDecoder:
 
 
 _NOTHING: frozenset[str] = frozenset()
-_CHOICE_FIELDS = frozenset({"index", "delta", "message", "text", "finish_reason", "logprobs"})
+_CHOICE_FIELDS = frozenset({"index", "delta", "message", "text", "finish_reason", "logprobs", "usage"})
 _KEEP_ALIVES = ("ping", "keepalive", "keep-alive", "keep_alive", "heartbeat")
 _FAILED = "the provider ended the answer with the finish_reason 'error'"
 
@@ -295,6 +297,7 @@ _REASONS: Mapping[str, FinishReason] = {
     "function_call": "tool_calls",
     "content_filter": "content_filter",
     "safety": "content_filter",
+    "sensitive": "content_filter",
     "refusal": "refusal",
 }
 

@@ -358,6 +358,11 @@ class TestUsage:
         ]
         assert VendorEvent("moderation", {"flagged": True}) in said
 
+    def test_inside_the_choice(self) -> None:
+        """Moonshot's place for it."""
+        choice = {"index": 0, "delta": {"content": "x"}, "finish_reason": "stop", "usage": {"prompt_tokens": 3}}
+        assert played(json.dumps({"choices": [choice]})).response.usage == Usage(3)
+
     def test_under_x_groq(self) -> None:
         """Groq's own place for it."""
         usage = {"prompt_tokens": 3, "completion_tokens": 4}

@@ -381,6 +381,13 @@ class TestThereAndBack:
         spoken = self.again(chunk({"refusal": "I can't."}), chunk(finish="stop"), dialect=OPENAI)
         assert spoken == [{"role": "assistant", "content": "I can't."}]
 
+    def test_a_signature_beside_a_call(self) -> None:
+        """Gemini's OpenAI surface answers 400 to a call without it."""
+        extra = {"google": {"thought_signature": "s"}}
+        spoken = self.again(tool(id="t", name="f", arguments="{}", extra_content=extra), dialect=GATEWAY)
+        assert isinstance(spoken, list)
+        assert spoken[0]["tool_calls"][0]["extra_content"] == extra
+
     def test_a_call_without_an_id(self) -> None:
         """It was given one, and its result names it."""
         spoken = self.again(tool(None, name="f", arguments="{}"), chunk(finish="tool_calls"), dialect=GATEWAY)
