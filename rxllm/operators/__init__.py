@@ -17,6 +17,10 @@ Which operator do I need?
 | fenced code as it opens, grows and closes | `code_blocks()` | events or `str`, `CodeBlockEvent` |
 | Markdown to render: only the last block changes | `markdown_blocks()` | events or `str`, `MarkdownBlock` |
 | no emoji or accent ever cut in two | `grapheme_safe()` | events, events |
+| to show tokens in a user interface | `observe_on_ui(scheduler)` | any, the same with deltas joined |
+| to go on on another thread, without an endless queue | `bounded(scheduler, size)` | any, the same |
+| fewer, larger pieces | `batch(count, seconds=, chars=)` | any, `list` |
+| an even flow instead of bursts | `smooth(chars_per_second)` | events or `str`, the same cut anew |
 """
 
 from .code import CodeBlockDelta as CodeBlockDelta

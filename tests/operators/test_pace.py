@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reactivex import Observable, abc
 from reactivex import operators as rx
+from reactivex.disposable import Disposable
 from reactivex.scheduler import CurrentThreadScheduler, ImmediateScheduler, VirtualTimeScheduler
 from reactivex.subject import Subject
 from reactivex.testing import ReactiveTest, TestScheduler
@@ -190,14 +191,16 @@ class TestBounded:
         seen: list[object] = []
         scheduler = VirtualTimeScheduler()
 
-        def pushing(observer: abc.ObserverBase[int], _: object = None) -> None:
+        def push(observer: abc.ObserverBase[int], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             for n in range(10):
                 observer.on_next(n)
                 if n == 5:
                     scheduler.start()
+            return Disposable()
 
-        Observable(pushing).pipe(ops.bounded(scheduler, 2, overflow="error")).subscribe(
-            seen.append, lambda e: seen.append(type(e))
+        source = Observable[int](push)
+        source.pipe(ops.bounded(scheduler, 2, overflow="error")).subscribe(
+            seen.append, lambda error: seen.append(type(error))
         )
         scheduler.start()
         assert [0, 1, StreamError] == seen
@@ -205,12 +208,16 @@ class TestBounded:
     @pytest.mark.parametrize("size", [1, 2, 64])
     def test_a_producer_on_the_schedulers_own_thread_does_not_wait_for_itself(self, size: int) -> None:
         """Everything arrives, in order, though one thread does both."""
-        source = Observable(
-            lambda observer, _=None: [observer.on_next(n) for n in range(1000)] and observer.on_completed()
-        )
+
+        def push(observer: abc.ObserverBase[int], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            for n in range(1000):
+                observer.on_next(n)
+            observer.on_completed()
+            return Disposable()
+
         seen: list[int] = []
         ended: list[bool] = []
-        source.pipe(ops.bounded(CurrentThreadScheduler.singleton(), size)).subscribe(
+        Observable[int](push).pipe(ops.bounded(CurrentThreadScheduler.singleton(), size)).subscribe(
             seen.append, on_completed=lambda: ended.append(True)
         )
         assert list(range(1000)) == seen
