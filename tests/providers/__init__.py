@@ -1,1 +1,5 @@
 """Each wire, against recorded and hand-written streams."""
+
+import pytest
+
+pytest.register_assert_rewrite("tests.providers.recordings")
