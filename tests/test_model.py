@@ -58,17 +58,18 @@ class TestEveryProvider:
 
     def test_a_cut_answer(self, provider: str) -> None:
         """The error carries what had arrived."""
-        with LLMServer(Reply(pieces=["Hello", " wor", "ld"], fault=Drop(after=2))) as server:
-            with model_on(server, provider) as model, pytest.raises(rxllm.StreamInterruptedError) as caught:
-                model.chat("Hi")
+        reply = Reply(pieces=["Hello", " wor", "ld"], fault=Drop(after=2))
+        interrupted = pytest.raises(rxllm.StreamInterruptedError)
+        with LLMServer(reply) as server, model_on(server, provider) as model, interrupted as caught:
+            model.chat("Hi")
         assert caught.value.partial is not None
         assert caught.value.partial.text == "Hello wor"
 
     def test_a_rejected_key(self, provider: str) -> None:
         """The key is in no part of the error."""
-        with LLMServer(ErrorReply(401, "wrong key")) as server, model_on(server, provider) as model:
-            with pytest.raises(rxllm.AuthenticationError) as caught:
-                model.chat("Hi")
+        rejected = pytest.raises(rxllm.AuthenticationError)
+        with LLMServer(ErrorReply(401, "wrong key")) as server, model_on(server, provider) as model, rejected as caught:
+            model.chat("Hi")
         error = caught.value
         assert KEY not in f"{error!r} {error} {vars(error)} {model!r}"
 
