@@ -192,6 +192,12 @@ class TestAddresses:
         """Guessing could send a key in the clear."""
         assert "https://" in refused("openai", api_key="k", base_url="a.example/v1")
 
+    @pytest.mark.parametrize("host", [f"user:{SECRET}@gpu.example", "[gpu", "gpu:port"])
+    def test_an_ollama_host_that_is_none(self, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Refused like any address."""
+        monkeypatch.setenv("OLLAMA_HOST", host)
+        assert SECRET not in refused("ollama")
+
     def test_local_has_none_yet(self) -> None:
         """Its server is started by the model."""
         assert "local" in refused("local")

@@ -91,6 +91,10 @@ class TestToolCalls:
         said = events(tool(id="t", arguments="{"), tool(name="f", arguments="}"), chunk(finish="tool_calls"), DONE)
         assert said[:3] == (ToolCallStart(0, "t", "f"), ToolCallDelta(0, "{"), ToolCallDelta(0, "}"))
 
+    def test_a_call_without_an_id_or_arguments(self) -> None:
+        """A name alone is a call, though nothing more comes."""
+        assert calls(tool(name="now"), chunk(finish="tool_calls"), DONE) == (("call_0", "now", {}),)
+
     def test_the_old_function_call(self) -> None:
         """The form before tools."""
         old = chunk({"function_call": {"name": "f", "arguments": "{}"}})

@@ -166,6 +166,7 @@ class TestReasoning:
         said = events(
             chunk({"content": [thinking]}),
             chunk({"content": [summary, {"type": "text", "text": "So"}, reference]}),
+            chunk({"content": ["…", None, {"type": "refusal", "refusal": "No"}]}),
             chunk({"content": " it is"}),
             chunk(finish="stop"),
             DONE,
@@ -175,8 +176,15 @@ class TestReasoning:
             ReasoningDelta("Ha"),
             TextDelta("So"),
             VendorEvent("reference", reference),
+            TextDelta("…"),
+            VendorEvent("refusal", {"refusal": "No"}),
             TextDelta(" it is"),
         )
+
+    def test_in_any_chunk_after_the_first_piece(self) -> None:
+        """Reasoning and text beside each other keep their order, chunk after chunk."""
+        both = chunk({"reasoning_content": "a", "content": "b"})
+        assert events(both, both, chunk(finish="stop"), DONE) == (ReasoningDelta("a"), TextDelta("b")) * 2
 
     def test_think_tags_are_text(self) -> None:
         """Nobody asked for them to be split off."""
@@ -245,6 +253,13 @@ class TestEndings:
             result = play(decoder(), [stream[:end]])
             assert isinstance(result.error, StreamInterruptedError) == (end < whole_at), end
             assert "onetwo".startswith(result.response.text)
+
+    def test_closing_what_has_ended(self) -> None:
+        """Brings nothing more, and is no interruption; empty events bring nothing either."""
+        ended = decoder()
+        for frame in (Frame(b""), Frame(chunk({"content": "x"}, "stop").encode()), Frame(b"[DONE]")):
+            ended.feed(frame)
+        assert (ended.finished, ended.close()) == (True, ())
 
     def test_half_an_event_after_the_finish_reason(self) -> None:
         """The answer was whole: only its usage was lost."""
