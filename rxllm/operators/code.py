@@ -56,10 +56,12 @@ def code_blocks() -> Operator[TokenEvent | str, CodeBlockEvent]:
     CodeBlockDelta(index=0, text='(1)\n')
     CodeBlockEnd(index=0, language='python', code='print(1)\n', closed=True)
     """
-    return split_text(_CodeBlocks)
+    return split_text(CodeBlocks)
 
 
-class _CodeBlocks:
+class CodeBlocks:
+    """The splitter of `code_blocks`."""
+
     def __init__(self) -> None:
         self._index = 0
         self._fence: Fence | None = None
@@ -68,6 +70,7 @@ class _CodeBlocks:
         self._held: str | None = ""  # the beginning of a line that cannot be told yet; None: it was told
 
     def feed(self, text: str, /) -> Sequence[CodeBlockEvent]:
+        """What follows from `text`."""
         events: list[CodeBlockEvent] = []
         for piece in PIECE.findall(text):
             if self._held is not None:
@@ -80,6 +83,7 @@ class _CodeBlocks:
         return events
 
     def close(self) -> Sequence[CodeBlockEvent]:
+        """The end of a block that was not closed."""
         events: list[CodeBlockEvent] = []
         if self._held:
             self._line(self._held + "\n", events)
