@@ -98,6 +98,7 @@ def _start(local: LocalServer, path: Path) -> _Running:
     if local.threads is not None:
         params.cpuparams.n_threads = local.threads
     params.verbosity = -1  # nothing on stderr
+    params.warmup = False  # the first answer is sooner there without it
     params.ui = False
     params.cors_origins = ""  # no web page may use it through its visitor's browser
     # Stopping waits this many seconds for a stream whose client is still there.

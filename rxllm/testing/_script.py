@@ -123,7 +123,7 @@ class _Telling:
 
 def _raw_chunks(reply: RawReply) -> Iterator[Chunk]:
     after = None if reply.fault is None else reply.fault.after
-    for number, piece in enumerate(_cut(reply.body, reply.cuts)):
+    for number, piece in enumerate(filter(None, _cut(reply.body, reply.cuts))):
         if number == after:
             return
         yield Chunk(piece, reply.delay if number else 0.0, reply.gate)
@@ -138,8 +138,7 @@ def _cut(body: bytes, cuts: int | Iterable[int] | None) -> Iterator[bytes]:
     for size in cuts or ():
         yield body[start : start + size]
         start += size
-    if start < len(body):
-        yield body[start:]
+    yield body[start:]
 
 
 def _ending(fault: Fault | None) -> Ending:

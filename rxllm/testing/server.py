@@ -130,19 +130,21 @@ class LLMServer:
             thread.start()
 
     def _serve(self, connection: socket.socket) -> None:
-        ending = "drop"
+        ending = "whole"
         with connection.makefile("rb") as reader, contextlib.suppress(OSError):
             while (raw := read_request(reader)) is not None:
                 request = self._record(connection, raw)
                 self._sockets.watch(connection, request.client_left)
                 ending = self._respond(connection, request)
-                if ending != "whole" or not raw.keeps_alive or not self._goes_on(connection):
+                if ending != "whole" or not raw.keeps_alive:
                     break
+                with self._changed:
+                    self._idle.add(connection)
+            else:
+                self._left(connection)
         with self._changed:
-            last = self._open.pop(connection)
+            del self._open[connection]
             self._idle.discard(connection)
-        if ending == "whole" and last is not None:
-            last.client_left()
         self._sockets.close(connection, reset=ending == "reset")
 
     def _record(self, connection: socket.socket, raw: RawRequest) -> RecordedRequest:
@@ -171,7 +173,8 @@ class LLMServer:
             if not self._closing:
                 request.client_left()
             return "drop"
-        request.answered.set()
+        if answer.ending == "whole":
+            request.answered.set()
         return "drop" if answer.framing in ("close", "bare") else answer.ending
 
     def _script(self, request: RecordedRequest) -> Script | None:
@@ -201,11 +204,12 @@ class LLMServer:
             return script_of(ErrorReply(404, f"there is nothing at {request.path}"), request)
         return Script([Chunk(encode(told))], "application/json", framing="length")
 
-    def _goes_on(self, connection: socket.socket) -> bool:
-        """Let the connection wait for its next request; False where the server closes."""
+    def _left(self, connection: socket.socket) -> None:
+        """The client has closed the connection after an answer."""
         with self._changed:
-            self._idle.add(connection)
-            return not self._closing
+            last = self._open[connection]
+        if last is not None:
+            last.client_left()
 
 
 def _end(connections: Mapping[socket.socket, RecordedRequest | None]) -> None:
