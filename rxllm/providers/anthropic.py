@@ -98,10 +98,7 @@ class AnthropicDecoder:
         if payload is None:
             return ()
         kind = payload.get("type") or frame.event
-        try:
-            return self._event(kind if isinstance(kind, str) and kind else "unknown", payload)
-        except RecursionError as error:
-            raise ProtocolError("an event is nested too deep") from error
+        return self._event(kind if isinstance(kind, str) and kind else "unknown", payload)
 
     def _event(self, kind: str, payload: dict[str, object]) -> Sequence[TokenEvent]:
         match kind:

@@ -24,7 +24,6 @@ import msgspec
 
 from .._json import decode, encode, int_at, is_object, object_at, objects_at, text_at
 from .._wire import Frame, WireRequest
-from ..errors import ProtocolError
 from ..events import FinishReason, Response, StreamStart, TokenEvent, Usage, UsageUpdate, VendorEvent
 from ..messages import Message
 from ..options import Options
@@ -120,10 +119,7 @@ class GeminiDecoder:
             return ()
         if chunk.get("error"):
             raise provider_error(chunk)
-        try:
-            return self._chunk(chunk)
-        except RecursionError as error:
-            raise ProtocolError("an event is nested too deep") from error
+        return self._chunk(chunk)
 
     def _chunk(self, chunk: dict[str, object]) -> Sequence[TokenEvent]:
         events: list[TokenEvent] = []

@@ -92,10 +92,7 @@ class OllamaDecoder:
             return ()
         if line.get("error"):
             raise provider_error(line)
-        try:
-            return self._line(line)
-        except RecursionError as error:
-            raise ProtocolError("a line is nested too deep") from error
+        return self._line(line)
 
     def _line(self, line: dict[str, object]) -> Sequence[TokenEvent]:
         events: list[TokenEvent] = []

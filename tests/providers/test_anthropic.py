@@ -554,6 +554,13 @@ HI: Payload = {"role": "user", "content": [{"type": "text", "text": "Hi"}]}
 class TestRequest:
     """Conversations and options to requests."""
 
+    def test_each_answer_has_a_decoder_of_its_own(self) -> None:
+        """What one stream said is nothing to the next."""
+        wire = Anthropic(provider="anthropic", base_url="https://api.anthropic.com", api_key=None, headers={})
+        first, second = wire.decoder(), wire.decoder()
+        first.feed(frames(WHOLE[0])[0])
+        assert second.partial() == Response(provider="anthropic")
+
     def test_the_plainest_request(self) -> None:
         """max_tokens is demanded, so it has a default; nothing else is said that was not asked for."""
         sent = request(Message.user("Hi"))

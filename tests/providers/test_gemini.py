@@ -487,6 +487,13 @@ HI: Payload = {"role": "user", "parts": [{"text": "Hi"}]}
 class TestRequest:
     """Conversations and options to requests."""
 
+    def test_each_answer_has_a_decoder_of_its_own(self) -> None:
+        """What one stream said is nothing to the next."""
+        wire = Gemini(provider="gemini", base_url="https://generativelanguage.googleapis.com", api_key=None, headers={})
+        first, second = wire.decoder(), wire.decoder()
+        first.feed(frames(WHOLE[0])[0])
+        assert second.partial() == Response(provider="gemini")
+
     def test_the_plainest_request(self) -> None:
         """Nothing is said that was not asked for; the key is in a header, never in the address."""
         sent = request(Message.user("Hi"), model="gemini-x")

@@ -290,6 +290,13 @@ HI: Payload = {"role": "user", "content": "Hi"}
 class TestRequest:
     """Conversations and options to requests."""
 
+    def test_each_answer_has_a_decoder_of_its_own(self) -> None:
+        """What one stream said is nothing to the next."""
+        wire = Ollama(provider="ollama", base_url="http://localhost:11434", api_key=None, headers={})
+        first, second = wire.decoder(), wire.decoder()
+        first.feed(frames(WHOLE[0])[0])
+        assert second.partial() == Response(provider="ollama")
+
     def test_the_plainest_request(self) -> None:
         """Nothing is said that was not asked for, and no key is sent where there is none."""
         sent = request(Message.user("Hi"))
