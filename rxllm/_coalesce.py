@@ -41,10 +41,10 @@ def is_delta(item: object) -> bool:
     return _kind_of(item) is not None
 
 
-def append_joined(queue: deque[T | Run], item: T) -> None:
+def append_joined(queue: deque[T], item: T) -> None:
     """Append `item`, as part of the last in `queue` where both are deltas of a kind.
 
-    Another thread may take from the left of `queue` meanwhile.
+    A `Run` then stands in for the last. Another thread may take from the left of `queue` meanwhile.
     """
     if not (is_delta(item) and _joined_to_last(queue, item)):
         queue.append(item)
@@ -75,14 +75,14 @@ class Run:
         return _delta(cast(_Kind, self._kind), "".join(self._pieces))
 
 
-def _joined_to_last(queue: deque[T | Run], item: T) -> bool:
+def _joined_to_last(queue: deque[T], item: T) -> bool:
     try:
         last = queue.pop()
     except IndexError:
         return False
     run = Run(cast(Delta, last)) if is_delta(last) else last
     joined = isinstance(run, Run) and run.add(item)
-    queue.append(run)
+    queue.append(cast(T, run))
     return joined
 
 

@@ -72,7 +72,7 @@ class _OneByOne(Hop[T]):
             if self._closed:
                 return
 
-    def _take(self) -> T | Run:
+    def _take(self) -> T:
         return self._queue.popleft()
 
 
@@ -107,7 +107,7 @@ class _Blocking(_OneByOne[T]):
             self._room.wait_for(lambda: self._closed or len(self._queue) < self._size)
             self._blocked = False
 
-    def _take(self) -> T | Run:
+    def _take(self) -> T:
         item = self._queue.popleft()
         if self._blocked and len(self._queue) <= self._room_at:
             self._make_room()
@@ -140,7 +140,7 @@ class _Dropping(_OneByOne[T]):
                     break
             self._queue.append(item)
 
-    def _take(self) -> T | Run:
+    def _take(self) -> T:
         with self._taking:
             return self._queue.popleft()
 

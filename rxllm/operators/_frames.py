@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 import msgspec
 from reactivex import abc
 
-from .._coalesce import Run, append_joined, coalesced
+from .._coalesce import coalesced
 from ..events import ReasoningDelta, StreamEnd, TextDelta
 from ._hop import Hop
 
@@ -27,7 +27,13 @@ class Frames(Hop[T]):
         super().__init__(observer, scheduler, _QUEUED, frame)
 
     def _put_at_bound(self, item: T) -> None:
-        append_joined(self._queue, item)
+        queue = self._queue
+        waiting = [item]
+        with suppress(IndexError):  # the scheduler takes from the other end meanwhile
+            while True:
+                waiting.append(queue.pop())
+        queue.extend(coalesced(reversed(waiting)))
+        self._size = max(_QUEUED, 2 * len(queue))
 
     def _deliver(self) -> None:
         end = self._end
@@ -43,12 +49,10 @@ class Frames(Hop[T]):
             emit(item)
 
     def _take_all(self) -> list[T]:
-        queue = self._queue
         taken: list[T] = []
-        with suppress(IndexError):  # another thread may dispose meanwhile
-            for _ in range(len(queue)):
-                item = queue.popleft()
-                taken.append(cast(T, item.joined()) if isinstance(item, Run) else item)
+        with suppress(IndexError):  # the producer joins what waits meanwhile, or another thread disposes
+            for _ in range(len(self._queue)):
+                taken.append(self._queue.popleft())
         return coalesced(taken)
 
 

@@ -24,8 +24,6 @@ from typing import Generic, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
-from .._coalesce import Run
-
 T = TypeVar("T")
 
 
@@ -43,7 +41,7 @@ class Hop(abc.DisposableBase, Generic[T]):
         self._size = size
         self._rest = rest
         self._rested_at: datetime | None = None
-        self._queue: deque[T | Run] = deque()
+        self._queue: deque[T] = deque()
         self._end: Callable[[], None] | None = None
         """How the stream ended upstream; nothing is queued once it is set."""
         self._closed = False
