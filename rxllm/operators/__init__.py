@@ -17,6 +17,10 @@ Which operator do I need?
 | fenced code as it opens, grows and closes | `code_blocks()` | events or `str`, `CodeBlockEvent` |
 | Markdown to render: only the last block changes | `markdown_blocks()` | events or `str`, `MarkdownBlock` |
 | no emoji or accent ever cut in two | `grapheme_safe()` | events, events |
+| a JSON object that grows, valid at every moment | `partial_json(type)` | events or `str`, the type |
+| each element of a JSON array as it closes | `array_items(type, path=)` | events or `str`, the type |
+| the answer as a value of a type | `parse(type)` | events or `str`, the type |
+| tool calls, each once it is whole | `tool_calls()` | events, `ToolCall` |
 | to show tokens in a user interface | `observe_on_ui(scheduler)` | any, the same with deltas joined |
 | to go on on another thread, without an endless queue | `bounded(scheduler, size)` | any, the same |
 | fewer, larger pieces | `batch(count, seconds=, chars=)` | any, `list` |
@@ -43,6 +47,10 @@ from .sentences import sentences as sentences
 from .splitting import lines as lines
 from .splitting import paragraphs as paragraphs
 from .splitting import words as words
+from .structured import array_items as array_items
+from .structured import parse as parse
+from .structured import partial_json as partial_json
+from .structured import tool_calls as tool_calls
 from .text import accumulate as accumulate
 from .text import reasoning as reasoning
 from .text import response as response
