@@ -65,6 +65,11 @@ def says(value: object) -> bool:
     return any(value.values()) if is_object(value) else bool(value)
 
 
+def beyond(source: Mapping[str, object], known: frozenset[str]) -> dict[str, object]:
+    """What `source` says beyond the `known` fields."""
+    return {name: value for name, value in source.items() if name not in known and says(value)}
+
+
 def named_error(frame: Frame) -> LLMError:
     """The error of an event whose name is "error", whatever stands in it."""
     text = frame.data.decode("utf-8", "replace").strip()
@@ -192,8 +197,8 @@ class Reply:
         What is repeated unchanged is told once.
         """
         events: list[VendorEvent] = []
-        for name, value in source.items():
-            if name not in known and says(value) and self._told.get(name) != value:
+        for name, value in beyond(source, known).items():
+            if self._told.get(name) != value:
                 self._told[name] = value
                 events.append(VendorEvent(name, value if is_object(value) else {name: value}))
         return events
