@@ -24,7 +24,7 @@ from ..events import FinishReason, Response, StreamStart, TokenEvent, Usage, Usa
 from ..messages import Message
 from ..options import Options
 from ._anthropic_request import WIRE, messages_request
-from ._reply import Reply, broken_call, interrupted, named_error, provider_error, read_object, says
+from ._reply import Reply, beyond, broken_call, interrupted, named_error, provider_error, read_object
 from ._request import endpoint, header_fields
 
 
@@ -349,8 +349,8 @@ def _usage_of(counts: Mapping[str, object]) -> Usage:
 
 
 def _extras(name: str, source: Mapping[str, object], known: frozenset[str]) -> list[TokenEvent]:
-    """What `source` says beyond the `known` fields, as a vendor event; nulls, zeros and empties say nothing."""
-    extras = {key: value for key, value in source.items() if key not in known and says(value)}
+    """What `source` says beyond the `known` fields, as one vendor event."""
+    extras = beyond(source, known)
     return [VendorEvent(name, extras)] if extras else []
 
 

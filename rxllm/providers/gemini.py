@@ -29,7 +29,7 @@ from ..messages import Message
 from ..options import Options
 from ._gemini_arguments import StreamedArguments
 from ._gemini_request import WIRE, generate_request
-from ._reply import Reply, broken_call, interrupted, named_error, provider_error, read_object, says
+from ._reply import Reply, beyond, broken_call, interrupted, named_error, provider_error, read_object
 from ._request import endpoint, header_fields
 
 
@@ -98,8 +98,7 @@ class GeminiDecoder:
         if reason == "stop" and self._reply.calls:
             reason = "tool_calls"
         self._count(events)
-        others = {name: value for name, value in self._totals().items() if name not in _COUNTS and says(value)}
-        if others:
+        if others := beyond(self._totals(), _COUNTS):
             events.append(VendorEvent("usageMetadata", others))
         self.finished = True
         return [*events, self._reply.finish(reason, raw)]
@@ -162,10 +161,11 @@ class GeminiDecoder:
             own = {name: value for name, value in part.items() if name != "functionCall" and value is not None}
             self._call(call, own, events)
             return
-        kind = next((name for name in part if name not in _PART_FIELDS), "text")
-        if kind == "text":
+        kind = next((name for name in part if name not in _PART_FIELDS and part[name] is not None), "text")
+        if kind == "text" or text_at(part, "text"):
             self._text(part, events)
-        elif part[kind] is not None:
+            events += self._reply.others(part, _PART_FIELDS)
+        else:
             self._reply.vendor_part(WIRE, part)
             events.append(VendorEvent(kind, part))
 

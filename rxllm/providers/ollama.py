@@ -23,7 +23,7 @@ from ..events import FinishReason, Response, StreamStart, TokenEvent, Usage, Usa
 from ..messages import Message
 from ..options import Options
 from ._ollama_request import WIRE, chat_request
-from ._reply import Reply, broken_call, interrupted, provider_error, read_object, says
+from ._reply import Reply, beyond, broken_call, interrupted, provider_error, read_object
 from ._request import endpoint, header_fields
 
 
@@ -142,8 +142,7 @@ class OllamaDecoder:
         if usage != Usage():
             self._reply.usage = usage
             events.append(UsageUpdate(usage))
-        others = {name: value for name, value in line.items() if name not in _LINE_FIELDS | _COUNTS and says(value)}
-        if others:
+        if others := beyond(line, _LINE_FIELDS | _COUNTS):
             events.append(VendorEvent("done", others))
         self.finished = True
         events.append(self._reply.finish(reason, raw))

@@ -343,6 +343,13 @@ class TestDecoder:
         assert (response.text, response.tool_calls) == ("42", ())
         assert response.parts == (*(VendorPart("gemini", part) for part in parts), TextPart("42"))
 
+    def test_news_beside_text_are_told_and_carried_with_it(self) -> None:
+        """A field that we do not know makes text no less text; a null one is nothing."""
+        part: Payload = {"text": "a", "novelty": {"x": 1}, "functionCall": None}
+        payloads = [chunk(part, {"text": "b", "executableCode": None}, finish="STOP")]
+        assert VendorEvent("novelty", {"x": 1}) in decoded(*payloads)
+        assert answer(*payloads).parts == (TextPart("a", {"gemini": {"novelty": {"x": 1}}}), TextPart("b"))
+
     def test_what_a_candidate_says_beyond_its_parts_is_told_once(self) -> None:
         """Ratings, grounding and citations; the wire repeats ratings on every chunk."""
         ratings = [{"category": "HARM_CATEGORY_HATE_SPEECH", "probability": "NEGLIGIBLE"}]
