@@ -171,6 +171,7 @@ class Answer:
                 if phase := text_at(told, "phase"):
                     self._reply.sign("text", {WIRE: {"phase": phase}})
             case "reasoning":
+                item.told.pop("encrypted_content", None)  # half a cipher: the whole comes when the item is done
                 self._reply.sign("reasoning", {WIRE: item.told})
             case "function_call":
                 return self._start_call(item)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 from .._json import encode, objects_at, text_at
 from .._wire import JsonObject
@@ -25,6 +26,7 @@ from ..messages import (
     Message,
     Part,
     ReasoningPart,
+    Role,
     TextPart,
     ToolCall,
     ToolResult,
@@ -82,23 +84,24 @@ def _input(messages: Sequence[Message], provider: str) -> Iterable[dict[str, obj
     """The items of the conversation, in its order."""
     callers: dict[str, object] = {}
     for message in messages:
-        spoken: list[Part] = []
-        for part in message.parts:
-            if isinstance(part, TextPart) and not part.text and message.role == "assistant":
-                continue
-            if isinstance(part, TextPart | ImagePart | DocumentPart | AudioPart):
-                if spoken and _phase(spoken[-1]) != _phase(part):
-                    yield _message(message, spoken, provider)
-                    spoken = []
-                spoken.append(part)
-                continue
-            if spoken:
-                yield _message(message, spoken, provider)
-                spoken = []
-            if (item := _item(part, callers)) is not None:
-                yield item
-        if spoken:
-            yield _message(message, spoken, provider)
+        parts = filter(_has_words, message.parts) if message.role == "assistant" else message.parts
+        for phase, group in groupby(parts, _phase):
+            if phase is None:
+                items = (_item(part, callers) for part in group)
+                yield from (item for item in items if item is not None)
+            else:
+                yield _message(message.role, phase or None, list(group), provider)
+
+
+def _has_words(part: Part) -> bool:
+    return not isinstance(part, TextPart) or bool(part.text)
+
+
+def _phase(part: Part) -> str | None:
+    """Which of an answer's messages a part belongs to, "" where that is not told; None where it is no message's."""
+    if isinstance(part, TextPart):
+        return text_at(own_fields(part.vendor, WIRE), "phase") or ""
+    return "" if isinstance(part, ImagePart | DocumentPart | AudioPart) else None
 
 
 def _item(part: Part, callers: dict[str, object]) -> dict[str, object] | None:
@@ -110,14 +113,13 @@ def _item(part: Part, callers: dict[str, object]) -> dict[str, object] | None:
         case ToolCall(id=call_id, name=name, arguments=arguments, vendor=vendor):
             fields = own_fields(vendor, WIRE)
             callers[call_id] = fields.get("caller")
-            text = encode(arguments).decode()
-            return {"type": "function_call", "call_id": call_id, "name": name, "arguments": text, **fields}
+            return {"type": "function_call", "call_id": call_id, "name": name, "arguments": _json(arguments), **fields}
         case ToolResult(id=call_id, content=content):
             return said(type="function_call_output", call_id=call_id, output=content, caller=callers.get(call_id))
         case ReasoningPart(vendor=vendor):
             return _thought(own_fields(vendor, WIRE))
-        case VendorPart(wire=wire, data=data):
-            return data if wire == WIRE else None
+        case VendorPart(wire=wire, data=data) if wire == WIRE:
+            return data
         case _:
             return None
 
@@ -130,12 +132,19 @@ def _thought(told: JsonObject) -> dict[str, object] | None:
     return kept if objects_at(kept, "content") else None
 
 
-def _message(message: Message, parts: Sequence[Part], provider: str) -> dict[str, object]:
+def _json(arguments: JsonObject) -> str:
+    try:
+        return encode(arguments).decode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"a tool call's arguments cannot be sent as JSON: {error}") from error
+
+
+def _message(role: Role, phase: str | None, parts: Sequence[Part], provider: str) -> dict[str, object]:
     """A message item; text alone goes as text where every server takes it so."""
-    if message.role == "assistant":
+    if role == "assistant":
         content = [_spoken(part, provider) for part in parts]
-        return said(type="message", role="assistant", phase=_phase(parts[0]), content=content)
-    role = "system" if message.role == "system" else "user"
+        return said(type="message", role="assistant", phase=phase, content=content)
+    role = "system" if role == "system" else "user"
     if len(parts) == 1 and isinstance(parts[0], TextPart):
         return {"role": role, "content": parts[0].text}
     return {"role": role, "content": [_heard(part, provider) for part in parts]}
@@ -165,11 +174,6 @@ def _heard(part: Part, provider: str) -> dict[str, object]:
 def _url(part: ImagePart | DocumentPart) -> str | None:
     content = inline(part)
     return part.url if content is None else f"data:{content.media_type};base64,{content.base64}"
-
-
-def _phase(part: Part) -> object:
-    """Which of an answer's messages a text belongs to: commentary, or the final answer."""
-    return own_fields(part.vendor, WIRE).get("phase") if isinstance(part, TextPart) else None
 
 
 def _reasoning(wanted: str | int | None, provider: str) -> dict[str, object] | None:

@@ -267,7 +267,10 @@ class TestEndings:
 
     def test_a_last_event_without_its_blank_line(self) -> None:
         """It counts, as it is whole."""
-        assert play(decoder(), [body(delta("x"), completed()).rstrip()]).error is None
+        reader = decoder()
+        assert play(reader, [body(delta("x"), completed()).rstrip()]).error is None
+        assert reader.finished
+        assert reader.close() == ()
 
     def test_every_truncation_is_an_error(self) -> None:
         """Cut anywhere before its last event is whole, the answer is not complete, and what came is kept."""
@@ -310,6 +313,9 @@ class TestNumbers:
         events = plain_answer("one", "two")
         del events[3]
         assert played(*events).response.text == "onetwo"
+        unsaid = numbered([added(0, "message"), told("output_text.done"), delta("x"), done(0, "message"), completed()])
+        del unsaid[1]
+        assert played(*unsaid).response.text == "x"
 
     def test_numbers_out_of_order(self) -> None:
         """Repeated numbers, and one from elsewhere, lose nothing."""
