@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
+from typing import NamedTuple
 
 from ..events import TokenEvent
 from ._operator import Operator
@@ -53,21 +55,34 @@ def paragraphs() -> Operator[TokenEvent | str, str]:
 _CJK = "\u3041-\u3096\u30a1-\u30fa\u30fc\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _CJK_OPENS = "\u3008\u300a\u300c\u300e\u3010\u3014\u3016\uff08\uff3b\uff5b"
 _CJK_CLOSES = "\u3001\u3002\u3009\u300b\u300d\u300f\u3011\u3015\u3017\u301c\uff01-\uff0f\uff1a-\uff20\uff3d\uff5d\uff61"
-_WORD = re.compile(rf"[{_CJK_OPENS}]*[{_CJK}][{_CJK_CLOSES}]*|[^\s{_CJK}{_CJK_OPENS}]+|[{_CJK_OPENS}]+")
-_BORDER = re.compile(rf"[\s{_CJK}{_CJK_OPENS}]")
 _LINE_END = re.compile(r"\r\n|\n|\r")
+
+
+class _WordPatterns(NamedTuple):
+    word: re.Pattern[str]
+    border: re.Pattern[str]
+
+
+@cache
+def _word_patterns() -> _WordPatterns:
+    """Compiled at the first use: classes of this size take milliseconds."""
+    return _WordPatterns(
+        re.compile(rf"[{_CJK_OPENS}]*[{_CJK}][{_CJK_CLOSES}]*|[^\s{_CJK}{_CJK_OPENS}]+|[{_CJK_OPENS}]+"),
+        re.compile(rf"[\s{_CJK}{_CJK_OPENS}]"),
+    )
 
 
 class _Words:
     def __init__(self) -> None:
+        self._pattern, self._border = _word_patterns()
         self._held: list[str] = []  # the pieces of a word that may go on
 
     def feed(self, text: str, /) -> Sequence[str]:
-        if self._held and not _BORDER.search(text) and not _BORDER.match(self._held[0]):
+        if self._held and not self._border.search(text) and not self._border.match(self._held[0]):
             self._held.append(text)
             return ()
         joined = "".join(self._held) + text
-        found = _WORD.findall(joined)
+        found: list[str] = self._pattern.findall(joined)
         self._held = [found.pop()] if found and not joined[-1].isspace() else []
         return found
 
