@@ -3,7 +3,9 @@
 Start with `create_streaming_model`; the operators are in `rxllm.operators`.
 """
 
-from . import operators
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from .errors import (
     APIConnectionError,
     APIStatusError,
@@ -59,7 +61,12 @@ from .messages import (
 from .model import StreamingModel, create_streaming_model, stream_chat
 from .options import CallOptions, JsonFormat, Timeout, Tool
 from .prompt import Prompt
-from .providers.catalog import Vendor, register_provider
+from .providers.catalog import Vendor, register_provider, vendors
+from .providers.local import LocalServer
+from .sinks.iterate import iter_events, iter_text
+
+if TYPE_CHECKING:
+    from . import aio, operators
 
 __all__ = [
     "APIConnectionError",
@@ -76,6 +83,7 @@ __all__ = [
     "ImagePart",
     "JsonFormat",
     "LLMError",
+    "LocalServer",
     "Message",
     "NotFoundError",
     "OverloadedError",
@@ -111,12 +119,23 @@ __all__ = [
     "Vendor",
     "VendorEvent",
     "VendorPart",
+    "aio",
     "create_streaming_model",
     "event_from_json",
     "event_to_json",
+    "iter_events",
+    "iter_text",
     "messages_from_json",
     "messages_to_json",
     "operators",
     "register_provider",
     "stream_chat",
+    "vendors",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # Loaded when first used: not every program needs them, and every program pays for its imports.
+    if name in ("aio", "operators"):
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
