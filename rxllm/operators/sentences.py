@@ -123,10 +123,10 @@ def _verdict(text: str, start: int, mark: re.Match[str]) -> int:
     following = _end_of(_SPACE, text, mark.end())
     if following == mark.end():
         return _NO
-    if _BLANK_LINE.search(text, mark.end(), following):
+    if _BLANK_LINE.search(text, mark.end(), following) or following - mark.end() == _MOST_SPACE:
         return mark.end()
     if following == len(text):
-        return _LATER if following - mark.end() < _MOST_SPACE else mark.end()
+        return _LATER
     if mark["stop"] == "." and not mark["closers"]:
         return _at_full_stop(text, start, mark, following)
     goes_on = text[following].islower() and (mark["closers"] or mark["stop"][-1] in ".…")
@@ -135,8 +135,10 @@ def _verdict(text: str, start: int, mark: re.Match[str]) -> int:
 
 def _at_line_end(text: str, start: int, mark: re.Match[str]) -> int:
     line = _end_of(_INDENT, text, mark.end())
+    if line - mark.end() == _MOST_SPACE:
+        return _NO
     if line == len(text):
-        return _LATER if line - mark.end() < _MOST_SPACE else _NO
+        return _LATER
     last_line = max(start, text.rfind("\n", start, mark.start()) + 1)
     if text[line] == "\n" or text.startswith("#", last_line) or _BLOCK.match(text, line):
         return mark.start()
