@@ -97,10 +97,10 @@ class OllamaDecoder:
     def _line(self, line: dict[str, object]) -> Sequence[TokenEvent]:
         events: list[TokenEvent] = []
         self._reply.model = self._reply.model or text_at(line, "model")
-        if not self._started and ("message" in line or line.get("done") is True):
+        message = object_at(line, "message") or _generated(line)
+        if not self._started and (message or line.get("done") is True):
             self._started = True
             events.append(StreamStart(None, self._reply.model))
-        message = object_at(line, "message")
         if thought := text_at(message, "thinking"):
             events.append(self._reply.reasoning(thought))
         if text := text_at(message, "content"):
@@ -166,6 +166,13 @@ class _PlainLine(msgspec.Struct, forbid_unknown_fields=True):
 _plain_line = msgspec.json.Decoder(_PlainLine).decode
 
 
+def _generated(line: Mapping[str, object]) -> dict[str, object]:
+    """The message of a line in the form of /api/generate, in which some imitators of the API answer chats."""
+    if "response" not in line:
+        return {}
+    return {"role": "assistant", "content": line["response"], "thinking": line.get("thinking")}
+
+
 def _own_fields(call: Mapping[str, object], function: Mapping[str, object]) -> dict[str, dict[str, object]] | None:
     """What a tool call says beyond our model of it, such as its index, to be sent back with it."""
     own = {name: value for name, value in call.items() if name not in ("id", "function") and value is not None}
@@ -181,7 +188,7 @@ def _usage_of(line: Mapping[str, object]) -> Usage:
     return Usage(input_tokens=asked, output_tokens=answered, total_tokens=total)
 
 
-_LINE_FIELDS = frozenset({"model", "created_at", "message", "done", "done_reason"})
+_LINE_FIELDS = frozenset({"model", "created_at", "message", "response", "thinking", "done", "done_reason"})
 _MESSAGE_FIELDS = frozenset({"role", "content", "thinking", "tool_calls"})
 _COUNTS = frozenset({"prompt_eval_count", "eval_count"})
 _FINISH_REASONS: Mapping[str, FinishReason] = {"stop": "stop", "length": "length", "tool_calls": "tool_calls"}

@@ -163,6 +163,17 @@ class TestDecoder:
             TextPart("b"),
         )
 
+    def test_lines_of_the_older_api(self) -> None:
+        """Some proxies answer a chat in the form of /api/generate; their text is not lost."""
+        payloads: list[Payload] = [
+            {"model": "m", "response": None, "done": False},
+            {"model": "m", "response": "", "thinking": "Hm.", "done": False},
+            {"model": "m", "response": "Hi", "done": False},
+            {"model": "m", "response": "", "done": True, "done_reason": "length"},
+        ]
+        response = answer(*payloads)
+        assert (response.reasoning, response.text, response.finish_reason) == ("Hm.", "Hi", "length")
+
     def test_keys_in_any_order(self) -> None:
         """Servers differ."""
         assert decoded(*(dict(reversed(payload.items())) for payload in WHOLE)) == decoded(*WHOLE)
