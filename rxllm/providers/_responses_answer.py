@@ -110,6 +110,8 @@ class Answer:
         told = _item_told(kind, event)
         item = self._items.of_event(event, text_at(told, "type"))
         events: list[TokenEvent] = []
+        if item is not None and item.done and item.told == told:
+            return []  # told twice
         if item is None or item.done:
             events += self._add(event, told)
             item = self._items.all[-1]
@@ -165,6 +167,7 @@ class Answer:
     def _add(self, event: JsonObject, told: JsonObject) -> list[TokenEvent]:
         """Begin an item, with the place among the parts for what will go back to the vendor."""
         item = self._items.add(event, told)
+        self.speech = SILENCE
         self._reply.end_part()
         match item.kind:
             case "message":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rxllm.events import StreamEnd, StreamStart, TokenEvent
 from rxllm.providers.openai_responses import OpenAIResponses, OpenAIResponsesDecoder
@@ -60,7 +60,7 @@ def told(kind: str, index: int = 0, **fields: object) -> Event:
     return {"type": f"response.{kind}", "item_id": f"item_{index}", "output_index": index, "content_index": 0, **fields}
 
 
-def completed(*output: Event, status: str = "completed", **response: object) -> Event:
+def completed(*output: Mapping[str, object], status: str = "completed", **response: object) -> Event:
     whole = {"id": "resp_1", "model": "m-1", "status": status, "output": output, **response}
     return {"type": f"response.{status}", "response": whole}
 
@@ -89,20 +89,20 @@ def plain_answer(*pieces: str) -> list[Event]:
     )
 
 
-def numbered(events: Iterable[Event], start: int = 0) -> list[Event]:
+def numbered(events: Iterable[Mapping[str, object]], start: int = 0) -> list[Event]:
     return [{**event, "sequence_number": number} for number, event in enumerate(events, start)]
 
 
-def body(*events: Event, named: bool = True) -> bytes:
+def body(*events: Mapping[str, object], named: bool = True) -> bytes:
     names = (f"event: {event.get('type')}\n" if named else "" for event in events)
     return "".join(f"{name}data: {json.dumps(event)}\n\n" for name, event in zip(names, events, strict=True)).encode()
 
 
-def played(*events: Event) -> Played:
+def played(*events: Mapping[str, object]) -> Played:
     return play(decoder(), [body(*events)])
 
 
-def said(*events: Event) -> tuple[TokenEvent, ...]:
+def said(*events: Mapping[str, object]) -> tuple[TokenEvent, ...]:
     """The token events of a stream that ends well, in short: without StreamStart and StreamEnd."""
     result = played(*events)
     if result.error is not None:

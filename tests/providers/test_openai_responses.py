@@ -163,6 +163,19 @@ class TestAnswer:
             TextPart("Done.", {"openai-responses": {"phase": "final_answer"}}),
         )
 
+    def test_items_that_share_an_index(self) -> None:
+        """Each new item takes it over; the same item told to be done twice is one."""
+        first, second = (
+            (
+                {**added(0, "message"), "item": {"type": "message", "id": text}},
+                delta(text),
+                {**done(0, "message"), "item": {"type": "message", "id": text, "content": message(text)}},
+            )
+            for text in ("a", "b")
+        )
+        assert said(*first, first[-1], *second, second[-1], completed()) == (TextDelta("a"), TextDelta("b"))
+        assert said(first[-1], second[-1], completed()) == (TextDelta("a"), TextDelta("b"))
+
     def test_content_indexes_need_not_begin_at_zero(self) -> None:
         """Some count the reasoning before the text as a part of it."""
         events = (
@@ -254,7 +267,7 @@ class TestEndings:
         assert told_so == (["I'm ", "sorry."] if streamed else ["I'm sorry."])
         response = result.response
         assert (response.text, response.finish_reason, response.raw_finish_reason) == ("", "refusal", "completed")
-        said_back = {"type": "message", "role": "assistant", "content": [refusal]}
+        said_back: Event = {"type": "message", "role": "assistant", "content": [refusal]}
         assert response.parts == (VendorPart("openai-responses", said_back),)
 
     def test_the_status_says_how_it_ended(self) -> None:

@@ -16,7 +16,7 @@ class TestReasoning:
     @pytest.mark.parametrize("of", ["reasoning_text", "reasoning", "reasoning_summary_text"])
     def test_in_each_family(self, of: str) -> None:
         """The item goes back as it was told last."""
-        item = {"summary": [{"type": "summary_text", "text": "Hmm."}], "encrypted_content": "cipher"}
+        item: Event = {"summary": [{"type": "summary_text", "text": "Hmm."}], "encrypted_content": "cipher"}
         events = (
             added(0, "reasoning", summary=[], encrypted_content="half"),
             told("reasoning_part.added", part={"type": "reasoning_text", "text": ""}),
@@ -30,7 +30,7 @@ class TestReasoning:
             completed(),
         )
         assert said(*events) == (ReasoningDelta("Hm"), ReasoningDelta("m."))
-        kept = {"id": "item_0", "type": "reasoning", **item}
+        kept: Event = {"id": "item_0", "type": "reasoning", **item}
         assert played(*events).response.parts == (ReasoningPart("Hmm.", {"openai-responses": kept}),)
 
     def test_a_thought_in_several_parts(self) -> None:
@@ -55,7 +55,7 @@ class TestReasoning:
     @pytest.mark.parametrize("field", ["content", "summary"])
     def test_a_thought_that_only_its_item_tells(self, field: str) -> None:
         """It is taken from there."""
-        item = {field: [{"type": "reasoning_text", "text": "One."}, {"type": "reasoning_text", "text": "Two."}]}
+        item: Event = {field: [{"type": "reasoning_text", "text": "One."}, {"type": "reasoning_text", "text": "Two."}]}
         assert played(added(0, "reasoning"), done(0, "reasoning", **item), completed()).response.reasoning == "One.Two."
 
     def test_only_a_cipher(self) -> None:
@@ -67,7 +67,7 @@ class TestReasoning:
             delta("x", 1),
             completed(),
         )
-        kept = {"id": "item_0", "type": "reasoning", "encrypted_content": "whole"}
+        kept: Event = {"id": "item_0", "type": "reasoning", "encrypted_content": "whole"}
         parts = (ReasoningPart("", {"openai-responses": kept}), TextPart("x"))
         assert played(*events).response.parts == parts
 
@@ -83,7 +83,7 @@ class TestReasoning:
             done(1, "message", content=message("ab")),
             completed(),
         )
-        kept = {"id": "item_0", "type": "reasoning", "encrypted_content": "cipher"}
+        kept: Event = {"id": "item_0", "type": "reasoning", "encrypted_content": "cipher"}
         parts = (ReasoningPart("Hm.", {"openai-responses": kept}), TextPart("ab"))
         assert played(*events).response.parts == parts
 
@@ -263,7 +263,7 @@ class TestVendor:
 
     def test_an_event_of_the_future(self) -> None:
         """It is passed on under its own name."""
-        novelty = {"type": "response.novelty.delta", "delta": {"x": 1}, "sequence_number": 99}
+        novelty: Event = {"type": "response.novelty.delta", "delta": {"x": 1}, "sequence_number": 99}
         assert said(delta("x"), novelty, completed()) == (
             TextDelta("x"),
             VendorEvent("response.novelty.delta", novelty),

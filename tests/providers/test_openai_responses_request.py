@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 
 from rxllm.errors import ConfigurationError
@@ -95,7 +96,7 @@ class TestOptions:
     def test_what_it_cannot_say(self, name: str, value: object) -> None:
         """An error that names the option and the provider."""
         with pytest.raises(ConfigurationError, match=name) as caught:
-            asked(**{name: value})
+            wire().request(HELLO, "m", msgspec.structs.replace(Options(), **{name: value}))
         assert caught.value.provider == "acme"
         assert "'acme'" in str(caught.value)
 
@@ -125,7 +126,7 @@ class TestOptions:
         assert asked(response_format=JsonFormat()) == {"text": {"format": {"type": "json_object"}}}
         loose: Event = {"type": "object", "properties": {"a": {"type": "integer"}}}
         strict = {**loose, "required": ["a"], "additionalProperties": False}
-        described = {"type": "json_schema", "name": "My_answer_", "schema": loose}
+        described: Event = {"type": "json_schema", "name": "My_answer_", "schema": loose}
         assert asked(response_format=JsonFormat(loose, "My answer!")) == {"text": {"format": described}}
         described = {"type": "json_schema", "name": "answer", "schema": strict, "strict": True}
         assert asked(response_format=JsonFormat(strict)) == {"text": {"format": described}}
