@@ -8,6 +8,8 @@ Which one do I need?
 - Something is to go wrong: `ErrorReply`, `Hang`, or a fault in a `Reply`: `Stall`, `Drop`, `Reset`,
   `Truncate`, `Fail`, `KeepAlive`.
 - I have recorded bytes: `RawReply`.
+- I test what is built on models, or on virtual time: `ScriptedModel`, with the same replies and no HTTP.
+- I test an operator: `scripted` (events at given times) and `marble` (the same, drawn).
 """
 
 from .gates import Gate
@@ -27,6 +29,8 @@ from .replies import (
     Stall,
     Truncate,
 )
+from .scripted import Step, marble, scripted
+from .scripted_model import ModelReply, ScriptedCall, ScriptedModel
 from .server import Answering, LLMServer, echo
 
 __all__ = [
@@ -41,12 +45,18 @@ __all__ = [
     "HttpFraming",
     "KeepAlive",
     "LLMServer",
+    "ModelReply",
     "RawReply",
     "RecordedRequest",
     "Reply",
     "Reset",
+    "ScriptedCall",
+    "ScriptedModel",
     "Stall",
+    "Step",
     "Truncate",
     "WireName",
     "echo",
+    "marble",
+    "scripted",
 ]

@@ -60,9 +60,9 @@ def script_of(answer: Reply | RawReply | ErrorReply, request: RecordedRequest) -
                 answer.framing,
                 _ending(answer.fault),
             )
-        case ErrorReply(status, body):
-            data = body if isinstance(body, bytes) else encode(_error_document(wire, status, body, answer.kind))
-            return Script([Chunk(data)], "application/json", status, answer.headers, "length")
+        case ErrorReply():
+            chunks = [Chunk(error_body(answer, wire))]
+            return Script(chunks, "application/json", answer.status, answer.headers, "length")
 
 
 def words_of(text: str) -> list[str]:
@@ -80,7 +80,7 @@ class _Telling:
     def __init__(self, reply: Reply, writer: Writer, request: RecordedRequest) -> None:
         self._reply = reply
         self._writer = writer
-        self._asked = len(request.prompt.split())
+        self._prompt = request.prompt
         self._told = 0
 
     def chunks(self) -> Iterator[Chunk]:
@@ -99,7 +99,7 @@ class _Telling:
                     yield Chunk(self._writer.keep_alive(), every)
             case None | Stall(None) | Drop(None) | Reset(None):
                 finish = reply.finish_reason or ("tool_calls" if reply.tool_calls else "stop")
-                yield Chunk(self._writer.end(finish, self._usage()))
+                yield Chunk(self._writer.end(finish, counted(reply, self._prompt, self._told)))
             case _:
                 return
 
@@ -115,10 +115,20 @@ class _Telling:
             self._told += 1
             yield from self._writer.tool_call(index, call)
 
-    def _usage(self) -> Usage | None:
-        if self._reply.usage != "counted":
-            return self._reply.usage
-        return Usage(input_tokens=self._asked, output_tokens=self._told, total_tokens=self._asked + self._told)
+
+def counted(reply: Reply, prompt: str, told: int) -> Usage | None:
+    """The usage to tell, `told` being the pieces of text and the tool calls that were."""
+    if reply.usage != "counted":
+        return reply.usage
+    asked = len(prompt.split())
+    return Usage(input_tokens=asked, output_tokens=told, total_tokens=asked + told)
+
+
+def error_body(reply: ErrorReply, wire: WireName) -> bytes:
+    """The body of an HTTP error, in the vendor's form unless it is given as bytes."""
+    if isinstance(reply.body, bytes):
+        return reply.body
+    return encode(_error_document(wire, reply.status, reply.body, reply.kind))
 
 
 def _raw_chunks(reply: RawReply) -> Iterator[Chunk]:
