@@ -12,6 +12,7 @@ while it owns the connection, never once the connection is back in its pool (url
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import socket
 import time
 from http.client import HTTPException, HTTPResponse
@@ -95,6 +96,11 @@ class Transport:
                 )
             )
             settings = session.merge_environment_settings(prepared.url or "", {}, True, None, None)
+            if session.verify is not True:
+                # requests lets REQUESTS_CA_BUNDLE overrule what was set on the session itself.
+                settings["verify"] = session.verify
+            if self._owned and _is_loopback(request.url):
+                settings["proxies"] = {}
             with calling(call):
                 return session.send(prepared, timeout=(connect_timeout, None), allow_redirects=False, **settings)
         except Exception as error:
@@ -262,6 +268,15 @@ def _reason(error: BaseException) -> str:
         cause = inner
     text = str(cause.args[-1] if isinstance(cause, urllib3.exceptions.HTTPError) and cause.args else cause)
     return f"{type(cause).__name__}: {text[:300]}"
+
+
+def _is_loopback(url: str) -> bool:
+    """Whether `url` is on this machine: no proxy has any business there."""
+    host = (parse_url(url).host or "").strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _origin(url: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -35,6 +36,10 @@ class Connection:
         body, self._buffer = self._buffer[:length], self._buffer[length:]
         return line, headers, body
 
+    def start_tls(self, context: ssl.SSLContext) -> None:
+        """Answer the client's TLS handshake."""
+        self._sock = context.wrap_socket(self._sock, server_side=True)
+
     def send(self, data: bytes) -> None:
         self._sock.sendall(data)
 
@@ -47,7 +52,7 @@ class Connection:
     def wait_closed(self) -> bool:
         """Read on until the client closes; whether it did in time."""
         self._sock.settimeout(LIMIT)
-        with contextlib.suppress(ConnectionResetError):
+        with contextlib.suppress(ConnectionResetError, ssl.SSLError):
             try:
                 while self._sock.recv(65536):
                     pass
