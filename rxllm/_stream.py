@@ -28,6 +28,7 @@ from reactivex import Observable, abc
 from ._connections import Call, CallAborted
 from ._framing import MAX_FRAME_BYTES, ndjson_frames, sse_frames
 from ._http import Body, Transport
+from ._spending import with_estimate
 from ._watchdog import Watch, watchdog
 from ._wire import Decoder, WireRequest
 from .errors import APITimeoutError, LLMError, ProtocolError, TimeoutPhase
@@ -76,6 +77,8 @@ class _Subscription(abc.DisposableBase):
         self._disposed = False
         self._ended = False
         self._expired: TimeoutPhase | None = None
+        self._answered: WireRequest | None = None
+        """The request, once an event of its answer has come: from then on it costs."""
         self._started = time.monotonic()
         self._first_token: float | None = None
         self._active = False
@@ -176,11 +179,13 @@ class _Subscription(abc.DisposableBase):
             batch = feed(frame)
             if not batch:
                 continue
-            if waiting and _has_content(batch):
-                waiting = False
-                self._first_token = time.monotonic() - self._started
-                self._phase = "idle"
-                watchdog.add(self._watch)
+            if waiting:
+                self._answered = request
+                if _has_content(batch):
+                    waiting = False
+                    self._first_token = time.monotonic() - self._started
+                    self._phase = "idle"
+                    watchdog.add(self._watch)
             self._active = True
             if decoder.finished:
                 break
@@ -238,7 +243,8 @@ class _Subscription(abc.DisposableBase):
         error.model = error.model or self._source.model
         if error.partial is None:
             timing = Timing(self._first_token, time.monotonic() - self._started)
-            error.partial = msgspec.structs.replace(self._decoder.partial(), timing=timing)
+            partial = msgspec.structs.replace(self._decoder.partial(), timing=timing)
+            error.partial = partial if self._answered is None else with_estimate(partial, self._answered.body)
         try:
             self._observer.on_error(error)
         except LLMError as raised:
