@@ -26,7 +26,7 @@ from urllib3.util import parse_url
 from ._chunked import ChunkedDecoder
 from ._connections import AbortableAdapter, Call, CallAborted, calling
 from ._faults import status_error
-from ._wire import WireRequest
+from ._wire import WireRequest, headers_listener
 from .errors import (
     APIConnectionError,
     APIStatusError,
@@ -62,6 +62,8 @@ class Transport:
         Blocks; to be called on the producing thread. Raises an `LLMError`, with the server's own
         words where it answered with an error, or `CallAborted`.
         """
+        listener = headers_listener.get()
+        headers_listener.set(None)  # what a subscriber asks for from inside its on_next is not this answer
         while True:
             try:
                 response = self._send(request, call, connect_timeout)
@@ -71,6 +73,8 @@ class Transport:
                     continue
                 raise
             body = Body(response, call)
+            if listener is not None:
+                listener(body.headers)
             if 200 <= body.status < 300:
                 body.check_encoding()
                 return body

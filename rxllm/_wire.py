@@ -7,7 +7,8 @@ feeding it recorded bytes. Each subscription has a decoder of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Literal, Protocol, TypeAlias
 
 import msgspec
@@ -88,3 +89,10 @@ class Wire(Protocol):
 
 
 JsonObject: TypeAlias = Mapping[str, object]
+
+headers_listener: ContextVar[Callable[[Mapping[str, str]], None] | None] = ContextVar("headers_listener", default=None)
+"""Who hears the headers of an answer, be it an error: once, on the producing thread, names in lower case.
+
+Each request runs in a copy of its subscriber's context: a listener that is set around a `subscribe`
+hears the answer to that one, and to its retries.
+"""
