@@ -17,7 +17,7 @@ from .events import ReasoningDelta, TextDelta, ToolCallDelta
 T = TypeVar("T")
 
 Delta: TypeAlias = TextDelta | ReasoningDelta | ToolCallDelta
-_Kind: TypeAlias = type[TextDelta] | type[ReasoningDelta] | int
+Kind: TypeAlias = type[TextDelta] | type[ReasoningDelta] | int
 """What neighbours must share to be joined; a tool call's is its index."""
 
 
@@ -28,17 +28,32 @@ def coalesced(items: Iterable[T]) -> list[T]:
     [TextDelta(text='Hello'), ReasoningDelta(text='hm'), TextDelta(text='!')]
     """
     joined: list[T] = []
-    for kind, group in groupby(items, _kind_of):
+    for kind, group in groupby(items, kind_of):
         if kind is None:
             joined.extend(group)
         else:
-            joined.append(cast(T, _delta(kind, "".join(map(_piece, cast("Iterable[Delta]", group))))))
+            joined.append(cast(T, delta_of(kind, "".join(map(piece_of, cast("Iterable[Delta]", group))))))
     return joined
 
 
-def is_delta(item: object) -> bool:
-    """Whether `item` is a piece of text, of reasoning, or of a tool call's arguments."""
-    return _kind_of(item) is not None
+def kind_of(item: object) -> Kind | None:
+    """What `item` is a piece of; None where it is no delta."""
+    kind = type(item)
+    if kind is TextDelta:
+        return TextDelta
+    if kind is ReasoningDelta:
+        return ReasoningDelta
+    return cast(ToolCallDelta, item).index if kind is ToolCallDelta else None
+
+
+def piece_of(delta: Delta) -> str:
+    """The text that `delta` brings."""
+    return delta.arguments if isinstance(delta, ToolCallDelta) else delta.text
+
+
+def delta_of(kind: Kind, piece: str) -> Delta:
+    """The delta of `kind` that brings `piece`."""
+    return ToolCallDelta(kind, piece) if isinstance(kind, int) else kind(piece)
 
 
 def append_joined(queue: deque[T], item: T) -> None:
@@ -46,7 +61,7 @@ def append_joined(queue: deque[T], item: T) -> None:
 
     A `Run` then stands in for the last. Another thread may take from the left of `queue` meanwhile.
     """
-    if not (is_delta(item) and _joined_to_last(queue, item)):
+    if kind_of(item) is None or not _joined_to_last(queue, item):
         queue.append(item)
 
 
@@ -58,21 +73,21 @@ class Run:
     _LONGEST = 1024
 
     def __init__(self, first: Delta) -> None:
-        self._kind = _kind_of(first)
-        self._pieces = [_piece(first)]
+        self._kind = kind_of(first)
+        self._pieces = [piece_of(first)]
 
     def add(self, item: object) -> bool:
         """Take in `item`; False, and nothing done, where it is not of this run's kind."""
-        if _kind_of(item) != self._kind:
+        if kind_of(item) != self._kind:
             return False
-        self._pieces.append(_piece(cast(Delta, item)))
+        self._pieces.append(piece_of(cast(Delta, item)))
         if len(self._pieces) >= self._LONGEST:
             self._pieces = ["".join(self._pieces)]
         return True
 
     def joined(self) -> Delta:
         """All of the run as one delta."""
-        return _delta(cast(_Kind, self._kind), "".join(self._pieces))
+        return delta_of(cast(Kind, self._kind), "".join(self._pieces))
 
 
 def _joined_to_last(queue: deque[T], item: T) -> bool:
@@ -80,24 +95,7 @@ def _joined_to_last(queue: deque[T], item: T) -> bool:
         last = queue.pop()
     except IndexError:
         return False
-    run = Run(cast(Delta, last)) if is_delta(last) else last
+    run = last if kind_of(last) is None else Run(cast(Delta, last))
     joined = isinstance(run, Run) and run.add(item)
     queue.append(cast(T, run))
     return joined
-
-
-def _kind_of(item: object) -> _Kind | None:
-    kind = type(item)
-    if kind is TextDelta:
-        return TextDelta
-    if kind is ReasoningDelta:
-        return ReasoningDelta
-    return cast(ToolCallDelta, item).index if kind is ToolCallDelta else None
-
-
-def _piece(delta: Delta) -> str:
-    return delta.arguments if isinstance(delta, ToolCallDelta) else delta.text
-
-
-def _delta(kind: _Kind, piece: str) -> Delta:
-    return ToolCallDelta(kind, piece) if isinstance(kind, int) else kind(piece)
