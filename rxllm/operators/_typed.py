@@ -34,7 +34,7 @@ class Target(Generic[T]):
 
     def __init__(self, kind: type[T] | None) -> None:
         self._kind = kind
-        self._schema = _ANY if kind is None else _schema(kind)
+        self._schema, self._definitions = (_ANY, _ANY) if kind is None else _schema(kind)
 
     def whole(self, value: object) -> T:
         """`value` as the type; raises `ValueError` where it is not one."""
@@ -48,7 +48,7 @@ class Target(Generic[T]):
         """What there is of `tree` as the type; None where no value of it can be given yet."""
         if self._kind is None:
             return cast("T", tree.snapshot())  # T is object then
-        value = _Completion(tree, self._schema).value()
+        value = _Completion(tree, self._schema, self._definitions).value()
         try:
             return None if value is _MISSING else self.whole(value)
         except ValueError:
@@ -63,13 +63,14 @@ class Target(Generic[T]):
 class _Completion:
     """What is open in a tree, with the empty values that its schema allows for what has not come."""
 
-    def __init__(self, tree: JsonTree, schema: _Schema) -> None:
+    def __init__(self, tree: JsonTree, schema: _Schema, definitions: _Schema) -> None:
         self._tree = tree
         self._path = tree.path()
-        self._root = schema
+        self._schema = schema
+        self._definitions = definitions
 
     def value(self) -> object:
-        return self._tree.root() if self._tree.done else self._open(0, self._root)
+        return self._tree.root() if self._tree.done else self._open(0, self._schema)
 
     def _open(self, depth: int, schema: _Schema) -> object:
         """The value that is open at `depth` of the path."""
@@ -134,7 +135,7 @@ class _Completion:
         return _ANY if reference is None else self._resolved(self._named(reference), value)
 
     def _named(self, reference: str) -> _Schema:
-        return object_at(object_at(self._root, "$defs"), reference.rpartition("/")[2])
+        return object_at(self._definitions, reference.rpartition("/")[2])
 
 
 def _schema_at(schema: _Schema, container: Container, key: str) -> _Schema:
@@ -159,17 +160,22 @@ def _is_model(kind: object) -> TypeGuard[_Model]:
     return hasattr(kind, "model_validate") and hasattr(kind, "model_json_schema")
 
 
-def _schema(kind: object) -> _Schema:
+def _schema(kind: object) -> tuple[_Schema, dict[str, object]]:
+    """The schema of `kind`, and the definitions it refers to by name."""
+    definitions: dict[str, object] = {}
+
+    def of_model(model: object) -> dict[str, object]:
+        if not _is_model(model):
+            raise NotImplementedError
+        schema = model.model_json_schema()
+        definitions.update(object_at(schema, "$defs"))
+        return schema
+
     try:
-        return kind.model_json_schema() if _is_model(kind) else msgspec.json.schema(kind, schema_hook=_inner_schema)
+        schema = of_model(kind) if _is_model(kind) else msgspec.json.schema(kind, schema_hook=of_model)
     except TypeError as error:
         raise ConfigurationError(f"JSON cannot be read as {kind!r}: {error}") from error
-
-
-def _inner_schema(kind: object) -> dict[str, object]:
-    if _is_model(kind):
-        return {}  # its own names for definitions may be those of the outer schema
-    raise NotImplementedError
+    return schema, definitions | object_at(schema, "$defs")
 
 
 def _validated(kind: object, value: object) -> object:
