@@ -182,9 +182,8 @@ def _stats(response: Response, model: StreamingModel) -> str:
     if timing is not None:
         said.append(f"{timing.total:.2f} s in all")
     counts = {"in": usage.input_tokens, "out": usage.output_tokens, "reasoning": usage.reasoning_tokens}
-    said.append(
-        "tokens " + (" ".join(f"{count} {name}" for name, count in counts.items() if count is not None) or "unknown")
-    )
+    known = [f"{count} {name}" for name, count in counts.items() if count is not None]
+    said.append(f"tokens {', '.join(known) or 'unknown'}")
     said.append(f"finish {response.raw_finish_reason or response.finish_reason}")
     return neutralised(" | ".join(said))
 

@@ -91,6 +91,7 @@ def _start(local: LocalServer, path: Path) -> _Running:
         raise _problem(f"the package xllamacpp cannot be loaded ({error}); try: {INSTALL_ENGINE}") from error
     params = engine.CommonParams()
     params.model.path = str(path)
+    params.model_alias = {DEFAULT_MODEL if local.model == DEFAULT_MODEL else path.name}  # what answers call it
     params.port = local.port
     params.n_ctx = local.context_size
     params.n_parallel = _SLOTS
