@@ -44,13 +44,18 @@ class Answer:
 
     def add(self, event: TokenEvent) -> bool:
         """Take in `event`; whether it changed the answer."""
+        if type(event) is TextDelta:
+            self._grow(TextPart, event.text)
+            self._text.add(event.text)
+        elif type(event) is ReasoningDelta:
+            self._grow(ReasoningPart, event.text)
+            self._reasoning.add(event.text)
+        else:
+            return self._add_other(event)
+        return True
+
+    def _add_other(self, event: TokenEvent) -> bool:
         match event:
-            case TextDelta(text):
-                self._grow(TextPart, text)
-                self._text.add(text)
-            case ReasoningDelta(text):
-                self._grow(ReasoningPart, text)
-                self._reasoning.add(text)
             case ToolCallEnd(call=call):
                 self._close_part()
                 self._parts.append(call)
