@@ -30,12 +30,10 @@ _CREDIT_PER_CHARACTER = 200
 
 
 @overload
-def partial_json(*, tool: str | None = None) -> Operator[TokenEvent | str, object]: ...
+def partial_json(type: None = None, *, tool: str | None = None) -> Operator[TokenEvent | str, object]: ...
 @overload
 def partial_json(type: type[T], *, tool: str | None = None) -> Operator[TokenEvent | str, T]: ...
-@overload
-def partial_json(type: None = None, *, tool: str | None = None) -> Operator[TokenEvent | str, object]: ...
-def partial_json(type: type[T] | None = None, *, tool: str | None = None) -> Operator[TokenEvent | str, T]:  # noqa: A002  see above
+def partial_json(type: type[T] | None = None, *, tool: str | None = None) -> Operator[TokenEvent | str, T]:  # noqa: A002  the word users know
     """Show the object as it grows, valid at every moment: a snapshot after each piece that changes it.
 
     Text grows with each piece; numbers and literals come when they are whole. With a type, what
@@ -43,8 +41,8 @@ def partial_json(type: type[T] | None = None, *, tool: str | None = None) -> Ope
     object comes before it can be a valid one: give a default to a number that comes late.
 
     Snapshots stay as they are, and share what is closed: do not change them. The total cost is
-    linear: of an answer beyond some 15,000 characters, a snapshot may stand for a few pieces. The
-    last one is the whole object.
+    linear: in an answer beyond some 15,000 characters one snapshot may stand for a few pieces. The
+    last is the whole object. (An answer cut off ends in an error behind the snapshots.)
 
     >>> import reactivex
     >>> reactivex.of('{"name": "Wid', 'get", "tags": ["ne', 'w"]}').pipe(partial_json()).subscribe(print).dispose()
@@ -57,13 +55,12 @@ def partial_json(type: type[T] | None = None, *, tool: str | None = None) -> Ope
 
 
 @overload
-def array_items(*, path: str | Sequence[str] = (), tool: str | None = None) -> Operator[TokenEvent | str, object]: ...
+def array_items(
+    type: None = None, *, path: str | Sequence[str] = (), tool: str | None = None
+) -> Operator[TokenEvent | str, object]: ...
 @overload
 def array_items(
-    type: type[T],
-    *,
-    path: str | Sequence[str] = (),
-    tool: str | None = None,
+    type: type[T], *, path: str | Sequence[str] = (), tool: str | None = None
 ) -> Operator[TokenEvent | str, T]: ...
 def array_items(
     type: type[T] | None = None,  # noqa: A002  see above
@@ -89,7 +86,7 @@ def array_items(
 
 
 @overload
-def parse(*, tool: str | None = None) -> Operator[TokenEvent | str, object]: ...
+def parse(type: None = None, *, tool: str | None = None) -> Operator[TokenEvent | str, object]: ...
 @overload
 def parse(type: type[T], *, tool: str | None = None) -> Operator[TokenEvent | str, T]: ...
 def parse(type: type[T] | None = None, *, tool: str | None = None) -> Operator[TokenEvent | str, T]:  # noqa: A002  see above
