@@ -45,7 +45,7 @@ def sse_frames(blocks: Iterable[bytes], limit: int = MAX_FRAME_BYTES) -> Iterato
             elif (frame := _frame(event)) is not None:
                 yield frame
     last = _frame(pending.rest())
-    if last is not None:
+    if last is not None and last.data:
         yield Frame(last.data, last.event, whole=False, bare=last.bare)
 
 
@@ -109,7 +109,7 @@ class _Pending:
 
 
 def _frame(event: bytes) -> Frame | None:
-    """The frame of one event, or None where it has no data."""
+    """The frame of one event; None where it has no data and is no comment either."""
     event = event.strip(b"\n")
     if not event:
         return None
@@ -135,7 +135,7 @@ def _parsed(event: bytes) -> Frame | None:
         # Not SSE, but sent by GPUStack and older llama.cpp servers: a field named error instead of data.
         if line.startswith("error:"):
             return Frame(line[6:].strip().encode(), "error")
-    return None
+    return Frame(b"") if event.startswith(b":") else None
 
 
 def _refuse_html(text: bytes) -> None:

@@ -32,7 +32,7 @@ from ._spending import with_estimate
 from ._watchdog import Watch, watchdog
 from ._wire import Decoder, WireRequest
 from .errors import APITimeoutError, LLMError, ProtocolError, TimeoutPhase
-from .events import CONTENT_EVENTS, StreamEnd, Timing, TokenEvent
+from .events import CONTENT_EVENTS, StreamEnd, Timing, TokenEvent, VendorEvent
 from .options import Timeout
 
 log = logging.getLogger("rxllm")
@@ -176,8 +176,10 @@ class _Subscription(abc.DisposableBase):
         feed = decoder.feed
         waiting = True
         for frame in _FRAMINGS[request.framing](self._blocks(body), self._source.max_event_bytes):
-            batch = feed(frame)
+            batch = feed(frame) if frame.data else ()
             if not batch:
+                if self._answered is not None and (not frame.data or frame.event in _KEEP_ALIVES):
+                    yield _KEPT_ALIVE
                 continue
             if waiting:
                 self._answered = request
@@ -260,6 +262,10 @@ _PHASES: dict[TimeoutPhase, str] = {
     "idle": "nothing more came",
     "total": "the answer was not complete",
 }
+_KEEP_ALIVES = frozenset({"ping", "keepalive", "keep-alive"})
+_KEPT_ALIVE = (VendorEvent("keep_alive", {}),)
+"""For whoever watches the wire: it is no content, and satisfies no time limit."""
+
 _thread_numbers = itertools.count(1)
 _live: set[_Subscription] = set()
 

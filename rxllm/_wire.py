@@ -38,7 +38,8 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
 
     `data` is its payload, UTF-8. `event` is the SSE event name, "" where none was given.
     `whole` is False for a last frame that the end of the stream cut off before its blank line:
-    it counts if it parses, and is a truncation if not. `bare` marks a JSON document that
+    it counts if it parses, and is a truncation if not. A frame without data is a comment, which
+    servers send to keep a connection alive: decoders never see it. `bare` marks a JSON document that
     stood in an SSE body without `data:`: some servers end a broken stream so.
     """
 

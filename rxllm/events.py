@@ -111,7 +111,10 @@ class UsageUpdate(msgspec.Struct, frozen=True, tag="usage_update"):
 
 
 class VendorEvent(msgspec.Struct, frozen=True, tag="vendor_event"):
-    """What the wire carried and this package does not model: citations, server tools, and the like."""
+    """What the wire carried and this package does not model: citations, server tools, and the like.
+
+    Keep-alive comments and pings between events are told as ``VendorEvent("keep_alive", {})``.
+    """
 
     name: str
     data: dict[str, object]

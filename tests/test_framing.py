@@ -47,8 +47,8 @@ def test_frames_are_what_sseclient_reads(events: list[list[bytes]], line_end: by
     body = b"".join(line_end.join(lines) + line_end + line_end for lines in events)
     # sseclient itself is fed line feeds: it does not split events at every mixture of line ends.
     reference = SSEClient(iter([body.replace(b"\r\n", b"\n").replace(b"\r", b"\n")])).events()
-    expected = [(event.data, "" if event.event == "message" else event.event) for event in reference]
-    assert [(frame.data.decode(), frame.event) for frame in sse_frames([body])] == expected
+    expected = [(event.data, "" if event.event == "message" else event.event) for event in reference if event.data]
+    assert [(frame.data.decode(), frame.event) for frame in sse_frames([body]) if frame.data] == expected
 
 
 @given(EVENTS, LINE_END, st.integers(min_value=1, max_value=9))
@@ -68,9 +68,14 @@ def test_several_data_lines_are_one_event() -> None:
     assert frames(b"event: x\ndata: {\ndata: }\n\n") == [Frame(b"{\n}", "x")]
 
 
-def test_comments_and_dataless_events_are_no_frames() -> None:
-    """Keep-alive comments, ids and retry hints alone say nothing."""
-    assert frames(b": keep-alive\n\nretry: 3\n\nid: 4\n\n\n\n") == []
+def test_dataless_events_are_no_frames() -> None:
+    """Ids and retry hints alone say nothing."""
+    assert frames(b"retry: 3\n\nid: 4\n\n\n\n") == []
+
+
+def test_a_comment_is_a_frame_without_data() -> None:
+    """A keep-alive is no event, but a watcher may want to know of it."""
+    assert frames(b": keep-alive\n\n: and\ndata: 1\n\n") == [Frame(b""), Frame(b"1")]
 
 
 def test_a_last_event_without_its_blank_line_is_passed_on_as_not_whole() -> None:

@@ -21,7 +21,7 @@ from rxllm._http import Transport
 from rxllm._stream import Source, token_stream
 from rxllm._wire import Frame, WireRequest
 from rxllm.errors import APIConnectionError, APITimeoutError, ProtocolError, StreamInterruptedError
-from rxllm.events import Response, StreamEnd, TextDelta, TokenEvent
+from rxllm.events import Response, StreamEnd, TextDelta, TokenEvent, VendorEvent
 from rxllm.options import Timeout
 from rxllm.providers._reply import Reply, interrupted
 
@@ -279,8 +279,7 @@ class TestDispose:
                 Probe().watch(
                     stream.pipe(rx_ops.take_while(lambda event: not isinstance(event, StreamEnd), inclusive=True))
                 )
-            assert no_workers()
-            Probe().watch(stream)
+                assert no_workers()
             assert len(server.connections) == 1
 
     def test_before_the_worker_began(self) -> None:
@@ -318,17 +317,19 @@ class TestLimits:
         assert error.partial is not None
         assert (error.phase, error.partial.text) == (phase, text)
 
-    def test_keep_alives_do_not_satisfy_the_idle_limit(self) -> None:
-        """A server that only pings is a stalled server."""
+    @pytest.mark.parametrize("noise", [frame("?"), b"9\r\n: ping..\n\r\n1\r\n\n\r\n"], ids=["empty events", "comments"])
+    def test_keep_alives_do_not_satisfy_the_idle_limit(self, noise: bytes) -> None:
+        """A server that only pings is a stalled server; a watcher sees that it pings."""
 
         def pinging(connection: Connection) -> None:
             with suppress(OSError):
                 while not connection.closed.wait(0.05):
-                    connection.send(frame("?"))
+                    connection.send(noise)
 
         with RawServer(sending("one", then=pinging)) as server:
             probe = Probe().watch(words(server, timeout=Timeout(idle=0.3)))
         assert [getattr(error, "phase", None) for error in probe.errors] == ["idle"]
+        assert (VendorEvent("keep_alive", {}) in probe.events) == (b": ping" in noise)
 
     def test_a_slow_subscriber_is_not_a_silent_server(self) -> None:
         """The idle limit is about the wire: the time that on_next takes does not count."""

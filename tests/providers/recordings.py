@@ -99,6 +99,8 @@ def play_frames(decoder: Decoder, frames: Iterable[Frame]) -> Played:
     error: LLMError | None = None
     try:
         for frame in frames:
+            if not frame.data:
+                continue
             ended = decoder.finished
             new = decoder.feed(frame)
             assert not (ended and new), f"events after the terminal one: {new}"
