@@ -16,6 +16,7 @@ import select
 import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from importlib.metadata import version
 from typing import NamedTuple, TextIO
 
@@ -84,8 +85,8 @@ def _ask(arguments: argparse.Namespace) -> int:
     if arguments.system is not None:
         messages.insert(0, Message.system(arguments.system))
     show = _show_json if arguments.json else _show_text
-    with _model(arguments) as model:
-        response = show(iter_events(model.stream(messages)))
+    with _model(arguments) as model, closing(iter_events(model.stream(messages))) as events:
+        response = show(events)
     if arguments.stats:
         print(_stats(response, model), file=sys.stderr)
     return 0
@@ -121,7 +122,8 @@ def _prompt(words: Sequence[str]) -> str:
 
 
 def _stdin() -> str:
-    return "" if sys.stdin is None else sys.stdin.read()
+    """All of standard input, unless that is a keyboard: then somebody forgot the prompt."""
+    return "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read()
 
 
 def _is_piped_in() -> bool:

@@ -7,8 +7,8 @@ import socket
 from collections.abc import Iterable
 from typing import IO, NamedTuple
 
+from ._exchange import Exchange
 from ._script import Chunk, Script
-from .recorded import RecordedRequest
 
 _UNREACHED = 1024
 """Bytes that a Content-Length promises beyond what is sent, where the connection is to end early."""
@@ -40,7 +40,7 @@ def read_request(reader: IO[bytes]) -> RawRequest | None:
         return None
 
 
-def write_response(connection: socket.socket, script: Script, request: RecordedRequest) -> bool:
+def write_response(connection: socket.socket, script: Script, request: Exchange) -> bool:
     """Write the response; False where it could not be written to its end, since nobody waits for it.
 
     Raises `OSError` where the client has gone.
@@ -82,7 +82,11 @@ def _head(script: Script, chunks: Iterable[Chunk]) -> bytes:
 
 def _read_body(reader: IO[bytes], headers: dict[str, str]) -> bytes:
     if headers.get("transfer-encoding", "").lower() != "chunked":
-        return reader.read(int(headers.get("content-length", "0")))
+        length = int(headers.get("content-length", "0"))
+        body = reader.read(length)
+        if len(body) < length:
+            raise ValueError("the client left in the middle of its request")
+        return body
     pieces: list[bytes] = []
     while size := int(reader.readline(1024).split(b";")[0], 16):
         pieces.append(reader.read(size))

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 from .._json import decode, is_array, is_object, objects_at, text_at
-from .gates import Gate
 
 WireName: TypeAlias = Literal["openai-chat", "openai-responses", "anthropic", "gemini", "ollama"]
 
@@ -35,9 +34,6 @@ class RecordedRequest:
         self.closed_at: float | None = None
         self.answered = threading.Event()
         self.bytes_sent = 0
-        self._over = threading.Event()
-        self._given_up = False
-        self._gate: Gate | None = None
 
     def __repr__(self) -> str:
         return f"RecordedRequest({self.method} {self.path}, attempt={self.attempt}, model={self.model!r})"
@@ -56,39 +52,6 @@ class RecordedRequest:
         if is_array(source):
             source = source[-1] if source else ""
         return _text_in(source)
-
-    @property
-    def over(self) -> bool:
-        """Whether nobody waits for the answer any more: the client has gone, or the server stops."""
-        return self._over.is_set()
-
-    def client_left(self) -> None:
-        """Note that the client has closed the connection, unless it was the server."""
-        if self._given_up or self.closed.is_set():
-            return
-        self.closed_at = time.monotonic()
-        self._end()
-        self.closed.set()
-
-    def give_up(self) -> None:
-        """Note that the server ends the connection."""
-        self._given_up = True
-        self._end()
-
-    def wait(self, seconds: float | None) -> bool:
-        """Wait so long, or for good; False as soon as the request is `over`."""
-        return not self._over.wait(seconds)
-
-    def wait_at(self, gate: Gate) -> bool:
-        """Wait for `gate` to let one piece through; False as soon as the request is `over`."""
-        self._gate = gate
-        return gate.pass_one(self._over.is_set)
-
-    def _end(self) -> None:
-        """End all waiting for this answer."""
-        self._over.set()
-        if self._gate is not None:
-            self._gate.wake()
 
 
 _PATHS: tuple[tuple[str, WireName], ...] = (

@@ -14,10 +14,11 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import IO, Self, TypeAlias
 
 from .._json import encode
 from ._connection import RawRequest, read_request, write_response
+from ._exchange import Exchange
 from ._script import Chunk, Script, script_of
 from ._sockets import Sockets
 from .recorded import RecordedRequest
@@ -61,7 +62,7 @@ class LLMServer:
         self._replies = deque(replies)
         self._attempts: Counter[tuple[str, bytes]] = Counter()
         self._changed = threading.Condition()
-        self._open: dict[socket.socket, RecordedRequest | None] = {}  # the latest request of each
+        self._open: dict[socket.socket, Exchange | None] = {}  # the latest request of each
         self._idle: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._names = itertools.count(1)
@@ -130,27 +131,36 @@ class LLMServer:
             thread.start()
 
     def _serve(self, connection: socket.socket) -> None:
-        ending = "whole"
-        with connection.makefile("rb") as reader, contextlib.suppress(OSError):
-            while (raw := read_request(reader)) is not None:
-                request = self._record(connection, raw)
-                self._sockets.watch(connection, request.client_left)
-                ending = self._respond(connection, request)
-                if ending != "whole" or not raw.keeps_alive:
-                    break
-                with self._changed:
-                    self._idle.add(connection)
-            else:
-                self._left(connection)
-        with self._changed:
-            del self._open[connection]
-            self._idle.discard(connection)
-        self._sockets.close(connection, reset=ending == "reset")
+        """On a connection's own thread: answer its requests, one after the other."""
+        ending = "drop"
+        try:
+            with connection.makefile("rb") as reader:
+                ending = self._answer_all(connection, reader)
+        finally:
+            with self._changed:
+                del self._open[connection]
+                self._idle.discard(connection)
+            self._sockets.close(connection, reset=ending == "reset")
 
-    def _record(self, connection: socket.socket, raw: RawRequest) -> RecordedRequest:
+    def _answer_all(self, connection: socket.socket, reader: IO[bytes]) -> str:
+        """Answer until one side ends the connection; how it ends."""
+        request = None
+        while (raw := read_request(reader)) is not None:
+            request = self._record(connection, raw)
+            self._sockets.watch(connection, request.client_left)
+            ending = self._respond(connection, request)
+            if ending != "whole" or not raw.keeps_alive:
+                return ending
+            with self._changed:
+                self._idle.add(connection)
+        if request is not None:
+            request.client_left()
+        return "whole"
+
+    def _record(self, connection: socket.socket, raw: RawRequest) -> Exchange:
         with self._changed:
             self._attempts[raw.path, raw.body] += 1
-            request = RecordedRequest(*raw, attempt=self._attempts[raw.path, raw.body])
+            request = Exchange(*raw, attempt=self._attempts[raw.path, raw.body])
             self._open[connection] = request
             self._idle.discard(connection)
             if self._closing:
@@ -160,7 +170,7 @@ class LLMServer:
                 self._changed.notify_all()
             return request
 
-    def _respond(self, connection: socket.socket, request: RecordedRequest) -> str:
+    def _respond(self, connection: socket.socket, request: Exchange) -> str:
         """Answer `request`; how the connection is to go on or end."""
         answer = self._script(request)
         if answer is None:
@@ -204,15 +214,8 @@ class LLMServer:
             return script_of(ErrorReply(404, f"there is nothing at {request.path}"), request)
         return Script([Chunk(encode(told))], "application/json", framing="length")
 
-    def _left(self, connection: socket.socket) -> None:
-        """The client has closed the connection after an answer."""
-        with self._changed:
-            last = self._open[connection]
-        if last is not None:
-            last.client_left()
 
-
-def _end(connections: Mapping[socket.socket, RecordedRequest | None]) -> None:
+def _end(connections: Mapping[socket.socket, Exchange | None]) -> None:
     """End connections from this side, and all waiting on them."""
     for connection, request in connections.items():
         if request is not None:

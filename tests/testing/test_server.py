@@ -326,6 +326,24 @@ class TestConnections:
                 assert client.recv(10) == b""
         assert _said(server) == "Say it again"
 
+    def test_a_request_that_breaks_off_is_none(self, server: LLMServer) -> None:
+        """Half a body is not recorded as a request."""
+        host, port = server.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as client:
+            client.sendall(b"POST /api/chat HTTP/1.1\r\ncontent-length: 9\r\n\r\n{}")
+            client.shutdown(socket.SHUT_WR)
+            client.settimeout(10)
+            assert client.recv(10) == b""
+        assert server.requests == []
+
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+    def test_pieces_that_raise_end_the_connection(self, server: LLMServer) -> None:
+        """A mistake in the script is seen by the test run, and does not leave the client waiting."""
+        server.enqueue(Reply(pieces=(str(1 // divisor) for divisor in (1, 0))))
+        with pytest.raises(requests.exceptions.ChunkedEncodingError):
+            ask(server)
+        assert _said(server) == "Say it again"
+
     def test_nothing_stays_after_close(self) -> None:
         """No thread and no open port, whatever was under way; closing twice is harmless."""
         before = threading.active_count()
