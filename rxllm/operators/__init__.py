@@ -25,6 +25,9 @@ Which operator do I need?
 | to go on on another thread, without an endless queue | `bounded(scheduler, size)` | any, the same |
 | fewer, larger pieces | `batch(count, seconds=, chars=)` | any, `list` |
 | an even flow instead of bursts | `smooth(chars_per_second)` | events or `str`, the same cut anew |
+| several subscribers, one request | `broadcast()` | any, the same |
+| to show a stream to an observer on the side | `tee(observer)` | any, the same |
+| a file to replay in tests | `record(path)` | events, events |
 """
 
 from .code import CodeBlockDelta as CodeBlockDelta
@@ -44,6 +47,9 @@ from .rewriting import grapheme_safe as grapheme_safe
 from .rewriting import redact as redact
 from .rewriting import replace as replace
 from .sentences import sentences as sentences
+from .share import broadcast as broadcast
+from .share import record as record
+from .share import tee as tee
 from .splitting import lines as lines
 from .splitting import paragraphs as paragraphs
 from .splitting import words as words
