@@ -1,18 +1,36 @@
 """Streams in a Qt program, PySide6 or PyQt6, whichever it uses: the scheduler and the bindings.
 
-Qt is looked for when it is first needed, not when this module is imported.
+::
+
+    answer = bind_markdown(browser, model.stream(prompt))    # on the UI thread; shows the answer as it comes
+    bind_enabled(send_button, answer.idle)
+    stop_button.watch(answer)                                # a StopButton
+
+A binding ends, and the connection closes, when it is disposed, its widget is destroyed, the widget's window is
+closed or hidden, or the event loop ends. Qt is looked for when it is first needed, not when this module is imported.
+Annotations speak of PySide6; PyQt6 has the same classes.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from reactivex import Observable, Observer, abc
+from reactivex.disposable import SerialDisposable
 
 from ..errors import ConfigurationError
+from ._bind import Binding, Streamed, as_events, as_markdown, as_text, bind
 from ._immortal import keep_singletons_alive, loses_references
 from ._pump import PumpScheduler
+from ._qt_text import GrowingLabel, GrowingMarkdown, GrowingText
+
+if TYPE_CHECKING:
+    from PySide6.QtCore import QEvent
+    from PySide6.QtWidgets import QLabel, QPlainTextEdit, QPushButton, QTextEdit, QWidget
 
 
 class QtScheduler(PumpScheduler):
@@ -66,6 +84,104 @@ class QtScheduler(PumpScheduler):
     def _stop(self) -> None:
         """The event loop ends; another may begin."""
         self.streams.clear()
+
+
+def bind_text(widget: QPlainTextEdit | QTextEdit | QLabel, stream: Streamed, *, while_hidden: bool = False) -> Binding:
+    """Append the visible text of `stream` to `widget`, a frame at a time, and the error it ends with.
+
+    The view follows the end only if it was at the end. With `while_hidden` the stream goes on when the window is
+    hidden, into the tray for example; then closing the window does not end it, unless that destroys it.
+    """
+    view = GrowingText(_qt("QtGui"), widget) if hasattr(widget, "document") else GrowingLabel(_qt("QtCore"), widget)
+    binding = bind(as_events(stream), QtScheduler(), as_text(view))
+    return _until_gone(widget, binding, while_hidden)
+
+
+def bind_markdown(widget: QTextEdit, stream: Streamed, *, while_hidden: bool = False) -> Binding:
+    """Append the visible text of `stream` to `widget` (a QTextBrowser, say) as Markdown, rendered as it comes.
+
+    HTML in it is shown as text. For the rest see `bind_text`.
+    """
+    binding = bind(as_events(stream), QtScheduler(), as_markdown(GrowingMarkdown(_qt("QtGui"), widget)))
+    return _until_gone(widget, binding, while_hidden)
+
+
+def bind_enabled(widget: QWidget, when: Observable[bool]) -> abc.DisposableBase:
+    """Enable and disable `widget` as `when` says, a binding's `running` or `idle` for example."""
+    binding = bind(when, QtScheduler(), Observer(widget.setEnabled, lambda error: widget.setEnabled(False)))
+    return _until_gone(widget, binding, while_hidden=True)
+
+
+if TYPE_CHECKING:
+
+    class StopButton(QPushButton):
+        """A button that disposes what it watches when it is clicked, and is enabled while that runs."""
+
+        def __init__(self, text: str = "Stop", parent: QWidget | None = None) -> None: ...
+
+        def watch(self, stream: Binding) -> None:
+            """Be the button of `stream`, and no more of the one before."""
+
+else:
+
+    def __getattr__(name: str) -> type:
+        """Find `StopButton`, which cannot be made before it is known which Qt it is for."""
+        if name == "StopButton":
+            return _stop_button(_qt("QtWidgets"))
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+@functools.cache
+def _stop_button(widgets: Any) -> type:
+    class StopButton(widgets.QPushButton):  # type: ignore[misc] # a class of the Qt that was found
+        def __init__(self, text: str = "Stop", parent: QWidget | None = None) -> None:
+            widgets.QPushButton.__init__(self, text, parent)
+            self.setEnabled(False)
+            self._stream: Binding | None = None
+            self._enabled = SerialDisposable()
+            self.clicked.connect(self._stop)
+
+        def watch(self, stream: Binding) -> None:
+            self._stream = stream
+            self._enabled.disposable = bind_enabled(self, stream.running)
+
+        def _stop(self) -> None:
+            if self._stream is not None:
+                self._stream.dispose()
+
+    return StopButton
+
+
+@functools.cache
+def _watcher(core: Any) -> type:
+    class Watcher(core.QObject):  # type: ignore[misc] # a class of the Qt that was found
+        """A child of a widget, which ends with it, and sees it being hidden."""
+
+        def __init__(self, widget: QWidget, binding: Binding) -> None:
+            core.QObject.__init__(self, widget)
+            self._widget = widget
+            self._binding = binding
+            self.destroyed.connect(binding.dispose)
+
+        def eventFilter(self, watched: object, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+            if event.type() == core.QEvent.Type.Hide:
+                QtScheduler().schedule(self._look)  # when the window is hidden, too, if it is to be
+            return False
+
+        def _look(self, *_: object) -> None:
+            if not self._binding.stopped and not self._widget.window().isVisible():
+                self._binding.dispose()
+
+    return Watcher
+
+
+def _until_gone(widget: Any, binding: Binding, while_hidden: bool) -> Binding:
+    """Have the binding end with its widget, and with its window."""
+    watcher = _watcher(_qt("QtCore"))(widget, binding)
+    if not while_hidden:
+        widget.installEventFilter(watcher)
+    binding.running.subscribe(on_completed=watcher.deleteLater)
+    return binding
 
 
 def _timer(core: Any, app: Any, drain: Any) -> Any:

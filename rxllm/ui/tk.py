@@ -1,5 +1,14 @@
 """Streams in a Tk program: the scheduler and the bindings.
 
+::
+
+    answer = bind_markdown(text_widget, model.stream(prompt))    # shows the answer as it comes
+    bind_enabled(send_button, answer.idle)
+    stop_button.watch(answer)                                    # a StopButton
+
+The bindings are made on Tk's thread. Each ends, and the connection closes, when it is disposed or its widget is
+destroyed: by closing its window, for example.
+
 Tk may be touched on its own thread only, and the calls that tkinter carries over from other threads block those and
 fail outside mainloop(). So a wake-up from another thread never touches Tk: it writes one byte to a socket that Tk's
 own loop watches (Linux, macOS). Where Tk cannot watch a socket (Windows), the loop looks into the inbox by itself:
@@ -13,8 +22,18 @@ import socket
 import sys
 import tkinter
 from collections.abc import Callable
+from functools import partial
+from tkinter import ttk
+from typing import TypeVar
 
+from reactivex import Observable, Observer, abc
+from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposable
+
+from ._bind import Binding, Streamed, as_events, as_markdown, as_text, bind
 from ._pump import PumpScheduler
+from ._tk_text import GrowingLabel, GrowingMarkdown, GrowingText
+
+T = TypeVar("T")
 
 _POLL_SECONDS = 0.05
 
@@ -65,6 +84,89 @@ class TkScheduler(PumpScheduler):
             if self._bell is not None:
                 self._bell.remove()
                 self._bell = None
+
+
+def bind_text(widget: tkinter.Text | tkinter.Label | ttk.Label, stream: Streamed) -> Binding:
+    """Append the visible text of `stream` to `widget`, a frame at a time, and the error it ends with.
+
+    The view follows the end only if the end was in view. A disabled (read-only) Text is written to all the same.
+    """
+    view = GrowingText(widget) if isinstance(widget, tkinter.Text) else GrowingLabel(widget)
+    return _bind(widget, as_events(stream), as_text(view))
+
+
+def bind_markdown(widget: tkinter.Text, stream: Streamed) -> Binding:
+    """Append the visible text of `stream` to `widget` as Markdown, styled as it comes; for the rest see `bind_text`."""
+    return _bind(widget, as_events(stream), as_markdown(GrowingMarkdown(widget)))
+
+
+def bind_enabled(widget: tkinter.Widget, when: Observable[bool]) -> abc.DisposableBase:
+    """Enable and disable `widget` as `when` says, a binding's `running` or `idle` for example."""
+
+    def enable(value: bool) -> None:
+        widget["state"] = "normal" if value else "disabled"
+
+    return _bind(widget, when, Observer(enable, lambda error: enable(False)))
+
+
+class StopButton(ttk.Button):
+    """A button that disposes what it watches when it is clicked, and is enabled while that runs."""
+
+    def __init__(self, master: tkinter.Misc | None = None, *, text: str = "Stop") -> None:
+        super().__init__(master, text=text, command=self._stop, state="disabled")
+        self._stream: Binding | None = None
+        self._enabled = SerialDisposable()
+
+    def watch(self, stream: Binding) -> None:
+        """Be the button of `stream`, and no more of the one before."""
+        self._stream = stream
+        self._enabled.disposable = bind_enabled(self, stream.running)
+
+    def _stop(self) -> None:
+        if self._stream is not None:
+            self._stream.dispose()
+
+
+_schedulers: dict[tkinter.Misc, TkScheduler] = {}
+"""The bindings' schedulers, one for each root window."""
+
+_bound: dict[tkinter.Misc, CompositeDisposable] = {}
+"""What ends with each widget."""
+
+
+def _bind(widget: tkinter.Misc, source: Observable[T], observer: abc.ObserverBase[T]) -> Binding:
+    """Bind, until the widget is destroyed."""
+    scheduler = _scheduler_of(widget)
+    if widget not in _bound:
+        _bound[widget] = CompositeDisposable()
+        widget.bind("<Destroy>", lambda event: _forget(event.widget), add="+")
+    binding = bind(source, scheduler, observer, settle=widget.after_idle)
+    _bound[widget].add(binding)
+    binding.running.subscribe(on_completed=lambda: _unbound(widget, binding))
+    return binding
+
+
+def _scheduler_of(widget: tkinter.Misc) -> TkScheduler:
+    root = widget.nametowidget(".")
+    if root not in _schedulers:
+        _schedulers[root] = scheduler = TkScheduler(root)
+        scheduler.streams.add(Disposable(partial(_forget_root, root)))
+    return _schedulers[root]
+
+
+def _forget_root(root: tkinter.Misc) -> None:
+    del _schedulers[root]
+
+
+def _unbound(widget: tkinter.Misc, binding: Binding) -> None:
+    if widget in _bound:
+        _bound[widget].remove(binding)
+
+
+def _forget(widget: tkinter.Misc) -> None:
+    """The widget is destroyed; called for its children, too."""
+    if widget in _bound:
+        _bound.pop(widget).dispose()
 
 
 class _Bell:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from rxllm.testing.plugin import llm_server as llm_server
+
 from .display import virtual_display
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
+import importlib
+import tkinter
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any, Protocol
 
 import pytest
 
+from rxllm.ui import tk
 from rxllm.ui._pump import PumpScheduler
+from rxllm.ui.asyncio import AsyncIOScheduler
 
 LIMIT_SECONDS = 30.0
 
@@ -48,20 +52,65 @@ class Host(ABC):
         """End the UI."""
 
 
-class QtHost(Host):
+class TextWidget(Protocol):
+    """A text widget in a window of its own."""
+
+    widget: Any
+
+    def content(self) -> str:
+        """The text in it."""
+        ...
+
+    def at_end(self) -> bool:
+        """Whether the end is in view."""
+        ...
+
+    def scroll_to_start(self) -> None:
+        """As the user does."""
+        ...
+
+    def destroy(self) -> None:
+        """Destroy the window."""
+        ...
+
+
+class WidgetHost(Host):
+    """A loop with widgets. `ui` is the module with the toolkit's bindings."""
+
+    ui: Any
+
+    @abstractmethod
+    def text(self) -> TextWidget:
+        """A text widget in a window that is shown."""
+
+    @abstractmethod
+    def button(self, text: TextWidget) -> Any:
+        """A `StopButton` beside it."""
+
+    @abstractmethod
+    def click(self, button: Any) -> None:
+        """Click it, as far as it is enabled."""
+
+    @abstractmethod
+    def enabled(self, button: Any) -> bool:
+        """Whether it can be clicked."""
+
+
+class QtHost(WidgetHost):
     """PySide6."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__()
-        os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-        from PySide6 import QtCore, QtWidgets
+        monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+        self.core = pytest.importorskip("PySide6.QtCore", reason="PySide6 is not installed")
+        self.widgets = importlib.import_module("PySide6.QtWidgets")
+        qt = importlib.import_module("rxllm.ui.qt")
 
-        from rxllm.ui.qt import QtScheduler
-
-        self.core = QtCore
-        self.app = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
-        self.scheduler = QtScheduler()
-        self._timers: list[QtCore.QTimer] = []
+        self.ui = qt
+        self._windows: list[QtText] = []
+        self.app = self.widgets.QApplication.instance() or self.widgets.QApplication([])
+        self.scheduler = qt.QtScheduler()
+        self._timers: list[Any] = []
         monkeypatch.setattr("sys.excepthook", lambda kind, error, trace: self.errors.append(error))
 
     def _run(self, body: Callable[[Stop], object]) -> None:
@@ -88,24 +137,63 @@ class QtHost(Host):
         until(loop.quit)
         loop.exec()
 
+    def text(self) -> QtText:
+        self._windows.append(window := QtText(self.widgets))
+        return window
+
+    def button(self, text: TextWidget) -> Any:
+        button = self.ui.StopButton()
+        text.widget.window().layout().addWidget(button)
+        return button
+
+    def click(self, button: Any) -> None:
+        button.click()
+
+    def enabled(self, button: Any) -> bool:
+        return bool(button.isEnabled())
+
     def close(self) -> None:
         for timer in self._timers:
             timer.stop()
+        for window in self._windows:
+            window.destroy()
+        self.app.setQuitOnLastWindowClosed(True)
 
 
-class TkHost(Host):
+class QtText:
+    """A QPlainTextEdit, read-only."""
+
+    def __init__(self, widgets: Any) -> None:
+        self.window = widgets.QWidget()
+        self.widget = widgets.QPlainTextEdit()
+        self.widget.setReadOnly(True)
+        widgets.QVBoxLayout(self.window).addWidget(self.widget)
+        self.window.show()
+
+    def content(self) -> str:
+        return str(self.widget.toPlainText())
+
+    def at_end(self) -> bool:
+        bar = self.widget.verticalScrollBar()
+        return bool(bar.value() == bar.maximum())
+
+    def scroll_to_start(self) -> None:
+        self.widget.verticalScrollBar().setValue(0)
+
+    def destroy(self) -> None:
+        with suppress(RuntimeError):  # it may be gone
+            importlib.import_module("shiboken6").delete(self.window)
+
+
+class TkHost(WidgetHost):
     """tkinter."""
 
     def __init__(self, *, poll: bool = False) -> None:
         super().__init__()
-        import tkinter
-
-        from rxllm.ui.tk import TkScheduler
-
-        self.tkinter = tkinter
+        self.ui = tk
         self.root = tkinter.Tk()
-        self.root.report_callback_exception = lambda kind, error, trace: self.errors.append(error)  # type: ignore[method-assign, assignment] # tkinter's documented hook
-        self.scheduler = TkScheduler(self.root, poll=poll)
+        self.root.report_callback_exception = lambda kind, error, trace: self.errors.append(error)
+        self.scheduler = tk.TkScheduler(self.root, poll=poll)
 
     def _run(self, body: Callable[[Stop], object]) -> None:
         self.root.after(0, lambda: body(self.root.quit))
@@ -125,15 +213,52 @@ class TkHost(Host):
         self.root.after(int(seconds * 1000), tick)
 
     def nested(self, until: Callable[[Stop], object]) -> None:
-        over = self.tkinter.BooleanVar(self.root)
+        over = tkinter.BooleanVar(self.root)
         until(lambda: over.set(True))
         self.root.wait_variable(over)
 
+    def text(self) -> TkText:
+        return TkText(self.root)
+
+    def button(self, text: TextWidget) -> Any:
+        button = tk.StopButton(text.widget.winfo_toplevel())
+        button.pack()
+        return button
+
+    def click(self, button: Any) -> None:
+        button.invoke()
+
+    def enabled(self, button: Any) -> bool:
+        return bool(str(button["state"]) == "normal")
+
     def close(self) -> None:
-        with suppress(self.tkinter.TclError):  # the test may have done so
+        with suppress(tkinter.TclError):  # the test may have done so
             self.root.destroy()
         del self.root, self.scheduler
         gc.collect()  # here: Tcl aborts the process when its interpreter is collected on another thread
+
+
+class TkText:
+    """A Text, disabled as read-only ones are."""
+
+    def __init__(self, root: tkinter.Tk) -> None:
+        self.window = tkinter.Toplevel(root)
+        self.widget = tkinter.Text(self.window, state="disabled")
+        self.widget.pack()
+        self.window.update()
+
+    def content(self) -> str:
+        return self.widget.get("1.0", "end-1c")
+
+    def at_end(self) -> bool:
+        self.widget.update_idletasks()
+        return self.widget.dlineinfo("end-1c") is not None
+
+    def scroll_to_start(self) -> None:
+        self.widget.yview_moveto(0)
+
+    def destroy(self) -> None:
+        self.window.destroy()
 
 
 class AsyncioHost(Host):
@@ -141,8 +266,6 @@ class AsyncioHost(Host):
 
     def __init__(self, new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
         super().__init__()
-        from rxllm.ui.asyncio import AsyncIOScheduler
-
         self.loop = new_loop()
         self.loop.set_exception_handler(lambda loop, context: self.errors.append(context["exception"]))
         self.scheduler = AsyncIOScheduler(self.loop)

@@ -1,0 +1,235 @@
+"""What binds a stream to a widget, whatever the toolkit: the frame, the pace, the end, and who is told.
+
+All that a widget sees comes on the UI thread, at most once a frame; and no faster than the widget can take it:
+where showing takes long (a paragraph of a megabyte is laid out anew for each word), what comes meanwhile is gathered,
+so that most of the UI thread's time stays free.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Generic, Protocol, TypeAlias, TypeVar, cast
+
+from reactivex import Observable, Observer, abc
+from reactivex import operators as rx
+from reactivex.disposable import SingleAssignmentDisposable
+from reactivex.subject import ReplaySubject, Subject
+
+from .._coalesce import coalesced
+from ..events import StreamReset, TextDelta, TokenEvent
+from ..operators.markdown import MarkdownBlock, markdown_blocks
+from ..operators.pace import observe_on_ui
+from ._pump import PumpScheduler
+
+T = TypeVar("T")
+
+Streamed: TypeAlias = Observable[TokenEvent] | Observable[str]
+"""What can be shown: a model's events, or text that was made of them."""
+
+ERROR_COLOR = "#c0392b"
+
+_FLUENT_SECONDS = 0.005
+_SHARE = 3
+"""For each second of showing, the seconds of rest."""
+_PIECE = 4096
+"""Characters of text that are shown at once, at first."""
+
+
+class Binding(abc.DisposableBase):
+    """A stream that is being shown. Disposing it, from any thread, closes the stream's connection."""
+
+    def __init__(self, scheduler: PumpScheduler) -> None:
+        self._scheduler = scheduler
+        self._running = ReplaySubject[bool](1)
+        self.subscription = SingleAssignmentDisposable()
+        self.stopped = False
+        """Nothing more is to be shown."""
+        self._running.on_next(True)
+        scheduler.streams.add(self)
+
+    @property
+    def running(self) -> Observable[bool]:
+        """True, then False when the stream has ended or was disposed, and complete; on the UI thread."""
+        return self._running
+
+    @property
+    def idle(self) -> Observable[bool]:
+        """The opposite of `running`: for the button that sends."""
+        return self.running.pipe(rx.map(_negated))
+
+    def dispose(self) -> None:
+        """Stop the stream; what is shown stays."""
+        if not self.stopped:
+            self.stopped = True
+            self.subscription.dispose()
+            self._scheduler.schedule(self._tell)
+
+    def end(self) -> None:
+        """On the UI thread: the stream has ended by itself."""
+        if not self.stopped:
+            self.stopped = True
+            self._tell()
+
+    def _tell(self, *_: object) -> None:
+        self._scheduler.streams.remove(self)
+        self._running.on_next(False)
+        self._running.on_completed()
+
+
+def bind(
+    source: Observable[T],
+    scheduler: PumpScheduler,
+    observer: abc.ObserverBase[T],
+    settle: Callable[[Callable[[], None]], object] = lambda done: done(),
+) -> Binding:
+    """Have `observer`, on the UI thread, see what `source` emits.
+
+    `settle` calls what it is given once the toolkit is through with what was shown.
+    """
+    binding = Binding(scheduler)
+    feed = _Feed(binding, scheduler, observer, settle)
+    binding.subscription.disposable = source.pipe(observe_on_ui(scheduler)).subscribe(
+        feed.on_next, feed.on_error, feed.on_completed
+    )
+    return binding
+
+
+class TextView(Protocol):
+    """A widget's part in showing text; all on the UI thread."""
+
+    def add(self, text: str, /) -> None:
+        """Append."""
+
+    def reset(self) -> None:
+        """Take back all that was added."""
+
+    def fail(self, error: Exception, /) -> None:
+        """Say what went wrong."""
+
+
+def as_text(view: TextView) -> abc.ObserverBase[TokenEvent]:
+    """The observer that has `view` show the visible text of a stream."""
+
+    def show(event: TokenEvent) -> None:
+        if type(event) is TextDelta:
+            view.add(event.text)
+        elif type(event) is StreamReset:
+            view.reset()
+
+    return Observer(show, view.fail)
+
+
+class MarkdownView(Protocol):
+    """A widget's part in showing Markdown; all on the UI thread."""
+
+    def show(self, block: MarkdownBlock, /) -> None:
+        """Show the block in place of the one with its index, and of those after that."""
+
+    def fail(self, error: Exception, /) -> None:
+        """Say what went wrong."""
+
+
+def as_markdown(view: MarkdownView) -> abc.ObserverBase[TokenEvent]:
+    """The observer that has `view` show the visible text of a stream as Markdown."""
+    events: Subject[TokenEvent] = Subject()
+    events.pipe(markdown_blocks()).subscribe(view.show, view.fail)
+    return events
+
+
+def as_events(stream: Streamed) -> Observable[TokenEvent]:
+    """`stream` with its strings, if it has such, as text deltas: those are joined on their way to the UI."""
+    return cast("Observable[TokenEvent | str]", stream).pipe(rx.map(_as_event))
+
+
+def error_line(error: Exception) -> str:
+    """What the user reads of an error.
+
+    >>> error_line(ValueError("no such model"))
+    '⚠ no such model'
+    """
+    return f"⚠ {str(error) or type(error).__name__}"
+
+
+class _Feed(Generic[T]):
+    """Between the frames and the widget: shows for a few milliseconds in a row, and then rests three times as long."""
+
+    def __init__(
+        self,
+        binding: Binding,
+        scheduler: PumpScheduler,
+        observer: abc.ObserverBase[T],
+        settle: Callable[[Callable[[], None]], object],
+    ) -> None:
+        self._binding = binding
+        self._scheduler = scheduler
+        self._observer = observer
+        self._settle = settle
+        self._waiting: deque[T] = deque()
+        self._end: Callable[[], None] | None = None
+        self._resting = False
+        self._began = 0.0
+        self._piece = _PIECE
+
+    def on_next(self, item: T) -> None:
+        self._waiting.append(item)
+        if not self._resting:
+            self._show()
+
+    def on_error(self, error: Exception) -> None:
+        self._end_with(partial(self._observer.on_error, error))
+
+    def on_completed(self) -> None:
+        self._end_with(self._observer.on_completed)
+
+    def _end_with(self, end: Callable[[], None]) -> None:
+        self._end = end
+        if not self._resting:
+            self._show()
+
+    def _show(self) -> None:
+        self._resting = True
+        self._began = time.monotonic()
+        try:
+            self._show_in_turn()
+        except BaseException:
+            self._binding.dispose()
+            raise
+        self._settle(self._settled)
+
+    def _show_in_turn(self) -> None:
+        self._waiting = deque(coalesced(self._waiting))
+        while self._waiting and time.monotonic() - self._began < _FLUENT_SECONDS:
+            item = self._waiting.popleft()
+            if isinstance(item, TextDelta) and len(item.text) > self._piece:
+                head, tail = item.text[: self._piece], item.text[self._piece :]
+                self._waiting.appendleft(cast(T, TextDelta(tail)))
+                item = cast(T, TextDelta(head))
+            self._observer.on_next(item)
+        if not self._waiting and self._end is not None:
+            self._binding.end()
+            self._end()
+
+    def _settled(self) -> None:
+        took = time.monotonic() - self._began
+        if took < _FLUENT_SECONDS:
+            self._rested()
+            return
+        if took > 2 * _FLUENT_SECONDS:
+            self._piece *= 2  # what costs is showing anything at all: so less often, and more of it
+        self._scheduler.schedule_relative(_SHARE * took, self._rested)
+
+    def _rested(self, *_: object) -> None:
+        self._resting = False
+        if (self._waiting or self._end is not None) and not self._binding.stopped:
+            self._show()
+
+
+def _as_event(item: TokenEvent | str) -> TokenEvent:
+    return TextDelta(item) if isinstance(item, str) else item
+
+
+def _negated(value: bool) -> bool:
+    return not value
