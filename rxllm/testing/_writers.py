@@ -142,7 +142,7 @@ class _Ollama:
         return self._line({"content": ""}, done=True, done_reason=reason, total_duration=1, **counts)
 
     def error(self, message: str, kind: str) -> bytes:
-        return encode({"error": f"{kind}: {message}"}) + b"\n"
+        return encode({"error": message}) + b"\n"
 
     def keep_alive(self) -> bytes:
         return b"\n"

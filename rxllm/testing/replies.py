@@ -54,7 +54,7 @@ class Truncate:
 class Fail:
     """The vendor's own error inside the stream after `after` pieces, and then the end.
 
-    `kind` is the vendor's word for it, such as "overloaded_error" or "rate_limit_exceeded".
+    `kind` is the vendor's word for it, such as "overloaded_error" or "rate_limit_exceeded"; Ollama has none.
     """
 
     after: int | None = None

@@ -260,7 +260,7 @@ class TestFaults:
         body = ask(server, wire).text
         assert "".join(_texts(wire, events_in(body))) == "a b"
         assert "out of order" in body
-        assert "overloaded_error" in body.lower()
+        assert wire == "ollama" or "overloaded_error" in body.lower()
 
     @every_wire
     def test_keep_alives_come_without_end(self, server: LLMServer, wire: WireName) -> None:
