@@ -26,7 +26,7 @@ from ._pump import PumpScheduler
 
 T = TypeVar("T")
 
-Streamed: TypeAlias = Observable[TokenEvent] | Observable[str]
+Streamed: TypeAlias = Observable[TokenEvent | str]
 """What can be shown: a model's events, or text that was made of them."""
 
 ERROR_COLOR = "#c0392b"
@@ -141,7 +141,7 @@ def as_markdown(view: MarkdownView) -> abc.ObserverBase[TokenEvent]:
 
 def as_events(stream: Streamed) -> Observable[TokenEvent]:
     """`stream` with its strings, if it has such, as text deltas: those are joined on their way to the UI."""
-    return cast("Observable[TokenEvent | str]", stream).pipe(rx.map(_as_event))
+    return stream.pipe(rx.map(_as_event))
 
 
 def error_line(error: Exception) -> str:

@@ -10,6 +10,8 @@ from rxllm.testing.plugin import llm_server as llm_server
 
 from .display import virtual_display
 
+collect_ignore = ["programs"]  # they are run, not imported
+
 
 @pytest.fixture(scope="session")
 def display() -> Iterator[str]:

@@ -56,6 +56,7 @@ class TextWidget(Protocol):
     """A text widget in a window of its own."""
 
     widget: Any
+    window: Any
 
     def content(self) -> str:
         """The text in it."""

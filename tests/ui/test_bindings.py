@@ -291,7 +291,7 @@ def test_a_label_shows_a_short_text(host: WidgetHost) -> None:
         label = host.widgets.QLabel(text.window)
         read: Callable[[], str] = label.text
     else:
-        label = tkinter.Label(text.window)  # type: ignore[attr-defined] # a TkText
+        label = tkinter.Label(text.window)
         read = lambda: str(label["text"])  # noqa: E731 - the two ways to read a label
     events = reactivex.of(rxllm.TextDelta("x"), rxllm.StreamReset("again"), rxllm.TextDelta("Done"))
     failing = events.pipe(operators.concat(reactivex.throw(ValueError("or not"))))

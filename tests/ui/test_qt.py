@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
 
 import pytest
 import reactivex
+from reactivex import Observable
 
 import rxllm
 from rxllm.testing import Gate, LLMServer, Reply
@@ -147,9 +148,13 @@ class TestHidingTheWindow:
 
         def body(stop: Stop) -> None:
             binding = qt.bind_text(text.widget, model.stream("Hi"), while_hidden=while_hidden)
-            text.widget.textChanged.connect(lambda: acted.append(1) or len(acted) > 1 or act(binding, text, stop))
 
-        acted: list[int] = []
+            def shown() -> None:
+                text.widget.textChanged.disconnect(shown)
+                act(binding, text, stop)
+
+            text.widget.textChanged.connect(shown)
+
         host.run(body)
         return text.content()
 
@@ -174,17 +179,22 @@ class TestMarkdown:
 
     def test_a_reset_voids_it(self, host: QtHost) -> None:
         """The blocks so far are taken back."""
-        events = [rxllm.TextDelta("# One\n\ntwo\n\n"), rxllm.StreamReset("again"), rxllm.TextDelta("three")]
+        events: list[rxllm.TokenEvent] = [
+            rxllm.TextDelta("# One\n\ntwo\n\n"),
+            rxllm.StreamReset("again"),
+            rxllm.TextDelta("three"),
+        ]
         assert self._shown(host, events).toPlainText() == "three"
 
     def test_an_error_stands_below_it(self, host: QtHost) -> None:
         """On a line of its own."""
-        broken = reactivex.concat(reactivex.of("# One\n\ntwo"), reactivex.throw(ValueError("no more")))
+        failure: Observable[str] = reactivex.throw(ValueError("no more"))
+        broken = reactivex.concat(reactivex.of("# One\n\ntwo"), failure)
         browser = host.widgets.QTextBrowser()
         host.run(lambda stop: qt.bind_markdown(browser, broken).running.subscribe(on_completed=stop))
         assert browser.toPlainText() == "One\ntwo\n⚠ no more"
 
-    def _shown(self, host: QtHost, items: list[str] | list[rxllm.TokenEvent], browser: Any = None) -> Any:
+    def _shown(self, host: QtHost, items: Sequence[str] | Sequence[rxllm.TokenEvent], browser: Any = None) -> Any:
         view = browser or host.widgets.QTextBrowser()
         stream = reactivex.from_iterable(items)
         host.run(lambda stop: qt.bind_markdown(view, stream).running.subscribe(on_completed=stop))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import reactivex
+from reactivex import Observable
 
 import rxllm
 from rxllm.ui import tk
@@ -50,7 +51,9 @@ class TestMarkdown:
         """And what was in the widget before stays."""
         widget = tkinter.Text(host.root)
         widget.insert("end", "You: Hello")
-        stream = reactivex.of(rxllm.TextDelta("# A\n\nb"), rxllm.StreamReset("again"), rxllm.TextDelta("c"))
+        stream: Observable[rxllm.TokenEvent] = reactivex.of(
+            rxllm.TextDelta("# A\n\nb"), rxllm.StreamReset("again"), rxllm.TextDelta("c")
+        )
         host.run(lambda stop: tk.bind_markdown(widget, stream).running.subscribe(on_completed=stop))
         assert widget.get("1.0", "end-1c") == "You: Hello\nc"
 
