@@ -111,8 +111,13 @@ class _Run(Generic[A, B]):
         self._finish(values, self._observer.on_completed)
 
     def on_error(self, error: Exception) -> None:
-        if self._end is None:
-            self._finish((), self._failing(self._step.fail(error)))
+        if self._end is not None:
+            return
+        try:
+            failing = self._failing(self._step.fail(error))
+        except Exception as raised:
+            failing = self._failing(raised)
+        self._finish((), failing)
 
     def _failing(self, error: Exception) -> Callable[[], None]:
         return lambda: self._observer.on_error(error)

@@ -179,6 +179,4 @@ def _schema(kind: object) -> tuple[_Schema, dict[str, object]]:
 
 
 def _validated(kind: object, value: object) -> object:
-    if _is_model(kind):
-        return kind.model_validate(value)
-    raise NotImplementedError
+    return kind.model_validate(value) if _is_model(kind) else value

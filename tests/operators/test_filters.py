@@ -208,6 +208,13 @@ class TestErrors:
         """The same object."""
         assert play(ops.think_tags(), [TextDelta("a <")], error=error).error is error
 
+    def test_its_partial_response_ends_at_the_stop_text_too(self) -> None:
+        """Text that had arrived behind it is not in the partial response either."""
+        partial = Response(text="a STOP b", parts=(TextPart("a STOP"), TextPart(" b")))
+        run = play(ops.stop_at("STOP"), [TextDelta("a ST")], error=StreamInterruptedError("cut", partial=partial))
+        assert isinstance(run.error, StreamInterruptedError)
+        assert run.error.partial == Response(text="a ", parts=(TextPart("a "),))
+
     def test_what_was_held_back_is_not_emitted(self) -> None:
         """It may be half of what must not be seen; the partial response has it."""
         assert play(ops.stop_at("STOP"), [TextDelta("a ST")], error=Boom()).values == [TextDelta("a ")]
@@ -230,6 +237,7 @@ SIGNED = {"gemini": {"signature": "s"}}
         ([ReasoningPart("x", SIGNED), TextPart("a<")], [ReasoningPart("x", SIGNED), TextPart("a<")]),
         ([TextPart("<"), TextPart("x")], [TextPart("<x")]),
         ([TextPart("<")], [TextPart("<")]),
+        ([TextPart("<think></th", SIGNED)], [TextPart("", SIGNED), ReasoningPart("</th")]),
     ],
 )
 def test_the_parts_of_a_response_are_filtered_in_their_order(parts: list[Part], wanted: list[Part]) -> None:

@@ -78,14 +78,17 @@ def test_a_step_that_is_done_completes_and_lets_the_upstream_go() -> None:
     assert run.upstream_closed_at == 220
 
 
-def test_nothing_follows_the_end_of_a_source_that_does_not_stop() -> None:
+@pytest.mark.parametrize("ending", ["completed", "error"])
+def test_nothing_follows_the_end_of_a_source_that_does_not_stop(ending: str) -> None:
     """A source that goes on after being disposed, synchronously, is not heard."""
 
     def deaf(observer: rx.abc.ObserverBase[str], _: rx.abc.SchedulerBase | None = None) -> rx.abc.DisposableBase:
         for item in "abcd":
             observer.on_next(item)
-        observer.on_completed()
-        observer.on_error(Boom())
+        if ending == "completed":
+            observer.on_completed()
+        else:
+            observer.on_error(Boom())
         return rx.disposable.Disposable()
 
     seen: list[str] = []

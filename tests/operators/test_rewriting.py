@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rxllm import ConfigurationError
+from rxllm import ConfigurationError, StreamInterruptedError
 from rxllm import operators as ops
 from rxllm.events import StreamEnd, StreamReset, TextDelta
 from rxllm.operators.rewriting import Match
@@ -104,11 +104,27 @@ class TestReplace:
         assert run.error is boom
         assert run.upstream_closed_at == 210
 
+    def test_what_the_function_raises_over_a_partial_response_goes_to_on_error(self) -> None:
+        """An upstream error whose partial response cannot be changed ends in the user's exception, not in silence."""
+        boom = Boom()
+
+        def failing(_: Match) -> str:
+            raise boom
+
+        error = StreamInterruptedError("cut", partial=whole("ab"))
+        assert play(ops.replace("a", failing), [], error=error).error is boom
+
     def test_waiting_is_bounded(self) -> None:
         """A pattern that may match to the end of the text is not waited for longer than `longest`."""
         run = play(ops.replace(r"(?s)<.*>", "x", longest=10), answer("<", *"abcdefghijklmnop"))
         assert run.values[0] == TextDelta("<abcdefghij")
         assert said(run) == "<abcdefghijklmnop"
+
+    def test_what_went_before_is_seen_however_long_ago_the_text_began(self) -> None:
+        """Look-behind and word borders see the text that was passed on already."""
+        pieces = [*["no word here "] * 40, "x", "a", " a ", "xa"]
+        wanted = re.sub(r"(?<=x)a|\ba\b", "<>", "".join(pieces))
+        assert wanted == said(play(ops.replace(r"(?<=x)a|\ba\b", "<>"), answer(*pieces)))
 
     def test_empty_matches_are_left_alone(self) -> None:
         """A pattern that matches nothing, literally, changes nothing."""

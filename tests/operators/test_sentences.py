@@ -40,6 +40,7 @@ def split(*pieces: str) -> list[str]:
         "Vitamin C. Elegans is a worm",
         "I like vitamin C.|It helps.",
         "The U.S. Senate voted.|I live in the U.S.|How about you?",
+        "The U.S. has states, and so has Apple Inc. now.|End.",
         "At 5 p.m. Mr. Smith came.|He left at 6 a.m.|Then nothing.",
         "Apple Inc. makes phones, etc.|They sell.",
         "See Fig. 3 and No. 5 on p. 7.|No.|I will not.",
@@ -90,6 +91,7 @@ PROSE = st.lists(st.sampled_from(WORDS.split("|")), max_size=25).map("".join)
 @given(cuts(PROSE))
 @example(("." * 63, "." * 10, " A"))
 @example(("a.", " " * 63, " ", "B"))
+@example(("in the U.S. Th", "ey rule."))
 @example(("a\n", " " * 63, " ", "- B"))
 def test_how_the_text_was_cut_is_invisible(pieces: tuple[str, ...]) -> None:
     """Any cut of a text gives the sentences of the text in one piece."""

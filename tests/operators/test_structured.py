@@ -85,6 +85,13 @@ class Dog(msgspec.Struct, tag=True):
     bark: str
 
 
+class Endless(msgspec.Struct):
+    """A type that no JSON is of."""
+
+    name: str
+    next: Endless
+
+
 LIST = '{"items": [1, 2]}'
 CALL = [
     ToolCallStart(0, "c", "f"),
@@ -180,6 +187,28 @@ class TestPartialJson:
         values = play(ops.partial_json(Model), ['{"Name": "a", "code": "x', 'yz"', "}"]).values
         assert [value.code for value in values] == ["abc", "xyz", "xyz"]
 
+    def test_a_fenced_object_grows_for_any_cut(self) -> None:
+        """Other text and other code before it, and its indent, do not matter."""
+        text = 'Here:\n```py\nx = 1\n```\n  ```json\n\n  {"name": "Tom"}\n  ```\nDone.'
+        values = play(ops.partial_json(Point), answer(*text)).values
+        assert values == [Point(""), *map(Point, ["", "T", "To", "Tom", "Tom", "Tom"])]
+
+    def test_constants_are_known_before_they_come(self) -> None:
+        """A field that can only be one value has it."""
+
+        class Fixed(pydantic.BaseModel):
+            kind: Literal["fixed"]
+            name: str
+
+        values = play(ops.partial_json(Fixed), ['{"name": "a', '", "kind": "fixed"}']).values
+        assert values == [Fixed(kind="fixed", name="a")] * 2
+
+    def test_an_object_that_needs_one_of_its_own_kind_for_ever_is_never_filled(self) -> None:
+        """Nothing is shown before the wrong type is told at the end."""
+        run = play(ops.partial_json(Endless), ['{"name": "a', '"}'])
+        assert run.values == []
+        assert isinstance(run.error, OutputParsingError)
+
     def test_types_that_hold_themselves(self) -> None:
         """An open object within one of its own kind is filled in at its own level."""
         values = play(ops.partial_json(Model), ['{"Name": "a", "parts": [{"Name": "', 'b"}]}']).values
@@ -227,7 +256,14 @@ class TestArrayItems:
         """Any cut gives the same elements."""
         assert play(ops.array_items(Point, path="items"), pieces).values == [Point("a"), Point("b", 2)]
 
-    @pytest.mark.parametrize("pieces", [['[{"name": "a"}, {"name": 1}]'], ['[{"name": "a"}, {"na', 'me": 1}', "]"]])
+    @pytest.mark.parametrize(
+        "pieces",
+        [
+            ['[{"name": "a"}, {"name": 1}]'],
+            ['[{"name": "a"}, {"name": 1}', "]"],
+            ['[{"name": "a"}, {"na', 'me": 1}', "]"],
+        ],
+    )
     def test_elements_before_a_wrong_one_come_first(self, pieces: list[str]) -> None:
         """Then the error says what is wrong with which text, however the text was cut."""
         run = play(ops.array_items(Point), answer(*pieces))
@@ -259,6 +295,7 @@ class TestParse:
             (None, '{"a": "two\nlines"}', {"a": "two\nlines"}),
             (None, '\ufeff{"a": "\\ud83d"}', {"a": "\ufffd"}),
             (None, '```json\n{"a": 1}\n```', {"a": 1}),
+            (None, '```\n{"a": 1}\n```\n```\n[2]\n```', {"a": 1}),
             (None, 'Here:\n\n```python\nx = {}\n```\n~~~\n\n  [1,\n   2]\n~~~\nDone, {"b": 2}. ```[3]```', [1, 2]),
         ],
     )
@@ -280,6 +317,7 @@ class TestParse:
             ('{"name": a}', "a value expected"),
             ('{"name": "a"} and more', "nothing more expected"),
             ('```\n{"name": "a"} x\n```', "nothing more expected"),
+            ('```\n{"name": "a"}\n``', "nothing more expected"),
             ('{"name": 1}', "Expected `str`, got `int`"),
             ("[" * 100_000, "levels deep"),
         ],
