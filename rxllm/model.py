@@ -9,12 +9,11 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import cast
+from typing import Unpack, cast
 
 import msgspec
 import requests
 from reactivex import Observable, abc
-from typing_extensions import Unpack
 
 from ._framing import MAX_FRAME_BYTES
 from ._http import Transport

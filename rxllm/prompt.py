@@ -53,7 +53,7 @@ _ROLES: Mapping[object, Role] = {
 
 
 def _items(prompt: object) -> Sequence[object]:
-    if isinstance(prompt, str | Message | Mapping):
+    if isinstance(prompt, str | Message) or _is_mapping(prompt):
         return (prompt,)
     if not _is_sequence(prompt):
         raise _not_a_prompt(prompt)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, Unpack
 
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
-from typing_extensions import Unpack
 
 from .._faults import Fault as VendorFault
 from .._faults import status_error, stream_error
