@@ -7,6 +7,7 @@ begins with a brace or bracket. A tool's arguments are a document per call of th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from io import StringIO
 from typing import Literal, Protocol, TypeVar
 
 from .._json import encode
@@ -49,23 +50,23 @@ class JsonDocument:
 
     def __init__(self, items_at: tuple[str, ...] | None = None) -> None:
         self.tree = JsonTree(items_at)
-        self._pieces: list[str] = []
+        self._said = StringIO()
         self._blocks: CodeBlocks | None = None  # where other text stands first
         self._place: Literal["before", "in", "beside", "behind"] = "before"
 
     @property
     def text(self) -> str:
         """All that was fed."""
-        return "".join(self._pieces)
+        return self._said.getvalue()
 
     @property
     def empty(self) -> bool:
         """Whether no text has come at all."""
-        return not any(self._pieces)
+        return self._said.tell() == 0
 
     def feed(self, text: str) -> None:
         """Read on; raises `OutputParsingError` when this cannot become JSON any more."""
-        self._pieces.append(text)
+        self._said.write(text)
         try:
             if self._blocks is not None:
                 self._read(self._blocks.feed(text))

@@ -173,7 +173,7 @@ def _schema(kind: object) -> tuple[_Schema, dict[str, object]]:
 
     try:
         schema = of_model(kind) if _is_model(kind) else msgspec.json.schema(kind, schema_hook=of_model)
-    except TypeError as error:
+    except (TypeError, RuntimeError) as error:  # msgspec's, pydantic's
         raise ConfigurationError(f"JSON cannot be read as {kind!r}: {error}") from error
     return schema, definitions | object_at(schema, "$defs")
 

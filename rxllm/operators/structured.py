@@ -71,8 +71,8 @@ def array_items(
     """Emit each element of the array at `path`, as `type`, the moment it closes.
 
     `path` is the keys to the array: "data.items" or ("data", "items"), where "*" stands for any
-    element of an array on the way; nothing is the root. Elements are not kept: memory does not
-    grow with their number. No array there is an `OutputParsingError` at the end.
+    element of an array on the way; nothing is the root. Elements are not kept, only
+    the text is. No array there is an `OutputParsingError` at the end.
 
     >>> import reactivex
     >>> source = reactivex.of('{"items": [{"n": 1}, {"n"', ": 2}]}")
