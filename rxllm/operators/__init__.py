@@ -1,5 +1,9 @@
 """Operators over token streams. They compose with `reactivex.operators` in one `pipe`.
 
+Three rules hold for text. What splits or reads it takes token events, or plain pieces of `str`, and
+emits values. What changes it takes token events and emits token events, with the responses inside
+them changed to agree; put it first. However the text was cut into deltas, the result is the same.
+
 Which operator do I need?
 
 | I want | operator | from, to |
