@@ -99,12 +99,7 @@ class Transport:
                     auth=session.auth or _unchanged,
                 )
             )
-            settings = session.merge_environment_settings(prepared.url or "", {}, True, None, None)
-            if session.verify is not True:
-                # requests lets REQUESTS_CA_BUNDLE overrule what was set on the session itself.
-                settings["verify"] = session.verify
-            if self._owned and _is_loopback(request.url):
-                settings["proxies"] = {}
+            settings = self._settings(request.url)
             with calling(call):
                 return session.send(prepared, timeout=(connect_timeout, None), allow_redirects=False, **settings)
         except Exception as error:
@@ -112,6 +107,20 @@ class Transport:
             if call.aborted:
                 raise CallAborted from error
             raise _connection_error(error, request.url) from error
+
+    def _settings(self, url: str) -> dict[str, Any]:
+        """What the environment and the session say of proxies and certificates."""
+        session = self._session
+        if self._owned and url.startswith("http://") and _is_loopback(url):
+            # No proxy has any business on this machine; and looking for one is a fifth of the cost of a request.
+            return {"stream": True, "proxies": {}, "verify": True, "cert": None}
+        settings: dict[str, Any] = dict(session.merge_environment_settings(url, {}, True, None, None))
+        if session.verify is not True:
+            # requests lets REQUESTS_CA_BUNDLE overrule what was set on the session itself.
+            settings["verify"] = session.verify
+        if self._owned and _is_loopback(url):
+            settings["proxies"] = {}
+        return settings
 
 
 class Body:
@@ -275,7 +284,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _is_loopback(url: str) -> bool:
-    """Whether `url` is on this machine: no proxy has any business there."""
+    """Whether `url` is on this machine."""
     host = (parse_url(url).host or "").strip("[]")
     try:
         return ipaddress.ip_address(host).is_loopback

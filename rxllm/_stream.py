@@ -125,7 +125,7 @@ class _Subscription(abc.DisposableBase):
             # The subscriber's own: it is neither the wire's nor ours to handle.
             threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
         finally:
-            self._watch.stop()
+            watchdog.stop(self._watch)
             _live.discard(self)
 
     def _produce(self) -> LLMError | None:
@@ -194,7 +194,7 @@ class _Subscription(abc.DisposableBase):
             yield batch
         else:
             batch = decoder.close()
-        self._watch.stop()
+        watchdog.stop(self._watch)
         self._ended = True
         yield [self._timed(event) for event in batch]
 
