@@ -286,8 +286,8 @@ class TestThreads:
             log = MemoryLog[int](stop.set)
             order: list[str] = []
             log.read().subscribe(
-                lambda _, order=order: order.append("next"),  # type: ignore[misc]  # the loop's own value
-                lambda _, order=order: order.append("end"),  # type: ignore[misc]  # the loop's own value
+                lambda _, order=order: order.append("next"),
+                lambda _, order=order: order.append("end"),
             )
 
             def produce(log: MemoryLog[int] = log, stop: threading.Event = stop) -> None:

@@ -32,6 +32,12 @@ Which operator do I need?
 | several subscribers, one request | `broadcast()` | any, the same |
 | to show a stream to an observer on the side | `tee(observer)` | any, the same |
 | a file to replay in tests | `record(path)` | events, events |
+| many prompts, so many at a time | `map_prompts(model)` | prompts, answers and failures |
+| the first of several streams to speak | `race(*streams)` | streams, events |
+| several streams at once, each event labelled | `merge_labelled(streams)` `ensemble(models, prompt)` | `Labelled` |
+| times: first token, gaps, tokens a second | `timing()` | events, `StreamTiming` |
+| tokens and money over many answers | `usage()` `cost()` | events, answers ..., `Usage` `Cost` |
+| a line in the log, or a look at each item | `tap(log)` | any, the same |
 """
 
 from .code import CodeBlockDelta as CodeBlockDelta
@@ -41,8 +47,24 @@ from .code import CodeBlockStart as CodeBlockStart
 from .code import code_blocks as code_blocks
 from .filters import stop_at as stop_at
 from .filters import think_tags as think_tags
+from .many import CanStream as CanStream
+from .many import Labelled as Labelled
+from .many import LabelledError as LabelledError
+from .many import Progress as Progress
+from .many import PromptAnswer as PromptAnswer
+from .many import PromptFailure as PromptFailure
+from .many import ensemble as ensemble
+from .many import map_prompts as map_prompts
+from .many import merge_labelled as merge_labelled
+from .many import race as race
 from .markdown import MarkdownBlock as MarkdownBlock
 from .markdown import markdown_blocks as markdown_blocks
+from .measure import Cost as Cost
+from .measure import StreamTiming as StreamTiming
+from .measure import cost as cost
+from .measure import tap as tap
+from .measure import timing as timing
+from .measure import usage as usage
 from .pace import batch as batch
 from .pace import bounded as bounded
 from .pace import observe_on_ui as observe_on_ui

@@ -81,7 +81,7 @@ class TestContract(OperatorContract):
                 MIXED,
                 MIXED,
                 synchronous=False,
-            )  # type: ignore[misc]  # the loop's own value
+            )
             for overflow in ("block", "coalesce", "drop_oldest", "error")
         ),
         Case("observe_on_ui", given_scheduler(ops.observe_on_ui), MIXED, MIXED, synchronous=False, view=coalesced),

@@ -47,7 +47,7 @@ class TestReplay:
             scheduler = TestScheduler()
             messages = scheduler.start(
                 lambda speed=speed, on=scheduler: replay(path, speed=speed, scheduler=on)
-            ).messages  # type: ignore[misc]  # the loop's own values
+            ).messages
             assert times == [message.time for message in messages]
 
     def test_plays_on_a_thread_of_its_own_by_default(self, path: Path) -> None:
