@@ -4,7 +4,7 @@
 
     answer = bind_markdown(browser, model.stream(prompt))    # on the UI thread; shows the answer as it comes
     bind_enabled(send_button, answer.idle)
-    stop_button.watch(answer)                                # a StopButton
+    stop_button.wire(answer)                                 # a StopButton
 
 A binding ends, and the connection closes, when it is disposed, its widget is destroyed, the widget's window is
 closed or hidden, or the event loop ends. Qt is looked for when it is first needed, not when this module is imported.
@@ -115,11 +115,11 @@ def bind_enabled(widget: QWidget, when: Observable[bool]) -> abc.DisposableBase:
 if TYPE_CHECKING:
 
     class StopButton(QPushButton):
-        """A button that disposes what it watches when it is clicked, and is enabled while that runs."""
+        """A button that disposes what it is wired to when it is clicked, and is enabled while that runs."""
 
         def __init__(self, text: str = "Stop", parent: QWidget | None = None) -> None: ...
 
-        def watch(self, stream: Binding) -> None:
+        def wire(self, stream: Binding) -> None:
             """Be the button of `stream`, and no more of the one before."""
 
 else:
@@ -141,7 +141,7 @@ def _stop_button(widgets: Any) -> type:
             self._enabled = SerialDisposable()
             self.clicked.connect(self._stop)
 
-        def watch(self, stream: Binding) -> None:
+        def wire(self, stream: Binding) -> None:
             self._stream = stream
             self._enabled.disposable = bind_enabled(self, stream.running)
 

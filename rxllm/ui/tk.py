@@ -4,7 +4,7 @@
 
     answer = bind_markdown(text_widget, model.stream(prompt))    # shows the answer as it comes
     bind_enabled(send_button, answer.idle)
-    stop_button.watch(answer)                                    # a StopButton
+    stop_button.wire(answer)                                     # a StopButton
 
 The bindings are made on Tk's thread. Each ends, and the connection closes, when it is disposed or its widget is
 destroyed: by closing its window, for example.
@@ -110,14 +110,14 @@ def bind_enabled(widget: tkinter.Widget, when: Observable[bool]) -> abc.Disposab
 
 
 class StopButton(ttk.Button):
-    """A button that disposes what it watches when it is clicked, and is enabled while that runs."""
+    """A button that disposes what it is wired to when it is clicked, and is enabled while that runs."""
 
     def __init__(self, master: tkinter.Misc | None = None, *, text: str = "Stop") -> None:
         super().__init__(master, text=text, command=self._stop, state="disabled")
         self._stream: Binding | None = None
         self._enabled = SerialDisposable()
 
-    def watch(self, stream: Binding) -> None:
+    def wire(self, stream: Binding) -> None:
         """Be the button of `stream`, and no more of the one before."""
         self._stream = stream
         self._enabled.disposable = bind_enabled(self, stream.running)

@@ -191,7 +191,7 @@ class TestStopping:
             host.click(button)
             when(host, lambda: not host.enabled(button), stop)
 
-        self._run(host, llm_server, text, act, lambda binding: button.watch(binding))
+        self._run(host, llm_server, text, act, lambda binding: button.wire(binding))
         assert enabled == [False, True]
         assert text.content() == "one"
 

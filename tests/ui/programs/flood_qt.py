@@ -5,6 +5,7 @@ import threading
 from importlib import import_module
 
 from reactivex import Observable, abc
+from reactivex.disposable import Disposable
 
 import rxllm
 from rxllm.ui import qt
@@ -27,7 +28,7 @@ def note(_: abc.SchedulerBase, number: int | None) -> None:
     threads.add(threading.get_ident())
 
 
-def stream(observer: abc.ObserverBase[rxllm.TokenEvent], _: abc.SchedulerBase | None = None) -> None:
+def stream(observer: abc.ObserverBase[rxllm.TokenEvent], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
     def produce() -> None:
         for number, delta in enumerate(deltas):
             scheduler.schedule(note, number)
@@ -35,6 +36,7 @@ def stream(observer: abc.ObserverBase[rxllm.TokenEvent], _: abc.SchedulerBase | 
         observer.on_completed()
 
     threading.Thread(target=produce, daemon=True).start()
+    return Disposable()
 
 
 qt.bind_text(view, Observable(stream)).running.subscribe(on_completed=app.quit)

@@ -1,0 +1,276 @@
+"""Streams in a Textual app, driven by its pilot."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+import reactivex
+from reactivex import Observable, abc
+from reactivex.subject import BehaviorSubject
+from textual.app import App, ComposeResult
+from textual.containers import VerticalScroll
+from textual.pilot import Pilot
+from textual.widgets import Button, Label, Log, Markdown, Static, TextArea
+
+import rxllm
+from rxllm.testing import Fail, Gate, LLMServer, Reply
+from rxllm.ui._bind import Binding
+from rxllm.ui.textual import StopButton, TextualScheduler, bind_enabled, bind_text
+
+from ..sinks.streams import Produced
+
+LIMIT_SECONDS = 30.0
+
+READ: dict[str, tuple[Callable[[], Any], Callable[[Any], str]]] = {
+    "log": (Log, lambda widget: "\n".join(widget.lines)),
+    "text-area": (lambda: TextArea(read_only=True), lambda widget: widget.text),
+    "markdown": (Markdown, lambda widget: widget.source),
+    "static": (Static, lambda widget: str(widget.content)),
+    "label": (Label, lambda widget: str(widget.content)),
+}
+
+
+class Screen(App[None]):
+    """A widget that shows text, and a button to stop it."""
+
+    def __init__(self, kind: str = "static") -> None:
+        super().__init__()
+        make, self._read = READ[kind]
+        self.shown = make()
+        self.stop = StopButton(id="stop")
+
+    def compose(self) -> ComposeResult:
+        yield self.stop
+        with VerticalScroll():
+            yield self.shown
+
+    @property
+    def content(self) -> str:
+        return self._read(self.shown)
+
+
+@pytest.fixture(params=list(READ))
+def app(request: pytest.FixtureRequest) -> Screen:
+    """An app with each kind of widget in turn."""
+    return Screen(request.param)
+
+
+@pytest.fixture
+def server() -> Iterator[LLMServer]:
+    """A scripted model server."""
+    with LLMServer() as server:
+        yield server
+
+
+def asking(server: LLMServer) -> Observable[rxllm.TokenEvent]:
+    """A stream from the server."""
+    model = rxllm.create_streaming_model("openai", model="scripted", base_url=server.base_url(), max_retries=0)
+    return model.stream("Hi")
+
+
+def run(app: App[None], body: Callable[[Pilot[None]], Awaitable[object]]) -> None:
+    """Run the app, and `body` in it."""
+
+    async def main() -> None:
+        async with asyncio.timeout(LIMIT_SECONDS), app.run_test() as pilot:
+            await body(pilot)
+
+    asyncio.run(main())
+
+
+async def over(binding: Binding) -> None:
+    """Wait for the binding's end."""
+    ended = asyncio.Event()
+    binding.running.subscribe(on_completed=ended.set)
+    await ended.wait()
+
+
+async def until(pilot: Pilot[None], condition: Callable[[], bool]) -> None:
+    """Let the app run until `condition` holds."""
+    while not condition():
+        await pilot.pause(0.005)
+
+
+def test_a_models_answer_appears(app: Screen, server: LLMServer) -> None:
+    """Whole, and the binding says when it runs and when it is over."""
+    server.enqueue(Reply("All is well. [b]Truly[/b]."))
+    running: list[bool] = []
+
+    async def body(pilot: Pilot[None]) -> None:
+        binding = bind_text(app.shown, asking(server))
+        binding.running.subscribe(running.append)
+        await over(binding)
+        assert app.content == "All is well. [b]Truly[/b]."
+
+    run(app, body)
+    assert running == [True, False]
+
+
+def test_a_flood_arrives_whole(app: Screen) -> None:
+    """In order, from another thread."""
+    pieces = [f"token {number}{' ' if number % 12 else chr(10) * 2}" for number in range(2_000)]
+
+    async def body(pilot: Pilot[None]) -> None:
+        await over(bind_text(app.shown, Produced(pieces).observable))
+        assert app.content.rstrip() == "".join(pieces).rstrip()
+
+    run(app, body)
+
+
+def test_a_reset_takes_back_what_its_stream_has_added(app: Screen) -> None:
+    """And what was there before stays."""
+
+    async def body(pilot: Pilot[None]) -> None:
+        await over(bind_text(app.shown, reactivex.of("first ")))
+        events = rxllm.TextDelta("void"), rxllm.StreamReset("again"), rxllm.TextDelta("second")
+        stream: Observable[rxllm.TokenEvent] = reactivex.of(*events)
+        await over(bind_text(app.shown, stream))
+        assert app.content == "first second"
+
+    run(app, body)
+
+
+def test_an_error_is_shown_where_the_user_looks(app: Screen, server: LLMServer) -> None:
+    """Below what has come of the answer."""
+    server.enqueue(Reply("Half an", fault=Fail(message="the model broke down")))
+
+    async def body(pilot: Pilot[None]) -> None:
+        await over(bind_text(app.shown, asking(server)))
+        answer, *_, error = app.content.split("\n")
+        assert answer == "Half an"
+        assert error.startswith("⚠ ")
+        assert "the model broke down" in error
+
+    run(app, body)
+
+
+@pytest.mark.parametrize("app", ["log", "text-area", "markdown", "static"], indirect=True)
+def test_the_view_follows_the_end_until_the_user_scrolls(app: Screen) -> None:
+    """And then stays where the user is."""
+    lines = "".join(f"line {number}\n\n" for number in range(100))
+
+    async def body(pilot: Pilot[None]) -> None:
+        scrolled = app.shown if isinstance(app.shown, Log | TextArea) else app.query_one(VerticalScroll)
+        await over(bind_text(app.shown, reactivex.of(lines)))
+        await until(pilot, lambda: scrolled.scroll_offset.y > 50)
+        assert scrolled.is_vertical_scroll_end
+        scrolled.release_anchor()  # as scrolling with the wheel does
+        scrolled.scroll_to(y=3, animate=False)
+        await until(pilot, lambda: scrolled.scroll_offset.y == 3)
+        await over(bind_text(app.shown, reactivex.of(lines)))
+        await pilot.pause()
+        assert scrolled.scroll_offset.y == 3
+
+    run(app, body)
+
+
+class TestStopping:
+    """Whatever ends a binding closes its connection at once. Each test begins with one word and a stall."""
+
+    def test_the_stop_button(self, server: LLMServer) -> None:
+        """It can be clicked while the stream runs; what has been shown stays."""
+        app = Screen()
+
+        async def act(pilot: Pilot[None], binding: Binding) -> None:
+            app.stop.wire(binding)
+            await until(pilot, lambda: not app.stop.disabled)
+            await pilot.click("#stop")
+            await over(binding)
+            await until(pilot, lambda: app.stop.disabled)
+            assert app.content == "one"
+
+        self._run(app, server, act)
+
+    def test_removing_the_widget(self, server: LLMServer) -> None:
+        """As when a pane is closed."""
+        app = Screen()
+
+        async def act(pilot: Pilot[None], binding: Binding) -> None:
+            await app.shown.remove()
+            await over(binding)
+
+        self._run(app, server, act)
+
+    def test_leaving_the_app(self, server: LLMServer) -> None:
+        """With the stream under way."""
+
+        async def act(pilot: Pilot[None], binding: Binding) -> None:
+            pilot.app.exit()
+
+        self._run(Screen(), server, act)
+
+    def _run(self, app: Screen, server: LLMServer, act: Callable[[Pilot[None], Binding], Awaitable[None]]) -> None:
+        server.enqueue(Reply("one two three", gate=Gate(1)))
+
+        async def body(pilot: Pilot[None]) -> None:
+            binding = bind_text(app.shown, asking(server))
+            await until(pilot, lambda: app.content != "")
+            await act(pilot, binding)
+
+        run(app, body)
+        assert server.wait_for_request().closed.wait(LIMIT_SECONDS)
+
+
+def test_a_button_that_is_not_wired_stops_nothing() -> None:
+    """It is disabled, and pressing it by program is harmless."""
+    app = Screen()
+
+    async def body(pilot: Pilot[None]) -> None:
+        assert app.stop.disabled
+        app.stop.post_message(Button.Pressed(app.stop))
+        await pilot.pause()
+
+    run(app, body)
+
+
+def test_widgets_are_enabled_as_told_from_any_thread() -> None:
+    """And disabled where nobody knows."""
+    app = Screen()
+
+    async def body(pilot: Pilot[None]) -> None:
+        wanted = BehaviorSubject(False)
+        bind_enabled(app.shown, wanted)
+        await until(pilot, lambda: app.shown.disabled)
+        threading.Thread(target=wanted.on_next, args=(True,)).start()
+        await until(pilot, lambda: not app.shown.disabled)
+        wanted.on_error(ValueError("unknown"))
+        await until(pilot, lambda: app.shown.disabled)
+
+    run(app, body)
+
+
+class TestScheduler:
+    """Actions run in the app."""
+
+    def test_widgets_can_be_made_in_an_action_of_any_thread(self) -> None:
+        """As the app is known there."""
+        app = Screen()
+
+        async def body(pilot: Pilot[None]) -> None:
+            scheduler = TextualScheduler(app)
+
+            def mount(*_: object) -> None:
+                app.mount(Label("made late", id="late"))
+
+            threading.Thread(target=lambda: scheduler.schedule_relative(0.01, mount)).start()
+            await until(pilot, lambda: bool(app.query("#late")))
+
+        run(app, body)
+
+    def test_what_an_action_raises_ends_the_app_as_any_handlers_error(self) -> None:
+        """Textual's way with errors."""
+        app = Screen()
+
+        async def body(pilot: Pilot[None]) -> None:
+            def fail(_: abc.SchedulerBase, __: object) -> None:
+                raise ZeroDivisionError
+
+            TextualScheduler(app).schedule(fail)
+            await until(pilot, lambda: app._exception is not None)
+
+        with pytest.raises(ZeroDivisionError):
+            run(app, body)
