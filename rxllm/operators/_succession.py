@@ -65,6 +65,11 @@ def timers_of(scheduler: abc.SchedulerBase | None, given: abc.SchedulerBase | No
     return scheduler or given or TimeoutScheduler.singleton()
 
 
+def now_of(scheduler: abc.SchedulerBase) -> float:
+    """The scheduler's time in seconds since the epoch."""
+    return scheduler.to_seconds(scheduler.now)
+
+
 def keep_context() -> Callable[[Callable[[], T]], T]:
     """What runs a function in a copy of the context of this moment, from any thread, any number of times."""
     context = contextvars.copy_context()
