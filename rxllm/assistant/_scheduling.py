@@ -1,0 +1,42 @@
+"""Where a turn's own work runs: a scheduler, or daemon threads of its own."""
+
+from __future__ import annotations
+
+import contextvars
+import itertools
+import threading
+from collections.abc import Callable
+
+from reactivex import abc
+from reactivex.disposable import Disposable
+from reactivex.scheduler import TimeoutScheduler
+
+_numbers = itertools.count(1)
+
+
+def run_on(scheduler: abc.SchedulerBase | None, work: Callable[[], None], name: str) -> abc.DisposableBase:
+    """Run `work` on `scheduler`, or on a daemon thread `rxllm-<name>-<n>`, with the caller's contextvars."""
+    context = contextvars.copy_context()
+    if scheduler is None:
+        thread_name = f"rxllm-{name}-{next(_numbers)}"
+        threading.Thread(target=context.run, args=(work,), name=thread_name, daemon=True).start()
+        return Disposable()
+
+    def run(_scheduler: abc.SchedulerBase, _state: object | None = None) -> None:
+        context.run(work)
+
+    return scheduler.schedule(run)
+
+
+def run_after(scheduler: abc.SchedulerBase | None, seconds: float, work: Callable[[], None]) -> abc.DisposableBase:
+    """Run `work` on `scheduler`, or on a timer's thread, in so many seconds."""
+
+    def run(_scheduler: abc.SchedulerBase, _state: object | None = None) -> None:
+        work()
+
+    return (scheduler or TimeoutScheduler.singleton()).schedule_relative(seconds, run)
+
+
+def now(scheduler: abc.SchedulerBase | None) -> float:
+    """Seconds on the clock of `scheduler`."""
+    return (scheduler or TimeoutScheduler.singleton()).now.timestamp()
