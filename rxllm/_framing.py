@@ -96,16 +96,21 @@ class _Pending:
             pieces.append(block)
             self._size += len(block)
             if self._size > self._limit:
-                raise ProtocolError(f"an event is longer than {self._limit} bytes")
+                raise self._too_long()
             return None
         pieces.append(block[:cut])
         complete = b"".join(pieces) if len(pieces) > 1 else pieces[0]
         self._pieces = [block[cut + len(separator) :]]
         self._size = len(self._pieces[0])
+        if len(complete) > self._limit and max(map(len, complete.split(separator))) > self._limit:
+            raise self._too_long()
         return complete
 
     def rest(self) -> bytes:
         return b"".join(self._pieces)
+
+    def _too_long(self) -> ProtocolError:
+        return ProtocolError(f"an event is longer than {self._limit} bytes")
 
 
 def _frame(event: bytes) -> Frame | None:

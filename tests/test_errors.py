@@ -16,6 +16,7 @@ from rxllm.errors import (
     ContextWindowExceededError,
     LLMError,
     NotFoundError,
+    OutputParsingError,
     OverloadedError,
     PermissionDeniedError,
     ProviderStreamError,
@@ -24,15 +25,18 @@ from rxllm.errors import (
 )
 from rxllm.events import Response
 
+OWN_FACTS: dict[type[LLMError], dict[str, object]] = {
+    APITimeoutError: {"phase": "idle"},
+    OutputParsingError: {"text": "{"},
+}
 ALL = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, LLMError)]
 
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
 def test_an_error_survives_pickling(kind: type[LLMError]) -> None:
     """Errors cross process borders with all they say."""
-    error = (
-        kind("m", phase="idle") if issubclass(kind, APITimeoutError) else kind("m", status_code=500, retry_after=1.5)
-    )
+    facts = OWN_FACTS.get(kind, {"status_code": 500, "retry_after": 1.5})
+    error = kind("m", **facts)  # type: ignore[arg-type]  # each class its own
     error.partial = Response(text="so far")
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - made one line above
     assert (type(copy), str(copy), vars(copy)) == (kind, "m", vars(error))
