@@ -84,6 +84,8 @@ def bind(
     scheduler: PumpScheduler,
     observer: abc.ObserverBase[T],
     settle: Callable[[Callable[[], None]], object] = lambda done: done(),
+    *,
+    frame: float = 1 / 60,
 ) -> Binding:
     """Have `observer`, on the UI thread, see what `source` emits.
 
@@ -91,7 +93,7 @@ def bind(
     """
     binding = Binding(scheduler)
     feed = _Feed(binding, scheduler, observer, settle)
-    binding.subscription.disposable = source.pipe(observe_on_ui(scheduler)).subscribe(
+    binding.subscription.disposable = source.pipe(observe_on_ui(scheduler, frame=frame)).subscribe(
         feed.on_next, feed.on_error, feed.on_completed
     )
     return binding
