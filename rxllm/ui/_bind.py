@@ -141,6 +141,24 @@ def as_markdown(view: MarkdownView) -> abc.ObserverBase[TokenEvent]:
     return events
 
 
+def as_each(show: Callable[[T], object]) -> abc.ObserverBase[T]:
+    """The observer that calls `show` with each item, and leaves errors to others."""
+
+    def on_next(item: T) -> None:
+        show(item)
+
+    return Observer(on_next, lambda error: None)
+
+
+def as_enabled(enable: Callable[[bool], object]) -> abc.ObserverBase[bool]:
+    """The observer that enables and disables, and disables where nobody knows any more."""
+
+    def on_next(value: bool) -> None:
+        enable(value)
+
+    return Observer(on_next, lambda error: on_next(False))
+
+
 def as_events(stream: Streamed) -> Observable[TokenEvent]:
     """`stream` with its strings, if it has such, as text deltas: those are joined on their way to the UI."""
     return stream.pipe(rx.map(_as_event))

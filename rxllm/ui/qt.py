@@ -16,14 +16,15 @@ from __future__ import annotations
 import functools
 import math
 import sys
+from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from reactivex import Observable, Observer, abc
+from reactivex import Observable, abc
 from reactivex.disposable import SerialDisposable
 
 from ..errors import ConfigurationError
-from ._bind import Binding, Streamed, as_events, as_markdown, as_text, bind
+from ._bind import Binding, Streamed, as_each, as_enabled, as_events, as_markdown, as_text, bind
 from ._immortal import keep_singletons_alive, loses_references
 from ._pump import PumpScheduler
 from ._qt_text import GrowingLabel, GrowingMarkdown, GrowingText
@@ -31,6 +32,8 @@ from ._qt_text import GrowingLabel, GrowingMarkdown, GrowingText
 if TYPE_CHECKING:
     from PySide6.QtCore import QEvent
     from PySide6.QtWidgets import QLabel, QPlainTextEdit, QPushButton, QTextEdit, QWidget
+
+T = TypeVar("T")
 
 
 class QtScheduler(PumpScheduler):
@@ -93,8 +96,7 @@ def bind_text(widget: QPlainTextEdit | QTextEdit | QLabel, stream: Streamed, *, 
     hidden, into the tray for example; then closing the window does not end it, unless that destroys it.
     """
     view = GrowingText(_qt("QtGui"), widget) if hasattr(widget, "document") else GrowingLabel(_qt("QtCore"), widget)
-    binding = bind(as_events(stream), QtScheduler(), as_text(view))
-    return _until_gone(widget, binding, while_hidden)
+    return _bind(widget, as_events(stream), as_text(view), while_hidden=while_hidden)
 
 
 def bind_markdown(widget: QTextEdit, stream: Streamed, *, while_hidden: bool = False) -> Binding:
@@ -102,14 +104,21 @@ def bind_markdown(widget: QTextEdit, stream: Streamed, *, while_hidden: bool = F
 
     HTML in it is shown as text. For the rest see `bind_text`.
     """
-    binding = bind(as_events(stream), QtScheduler(), as_markdown(GrowingMarkdown(_qt("QtGui"), widget)))
-    return _until_gone(widget, binding, while_hidden)
+    view = GrowingMarkdown(_qt("QtGui"), widget)
+    return _bind(widget, as_events(stream), as_markdown(view), while_hidden=while_hidden)
 
 
-def bind_enabled(widget: QWidget, when: Observable[bool]) -> abc.DisposableBase:
+def bind_enabled(widget: QWidget, when: Observable[bool]) -> Binding:
     """Enable and disable `widget` as `when` says, a binding's `running` or `idle` for example."""
-    binding = bind(when, QtScheduler(), Observer(widget.setEnabled, lambda error: widget.setEnabled(False)))
-    return _until_gone(widget, binding, while_hidden=True)
+    return _bind(widget, when, as_enabled(widget.setEnabled), while_hidden=True)
+
+
+def bind_each(widget: QWidget, show: Callable[[T], object], stream: Observable[T]) -> Binding:
+    """Call `show` on the UI thread with each item of `stream`, a frame at a time, until `widget` is gone.
+
+    ``bind_each(label, label.setText, texts)`` for example. An error is left to who shows the answer.
+    """
+    return _bind(widget, stream, as_each(show))
 
 
 if TYPE_CHECKING:
@@ -175,8 +184,9 @@ def _watcher(core: Any) -> type:
     return Watcher
 
 
-def _until_gone(widget: Any, binding: Binding, while_hidden: bool) -> Binding:
-    """Have the binding end with its widget, and with its window."""
+def _bind(widget: Any, source: Observable[T], observer: abc.ObserverBase[T], *, while_hidden: bool = False) -> Binding:
+    """Bind, until the widget is gone, or its window."""
+    binding = bind(source, QtScheduler(), observer)
     watcher = _watcher(_qt("QtCore"))(widget, binding)
     if not while_hidden:
         widget.installEventFilter(watcher)

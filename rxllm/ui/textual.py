@@ -17,13 +17,13 @@ from collections.abc import Callable
 from typing import TypeVar, cast
 from weakref import WeakKeyDictionary
 
-from reactivex import Observable, Observer, abc
+from reactivex import Observable, abc
 from reactivex.disposable import SerialDisposable
 from textual.app import App
 from textual.widget import Widget
 from textual.widgets import Button, Log, Markdown, Static, TextArea
 
-from ._bind import Binding, Streamed, as_events, as_text, bind
+from ._bind import Binding, Streamed, as_each, as_enabled, as_events, as_text, bind
 from ._textual_text import LogText, MarkdownText, SettlingView, StaticText, TextAreaText
 from .asyncio import AsyncIOScheduler
 
@@ -55,13 +55,21 @@ def bind_text(widget: Markdown | Log | TextArea | Static, stream: Streamed) -> B
     return _bind(widget, as_events(stream), as_text(view), view.settle)
 
 
-def bind_enabled(widget: Widget, when: Observable[bool]) -> abc.DisposableBase:
+def bind_enabled(widget: Widget, when: Observable[bool]) -> Binding:
     """Enable and disable `widget` as `when` says, a binding's `running` or `idle` for example."""
 
     def enable(value: bool) -> None:
         widget.disabled = not value
 
-    return _bind(widget, when, Observer(enable, lambda error: enable(False)))
+    return _bind(widget, when, as_enabled(enable))
+
+
+def bind_each(widget: Widget, show: Callable[[T], object], stream: Observable[T]) -> Binding:
+    """Call `show` in the app with each item of `stream`, a frame at a time, until `widget` is removed.
+
+    ``bind_each(label, label.update, texts)`` for example. An error is left to who shows the answer.
+    """
+    return _bind(widget, stream, as_each(show))
 
 
 class StopButton(Button):

@@ -26,10 +26,10 @@ from functools import partial
 from tkinter import ttk
 from typing import TypeVar
 
-from reactivex import Observable, Observer, abc
+from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposable
 
-from ._bind import Binding, Streamed, as_events, as_markdown, as_text, bind
+from ._bind import Binding, Streamed, as_each, as_enabled, as_events, as_markdown, as_text, bind
 from ._pump import PumpScheduler
 from ._tk_text import GrowingLabel, GrowingMarkdown, GrowingText
 
@@ -100,13 +100,21 @@ def bind_markdown(widget: tkinter.Text, stream: Streamed) -> Binding:
     return _bind(widget, as_events(stream), as_markdown(GrowingMarkdown(widget)))
 
 
-def bind_enabled(widget: tkinter.Widget, when: Observable[bool]) -> abc.DisposableBase:
+def bind_enabled(widget: tkinter.Widget, when: Observable[bool]) -> Binding:
     """Enable and disable `widget` as `when` says, a binding's `running` or `idle` for example."""
 
     def enable(value: bool) -> None:
         widget["state"] = "normal" if value else "disabled"
 
-    return _bind(widget, when, Observer(enable, lambda error: enable(False)))
+    return _bind(widget, when, as_enabled(enable))
+
+
+def bind_each(widget: tkinter.Misc, show: Callable[[T], object], stream: Observable[T]) -> Binding:
+    """Call `show` on Tk's thread with each item of `stream`, a frame at a time, until `widget` is destroyed.
+
+    An error is left to who shows the answer.
+    """
+    return _bind(widget, stream, as_each(show))
 
 
 class StopButton(ttk.Button):

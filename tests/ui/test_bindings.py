@@ -297,3 +297,17 @@ def test_a_label_shows_a_short_text(host: WidgetHost) -> None:
     failing = events.pipe(operators.concat(reactivex.throw(ValueError("or not"))))
     host.run(lambda stop: when_over(host.ui.bind_text(label, failing), stop))
     assert read() == "Done\n⚠ or not"
+
+
+def test_each_item_can_be_shown_in_the_programs_own_way(host: WidgetHost) -> None:
+    """On the UI thread, in order; an error is for others to show."""
+    text = host.text()
+    seen: list[tuple[int, int]] = []
+    failing: Observable[int] = produced([1, 2, 3]).pipe(operators.concat(reactivex.throw(ValueError("no more"))))
+
+    def show(number: int) -> None:
+        seen.append((number, threading.get_ident()))
+
+    host.run(lambda stop: when_over(host.ui.bind_each(text.widget, show, failing), stop))
+    assert seen == [(number, threading.get_ident()) for number in (1, 2, 3)]
+    assert host.errors == []

@@ -19,7 +19,7 @@ from textual.widgets import Button, Label, Log, Markdown, Static, TextArea
 import rxllm
 from rxllm.testing import Fail, Gate, LLMServer, Reply
 from rxllm.ui._bind import Binding
-from rxllm.ui.textual import StopButton, TextualScheduler, bind_enabled, bind_text
+from rxllm.ui.textual import StopButton, TextualScheduler, bind_each, bind_enabled, bind_text
 
 from ..sinks.streams import Produced
 
@@ -274,3 +274,16 @@ class TestScheduler:
 
         with pytest.raises(ZeroDivisionError):
             run(app, body)
+
+
+def test_each_item_can_be_shown_in_the_programs_own_way() -> None:
+    """In the app, in order; an error is for others to show."""
+    app = Screen("label")
+    seen: list[int] = []
+    failing: Observable[int] = reactivex.concat(Produced([1, 2, 3]).observable, reactivex.throw(ValueError("no more")))
+
+    async def body(pilot: Pilot[None]) -> None:
+        await over(bind_each(app.shown, seen.append, failing))
+
+    run(app, body)
+    assert seen == [1, 2, 3]
