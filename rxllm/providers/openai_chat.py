@@ -27,7 +27,7 @@ from ._openai_messages import WIRE
 from ._openai_reasoning import DETAILS, joined_details, nested_text, thought_of
 from ._openai_request import chat_request
 from ._openai_usage import unmodelled_counts, usage_of
-from ._reply import Reply, broken_call, interrupted, named_error, provider_error, read_object
+from ._reply import Reply, broken_call, interrupted, named_error, provider_error, read_object, says
 from ._request import endpoint, header_fields
 
 
@@ -76,7 +76,6 @@ class OpenAIChatDecoder:
         self._reasoning_field: str | None = None
         self._reasoning_details: list[dict[str, object]] = []
         self._refusal: list[str] = []
-        self._told: dict[str, object] = {}
 
     def feed(self, frame: Frame, /) -> Sequence[TokenEvent]:
         """The events of one chunk."""
@@ -143,7 +142,7 @@ class OpenAIChatDecoder:
             else:
                 self._choice(choice, events)
         if "choices" in chunk:
-            self._tell(chunk, CHUNK_FIELDS, events)
+            events += self._reply.others(chunk, CHUNK_FIELDS)
         reply = self._reply
         reply.id = reply.id or text_at(chunk, "id")
         reply.model = reply.model or text_at(chunk, "model")
@@ -165,7 +164,7 @@ class OpenAIChatDecoder:
             return
         if fault_of(chunk) is not None:
             raise provider_error(chunk)
-        if _says(chunk):
+        if says(chunk):
             events.append(VendorEvent(kind, chunk))
 
     def _choice(self, choice: dict[str, object], events: list[TokenEvent]) -> None:
@@ -183,14 +182,14 @@ class OpenAIChatDecoder:
         if calls:
             events += self._calls.take(calls)
         for name, value in delta.items():
-            if name not in DELTA_FIELDS and _says(value):
+            if name not in DELTA_FIELDS and says(value):
                 events.append(_vendor_event(name, value))
         if counts := object_at(choice, "usage"):
             self._count(counts, events)
         logprobs = choice.get("logprobs")
-        if _says(logprobs):
+        if says(logprobs):
             events.append(_vendor_event("logprobs", logprobs))
-        self._tell(choice, _CHOICE_FIELDS, events)
+        events += self._reply.others(choice, _CHOICE_FIELDS)
         self._finish = text_at(choice, "finish_reason") or self._finish
         self._native_finish = text_at(choice, "native_finish_reason") or self._native_finish
         if self._finish == "error":
@@ -236,14 +235,7 @@ class OpenAIChatDecoder:
         if usage != self._reply.usage:
             self._reply.usage = usage
             events.append(UsageUpdate(usage))
-        self._tell({"usage": unmodelled_counts(counts)}, _NOTHING, events)
-
-    def _tell(self, source: dict[str, object], known: frozenset[str], events: list[TokenEvent]) -> None:
-        """What `source` says beyond the `known` fields; vendors repeat it on every chunk, we do not."""
-        for name, value in source.items():
-            if name not in known and _says(value) and self._told.get(name) != value:
-                self._told[name] = value
-                events.append(_vendor_event(name, value))
+        events += self._reply.others({"usage": unmodelled_counts(counts)}, _NOTHING)
 
     def _end(self) -> list[TokenEvent]:
         """The last events. Raises where what came is not a whole answer in spite of its terminal event."""
@@ -300,11 +292,6 @@ _REASONS: Mapping[str, FinishReason] = {
     "sensitive": "content_filter",
     "refusal": "refusal",
 }
-
-
-def _says(value: object) -> bool:
-    """Whether a field holds more than emptiness."""
-    return any(value.values()) if is_object(value) else bool(value)
 
 
 def _vendor_event(name: str, value: object) -> VendorEvent:
