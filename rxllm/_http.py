@@ -38,6 +38,8 @@ from .errors import (
 )
 
 BLOCK_BYTES = 64 * 1024
+_FIRST_BLOCK_BYTES = 4 * 1024
+"""A waiting read holds a buffer of the size asked for: it grows with the pace of the stream."""
 MAX_ERROR_BYTES = 64 * 1024
 _DRAIN_SECONDS = 0.05
 
@@ -134,6 +136,7 @@ class Body:
         self._inner: Any = getattr(self._raw, "_fp", None)
         self._call = call
         self._chunks = self._fast_chunks()
+        self._block_bytes = _FIRST_BLOCK_BYTES
         self._ended = False
 
     def check_encoding(self) -> None:
@@ -221,9 +224,11 @@ class Body:
     def _read_chunks(self, chunks: ChunkedDecoder) -> bytes:
         """One block from the buffered socket under http.client, past its chunk-by-chunk reader."""
         while not chunks.done:
-            wire: bytes = self._inner.fp.read1(BLOCK_BYTES)
+            wire: bytes = self._inner.fp.read1(self._block_bytes)
             if not wire:
                 chunks.end()
+            if len(wire) == self._block_bytes:
+                self._block_bytes = min(2 * self._block_bytes, BLOCK_BYTES)
             block = chunks.feed(wire)
             if block:
                 return block
