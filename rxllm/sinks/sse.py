@@ -53,10 +53,16 @@ def last_event_id(header: str | None) -> int:
 
 
 class SSE:
-    """The events of one stream as SSE."""
+    """The events of one stream as SSE, from after the event `after`.
+
+    The end has a number too: whoever asks to go on after that has seen it all.
+    """
 
     headers = SSE_HEADERS
     silence = SSE_COMMENT
+
+    def __init__(self, after: int = 0) -> None:
+        self._last = after
 
     def begin(self) -> str:
         """How soon a browser asks again."""
@@ -64,16 +70,20 @@ class SSE:
 
     def event(self, number: int, event: object) -> str:
         """One event; the line holds no line end, as JSON writes those as escapes."""
+        self._last = number
         return f"id: {number}\ndata: {event_line(event, number)}\n\n"
 
     def completed(self) -> str:
         """The end."""
-        return f"event: end\ndata: {END_LINE}\n\n"
+        return self._end(END_LINE)
 
     def stopped(self) -> str:
         """The end, where somebody stopped the stream."""
-        return f"event: end\ndata: {STOPPED_LINE}\n\n"
+        return self._end(STOPPED_LINE)
 
     def failed(self, error: Exception) -> str:
         """The end, where the stream failed."""
-        return f"event: end\ndata: {error_line(error)}\n\n"
+        return self._end(error_line(error))
+
+    def _end(self, line: str) -> str:
+        return sse(line, event="end", id=self._last + 1)

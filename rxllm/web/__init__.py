@@ -1,0 +1,38 @@
+"""Token streams to browsers and other services.
+
+Which one do I need?
+
+- One stream out of an endpoint of my own: `sse`, `ndjson`, `ui_messages` or `openai_chunks` make a
+  `Feed` of an Observable; `rxllm.web.asgi.FeedResponse` (Starlette, FastAPI) or
+  `rxllm.web.wsgi.FeedApplication` (Flask) sends it.
+- All of it, with resuming, stopping, limits, the OpenAI-compatible endpoint and the chat page: a
+  `Service` of named models, and `rxllm.web.asgi.asgi_app` or `rxllm.web.wsgi.wsgi_app`.
+
+Only `asgi` needs Starlette, and `serve` uvicorn: ``pip install "rxllm[web]"``.
+"""
+
+from .asked import Answering, ChatRequest
+from .feed import Feed, Format
+from .guard import Guard
+from .http import Reply, Request
+from .live import LiveStream
+from .service import Service
+from .single import ndjson, openai_chunks, sse, ui_messages
+from .streams import Streams
+
+__all__ = [
+    "Answering",
+    "ChatRequest",
+    "Feed",
+    "Format",
+    "Guard",
+    "LiveStream",
+    "Reply",
+    "Request",
+    "Service",
+    "Streams",
+    "ndjson",
+    "openai_chunks",
+    "sse",
+    "ui_messages",
+]

@@ -1,0 +1,148 @@
+"""A stream that is served: one request, however many watch it, each at its own pace.
+
+Its events are kept in a log. Whoever watches is told that there is something, and takes what came
+since, neighbouring deltas joined: a slow watcher costs nothing but its connection, and slows
+nobody. A stream that nobody watches is disposed, at once or after `linger` seconds, in which its
+watcher may come back (a page that is reloaded, a connection that broke).
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar, cast
+
+from reactivex import Observable
+from reactivex.disposable import SingleAssignmentDisposable
+
+from .._coalesce import Delta, kind_of, piece_of
+from .._log import Entry, LogState, MemoryLog
+from ..errors import StreamError
+
+T = TypeVar("T")
+
+MAX_CHARS = 8_000_000
+"""How much text one stream may hold; what says more fails."""
+
+_FIRST_WATCHER_SECONDS = 10.0
+
+
+class LiveStream(Generic[T]):
+    """One stream under way, or ended. Made by `Streams.open`; safe to use from any thread."""
+
+    def __init__(
+        self,
+        source: Observable[T],
+        *,
+        linger: float = 0.0,
+        max_chars: int = MAX_CHARS,
+        on_end: Callable[[LiveStream[T]], None] | None = None,
+    ) -> None:
+        self.id = secrets.token_urlsafe(16)
+        """Who knows it may watch and stop the stream: it cannot be guessed."""
+        self.error: Exception | None = None
+        self.last = 0
+        """The number of the newest event."""
+        self._source = source
+        self._linger = linger
+        self._chars_left = max_chars
+        self._on_end = on_end
+        self._upstream = SingleAssignmentDisposable()
+        self._log = MemoryLog[T](self._upstream.dispose)
+        self._bells: tuple[Callable[[], None], ...] = ()
+        """Those who watch; never changed, but replaced."""
+        self._lock = threading.Lock()
+        """Guards the bells and the timer."""
+        self._abandoned: threading.Timer | None = None
+
+    @property
+    def state(self) -> LogState:
+        """Whether and how the stream has ended."""
+        return self._log.state
+
+    @property
+    def watchers(self) -> int:
+        """How many watch it now."""
+        return len(self._bells)
+
+    def start(self) -> None:
+        """Make the request; the stream stays `_FIRST_WATCHER_SECONDS` at least for somebody to watch."""
+        self._set_timer(max(self._linger, _FIRST_WATCHER_SECONDS))
+        self._upstream.disposable = self._source.subscribe(self._append, self._close, self._close)
+
+    def stop(self) -> None:
+        """Dispose the stream, for all who watch."""
+        self._log.cancel()
+        self._ended()
+
+    def since(self, after: int) -> tuple[Entry[T], ...]:
+        """What came after the event `after`, neighbouring deltas joined; `()` where nothing did, yet or ever."""
+        entries: list[Entry[T]] = []
+        self._log.read(after).subscribe(entries.append, _ignore).dispose()
+        return tuple(entries)
+
+    def watch(self, bell: Callable[[], None]) -> None:
+        """Call `bell`, from any thread, whenever there is something new, an end included; it must not block."""
+        with self._lock:
+            self._bells = (*self._bells, bell)
+            self._cancel_timer()
+
+    def unwatch(self, bell: Callable[[], None]) -> None:
+        """Call it no more. The last who leaves a stream that does not linger stops it."""
+        with self._lock:
+            self._bells = tuple(other for other in self._bells if other != bell)
+            if self._bells or self._log.state != "open":
+                return
+        if self._linger > 0:
+            self._set_timer(self._linger)
+        else:
+            self.stop()
+
+    def _append(self, event: T) -> None:
+        if kind_of(event) is not None:
+            self._chars_left -= len(piece_of(cast(Delta, event)))
+            if self._chars_left < 0:
+                self._close(StreamError("the answer is longer than this server keeps"))
+                self._upstream.dispose()
+                return
+        self.last = self._log.append(event)
+        for bell in self._bells:
+            bell()
+
+    def _close(self, error: Exception | None = None) -> None:
+        self.error = error
+        self._log.close(error)
+        self._ended()
+
+    def _ended(self) -> None:
+        with self._lock:
+            self._cancel_timer()
+            on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end(self)
+        for bell in self._bells:
+            bell()
+
+    def _set_timer(self, seconds: float) -> None:
+        with self._lock:
+            if self._bells or self._log.state != "open":
+                return
+            self._cancel_timer()
+            timer = threading.Timer(seconds, self._abandon)
+            timer.name, timer.daemon = "rxllm-web-abandoned", True
+            self._abandoned = timer
+            timer.start()
+
+    def _abandon(self) -> None:
+        if not self._bells:
+            self.stop()
+
+    def _cancel_timer(self) -> None:
+        if self._abandoned is not None:
+            self._abandoned.cancel()
+            self._abandoned = None
+
+
+def _ignore(_: Exception) -> None:
+    """The end is read off the stream's state."""

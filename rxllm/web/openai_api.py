@@ -1,0 +1,34 @@
+"""The OpenAI way to ask: any client of its Chat Completions API can have what is on offer here as its model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from .._json import object_at
+from ..sinks.openai_stream import OpenAICompletion, OpenAIStream, openai_status
+from .desk import Desk
+from .feed import Feed, Format
+from .http import Reply, Request, json_reply
+
+
+def models(desk: Desk, request: Request, _: str) -> Reply:
+    """What may be asked."""
+    data = [{"id": name, "object": "model", "created": 0, "owned_by": "rxllm"} for name in desk.offers]
+    return json_reply({"object": "list", "data": data})
+
+
+def completions(desk: Desk, request: Request, _: str) -> Reply:
+    """An answer, streamed or whole; disposed with its client."""
+    body = request.json()
+    stream = desk.ask(body.get("model"), body, request.client, linger=0.0)
+    wire = _format(body, f"chatcmpl-{stream.id}", str(body.get("model") or next(iter(desk.offers))))
+    return Reply(200, body=Feed(stream, wire, status_of=openai_status, whole=body.get("stream") is not True))
+
+
+def _format(body: Mapping[str, object], id: str, model: str) -> Format:  # noqa: A002 - the field's name
+    tools, created = bool(body.get("tools")), int(time.time())
+    if body.get("stream") is not True:
+        return OpenAICompletion(id, model, created, tools=tools)
+    usage = object_at(body, "stream_options").get("include_usage") is True
+    return OpenAIStream(id, model, created, usage=usage, tools=tools)

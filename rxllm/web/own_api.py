@@ -1,0 +1,63 @@
+"""Our own way to ask, for pages and for `rxllm.web.client`: streams that can be resumed and stopped by their id."""
+
+from __future__ import annotations
+
+from ..errors import ConfigurationError, NotFoundError
+from ..sinks.ndjson import NDJSON
+from ..sinks.sse import SSE, last_event_id
+from .desk import Desk
+from .feed import Feed
+from .http import Reply, Request, json_reply
+from .live import LiveStream
+
+
+def models(desk: Desk, request: Request, _: str) -> Reply:
+    """What may be asked, the default first."""
+    return json_reply({"models": list(desk.offers)})
+
+
+def chat(desk: Desk, request: Request, _: str) -> Reply:
+    """A prompt: {"messages" or "prompt", "model", options..., "linger": seconds}."""
+    body = request.json()
+    linger = body.get("linger", desk.linger)
+    if not isinstance(linger, int | float) or linger < 0:
+        raise ConfigurationError("linger is a number of seconds")
+    return _feed(desk.ask(body.get("model"), body, request.client, linger=min(linger, desk.linger)), request, 0)
+
+
+def resume(desk: Desk, request: Request, id: str) -> Reply:  # noqa: A002 - the field's name
+    """The rest of a stream; 204, which makes an EventSource give up, where its end was seen already."""
+    stream = _stream(desk, id)
+    after = last_event_id(request.headers.get("last-event-id") or request.query.get("after"))
+    if stream.state != "open" and after > stream.last:
+        return Reply(204)
+    return _feed(stream, request, after)
+
+
+def stop(desk: Desk, request: Request, id: str) -> Reply:  # noqa: A002 - the field's name
+    """Stop a stream; its request is disposed when this returns."""
+    _stream(desk, id).stop()
+    return Reply(204)
+
+
+def approve(desk: Desk, request: Request, id: str) -> Reply:  # noqa: A002 - the field's name
+    """Answer an approval request: {"call": id, "approved": true or false}."""
+    body = request.json()
+    call, approved = body.get("call"), body.get("approved")
+    if not isinstance(call, str) or not isinstance(approved, bool):
+        raise ConfigurationError('an approval is {"call": "id", "approved": true or false}')
+    _stream(desk, id)
+    desk.approve(id, call, approved=approved)
+    return Reply(204)
+
+
+def _feed(stream: LiveStream[object], request: Request, after: int) -> Reply:
+    lines = "application/x-ndjson" in request.headers.get("accept", "")
+    return Reply(200, body=Feed(stream, NDJSON() if lines else SSE(after), after=after))
+
+
+def _stream(desk: Desk, id: str) -> LiveStream[object]:  # noqa: A002 - the field's name
+    stream = desk.streams.get(id)
+    if stream is None:
+        raise NotFoundError("there is no such stream, or no more", status_code=404)
+    return stream

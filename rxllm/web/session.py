@@ -1,0 +1,131 @@
+"""One WebSocket: any number of streams on it, each resumable on another. No I/O here.
+
+What arrives is given to `receive`; what is to be sent is taken, all of it that is ready, with
+`take`. So a client that reads slowly gets fewer and longer deltas, and one that is frozen costs no
+more than what was taken last.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from ..errors import ConfigurationError, LLMError, NotFoundError
+from ..sinks import websocket
+from ..sinks.websocket import Approve, Ask, Command, Ping, Resume, Stop, WebSocketMessages
+from .desk import Desk
+from .live import LiveStream
+
+MOST_WATCHED = 64
+_MOST_WAITING = 256
+
+
+class Session:
+    """A client's connection: `ring` is called, from any thread, when there is something to take."""
+
+    def __init__(self, desk: Desk, client: str, ring: Callable[[], None]) -> None:
+        self._desk = desk
+        self._client = client
+        self._ring = ring
+        self._watched: dict[str, _Watched] = {}
+        self._replies: deque[str] = deque()
+
+    @property
+    def is_flooded(self) -> bool:
+        """Whether the client asks on and on and does not read the replies: time to end it."""
+        return len(self._replies) > _MOST_WAITING
+
+    def receive(self, text: str) -> None:
+        """Carry out one command."""
+        try:
+            command = websocket.command_of(text)
+        except (ValueError, RecursionError):
+            self._reply(websocket.refused(ConfigurationError("that is no command")))
+            return
+        try:
+            self._carry_out(command)
+        except LLMError as error:
+            request = command.request if isinstance(command, Ask) else ""
+            stream = "" if isinstance(command, Ask | Ping) else command.stream
+            self._reply(websocket.refused(error, request=request, stream=stream))
+
+    def take(self) -> list[str]:
+        """The messages that are ready, in order."""
+        messages: list[str] = []
+        while self._replies:
+            messages.append(self._replies.popleft())
+        for name, watched in list(self._watched.items()):
+            messages.extend(watched.take())
+            if watched.ended:
+                watched.stream.unwatch(self._ring)
+                del self._watched[name]
+        return messages
+
+    def close(self) -> None:
+        """The client is gone: watch nothing more."""
+        for watched in self._watched.values():
+            watched.stream.unwatch(self._ring)
+        self._watched.clear()
+
+    def _carry_out(self, command: Command) -> None:
+        match command:
+            case Ask(body, request):
+                self._refuse_too_many()
+                stream = self._desk.ask(body.get("model"), body, self._client, linger=self._desk.linger)
+                self._reply(websocket.started(stream.id, request))
+                self._watch(stream, 0)
+            case Resume(id, after):
+                self._refuse_too_many()
+                self._watch(self._stream(id), max(after, 0))
+            case Stop(id):
+                self._stream(id).stop()
+            case Approve(id, call, approved):
+                self._stream(id)
+                self._desk.approve(id, call, approved=approved)
+            case Ping():
+                self._reply(websocket.PONG)
+
+    def _watch(self, stream: LiveStream[object], after: int) -> None:
+        if stream.id not in self._watched:
+            stream.watch(self._ring)
+        self._watched[stream.id] = _Watched(stream, after)
+        self._ring()
+
+    def _stream(self, id: str) -> LiveStream[object]:  # noqa: A002 - the field's name
+        stream = self._desk.streams.get(id)
+        if stream is None:
+            raise NotFoundError("there is no such stream, or no more", status_code=404)
+        return stream
+
+    def _refuse_too_many(self) -> None:
+        if len(self._watched) >= MOST_WATCHED:
+            raise ConfigurationError(f"a connection watches at most {MOST_WATCHED} streams")
+
+    def _reply(self, message: str) -> None:
+        self._replies.append(message)
+        self._ring()
+
+
+class _Watched:
+    """How far the client is with one stream."""
+
+    def __init__(self, stream: LiveStream[object], after: int) -> None:
+        self.stream = stream
+        self.ended = False
+        self._after = after
+        self._messages = WebSocketMessages(stream.id)
+
+    def take(self) -> Iterator[str]:
+        state = self.stream.state  # before the events: what comes after it is taken next time
+        for entry in self.stream.since(self._after):
+            self._after = entry.id
+            yield self._messages.event(entry.id, entry.event)
+        if state == "open":
+            return
+        self.ended = True
+        if state == "cancelled":
+            yield self._messages.stopped()
+        elif self.stream.error is not None:
+            yield self._messages.failed(self.stream.error)
+        else:
+            yield self._messages.completed()

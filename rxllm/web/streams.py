@@ -1,0 +1,92 @@
+"""The streams of one server: how many there may be, how they are found again, how they end when it does."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter, OrderedDict
+from typing import Generic, TypeVar
+
+from reactivex import Observable
+
+from ..errors import LLMError, OverloadedError, RateLimitError
+from .live import LiveStream
+
+T = TypeVar("T")
+
+log = logging.getLogger("rxllm")
+
+
+class Streams(Generic[T]):
+    """The streams that are under way, and those that have ended lately.
+
+    `limit` streams may be under way at once, `per_client` of them for one client; `keep` that have
+    ended can still be read. Safe to use from any thread.
+    """
+
+    def __init__(self, *, limit: int = 256, per_client: int = 32, keep: int = 64) -> None:
+        self._limit = limit
+        self._per_client = per_client
+        self._keep = keep
+        self._changed = threading.Condition()
+        self._open: dict[str, tuple[LiveStream[T], str]] = {}
+        self._clients: Counter[str] = Counter()
+        self._ended: OrderedDict[str, LiveStream[T]] = OrderedDict()
+        self._draining = False
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def open(self, source: Observable[T], *, client: str = "", linger: float = 0.0) -> LiveStream[T]:
+        """Start `source` for `client`; it is disposed `linger` seconds after the last watcher has left.
+
+        Raises `RateLimitError` (429) where the client, `OverloadedError` (503) where all together
+        have too many, or the server is about to end.
+        """
+        stream = LiveStream(source, linger=linger, on_end=self._on_end)
+        with self._changed:
+            self._refuse_too_many(client)
+            self._open[stream.id] = (stream, client)
+            self._clients[client] += 1
+        try:
+            stream.start()
+        except BaseException:
+            stream.stop()
+            raise
+        return stream
+
+    def get(self, id: str) -> LiveStream[T] | None:  # noqa: A002 - the field's name
+        """The stream of this id, if it is under way or has ended lately."""
+        found = self._open.get(id)
+        return self._ended.get(id) if found is None else found[0]
+
+    def drain(self, seconds: float = 10.0) -> bool:
+        """Start no more, wait until all have ended, and stop those that have not after `seconds`; whether all did."""
+        with self._changed:
+            self._draining = True
+            whole = self._changed.wait_for(lambda: not self._open, seconds)
+            left = [stream for stream, _ in self._open.values()]
+        for stream in left:
+            stream.stop()
+        return whole
+
+    def _refuse_too_many(self, client: str) -> None:
+        if self._draining:
+            raise OverloadedError("the server is shutting down", status_code=503, retry_after=5.0)
+        if self._clients[client] >= self._per_client:
+            raise RateLimitError("too many streams at once for one client", status_code=429, retry_after=1.0)
+        if len(self._open) >= self._limit:
+            raise OverloadedError("the server has as many streams as it takes", status_code=503, retry_after=1.0)
+
+    def _on_end(self, stream: LiveStream[T]) -> None:
+        if stream.error is not None and not isinstance(stream.error, LLMError):
+            log.error("a stream that is served failed", exc_info=stream.error)
+        with self._changed:
+            _, client = self._open.pop(stream.id)
+            self._clients[client] -= 1
+            if not self._clients[client]:
+                del self._clients[client]
+            self._ended[stream.id] = stream
+            while len(self._ended) > self._keep:
+                self._ended.popitem(last=False)
+            self._changed.notify_all()

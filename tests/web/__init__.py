@@ -1,0 +1,1 @@
+"""Tests of the web: real servers, real clients, a real browser."""
