@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeGuard
 
 from reactivex import Observable, abc
-from reactivex.disposable import SerialDisposable
+from reactivex.disposable import SerialDisposable, SingleAssignmentDisposable
 
 
 def settle(
@@ -56,7 +56,10 @@ class _Last:
         self._last: object = None
 
     def subscribe(self, handle: SerialDisposable) -> None:
-        handle.disposable = self._source.subscribe(self._on_next, self._on_error, self._on_completed)
+        # Its own place first: what follows from a value may already have taken the handle.
+        place = SingleAssignmentDisposable()
+        handle.disposable = place
+        place.disposable = self._source.subscribe(self._on_next, self._on_error, self._on_completed)
 
     def _on_next(self, item: object) -> None:
         self._last = item

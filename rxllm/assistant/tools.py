@@ -199,7 +199,6 @@ def _field(
     return parameter.name, kind, parameter.default
 
 
-
 def _schema(kind: type, name: str) -> dict[str, object]:
     """The schema of the arguments: an object, written out, without the name of the type made for it."""
     try:

@@ -1,0 +1,68 @@
+"""Assistants: conversation, tools and structured answers as one stream. Start with `Assistant`.
+
+A turn with tools is one Observable: text, tool calls, results and further steps as they happen,
+cancellable at any point. What is kept of it is the business of `Memory`.
+"""
+
+from ._tool_run import Approve
+from ._turn import System, TurnContext
+from .assistant import Assistant
+from .errors import MaxIterationsError, MemoryStoreError
+from .events import (
+    AnswerRejected,
+    ApprovalRequest,
+    AssistantEvent,
+    PartialAnswer,
+    StepEnd,
+    StepStart,
+    StructuredAnswer,
+    ToolEnd,
+    ToolProgress,
+    ToolStart,
+    assistant_event_from_json,
+    assistant_event_to_json,
+    token_events,
+)
+from .memory import InMemoryStore, Memory, MemoryStore, Summary, Window, last_messages, last_tokens, message_tokens
+from .sqlite import SQLiteStore
+from .structured import StructuredMode
+from .templates import render, template_variables
+from .tools import FunctionTool, RunnableTool, ToolContext, ToolLike
+
+__all__ = [
+    "AnswerRejected",
+    "ApprovalRequest",
+    "Approve",
+    "Assistant",
+    "AssistantEvent",
+    "FunctionTool",
+    "InMemoryStore",
+    "MaxIterationsError",
+    "Memory",
+    "MemoryStore",
+    "MemoryStoreError",
+    "PartialAnswer",
+    "RunnableTool",
+    "SQLiteStore",
+    "StepEnd",
+    "StepStart",
+    "StructuredAnswer",
+    "StructuredMode",
+    "Summary",
+    "System",
+    "ToolContext",
+    "ToolEnd",
+    "ToolLike",
+    "ToolProgress",
+    "ToolStart",
+    "TurnContext",
+    "Window",
+    "assistant_event_from_json",
+    "assistant_event_to_json",
+    "last_messages",
+    "last_tokens",
+    "message_tokens",
+    "render",
+    "template_variables",
+    "token_events",
+]

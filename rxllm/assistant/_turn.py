@@ -1,0 +1,393 @@
+"""One turn as it runs: ask the model, run its tools, ask again, until it answers.
+
+Token events go from the model's thread straight to the subscriber. Whatever else is told comes
+from the thread on which it happened, one at a time. The memory is written once: when the turn has
+ended well, or (if that is asked for) with what there is when it fails or is disposed.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeAlias
+
+import msgspec
+import reactivex as rx
+from reactivex import Observable, abc
+from reactivex.disposable import CompositeDisposable, SerialDisposable, SingleAssignmentDisposable
+
+from .._spending import add_usage
+from ..errors import ConfigurationError, LLMError, OutputParsingError, StreamError
+from ..events import Response, StreamEnd, Timing, TokenEvent, Usage, UsageUpdate
+from ..messages import Message, TextPart, ToolResult
+from ..model import StreamingModel
+from ..operators._answer import Answer
+from ..options import CallOptions
+from ._scheduling import now, run_on
+from ._tool_run import ToolEvent, ToolRun, ToolSettings
+from .errors import MaxIterationsError, MemoryStoreError
+from .events import (
+    AnswerRejected,
+    AssistantEvent,
+    PartialAnswer,
+    StepEnd,
+    StepStart,
+    StructuredAnswer,
+    ToolEnd,
+)
+from .memory import Memory
+from .structured import Structure
+
+log = logging.getLogger("rxllm")
+
+
+class TurnContext(msgspec.Struct, frozen=True):
+    """What a system message may depend on: `history` are the messages to be sent, `question` the last of them."""
+
+    conversation: str
+    question: Message
+    history: tuple[Message, ...]
+    variables: Mapping[str, object]
+
+
+System: TypeAlias = str | Callable[[TurnContext], str]
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a turn is made of."""
+
+    model: StreamingModel
+    options: CallOptions
+    settings: ToolSettings
+    system: System | None
+    variables: Mapping[str, object]
+    memory: Memory | None
+    conversation: str
+    question: Message
+    max_iterations: int
+    keep_partial: bool
+    structure: Structure | None
+    max_corrections: int
+
+
+class Turn(abc.DisposableBase):
+    """One subscription to a turn."""
+
+    def __init__(self, plan: Plan, observer: abc.ObserverBase[AssistantEvent]) -> None:
+        self._plan = plan
+        self._observer = observer
+        self._on_next = observer.on_next
+        self._options: CallOptions = plan.options
+        self._current = SerialDisposable()
+        self._opening = SingleAssignmentDisposable()
+        self._lock = threading.Lock()
+        """Held for a moment where the turn changes: never while anybody else's code is called."""
+        self._telling = threading.RLock()
+        """Held while tools tell what they do."""
+        self._ended = False
+        self._sent: list[Message] = []
+        self._turn: list[Message] = [plan.question]
+        """What the memory is to keep of the turn: messages that stand without what is still to come."""
+        self._steps = 0
+        self._corrections = 0
+        self._seen: list[TokenEvent] = []
+        self._answer: Response | None = None
+        self._running: Response | None = None
+        """The answer whose tools run."""
+        self._results: list[ToolResult | None] = []
+        self._usage = Usage()
+        self._started = self._now()
+        self._before_first_step = 0.0
+        self._first_token: float | None = None
+
+    def start(self) -> Turn:
+        """Begin, on the scheduler."""
+        self._opening.disposable = run_on(self._plan.settings.scheduler, self._guarded(self._recall), "turn")
+        return self
+
+    def dispose(self) -> None:
+        """Stop the request or the tools; once this returns the memory is as it will be."""
+        ended = self._end()
+        self._opening.dispose()
+        self._current.dispose()
+        if ended and self._plan.keep_partial:
+            try:
+                self._keep(self._so_far())
+            except LLMError:
+                log.exception("a cancelled turn could not be kept")
+
+    def _recall(self) -> None:
+        plan = self._plan
+        recalled: Observable[tuple[Message, ...]]
+        if plan.memory is None:
+            recalled = rx.just((plan.question,))
+        else:
+            try:
+                recalled = plan.memory.recall(plan.conversation, plan.question)
+            except Exception as error:
+                raise _store_error("read", error) from error
+        self._hold(lambda: recalled.subscribe(self._recalled, self._fail))
+
+    def _recalled(self, messages: tuple[Message, ...]) -> None:
+        self._guarded(partial(self._open, messages))()
+
+    def _open(self, messages: tuple[Message, ...]) -> None:
+        instructions = [self._system_text(messages)]
+        if self._plan.structure is not None:
+            instructions.append(self._plan.structure.instructions)
+        instructions += [message.text for message in messages if message.role == "system"]
+        text = "\n\n".join(filter(None, instructions))
+        said = [message for message in messages if message.role != "system"]
+        self._sent = [Message.system(text), *said] if text else said
+        self._before_first_step = self._now() - self._started
+        self._ask()
+
+    def _system_text(self, messages: tuple[Message, ...]) -> str | None:
+        plan = self._plan
+        if not callable(plan.system):
+            return plan.system
+        try:
+            return plan.system(TurnContext(plan.conversation, plan.question, messages, plan.variables))
+        except LLMError:
+            raise
+        except Exception as error:
+            raise ConfigurationError(f"the function given as system= failed: {error}") from error
+
+    def _ask(self) -> None:
+        """One step: a request, its events passed on."""
+        plan = self._plan
+        if self._steps >= plan.max_iterations:
+            raise MaxIterationsError(
+                f"the turn has not come to an answer in {plan.max_iterations} steps (max_iterations)"
+            )
+        self._seen = []
+        self._answer = None
+        on_event: Callable[[TokenEvent], None] = self._on_event if not plan.keep_partial else self._on_event_to_keep
+        if plan.structure is not None:
+            on_event = _both(on_event, plan.structure.follow(self._tell_partial))
+        self._tell(StepStart(self._steps))
+        if self._ended:
+            return
+        self._steps += 1
+        events = plan.model.stream(self._sent, **self._options)
+        completed = self._guarded(self._step_done)
+        self._hold(lambda: events.subscribe(on_event, self._fail, completed))
+
+    def _on_event(self, event: TokenEvent) -> None:
+        """The token road."""
+        kind = type(event)
+        if kind is StreamEnd or kind is UsageUpdate:
+            self._on_count(event)
+        else:
+            self._on_next(event)
+
+    def _on_event_to_keep(self, event: TokenEvent) -> None:
+        self._seen.append(event)
+        self._on_event(event)
+
+    def _on_count(self, event: TokenEvent) -> None:
+        if isinstance(event, StreamEnd):
+            self._answer = event.response
+        elif isinstance(event, UsageUpdate):
+            self._on_next(UsageUpdate(add_usage(self._usage, event.usage)))
+
+    def _step_done(self) -> None:
+        response = self._answer
+        if response is None:
+            raise StreamError("the model's stream completed without its StreamEnd")
+        self._usage = add_usage(self._usage, response.usage)
+        if self._steps == 1 and response.timing is not None and response.timing.first_token is not None:
+            self._first_token = self._before_first_step + response.timing.first_token
+        structure = self._plan.structure
+        answered = structure is not None and structure.answer_call(response) is not None
+        if response.tool_calls and not answered:
+            with self._lock:
+                self._running = response
+                self._results = [None] * len(response.tool_calls)
+        self._tell(StepEnd(self._steps - 1, response))
+        if self._ended:
+            return
+        if self._running is not None:
+            self._run_tools(self._running)
+        elif structure is None:
+            self._finish(response, response.message)
+        else:
+            self._check(structure, response)
+
+    def _run_tools(self, response: Response) -> None:
+        plan, results = self._plan, self._results
+        runs = [
+            ToolRun(call, plan.conversation, plan.settings, partial(self._on_tool_event, results, at))
+            for at, call in enumerate(response.tool_calls)
+        ]
+        self._current.disposable = CompositeDisposable(*runs)
+        for run in runs:
+            run.start()
+
+    def _on_tool_event(self, results: list[ToolResult | None], at: int, event: ToolEvent) -> None:
+        with self._telling:
+            if results[at] is not None or self._ended:
+                return
+            if isinstance(event, ToolEnd):
+                results[at] = event.result
+            self._tell(event)
+            if isinstance(event, ToolEnd) and None not in results:
+                self._guarded(self._tools_done)()
+
+    def _tools_done(self) -> None:
+        with self._lock:
+            if self._ended or self._running is None:
+                return
+            messages = self._with_results(self._running)
+            self._sent += messages
+            self._turn += messages
+            self._running = None
+        if self._options.get("tool_choice") not in (None, "auto", "none") and self._plan.structure is None:
+            # A call that was demanded has been made: demanded again and again, no turn would end.
+            self._options = {**self._options, "tool_choice": None}
+        self._ask()
+
+    def _check(self, structure: Structure, response: Response) -> None:
+        try:
+            value = structure.value(response)
+        except OutputParsingError as error:
+            if self._corrections >= self._plan.max_corrections:
+                error.partial = error.partial or response
+                raise
+            self._corrections += 1
+            self._tell(AnswerRejected(str(error), structure.text(response)))
+            self._sent += structure.correction(response, str(error))
+            if not self._ended:
+                self._ask()
+        else:
+            text = structure.text(response)
+            message = response.message if text == response.text else Message.assistant(text)
+            self._finish(response, message, StructuredAnswer(value))
+
+    def _finish(self, response: Response, message: Message, *last: AssistantEvent) -> None:
+        if not self._end():
+            return
+        total = self._now() - self._started
+        final = msgspec.structs.replace(response, usage=self._usage, timing=Timing(self._first_token, total))
+        try:
+            self._keep([*self._turn, *([message] if message.parts else ())])
+        except LLMError as error:
+            self._report(error)
+            return
+        for event in (*last, StreamEnd(final)):
+            self._tell(event)
+        self._observer.on_completed()
+
+    def _fail(self, error: Exception) -> None:
+        if not isinstance(error, LLMError):
+            cause = error
+            error = StreamError(f"{type(cause).__name__}: {cause}")
+            error.__cause__ = cause
+        if not self._end():
+            return
+        self._current.dispose()
+        if self._plan.keep_partial:
+            try:
+                self._keep(self._so_far(error.partial))
+            except LLMError as unkept:
+                error.add_note(str(unkept))
+        self._report(error)
+
+    def _report(self, error: LLMError) -> None:
+        error.provider = error.provider or self._plan.model.provider
+        error.model = error.model or self._plan.model.model
+        if error.partial is None:
+            error.partial = msgspec.structs.replace(self._answer or Response(), usage=self._usage)
+        try:
+            self._observer.on_error(error)
+        except LLMError as raised:
+            if raised is not error:
+                raise
+            # reactivex raises the error itself where the subscriber gave no on_error.
+            log.error("a turn ended with an error that nobody handled: %s", error)
+
+    def _so_far(self, partial_answer: Response | None = None) -> list[Message]:
+        """What of the turn can stay: whole steps, results or the lack of them, the text of a cut answer."""
+        with self._lock:
+            if self._running is not None:
+                return [*self._turn, *self._with_results(self._running)]
+            answer = Answer()
+            for event in [] if partial_answer is not None else list(self._seen):
+                answer.add(event)
+            parts = (partial_answer or answer.response()).parts
+            # A cut reasoning lacks its signature, a cut call its result: only text stands by itself.
+            texts = tuple(part for part in parts if isinstance(part, TextPart) and part.text)
+            return [*self._turn, Message("assistant", texts)] if texts else list(self._turn)
+
+    def _with_results(self, response: Response) -> list[Message]:
+        results = [
+            ToolResult(call.id, "The call was cancelled.", call.name, is_error=True) if result is None else result
+            for call, result in zip(response.tool_calls, self._results, strict=True)
+        ]
+        return [response.message, Message.tool(*results)]
+
+    def _keep(self, messages: Sequence[Message]) -> None:
+        """Write the turn to the memory; a question without anything after it is not kept."""
+        plan = self._plan
+        if plan.memory is None or len(messages) < 2:
+            return
+        try:
+            plan.memory.add(plan.conversation, messages)
+        except Exception as error:
+            raise _store_error("written", error) from error
+
+    def _end(self) -> bool:
+        """Whether this is what ends the turn."""
+        with self._lock:
+            ended, self._ended = self._ended, True
+        return not ended
+
+    def _tell(self, event: AssistantEvent) -> None:
+        try:
+            self._on_next(event)
+        except Exception:
+            # The subscriber's own: it is not the tool's or the model's, and not ours to handle.
+            self.dispose()
+            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+
+    def _tell_partial(self, value: object) -> None:
+        self._tell(PartialAnswer(value))
+
+    def _guarded(self, action: Callable[[], None]) -> Callable[[], None]:
+        """`action`, what it raises ending the turn."""
+
+        def guarded() -> None:
+            if not self._ended:
+                try:
+                    action()
+                except Exception as error:
+                    self._fail(error)
+
+        return guarded
+
+    def _hold(self, subscribe: Callable[[], abc.DisposableBase]) -> None:
+        """Subscribe, so that disposing the turn disposes that."""
+        # Its own place first: the next step may have begun before `subscribe` returns.
+        place = SingleAssignmentDisposable()
+        self._current.disposable = place
+        place.disposable = subscribe()
+
+    def _now(self) -> float:
+        return now(self._plan.settings.scheduler)
+
+
+def _both(first: Callable[[TokenEvent], None], second: Callable[[TokenEvent], None]) -> Callable[[TokenEvent], None]:
+    def both(event: TokenEvent) -> None:
+        first(event)
+        second(event)
+
+    return both
+
+
+def _store_error(what: str, error: Exception) -> LLMError:
+    if isinstance(error, LLMError):
+        return error
+    return MemoryStoreError(f"the conversation could not be {what}: {type(error).__name__}: {error}")
