@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeGuard, cast
 
 import reactivex
 from reactivex import Observable, abc
-from typing_extensions import TypeIs
 
 from ..errors import (
     APIStatusError,
@@ -170,7 +169,7 @@ def stream_of(alternative: Alternative) -> Observable[TokenEvent]:
     """The stream; what making it raises goes to on_error."""
     if _is_stream(alternative):
         return alternative
-    make = alternative
+    make = cast("Callable[[], Observable[TokenEvent]]", alternative)
 
     def made(_: abc.SchedulerBase) -> Observable[TokenEvent]:
         return make()
@@ -183,7 +182,7 @@ def reset_after(error: Exception) -> StreamReset:
     return StreamReset(f"{type(error).__name__}: {error}")
 
 
-def _is_stream(alternative: Alternative) -> TypeIs[Observable[TokenEvent]]:
+def _is_stream(alternative: Alternative) -> TypeGuard[Observable[TokenEvent]]:
     return isinstance(alternative, Observable)
 
 

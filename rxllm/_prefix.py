@@ -1,0 +1,79 @@
+"""Which vendors let a cut answer be continued, and how they want to be asked. Data.
+
+To continue means to send the text so far as the beginning of the assistant's answer (a prefix, or
+"prefill") and to get what follows it. Each vendor has a way of its own, and most have none: there a
+last message of the assistant's is refused, or answered anew, which would say the text twice.
+
+Sources, looked up in 2026:
+- Anthropic: Claude up to 4.5, without thinking; from 4.6 on it is a 400.
+  https://platform.claude.com/docs/en/about-claude/models/whats-new-claude-4-6
+- DeepSeek: `prefix`, on the beta address. https://api-docs.deepseek.com/guides/chat_prefix_completion
+- Mistral: `prefix`; the answer says the prefix again. https://docs.mistral.ai/guides/prefix
+- Groq: https://console.groq.com/docs/prefilling
+- OpenRouter: what the model behind it allows. https://openrouter.ai/docs/api-reference/overview
+- Ollama: ollama/ollama issue 6778. llama.cpp: pull request 13174; not while it thinks (15404).
+- vLLM: `continue_final_message`. https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html
+- Gemini: up to 3.1; later ones answer 400 (pipecat-ai/pipecat pull request 5821). Google does not document it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from .messages import Message, VendorPart
+
+
+class PrefixForm(msgspec.Struct, frozen=True, kw_only=True):
+    """How one vendor wants a prefix: a last message of the assistant's, and what else."""
+
+    models: str = ""
+    """A regular expression for the beginning of the names of the models that take one; all do where it is empty."""
+    message_fields: Mapping[str, object] | None = None
+    """Fields of that message, on the wire of OpenAI Chat Completions."""
+    body_fields: Mapping[str, object] | None = None
+    """Fields of the request."""
+    thinks: bool = True
+    """Whether the model may think before it continues."""
+
+    def marked(self, message: Message) -> Message:
+        """The message as this vendor wants it."""
+        if self.message_fields is None:
+            return message
+        return Message(message.role, (*message.parts, VendorPart("openai-chat", dict(self.message_fields))))
+
+
+def prefix_form(provider: str, model: str) -> PrefixForm | None:
+    """How `provider` lets an answer of `model` be continued; None where it does not.
+
+    >>> prefix_form("anthropic", "claude-sonnet-4-5") is not None, prefix_form("anthropic", "claude-sonnet-4-6")
+    (True, None)
+    """
+    form = _FORMS.get(provider)
+    return form if form is not None and re.match(form.models, model) else None
+
+
+def providers_with_prefix() -> tuple[str, ...]:
+    """The names of the providers that let some answer be continued."""
+    return tuple(sorted(_FORMS))
+
+
+_PLAIN = PrefixForm()
+_FLAG = PrefixForm(message_fields={"prefix": True})
+_FORMS: Mapping[str, PrefixForm] = {
+    "anthropic": PrefixForm(
+        models=r"(.*[./])?claude-([123]\b|instant|(opus|sonnet|haiku)-4(?:[-.][0-5])?(?=$|[@:]|-\D|-\d{8}))",
+        thinks=False,
+    ),
+    "deepseek": _FLAG,
+    "gemini": PrefixForm(models=r"(models/)?gemini-(1\.|2\.|3-|3\.[01]-)"),
+    "groq": _PLAIN,
+    "llamacpp": _PLAIN,
+    "local": _PLAIN,
+    "mistral": _FLAG,
+    "ollama": _PLAIN,
+    "openrouter": _PLAIN,
+    "vllm": PrefixForm(body_fields={"continue_final_message": True, "add_generation_prompt": False}),
+}
