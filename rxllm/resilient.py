@@ -7,7 +7,6 @@ from typing import Unpack, cast
 
 from reactivex import Observable, abc
 
-from ._prefix import PrefixForm, prefix_form, providers_with_prefix
 from .errors import ConfigurationError
 from .events import TokenEvent
 from .messages import Message
@@ -17,6 +16,7 @@ from .operators.recovery import Ask, RecoverMode, recover
 from .operators.resilience import fallback_to, retry
 from .options import CallOptions
 from .prompt import Prompt, messages_of
+from .providers._prefix import PrefixForm, prefix_form, providers_with_prefix
 
 
 def resilient_model(

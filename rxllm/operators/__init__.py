@@ -35,18 +35,35 @@ Which operator do I need?
 | many prompts, so many at a time | `map_prompts(model)` | prompts, answers and failures |
 | the first of several streams to speak | `race(*streams)` | streams, events |
 | several streams at once, each event labelled | `merge_labelled(streams)` `ensemble(models, prompt)` | `Labelled` |
+| transient errors tried again, unseen | `retry()` | events, events |
+| another stream where this one fails | `fallback_to(*others)` | events, events |
+| a second request where the first is slow | `hedge(after_seconds, make_stream)` | events, events |
+| nobody to wait for a provider that is down | `circuit_breaker()` | events, events |
+| no more requests or tokens a minute than allowed | `rate_limit(requests_per_minute=)` | events, events |
+| no more streams at a time than allowed | `max_concurrent(n)` | events, events |
+| an answer that was cut, continued or begun again | `recover(mode)` | events, events |
+| what was spent, or kept, however it ended | `finally_response(tell)` | events, events |
 | times: first token, gaps, tokens a second | `timing()` | events, `StreamTiming` |
 | tokens and money over many answers | `usage()` `cost()` | events, answers ..., `Usage` `Cost` |
 | a line in the log, or a look at each item | `tap(log)` | any, the same |
 """
 
+from .breaker import CircuitBreaker as CircuitBreaker
+from .breaker import CircuitState as CircuitState
+from .breaker import circuit_breaker as circuit_breaker
 from .code import CodeBlockDelta as CodeBlockDelta
 from .code import CodeBlockEnd as CodeBlockEnd
 from .code import CodeBlockEvent as CodeBlockEvent
 from .code import CodeBlockStart as CodeBlockStart
 from .code import code_blocks as code_blocks
+from .ending import finally_response as finally_response
 from .filters import stop_at as stop_at
 from .filters import think_tags as think_tags
+from .hedging import hedge as hedge
+from .limits import MaxConcurrent as MaxConcurrent
+from .limits import RateLimit as RateLimit
+from .limits import max_concurrent as max_concurrent
+from .limits import rate_limit as rate_limit
 from .many import CanStream as CanStream
 from .many import Labelled as Labelled
 from .many import LabelledError as LabelledError
@@ -69,6 +86,12 @@ from .pace import batch as batch
 from .pace import bounded as bounded
 from .pace import observe_on_ui as observe_on_ui
 from .pace import smooth as smooth
+from .recovery import RecoverMode as RecoverMode
+from .recovery import recover as recover
+from .resilience import ErrorClass as ErrorClass
+from .resilience import error_class as error_class
+from .resilience import fallback_to as fallback_to
+from .resilience import retry as retry
 from .rewriting import grapheme_safe as grapheme_safe
 from .rewriting import redact as redact
 from .rewriting import replace as replace

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from .messages import Message, VendorPart
+from ..messages import Message, VendorPart
 
 
 class PrefixForm(msgspec.Struct, frozen=True, kw_only=True):
