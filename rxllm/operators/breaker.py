@@ -14,7 +14,7 @@ from reactivex.subject import BehaviorSubject
 from ..errors import APIConnectionError, ConfigurationError
 from ..events import TokenEvent
 from ._succession import SILENT, now_of, timers_of
-from .resilience import error_class
+from .resilience import is_worth_another
 
 CircuitState: TypeAlias = Literal["closed", "open", "half_open"]
 
@@ -51,7 +51,7 @@ def circuit_breaker(
     for name, value in (("failure_threshold", failure_threshold), ("success_threshold", success_threshold)):
         if value < 1:
             raise ConfigurationError(f"circuit_breaker({name}=...) takes 1 or more; got {value!r}")
-    return CircuitBreaker(failure_threshold, success_threshold, cooldown, counts or _counts, scheduler)
+    return CircuitBreaker(failure_threshold, success_threshold, cooldown, counts or is_worth_another, scheduler)
 
 
 class CircuitBreaker:
@@ -238,7 +238,3 @@ class _Guarded(abc.DisposableBase):
         if not self._over:
             self._over = True
             self._breaker.ended(self, outcome)
-
-
-def _counts(error: Exception) -> bool:
-    return error_class(error) != "raise"

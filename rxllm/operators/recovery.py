@@ -24,7 +24,7 @@ from ._answer import Answer
 from ._operator import Operator, run_steps
 from ._seam import Seam, joined
 from ._succession import SILENT, Decide, Try, in_succession
-from .resilience import MAX_DELAY, backoff, error_class, reset_after, stream_of
+from .resilience import MAX_DELAY, backoff, is_worth_another, reset_after, stream_of
 
 RecoverMode: TypeAlias = Literal["continue", "restart"]
 
@@ -80,20 +80,8 @@ def recover(
             return source if ask is None else stream_of(partial(ask, _with_prefix(messages, prefix)))
 
         def start() -> tuple[Try, Decide]:
-            recovery = _Recovery(mode, again, messages)
-            left = iter(range(max_recoveries))
-
-            def decide(error: Exception, answered: bool) -> Try | Exception:
-                if not answered:
-                    return error
-                recovery.failed(error)
-                delay = delay_of(error, recovery.tries)
-                worth = when(error) if when else error_class(error) != "raise"
-                if not worth or delay is None or next(left, None) is None:
-                    return recovery.told(error)
-                return recovery.next_try(error, delay)
-
-            return recovery.first_try(source), decide
+            recovery = _Recovery(mode, again, messages, max_recoveries, delay_of, when or is_worth_another)
+            return recovery.first_try(source), recovery.decide
 
         return in_succession(start, scheduler)
 
@@ -104,12 +92,21 @@ class _Recovery:
     """What is known of one subscription's answer, over all its tries."""
 
     def __init__(
-        self, mode: RecoverMode, again: Callable[[str], Observable[TokenEvent]], messages: Sequence[Message]
+        self,
+        mode: RecoverMode,
+        again: Callable[[str], Observable[TokenEvent]],
+        messages: Sequence[Message],
+        max_recoveries: int,
+        delay_of: Callable[[Exception, int], float | None],
+        when: Callable[[Exception], bool],
     ) -> None:
-        self.tries = 0
         self._mode = mode
         self._again = again
         self._messages = messages
+        self._max_recoveries = max_recoveries
+        self._delay_of = delay_of
+        self._when = when
+        self._tries = 0
         self._leg = _Leg(None, Usage())
         self._partial = Response()
         """What stands of the answer."""
@@ -119,29 +116,33 @@ class _Recovery:
         """The stream itself."""
         return Try(self._leg.seen_of(source))
 
-    def failed(self, error: Exception) -> None:
-        """Take in what the failed try has brought, and cost."""
+    def decide(self, error: Exception, answered: bool) -> Try | Exception:
+        """Go on, or begin again; the error, where neither can be."""
+        if not answered:
+            return error
+        self._take_in(error)
+        delay = self._delay_of(error, self._tries)
+        goes_on = self._mode == "continue" and bool(self._partial.text.strip())
+        called = self._leg.called or bool(self._partial.tool_calls)
+        if self._tries >= self._max_recoveries or delay is None or (goes_on and called) or not self._when(error):
+            return self._told(error)
+        self._tries += 1
+        leg = self._leg = _Leg(self._partial if goes_on else None, self._spent)
+        return Try(leg.seen_of(self._again(leg.prefix)), delay, () if goes_on else (reset_after(error),))
+
+    def _take_in(self, error: Exception) -> None:
+        """What the failed try has brought, and cost."""
         leg = self._leg
         partial = leg.partial(error, self._messages)
         self._spent = add_usage(self._spent, partial.usage)
         if leg.has_content():
             self._partial = partial if leg.earlier is None else joined(leg.earlier, partial, leg.dropped)
 
-    def told(self, error: Exception) -> Exception:
+    def _told(self, error: Exception) -> Exception:
         """`error` with all that stands of the answer, where it is more than the error knows itself."""
-        if isinstance(error, LLMError) and self.tries:
+        if isinstance(error, LLMError) and self._tries:
             error.partial = msgspec.structs.replace(self._partial, usage=self._spent)
         return error
-
-    def next_try(self, error: Exception, delay: float) -> Try | Exception:
-        """Go on, or begin again; the error, where neither can be."""
-        goes_on = self._mode == "continue" and bool(self._partial.text.strip())
-        if goes_on and (self._partial.tool_calls or self._leg.called):
-            return self.told(error)
-        self.tries += 1
-        leg = self._leg = _Leg(self._partial if goes_on else None, self._spent)
-        stream = leg.seen_of(self._again(leg.prefix))
-        return Try(stream, delay, () if goes_on else (reset_after(error),))
 
 
 class _Leg:

@@ -130,7 +130,7 @@ def fallback_to(
     """
     if not others:
         raise ConfigurationError("fallback_to() needs at least one other stream")
-    goes_on = when or _is_worth_another
+    goes_on = when or is_worth_another
 
     def operator(source: Observable[TokenEvent]) -> Observable[TokenEvent]:
         def start() -> tuple[Try, Decide]:
@@ -182,9 +182,10 @@ def reset_after(error: Exception) -> StreamReset:
     return StreamReset(f"{type(error).__name__}: {error}")
 
 
+def is_worth_another(error: Exception) -> bool:
+    """Whether another request may have what this one had not."""
+    return error_class(error) != "raise"
+
+
 def _is_stream(alternative: Alternative) -> TypeGuard[Observable[TokenEvent]]:
     return isinstance(alternative, Observable)
-
-
-def _is_worth_another(error: Exception) -> bool:
-    return error_class(error) != "raise"
