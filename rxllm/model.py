@@ -17,12 +17,12 @@ from reactivex import Observable, abc
 
 from ._framing import MAX_FRAME_BYTES
 from ._http import Transport
+from ._retry import retry
 from ._stream import Source, token_stream
 from ._wire import Wire, WireRequest
 from .errors import ConfigurationError, LLMError
 from .events import Response, StreamEnd, TextDelta, TokenEvent
 from .messages import Message
-from .operators.resilience import retry
 from .options import CallOptions, Options, ReasoningEffort, Timeout, Tool, format_of, stop_of, timeout_of, tool_of
 from .prompt import Prompt, messages_of
 from .providers.catalog import Vendor, split_model, vendor_named, wire_for

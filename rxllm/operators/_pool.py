@@ -18,9 +18,9 @@ import msgspec
 from reactivex import Observable, abc
 from reactivex.disposable import SingleAssignmentDisposable
 
+from .._succession import keep_context
 from ..errors import StreamInterruptedError
 from ..events import Response, StreamEnd, TokenEvent
-from ._succession import keep_context
 
 P = TypeVar("P")
 P_co = TypeVar("P_co", covariant=True)

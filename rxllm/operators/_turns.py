@@ -15,8 +15,8 @@ from typing import NamedTuple
 from reactivex import Observable, abc
 from reactivex.disposable import SerialDisposable, SingleAssignmentDisposable
 
+from .._succession import keep_context, now_of, timers_of
 from ..events import TokenEvent
-from ._succession import keep_context, now_of, timers_of
 
 _SOON = 1e-6
 """Seconds that are not worth a timer: clocks that are datetimes cannot tell them."""

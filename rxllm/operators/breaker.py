@@ -11,9 +11,9 @@ from reactivex import operators as rx_ops
 from reactivex.disposable import SerialDisposable, SingleAssignmentDisposable
 from reactivex.subject import BehaviorSubject
 
+from .._succession import SILENT, now_of, timers_of
 from ..errors import APIConnectionError, ConfigurationError
 from ..events import TokenEvent
-from ._succession import SILENT, now_of, timers_of
 from .resilience import is_worth_another
 
 CircuitState: TypeAlias = Literal["closed", "open", "half_open"]

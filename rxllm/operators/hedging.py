@@ -8,9 +8,9 @@ from collections.abc import Callable
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, SingleAssignmentDisposable
 
+from .._succession import SILENT, keep_context, timers_of
 from ..events import TokenEvent
 from ._operator import Operator
-from ._succession import SILENT, keep_context, timers_of
 from .resilience import error_class, stream_of
 
 

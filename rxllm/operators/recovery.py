@@ -16,6 +16,7 @@ from reactivex import Observable, abc
 
 from .._json import encode
 from .._spending import add_usage, with_estimate
+from .._succession import SILENT, Decide, Try, in_succession
 from ..errors import ConfigurationError, LLMError
 from ..events import Response, StreamEnd, StreamReset, TextDelta, TokenEvent, ToolCallStart, Usage, UsageUpdate
 from ..messages import Message
@@ -23,7 +24,6 @@ from ..prompt import Prompt, messages_of
 from ._answer import Answer
 from ._operator import Operator, run_steps
 from ._seam import Seam, joined
-from ._succession import SILENT, Decide, Try, in_succession
 from .resilience import MAX_DELAY, backoff, is_worth_another, reset_after, stream_of
 
 RecoverMode: TypeAlias = Literal["continue", "restart"]

@@ -20,7 +20,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import SerialDisposable, SingleAssignmentDisposable
 from reactivex.scheduler import TimeoutScheduler
 
-from ..events import StreamReset, StreamStart, TokenEvent, UsageUpdate, VendorEvent
+from .events import StreamReset, StreamStart, TokenEvent, UsageUpdate, VendorEvent
 
 T = TypeVar("T")
 
