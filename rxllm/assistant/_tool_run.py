@@ -107,11 +107,8 @@ class ToolRun(abc.DisposableBase):
         """Do what a user's function does; what it raises is a result."""
         try:
             outcome = begin()
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a tool may not end the program, nor its thread unseen
             self._failed(error)
-        except BaseException as error:  # such as SystemExit: the turn must not wait for ever
-            self._failed(error)
-            raise
         else:
             settle(outcome, on_value, on_item, self._failed, self._work)
 

@@ -97,7 +97,7 @@ class Summary:
         """How many messages from the start are to be summarised now; 0 for none."""
         if len(messages) <= self._after:
             return 0
-        return _turn_at_or_after(messages, len(messages) - self._keep) or 0
+        return len(messages) - len(_from_turn(messages, 0, len(messages) - self._keep))
 
     def stream(self, messages: Sequence[Message]) -> Observable[Message]:
         """The message that stands for `messages`."""
@@ -200,14 +200,9 @@ def message_tokens(message: Message) -> int:
 
 def _from_turn(messages: Sequence[Message], head: int, start: int) -> Sequence[Message]:
     """The head, and the whole turns from `start` on; at least the newest."""
-    turn = _turn_at_or_after(messages, start)
-    if turn is None:
-        turn = next((at for at in range(len(messages) - 1, head, -1) if messages[at].role == "user"), head)
+    questions = [at for at, message in enumerate(messages) if message.role == "user"] or [head]
+    turn = next((at for at in questions if at >= start), questions[-1])
     return [*messages[:head], *messages[turn:]]
-
-
-def _turn_at_or_after(messages: Sequence[Message], start: int) -> int | None:
-    return next((at for at in range(max(0, start), len(messages)) if messages[at].role == "user"), None)
 
 
 def _head(messages: Sequence[Message]) -> int:

@@ -215,7 +215,9 @@ def _schema(kind: type, name: str) -> dict[str, object]:
 
 
 def _model_schema(kind: object) -> dict[str, object]:
-    """The schema of a pydantic model, which is not imported here."""
+    """The schema of a pydantic model, which is not imported here, and of `object`, which is anything."""
+    if kind is object:
+        return {}
     own = getattr(kind, "model_json_schema", None)
     if not callable(own):
         raise NotImplementedError
