@@ -440,3 +440,58 @@ def test_an_upstream_reset_voids_what_was_joined() -> None:
     seen, _ = continued(lambda s: cut_after(s, "Hello there "), lambda s: cold(s, then))
     assert seen.values[-3:-1] == [reset, TextDelta("Anew")]
     assert seen.response.text == "Anew"
+
+
+TEXT = "# Bees\n\nBees **dance**. Why?\n\n```py\ndance()\n```\n"
+JSON = '{"bees": [1, 2, 3], "dance": "round"}'
+CALL = ToolCall("2", "dance", {})
+
+
+def told(text: str) -> list[TokenEvent]:
+    """An answer in small pieces."""
+    return kit.answer(*(text[at : at + 5] for at in range(0, len(text), 5)))
+
+
+PROSE = ([TextDelta("A wasp is no bee ```py\nst"), ToolCallStart(0, "1", "sting")], told(TEXT))
+DATA: tuple[list[TokenEvent], list[TokenEvent]] = ([TextDelta('{"bees": [9, 8')], told(JSON))
+CALLS: tuple[list[TokenEvent], list[TokenEvent]] = (
+    [ToolCallStart(0, "1", "sting")],
+    [ToolCallStart(0, "2", "dance"), ToolCallEnd(0, CALL), StreamEnd(Response(tool_calls=(CALL,), parts=(CALL,)))],
+)
+
+
+@pytest.mark.parametrize(
+    ("operator", "answers"),
+    [
+        pytest.param(ops.accumulate(), PROSE, id="accumulate"),
+        pytest.param(ops.accumulate(Response), PROSE, id="accumulate(Response)"),
+        pytest.param(ops.response(), PROSE, id="response"),
+        pytest.param(ops.words(), PROSE, id="words"),
+        pytest.param(ops.lines(), PROSE, id="lines"),
+        pytest.param(ops.paragraphs(), PROSE, id="paragraphs"),
+        pytest.param(ops.sentences(), PROSE, id="sentences"),
+        pytest.param(ops.code_blocks(), PROSE, id="code_blocks"),
+        pytest.param(ops.markdown_blocks(), PROSE, id="markdown_blocks"),
+        pytest.param(ops.grapheme_safe(), PROSE, id="grapheme_safe"),
+        pytest.param(ops.think_tags(), PROSE, id="think_tags"),
+        pytest.param(ops.stop_at("Why"), PROSE, id="stop_at"),
+        pytest.param(ops.replace("dance", "hum"), PROSE, id="replace"),
+        pytest.param(ops.redact("dance"), PROSE, id="redact"),
+        pytest.param(ops.partial_json(dict), DATA, id="partial_json"),
+        pytest.param(ops.array_items(int, path="bees"), DATA, id="array_items"),
+        pytest.param(ops.parse(dict), DATA, id="parse"),
+        pytest.param(ops.tool_calls(), CALLS, id="tool_calls"),
+    ],
+)
+def test_every_operator_that_keeps_something_honours_a_reset(
+    operator: Callable[[Observable[TokenEvent]], Observable[object]],
+    answers: tuple[list[TokenEvent], list[TokenEvent]],
+) -> None:
+    """What follows a reset is what would have come without all that it voids."""
+    void, answer_alone = answers
+    expected: list[object] = []
+    seen: list[object] = []
+    rx.from_iterable(answer_alone).pipe(operator).subscribe(expected.append)
+    rx.from_iterable([*void, RESET, *answer_alone]).pipe(operator).subscribe(seen.append)
+    assert expected
+    assert seen[-len(expected) :] == expected
