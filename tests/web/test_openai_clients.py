@@ -115,10 +115,10 @@ class TestErrors:
     def test_a_break_in_the_middle(self, llm: LLMServer, client) -> None:
         """Half an answer never looks whole."""
         llm.enqueue(Reply("one two three", fault=Drop(2)))
-        pieces = []
+        pieces: list[str] = []
+        stream = client.chat.completions.create(model="m", messages=ASKED, stream=True)
         with pytest.raises(openai.APIError):
-            for chunk in client.chat.completions.create(model="m", messages=ASKED, stream=True):
-                pieces.append(chunk.choices[0].delta.content)
+            pieces.extend(chunk.choices[0].delta.content for chunk in stream)
         assert "one two" == "".join(pieces)
 
     def test_a_break_in_the_middle_of_what_is_asked_whole(self, llm: LLMServer, client) -> None:

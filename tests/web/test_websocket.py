@@ -1,0 +1,201 @@
+"""WebSocket sessions, with the `websockets` client: asking, stopping, resuming, approving, and crowds."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+
+import pytest
+import reactivex
+from reactivex import Observable
+from reactivex import operators as rx
+from reactivex.subject import Subject
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from rxllm.assistant.events import ApprovalRequest
+from rxllm.events import TextDelta, event_from_json
+from rxllm.messages import ToolCall
+from rxllm.testing import ErrorReply, Gate, LLMServer, Reply
+from rxllm.web import ChatRequest, Service
+
+from .running import running
+
+ENDS = ("end", "stopped", "error", "refused")
+
+
+@pytest.fixture
+def socket(url: str) -> Iterator[ClientConnection]:
+    with open_socket(url) as made:
+        yield made
+
+
+def open_socket(url: str, **options: object) -> ClientConnection:
+    return connect(f"{url.replace('http', 'ws')}/api/ws", proxy=None, max_size=None, **options)  # type: ignore[arg-type]  # passed on
+
+
+def say(socket: ClientConnection, **command: object) -> None:
+    socket.send(json.dumps(command))
+
+
+def hear(socket: ClientConnection, *types: str) -> list[dict[str, object]]:
+    """The messages up to the first of these types."""
+    heard: list[dict[str, object]] = []
+    while not heard or heard[-1]["type"] not in types:
+        heard.append(json.loads(socket.recv(timeout=20)))
+    return heard
+
+
+def text_of(heard: list[dict[str, object]]) -> str:
+    return "".join(str(message["text"]) for message in heard if message["type"] == "text_delta")
+
+
+class TestASession:
+    """One connection."""
+
+    def test_a_prompt_is_answered(self, llm: LLMServer, socket: ClientConnection) -> None:
+        """Each event is read back as what it was."""
+        llm.enqueue("Hello there")
+        say(socket, type="prompt", request="r1", body={"prompt": "Hi"})
+        heard = hear(socket, *ENDS)
+        assert ("started", "r1") == (heard[0]["type"], heard[0]["request"])
+        assert ("Hello there", "end") == (text_of(heard), heard[-1]["type"])
+        assert {heard[0]["stream"]} == {message["stream"] for message in heard}
+        events = [event_from_json(json.dumps(message)) for message in heard[1:-1]]
+        assert "Hello there" == "".join(event.text for event in events if isinstance(event, TextDelta))
+
+    def test_stopping_and_a_new_prompt(self, llm: LLMServer, socket: ClientConnection) -> None:
+        """The provider sees the close; the connection serves on."""
+        gate = Gate(1)
+        llm.enqueue(Reply("one two three", gate=gate), "Next")
+        say(socket, type="prompt", body={"prompt": "Hi"})
+        stream = hear(socket, "text_delta")[0]["stream"]
+        say(socket, type="stop", stream=stream)
+        assert llm.wait_for_request().closed.wait(10)
+        assert "stopped" == hear(socket, *ENDS)[-1]["type"]
+        say(socket, type="prompt", body={"prompt": "Hi again"})
+        assert "Next" == text_of(hear(socket, *ENDS))
+
+    def test_two_streams_at_once(self, llm: LLMServer, socket: ClientConnection) -> None:
+        """Told apart by their ids."""
+        gate = Gate()
+        llm.enqueue(Reply("slow one", gate=gate), "fast")
+        say(socket, type="prompt", request="slow", body={"prompt": "a"})
+        llm.wait_for_request()
+        say(socket, type="prompt", request="fast", body={"prompt": "b"})
+        assert "fast" == text_of(hear(socket, *ENDS))
+        gate.open()
+        assert "slow one" == text_of(hear(socket, *ENDS))
+
+    def test_going_on_with_another_connection_and_stopping_there(
+        self, llm: LLMServer, url: str, socket: ClientConnection
+    ) -> None:
+        """Resume and stop work together."""
+        gate = Gate(1)
+        llm.enqueue(Reply("one two three", gate=gate))
+        say(socket, type="prompt", body={"prompt": "Hi"})
+        last = hear(socket, "text_delta")[-1]
+        socket.close()
+        with open_socket(url) as other:
+            say(other, type="resume", stream=last["stream"], after=last["seq"])
+            gate.release()
+            assert " two" == text_of(hear(other, "text_delta"))
+            say(other, type="stop", stream=last["stream"])
+            assert "stopped" == hear(other, *ENDS)[-1]["type"]
+        assert llm.wait_for_request().closed.wait(10)
+
+    def test_errors_are_told_where_they_belong(self, llm: LLMServer, socket: ClientConnection) -> None:
+        """Of the stream, of the request, of the message."""
+        llm.enqueue(ErrorReply(400, "too odd"))
+        say(socket, type="prompt", body={"prompt": "Hi"})
+        assert "too odd" in json.dumps(hear(socket, *ENDS)[-1])
+        say(socket, type="prompt", request="r2", body={"prompt": "Hi", "model": "other"})
+        refused = hear(socket, *ENDS)[-1]
+        assert ("refused", "r2") == (refused["type"], refused["request"])
+        say(socket, type="resume", stream="none")
+        assert "none" == hear(socket, *ENDS)[-1]["stream"]
+        for nonsense in ("nonsense", "[]", '{"type":"fly"}', "{" * 3000):
+            socket.send(nonsense)
+            assert "refused" == hear(socket, *ENDS)[-1]["type"]
+        say(socket, type="ping")
+        assert "pong" == hear(socket, "pong")[-1]["type"]
+
+    def test_an_approval_is_given_by_the_client(self) -> None:
+        """The assistant waits for it."""
+        call = ToolCall("call_1", "delete", {})
+
+        def turn(request: ChatRequest) -> Observable[object]:
+            answer: Observable[object] = request.approve(call).pipe(rx.map(lambda yes: TextDelta(f"approved: {yes}")))
+            return reactivex.concat(reactivex.of(ApprovalRequest(call)), answer)
+
+        with running(Service({"assistant": turn})) as url, open_socket(url) as socket:
+            say(socket, type="prompt", body={"prompt": "Hi"})
+            asked = hear(socket, "approval_request")[-1]
+            say(socket, type="approve", stream=asked["stream"], call="call_1", approved=True)
+            assert "approved: True" == text_of(hear(socket, *ENDS))
+
+
+class TestWhoMayConnect:
+    """The same rules as for HTTP."""
+
+    def test_a_page_of_another_origin_may_not(self, url: str) -> None:
+        """Browsers send the origin; we look at it."""
+        with pytest.raises(InvalidStatus):
+            open_socket(url, origin="https://evil.example")
+
+    def test_no_more_than_the_limit(self, llm: LLMServer) -> None:
+        """And again when one has left."""
+        with running(Service({"m": lambda _: reactivex.never()}, sessions=1)) as url:
+            with open_socket(url) as _, pytest.raises(InvalidStatus), open_socket(url):
+                pass
+            say_when_there_is_room(url, type="ping")
+
+    def test_who_asks_and_never_reads_is_cut_off(self, url: str) -> None:
+        """Its replies do not pile up."""
+        junk = json.dumps({"type": "resume", "stream": "x" * 60_000})
+        with open_socket(url, max_queue=1, close_timeout=0.1) as socket:
+            sending = (socket.send(junk) for _ in range(5_000))
+            with pytest.raises(ConnectionClosed):
+                list(sending)
+
+
+def say_when_there_is_room(url: str, **command: object) -> None:
+    """The place of a connection that was closed is free as soon as the server has noticed."""
+    for _ in range(1000):
+        with contextlib.suppress(InvalidStatus), open_socket(url) as socket:
+            say(socket, **command)
+            return
+    raise AssertionError("there is no room again")
+
+
+def test_two_hundred_on_one_stream_and_one_of_them_frozen() -> None:
+    """The others have it all, while the frozen one costs no more than its connection: nothing waits for it here."""
+    source = Subject[object]()
+    with running(Service({"m": lambda _: source}), drain=1) as url, contextlib.ExitStack() as stack:
+        first = stack.enter_context(open_socket(url))
+        say(first, type="prompt", body={"prompt": "Hi"})
+        stream = hear(first, "started")[0]["stream"]
+        sockets = [stack.enter_context(open_socket(url, ping_interval=None)) for _ in range(199)]
+        for socket in sockets:
+            say(socket, type="resume", stream=stream)
+            say(socket, type="ping")
+        for socket in sockets:
+            hear(socket, "pong")
+        frozen = stack.enter_context(open_socket(url, max_queue=1, ping_interval=None, close_timeout=0.1))
+        say(frozen, type="resume", stream=stream)
+        heard: list[int] = []
+        threads = [
+            threading.Thread(target=lambda socket=socket: heard.append(len(text_of(hear(socket, "end")))))
+            for socket in [first, *sockets]
+        ]
+        for thread in threads:
+            thread.start()
+        piece = "x" * 100
+        for _ in range(20_000):
+            source.on_next(TextDelta(piece))
+        source.on_completed()
+        for thread in threads:
+            thread.join(60)
+        assert [2_000_000] * 200 == heard
