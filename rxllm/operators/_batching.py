@@ -14,9 +14,10 @@ from typing import Generic, TypeVar
 
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
-from reactivex.scheduler import EventLoopScheduler
+from reactivex.internal import DisposedException
 
 from ..events import ReasoningDelta, TextDelta, ToolCallDelta
+from ._own_thread import OwnThread
 
 T = TypeVar("T")
 
@@ -71,12 +72,20 @@ class Batches(abc.DisposableBase, Generic[T]):
                 for _ in range(len(self._items)):
                     items.append(self._items.popleft())
             self._chars_out += sum(map(length, items))
-            if items and not self._closed:
+            if not items or self._closed:
+                return
+            try:
                 self._observer.on_next(items)
+            except BaseException:
+                self.dispose()
+                raise
 
 
 class TimedBatches(Batches[T]):
-    """Gathers likewise, for at most `seconds` from a batch's first item."""
+    """Gathers likewise, for at most `seconds` from a batch's first item.
+
+    Without a `scheduler` it has a thread of its own, which ends with it.
+    """
 
     def __init__(
         self,
@@ -87,8 +96,8 @@ class TimedBatches(Batches[T]):
         scheduler: abc.SchedulerBase | None,
     ) -> None:
         super().__init__(observer, count, chars)
-        # By default one thread for this subscription, which lives while a timer is pending.
-        self._scheduler = scheduler or EventLoopScheduler(exit_if_empty=True)
+        self._own = OwnThread()
+        self._scheduler = scheduler or self._own
         self._seconds = timedelta(seconds=seconds)
         self._due: datetime | None = None
         """When what gathers is to go; None where nothing has come since the last batch."""
@@ -99,6 +108,7 @@ class TimedBatches(Batches[T]):
     def dispose(self) -> None:
         super().dispose()
         self._timer.dispose()
+        self._own.dispose()
 
     def _on_next(self, item: T) -> None:
         super()._on_next(item)
@@ -116,23 +126,20 @@ class TimedBatches(Batches[T]):
             if self._armed or self._closed:
                 return
             self._armed = True
-        self._timer = self._scheduler.schedule_relative(max(due - now, timedelta()), self._tick)
+        try:
+            self._timer = self._scheduler.schedule_relative(max(due - now, timedelta()), self._tick)
+        except DisposedException:
+            if not self._closed:
+                raise
 
     def _tick(self, scheduler: abc.SchedulerBase, state: object | None = None) -> None:
         with self._emitting:
             if self._due is not None and self._due <= self._scheduler.now and not self._closed:
-                self._emit_or_dispose()
+                self._emit()
         self._armed = False
         # What came meanwhile has found the timer armed, so it is looked after here.
         if self._items:
             self._arm()
-
-    def _emit_or_dispose(self) -> None:
-        try:
-            self._emit()
-        except BaseException:
-            self.dispose()
-            raise
 
 
 def length(item: object) -> int:

@@ -14,6 +14,7 @@ from reactivex import abc
 from .._coalesce import coalesced
 from ..events import ReasoningDelta, StreamEnd, TextDelta
 from ._hop import Hop
+from ._own_thread import OwnThread
 
 T = TypeVar("T")
 
@@ -60,18 +61,21 @@ class EvenFrames(Frames[T]):
     """Delivers as many characters a frame as keep an even pace; everything else goes along in its place.
 
     The pace is `rate` characters a second, or the one at which all that waits would be out after
-    `catch_up` seconds, whichever is faster. The end of the answer flushes.
+    `catch_up` seconds, whichever is faster. The end of the answer flushes. Without a `scheduler`
+    the hop has a thread of its own, which ends with it.
     """
 
     def __init__(
         self,
         observer: abc.ObserverBase[T],
-        scheduler: abc.SchedulerBase,
+        scheduler: abc.SchedulerBase | None,
         frame: float,
         rate: float,
         catch_up: float,
     ) -> None:
-        super().__init__(observer, scheduler, frame)
+        own = OwnThread()
+        super().__init__(observer, scheduler or own, frame)
+        self._own = own
         self._rate = rate
         self._catch_up = catch_up
         self._held: list[T] = []
@@ -94,6 +98,7 @@ class EvenFrames(Frames[T]):
 
     def dispose(self) -> None:
         super().dispose()
+        self._own.dispose()
         self._held = []
 
     def _due(self, seconds: float) -> list[T]:

@@ -23,6 +23,7 @@ from typing import Generic, TypeVar
 
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
+from reactivex.internal import DisposedException
 
 T = TypeVar("T")
 
@@ -143,9 +144,12 @@ class Hop(abc.DisposableBase, Generic[T]):
         if urgent:
             self._wakeup.dispose()
         # Two threads may get here at once, and then one wake-up finds nothing to do.
-        self._wakeup = (
-            self._scheduler.schedule_relative(wait, self._run) if wait > 0 else self._scheduler.schedule(self._run)
-        )
+        scheduler = self._scheduler
+        try:
+            self._wakeup = scheduler.schedule_relative(wait, self._run) if wait > 0 else scheduler.schedule(self._run)
+        except DisposedException:
+            if not self._closed:
+                raise
 
     def _run(self, scheduler: abc.SchedulerBase, state: object | None = None) -> None:
         if self._closed:

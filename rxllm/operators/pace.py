@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from reactivex import Observable, abc
-from reactivex.scheduler import EventLoopScheduler
 
 from ._batching import Batches, TimedBatches
 from ._bounds import OVERFLOWS, Overflow, hop_with
@@ -85,8 +84,8 @@ def batch(
     """Gather items into lists: of `count` items, of `chars` characters or more, or of what comes in `seconds`.
 
     Whichever limit is reached first closes the list; at least one is to be given. `seconds` runs
-    from the first item of a list, on `scheduler` (else the subscriber's, else a thread that lives
-    while time runs). An empty list is never emitted. Characters are those of text, of reasoning and of tool
+    from the first item of a list, on `scheduler` (else the subscriber's, else a thread of its
+    own). An empty list is never emitted. Characters are those of text, of reasoning and of tool
     calls' arguments. An end, good or bad, is preceded by what has gathered.
 
     ::
@@ -126,8 +125,8 @@ def smooth(
     seconds; without `chars_per_second` only the latter. Other events keep their place in the
     order and take no time. The end flushes: nobody waits for text that is there.
 
-    Works on token events and on strings. Delivers on `scheduler` (else the subscriber's, else a thread
-    that lives while there is text to show). A character of several code points may be cut: follow it with
+    Works on token events and on strings. Delivers on `scheduler` (else the subscriber's, else a thread of its
+    own). A character of several code points may be cut: follow it with
     `grapheme_safe()` where that matters.
 
     ::
@@ -141,7 +140,7 @@ def smooth(
             raise ValueError(f"smooth({name}=...) takes a number above 0; got {value!r}")
     return _subscribing(
         lambda observer, source, given: EvenFrames(
-            observer, scheduler or given or _timers(), frame, chars_per_second or 0.0, catch_up
+            observer, scheduler or given, frame, chars_per_second or 0.0, catch_up
         ).start(source, given)
     )
 
@@ -162,8 +161,3 @@ def _subscribing(
         return Observable(subscribe)
 
     return operator
-
-
-def _timers() -> abc.SchedulerBase:
-    """One thread for a subscription's timers, while any is pending."""
-    return EventLoopScheduler(exit_if_empty=True)

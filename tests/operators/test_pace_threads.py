@@ -245,3 +245,25 @@ class TestTimers:
         seen.subscribe(Producer(items()).observable.pipe(ops.smooth(frame=0.001, catch_up=0.05)))
         seen.wait()
         assert len(shown) > 5
+
+    @pytest.mark.parametrize(
+        "operator", [lambda: ops.smooth(frame=0.0001), lambda: ops.batch(seconds=0.0001)], ids=["smooth", "batch"]
+    )
+    def test_one_thread_serves_a_subscription_and_ends_with_it(self, operator: Any) -> None:
+        """Also where each delta comes long after the one before it has been shown."""
+        before = set(threading.enumerate())
+        shown = threading.Semaphore(0)
+
+        def items() -> Iterator[TextDelta]:
+            for _ in range(20):
+                yield TextDelta("x")
+                assert shown.acquire(timeout=LIMIT)
+
+        seen = Seen(lambda _: shown.release())
+        seen.subscribe(Producer(items()).observable.pipe(operator()))
+        seen.wait()
+        assert len(seen.values) == 20
+        assert len(seen.threads) == 1
+        for thread in set(threading.enumerate()) - before:
+            thread.join(LIMIT)
+            assert not thread.is_alive()
