@@ -49,7 +49,7 @@ class Service:
         keep_alive: float = 15.0,
         sessions: int = 1000,
     ) -> None:
-        self.desk = Desk(offers, streams or Streams(), linger)
+        self.desk = Desk(offers, Streams() if streams is None else streams, linger)
         self.guard = guard or Guard()
         self.keep_alive = keep_alive
         self._sessions_left = threading.BoundedSemaphore(sessions)

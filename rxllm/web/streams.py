@@ -34,7 +34,9 @@ class Streams(Generic[T]):
         self._ended: OrderedDict[str, LiveStream[T]] = OrderedDict()
         self._draining = False
 
-    def __len__(self) -> int:
+    @property
+    def under_way(self) -> int:
+        """How many streams have not ended."""
         return len(self._open)
 
     def open(self, source: Observable[T], *, client: str = "", linger: float = 0.0) -> LiveStream[T]:

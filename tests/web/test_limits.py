@@ -1,0 +1,201 @@
+"""Who may use a server, how much of it, and how it ends."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import reactivex
+import requests
+from reactivex.subject import Subject
+from starlette.applications import Starlette
+from starlette.routing import Mount, Route
+
+from rxllm.errors import OverloadedError, RateLimitError
+from rxllm.events import Response, StreamEnd, TextDelta
+from rxllm.testing import Gate, LLMServer, Reply
+from rxllm.web import Guard, LiveStream, Service, Streams, sse
+from rxllm.web.asgi import FeedResponse, asgi_app
+
+from .running import model_of, running
+
+HELLO = {"prompt": "Hi"}
+EVIL = {"origin": "https://evil.example"}
+
+
+class TestGuard:
+    """A browser must not become somebody's way in."""
+
+    @pytest.mark.parametrize("path", ["/api/models", "/v1/models", "/"])
+    def test_pages_of_other_origins_are_refused(self, url: str, path: str) -> None:
+        """Whatever they ask for."""
+        assert 403 == requests.get(url + path, headers=EVIL, timeout=10).status_code
+
+    def test_a_post_from_another_origin_asks_nothing(self, llm: LLMServer, url: str) -> None:
+        """No matter how simple the request looks."""
+        headers = {**EVIL, "content-type": "text/plain"}
+        assert 403 == requests.post(f"{url}/api/chat", json=HELLO, headers=headers, timeout=10).status_code
+        assert [] == llm.requests
+
+    def test_other_host_names_are_refused(self, url: str) -> None:
+        """A foreign page may point its own name at this machine."""
+        for host in ("evil.example", "evil.example:80", "[", ""):
+            assert 403 == requests.get(f"{url}/api/models", headers={"host": host}, timeout=10).status_code
+
+    def test_an_allowed_origin_may_read(self, llm: LLMServer) -> None:
+        """Preflight, headers and streams alike."""
+        origin = "https://app.example.com"
+        service = Service({"m": model_of(llm)}, guard=Guard(origins=frozenset({origin})))
+        with running(service) as url:
+            headers = {"origin": origin}
+            preflight = requests.options(f"{url}/api/chat", headers=headers, timeout=10)
+            answer = requests.post(f"{url}/api/chat", json=HELLO, headers=headers, timeout=10)
+        assert [204, 200] == [preflight.status_code, answer.status_code]
+        for response in (preflight, answer):
+            assert origin == response.headers["access-control-allow-origin"]
+
+    def test_a_token_opens_the_apis(self, llm: LLMServer) -> None:
+        """And nothing else does; the page itself is no secret."""
+        service = Service({"m": model_of(llm)}, guard=Guard(token="s3cret"))
+        with running(service) as url:
+            headers = {"authorization": "Bearer s3cret"}
+            assert 401 == requests.get(f"{url}/v1/models", timeout=10).status_code
+            assert (
+                401 == requests.get(f"{url}/v1/models", headers={"authorization": "Bearer ä"}, timeout=10).status_code
+            )
+            assert 200 == requests.get(f"{url}/v1/models", headers=headers, timeout=10).status_code
+            assert 200 == requests.get(url, timeout=10).status_code
+        assert "s3cret" not in repr(service.guard)
+
+    def test_a_body_has_its_limit(self, llm: LLMServer, url: str) -> None:
+        """Before all of it is read."""
+        body = b'{"prompt": "' + b"x" * (17 * 1024 * 1024)
+        assert 413 == requests.post(f"{url}/api/chat", data=body, timeout=20).status_code
+
+    def test_the_page_may_not_be_framed_nor_run_what_is_not_its_own(self, url: str) -> None:
+        """The second line of defence."""
+        policy = requests.get(url, timeout=10).headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+
+
+class TestLimits:
+    """So many streams, and no more."""
+
+    def test_one_client_and_all_together(self) -> None:
+        """429 and 503."""
+        streams = Streams[object](limit=3, per_client=2)
+        opened = [streams.open(reactivex.never(), client="a", linger=60) for _ in range(2)]
+        with pytest.raises(RateLimitError):
+            streams.open(reactivex.never(), client="a")
+        opened.append(streams.open(reactivex.never(), client="b", linger=60))
+        with pytest.raises(OverloadedError):
+            streams.open(reactivex.never(), client="c")
+        opened[0].stop()
+        opened.append(streams.open(reactivex.never(), client="c", linger=60))
+        assert 3 == len(streams)
+        for stream in opened:
+            stream.stop()
+        assert 0 == len(streams)
+
+    def test_over_http(self, llm: LLMServer) -> None:
+        """With the words when to come again."""
+        llm.enqueue(Reply("one", gate=Gate()))
+        service = Service({"m": model_of(llm)}, streams=Streams(limit=1))
+        with running(service) as url:
+            requests.post(f"{url}/api/chat", json=HELLO, stream=True, timeout=10)
+            refused = requests.post(f"{url}/api/chat", json=HELLO, timeout=10)
+            assert (503, "1") == (refused.status_code, refused.headers["retry-after"])
+
+    def test_an_answer_without_end_is_cut(self) -> None:
+        """A stream is kept in memory, so it has a bound."""
+        source = Subject[object]()
+        disposed = threading.Event()
+        stream = LiveStream(source.pipe(reactivex.operators.finally_action(disposed.set)), max_chars=100, linger=60)
+        stream.start()
+        for _ in range(11):
+            source.on_next(TextDelta("0123456789"))
+        assert "failed" == stream.state
+        assert disposed.wait(10)
+
+    def test_ended_streams_are_kept_for_a_while(self) -> None:
+        """The newest so many."""
+        streams = Streams[object](keep=2)
+        ids = [streams.open(reactivex.of(1)).id for _ in range(3)]
+        assert [False, True, True] == [streams.get(id) is not None for id in ids]
+
+
+class TestWatching:
+    """A stream and those who watch it."""
+
+    def test_a_stream_is_stopped_when_the_last_has_left(self) -> None:
+        """Not before."""
+        stream = LiveStream[object](reactivex.never())
+        stream.start()
+        bells = [lambda: None, lambda: None]
+        for bell in bells:
+            stream.watch(bell)
+        stream.unwatch(bells[0])
+        assert "open" == stream.state
+        stream.unwatch(bells[1])
+        assert "cancelled" == stream.state
+
+    def test_one_that_lingers_waits_for_somebody_to_come_back(self) -> None:
+        """And is stopped when nobody does."""
+        ended = threading.Event()
+        stream = LiveStream[object](reactivex.never(), linger=0.05, on_end=lambda _: ended.set())
+        stream.start()
+        stream.watch(len)  # type: ignore[arg-type]  # never called
+        stream.unwatch(len)  # type: ignore[arg-type]
+        assert ended.wait(10)
+        assert "cancelled" == stream.state
+
+    def test_a_source_that_fails_at_once_is_a_stream_that_failed(self) -> None:
+        """Told to who watches, without its words where they are not ours."""
+        stream = Streams[object]().open(reactivex.throw(ValueError("the password is hunter2")))
+        assert ("failed", ()) == (stream.state, stream.since(0))
+
+
+class TestEndings:
+    """A server that stops."""
+
+    def test_draining_lets_streams_end_and_stops_the_rest(self) -> None:
+        """And takes no new ones."""
+        streams = Streams[object]()
+        source = Subject[object]()
+        ends = streams.open(source, linger=60)
+        stays = streams.open(reactivex.never(), linger=60)
+        draining = threading.Thread(target=lambda: streams.drain(0.3))
+        draining.start()
+        source.on_next(StreamEnd(Response()))
+        source.on_completed()
+        draining.join()
+        assert ["completed", "cancelled"] == [ends.state, stays.state]
+        with pytest.raises(OverloadedError):
+            streams.open(reactivex.never())
+
+    def test_stopping_the_server_closes_what_is_under_way(self, llm: LLMServer) -> None:
+        """The provider sees it."""
+        gate = Gate(1)
+        llm.enqueue(Reply("one two", gate=gate))
+        with running(Service({"m": model_of(llm)})) as url:
+            response = requests.post(f"{url}/api/chat", json=HELLO, stream=True, timeout=10)
+            gate.wait_until_reached()
+        assert llm.wait_for_request().closed.wait(10)
+        response.close()
+
+
+def test_in_an_application_of_ones_own(llm: LLMServer) -> None:
+    """An endpoint with a feed, and the whole service mounted beside it."""
+    model = model_of(llm)
+
+    async def ask(request: object) -> FeedResponse:
+        return FeedResponse(sse(model.stream("Hi")))
+
+    service = Service({"m": model})
+    app = Starlette(routes=[Route("/ask", ask), Mount("/llm", asgi_app(service))])
+    llm.enqueue("Hello there", "And here")
+    with running(service, app=app) as url:
+        assert '"text":"Hello' in requests.get(f"{url}/ask", timeout=10).text
+        assert '"text":"And' in requests.post(f"{url}/llm/api/chat", json=HELLO, timeout=10).text

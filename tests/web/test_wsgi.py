@@ -1,0 +1,134 @@
+"""The same service and the same feeds under WSGI: Flask, and a real threaded server."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from socketserver import ThreadingMixIn
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import pytest
+import requests
+
+from rxllm.testing import ErrorReply, Gate, LLMServer, Reply
+from rxllm.web import Service, openai_chunks, sse, ui_messages
+from rxllm.web.wsgi import FeedApplication, wsgi_app
+
+from .running import model_of
+
+flask = pytest.importorskip("flask", reason="the package flask is not installed")
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Handler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def serving(app: object) -> Iterator[str]:
+    server = make_server("127.0.0.1", 0, app, _Server, _Handler)  # type: ignore[arg-type]  # any WSGI application
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def text_of(body: str) -> str:
+    data = [json.loads(line[6:]) for line in body.splitlines() if line.startswith("data: {")]
+    return "".join(line["text"] for line in data if line["type"] == "text_delta")
+
+
+@pytest.fixture
+def url(llm: LLMServer) -> Iterator[str]:
+    """A Flask application with endpoints of its own, and the whole service below /llm."""
+    app = flask.Flask("test")
+    model = model_of(llm)
+
+    @app.get("/ask")
+    def ask() -> object:
+        return FeedApplication(sse(model.stream(flask.request.args["prompt"])), keep_alive=0.05)
+
+    @app.get("/ui")
+    def ui() -> object:
+        return FeedApplication(ui_messages(model.stream("Hi"), message_id="m1"))
+
+    @app.get("/chunks")
+    def chunks() -> object:
+        return FeedApplication(openai_chunks(model.stream("Hi")))
+
+    inner = wsgi_app(Service({"m": model}))
+
+    def both(environ: dict[str, object], start_response: object) -> object:
+        path = str(environ["PATH_INFO"])
+        if path.startswith("/llm"):
+            return inner({**environ, "PATH_INFO": path[4:]}, start_response)  # type: ignore[arg-type]  # as given
+        return app(environ, start_response)
+
+    with serving(both) as address:
+        yield address
+
+
+class TestFlask:
+    """A feed is a view's answer."""
+
+    def test_tokens_come_as_they_come(self, llm: LLMServer, url: str) -> None:
+        """And the rest after them."""
+        gate = Gate(1)
+        llm.enqueue(Reply("one two", gate=gate))
+        response = requests.get(f"{url}/ask?prompt=Hi", stream=True, timeout=10)
+        lines = response.iter_lines(chunk_size=1, decode_unicode=True)
+        assert any('"text":"one"' in line for line in lines)
+        gate.open()
+        assert any('"text":" two"' in line for line in lines)
+        assert "Hi" == llm.requests[0].prompt
+
+    def test_the_ui_message_stream_has_its_header(self, llm: LLMServer, url: str) -> None:
+        """Without it `useChat` reads plain text."""
+        response = requests.get(f"{url}/ui", timeout=10)
+        assert "v1" == response.headers["x-vercel-ai-ui-message-stream"]
+        assert '{"type":"start","messageId":"m1"}' in response.text
+
+    def test_a_failure_before_the_first_token_is_a_status(self, llm: LLMServer, url: str) -> None:
+        """Where the protocol has it so."""
+        llm.enqueue(ErrorReply(429, "slow down"))
+        assert 429 == requests.get(f"{url}/chunks", timeout=10).status_code
+
+    def test_a_client_that_leaves_ends_the_stream(self, llm: LLMServer, url: str) -> None:
+        """Seen with the next keep-alive."""
+        gate = Gate(1)
+        llm.enqueue(Reply("one two", gate=gate))
+        response = requests.get(f"{url}/ask?prompt=Hi", stream=True, timeout=10)
+        gate.wait_until_reached()
+        response.close()
+        assert llm.wait_for_request().closed.wait(20)
+
+
+class TestTheService:
+    """All of it but the WebSocket."""
+
+    def test_asking_resuming_and_the_page(self, llm: LLMServer, url: str) -> None:
+        """As under ASGI."""
+        llm.enqueue("Hello there")
+        response = requests.post(f"{url}/llm/api/chat", json={"prompt": "Hi"}, timeout=10)
+        assert "Hello there" == text_of(response.text)
+        again = requests.get(f"{url}/llm/api/streams/{response.headers['x-rxllm-stream']}", timeout=10)
+        assert "Hello there" == text_of(again.text)
+        assert "<title>rxllm chat</title>" in requests.get(f"{url}/llm/", timeout=10).text
+
+    def test_openai_clients(self, llm: LLMServer, url: str) -> None:
+        """Whole answers and models."""
+        llm.enqueue("Hello there")
+        body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
+        answer = requests.post(f"{url}/llm/v1/chat/completions", json=body, timeout=10).json()
+        assert "Hello there" == answer["choices"][0]["message"]["content"]
+        assert "m" == requests.get(f"{url}/llm/v1/models", timeout=10).json()["data"][0]["id"]
