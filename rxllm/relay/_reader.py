@@ -1,0 +1,213 @@
+"""The reader's side: a thread that follows a log from any number on, through lost connections, to its one end.
+
+It remembers the number of the last event that it has delivered, so whatever happens to the
+connection, it goes on with the next. A stream whose producer is silent is given up only after this
+reader has itself seen for a whole lease that nobody holds it: a Redis that was away, and came
+back when the lease had run out, gives the producer time to be heard.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import itertools
+import logging
+import sys
+import threading
+import time
+from collections.abc import Generator, Sequence
+
+from reactivex import abc
+
+from .._log import Entry
+from ..errors import APIConnectionError, LLMError, StreamError, StreamInterruptedError
+from ..events import Response, TokenEvent
+from ..operators._answer import Answer
+from ._frames import Ending, ending_from_json, ending_to_json, entries_in
+from ._link import Link, RedisAddress, Row
+from ._scripts import BURY, LOOK, Keys
+from .errors import ProducerLostError, StreamGoneError
+
+log = logging.getLogger("rxllm")
+
+_LONGEST_BLOCK = 1.0
+_FIRST_RETRY, _LAST_RETRY = 0.05, 1.0
+
+
+class Reading(abc.DisposableBase):
+    """One subscription. `after` is the number to go on after; None: only what comes from now on."""
+
+    def __init__(
+        self,
+        address: RedisAddress,
+        keys: Keys,
+        observer: abc.ObserverBase[Entry[TokenEvent]],
+        after: int | None,
+        wait: float,
+        patience: float,
+    ) -> None:
+        self._link = Link(address)
+        self._keys = keys
+        self._observer = observer
+        self._after = after
+        self._whole = after == 0
+        self._lease = wait
+        """Seconds for which nobody is to hold the lease before the stream is given up."""
+        self._patience = patience
+        self._answer = Answer()
+        self._unheld_since: float | None = None
+        self._away_since: float | None = None
+        self._pause = _FIRST_RETRY
+        self._ended_before = False
+        self._disposed = threading.Event()
+
+    def start(self) -> Reading:
+        """Begin to read, on a thread of its own."""
+        context = contextvars.copy_context()
+        name = f"rxllm-relay-read-{next(_numbers)}"
+        threading.Thread(target=context.run, args=(self._run,), name=name, daemon=True).start()
+        return self
+
+    def dispose(self) -> None:
+        """Deliver nothing more, and close the connection; from any thread."""
+        self._disposed.set()
+        self._link.close()
+
+    def _run(self) -> None:
+        try:
+            error = self._deliver()
+            if self._disposed.is_set():
+                return
+            if error is None:
+                self._observer.on_completed()
+            else:
+                self._fail(error)
+        except Exception:
+            # The subscriber's own: it is not ours to handle.
+            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+        finally:
+            self._link.close()
+
+    def _deliver(self) -> LLMError | None:
+        """Deliver all events; the error that the stream ends with, if it does."""
+        batches = self._batches()
+        on_next = self._observer.on_next
+        while not self._disposed.is_set():
+            try:
+                batch = next(batches, None)
+            except Exception as error:
+                # A connection that was closed from another thread fails in ways of its own.
+                if not self._disposed.is_set() and not isinstance(error, LLMError):
+                    return StreamError(f"the log could not be read: {type(error).__name__}: {error}")
+                return error if isinstance(error, LLMError) else None
+            if batch is None:
+                return None
+            for entry in batch:
+                if self._disposed.is_set():
+                    return None
+                on_next(entry)
+        return None
+
+    def _fail(self, error: LLMError) -> None:
+        if error.partial is None:
+            error.partial = self._partial()
+        try:
+            self._observer.on_error(error)
+        except LLMError as raised:
+            if raised is not error:
+                raise
+            # reactivex raises the error itself where the subscriber gave no on_error.
+            log.error("a stream ended with an error that nobody handled: %s", error)
+
+    def _batches(self) -> Generator[Sequence[Entry[TokenEvent]], None, None]:
+        """The events, frame by frame, until the end. Raises the error that the stream ends with."""
+        while not self._disposed.is_set():
+            try:
+                if self._after is None:
+                    self._look()
+                    continue
+                rows = self._link.read(self._keys.log, f"{self._after}-0", self._block())
+                if not rows:
+                    self._look()
+            except APIConnectionError as error:
+                self._wait_for_redis(error)
+                continue
+            self._away_since, self._pause = None, _FIRST_RETRY
+            if rows:
+                self._unheld_since = None
+            for row in rows:
+                if (ending := row.get(b"end")) is not None:
+                    _raise_if_failed(ending_from_json(ending))
+                    return
+                yield self._entries(row)
+
+    def _entries(self, row: Row) -> list[Entry[TokenEvent]]:
+        assert self._after is not None
+        entries = list(entries_in(row[b"frame"], self._after))
+        for entry in entries:
+            self._answer.add(entry.event)
+            self._after = entry.id
+        return entries
+
+    def _block(self) -> float:
+        return 0.001 if self._ended_before else min(_LONGEST_BLOCK, self._lease / 4)
+
+    def _look(self) -> None:
+        """Nothing has come: see whether anything still will."""
+        state, last, lease, held = self._link.call(LOOK, self._keys)
+        if self._after is None:
+            self._after = int(last)
+            return
+        self._lease = int(lease) / 1000 or self._lease
+        if state not in (b"open", b""):
+            if self._ended_before:
+                raise StreamGoneError(f"the stream ended with event {int(last)}, before event {self._after}")
+            self._ended_before = True  # the end came between the two looks, and is read next
+        elif held:
+            self._unheld_since = None
+        elif self._unheld_since is None:
+            self._unheld_since = time.monotonic()
+        elif time.monotonic() - self._unheld_since >= self._lease:
+            if not state:
+                raise StreamGoneError("nothing is known of a stream with this id: not published yet, or kept no longer")
+            self._link.call(BURY, self._keys, ending_to_json(Ending("failed", lost=True)))
+
+    def _wait_for_redis(self, error: APIConnectionError) -> None:
+        if self._disposed.is_set():
+            return
+        now = time.monotonic()
+        self._unheld_since = None
+        self._away_since = self._away_since or now
+        if now - self._away_since >= self._patience:
+            raise error
+        self._disposed.wait(self._pause)
+        self._pause = min(self._pause * 2, _LAST_RETRY)
+
+    def _partial(self) -> Response:
+        """The answer so far: all that is kept of it, not only what this reader was to see."""
+        if self._whole:
+            return self._answer.response()
+        answer, after = Answer(), 0
+        try:
+            while rows := self._link.read(self._keys.log, f"{after}-0"):
+                frames = [row[b"frame"] for row in rows if b"frame" in row]
+                if not frames:
+                    break
+                for frame in frames:
+                    for entry in entries_in(frame, after):
+                        answer.add(entry.event)
+                        after = entry.id
+        except LLMError:
+            return self._answer.response()
+        return answer.response()
+
+
+def _raise_if_failed(ending: Ending) -> None:
+    if ending.lost:
+        raise ProducerLostError("the producer of the stream is gone: its lease was not renewed")
+    if ending.state == "cancelled":
+        raise StreamInterruptedError("the stream was cancelled", transient=False)
+    if ending.error is not None:
+        raise ending.error.error()
+
+
+_numbers = itertools.count(1)

@@ -1,0 +1,125 @@
+"""What happens in Redis, each in one step: scripts, and the keys that they work on.
+
+A stream has three keys: its state (a hash: who produces it, whether it is open, its last event's
+number), the lease (which is there while the producer is heard of), and the log (a Redis Stream).
+Only a script that has found the producer's own token in the state writes to the log, so two
+producers can never interleave. The entry of a frame has the number of its last event for its id,
+so sending a frame again adds nothing. The end is an entry of its own, after the last event.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+
+class Keys(NamedTuple):
+    """The keys of one stream; the braces keep them on one node of a cluster."""
+
+    state: str
+    lease: str
+    log: str
+
+    @classmethod
+    def of(cls, stream: str, prefix: str) -> Keys:
+        """The keys of the stream with this id."""
+        return cls(*(f"{prefix}:{{{stream}}}:{part}" for part in cls._fields))
+
+
+class Script:
+    """A Lua script and the name that Redis keeps it under."""
+
+    def __init__(self, *parts: str) -> None:
+        self.text = "\n".join(parts)
+        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+_STATE = """
+local found = redis.call('HMGET', KEYS[1], 'token', 'state', 'last', 'lease', 'keep')
+local token, state, last = found[1], found[2], tonumber(found[3] or '0')
+local function finish(ending_state, ending)
+    redis.call('XADD', KEYS[3], string.format('%.0f-1', last), 'end', ending)
+    redis.call('HSET', KEYS[1], 'state', ending_state)
+    redis.call('DEL', KEYS[2])
+    redis.call('PEXPIRE', KEYS[1], found[5])
+    redis.call('PEXPIRE', KEYS[3], found[5])
+end
+"""
+
+CLAIM = Script(
+    _STATE,
+    """
+local mine, lease, keep, start, take_over = unpack(ARGV)
+if token and token ~= mine then
+    if state ~= 'open' or take_over == '' or redis.call('EXISTS', KEYS[2]) == 1 then
+        return {'taken', last}
+    end
+end
+if not token then last = tonumber(start) end
+if token == mine and state ~= 'open' then return {state, last} end
+redis.call('HSET', KEYS[1], 'token', mine, 'state', 'open', 'last', string.format('%.0f', last),
+    'lease', lease, 'keep', keep)
+redis.call('SET', KEYS[2], mine, 'PX', lease)
+redis.call('PEXPIRE', KEYS[1], keep)
+return {'open', last}
+""",
+)
+"""ARGV: token, lease and keep in ms, the number to go on from, "1" to take over. Gives the state, the last number."""
+
+WRITE = Script(
+    _STATE,
+    """
+local mine, before, upto, frame, most, ending_state, ending = unpack(ARGV)
+if not token then return {'unknown', 0} end
+if token ~= mine then return {'taken', last} end
+if state ~= 'open' then return {state, last} end
+if last < tonumber(upto) then
+    if last ~= tonumber(before) then return {'behind', last} end
+    redis.call('XADD', KEYS[3], 'MAXLEN', '~', most, upto .. '-0', 'frame', frame)
+    redis.call('HSET', KEYS[1], 'last', upto)
+    last = tonumber(upto)
+end
+if ending_state ~= '' then
+    finish(ending_state, ending)
+    return {ending_state, last}
+end
+redis.call('SET', KEYS[2], mine, 'PX', found[4])
+redis.call('PEXPIRE', KEYS[1], found[5])
+redis.call('PEXPIRE', KEYS[3], found[5])
+return {'open', last}
+""",
+)
+"""ARGV: token, the frame's first number less 1, its last, the frame, frames to keep, how it ends, if it does.
+
+A frame with no event that is new only renews the lease. Gives the state and the last number.
+"""
+
+CANCEL = Script(
+    _STATE,
+    """
+if not state then return {-1} end
+if state ~= 'open' then return {0} end
+finish('cancelled', ARGV[1])
+redis.call('PUBLISH', ARGV[2], KEYS[1])
+return {1}
+""",
+)
+"""ARGV: the ending, the channel on which producers listen. 1: it was open; -1: there is none."""
+
+BURY = Script(
+    _STATE,
+    """
+if state ~= 'open' or redis.call('EXISTS', KEYS[2]) == 1 then return {0} end
+finish('failed', ARGV[1])
+return {1}
+""",
+)
+"""ARGV: the ending. Ends a stream whose lease nobody holds; gives 1 where it did."""
+
+LOOK = Script(
+    _STATE,
+    """
+return {state or '', last, tonumber(found[4] or '0'), redis.call('EXISTS', KEYS[2])}
+""",
+)
+"""Gives the state ("" where there is none), the last number, the lease in ms, and 1 where somebody holds it."""

@@ -1,0 +1,112 @@
+"""A stream as an append log on Redis Streams: `rxllm`'s one log, for all processes that reach the same Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+from reactivex import Observable, abc
+
+from .._log import Entry, LogState
+from .._recording import Failure
+from ..errors import ConfigurationError
+from ..events import TokenEvent
+from ._frames import Ending, ending_to_json
+from ._link import Link, RedisAddress
+from ._reader import Reading
+from ._scripts import CANCEL, LOOK, Keys, Script
+from ._writer import Keeping, Writer
+from .errors import StreamGoneError
+
+_CANCELLED = Ending("cancelled")
+
+
+class RedisLog:
+    """The log of the stream `id`. Anybody may `read` and `cancel`; whoever has `claim`ed it appends.
+
+    `redis` is a `redis.Redis` or a URL. `wait` is for how many seconds a reader waits for a stream
+    that nobody has published yet; `patience` for how many seconds without Redis it tries again.
+    Making one connects to nothing.
+    """
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002 - the field's name
+        redis: RedisAddress,
+        *,
+        prefix: str = "rxllm",
+        wait: float = 10.0,
+        patience: float = 60.0,
+    ) -> None:
+        if not id:
+            raise ValueError("a stream is published under an id; got an empty one")
+        self.id = id
+        self._address = redis
+        self._keys = Keys.of(id, prefix)
+        self._channel = f"{prefix}:stops"
+        self._wait = wait
+        self._patience = patience
+        self._writer: Writer | None = None
+
+    @property
+    def state(self) -> LogState:
+        """Whether and how the stream has ended; asks Redis. Raises `StreamGoneError` where there is none."""
+        state = self._call(LOOK)[0]
+        if not isinstance(state, bytes) or not state:
+            raise self._unknown()
+        return cast(LogState, state.decode())
+
+    def claim(self, on_cancel: Callable[[], None], keeping: Keeping | None = None) -> Writer:
+        """Become the producer, and be told by `on_cancel` if the log ends before `close`; asks Redis once.
+
+        Raises `StreamTakenError` where somebody is, or was, and `APIConnectionError` where Redis is not there.
+        """
+        keeping = keeping or Keeping(patience=self._patience)
+        self._writer = Writer(self._address, self._keys, self._channel, keeping)
+        self._writer.start(on_cancel)
+        return self._writer
+
+    def append(self, event: TokenEvent) -> int:
+        """Add `event`, which goes to Redis with the next frame; its number."""
+        return self._claimed().append(event)
+
+    def close(self, error: Exception | None = None) -> None:
+        """End the log after what was appended: completed, or failed with `error`."""
+        ending = Ending("completed") if error is None else Ending("failed", Failure.of(error))
+        self._claimed().close(ending)
+
+    def cancel(self) -> None:
+        """End the log for all, and have its producer stop; asks Redis. Nothing happens once it has ended.
+
+        Raises `StreamGoneError` where there is none.
+        """
+        if self._call(CANCEL, ending_to_json(_CANCELLED), self._channel) == [-1]:
+            raise self._unknown()
+
+    def read(self, after: int | None = 0) -> Observable[Entry[TokenEvent]]:
+        """What came after the number `after` (None: after now), neighbouring deltas joined, what comes, the end.
+
+        All on one thread of the subscription's own. Disposing closes its connection.
+        """
+
+        def subscribe(
+            observer: abc.ObserverBase[Entry[TokenEvent]], _: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            return Reading(self._address, self._keys, observer, after, self._wait, self._patience).start()
+
+        return Observable(subscribe)
+
+    def _call(self, script: Script, *arguments: str | bytes) -> list[bytes | int]:
+        link = Link(self._address)
+        try:
+            return link.call(script, self._keys, *arguments)
+        finally:
+            link.close()
+
+    def _unknown(self) -> StreamGoneError:
+        return StreamGoneError(f"nothing is known of a stream {self.id!r}")
+
+    def _claimed(self) -> Writer:
+        if self._writer is None:
+            raise ConfigurationError("only its producer appends to a log: claim() it first")
+        return self._writer
