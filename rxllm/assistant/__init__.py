@@ -23,6 +23,14 @@ from .events import (
     assistant_event_to_json,
     token_events,
 )
+from .listeners import (
+    LoggingListener,
+    MessageCapture,
+    ModelListener,
+    ModelRequest,
+    TokenTracker,
+    observed,
+)
 from .memory import InMemoryStore, Memory, MemoryStore, Summary, Window, last_messages, last_tokens, message_tokens
 from .sqlite import SQLiteStore
 from .structured import StructuredMode
@@ -37,10 +45,14 @@ __all__ = [
     "AssistantEvent",
     "FunctionTool",
     "InMemoryStore",
+    "LoggingListener",
     "MaxIterationsError",
     "Memory",
     "MemoryStore",
     "MemoryStoreError",
+    "MessageCapture",
+    "ModelListener",
+    "ModelRequest",
     "PartialAnswer",
     "RunnableTool",
     "SQLiteStore",
@@ -50,6 +62,7 @@ __all__ = [
     "StructuredMode",
     "Summary",
     "System",
+    "TokenTracker",
     "ToolContext",
     "ToolEnd",
     "ToolLike",
@@ -62,6 +75,7 @@ __all__ = [
     "last_messages",
     "last_tokens",
     "message_tokens",
+    "observed",
     "render",
     "template_variables",
     "token_events",
