@@ -43,9 +43,9 @@ def max_concurrent(n: int) -> MaxConcurrent:
 
 
 def rate_limit(
-    *,
     requests_per_minute: float | None = None,
     tokens_per_minute: float | None = None,
+    *,
     expected_tokens: int | None = None,
     scheduler: abc.SchedulerBase | None = None,
 ) -> RateLimit:
