@@ -24,12 +24,6 @@ from rxllm.events import (
     Usage,
 )
 from rxllm.messages import TextPart, ToolCall
-from rxllm.operators.breaker import circuit_breaker
-from rxllm.operators.ending import finally_response
-from rxllm.operators.hedging import hedge
-from rxllm.operators.limits import max_concurrent, rate_limit
-from rxllm.operators.recovery import recover
-from rxllm.operators.resilience import fallback_to, retry
 
 T, R = TextDelta, ReasoningDelta
 
@@ -256,26 +250,26 @@ BUSY = OverloadedError("busy")
 def _retry(stage: Stage) -> list[Result]:
     tries = iter(stage.sources.values())
     source = reactivex.defer(lambda _: next(tries))
-    return [Result("result", source.pipe(retry(base_delay=1, jitter=lambda low, high: high)))]
+    return [Result("result", source.pipe(ops.retry(base_delay=1, jitter=lambda low, high: high)))]
 
 
 def _recover(stage: Stage) -> list[Result]:
     tries = iter(stage.sources.values())
     source = reactivex.defer(lambda _: next(tries))
-    return [Result("result", source.pipe(recover("restart", base_delay=0.5, jitter=lambda low, high: high)))]
+    return [Result("result", source.pipe(ops.recover("restart", base_delay=0.5, jitter=lambda low, high: high)))]
 
 
 def _finally(stage: Stage) -> list[Result]:
     told = Subject[Any]()
     return [
         Result("told", told),
-        Result("result", stage.sources["source"].pipe(finally_response(told.on_next)), disposed=2.5),
+        Result("result", stage.sources["source"].pipe(ops.finally_response(told.on_next)), disposed=2.5),
     ]
 
 
 def _breaker(stage: Stage) -> list[Result]:
     tries = iter(stage.sources.values())
-    breaker = circuit_breaker(failure_threshold=2, success_threshold=1, cooldown=2)
+    breaker = ops.circuit_breaker(failure_threshold=2, success_threshold=1, cooldown=2)
     guarded = reactivex.defer(lambda _: next(tries)).pipe(breaker)
     lanes = [Result(f"stream {n}", guarded, since) for n, since in enumerate((0.5, 1.5, 3, 5.5), 1)]
     return [*lanes, Result("state", breaker.state, 0.4, 8)]
@@ -297,7 +291,7 @@ RESILIENCE = {
     "fallback_to": Run(
         "x.pipe(fallback_to(y))",
         [Given("x", {0.5: StreamStart()}, 1, BUSY), Given("y", {0.5: StreamStart(), 1.5: T("a")}, 2.5)],
-        _two(lambda x, y: x.pipe(fallback_to(y))),
+        _two(lambda x, y: x.pipe(ops.fallback_to(y))),
     ),
     "recover": Run(
         'recover("restart")',
@@ -311,7 +305,7 @@ RESILIENCE = {
     "hedge": Run(
         "x.pipe(hedge(2, lambda: y))",
         [Given("x", SLOW, 5), Given("y", {0.5: StreamStart(), 1.2: T("c")}, 2.5)],
-        _two(lambda x, y: x.pipe(hedge(2, lambda: y))),
+        _two(lambda x, y: x.pipe(ops.hedge(2, lambda: y))),
     ),
     "circuit_breaker": Run(
         "circuit_breaker(failure_threshold=2, success_threshold=1, cooldown=2)",
@@ -321,12 +315,12 @@ RESILIENCE = {
     "max_concurrent": Run(
         "limit = max_concurrent(1)",
         [Given("x", pieces("a", "b"), 2.5), Given("y", pieces("c", "d"), 2.5)],
-        lambda stage: _shared(max_concurrent(1), 0, 0.5)(stage),
+        lambda stage: _shared(ops.max_concurrent(1), 0, 0.5)(stage),
     ),
     "rate_limit": Run(
         "limit = rate_limit(requests_per_minute=2)",
         [Given(name, {2: T(name)}, 4) for name in "abc"],
-        lambda stage: _shared(rate_limit(requests_per_minute=2), 0, 8, 16)(stage),
+        lambda stage: _shared(ops.rate_limit(requests_per_minute=2), 0, 8, 16)(stage),
         pixels=9,
     ),
 }
