@@ -94,19 +94,20 @@ class TestLimits:
             streams.open(reactivex.never(), client="c")
         opened[0].stop()
         opened.append(streams.open(reactivex.never(), client="c", linger=60))
-        assert 3 == len(streams)
+        assert 3 == streams.under_way
         for stream in opened:
             stream.stop()
-        assert 0 == len(streams)
+        assert 0 == streams.under_way
 
     def test_over_http(self, llm: LLMServer) -> None:
         """With the words when to come again."""
         llm.enqueue(Reply("one", gate=Gate()))
         service = Service({"m": model_of(llm)}, streams=Streams(limit=1))
         with running(service) as url:
-            requests.post(f"{url}/api/chat", json=HELLO, stream=True, timeout=10)
+            first = requests.post(f"{url}/api/chat", json=HELLO, stream=True, timeout=10)
             refused = requests.post(f"{url}/api/chat", json=HELLO, timeout=10)
             assert (503, "1") == (refused.status_code, refused.headers["retry-after"])
+            first.close()
 
     def test_an_answer_without_end_is_cut(self) -> None:
         """A stream is kept in memory, so it has a bound."""
@@ -123,7 +124,7 @@ class TestLimits:
         """The newest so many."""
         streams = Streams[object](keep=2)
         ids = [streams.open(reactivex.of(1)).id for _ in range(3)]
-        assert [False, True, True] == [streams.get(id) is not None for id in ids]
+        assert [False, True, True] == [streams.get(name) is not None for name in ids]
 
 
 class TestWatching:
