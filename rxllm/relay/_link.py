@@ -79,13 +79,12 @@ class Link:
         return [fields for _, fields in entries]
 
     def messages(self, channel: str, wait: float) -> Iterator[bytes | None]:
-        """What is published on `channel`; None first, and whenever nothing was for `wait` seconds."""
+        """What is published on `channel`; None once it is listened to, and whenever nothing was for `wait` seconds."""
         with _our_errors():
             listening = cast(Any, self._client).pubsub(ignore_subscribe_messages=True)
             try:
                 listening.subscribe(channel)
-                yield None
-                while True:
+                while True:  # the first that comes is the confirmation, which counts as none
                     message = listening.get_message(timeout=wait)
                     yield None if message is None else cast(bytes, message["data"])
             finally:

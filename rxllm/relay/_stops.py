@@ -1,8 +1,8 @@
 """Hearing at once that a stream is to stop: one connection and one thread per server, for all streams produced here.
 
 What is heard is only a hint to look: the stream's state in Redis is what counts, and the producer
-sees it with whatever it sends. So a message that is missed while the connection is down delays a
-stop (until the next frame, or renewal of the lease), and loses nothing.
+sees it with whatever it sends. So a message that is missed while the connection is down only delays a
+stop: until the next frame, or until there is a connection again.
 """
 
 from __future__ import annotations
@@ -45,12 +45,20 @@ class _Listener:
         self._link.close()
 
     def _listen(self) -> None:
+        listening = False
         for message in self._link.messages(self._channel, _WAIT):
             if self._over.is_set():
                 return
-            poke = None if message is None else self.wanted.get(message.decode())
-            if poke is not None:
-                poke()
+            if message is not None:
+                self.wanted.get(message.decode(), _nothing)()
+            elif not listening:
+                listening = True
+                for poke in list(self.wanted.values()):  # what was said before is seen in the state
+                    poke()
+
+
+def _nothing() -> None:
+    """Somebody else's stream."""
 
 
 _listeners: dict[tuple[str, str], _Listener] = {}

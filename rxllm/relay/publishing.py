@@ -85,11 +85,7 @@ class Publication(abc.DisposableBase):
         def append(event: TokenEvent) -> None:
             log.append(event)
 
-        try:
-            self._upstream.disposable = stream.subscribe(append, log.close, log.close)
-        except Exception as error:
-            log.close(error)
-            raise
+        self._upstream.disposable = stream.subscribe(append, log.close, log.close)
 
     @property
     def state(self) -> LogState:

@@ -1,0 +1,59 @@
+"""Frames: how events are numbered, joined, and found again."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rxllm._coalesce import coalesced
+from rxllm._recording import Failure
+from rxllm.errors import RateLimitError
+from rxllm.events import ReasoningDelta, Response, TextDelta, TokenEvent, ToolCallDelta, Usage, UsageUpdate
+from rxllm.relay import StreamGoneError
+from rxllm.relay._frames import Ending, ending_from_json, ending_to_json, entries_in, frame_of
+
+EVENTS: st.SearchStrategy[list[TokenEvent]] = st.lists(
+    st.one_of(
+        st.text(max_size=4).map(TextDelta),
+        st.text(max_size=4).map(ReasoningDelta),
+        st.builds(ToolCallDelta, st.integers(0, 1), st.text(max_size=3)),
+        st.just(UsageUpdate(Usage(output_tokens=1))),
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+@given(EVENTS, st.integers(0, 10**17), st.data())
+def test_reading_may_begin_after_any_number(events: list[TokenEvent], before: int, data: st.DataObject) -> None:
+    """In the middle of what was joined too: what comes is exactly the rest."""
+    frame = frame_of(events, before)
+    assert (before, before + len(events)) == (frame.before, frame.last)
+    seen = data.draw(st.integers(0, len(events)))
+    entries = list(entries_in(frame.payload, before + seen))
+    assert coalesced(events[seen:]) == [entry.event for entry in entries]
+    assert not entries or entries[-1].id == frame.last
+
+
+def test_deltas_are_joined() -> None:
+    """A moment's text is one event."""
+    frame = frame_of([TextDelta("a"), TextDelta("b"), ReasoningDelta("c")], 0)
+    assert [(2, TextDelta("ab")), (3, ReasoningDelta("c"))] == [(e.id, e.event) for e in entries_in(frame.payload, 0)]
+
+
+def test_a_gap_is_an_error() -> None:
+    """What is no longer kept is not skipped in silence."""
+    frame = frame_of([TextDelta("c")], 7)
+    with pytest.raises(StreamGoneError, match="events 3 to 7 are no longer kept"):
+        list(entries_in(frame.payload, 2))
+
+
+def test_an_ending_keeps_the_error() -> None:
+    """With its kind, what it knows, and the answer so far."""
+    error = RateLimitError("slow down", retry_after=3.0, status_code=429, partial=Response("Hel"))
+    ending = ending_from_json(ending_to_json(Ending("failed", Failure.of(error))))
+    assert ending.error is not None
+    again = ending.error.error()
+    assert isinstance(again, RateLimitError)
+    assert (3.0, 429, True, Response("Hel")) == (again.retry_after, again.status_code, again.transient, again.partial)
