@@ -7,13 +7,15 @@ Which one do I need?
 - I hold a piece back until my test lets it go: `Gate`.
 - Something is to go wrong: `ErrorReply`, `Hang`, or a fault in a `Reply`: `Stall`, `Drop`, `Reset`,
   `Truncate`, `Fail`, `KeepAlive`.
-- I have recorded bytes: `RawReply`.
+- I have recorded bytes: `RawReply`. I want to record, and replay: `record_wire`, `wire_replies`, and
+  `replay` for what `ops.record` wrote.
 - I test what is built on models, or on virtual time: `ScriptedModel`, with the same replies and no HTTP.
 - I test an operator: `scripted` (events at given times) and `marble` (the same, drawn).
 """
 
 from .gates import Gate
 from .recorded import RecordedRequest, WireName
+from .recording import record_wire, replay, wire_replies
 from .replies import (
     Answer,
     Drop,
@@ -58,5 +60,8 @@ __all__ = [
     "WireName",
     "echo",
     "marble",
+    "record_wire",
+    "replay",
     "scripted",
+    "wire_replies",
 ]
