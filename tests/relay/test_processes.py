@@ -151,6 +151,14 @@ def test_a_killed_producer_is_noticed(redis_server: RedisServer, llm_server: LLM
     assert again.line() == "refused"
 
 
+def test_a_producer_that_leaves_says_so(redis_server: RedisServer, stage: Stage) -> None:
+    """Readers need not wait for the lease of a process that has ended in an orderly way."""
+    assert program("leave", redis_server.url, "left").finish() == 0
+    reader = stage.read(redis_server, "left")
+    reader.take_all()
+    assert [{"end": "StreamInterruptedError", "partial": "a"}] == reader.endings
+
+
 def test_a_second_producer_is_refused(redis_server: RedisServer, llm_server: LLMServer, stage: Stage) -> None:
     """Before it asks the vendor for anything, and whether the first one is at work or done."""
     gate = Gate()
@@ -169,7 +177,8 @@ def test_a_producer_that_was_frozen_cannot_interleave(
 ) -> None:
     """Another has taken over meanwhile: the first one is told, closes its connection, and has written nothing more."""
     gates = Gate(3), Gate(0)
-    llm_server.enqueue(*(Reply(pieces=[f"{name}{n} " for n in range(6)], gate=g) for name, g in zip("ab", gates)))
+    for name, gate in zip("ab", gates, strict=True):
+        llm_server.enqueue(Reply(pieces=[f"{name}{n} " for n in range(6)], gate=gate))
     first = stage.produce(redis_server, "frozen", lease=2)
     assert first.line() == "published"
     reader = stage.read(redis_server, "frozen")
