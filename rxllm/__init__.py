@@ -68,6 +68,7 @@ from .sinks.iterate import iter_events, iter_text
 
 if TYPE_CHECKING:
     from . import aio, operators
+    from .resilient import continuing, resilient_model
 
 __all__ = [
     "APIConnectionError",
@@ -122,6 +123,7 @@ __all__ = [
     "VendorEvent",
     "VendorPart",
     "aio",
+    "continuing",
     "create_streaming_model",
     "event_from_json",
     "event_to_json",
@@ -131,13 +133,18 @@ __all__ = [
     "messages_to_json",
     "operators",
     "register_provider",
+    "resilient_model",
     "stream_chat",
     "vendors",
 ]
 
 
+_LATER = {"aio": "aio", "operators": "operators", "resilient_model": "resilient", "continuing": "resilient"}
+"""Loaded when first used: not every program needs them, and every program pays for its imports."""
+
+
 def __getattr__(name: str) -> object:
-    # Loaded when first used: not every program needs them, and every program pays for its imports.
-    if name in ("aio", "operators"):
-        return import_module(f".{name}", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f".{_LATER[name]}", __name__)
+    return module if name == _LATER[name] else getattr(module, name)

@@ -17,7 +17,9 @@ import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from importlib import import_module
 from importlib.metadata import version
+from types import ModuleType
 from typing import NamedTuple, TextIO
 
 from ._availability import availability, choose
@@ -212,6 +214,26 @@ def _epilog() -> str:
     return "Commands: " + "; ".join(rows)
 
 
+def _of_extra(description: str, module: str, extra: str) -> Command:
+    """A command that another module is, loaded when it is asked for: its packages are an extra."""
+
+    def load() -> ModuleType:
+        try:
+            return import_module(f"rxllm.{module}")
+        except ImportError as error:
+            raise ConfigurationError(
+                f'this command needs more packages ({error}): pip install "rxllm[{extra}]"'
+            ) from error
+
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        load().add_arguments(parser)
+
+    def run(arguments: argparse.Namespace) -> int:
+        return int(load().run(arguments))
+
+    return Command(description, add_arguments, run)
+
+
 def _fail(message: str) -> int:
     print(f"rxllm: {neutralised(message)}", file=sys.stderr)
     return 1
@@ -226,6 +248,8 @@ def _never_fail_to_encode(stream: TextIO | None) -> None:
 _ASK = Command("Ask a language model, and see its answer as it comes.", _add_ask_arguments, _ask)
 _COMMANDS: Mapping[str, Command] = {
     "providers": Command("list the providers, and what each needs", _no_arguments, _list_providers),
+    "chat": _of_extra("chat with a model in the terminal", "chat", "terminal"),
+    "serve": _of_extra("serve a chat page and the APIs behind it", "web.serve", "web"),
 }
 
 if __name__ == "__main__":
