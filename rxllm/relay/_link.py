@@ -43,8 +43,8 @@ class Link:
             for name, value in given.connection_kwargs.items()
             if name in _ADDRESS or name.startswith(("ssl", "socket_keepalive"))
         }
-        self.name = f"{settings.get('path') or settings.get('host')}:{settings.get('port')}"
-        """Which server it is."""
+        self.name = ":".join(str(settings.get(part)) for part in ("path", "host", "port", "db"))
+        """Which server and database it is."""
         self._pool = redis.ConnectionPool(
             connection_class=given.connection_class,
             socket_timeout=_SOCKET_SECONDS,

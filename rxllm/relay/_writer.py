@@ -143,6 +143,8 @@ class Writer:
             self._leave()
             self._link.close()
             _live.discard(self)
+            self._frames.clear()
+            self._pending.clear()
             if self._ending is None:
                 self._stop()
             self.ended.set()
