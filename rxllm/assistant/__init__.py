@@ -4,8 +4,8 @@ A turn with tools is one Observable: text, tool calls, results and further steps
 cancellable at any point. What is kept of it is the business of `Memory`.
 """
 
+from ._plan import System, TurnContext
 from ._tool_run import Approve
-from ._turn import System, TurnContext
 from .assistant import Assistant
 from .errors import MaxIterationsError, MemoryStoreError
 from .events import (

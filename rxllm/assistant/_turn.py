@@ -10,9 +10,8 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeAlias
 
 import msgspec
 import reactivex as rx
@@ -23,11 +22,11 @@ from .._spending import add_usage
 from ..errors import ConfigurationError, LLMError, OutputParsingError, StreamError
 from ..events import Response, StreamEnd, Timing, TokenEvent, Usage, UsageUpdate
 from ..messages import Message, TextPart, ToolResult
-from ..model import StreamingModel
 from ..operators._answer import Answer
 from ..options import CallOptions
+from ._plan import Plan, TurnContext
 from ._scheduling import now, run_on
-from ._tool_run import ToolEvent, ToolRun, ToolSettings
+from ._tool_run import ToolEvent, ToolRun
 from .errors import MaxIterationsError, MemoryStoreError
 from .events import (
     AnswerRejected,
@@ -38,39 +37,9 @@ from .events import (
     StructuredAnswer,
     ToolEnd,
 )
-from .memory import Memory
 from .structured import Structure
 
 log = logging.getLogger("rxllm")
-
-
-class TurnContext(msgspec.Struct, frozen=True):
-    """What a system message may depend on: `history` are the messages to be sent, `question` the last of them."""
-
-    conversation: str
-    question: Message
-    history: tuple[Message, ...]
-    variables: Mapping[str, object]
-
-
-System: TypeAlias = str | Callable[[TurnContext], str]
-
-
-class Plan(msgspec.Struct, frozen=True):
-    """What a turn is made of."""
-
-    model: StreamingModel
-    options: CallOptions
-    settings: ToolSettings
-    system: System | None
-    variables: Mapping[str, object]
-    memory: Memory | None
-    conversation: str
-    question: Message
-    max_iterations: int
-    keep_partial: bool
-    structure: Structure | None
-    max_corrections: int
 
 
 class Turn(abc.DisposableBase):
@@ -87,6 +56,8 @@ class Turn(abc.DisposableBase):
         """Held for a moment where the turn changes: never while anybody else's code is called."""
         self._telling = threading.RLock()
         """Held while tools tell what they do."""
+        self._keeping = threading.RLock()
+        """Held from the end of the turn until the memory is written."""
         self._ended = False
         self._sent: list[Message] = []
         self._turn: list[Message] = [plan.question]
@@ -110,7 +81,8 @@ class Turn(abc.DisposableBase):
 
     def dispose(self) -> None:
         """Stop the request or the tools; once this returns the memory is as it will be."""
-        ended = self._end()
+        with self._keeping:
+            ended = self._end()
         self._opening.dispose()
         self._current.dispose()
         if ended and self._plan.keep_partial:
@@ -268,14 +240,18 @@ class Turn(abc.DisposableBase):
             self._finish(response, message, StructuredAnswer(value))
 
     def _finish(self, response: Response, message: Message, *last: AssistantEvent) -> None:
-        if not self._end():
-            return
         total = self._now() - self._started
         final = msgspec.structs.replace(response, usage=self._usage, timing=Timing(self._first_token, total))
-        try:
-            self._keep([*self._turn, *([message] if message.parts else ())])
-        except LLMError as error:
-            self._report(error)
+        with self._keeping:
+            if not self._end():
+                return
+            try:
+                self._keep([*self._turn, *([message] if message.parts else ())])
+                unkept = None
+            except LLMError as error:
+                unkept = error
+        if unkept is not None:
+            self._report(unkept)
             return
         for event in (*last, StreamEnd(final)):
             self._tell(event)

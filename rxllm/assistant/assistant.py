@@ -15,8 +15,9 @@ from ..messages import Message
 from ..model import StreamingModel
 from ..options import CallOptions
 from ..sinks.iterate import iter_events
+from ._plan import Plan, System
 from ._tool_run import Approve, ToolSettings
-from ._turn import Plan, System, Turn
+from ._turn import Turn
 from .events import AssistantEvent, StructuredAnswer
 from .memory import Memory
 from .structured import Structure, StructuredMode

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rxllm import ImagePart, Message, ReasoningPart, TextPart, ToolCall, ToolResult
+from rxllm import ImagePart, Message, ReasoningPart, StreamInterruptedError, TextDelta, TextPart, ToolCall, ToolResult
 from rxllm.assistant import (
     Assistant,
     InMemoryStore,
@@ -24,9 +24,9 @@ from rxllm.assistant import (
     last_tokens,
     message_tokens,
 )
-from rxllm.testing import ErrorReply, ScriptedModel
+from rxllm.testing import Drop, ErrorReply, Reply, ScriptedModel, Stall
 
-from .turns import is_consistent
+from .turns import LIMIT, is_consistent
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -247,3 +247,39 @@ class TestSummaries:
         assert "fine" == Assistant(model, memory=memory).chat("?").text
         assert 5 == len(model.calls[0].messages)
         assert "could not be summarised" in caplog.text
+
+
+class BrokenStore(InMemoryStore):
+    """Reads, and cannot write."""
+
+    def append(self, conversation: str, messages: Sequence[Message], /) -> None:
+        raise OSError("the disk is full")
+
+
+def test_a_turn_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
+    """What cannot be written takes back what was."""
+    with SQLiteStore(tmp_path / "chat.db") as store:
+        with pytest.raises(TypeError):
+            store.append("c", [Message.user("Hi"), Message("assistant", (threading.Lock(),))])  # type: ignore[arg-type]  # the point
+        assert () == store.load("c")
+        store.append("c", turn(1))
+        assert turn(1) == list(store.load("c"))
+
+
+def test_a_failed_turn_that_cannot_be_kept_says_both() -> None:
+    """The turn's own error comes first; the store's is a note of it."""
+    model = ScriptedModel(Reply("One two", fault=Drop(after=1)))
+    with pytest.raises(StreamInterruptedError) as caught:
+        Assistant(model, memory=Memory(BrokenStore()), keep_partial=True).chat("?")
+    assert ["the conversation could not be written: OSError: the disk is full"] == caught.value.__notes__
+
+
+def test_a_cancelled_turn_that_cannot_be_kept_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """dispose() itself raises nothing."""
+    got = threading.Event()
+    model = ScriptedModel(Reply("One two", fault=Stall(after=1)))
+    assistant = Assistant(model, memory=Memory(BrokenStore()), keep_partial=True)
+    subscription = assistant.stream("?").subscribe(lambda event: got.set() if event == TextDelta("One") else None)
+    assert got.wait(LIMIT)
+    subscription.dispose()
+    assert "a cancelled turn could not be kept" in caplog.text

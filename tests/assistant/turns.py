@@ -41,18 +41,17 @@ def kinds(events: Sequence[AssistantEvent]) -> list[str]:
     return [name for at, name in enumerate(names) if at == 0 or names[at - 1] != name]
 
 
-def workers() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("rxllm-") and thread.is_alive()]
-
-
 def no_workers() -> bool:
-    """Whether the threads of all turns end."""
+    """Whether the threads of all turns end, those that others of them still start included."""
     deadline = time.monotonic() + LIMIT
-    turns = [thread for thread in threading.enumerate() if thread.name.startswith("rxllm-")]
-    for thread in turns:
-        if thread.name != "rxllm-watchdog":
-            thread.join(max(0.0, deadline - time.monotonic()))
-    return not [name for name in workers() if name != "rxllm-watchdog"]
+    while (waiting := _workers()) and time.monotonic() < deadline:
+        waiting[0].join(max(0.0, deadline - time.monotonic()))
+    return not waiting
+
+
+def _workers() -> list[threading.Thread]:
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("rxllm-")]
+    return [thread for thread in threads if thread.name != "rxllm-watchdog"]
 
 
 def is_consistent(messages: Sequence[Message]) -> bool:
