@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .._json import int_at
 from ..errors import ConfigurationError, NotFoundError
 from ..sinks.ndjson import NDJSON
 from ..sinks.sse import SSE, last_event_id
@@ -28,7 +29,8 @@ def chat(desk: Desk, request: Request, _: str) -> Reply:
 def resume(desk: Desk, request: Request, id: str) -> Reply:  # noqa: A002 - the field's name
     """The rest of a stream; 204, which makes an EventSource give up, where its end was seen already."""
     stream = _stream(desk, id)
-    after = last_event_id(request.headers.get("last-event-id") or request.query.get("after"))
+    body = request.json() if request.method == "POST" else {}
+    after = int_at(body, "after") or last_event_id(request.headers.get("last-event-id") or request.query.get("after"))
     if stream.state != "open" and after > stream.last:
         return Reply(204)
     return _feed(stream, request, after)

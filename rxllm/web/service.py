@@ -112,7 +112,8 @@ Route: TypeAlias = Callable[[Desk, Request, str], Reply]
 _ROUTES: tuple[tuple[re.Pattern[str], Mapping[str, Route]], ...] = (
     (re.compile("/api/models"), {"GET": own_api.models}),
     (re.compile("/api/chat"), {"POST": own_api.chat}),
-    (re.compile("/api/streams/([^/]+)"), {"GET": own_api.resume, "DELETE": own_api.stop}),
+    (re.compile("/api/streams/([^/]+)"), {"GET": own_api.resume, "POST": own_api.resume, "DELETE": own_api.stop}),
+    (re.compile("/api/streams/([^/]+)/stop"), {"POST": own_api.stop}),
     (re.compile("/api/streams/([^/]+)/approve"), {"POST": own_api.approve}),
     (re.compile("/api/ui-chat"), {"POST": ui_api.chat}),
     (re.compile("/api/ui-chat/([^/]+)/stream"), {"GET": ui_api.resume, "DELETE": ui_api.stop}),
