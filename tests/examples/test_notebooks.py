@@ -1,0 +1,69 @@
+"""The notebooks, executed from the first cell to the last, on the embedded model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nbclient
+import nbformat
+import pytest
+
+pytest.importorskip("xllamacpp", reason='the embedded model is not installed: pip install "rxllm[local]"')
+
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+CELL_SECONDS = 240
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),  # of Jupyter's own
+    pytest.mark.timeout(600),
+]
+
+
+def executed(name: str) -> list[Any]:
+    """The code cells, with their outputs."""
+    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    nbclient.NotebookClient(notebook, timeout=CELL_SECONDS).execute()
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def plain(cell: Any) -> str:
+    """What the cell prints and shows, as text."""
+    shown = (output.get("text") or output.get("data", {}).get("text/plain", "") for output in cell.outputs)
+    return "".join(shown)
+
+
+def images(cells: list[Any]) -> int:
+    """How many pictures there are."""
+    return sum("image/png" in output.get("data", {}) for cell in cells for output in cell.outputs)
+
+
+def test_the_first_stream() -> None:
+    """Shown in place, looped over, timed, awaited; and an error that says what is wrong."""
+    cells = executed("01-first-stream")
+    text = "\n".join(map(plain, cells))
+    assert "rivers" in plain(cells[1])
+    assert "output_tokens=" in plain(cells[2])
+    assert "StreamEnd(" in text
+    assert "tokens/s" in text
+    assert "APIConnectionError" in text
+
+
+def test_operators() -> None:
+    """Marbles on virtual time, and plots of a real stream."""
+    assert images(executed("03-operators")) == 7
+
+
+def test_pipelines() -> None:
+    """Each letter becomes a row; the bar ends full."""
+    text = "\n".join(map(plain, executed("04-pipelines")))
+    assert "Tom Baker  London  kettle" in text
+    assert all(city in text for city in ("Lisbon", "Berlin", "Oslo", "Rome", "Madrid"))
+    assert "Usage(" in text
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_nothing_that_was_put_out_is_kept(path: Path) -> None:
+    """The repository holds what was written, not what a machine made of it."""
+    cells = nbformat.read(path, as_version=4).cells
+    assert [cell.source for cell in cells if cell.get("outputs") or cell.get("execution_count")] == []
