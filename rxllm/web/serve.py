@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import contextlib
+import math
 import secrets
 import socket
 import sys
@@ -62,18 +65,34 @@ def run(arguments: argparse.Namespace) -> int:
     guard = Guard(origins=frozenset(arguments.origin), hosts=frozenset("*") if token else LOOPBACK_NAMES, token=token)
     service = Service(models, guard=guard, streams=Streams(limit=arguments.max_streams), linger=arguments.linger)
     config = uvicorn.Config(
-        asgi_app(service, drain_seconds=1.0),  # what is left after uvicorn's own waiting
+        asgi_app(service, drain_seconds=0.0),
         log_level="warning",
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=max(1, round(arguments.drain)),
+        timeout_graceful_shutdown=math.ceil(arguments.drain) + 2,  # by then, we have ended all
         ws_max_size=16 * 1024 * 1024,
     )
     shown = "localhost" if host in ("0.0.0.0", "::") else host  # noqa: S104 - a comparison
     secret = f"#token={token}" if token else ""
     sys.stderr.write(f"rxllm: {', '.join(models)} at http://{shown}:{port}/{secret}\n")
-    uvicorn.Server(config).run(sockets=[listener])
+    with contextlib.suppress(KeyboardInterrupt):  # which uvicorn passes on when all is done
+        _Server(config, service, arguments.drain).run(sockets=[listener])
     return 0
+
+
+class _Server(uvicorn.Server):
+    """Lets streams end while the connections that carry them are still there."""
+
+    def __init__(self, config: uvicorn.Config, service: Service, drain_seconds: float) -> None:
+        super().__init__(config)
+        self._service = service
+        self._drain_seconds = drain_seconds
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more, give what is under way its time, and end the rest."""
+        draining = asyncio.create_task(asyncio.to_thread(self._service.close, self._drain_seconds))
+        await super().shutdown(sockets)
+        await draining
 
 
 def _models(names: Sequence[str], base_url: str | None) -> dict[str, StreamingModel]:

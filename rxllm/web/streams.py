@@ -63,9 +63,16 @@ class Streams(Generic[T]):
         return self._ended.get(id) if found is None else found[0]
 
     def drain(self, seconds: float = 10.0) -> bool:
-        """Start no more, wait until all have ended, and stop those that have not after `seconds`; whether all did."""
+        """Start no more, and wait until all that are watched have ended; whether they did.
+
+        Those that nobody watches are stopped at once, the others after `seconds`.
+        """
         with self._changed:
             self._draining = True
+            unwatched = [stream for stream, _ in self._open.values() if not stream.watchers]
+        for stream in unwatched:
+            stream.stop()
+        with self._changed:
             whole = self._changed.wait_for(lambda: not self._open, seconds)
             left = [stream for stream, _ in self._open.values()]
         for stream in left:

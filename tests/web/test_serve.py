@@ -59,7 +59,23 @@ def test_it_serves_and_an_interrupt_ends_it(llm: LLMServer) -> None:
         lines = response.iter_lines(chunk_size=1, decode_unicode=True)
         gate.open()
         assert any('"type":"end"' in line for line in lines)
-        assert process.wait(30) in (0, 130, -signal.SIGINT)
+        assert 0 == process.wait(30)
+
+
+def test_what_does_not_end_is_stopped(llm: LLMServer) -> None:
+    """Its reader is told, the provider sees it, and nothing ugly is printed."""
+    gate = Gate(1)
+    llm.enqueue(Reply("one two", gate=gate))
+    with served(*of(llm), "--drain", "0.2") as (process, url):
+        response = requests.post(f"{url}api/chat", json={"prompt": "Hi"}, stream=True, timeout=20)
+        gate.wait_until_reached()
+        process.send_signal(signal.SIGINT)
+        lines = response.iter_lines(chunk_size=1, decode_unicode=True)
+        assert any('"type":"stopped"' in line for line in lines)
+        assert llm.wait_for_request().closed.wait(10)
+        process.wait(30)
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
 
 
 def test_others_than_this_machine_need_a_token(llm: LLMServer) -> None:
