@@ -67,7 +67,7 @@ from .providers.local import LocalServer
 from .sinks.iterate import iter_events, iter_text
 
 if TYPE_CHECKING:
-    from . import aio, operators
+    from . import aio, assistant, operators
     from .resilient import continuing, resilient_model
 
 __all__ = [
@@ -123,6 +123,7 @@ __all__ = [
     "VendorEvent",
     "VendorPart",
     "aio",
+    "assistant",
     "continuing",
     "create_streaming_model",
     "event_from_json",
@@ -139,7 +140,13 @@ __all__ = [
 ]
 
 
-_LATER = {"aio": "aio", "operators": "operators", "resilient_model": "resilient", "continuing": "resilient"}
+_LATER = {
+    "aio": "aio",
+    "assistant": "assistant",
+    "operators": "operators",
+    "continuing": "resilient",
+    "resilient_model": "resilient",
+}
 """Loaded when first used: not every program needs them, and every program pays for its imports."""
 
 

@@ -83,13 +83,16 @@ class Sockets:
             left()
 
     def _watch(self, connection: socket.socket, left: Callable[[], None]) -> None:
+        if self._stopping:
+            return
         if connection in self._selector.get_map():
             self._selector.modify(connection, selectors.EVENT_READ, left)
         else:
             self._selector.register(connection, selectors.EVENT_READ, left)
 
     def _close(self, connection: socket.socket, reset: bool) -> None:
-        if connection in self._selector.get_map():
+        # An order given while the server stops may come after it has: the selector is closed by then.
+        if not self._stopping and connection in self._selector.get_map():
             self._selector.unregister(connection)
         if reset:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
