@@ -18,7 +18,9 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar, cast
+
+from reactivex import Observable
 
 from ..errors import LLMError
 from . import openai_api, own_api, page, ui_api
@@ -26,7 +28,10 @@ from .asked import Offer
 from .desk import Desk
 from .guard import Guard
 from .http import Reply, Request, failure, problem
+from .live import LiveStream
 from .streams import Streams
+
+T = TypeVar("T")
 
 log = logging.getLogger("rxllm")
 
@@ -73,6 +78,14 @@ class Service:
         public = request.method == "OPTIONS" or not request.path.startswith(("/api/", "/v1/"))
         reason = self.guard.refusal(request.headers, request.query, public=public)
         return None if reason is None else problem(401 if "token" in reason else 403, reason)
+
+    def publish(self, source: Observable[T], *, linger: float | None = None) -> LiveStream[object]:
+        """Start a stream of the application's own; whoever is told its id can watch it, and stop it.
+
+        It is disposed `linger` seconds (else the service's) after the last watcher has left.
+        """
+        wait = self.desk.linger if linger is None else linger
+        return self.desk.streams.open(cast("Observable[object]", source), linger=wait)
 
     def enter_session(self) -> bool:
         """Whether there is room for one more WebSocket; `leave_session` follows."""

@@ -125,7 +125,7 @@ class TestReading:
     def test_watching_a_stream_of_others(self, url: str, service: Service, over: ModuleType) -> None:
         """From where one likes; an assistant's events come too."""
         told = [StepStart(0), TextDelta("one"), StepStart(1), TextDelta("two"), StreamEnd(Response("onetwo"))]
-        stream = service.desk.streams.open(reactivex.from_iterable(told), linger=60)
+        stream = service.publish(reactivex.from_iterable(told))
         events = list(iter_events(over.watch(url, stream.id)))
         assert told[:-1] == events[:-1]
         assert told[2:-1] == list(iter_events(over.watch(url, stream.id, after=2)))[:-1]
@@ -134,7 +134,7 @@ class TestReading:
         self, llm: LLMServer, url: str, service: Service, over: ModuleType
     ) -> None:
         """Half an answer never looks whole."""
-        stream = service.desk.streams.open(reactivex.concat(reactivex.of(TextDelta("one")), reactivex.never()))
+        stream = service.publish(reactivex.concat(reactivex.of(TextDelta("one")), reactivex.never()))
         stream.stop()
         with pytest.raises(StreamInterruptedError, match="stopped"):
             list(iter_events(over.watch(url, stream.id)))

@@ -10,18 +10,18 @@ from collections.abc import Iterator
 import pytest
 import reactivex
 from reactivex import Observable
-from reactivex import operators as rx
 from reactivex.subject import Subject
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from rxllm.assistant.events import ApprovalRequest
+from rxllm.assistant import Assistant
+from rxllm.assistant.events import AssistantEvent
 from rxllm.events import TextDelta, event_from_json
 from rxllm.messages import ToolCall
 from rxllm.testing import ErrorReply, Gate, LLMServer, Reply
 from rxllm.web import ChatRequest, Service
 
-from .running import running
+from .running import model_of, running
 
 ENDS = ("end", "stopped", "error", "refused")
 
@@ -122,19 +122,28 @@ class TestASession:
         say(socket, type="ping")
         assert "pong" == hear(socket, "pong")[-1]["type"]
 
-    def test_an_approval_is_given_by_the_client(self) -> None:
-        """The assistant waits for it."""
-        call = ToolCall("call_1", "delete", {})
+    @pytest.mark.parametrize(("approved", "deleted"), [(True, ["notes"]), (False, [])])
+    def test_an_approval_is_given_by_the_client(self, llm: LLMServer, approved: bool, deleted: list[str]) -> None:
+        """The assistant waits for it, and runs the tool or not."""
+        gone: list[str] = []
 
-        def turn(request: ChatRequest) -> Observable[object]:
-            answer: Observable[object] = request.approve(call).pipe(rx.map(lambda yes: TextDelta(f"approved: {yes}")))
-            return reactivex.concat(reactivex.of(ApprovalRequest(call)), answer)
+        def delete(name: str) -> str:
+            """Delete a file."""
+            gone.append(name)
+            return "deleted"
 
+        def turn(request: ChatRequest) -> Observable[AssistantEvent]:
+            assistant = Assistant(model_of(llm), tools=[delete], approve=request.approve)
+            return assistant.stream(request.messages[-1])
+
+        llm.enqueue(Reply("", tool_calls=(ToolCall("call_1", "delete", {"name": "notes"}),)), "As you wish")
         with running(Service({"assistant": turn})) as url, open_socket(url) as socket:
-            say(socket, type="prompt", body={"prompt": "Hi"})
+            say(socket, type="prompt", body={"prompt": "Delete my notes"})
             asked = hear(socket, "approval_request")[-1]
-            say(socket, type="approve", stream=asked["stream"], call="call_1", approved=True)
-            assert "approved: True" == text_of(hear(socket, *ENDS))
+            say(socket, type="approve", stream=asked["stream"], call="call_1", approved=approved)
+            heard = hear(socket, *ENDS)
+        assert ("As you wish", "end") == (text_of(heard), heard[-1]["type"])
+        assert deleted == gone
 
 
 class TestWhoMayConnect:

@@ -9,6 +9,7 @@ const DEEPEST = 8;
 const FENCE = /^ {0,3}(`{3,}|~{3,})\s*([^\s`]*)[^`]*$/;
 const HEADING = /^ {0,3}(#{1,6})\s+(.*?)\s*#*\s*$/;
 const ITEM = /^(\s*)([-*+]|\d{1,9}[.)])\s+(.*)$/;
+const BARE_ITEM = /^(\s*)([-*+]|\d{1,9}[.)])()\s*$/; // the text is still to come
 const RULE = /^ {0,3}([-*_])(\s*\1){2,}\s*$/;
 const DIVIDER = /^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$/;
 
@@ -70,7 +71,7 @@ const ends = {
     return Math.min(at + 1, lines.length);
   },
   list: (lines, at) => whileTrue(lines, at, (line, here) =>
-    ITEM.test(line) || /^\s{2,}\S/.test(line) || (!line.trim() && here + 1 < lines.length && (ITEM.test(lines[here + 1]) || /^\s{2,}\S/.test(lines[here + 1])))),
+    ITEM.test(line) || BARE_ITEM.test(line) || /^\s{2,}\S/.test(line) || (!line.trim() && here + 1 < lines.length && (ITEM.test(lines[here + 1]) || /^\s{2,}\S/.test(lines[here + 1])))),
   quote: (lines, at) => whileTrue(lines, at, (line) => /^ {0,3}>/.test(line)),
   table: (lines, at) => whileTrue(lines, at, (line) => line.includes("|")),
   paragraph: (lines, at) => whileTrue(lines, at, (line, here) => line.trim() && kindAt(lines, here) === "paragraph"),
@@ -119,7 +120,7 @@ function list(lines, depth) {
   const ordered = /\d/.test(mark);
   const items = [];
   for (const line of lines) {
-    const match = ITEM.exec(line);
+    const match = ITEM.exec(line) ?? BARE_ITEM.exec(line);
     if (match && match[1].length <= indent.length + 1) items.push([match[3]]);
     else items.at(-1).push(line.replace(new RegExp(`^\\s{0,${indent.length + (ordered ? 3 : 2)}}`), ""));
   }
