@@ -8,9 +8,9 @@ Needs PySide6: pip install "rxllm[local,qt]".
 
 from __future__ import annotations
 
-import html
 import sys
 
+from PySide6.QtGui import QColor, QTextBlockFormat, QTextCharFormat, QTextCursor
 from PySide6.QtWidgets import (
     QApplication,
     QComboBox,
@@ -78,13 +78,23 @@ class ChatWindow(QWidget):
         text = self.input.text().strip()
         if text:
             self.input.clear()
-            self.view.append(f'<p style="color: #1a5fb4"><b>You:</b> {html.escape(text)}</p>')
+            self.write(f"You: {text}")
             self.show_answer(self.conversation.ask(self.model, text))
 
     def on_retry(self) -> None:
         """Ask once more what was asked last."""
-        self.view.append('<p style="color: gray"><i>once more</i></p>')
+        self.write("once more")
         self.show_answer(self.conversation.ask_again(self.model))
+
+    def write(self, text: str) -> None:
+        """Add a line that no model said."""
+        cursor = QTextCursor(self.view.document())
+        cursor.movePosition(QTextCursor.MoveOperation.End)
+        if cursor.position() > 0:
+            cursor.insertBlock(QTextBlockFormat())
+        blue = QTextCharFormat()
+        blue.setForeground(QColor("#1a5fb4"))
+        cursor.insertText(text, blue)
 
     def show_answer(self, answer: Observable[rxllm.TokenEvent]) -> None:
         """Show an answer as it comes, and its speed and cost."""

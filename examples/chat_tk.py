@@ -74,7 +74,7 @@ class ChatWindow(tkinter.Tk):
     def write(self, text: str) -> None:
         """Add a line that no model said."""
         self.view["state"] = "normal"
-        self.view.insert("end", f"\n{text}\n", "user")
+        self.view.insert("end", text if self.view.compare("end-1c", "==", "1.0") else f"\n{text}", "user")
         self.view["state"] = "disabled"
         self.view.see("end")
 

@@ -7,6 +7,7 @@ so that most of the UI thread's time stays free.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -99,6 +100,17 @@ def bind(
     return binding
 
 
+def bind_state(when: Observable[bool], scheduler: PumpScheduler, show: Callable[[bool], object]) -> Binding:
+    """Have `show`, on the UI thread, see the latest of `when`; False once that has failed. Made on the UI thread.
+
+    What is emitted on the UI thread is shown at once: a button that was clicked cannot be clicked again in between.
+    """
+    binding = Binding(scheduler)
+    state = _State(binding, scheduler, show)
+    binding.subscription.disposable = when.subscribe(state.on_next, state.on_error, state.on_completed)
+    return binding
+
+
 class TextView(Protocol):
     """A widget's part in showing text; all on the UI thread."""
 
@@ -150,18 +162,42 @@ def as_each(show: Callable[[T], object]) -> abc.ObserverBase[T]:
     return Observer(on_next, lambda error: None)
 
 
-def as_enabled(enable: Callable[[bool], object]) -> abc.ObserverBase[bool]:
-    """The observer that enables and disables, and disables where nobody knows any more."""
-
-    def on_next(value: bool) -> None:
-        enable(value)
-
-    return Observer(on_next, lambda error: on_next(False))
-
-
 def as_events(stream: Streamed) -> Observable[TokenEvent]:
     """`stream` with its strings, if it has such, as text deltas: those are joined on their way to the UI."""
     return stream.pipe(rx.map(_as_event))
+
+
+class _State:
+    """A state on its way to the UI thread: not its history, only the latest."""
+
+    def __init__(self, binding: Binding, scheduler: PumpScheduler, show: Callable[[bool], object]) -> None:
+        self._binding = binding
+        self._scheduler = scheduler
+        self._show = show
+        self._thread = threading.get_ident()
+        self._latest = False
+        self._over = False
+
+    def on_next(self, value: bool) -> None:
+        self._latest = value
+        if threading.get_ident() == self._thread:
+            self._apply()
+        else:
+            self._scheduler.schedule(self._apply)
+
+    def on_error(self, error: Exception) -> None:
+        self._over = True
+        self.on_next(False)
+
+    def on_completed(self) -> None:
+        self._over = True
+        self.on_next(self._latest)
+
+    def _apply(self, *_: object) -> None:
+        if not self._binding.stopped:
+            self._show(self._latest)
+            if self._over:
+                self._binding.end()
 
 
 def error_line(error: Exception) -> str:

@@ -24,7 +24,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import SerialDisposable
 
 from ..errors import ConfigurationError
-from ._bind import Binding, Streamed, as_each, as_enabled, as_events, as_markdown, as_text, bind
+from ._bind import Binding, Streamed, as_each, as_events, as_markdown, as_text, bind, bind_state
 from ._immortal import keep_singletons_alive, loses_references
 from ._pump import PumpScheduler
 from ._qt_text import GrowingLabel, GrowingMarkdown, GrowingText
@@ -110,7 +110,7 @@ def bind_markdown(widget: QTextEdit, stream: Streamed, *, while_hidden: bool = F
 
 def bind_enabled(widget: QWidget, when: Observable[bool]) -> Binding:
     """Enable and disable `widget` as `when` says, a binding's `running` or `idle` for example."""
-    return _bind(widget, when, as_enabled(widget.setEnabled), while_hidden=True)
+    return _until_gone(widget, bind_state(when, QtScheduler(), widget.setEnabled), while_hidden=True)
 
 
 def bind_each(widget: QWidget, show: Callable[[T], object], stream: Observable[T]) -> Binding:
@@ -185,8 +185,11 @@ def _watcher(core: Any) -> type:
 
 
 def _bind(widget: Any, source: Observable[T], observer: abc.ObserverBase[T], *, while_hidden: bool = False) -> Binding:
-    """Bind, until the widget is gone, or its window."""
-    binding = bind(source, QtScheduler(), observer)
+    return _until_gone(widget, bind(source, QtScheduler(), observer), while_hidden=while_hidden)
+
+
+def _until_gone(widget: Any, binding: Binding, *, while_hidden: bool) -> Binding:
+    """Have the binding end with its widget, or the widget's window."""
     watcher = _watcher(_qt("QtCore"))(widget, binding)
     if not while_hidden:
         widget.installEventFilter(watcher)

@@ -23,7 +23,7 @@ from textual.app import App
 from textual.widget import Widget
 from textual.widgets import Button, Log, Markdown, Static, TextArea
 
-from ._bind import Binding, Streamed, as_each, as_enabled, as_events, as_text, bind
+from ._bind import Binding, Streamed, as_each, as_events, as_text, bind, bind_state
 from ._textual_text import LogText, MarkdownText, SettlingView, StaticText, TextAreaText
 from .asyncio import AsyncIOScheduler
 
@@ -61,7 +61,7 @@ def bind_enabled(widget: Widget, when: Observable[bool]) -> Binding:
     def enable(value: bool) -> None:
         widget.disabled = not value
 
-    return _bind(widget, when, as_enabled(enable))
+    return _until_removed(widget, bind_state(when, _scheduler_of(widget), enable))
 
 
 def bind_each(widget: Widget, show: Callable[[T], object], stream: Observable[T]) -> Binding:
@@ -102,13 +102,20 @@ def _bind(
     observer: abc.ObserverBase[T],
     settle: Callable[[Callable[[], None]], object] = lambda done: done(),
 ) -> Binding:
-    """Bind, until the widget is removed: Textual then cancels its workers."""
+    return _until_removed(widget, bind(source, _scheduler_of(widget), observer, settle))
+
+
+def _until_removed(widget: Widget, binding: Binding) -> Binding:
+    """Have the binding end with its widget: Textual then cancels its workers."""
+    widget.run_worker(_hold(binding), group="rxllm", exit_on_error=False)
+    return binding
+
+
+def _scheduler_of(widget: Widget) -> TextualScheduler:
     app = cast(App[object], widget.app)  # pyright: ignore[reportUnknownMemberType] - Textual leaves it open
     if app not in _schedulers:
         _schedulers[app] = TextualScheduler(app)
-    binding = bind(source, _schedulers[app], observer, settle)
-    widget.run_worker(_hold(binding), group="rxllm", exit_on_error=False)
-    return binding
+    return _schedulers[app]
 
 
 async def _hold(binding: Binding) -> None:

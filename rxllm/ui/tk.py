@@ -29,7 +29,7 @@ from typing import TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposable
 
-from ._bind import Binding, Streamed, as_each, as_enabled, as_events, as_markdown, as_text, bind
+from ._bind import Binding, Streamed, as_each, as_events, as_markdown, as_text, bind, bind_state
 from ._pump import PumpScheduler
 from ._tk_text import GrowingLabel, GrowingMarkdown, GrowingText
 
@@ -106,7 +106,7 @@ def bind_enabled(widget: tkinter.Widget, when: Observable[bool]) -> Binding:
     def enable(value: bool) -> None:
         widget["state"] = "normal" if value else "disabled"
 
-    return _bind(widget, when, as_enabled(enable))
+    return _until_gone(widget, bind_state(when, _scheduler_of(widget), enable))
 
 
 def bind_each(widget: tkinter.Misc, show: Callable[[T], object], stream: Observable[T]) -> Binding:
@@ -143,12 +143,14 @@ _bound: dict[tkinter.Misc, CompositeDisposable] = {}
 
 
 def _bind(widget: tkinter.Misc, source: Observable[T], observer: abc.ObserverBase[T]) -> Binding:
-    """Bind, until the widget is destroyed."""
-    scheduler = _scheduler_of(widget)
+    return _until_gone(widget, bind(source, _scheduler_of(widget), observer, settle=widget.after_idle))
+
+
+def _until_gone(widget: tkinter.Misc, binding: Binding) -> Binding:
+    """Have the binding end with its widget."""
     if widget not in _bound:
         _bound[widget] = CompositeDisposable()
         widget.bind("<Destroy>", lambda event: _forget(event.widget), add="+")
-    binding = bind(source, scheduler, observer, settle=widget.after_idle)
     _bound[widget].add(binding)
     binding.running.subscribe(on_completed=lambda: _unbound(widget, binding))
     return binding

@@ -50,6 +50,11 @@ class User:
         """Of the answer: when it can be asked again."""
         self.waits_for(self.window.retry.isEnabled)
 
+    def paragraphs(self) -> list[Any]:
+        """Of the conversation."""
+        document = self.window.view.document()
+        return [document.findBlockByNumber(number) for number in range(document.blockCount())]
+
     @property
     def reads(self) -> str:
         """What the conversation says."""
@@ -68,14 +73,24 @@ def user(models: Models, monkeypatch: pytest.MonkeyPatch) -> Iterator[User]:
 
 def test_a_conversation(user: User, server: LLMServer) -> None:
     """Markdown, one answer after the other, with speed and cost."""
-    server.enqueue(Reply("**Bold** words"), Reply("1. one\n2. two"))
+    server.enqueue(Reply("**Bold** words"), Reply("1. one\n2. two"), Reply("3"))
     user.types("Hello <there>")
     user.waits_for_the_end()
     user.types("A list")
-    user.waits_for(lambda: "two" in user.reads)
     user.waits_for_the_end()
-    assert user.reads.split("\n") == ["You: Hello <there>", "Bold words", "You: A list", "one", "two"]
-    assert len(user.window.conversation.messages) == 4
+    user.types("More")
+    user.waits_for_the_end()
+    assert user.reads.split("\n") == ["You: Hello <there>", "Bold words", "You: A list", "one", "two", "You: More", "3"]
+    assert [block.textList() is not None for block in user.paragraphs()] == [
+        False,
+        False,
+        False,
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert len(user.window.conversation.messages) == 6
     user.waits_for(lambda: "tokens" in user.window.status.text())
 
 
@@ -84,6 +99,7 @@ def test_stopping_and_trying_again(user: User, server: LLMServer) -> None:
     server.enqueue(Reply("one two three", gate=Gate(1)), Reply("all of it"))
     assert not user.window.stop.isEnabled()
     user.types("Count")
+    assert not user.window.send.isEnabled(), "at once: nobody sends twice"
     user.waits_for(lambda: "one" in user.reads and user.window.stop.isEnabled())
     assert not user.window.send.isEnabled()
     user.clicks(user.window.stop)

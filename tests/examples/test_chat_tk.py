@@ -60,7 +60,7 @@ class User:
     @property
     def reads(self) -> list[str]:
         """What the conversation says, line by line."""
-        return [line for line in self.window.view.get("1.0", "end").split("\n") if line]
+        return self.window.view.get("1.0", "end-1c").split("\n")
 
 
 @pytest.fixture
@@ -80,7 +80,6 @@ def test_a_conversation(user: User, server: LLMServer) -> None:
     user.types("Hello")
     user.waits_for_the_end()
     user.types("A list")
-    user.waits_for(lambda: user.reads[-1] == "2.  two")
     user.waits_for_the_end()
     assert user.reads == ["You: Hello", "Bold words", "You: A list", "1.  one", "2.  two"]
     assert len(user.window.conversation.messages) == 4
@@ -91,6 +90,7 @@ def test_stopping_and_trying_again(user: User, server: LLMServer) -> None:
     """What had come stays; the connection is closed; another answer comes below."""
     server.enqueue(Reply("one two three", gate=Gate(1)), Reply("all of it"))
     user.types("Count")
+    assert not user.can_click(user.window.send_button), "at once: nobody sends twice"
     user.waits_for(lambda: user.reads[-1] == "one" and user.can_click(user.window.stop_button))
     assert not user.can_click(user.window.send_button)
     user.clicks(user.window.stop_button)
