@@ -120,6 +120,7 @@ class OpenAICompletion:
     def __init__(self, id: str, model: str, created: int, *, tools: bool = False) -> None:  # noqa: A002 - the field's name
         self._envelope = {"id": id, "object": "chat.completion", "created": created, "model": model}
         self._tools = tools
+        self._told = False
 
     def begin(self) -> str:
         """Nothing yet."""
@@ -129,6 +130,7 @@ class OpenAICompletion:
         """The answer, when it is whole."""
         if not isinstance(event, StreamEnd):
             return ""
+        self._told = True
         response = event.response
         message: dict[str, object] = {"role": "assistant", "content": response.text, "refusal": None}
         if response.reasoning:
@@ -140,8 +142,8 @@ class OpenAICompletion:
         return encode({**self._envelope, "choices": [choice], "usage": _usage(response.usage)}).decode()
 
     def completed(self) -> str:
-        """Nothing more."""
-        return ""
+        """Nothing more; an error where there was no answer."""
+        return "" if self._told else self.failed(StreamInterruptedError("the stream ended without an answer"))
 
     def stopped(self) -> str:
         """Somebody stopped the stream."""

@@ -96,27 +96,30 @@ async def serve_websocket(service: Service, socket: WebSocket) -> None:
         return
     await socket.accept()
     bell = AsyncBell(None)
+    taken = asyncio.Event()
     session = Session(service.desk, client, bell.ring)
     try:
-        await _first_of(_receive(socket, session), _send(socket, session, bell))
+        await _first_of(_receive(socket, session, taken), _send(socket, session, bell, taken))
     finally:
         session.close()
         service.leave_session()
 
 
-async def _receive(socket: WebSocket, session: Session) -> None:
-    with contextlib.suppress(WebSocketDisconnect):
+async def _receive(socket: WebSocket, session: Session, taken: asyncio.Event) -> None:
+    with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # the latter once sending has failed
         while True:
-            # What it does is to start threads and append to lists: no reason for a thread of its own.
-            session.receive(await socket.receive_text())
-            if session.is_flooded:
-                return
+            await asyncio.to_thread(session.receive, await socket.receive_text())
+            while session.is_flooded:  # who does not read is not heard
+                taken.clear()
+                await taken.wait()
 
 
-async def _send(socket: WebSocket, session: Session, bell: AsyncBell) -> None:
+async def _send(socket: WebSocket, session: Session, bell: AsyncBell, taken: asyncio.Event) -> None:
     with contextlib.suppress(WebSocketDisconnect, RuntimeError):
         while True:
-            for message in session.take():
+            messages = session.take()
+            taken.set()
+            for message in messages:
                 await socket.send_text(message)
             await bell.wait()
 
@@ -132,7 +135,7 @@ async def _handle(service: Service, request: HttpRequest) -> Response:
         client = request.client.host if request.client is not None else ""
         path = request.url.path.removeprefix(request.scope.get("root_path", ""))
         asked = Request(request.method, path, dict(request.query_params), _headers(request), body, client)
-        reply = service.handle(asked)
+        reply = await asyncio.to_thread(service.handle, asked)  # what is on offer may block: memory on a disk
     if isinstance(reply.body, Feed):
         return FeedResponse(reply.body, keep_alive=service.keep_alive)
     return Response(reply.body, reply.status, dict(reply.headers))

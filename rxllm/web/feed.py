@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from .._json import encode
+from ..errors import StreamInterruptedError
 from ..sinks.openai_stream import openai_error
 from .live import LiveStream
 
@@ -100,10 +101,13 @@ class Feed:
     def failure(self) -> tuple[int, str] | None:
         """The HTTP status and body of a stream that failed in time for it; None of any other. Asked once `ready`."""
         stream = self.stream
-        if self._status_of is None or stream.error is None or not (self._whole or not stream.since(0)):
+        error = stream.error
+        if error is None and stream.state == "cancelled":
+            error = StreamInterruptedError("the stream was stopped at the server")
+        if self._status_of is None or error is None or not (self._whole or not stream.since(0)):
             return None
         self.ended = True
-        return self._status_of(stream.error), encode({"error": openai_error(stream.error)}).decode()
+        return self._status_of(error), encode({"error": openai_error(error)}).decode()
 
     def _end(self) -> str:
         match self.stream.state:

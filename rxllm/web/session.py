@@ -7,6 +7,8 @@ more than what was taken last.
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 
@@ -15,6 +17,8 @@ from ..sinks import websocket
 from ..sinks.websocket import Approve, Ask, Command, Ping, Resume, Stop, WebSocketMessages
 from .desk import Desk
 from .live import LiveStream
+
+log = logging.getLogger("rxllm")
 
 MOST_WATCHED = 64
 _MOST_WAITING = 256
@@ -28,11 +32,14 @@ class Session:
         self._client = client
         self._ring = ring
         self._watched: dict[str, _Watched] = {}
+        self._lock = threading.Lock()
+        """Guards `_watched`: commands are carried out on one thread, messages taken on another."""
         self._replies: deque[str] = deque()
+        self._closed = False
 
     @property
     def is_flooded(self) -> bool:
-        """Whether the client asks on and on and does not read the replies: time to end it."""
+        """Whether the client asks on and on and does not read the replies: then it is not to be heard for now."""
         return len(self._replies) > _MOST_WAITING
 
     def receive(self, text: str) -> None:
@@ -44,7 +51,9 @@ class Session:
             return
         try:
             self._carry_out(command)
-        except LLMError as error:
+        except Exception as error:
+            if not isinstance(error, LLMError):  # the fault of a function on offer: its client learns no more than that
+                log.exception("a command failed")
             request = command.request if isinstance(command, Ask) else ""
             stream = "" if isinstance(command, Ask | Ping) else command.stream
             self._reply(websocket.refused(error, request=request, stream=stream))
@@ -54,18 +63,21 @@ class Session:
         messages: list[str] = []
         while self._replies:
             messages.append(self._replies.popleft())
-        for name, watched in list(self._watched.items()):
-            messages.extend(watched.take())
-            if watched.ended:
-                watched.stream.unwatch(self._ring)
-                del self._watched[name]
+        with self._lock:
+            for name, watched in list(self._watched.items()):
+                messages.extend(watched.take())
+                if watched.ended:
+                    watched.stream.unwatch(self._ring)
+                    del self._watched[name]
         return messages
 
     def close(self) -> None:
         """The client is gone: watch nothing more."""
-        for watched in self._watched.values():
-            watched.stream.unwatch(self._ring)
-        self._watched.clear()
+        with self._lock:
+            self._closed = True
+            watched, self._watched = self._watched, {}
+        for one in watched.values():
+            one.stream.unwatch(self._ring)
 
     def _carry_out(self, command: Command) -> None:
         match command:
@@ -86,9 +98,12 @@ class Session:
                 self._reply(websocket.PONG)
 
     def _watch(self, stream: LiveStream[object], after: int) -> None:
-        if stream.id not in self._watched:
-            stream.watch(self._ring)
-        self._watched[stream.id] = _Watched(stream, after)
+        with self._lock:
+            if self._closed:  # the client left while its command was carried out
+                return
+            if stream.id not in self._watched:
+                stream.watch(self._ring)
+            self._watched[stream.id] = _Watched(stream, after)
         self._ring()
 
     def _stream(self, id: str) -> LiveStream[object]:  # noqa: A002 - the field's name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 import threading
 from collections.abc import Iterator
 
@@ -11,7 +12,7 @@ import pytest
 import reactivex
 from reactivex import Observable
 from reactivex.subject import Subject
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from rxllm.assistant import Assistant
@@ -20,6 +21,7 @@ from rxllm.events import TextDelta, event_from_json
 from rxllm.messages import ToolCall
 from rxllm.testing import ErrorReply, Gate, LLMServer, Reply
 from rxllm.web import ChatRequest, Service
+from rxllm.web.session import Session
 
 from .running import model_of, running
 
@@ -145,6 +147,20 @@ class TestASession:
         assert ("As you wish", "end") == (text_of(heard), heard[-1]["type"])
         assert deleted == gone
 
+    def test_a_function_on_offer_that_fails(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Its words stay here; the connection serves on."""
+
+        def broken(request: ChatRequest) -> Observable[object]:
+            raise RuntimeError("the password is hunter2")
+
+        with running(Service({"broken": broken})) as url, open_socket(url) as socket:
+            say(socket, type="prompt", body={"prompt": "Hi"})
+            refused = hear(socket, "refused")[-1]
+            say(socket, type="ping")
+            hear(socket, "pong")
+        assert "hunter2" not in json.dumps(refused)
+        assert "hunter2" in caplog.text
+
 
 class TestWhoMayConnect:
     """The same rules as for HTTP."""
@@ -161,13 +177,23 @@ class TestWhoMayConnect:
                 pass
             say_when_there_is_room(url, type="ping")
 
-    def test_who_asks_and_never_reads_is_cut_off(self, url: str) -> None:
-        """Its replies do not pile up."""
-        junk = json.dumps({"type": "resume", "stream": "x" * 60_000})
-        with open_socket(url, max_queue=1, close_timeout=0.1) as socket:
-            sending = (socket.send(junk) for _ in range(5_000))
-            with pytest.raises(ConnectionClosed):
-                list(sending)
+    def test_who_does_not_read_is_not_heard(self, url: str) -> None:
+        """Replies do not pile up: commands wait on the way here until the replies before them are taken."""
+        names = [secrets.token_hex(15_000) for _ in range(1500)]
+        with open_socket(url, max_queue=1) as socket:
+            asking = threading.Thread(target=lambda: [say(socket, type="stop", stream=name) for name in names])
+            asking.start()
+            assert names == [hear(socket, "refused")[-1]["stream"] for _ in names]
+            asking.join()
+
+    def test_a_session_says_when_it_is_flooded(self, service: Service) -> None:
+        """And when it is so no more."""
+        session = Session(service.desk, "client", lambda: None)
+        for _ in range(257):
+            session.receive('{"type":"ping"}')
+        assert session.is_flooded
+        assert 257 == len(session.take())
+        assert not session.is_flooded
 
 
 def say_when_there_is_room(url: str, **command: object) -> None:
