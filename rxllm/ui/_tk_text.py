@@ -64,8 +64,8 @@ class GrowingMarkdown(GrowingText):
 
     def __init__(self, widget: tkinter.Text) -> None:
         super().__init__(widget)
-        self._blocks = 0
-        self._last_tags: tuple[str, ...] = ()
+        self._ends: list[tuple[str, ...]] = []
+        """The tag in which each block ends."""
         font = Font(widget, font=widget["font"]).actual()
         mono = Font(widget, font="TkFixedFont").actual()["family"]
         for tag, look in looks(font["family"], font["size"], mono):
@@ -77,15 +77,16 @@ class GrowingMarkdown(GrowingText):
 
     def _show(self, block: MarkdownBlock) -> None:
         widget = self._widget
-        if block.index < self._blocks:
+        if block.index < len(self._ends):
             widget.delete(f"{self._mark}-{block.index}", "end-1c")
+            del self._ends[block.index :]
         self._set_mark(f"{self._mark}-{block.index}")
-        self._blocks = block.index + 1
         if widget.compare("end-1c", "!=", "end-1c linestart"):
-            widget.insert("end", "\n", self._last_tags)
-        for text, tags in styled(block.text):
+            widget.insert("end", "\n", self._ends[-1] if self._ends else ())
+        pieces = styled(block.text)
+        for text, tags in pieces:
             widget.insert("end", text, tags)
-            self._last_tags = tags[:1]
+        self._ends.append(pieces[-1][1][:1] if pieces else ())
 
 
 class GrowingLabel:
