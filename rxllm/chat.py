@@ -2,7 +2,7 @@
 
 Ctrl-C stops the answer, and closes its connection; a second one, or Ctrl-D, at the prompt ends the
 program. What is typed is kept in a history file, conversations where `/save` says. Needs rich:
-``pip install "rxllm[chat]"``. Text from models can move nothing on the terminal but itself.
+``pip install "rxllm[terminal]"``. Text from models can move nothing on the terminal but itself.
 """
 
 from __future__ import annotations
