@@ -27,6 +27,7 @@ import time
 import tkinter
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 
 from reactivex import Observable, abc
@@ -153,9 +154,8 @@ def measure_qt(way: str, binding: str) -> Measurement:
     ticker.start(16)
 
     scheduler = ReactivexQtScheduler(core) if way == "reactivex" else qt.QtScheduler()
-    core.QTimer.singleShot(
-        300, lambda: taken.run(lambda: qt.bind_text(view, taken.source), view.toPlainText, scheduler, app.quit)
-    )
+    bind = partial(qt.bind_text, view, taken.source)
+    core.QTimer.singleShot(300, lambda: taken.run(bind, view.toPlainText, scheduler, app.quit))
     core.QTimer.singleShot(int(LIMIT_SECONDS * 1000), app.quit)
     app.exec()
     return taken
@@ -174,12 +174,8 @@ def measure_tk(way: str) -> Measurement:
 
     scheduler = TkinterScheduler(root) if way == "reactivex" else tk.TkScheduler(root)
     root.after(16, tick)
-    root.after(
-        300,
-        lambda: taken.run(
-            lambda: tk.bind_text(view, taken.source), lambda: view.get("1.0", "end"), scheduler, root.quit
-        ),
-    )
+    bind = partial(tk.bind_text, view, taken.source)
+    root.after(300, lambda: taken.run(bind, lambda: view.get("1.0", "end"), scheduler, root.quit))
     root.after(int(LIMIT_SECONDS * 1000), root.quit)
     root.mainloop()
     return taken

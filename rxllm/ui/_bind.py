@@ -30,6 +30,9 @@ T = TypeVar("T")
 Streamed: TypeAlias = Observable[TokenEvent | str]
 """What can be shown: a model's events, or text that was made of them."""
 
+_IN_A_ROW = 256
+"""Items after which a producer gives way."""
+
 ERROR_COLOR = "#c0392b"
 
 _FLUENT_SECONDS = 0.005
@@ -163,8 +166,29 @@ def as_each(show: Callable[[T], object]) -> abc.ObserverBase[T]:
 
 
 def as_events(stream: Streamed) -> Observable[TokenEvent]:
-    """`stream` with its strings, if it has such, as text deltas: those are joined on their way to the UI."""
-    return stream.pipe(rx.map(_as_event))
+    """`stream` with its strings, if it has such, as text deltas: those are joined on their way to the UI.
+
+    A producer that never waits gives way now and then. Otherwise it would hold the GIL for as long as it may, each
+    time that Qt or Tk come back to Python, which they do dozens of times to paint a window.
+    """
+
+    def subscribe(
+        observer: abc.ObserverBase[TokenEvent], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        emit = observer.on_next
+        in_a_row = 0
+
+        def on_next(item: TokenEvent | str) -> None:
+            nonlocal in_a_row
+            emit(TextDelta(item) if isinstance(item, str) else item)
+            in_a_row += 1
+            if in_a_row == _IN_A_ROW:
+                in_a_row = 0
+                time.sleep(0)
+
+        return stream.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=scheduler)
+
+    return Observable(subscribe)
 
 
 class _State:
@@ -281,10 +305,6 @@ class _Feed(Generic[T]):
         self._resting = False
         if (self._waiting or self._end is not None) and not self._binding.stopped:
             self._show()
-
-
-def _as_event(item: TokenEvent | str) -> TokenEvent:
-    return TextDelta(item) if isinstance(item, str) else item
 
 
 def _negated(value: bool) -> bool:
