@@ -11,7 +11,6 @@ from contextlib import aclosing
 
 import pytest
 import reactivex
-import uvloop
 from reactivex import operators
 
 import rxllm
@@ -20,15 +19,15 @@ from rxllm.sinks.iterate import iter_events
 from rxllm.testing import ErrorReply, Gate, LLMServer, Reply
 
 from .sinks.streams import LIMIT_SECONDS, Produced, endless
+from .ui.hosts import LOOPS
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
+@pytest.fixture(params=list(LOOPS))
 def run(request: pytest.FixtureRequest) -> Callable[[Awaitable[object]], object]:
     """Runs a coroutine on each kind of loop in turn, within the limit."""
-    factory = asyncio.new_event_loop if request.param == "asyncio" else uvloop.new_event_loop
 
     def run(main: Awaitable[object]) -> object:
-        with asyncio.Runner(loop_factory=factory) as runner:
+        with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
             return runner.run(_limited(main))
 
     return run
@@ -314,12 +313,13 @@ class TestOutcome:
 def test_many_loops_in_many_threads() -> None:
     """Each gets its own streams, whole."""
     found: dict[int, list[int]] = {}
+    kinds = list(LOOPS.values())
 
     async def main(number: int) -> list[int]:
         return [item async for item in aio.events(Produced(range(number, number + 3_000)).observable)]
 
     def work(number: int) -> None:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop if number % 2 else asyncio.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=kinds[number % len(kinds)]) as runner:
             found[number] = runner.run(main(number))
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]

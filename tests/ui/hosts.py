@@ -9,6 +9,7 @@ import tkinter
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 import pytest
@@ -18,6 +19,12 @@ from rxllm.ui._pump import PumpScheduler
 from rxllm.ui.asyncio import AsyncIOScheduler
 
 LIMIT_SECONDS = 30.0
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+"""The kinds of asyncio loops there are here."""
+
+if find_spec("uvloop") is not None:
+    LOOPS["uvloop"] = importlib.import_module("uvloop").new_event_loop
 
 Stop = Callable[[], None]
 

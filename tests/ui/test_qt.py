@@ -76,6 +76,11 @@ class TestInAProcessOfItsOwn:
         )
 
 
+def test_qt_is_not_imported_before_it_is_needed() -> None:
+    """Nor is any other toolkit, by the front door."""
+    assert run_program("imports_qt") == ("[]", "")
+
+
 def test_there_is_one_scheduler_for_the_application(host: QtHost) -> None:
     """Made anywhere, any number of times."""
     assert qt.QtScheduler() is host.scheduler

@@ -10,28 +10,26 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import uvloop
 from reactivex import abc, interval, operators
 from reactivex.disposable import Disposable
 
 from rxllm.ui.asyncio import AsyncIOScheduler
 
-from .hosts import AsyncioHost, Host, QtHost, Stop, TkHost
+from .hosts import LOOPS, AsyncioHost, Host, QtHost, Stop, TkHost
 
 WITH_DIALOGS = ["qt", "tk", "tk-poll"]
 
 
-@pytest.fixture(params=[*WITH_DIALOGS, "asyncio", "uvloop"])
+@pytest.fixture(params=[*WITH_DIALOGS, *LOOPS])
 def host(request: pytest.FixtureRequest, display: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     """A UI of each kind in turn."""
     kinds: dict[str, Callable[[], Host]] = {
         "qt": lambda: QtHost(monkeypatch),
         "tk": TkHost,
         "tk-poll": lambda: TkHost(poll=True),
-        "asyncio": lambda: AsyncioHost(asyncio.new_event_loop),
-        "uvloop": lambda: AsyncioHost(uvloop.new_event_loop),
     }
-    host = kinds[request.param]()
+    loop = LOOPS.get(request.param)
+    host = AsyncioHost(loop) if loop else kinds[request.param]()
     yield host
     host.close()
 
