@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import queue
 import socket
 import threading
 from collections.abc import Callable, Generator
@@ -23,7 +24,6 @@ from urllib3.util.connection import allowed_gai_family
 
 _POOL_SIZE = 1000
 
-
 _Address: TypeAlias = tuple[int, int, int, str, Any]
 """As `socket.getaddrinfo` gives it: family, type, protocol, canonical name, address."""
 
@@ -35,14 +35,16 @@ class CallAborted(Exception):
 class Call:
     """One request under way, and the right to abort it from any thread.
 
-    `on_connected` is called on the calling thread once a connection stands, TLS included.
+    `on_connected` is called on the calling thread once a connection stands, TLS included;
+    `on_waiting` whenever it is about to wait for a name, a connection, or an answer.
     """
 
-    def __init__(self, on_connected: Callable[[], None]) -> None:
+    def __init__(self, on_connected: Callable[[], None], on_waiting: Callable[[], None]) -> None:
         self.aborted = False
         self.reused = False
         """The request went out on a connection that had served another before."""
         self.on_connected = on_connected
+        self.on_waiting = on_waiting
         self._tap: _Tap | None = None
         self._waiting: threading.Event | None = None
         self._lock = threading.Lock()
@@ -81,6 +83,7 @@ class Call:
             if self.aborted:
                 raise CallAborted
         threading.Thread(target=resolve, name="rxllm-dns", daemon=True).start()
+        self.on_waiting()
         done.wait()
         if not found or self.aborted:
             raise CallAborted
@@ -186,6 +189,7 @@ class _Connection(HTTPConnection):
                 self.tap = _Tap(sock)
                 self._served = 0
                 call.take(self.tap, reused=False)
+                call.on_waiting()
                 sock.connect(address[4])
             except OSError as error:
                 failure = error
@@ -219,6 +223,8 @@ class _Connection(HTTPConnection):
             self._connected()
         super().request(*args, **kwargs)
         self._served += 1
+        if _calling.call is not None:
+            _calling.call.on_waiting()
 
     def close(self) -> None:
         super().close()
@@ -255,8 +261,20 @@ class _TLSConnection(_Connection, HTTPSConnection):
     """The same over TLS."""
 
 
+class _Idle(queue.LifoQueue[_Connection | None]):
+    """The idle connections of a pool. urllib3 fills a queue with as many None as it may hold, and empties it again."""
+
+    def __init__(self, maxsize: int = 0) -> None:
+        super().__init__(_POOL_SIZE)
+
+    def put(self, item: _Connection | None, block: bool = True, timeout: float | None = None) -> None:
+        if item is not None:
+            super().put(item, block, timeout)
+
+
 class _Pool(HTTPConnectionPool):
     ConnectionCls = _Connection  # pyright: ignore[reportAssignmentType]  # a Final in urllib3 hides the match
+    QueueCls = _Idle  # type: ignore[assignment]  # urllib3 has it of any item at all
 
     def _put_conn(self, conn: Any) -> None:
         if conn is not None and conn.tap is not None:
@@ -272,7 +290,7 @@ class AbortableAdapter(HTTPAdapter):
     """A requests adapter whose connections can be aborted, directly and through HTTP proxies."""
 
     def __init__(self) -> None:
-        super().__init__(pool_maxsize=_POOL_SIZE)
+        super().__init__(pool_maxsize=1)  # of placeholders: `_Idle` has its own bound
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)

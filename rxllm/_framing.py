@@ -1,7 +1,8 @@
 """Bytes to frames: server-sent events and newline-delimited JSON; no I/O.
 
-Lenient by design: it takes every line end, a byte order mark, comments, and a last event that
-was cut off before its blank line. It decides nothing about completeness: that is the decoder's.
+Fed with blocks as they come. Lenient by design: it takes every line end, a byte order mark,
+comments, and a last event that was cut off before its blank line. It decides nothing about
+completeness: that is the decoder's.
 
 The plain shapes (one `data:` line, or `event:` and `data:`) are cut out by hand, as nearly all
 events of nearly all vendors have them and it costs a tenth; every other shape goes through
@@ -12,7 +13,7 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from sseclient import SSEClient
 
@@ -26,68 +27,121 @@ _MAX_LINE_WORK = 2_000_000_000
 """Lines times bytes of one event: sseclient-py joins lines at a cost that grows with both."""
 
 
-def sse_frames(blocks: Iterable[bytes], limit: int = MAX_FRAME_BYTES) -> Iterator[Frame]:
-    r"""The events of an SSE body that arrives in `blocks`, however it is cut.
+class SSEFraming:
+    r"""The events of an SSE body that arrives in blocks, however it is cut.
 
     Raises `ProtocolError` where an event is longer than `limit` bytes, or the body is an HTML page.
 
-    >>> [frame.data for frame in sse_frames([b'data: {"a"', b': 1}\r', b'\n\r\ndata: [DONE]'])]
-    [b'{"a": 1}', b'[DONE]']
+    >>> framing = SSEFraming()
+    >>> [frame.data for block in (b'data: {"a"', b': 1}\r', b'\n\r\ndata: [DONE]') for frame in framing.feed(block)]
+    [b'{"a": 1}']
+    >>> [frame.data for frame in framing.close()]
+    [b'[DONE]']
     """
-    pending = _Pending(limit)
-    for block in _unix_lines(blocks):
-        events = pending.add(block, b"\n\n")
+
+    def __init__(self, limit: int = MAX_FRAME_BYTES) -> None:
+        self._pending = _Pending(limit, b"\n\n")
+        self._start = _Start()
+        self._after_cr = False
+
+    def feed(self, block: bytes) -> Iterator[Frame]:
+        """The events that are complete with `block`."""
+        block = self._unix_lines(block if self._start.over else self._start.feed(block))
+        events = self._pending.add(block) if block else None
         if events is None:
-            continue
+            return
         for event in events.split(b"\n\n"):
             if event.startswith(b"data: ") and b"\n" not in event:
                 yield Frame(event[6:])
             elif (frame := _frame(event)) is not None:
                 yield frame
-    last = _frame(pending.rest())
-    if last is not None and last.data:
-        yield Frame(last.data, last.event, whole=False, bare=last.bare)
+
+    def close(self) -> Iterator[Frame]:
+        """The body has ended: what came of a last event."""
+        last = _frame(self._start.rest() + self._pending.rest())
+        if last is not None and last.data:
+            yield Frame(last.data, last.event, whole=False, bare=last.bare)
+
+    def _unix_lines(self, block: bytes) -> bytes:
+        """`block` with LF for every line end; a CR at a block's end and an LF at the next one's start are one."""
+        lines = block[1:] if self._after_cr and block.startswith(b"\n") else block
+        if block:
+            self._after_cr = block.endswith(b"\r")
+        return lines.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in lines else lines
 
 
-def ndjson_frames(blocks: Iterable[bytes], limit: int = MAX_FRAME_BYTES) -> Iterator[Frame]:
-    r"""The lines of a newline-delimited JSON body that arrives in `blocks`, however it is cut.
+class NDJSONFraming:
+    r"""The lines of a newline-delimited JSON body that arrives in blocks, however it is cut.
 
     Raises `ProtocolError` where a line is longer than `limit` bytes, or the body is an HTML page.
 
-    >>> [frame.data for frame in ndjson_frames([b'{"a": 1}', b'\n{"a": 2}'])]
-    [b'{"a": 1}', b'{"a": 2}']
+    >>> framing = NDJSONFraming()
+    >>> [frame.data for block in (b'{"a": 1}', b'\n{"a": 2}') for frame in framing.feed(block)]
+    [b'{"a": 1}']
+    >>> [frame.data for frame in framing.close()]
+    [b'{"a": 2}']
     """
-    pending = _Pending(limit)
-    for block in _without_bom(blocks):
-        lines = pending.add(block, b"\n")
+
+    def __init__(self, limit: int = MAX_FRAME_BYTES) -> None:
+        self._pending = _Pending(limit, b"\n")
+        self._start = _Start()
+
+    def feed(self, block: bytes) -> Iterator[Frame]:
+        """The lines that are complete with `block`."""
+        lines = self._pending.add(block if self._start.over else self._start.feed(block))
         if lines is None:
-            continue
+            return
         for line in lines.split(b"\n"):
             if line.startswith(b"{"):
                 yield Frame(line)
             elif stripped := line.strip():
                 _refuse_html(stripped)
                 yield Frame(stripped)
-    last = pending.rest().strip()
-    if last:
-        _refuse_html(last)
-        yield Frame(last, whole=False)
+
+    def close(self) -> Iterator[Frame]:
+        """The body has ended: what came of a last line."""
+        last = (self._start.rest() + self._pending.rest()).strip()
+        if last:
+            _refuse_html(last)
+            yield Frame(last, whole=False)
+
+
+class _Start:
+    """The first bytes of a body, which may be a byte order mark, cut anywhere."""
+
+    def __init__(self) -> None:
+        self.over = False
+        self._held = b""
+
+    def feed(self, block: bytes) -> bytes:
+        """What of the body there is to read, with `block`."""
+        held = self._held + block
+        if len(held) < len(_BOM) and _BOM.startswith(held):
+            self._held = held
+            return b""
+        self.over, self._held = True, b""
+        return held.removeprefix(_BOM)
+
+    def rest(self) -> bytes:
+        """What is held back at the end of a body of a byte or two."""
+        return self._held
 
 
 class _Pending:
     """What has come since the last separator, up to a limit; each byte is joined once."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, separator: bytes) -> None:
         self._limit = limit
+        self._separator = separator
         self._pieces: list[bytes] = []
         self._size = 0
 
-    def add(self, block: bytes, separator: bytes) -> bytes | None:
-        """Everything before the last `separator`, or None if there is none yet.
+    def add(self, block: bytes) -> bytes | None:
+        """Everything before the last separator, or None if there is none yet.
 
         A separator of two equal bytes may be cut between blocks.
         """
-        pieces = self._pieces
+        pieces, separator = self._pieces, self._separator
         if len(separator) > 1 and pieces and pieces[-1].endswith(separator[:1]) and block.startswith(separator[:1]):
             pieces[-1] = pieces[-1][:-1]
             block = separator[:1] + block
@@ -148,26 +202,3 @@ def _refuse_html(text: bytes) -> None:
         raise ProtocolError(
             "the server sent an HTML page instead of a stream: check base_url, and any proxy or login page"
         )
-
-
-def _unix_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """The body with LF for every line end; a CR at a block's end and an LF at the next one's start are one."""
-    after_cr = False
-    for block in _without_bom(blocks):
-        lines = block[1:] if after_cr and block.startswith(b"\n") else block
-        after_cr = block.endswith(b"\r")
-        if b"\r" in lines:
-            lines = lines.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        if lines:
-            yield lines
-
-
-def _without_bom(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    rest = iter(blocks)
-    head = b""
-    for block in rest:
-        head += block
-        if len(head) >= len(_BOM) or not _BOM.startswith(head):
-            break
-    yield head.removeprefix(_BOM)
-    yield from rest

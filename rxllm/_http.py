@@ -38,7 +38,7 @@ from .errors import (
 )
 
 BLOCK_BYTES = 64 * 1024
-_FIRST_BLOCK_BYTES = 4 * 1024
+_FIRST_BLOCK_BYTES = 16 * 1024
 """A waiting read holds a buffer of the size asked for: it grows with the pace of the stream."""
 MAX_ERROR_BYTES = 64 * 1024
 _DRAIN_SECONDS = 0.05
@@ -137,7 +137,11 @@ class Body:
         self._call = call
         self._chunks = self._fast_chunks()
         self._block_bytes = _FIRST_BLOCK_BYTES
+        self._drained = False
+        """All that had come was read, as far as this process has taken it from the socket."""
         self._ended = False
+        self.at_end = False
+        """There is nothing after what `read` has given."""
 
     def check_encoding(self) -> None:
         """Raises `ProtocolError` where the body is compressed in a way that nobody here can undo."""
@@ -172,7 +176,17 @@ class Body:
         if self._call.aborted:
             raise CallAborted
         self._ended = not block
+        self.at_end = self._ended or (self._chunks is not None and self._chunks.done)
         return block
+
+    def fileno(self) -> int | None:
+        """The socket that is readable when, and only when, there is more to read; None where none says so.
+
+        It says so of a chunked body on a socket, plain or under TLS, once a read has left nothing in any buffer.
+        """
+        sock = getattr(self._raw.connection, "sock", None)
+        told = self._chunks is not None and self._drained
+        return sock.fileno() if told and isinstance(sock, socket.socket) else None
 
     def finish(self) -> None:
         """Read what little may follow the last event, so that the connection can serve again; then close.
@@ -227,7 +241,8 @@ class Body:
             wire: bytes = self._inner.fp.read1(self._block_bytes)
             if not wire:
                 chunks.end()
-            if len(wire) == self._block_bytes:
+            self._drained = len(wire) < self._block_bytes
+            if not self._drained:
                 self._block_bytes = min(2 * self._block_bytes, BLOCK_BYTES)
             block = chunks.feed(wire)
             if block:

@@ -20,25 +20,41 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain
 
 import msgspec
 from reactivex import Observable, abc
 
 from ._connections import Call, CallAborted
-from ._framing import MAX_FRAME_BYTES, ndjson_frames, sse_frames
+from ._fork import after_fork
+from ._framing import MAX_FRAME_BYTES, NDJSONFraming, SSEFraming
+from ._gate import Gate
 from ._http import Body, Transport
+from ._reactor import Reactor
 from ._spending import with_estimate
 from ._watchdog import Watch, watchdog
 from ._wire import Decoder, WireRequest
+from ._workers import workers
 from .errors import APITimeoutError, LLMError, ProtocolError, TimeoutPhase
-from .events import CONTENT_EVENTS, StreamEnd, Timing, TokenEvent, VendorEvent
+from .events import CONTENT_EVENTS, Response, StreamEnd, Timing, TokenEvent, VendorEvent
 from .options import Timeout
 
 log = logging.getLogger("rxllm")
 
 _EXIT_SECONDS = 1.0
-_FRAMINGS = {"sse": sse_frames, "ndjson": ndjson_frames}
+_FRAMINGS: dict[str, type[SSEFraming | NDJSONFraming]] = {"sse": SSEFraming, "ndjson": NDJSONFraming}
+_CROWD = 64
+"""So many streams at once have a thread each; what more there are, and then all, are read by the reactor."""
+
+
+def _is_busy() -> bool:
+    return _reactor.busy
+
+
+_gate = Gate(_is_busy)
+_reactor = Reactor(_gate.let_in)
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -67,18 +83,29 @@ def token_stream(source: Source) -> Observable[TokenEvent]:
 
 
 class _Subscription(abc.DisposableBase):
-    """One request and its observer."""
+    """One request and its observer.
+
+    It is read in turns: each waits for bytes, makes events of them, and delivers those. Turns are
+    taken by one thread at a time: the stream's own, or where there is a crowd, the reactor's.
+    """
 
     def __init__(self, source: Source, observer: abc.ObserverBase[TokenEvent]) -> None:
         self._source = source
         self._observer = observer
         self._decoder = source.decoder()
-        self._call = Call(self._connected)
+        self._call = Call(self._connected, partial(_gate.leave, self))
+        self._body: Body | None = None
+        self._framing: SSEFraming | NDJSONFraming = SSEFraming()
+        self._step: Callable[[list[TokenEvent]], None] = self._open
+        """What the next turn does with the wire; it adds the events that come of it."""
+        self._over = False
+        """The wire has no more to give."""
+        self._failure: LLMError | None = None
         self._disposed = False
-        self._ended = False
         self._expired: TimeoutPhase | None = None
-        self._answered: WireRequest | None = None
-        """The request, once an event of its answer has come: from then on it costs."""
+        self._request: WireRequest | None = None
+        self._answered = False
+        """An event of the answer has come: from then on it costs."""
         self._started = time.monotonic()
         self._first_token: float | None = None
         self._active = False
@@ -87,135 +114,181 @@ class _Subscription(abc.DisposableBase):
         limits = source.timeout
         self._total_at = self._started + _or_infinite(limits.total)
         self._idle = _or_infinite(limits.idle)
+        self._idle_since = math.inf
         self._watch = Watch(math.inf, self._idle, self._expire)
         self._scheduled: abc.DisposableBase | None = None
 
     def start(self) -> _Subscription:
-        context = contextvars.copy_context()
+        run = contextvars.copy_context().run
         if self._source.scheduler is None:
             name = f"rxllm-{self._source.provider}-{next(_thread_numbers)}"
-            threading.Thread(target=context.run, args=(self._run,), name=name, daemon=True).start()
+            _gate.enter(self, partial(workers.run, name, partial(run, self._run)))
         else:
 
-            def run(scheduler: abc.SchedulerBase, state: object | None = None) -> None:
-                context.run(self._run)
+            def scheduled(scheduler: abc.SchedulerBase, state: object | None = None) -> None:
+                run(self._run)
 
-            self._scheduled = self._source.scheduler.schedule(run)
+            self._scheduled = self._source.scheduler.schedule(scheduled)
         return self
 
     def dispose(self) -> None:
         """Stop: close the connection, deliver nothing more. From any thread, any number of times."""
         self._disposed = True
-        if not self._ended:
+        if not self._over:
             self._call.abort()
         if self._scheduled is not None:
             self._scheduled.dispose()
 
     def _run(self) -> None:
+        """On the producing thread: take all turns, or those before it gets crowded."""
         _live.add(self)
+        while self._turn():
+            if len(_live) > _CROWD and self._body is not None and self._source.scheduler is None:
+                fd = self._body.fileno()
+                if fd is not None:
+                    _reactor.add(fd, partial(contextvars.copy_context().run, self._turn))
+                    return
+
+    def _turn(self) -> bool:
+        """Wait for what comes, and deliver it; whether there is more to come. Raises nothing."""
+        goes_on = False
         try:
-            error = self._produce()
-            if self._disposed:
-                return
-            if error is not None:
-                self._fail(error)
-            else:
-                self._observer.on_completed()
+            goes_on = self._deliver()
+            if not goes_on:
+                self._close()
+                self._tell_the_end()
         except Exception:
             # The subscriber's own: it is neither the wire's nor ours to handle.
+            self._close()
             threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
         finally:
-            watchdog.stop(self._watch)
-            _live.discard(self)
+            if not goes_on:
+                self._close()
+                watchdog.stop(self._watch)
+                _live.discard(self)
+        return goes_on
 
-    def _produce(self) -> LLMError | None:
-        """Deliver all events; the error the stream ends with, if it does."""
-        batches = self._batches()
-        on_next = self._observer.on_next
+    def _deliver(self) -> bool:
+        events: list[TokenEvent] = []
         try:
-            while not self._disposed:
-                try:
-                    batch = next(batches, None)
-                except LLMError as error:
-                    return error
-                if batch is None:
-                    return None
-                for event in batch:
-                    on_next(event)
-            return None
-        finally:
-            batches.close()
-
-    def _batches(self) -> Generator[Sequence[TokenEvent], None, None]:
-        """The events, frame by frame, as they come off the wire. Raises nothing but `LLMError`."""
-        body: Body | None = None
-        try:
-            self._arm("connect", self._started + _or_infinite(self._source.timeout.connect))
-            request = self._source.request()
-            if self._disposed:
-                return
-            body = self._source.transport.open(request, self._call, self._source.timeout.connect)
-            yield from self._decoded(body, request)
-        except CallAborted:
-            if self._expired is not None and not self._disposed:
-                raise self._timeout_error(self._expired) from None
-        except LLMError as error:
-            if self._expired is not None and not self._disposed:
-                raise self._timeout_error(self._expired) from error
-            raise
+            if not self._disposed:
+                self._step(events)
         except Exception as error:
-            log.debug("an answer could not be read", exc_info=True)
-            raise ProtocolError(f"the answer could not be understood: {type(error).__name__}: {error}") from error
-        finally:
-            self._ended = True
-            if body is not None:
-                body.finish() if self._decoder.finished else body.close()
+            self._fail(error)
+        on_next = self._observer.on_next
+        for event in events:
+            if self._disposed:
+                break
+            on_next(event)
+        if self._over or self._disposed:
+            return False
+        if self._phase == "idle":
+            if self._active:
+                self._active = False
+                self._idle_since = time.monotonic()
+            self._watch.at = min(self._idle_since + self._idle, self._total_at)
+        return True
 
-    def _decoded(self, body: Body, request: WireRequest) -> Iterator[Sequence[TokenEvent]]:
+    def _open(self, _: list[TokenEvent]) -> None:
+        """Send the request, and wait for the headers of its answer."""
+        source = self._source
+        try:
+            self._arm("connect", self._started + _or_infinite(source.timeout.connect))
+            self._request = source.request()
+            if not self._disposed:
+                self._body = source.transport.open(self._request, self._call, source.timeout.connect)
+                self._framing = _FRAMINGS[self._request.framing](source.max_event_bytes)
+                self._step = partial(self._read, self._body)
+        finally:
+            _gate.leave(self)
+
+    def _read(self, body: Body, events: list[TokenEvent]) -> None:
+        """Add the events of the next bytes.
+
+        The limit on silence holds while the read waits, not while the subscriber works.
+        """
+        block = body.read()
+        if self._phase == "idle":
+            self._watch.at = self._total_at
         decoder = self._decoder
         feed = decoder.feed
-        waiting = True
-        for frame in _FRAMINGS[request.framing](self._blocks(body), self._source.max_event_bytes):
+        frames = self._framing.feed(block)
+        for frame in chain(frames, self._framing.close()) if body.at_end else frames:
             batch = feed(frame) if frame.data else ()
-            if not batch:
-                if self._answered is not None and (not frame.data or frame.event in _KEEP_ALIVES):
-                    yield _KEPT_ALIVE
-                continue
-            if waiting:
-                self._answered = request
-                if _has_content(batch):
-                    waiting = False
-                    self._first_token = time.monotonic() - self._started
-                    self._phase = "idle"
-                    watchdog.add(self._watch)
-            self._active = True
-            if decoder.finished:
-                break
-            yield batch
-        else:
-            batch = decoder.close()
-        watchdog.stop(self._watch)
-        self._ended = True
-        yield [self._timed(event) for event in batch]
+            if batch:
+                events += batch
+                self._active = True
+                if self._phase != "idle":
+                    self._begin(batch)
+                if decoder.finished:
+                    break
+            elif self._answered and (not frame.data or frame.event in _KEEP_ALIVES):
+                events.append(_KEPT_ALIVE)
+        if body.at_end and not decoder.finished:
+            events += decoder.close()
+        if decoder.finished:
+            self._over = True
+            watchdog.stop(self._watch)
+            events[-1] = self._timed(events[-1])
 
-    def _blocks(self, body: Body) -> Iterator[bytes]:
-        """The body's bytes. The limit on silence holds while a read waits, not while the subscriber works."""
-        watch = self._watch
-        idle_since = time.monotonic()
-        while True:
-            if self._phase == "idle":
-                now = time.monotonic()
-                if self._active:
-                    self._active = False
-                    idle_since = now
-                watch.at = min(idle_since + self._idle, self._total_at)
-                block = body.read()
-                watch.at = self._total_at
-            else:
-                block = body.read()
-            if not block:
-                return
-            yield block
+    def _begin(self, batch: Sequence[TokenEvent]) -> None:
+        """The answer begins with this batch, or its content does."""
+        self._answered = True
+        if _has_content(batch):
+            self._first_token = time.monotonic() - self._started
+            self._phase = "idle"
+            self._watch.at = self._total_at
+            watchdog.add(self._watch)
+
+    def _fail(self, error: Exception) -> None:
+        """The wire has failed, or was told to stop."""
+        self._over = True
+        if isinstance(error, CallAborted):
+            failure = None
+        elif isinstance(error, LLMError):
+            failure = error
+        else:
+            log.debug("an answer could not be read", exc_info=True)
+            failure = ProtocolError(f"the answer could not be understood: {type(error).__name__}: {error}")
+            failure.__cause__ = error
+        if self._expired is not None:
+            cause, failure = failure, self._timeout_error(self._expired)
+            failure.__cause__ = cause
+        self._failure = failure
+
+    def _close(self) -> None:
+        """Let go of the connection. Harmless when repeated."""
+        self._over = True
+        body, self._body = self._body, None
+        if body is not None:
+            body.finish() if self._decoder.finished else body.close()
+
+    def _tell_the_end(self) -> None:
+        if self._disposed:
+            return
+        error = self._failure
+        if error is None:
+            self._observer.on_completed()
+            return
+        error.provider = error.provider or self._source.provider
+        error.model = error.model or self._source.model
+        if error.partial is None:
+            error.partial = self._partial()
+        try:
+            self._observer.on_error(error)
+        except LLMError as raised:
+            if raised is not error:
+                raise
+            # reactivex raises the error itself where the subscriber gave no on_error.
+            log.error("a stream ended with an error that nobody handled: %s", error)
+
+    def _partial(self) -> Response:
+        """The answer as far as it had come."""
+        timing = Timing(self._first_token, time.monotonic() - self._started)
+        partial_answer = msgspec.structs.replace(self._decoder.partial(), timing=timing)
+        if self._answered and self._request is not None:
+            return with_estimate(partial_answer, self._request.body)
+        return partial_answer
 
     def _timed(self, event: TokenEvent) -> TokenEvent:
         if not isinstance(event, StreamEnd):
@@ -240,21 +313,6 @@ class _Subscription(abc.DisposableBase):
         seconds = getattr(self._source.timeout, phase)
         return APITimeoutError(f"{_PHASES[phase]} within {seconds:g} s (timeout {phase!r})", phase=phase)
 
-    def _fail(self, error: LLMError) -> None:
-        error.provider = error.provider or self._source.provider
-        error.model = error.model or self._source.model
-        if error.partial is None:
-            timing = Timing(self._first_token, time.monotonic() - self._started)
-            partial = msgspec.structs.replace(self._decoder.partial(), timing=timing)
-            error.partial = partial if self._answered is None else with_estimate(partial, self._answered.body)
-        try:
-            self._observer.on_error(error)
-        except LLMError as raised:
-            if raised is not error:
-                raise
-            # reactivex raises the error itself where the subscriber gave no on_error.
-            log.error("a stream ended with an error that nobody handled: %s", error)
-
 
 _PHASES: dict[TimeoutPhase, str] = {
     "connect": "no connection",
@@ -263,11 +321,12 @@ _PHASES: dict[TimeoutPhase, str] = {
     "total": "the answer was not complete",
 }
 _KEEP_ALIVES = frozenset({"ping", "keepalive", "keep-alive"})
-_KEPT_ALIVE = (VendorEvent("keep_alive", {}),)
+_KEPT_ALIVE = VendorEvent("keep_alive", {})
 """For whoever watches the wire: it is no content, and satisfies no time limit."""
 
 _thread_numbers = itertools.count(1)
 _live: set[_Subscription] = set()
+after_fork(_live.clear)  # or a child that ends would close its parent's connections
 
 
 def _has_content(batch: Sequence[TokenEvent]) -> bool:

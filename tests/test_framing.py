@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sseclient import SSEClient
 
-from rxllm._framing import ndjson_frames, sse_frames
+from rxllm._framing import NDJSONFraming, SSEFraming
 from rxllm._wire import Frame
 from rxllm.errors import ProtocolError
+
+from .framed import framed
 
 FIELD_LINES = st.sampled_from(
     [
@@ -38,7 +40,7 @@ def cut(body: bytes, size: int) -> list[bytes]:
 
 
 def frames(*blocks: bytes) -> list[Frame]:
-    return list(sse_frames(blocks))
+    return list(framed(SSEFraming(), blocks))
 
 
 @given(EVENTS, LINE_END)
@@ -48,14 +50,14 @@ def test_frames_are_what_sseclient_reads(events: list[list[bytes]], line_end: by
     # sseclient itself is fed line feeds: it does not split events at every mixture of line ends.
     reference = SSEClient(iter([body.replace(b"\r\n", b"\n").replace(b"\r", b"\n")])).events()
     expected = [(event.data, "" if event.event == "message" else event.event) for event in reference if event.data]
-    assert [(frame.data.decode(), frame.event) for frame in sse_frames([body]) if frame.data] == expected
+    assert [(frame.data.decode(), frame.event) for frame in frames(body) if frame.data] == expected
 
 
 @given(EVENTS, LINE_END, st.integers(min_value=1, max_value=9))
 def test_the_cut_does_not_matter(events: list[list[bytes]], line_end: bytes, size: int) -> None:
     """However the network cuts the bytes, the frames are the same: CRLF, BOM and characters included."""
     body = b"\xef\xbb\xbf" + b"".join(line_end.join(lines) + line_end + line_end for lines in events)
-    assert list(sse_frames(cut(body, size))) == list(sse_frames([body]))
+    assert frames(*cut(body, size)) == frames(body)
 
 
 def test_a_byte_order_mark_is_dropped() -> None:
@@ -96,15 +98,15 @@ def test_a_bare_document_is_marked() -> None:
     ]
 
 
-@pytest.mark.parametrize("framing", [sse_frames, ndjson_frames])
-def test_an_html_page_is_refused(framing: Callable[..., Iterator[Frame]]) -> None:
+@pytest.mark.parametrize("framing", [SSEFraming, NDJSONFraming])
+def test_an_html_page_is_refused(framing: type[SSEFraming | NDJSONFraming]) -> None:
     """A proxy's or login page with status 200 is not an answer."""
     with pytest.raises(ProtocolError, match="HTML"):
-        list(framing([b"\n<!doctype html><html>", b"</html>\n\n"]))
+        list(framed(framing(), [b"\n<!doctype html><html>", b"</html>\n\n"]))
 
 
-@pytest.mark.parametrize("framing", [sse_frames, ndjson_frames])
-def test_an_event_that_does_not_end_is_refused_at_the_limit(framing: Callable[..., Iterator[Frame]]) -> None:
+@pytest.mark.parametrize("framing", [SSEFraming, NDJSONFraming])
+def test_an_event_that_does_not_end_is_refused_at_the_limit(framing: type[SSEFraming | NDJSONFraming]) -> None:
     """Memory is bounded by the limit, whatever the server sends."""
     read = 0
 
@@ -115,7 +117,7 @@ def test_an_event_that_does_not_end_is_refused_at_the_limit(framing: Callable[..
             yield b"x" * 1000
 
     with pytest.raises(ProtocolError, match="longer than 50000 bytes"):
-        list(framing(endless(), 50_000))
+        list(framed(framing(50_000), endless()))
     assert read <= 52_000
 
 
@@ -135,6 +137,6 @@ def test_bytes_that_are_no_utf8_do_not_escape_as_a_decode_error() -> None:
 def test_ndjson_lines_do_not_depend_on_the_cut(lines: list[bytes], size: int) -> None:
     """Lines come out whole; blank ones are skipped; the last one may lack its line feed."""
     body = b"\n".join(lines)
-    got = list(ndjson_frames(cut(body, size)))
+    got = list(framed(NDJSONFraming(), cut(body, size)))
     assert [frame.data for frame in got] == [line.strip() for line in lines if line.strip()]
     assert [frame.whole for frame in got[:-1]] == [True] * (len(got) - 1 if got else 0)

@@ -32,12 +32,16 @@ from .raw_server import LIMIT, Connection, RawServer, full_backlog
 KEY = "sk-secret-0123456789"
 
 
+def nothing() -> None:
+    pass
+
+
 def request_to(url: str, **headers: str) -> WireRequest:
     return WireRequest(url, {"Authorization": f"Bearer {KEY}", **headers}, b"{}")
 
 
 def open_body(url: str, transport: Transport | None = None, call: Call | None = None, timeout: float = LIMIT) -> Body:
-    return (transport or Transport()).open(request_to(url), call or Call(lambda: None), timeout)
+    return (transport or Transport()).open(request_to(url), call or Call(nothing, nothing), timeout)
 
 
 def read_all(body: Body) -> bytes:
@@ -283,7 +287,7 @@ def test_a_header_with_a_line_break_is_refused() -> None:
     """Header injection is a configuration error, and the message does not repeat the value."""
     request = request_to("http://127.0.0.1:9", **{"X-Extra": f"a\r\n{KEY}"})
     with pytest.raises(ConfigurationError) as caught:
-        Transport().open(request, Call(lambda: None), 1.0)
+        Transport().open(request, Call(nothing, nothing), 1.0)
     assert KEY not in str(caught.value)
 
 
@@ -352,7 +356,7 @@ class TestAbort:
     """From another thread, in every phase: the blocked thread wakes, and the server sees the close."""
 
     def abort_while_opening(self, url: str, reached: Callable[[], bool]) -> None:
-        call = Call(lambda: None)
+        call = Call(nothing, nothing)
         ended: list[BaseException] = []
 
         def work() -> None:
@@ -372,7 +376,7 @@ class TestAbort:
 
     def test_before_it_begins(self) -> None:
         """An aborted call sends nothing."""
-        call = Call(lambda: None)
+        call = Call(nothing, nothing)
         call.abort()
         with RawServer(answering(b"ok")) as server, pytest.raises(CallAborted):
             open_body(server.url, call=call)
@@ -404,7 +408,7 @@ class TestAbort:
     def test_not_once_the_connection_serves_another(self) -> None:
         """An abort that comes too late harms nobody."""
         transport = Transport()
-        first, second = Call(lambda: None), Call(lambda: None)
+        first, second = Call(nothing, nothing), Call(nothing, nothing)
         with RawServer(answering(chunked(b"data"), CHUNKED)) as server:
             assert read_all(open_body(server.url, transport, first)) == b"data"
             body = open_body(server.url, transport, second)

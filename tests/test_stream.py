@@ -30,6 +30,13 @@ from .raw_server import LIMIT, Connection, Handler, RawServer
 CHUNKED = "Transfer-Encoding: chunked"
 
 
+@pytest.fixture(autouse=True, params=["own thread", "crowd"])
+def crowd(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it holds for a stream that has a thread of its own, and for one that is read by the reactor."""
+    if request.param == "crowd":
+        monkeypatch.setattr("rxllm._stream._CROWD", 0)
+
+
 class WordDecoder:
     """Each frame is a word of the answer, "." is its end, "?" says nothing, "!" breaks the decoder."""
 

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from rxllm._framing import ndjson_frames, sse_frames
+from rxllm._framing import NDJSONFraming, SSEFraming
 from rxllm._wire import Decoder, Frame, Framing
 from rxllm.errors import LLMError, StreamInterruptedError
 from rxllm.events import (
@@ -27,9 +27,8 @@ from rxllm.events import (
     ToolCallStart,
     UsageUpdate,
 )
+from tests.framed import framed
 from tests.shared import SHARED
-
-MAX_FRAME_BYTES = 16 * 1024 * 1024
 
 Expectation = dict[str, object]
 
@@ -89,8 +88,7 @@ CUTS: tuple[Cut, ...] = (whole, byte_by_byte, at_random)
 
 def play(decoder: Decoder, blocks: Iterable[bytes], framing: Framing = "sse") -> Played:
     """Feed a body to a decoder as the stream core does: up to its terminal event, or to the end."""
-    framed = sse_frames if framing == "sse" else ndjson_frames
-    return play_frames(decoder, framed(blocks, MAX_FRAME_BYTES))
+    return play_frames(decoder, framed(SSEFraming() if framing == "sse" else NDJSONFraming(), blocks))
 
 
 def play_frames(decoder: Decoder, frames: Iterable[Frame]) -> Played:

@@ -1,0 +1,82 @@
+"""Daemon threads that stay for a moment after their task, as the next one often follows at once.
+
+Starting a thread costs more than a fifth of a whole request; waking one that waits, a tenth of that.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from ._fork import after_fork
+
+_LINGER = 0.5
+"""Seconds an idle thread waits for its next task before it ends."""
+
+_IDLE_NAME = "rxllm-idle"
+
+
+class Workers:
+    """Threads for tasks that block: as many as there are tasks at once. Tasks raise nothing."""
+
+    def __init__(self) -> None:
+        self._forget()
+        after_fork(self._forget)
+
+    def _forget(self) -> None:
+        """Begin with nothing."""
+        self._lock = threading.Lock()
+        self._idle: list[_Worker] = []
+
+    def run(self, name: str, task: Callable[[], None]) -> None:
+        """Run `task` on a thread that bears `name` meanwhile; returns at once."""
+        with self._lock:
+            worker = self._idle.pop() if self._idle else None
+        if worker is None:
+            worker = _Worker(self, name, task)
+            threading.Thread(target=worker.work, name=name, daemon=True).start()
+        else:
+            worker.give(name, task)
+
+    def rest(self, worker: _Worker) -> bool:
+        """Called by a worker without a task: wait for one; False where none came, and the thread ends."""
+        with self._lock:
+            self._idle.append(worker)
+        if worker.wait(_LINGER):
+            return True
+        with self._lock:
+            if worker in self._idle:
+                self._idle.remove(worker)
+                return False
+        return worker.wait(None)  # one came at the last moment
+
+
+class _Worker:
+    """One thread, and the task it has."""
+
+    def __init__(self, workers: Workers, name: str, task: Callable[[], None]) -> None:
+        self._workers = workers
+        self._name = name
+        self._task: Callable[[], None] | None = task
+        self._given = threading.Lock()
+        self._given.acquire()
+
+    def give(self, name: str, task: Callable[[], None]) -> None:
+        self._name, self._task = name, task
+        self._given.release()
+
+    def wait(self, seconds: float | None) -> bool:
+        return self._given.acquire(timeout=-1 if seconds is None else seconds)
+
+    def work(self) -> None:
+        thread = threading.current_thread()
+        while self._task is not None:
+            thread.name = self._name
+            task, self._task = self._task, None
+            task()
+            del task  # an idle thread holds on to nothing
+            thread.name = _IDLE_NAME
+            self._workers.rest(self)
+
+
+workers = Workers()
