@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import os
 import queue
 import socket
 import threading
@@ -164,6 +165,7 @@ class _Connection(HTTPConnection):
 
     tap: _Tap | None = None
     _served = 0
+    _process = 0
 
     def _new_conn(self) -> socket.socket:
         call = _calling.call
@@ -215,9 +217,12 @@ class _Connection(HTTPConnection):
 
     def connect(self) -> None:
         super().connect()
+        self._process = os.getpid()
         self._connected()
 
     def request(self, *args: Any, **kwargs: Any) -> None:
+        if self.sock is not None and self._process != os.getpid():
+            self.close()  # it was made before a fork, and is the parent's
         if self._served and self.sock is not None:
             self._hand_over()
             self._connected()

@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 PROGRAM = """
-import os, threading
+import atexit, os, socket, threading
 import rxllm
-from rxllm.testing import LLMServer, reply
-
-def answers(model):
-    return model.chat("Hello").text
+from rxllm.testing import Hang, LLMServer, Reply, Stall
 
 with LLMServer() as server:
-    server.enqueue("before", "going ", "in the child", "after")
-    model = rxllm.create_streaming_model("openai", model="m", base_url=server.base_url("openai"))
-    assert answers(model) == "before"
+    model = rxllm.create_streaming_model("openai", model="m", base_url=server.base_url("openai"), max_retries=0)
+    server.enqueue(Reply("half of it", fault=Stall(1)), "before", Hang(), "in the child", "after")
+    got, ended = threading.Event(), threading.Event()
+    endings = []
+    stalled = model.stream("Go on").subscribe(
+        lambda event: got.set(), lambda error: (endings.append(error), ended.set()), ended.set
+    )
+    assert got.wait(10)
+    assert model.chat("Hello").text == "before"
 
     child = os.fork()
     if child == 0:
-        assert threading.active_count() == 1
-        stalled = rxllm.create_streaming_model("openai", model="m", base_url="http://127.0.0.1:9/v1", max_retries=0)
         try:
-            answers(stalled)
-        except rxllm.APIConnectionError:
-            os._exit(0)
-        os._exit(1)
-    assert os.waitpid(child, 0)[1] == 0
+            model.chat("Are you there?", timeout=0.2)
+        except rxllm.APITimeoutError as error:
+            assert error.phase == "first_token"
+        assert model.chat("And now?").text == "in the child"
+        atexit._run_exitfuncs()  # as at the end of a program; the server is the parent's
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0, "the child's end"
+    assert not ended.wait(0.1), endings
+    socket.socket.connect = None  # the idle connection is still good: no new one is made
+    assert model.chat("Still there?").text == "after"
+    stalled.dispose()
 """
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only POSIX forks")
+def test_a_child_streams_and_leaves_its_parents_streams_alone() -> None:
+    """Its limits hold, its requests go over connections of its own, and its end closes nobody else's."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
