@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from ._fork import after_fork
 
-_LINGER = 0.5
+_LINGER = 0.2
 """Seconds an idle thread waits for its next task before it ends."""
 
 _IDLE_NAME = "rxllm-idle"
@@ -33,8 +33,7 @@ class Workers:
         with self._lock:
             worker = self._idle.pop() if self._idle else None
         if worker is None:
-            worker = _Worker(self, name, task)
-            threading.Thread(target=worker.work, name=name, daemon=True).start()
+            _Worker(self, name, task).start()
         else:
             worker.give(name, task)
 
@@ -51,31 +50,29 @@ class Workers:
         return worker.wait(None)  # one came at the last moment
 
 
-class _Worker:
+class _Worker(threading.Thread):
     """One thread, and the task it has."""
 
     def __init__(self, workers: Workers, name: str, task: Callable[[], None]) -> None:
+        super().__init__(name=name, daemon=True)
         self._workers = workers
-        self._name = name
         self._task: Callable[[], None] | None = task
         self._given = threading.Lock()
         self._given.acquire()
 
     def give(self, name: str, task: Callable[[], None]) -> None:
-        self._name, self._task = name, task
+        self.name, self._task = name, task
         self._given.release()
 
     def wait(self, seconds: float | None) -> bool:
         return self._given.acquire(timeout=-1 if seconds is None else seconds)
 
-    def work(self) -> None:
-        thread = threading.current_thread()
+    def run(self) -> None:
         while self._task is not None:
-            thread.name = self._name
             task, self._task = self._task, None
             task()
             del task  # an idle thread holds on to nothing
-            thread.name = _IDLE_NAME
+            self.name = _IDLE_NAME
             self._workers.rest(self)
 
 

@@ -33,8 +33,10 @@ def resident_mb() -> float:
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts sockets through /proc")
 @pytest.mark.timeout(300)
-def test_nothing_is_left_of_two_thousand_streams() -> None:
+@pytest.mark.parametrize("crowd", [64, 0], ids=["own threads", "crowd"])
+def test_nothing_is_left_of_two_thousand_streams(crowd: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads, sockets and memory are what they were; every stream that was not stopped is whole."""
+    monkeypatch.setattr("rxllm._stream._CROWD", crowd)
     sockets = open_sockets()
     with LLMServer(default=Reply(pieces=[f"{n} " for n in range(20)])) as server:
         model = rxllm.create_streaming_model("openai-compatible", model="m", base_url=server.base_url(), max_retries=0)
