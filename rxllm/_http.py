@@ -54,9 +54,10 @@ class Transport:
     def __init__(self, session: requests.Session | None = None) -> None:
         self._owned = session is None
         self._session = session or requests.Session()
+        adapter = AbortableAdapter()
         for prefix in ("https://", "http://"):
             if type(self._session.adapters.get(prefix)) is HTTPAdapter:
-                self._session.mount(prefix, AbortableAdapter())
+                self._session.mount(prefix, adapter)
 
     def open(self, request: WireRequest, call: Call, connect_timeout: float | None) -> Body:
         """Send `request` and return the body of its answer once the headers are there.
