@@ -3,8 +3,9 @@
 The pattern is Leader/Followers. The leader itself reads, decodes and delivers, so that no event is
 handed from thread to thread. It may block there, be it in a subscriber that takes its time or in a
 TLS record whose rest is still to come: the follower, who looks every few milliseconds, then takes
-the lead, and the blocked thread goes on with that one stream alone. So however many subscribers
-block, each holds up nobody but itself, and the price is a thread for each of those.
+the lead, and the blocked thread goes on with that one stream alone, for as long as it is a slow
+one. So however many subscribers block, they hold up nobody but themselves, and the price is a
+thread for each of those.
 
 Source: Schmidt et al., "Leader/Followers", in Pattern-Oriented Software Architecture, volume 2 (2000).
 """
@@ -26,6 +27,12 @@ from ._workers import Workers, workers
 
 _PATIENCE = 0.01
 """Seconds a leader may spend on one stream before another takes the lead."""
+
+_PROMPT_TURNS = 3
+"""So many turns in a row within that time, and a stream that was held up is read with the others again."""
+
+_SINGLE_SELECTOR: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
+"""What waits for one socket, with no file of its own."""
 
 
 class Reactor:
@@ -90,17 +97,38 @@ class Reactor:
             poll, reader = ready
             goes_on = reader.turn()
             with self._lock:
-                if not goes_on:
-                    self._size -= 1
-                if self._term != term:
-                    # Another took the lead meanwhile, and watches this one's socket no more.
-                    if goes_on:
-                        self._entering.append(reader)
-                    poll.wake()
-                    return
-                self._current = None
+                leads = self._term == term
+                if leads:
+                    self._current = None
+                    if not goes_on:
+                        self._size -= 1
+            if not leads:
+                self._return(poll, reader, goes_on and self._alone(reader))
+                return
             if not goes_on:
                 poll.drop(reader)
+
+    def _alone(self, reader: _Reader) -> bool:
+        """Take the turns of one that was held up, until it is no more, or has ended; whether it goes on."""
+        prompt = 0
+        with _SINGLE_SELECTOR() as selector:
+            selector.register(reader.fd, selectors.EVENT_READ)
+            while prompt < _PROMPT_TURNS:
+                selector.select()
+                begun = time.monotonic()
+                if not reader.turn():
+                    return False
+                prompt = prompt + 1 if time.monotonic() - begun < self._patience else 0
+        return True
+
+    def _return(self, poll: _Poll, reader: _Reader, goes_on: bool) -> None:
+        """Have the leader watch one again that was held up, or not miss it."""
+        with self._lock:
+            if goes_on:
+                self._entering.append(reader)
+            else:
+                self._size -= 1
+            poll.wake()
 
     def _next(self) -> tuple[_Poll, _Reader] | None:
         """The next reader whose socket is readable; None, and the term ends, where there are no readers left."""

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from rxllm._reactor import Reactor
+from rxllm._reactor import _PROMPT_TURNS, Reactor
 from rxllm._workers import Workers
 
 from .raw_server import LIMIT
@@ -21,7 +21,7 @@ class Reader:
     def __init__(self, before: Callable[[], object] = lambda: None) -> None:
         self.mine, self.peer = socket.socketpair()
         self.got: list[bytes] = []
-        self.threads: set[str] = set()
+        self.threads: list[str] = []
         self.came = threading.Semaphore(0)
         self.ended = threading.Event()
         self._before = before
@@ -29,7 +29,7 @@ class Reader:
     def turn(self) -> bool:
         data = self.mine.recv(100)
         self._before()
-        self.threads.add(threading.current_thread().name)
+        self.threads.append(threading.current_thread().name)
         if not data:
             self.mine.close()
             self.ended.set()
@@ -70,7 +70,7 @@ def test_each_is_read_when_it_has_something(reactor: Reactor) -> None:
         second.say(b"b")
         first.say(b"c")
     assert (first.got, second.got) == ([b"a", b"c"], [b"b"])
-    assert all(name.startswith("rxllm-reactor-") for name in first.threads | second.threads)
+    assert all(name.startswith("rxllm-reactor-") for name in first.threads + second.threads)
 
 
 def test_what_came_before_is_read_at_once(reactor: Reactor) -> None:
@@ -120,6 +120,26 @@ def test_however_many_block_the_others_are_read(reactor: Reactor) -> None:
             assert reader.came.acquire(timeout=LIMIT)
             reader.say(b"again")
     assert len(free.got) == 3
+
+
+def test_whoever_was_held_up_is_alone_until_it_is_prompt_again() -> None:
+    """One that is slow at every turn holds up the others once; one that was slow once comes back to them."""
+    reactor = Reactor(lambda: None, Workers(), patience=0.3)
+    release = threading.Event()
+    slow, other = Reader(lambda: release.wait(LIMIT)), Reader()
+    with readers(reactor, slow, other):
+        slow.peer.send(b"x")
+        other.say(b"a")
+        release.set()
+        assert slow.came.acquire(timeout=LIMIT)
+        for _ in range(_PROMPT_TURNS):
+            slow.say(b"y")
+        own, leading = slow.threads[0], other.threads[-1]
+        assert slow.threads == [own] * (1 + _PROMPT_TURNS)
+        assert own != leading
+        other.say(b"b")
+        slow.say(b"z")
+        assert other.threads[-1] == slow.threads[-1]
 
 
 def test_those_who_end_while_they_are_held_up_are_gone(reactor: Reactor) -> None:
