@@ -307,6 +307,15 @@ class AbortableAdapter(HTTPAdapter):
             self._make_abortable(manager)
         return manager
 
+    def close(self) -> None:
+        """Close the idle connections now; urllib3 leaves it to whoever collects the garbage."""
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            for key in manager.pools.keys():  # noqa: SIM118 - no dict: it refuses to be iterated over
+                pool = manager.pools.get(key)
+                if pool is not None:
+                    pool.close()
+        super().close()
+
     @staticmethod
     def _make_abortable(manager: PoolManager) -> None:
         pools: dict[str, type[HTTPConnectionPool | HTTPSConnectionPool]] = {"http": _Pool, "https": _TLSPool}

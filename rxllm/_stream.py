@@ -259,6 +259,7 @@ class _Subscription(abc.DisposableBase):
     def _close(self) -> None:
         """Let go of the connection. Harmless when repeated."""
         self._over = True
+        self._step = _nothing
         body, self._body = self._body, None
         if body is not None:
             body.finish() if self._decoder.finished else body.close()
@@ -331,6 +332,10 @@ after_fork(_live.clear)  # or a child that ends would close its parent's connect
 
 def _has_content(batch: Sequence[TokenEvent]) -> bool:
     return any(isinstance(event, CONTENT_EVENTS) for event in batch)
+
+
+def _nothing(_: list[TokenEvent]) -> None:
+    """A step after the last one."""
 
 
 def _or_infinite(seconds: float | None) -> float:

@@ -136,6 +136,18 @@ def test_the_tail_after_the_last_event_is_drained() -> None:
         transport.close()
 
 
+def test_closing_closes_idle_connections_now() -> None:
+    """Whoever still holds an answer does not hold its connection."""
+    transport = Transport()
+    with RawServer(answering(b"all")) as server:
+        body = open_body(server.url, transport)
+        assert body.read() == b"all"
+        body.finish()
+        transport.close()
+        assert server.connections[0].closed.wait(LIMIT)
+    assert body.status == 200
+
+
 def test_a_tail_that_does_not_come_closes_the_connection() -> None:
     """A server that holds the connection open after the last event is not waited for."""
 
