@@ -22,8 +22,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from .._json import decode, encode, int_at, is_object, object_at, objects_at, text_at
+from .._json import encode, int_at, is_object, object_at, objects_at, text_at
 from .._wire import Frame, WireRequest
+from ..errors import ProtocolError
 from ..events import FinishReason, Response, StreamStart, TokenEvent, Usage, UsageUpdate, VendorEvent
 from ..messages import Message
 from ..options import Options
@@ -231,8 +232,11 @@ class GeminiDecoder:
 
     def _totals(self) -> dict[str, object]:
         if isinstance(self._counts, msgspec.Raw):
-            counts = decode(bytes(self._counts))
-            self._counts = counts if is_object(counts) else {}
+            try:
+                counts = read_object(Frame(bytes(self._counts)), self._reply)
+            except ProtocolError:  # it was passed over unread, and the text beside it was taken
+                counts = None
+            self._counts = counts or {}
         return self._counts
 
     def _count(self, events: list[TokenEvent]) -> None:
