@@ -26,6 +26,8 @@ class ToolCalls:
         self._at_index: dict[int, int] = {}
         self._of_id: dict[str, int] = {}
         self._last: int | None = None
+        self._free = 0
+        """A number above those of all calls."""
 
     def take(self, items: Sequence[dict[str, object]]) -> list[TokenEvent]:
         """The events that the entries of one `tool_calls` list bring."""
@@ -75,8 +77,8 @@ class ToolCalls:
         by_id = self._of_id.get(call_id) if call_id else self._last
         at = by_id if index is None else self._at_index.get(index)
         if at is None or self._calls[at].differs(call_id, name, piece):
-            free = index is not None and index not in self._calls
-            at = index if free and index is not None else max(self._calls, default=-1) + 1
+            at = self._free if index is None or index in self._calls else index
+            self._free = max(self._free, at + 1)
             self._calls[at] = _Growing()
         if index is not None:
             self._at_index[index] = at
@@ -110,8 +112,10 @@ class _Growing:
         return bool(self.name) and (name != self.name or bool(piece and self.is_whole()))
 
     def is_whole(self) -> bool:
-        """Whether the arguments so far are a JSON object."""
-        return bool(self.pieces) and arguments_of("".join(self.pieces)) is not None
+        """Whether the arguments so far are a JSON object, or the text "null"."""
+        last = next((piece for piece in reversed(self.pieces) if not piece.isspace()), "")
+        # Their end tells most of it, and costs nothing: a server may repeat the name with every piece.
+        return last.rstrip().endswith(("}", "l")) and arguments_of("".join(self.pieces)) is not None
 
 
 def _text_of(arguments: object) -> str:

@@ -9,6 +9,8 @@ import pytest
 from rxllm.errors import ProtocolError, StreamInterruptedError
 from rxllm.events import ToolCallDelta, ToolCallEnd, ToolCallStart
 from rxllm.messages import ToolCall
+from rxllm.providers import _openai_calls
+from rxllm.providers._reply import arguments_of
 from tests.providers.openai_streams import DONE, calls, chunk, events, played, tool
 
 
@@ -125,3 +127,26 @@ class TestToolCalls:
         """Gateways say [DONE] after an upstream that broke off."""
         result = played(tool(id="t", name="f", arguments='{"a":"b'), DONE)
         assert isinstance(result.error, StreamInterruptedError)
+
+    def test_the_cost_of_a_call_does_not_grow_with_its_square(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A server may repeat id and name with every piece: the arguments are not read anew for each."""
+        read: list[str] = []
+
+        def counted(text: str) -> dict[str, object] | None:
+            read.append(text)
+            return arguments_of(text)
+
+        monkeypatch.setattr(_openai_calls, "arguments_of", counted)
+        pieces = ['{"a":"', *("x" * 10 for _ in range(500)), '"}']
+        repeated = [tool(id="t1", name="f", arguments=piece) for piece in pieces]
+        assert calls(*repeated, chunk(finish="tool_calls"), DONE) == (("t1", "f", {"a": "x" * 5000}),)
+        assert len(read) <= 2
+
+    def test_numbers_of_any_size(self) -> None:
+        """A call without an index comes after all others, whatever theirs are."""
+        huge = 2**64 - 1
+        said = events(
+            tool(huge, id="x", name="f"), tool(None, id="y", name="g"), tool(-5, id="z", name="h"),
+            chunk(finish="tool_calls"), DONE,
+        )  # fmt: skip
+        assert [event.index for event in said if isinstance(event, ToolCallStart)] == [huge, huge + 1, -5]
