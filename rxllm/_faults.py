@@ -116,6 +116,10 @@ _UNSEEN = re.compile(rb"<(style|script)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.D
 _MAX_PAGE = 8192
 
 
+_MESSAGES = ("message", "detail", "msg", "status_msg", "error_msg")
+_CODES = ("code", "type", "status", "status_code", "statusCode", "reason")
+
+
 class Fault(NamedTuple):
     """What a vendor said of an error: its message, the words and codes that tell its kind, the wait it asks for."""
 
@@ -141,7 +145,7 @@ def fault_of(payload: object) -> Fault | None:
     if is_array(error):
         return fault_of(error)
     body = error if is_object(error) else payload
-    message = body.get("message") or body.get("detail") or body.get("msg")
+    message = next((body[name] for name in _MESSAGES if body.get(name)), None)
     if message is None and body is payload:
         return None
     if not isinstance(message, str):
@@ -200,7 +204,7 @@ def _fault_of_body(body: bytes) -> Fault:
 
 
 def _words(body: Mapping[str, object]) -> tuple[str, ...]:
-    values = (body.get(key) for key in ("code", "type", "status", "status_code", "reason"))
+    values = map(body.get, _CODES)
     return tuple(str(value).lower() for value in values if isinstance(value, str | int))
 
 

@@ -10,11 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .._json import encode, int_at, object_at, text_at
+from .._json import encode, int_at, is_object, object_at, objects_at, text_at
+from .._wire import JsonObject
 from ..events import TokenEvent
 from ..messages import VendorFields
 from ._openai_messages import EXTRA, WIRE
 from ._reply import Reply, arguments_of
+
+
+def calls_of(delta: JsonObject) -> list[dict[str, object]]:
+    """The calls, or pieces of calls, in a delta; the old `function_call` is the call at index 0."""
+    told = delta.get("tool_calls")
+    calls = [told] if is_object(told) else objects_at(delta, "tool_calls")
+    if function := object_at(delta, "function_call"):
+        calls.append({"index": 0, "function": function})
+    return calls
 
 
 class ToolCalls:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from rxllm.errors import ProtocolError, StreamInterruptedError
-from rxllm.events import ToolCallDelta, ToolCallEnd, ToolCallStart
+from rxllm.events import ToolCallDelta, ToolCallEnd, ToolCallStart, VendorEvent
 from rxllm.messages import ToolCall
 from rxllm.providers import _openai_calls
 from rxllm.providers._reply import arguments_of
@@ -127,6 +127,18 @@ class TestToolCalls:
         """Gateways say [DONE] after an upstream that broke off."""
         result = played(tool(id="t", name="f", arguments='{"a":"b'), DONE)
         assert isinstance(result.error, StreamInterruptedError)
+
+    def test_a_call_that_is_no_list(self) -> None:
+        """The one call there is, in place of a list of one."""
+        call = {"index": 0, "id": "t", "function": {"name": "f", "arguments": "{}"}}
+        assert calls(chunk({"tool_calls": call}), chunk(finish="tool_calls"), DONE) == (("t", "f", {}),)
+
+    def test_a_custom_tool(self) -> None:
+        """Its input is free text: no call of a function, but told, piece by piece."""
+        first = {"index": 0, "id": "t", "type": "custom", "custom": {"name": "sql", "input": "SEL"}}
+        second = {"index": 0, "custom": {"input": "ECT 1"}}
+        said = events(chunk({"tool_calls": [first]}), chunk({"tool_calls": [second]}), chunk(finish="tool_calls"), DONE)
+        assert said == (VendorEvent("custom_tool_call", first), VendorEvent("custom_tool_call", second))
 
     def test_the_cost_of_a_call_does_not_grow_with_its_square(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A server may repeat id and name with every piece: the arguments are not read anew for each."""
