@@ -316,13 +316,14 @@ class _Block:
         self.citations: list[dict[str, object]] = []
 
     def grow(self, delta: Mapping[str, object]) -> None:
-        """Take a delta whose kind is not known: text is appended to text, anything else is set."""
+        """Take a delta whose kind is not known: text is appended to text, anything else is set; so is a cipher."""
         grown = dict(self.data)
         for key, value in delta.items():
             if key == "type":
                 continue
             before = grown.get(key)
-            grown[key] = before + value if isinstance(before, str) and isinstance(value, str) else value
+            appended = isinstance(before, str) and isinstance(value, str) and key != "encrypted_content"
+            grown[key] = f"{before}{value}" if appended else value
         self.data = grown
 
     def completed(self) -> tuple[dict[str, object], bool]:
