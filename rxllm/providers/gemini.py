@@ -194,6 +194,8 @@ class GeminiDecoder:
             self._growing = StreamedArguments()
         growing = self._growing
         if growing is None:
+            if call.get("args") or call.get("partialArgs"):
+                raise ProtocolError("a function call has no name")
             return
         text = "".join(map(growing.add, objects_at(call, "partialArgs")))
         if text:

@@ -105,6 +105,12 @@ class TestArguments:
         """An ending without a beginning is passed over."""
         assert answer(chunk({"functionCall": {}}, finish="STOP")).tool_calls == ()
 
+    @pytest.mark.parametrize("call", [{"args": {"a": 1}}, {"name": "", "args": {"a": 1}}, {"partialArgs": [{"x": 1}]}])
+    def test_arguments_of_no_call_are_a_protocol_error(self, call: Payload) -> None:
+        """They are not lost in silence."""
+        with pytest.raises(errors.ProtocolError, match="no name"):
+            decoded(chunk({"functionCall": call}, finish="STOP"))
+
     @pytest.mark.parametrize("args", ['{"word": ', "rx", [1]])
     def test_arguments_that_are_no_object_are_a_protocol_error(self, args: object) -> None:
         """A finished answer with a call that cannot be made is not a good one."""
