@@ -115,9 +115,8 @@ _UNSEEN = re.compile(rb"<(style|script)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.D
 """What of an HTML page nobody reads."""
 _MAX_PAGE = 8192
 
-
 _MESSAGES = ("message", "detail", "msg", "status_msg", "error_msg")
-_CODES = ("code", "type", "status", "status_code", "statusCode", "reason")
+_CODES = ("code", "type", "status", "status_code", "statusCode", "StatusCode", "reason")
 
 
 class Fault(NamedTuple):
