@@ -192,14 +192,17 @@ _ADVICE: Mapping[type[APIStatusError], str] = {
 
 
 def _fault_of_body(body: bytes) -> Fault:
-    try:
-        fault = fault_of(decode(body))
-    except (ValueError, RecursionError):
-        fault = None
-    if fault is not None:
-        return fault
-    text = " ".join(_UNSEEN.sub(b" ", body[:_MAX_PAGE]).decode("utf-8", "replace").split())
-    return Fault(text[:300], ())
+    """What an error's body says: as JSON, as the first event or line of a stream that does, or as a page or text."""
+    body = body.removeprefix(b"\xef\xbb\xbf")
+    page = body[:_MAX_PAGE]
+    for text in (body, *(line.removeprefix(b"data:") for line in page.splitlines() if b"{" in line)):
+        try:
+            fault = fault_of(decode(text))
+        except (ValueError, RecursionError):
+            fault = None
+        if fault is not None:
+            return fault
+    return Fault(" ".join(_UNSEEN.sub(b" ", page).decode("utf-8", "replace").split())[:300], ())
 
 
 def _words(body: Mapping[str, object]) -> tuple[str, ...]:

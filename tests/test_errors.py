@@ -180,6 +180,21 @@ def test_a_wait_is_read_wherever_it_stands(
     assert status_error(429, headers, body, now=1741305590.0).retry_after == seconds
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'\xef\xbb\xbf{"error": {"message": "prompt is too long"}}',
+        b'event: error\ndata: {"type": "error", "error": {"message": "prompt is too long"}}\n\n',
+        b'{"error": "prompt is too long"}\n{"error": "again"}\n',
+    ],
+)
+def test_an_error_told_as_a_stream_is_read(body: bytes) -> None:
+    """A server may answer with an error status in the form it was asked for; and begin with a byte order mark."""
+    error = status_error(400, {}, body, 0.0)
+    assert type(error) is ContextWindowExceededError
+    assert str(error) == "HTTP 400: prompt is too long"
+
+
 def test_only_a_rate_limit_waits_for_a_reset() -> None:
     """With other errors, the limits that are told are no advice."""
     headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "9s"}
