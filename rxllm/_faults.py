@@ -134,15 +134,22 @@ def fault_of(payload: object) -> Fault | None:
     Knows {"error": {...}}, {"error": "text"}, {"errors": [...]}, {"detail": ...}, {"message": ...},
     {"type": "error", ...}, and a list of any of these.
     """
+    try:
+        return _fault_in(payload)
+    except RecursionError:
+        return Fault("the provider reported an error that is nested too deep to be read", ())
+
+
+def _fault_in(payload: object) -> Fault | None:
     if is_array(payload):
-        return next((fault for fault in map(fault_of, payload) if fault), None)
+        return next((fault for fault in map(_fault_in, payload) if fault), None)
     if not is_object(payload):
         return Fault(payload, ()) if isinstance(payload, str) and payload else None
     error = payload.get("error") or payload.get("errors")
     if isinstance(error, str):
         return Fault(error, _words(payload))
     if is_array(error):
-        return fault_of(error)
+        return _fault_in(error)
     body = error if is_object(error) else payload
     message = next((body[name] for name in _MESSAGES if body.get(name)), None)
     if message is None and body is payload:
