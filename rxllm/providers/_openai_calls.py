@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from .._json import encode, int_at, is_object, object_at, objects_at, text_at
 from .._wire import JsonObject
-from ..events import TokenEvent
+from ..events import TokenEvent, VendorEvent
 from ..messages import VendorFields
 from ._openai_messages import EXTRA, WIRE
 from ._reply import Reply, arguments_of
@@ -21,10 +21,11 @@ from ._reply import Reply, arguments_of
 def calls_of(delta: JsonObject) -> list[dict[str, object]]:
     """The calls, or pieces of calls, in a delta; the old `function_call` is the call at index 0."""
     told = delta.get("tool_calls")
-    calls = [told] if is_object(told) else objects_at(delta, "tool_calls")
-    if function := object_at(delta, "function_call"):
-        calls.append({"index": 0, "function": function})
-    return calls
+    if is_object(told):
+        return [told]
+    calls = objects_at(delta, "tool_calls") if told else []
+    function = delta.get("function_call")
+    return [*calls, {"index": 0, "function": function}] if function and is_object(function) else calls
 
 
 class ToolCalls:
@@ -58,6 +59,8 @@ class ToolCalls:
         return "" if nameless else self._reply.unfinished_call()
 
     def _take(self, item: dict[str, object]) -> list[TokenEvent]:
+        if "custom" in item:
+            return [VendorEvent("custom_tool_call", item)]  # its input is free text: no call of a function
         function = object_at(item, "function") or item
         call_id, name = text_at(item, "id") or "", text_at(function, "name") or ""
         piece = _text_of(function.get("arguments"))

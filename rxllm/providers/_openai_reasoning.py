@@ -16,7 +16,7 @@ def thought_of(delta: JsonObject) -> tuple[str, str]:
     Some vendors say the same words in several fields: the first that speaks counts.
     """
     for field in _FIELDS:
-        if thought := nested_text(delta.get(field)):
+        if (told := delta.get(field)) and (thought := nested_text(told)):
             return thought, field
     return "".join(map(nested_text, objects_at(delta, DETAILS))), DETAILS
 

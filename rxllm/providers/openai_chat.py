@@ -134,8 +134,9 @@ class OpenAIChatDecoder:
         for payload in (chunk, groq):
             if payload.get("error") or payload.get("errors"):
                 raise provider_error(payload)
-        if int_at(told := object_at(chunk, "base_resp"), "status_code"):  # MiniMax; 0 is success
-            raise provider_error(told)
+        status = chunk.get("base_resp")
+        if is_object(status) and status.get("status_code"):  # MiniMax; 0 is success
+            raise provider_error(status)
         if "choices" not in chunk:
             self._aside(chunk, events)
         for choice in choices:
@@ -180,9 +181,8 @@ class OpenAIChatDecoder:
         self._reasoning_details += objects_at(delta, DETAILS)
         self._content(delta.get("content"), events)
         self._refuse(text_at(delta, "refusal"), events)
-        calls = calls_of(delta)
-        events += [VendorEvent("custom_tool_call", call) for call in calls if "custom" in call]
-        events += self._calls.take([call for call in calls if "custom" not in call])
+        if calls := calls_of(delta):
+            events += self._calls.take(calls)
         for name, value in delta.items():
             if name not in DELTA_FIELDS and says(value):
                 events.append(_vendor_event(name, value))
