@@ -116,7 +116,7 @@ _UNSEEN = re.compile(rb"<(style|script)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.D
 _MAX_PAGE = 8192
 
 _MESSAGES = ("message", "detail", "msg", "status_msg", "error_msg")
-_CODES = ("code", "type", "status", "status_code", "statusCode", "StatusCode", "reason")
+_CODES = ("code", "type", "status", "status_code", "statusCode", "StatusCode", "reason", "error_type")
 
 
 class Fault(NamedTuple):
@@ -156,11 +156,11 @@ def _fault_in(payload: object) -> Fault | None:
         return None
     if not isinstance(message, str):
         message = encode(message or body).decode()
-    # OpenRouter's own message is "Provider returned error"; what that error was stands here.
-    cause = text_at(object_at(body, "metadata"), "raw")
-    details = objects_at(body, "details")
+    # Where Google tells its reasons, and OpenRouter what is behind its own message, "Provider returned error".
+    details = [*objects_at(body, "details"), object_at(body, "metadata")]
+    cause = text_at(details[-1], "raw")
     words = (*_words(body), *(word for detail in details for word in _words(detail)))
-    return Fault(f"{message}: {cause}" if cause else message, words, _retry_info(details))
+    return Fault(f"{message}: {cause}" if cause else message, words, _wait_in(details))
 
 
 def status_error(status: int, headers: Mapping[str, str], body: bytes, now: float) -> APIStatusError:
@@ -217,11 +217,11 @@ def _words(body: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(str(value).lower() for value in values if isinstance(value, str | int))
 
 
-def _retry_info(details: list[dict[str, object]]) -> float | None:
-    """The wait that Google asks for in a google.rpc.RetryInfo, a duration such as "34.4s"."""
-    delays = [text_at(detail, "retryDelay") for detail in details]
-    seconds = [retry_after({"retry-after": delay.removesuffix("s")}, 0.0) for delay in delays if delay]
-    return next((told for told in seconds if told is not None), None)
+def _wait_in(details: list[dict[str, object]]) -> float | None:
+    """The wait that is asked for: Google's google.rpc.RetryInfo has a duration such as "34.4s", OpenRouter seconds."""
+    told = [detail.get(name) for detail in details for name in ("retryDelay", "retry_after_seconds")]
+    waits = (retry_after({"retry-after": str(wait).removesuffix("s")}, 0.0) for wait in told if wait is not None)
+    return next((seconds for seconds in waits if seconds is not None), None)
 
 
 def _wait(fault: Fault, status: int, headers: Mapping[str, str], now: float) -> float | None:

@@ -160,7 +160,7 @@ def test_retry_after_is_read_and_bounded(headers: dict[str, str], seconds: float
     [
         ({}, [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.4s"}], 34.4),
         ({"retry-after": "2"}, [{"retryDelay": "34.4s"}], 2.0),
-        ({}, [{"retryDelay": "soon"}, {"retryDelay": 3}, None], None),
+        ({}, [{"retryDelay": "soon"}, {"retryDelay": [3]}, None], None),
         ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1m2.5s"}, [], 62.5),
         ({"x-ratelimit-remaining-tokens": "7", "x-ratelimit-reset-tokens": "6ms"}, [], None),
         ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1741305600000"}, [], 10.0),
@@ -203,10 +203,12 @@ def test_only_a_rate_limit_waits_for_a_reset() -> None:
 
 def test_the_error_behind_a_gateways_error_is_told() -> None:
     """Its own words, "Provider returned error", help nobody."""
-    error = {"message": "Provider returned error", "code": 400, "metadata": {"raw": "prompt is too long: 9 > 8"}}
+    metadata = {"raw": "prompt is too long: 9 > 8", "retry_after_seconds": 2}
+    error = {"message": "Provider returned error", "code": 400, "metadata": metadata}
     told = status_error(400, {}, json.dumps({"error": error}).encode(), 0.0)
     assert type(told) is ContextWindowExceededError
     assert "Provider returned error: prompt is too long: 9 > 8" in str(told)
+    assert told.retry_after == 2.0
 
 
 @pytest.mark.parametrize(
@@ -218,6 +220,8 @@ def test_the_error_behind_a_gateways_error_is_told() -> None:
         ({"error": {"message": "bad", "type": "invalid_request_error"}}, ProviderStreamError, False),
         ({"error": "plain words"}, ProviderStreamError, False),
         ({"error": {"message": "gone", "code": 408}}, ProviderStreamError, True),
+        ({"error": "Model is overloaded", "error_type": "overloaded"}, OverloadedError, True),
+        ({"error": {"message": "x", "metadata": {"error_type": "rate_limit_exceeded"}}}, RateLimitError, True),
         ({"error": {"message": "busy", "code": "server_is_overloaded"}}, OverloadedError, True),
         ({"type": "error", "code": "server_error", "message": "flat"}, ProviderStreamError, True),
     ],
