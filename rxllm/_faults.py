@@ -120,12 +120,13 @@ _CODES = ("code", "type", "status", "status_code", "statusCode", "StatusCode", "
 
 
 class Fault(NamedTuple):
-    """What a vendor said of an error: its message, the words and codes that tell its kind, the wait it asks for."""
+    """What a vendor said of an error: its message, the words and codes that tell its kind, and more."""
 
     message: str
     words: tuple[str, ...]
     retry_after: float | None = None
     """Seconds."""
+    request_id: str | None = None
 
 
 def fault_of(payload: object) -> Fault | None:
@@ -160,7 +161,7 @@ def _fault_in(payload: object) -> Fault | None:
     details = [*objects_at(body, "details"), object_at(body, "metadata")]
     cause = text_at(details[-1], "raw")
     words = (*_words(body), *(word for detail in details for word in _words(detail)))
-    return Fault(f"{message}: {cause}" if cause else message, words, _wait_in(details))
+    return Fault(f"{message}: {cause}" if cause else message, words, _wait_in(details), text_at(payload, "request_id"))
 
 
 def status_error(status: int, headers: Mapping[str, str], body: bytes, now: float) -> APIStatusError:
@@ -176,7 +177,7 @@ def status_error(status: int, headers: Mapping[str, str], body: bytes, now: floa
     return kind(
         f"{message}{_ADVICE.get(kind, '')}",
         status_code=status,
-        request_id=request_id,
+        request_id=request_id or fault.request_id,
         retry_after=_wait(fault, status, headers, now),
         transient=_transient(kind, fault, status),
     )
@@ -184,12 +185,14 @@ def status_error(status: int, headers: Mapping[str, str], body: bytes, now: floa
 
 def stream_error(fault: Fault) -> LLMError:
     """The error for what a vendor reported inside a stream that began with HTTP 200."""
-    kind = _by_words(fault)
+    named = _by_words(fault)
     message = fault.message[:_MAX_MESSAGE] or "the provider reported an error without a message"
-    if kind is None or kind is BadRequestError:
-        transient = bool(_TRANSIENT_WORDS.intersection(fault.words))
-        return ProviderStreamError(message, transient=transient, retry_after=fault.retry_after)
-    return kind(message, transient=_transient(kind, fault, 0), retry_after=fault.retry_after)
+    kind: type[LLMError]
+    if named is None or named is BadRequestError:
+        kind, transient = ProviderStreamError, bool(_TRANSIENT_WORDS.intersection(fault.words))
+    else:
+        kind, transient = named, _transient(named, fault, 0)
+    return kind(message, transient=transient, retry_after=fault.retry_after, request_id=fault.request_id)
 
 
 _ADVICE: Mapping[type[APIStatusError], str] = {

@@ -233,3 +233,13 @@ def test_an_error_in_the_stream_becomes_its_class(payload: object, kind: type[LL
     error = stream_error(fault)
     assert (type(error), error.transient) == (kind, transient)
     assert fault.message in str(error)
+
+
+def test_the_request_id_is_read_from_the_payload_too() -> None:
+    """Anthropic tells it with an error in the stream, where there is no header for it."""
+    payload = {"type": "error", "error": {"type": "api_error", "message": "m"}, "request_id": "req_1"}
+    fault = fault_of(payload)
+    assert fault is not None
+    assert stream_error(fault).request_id == "req_1"
+    assert status_error(500, {}, json.dumps(payload).encode(), 0.0).request_id == "req_1"
+    assert status_error(500, {"request-id": "req_2"}, json.dumps(payload).encode(), 0.0).request_id == "req_2"
