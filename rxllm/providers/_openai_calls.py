@@ -2,8 +2,9 @@
 
 Vendors send a call whole or in pieces; with an index, with the same index for all, with gaps or
 with none; with an id once, on every piece, empty, or new each time; with the name again and again.
-A piece belongs to the call at its index (without one: to the call of its id, else the last one),
-unless it names a function and cannot be of that call. Names and ids are never joined.
+A piece belongs to the call at its index (without one: to the call of its id, else to the call at its
+position in the list before, else the last one), unless it names a function and cannot be of that call.
+Names and ids are never joined.
 """
 
 from __future__ import annotations
@@ -37,12 +38,24 @@ class ToolCalls:
         self._at_index: dict[int, int] = {}
         self._of_id: dict[str, int] = {}
         self._last: int | None = None
+        self._row: list[int | None] = []
+        """The calls in the last list of several."""
         self._free = 0
         """A number above those of all calls."""
 
     def take(self, items: Sequence[dict[str, object]]) -> list[TokenEvent]:
         """The events that the entries of one `tool_calls` list bring."""
-        return [event for item in items for event in self._take(item)]
+        if len(items) == 1:
+            return self._take(items[0])
+        events: list[TokenEvent] = []
+        row: list[int | None] = []
+        for position, item in enumerate(items):
+            if len(items) == len(self._row):
+                self._last = self._row[position]
+            events += self._take(item)
+            row.append(self._last)
+        self._row = row
+        return events
 
     def end(self) -> list[TokenEvent]:
         """End every call whose arguments are whole."""
@@ -89,6 +102,8 @@ class ToolCalls:
         """The number of the call that a piece belongs to, a new one if need be."""
         by_id = self._of_id.get(call_id) if call_id else self._last
         at = by_id if index is None else self._at_index.get(index)
+        if at is None and index in self._calls and index not in self._at_index.values():
+            at = index  # told without its index so far
         if at is None or self._calls[at].differs(call_id, name, piece):
             at = self._free if index is None or index in self._calls else index
             self._free = max(self._free, at + 1)

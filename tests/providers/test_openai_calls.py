@@ -140,6 +140,20 @@ class TestToolCalls:
         said = events(chunk({"tool_calls": [first]}), chunk({"tool_calls": [second]}), chunk(finish="tool_calls"), DONE)
         assert said == (VendorEvent("custom_tool_call", first), VendorEvent("custom_tool_call", second))
 
+    def test_lists_of_pieces_without_index_or_id(self) -> None:
+        """Each belongs to the call at its place in the list before (Moonshot)."""
+        begun = [{"id": f"t{at}", "function": {"name": name, "arguments": ""}} for at, name in enumerate("fg")]
+        pieces = [[{"function": {"arguments": piece}} for piece in row] for row in (('{"a":', '{"b":'), ("1}", "2}"))]
+        said = calls(*(chunk({"tool_calls": row}) for row in (begun, *pieces)), chunk(finish="tool_calls"), DONE)
+        assert said == (("t0", "f", {"a": 1}), ("t1", "g", {"b": 2}))
+
+    def test_an_index_that_is_told_only_later(self) -> None:
+        """It counts the calls as they began."""
+        begun = [{"id": f"t{at}", "function": {"name": name, "arguments": '{"a":'}} for at, name in enumerate("fg")]
+        pieces = [{"index": at, "function": {"arguments": f"{at}}}"}} for at in (1, 0)]
+        said = calls(chunk({"tool_calls": begun}), chunk({"tool_calls": pieces}), chunk(finish="tool_calls"), DONE)
+        assert said == (("t0", "f", {"a": 0}), ("t1", "g", {"a": 1}))
+
     def test_the_cost_of_a_call_does_not_grow_with_its_square(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A server may repeat id and name with every piece: the arguments are not read anew for each."""
         read: list[str] = []
