@@ -85,9 +85,10 @@ class Answer:
         """A piece of a call's arguments; of a call that was never announced, the whole comes at its end."""
         item = self._items.of_event(event, "function_call")
         piece = _piece(kind, event)
-        if not piece or item is None or item.call is None or item.done:
+        if not piece or item is None or item.done:
             return []
-        return [self._reply.add_arguments(item.call, piece)]
+        events = self._start_call(item)
+        return events if item.call is None else [*events, self._reply.add_arguments(item.call, piece)]
 
     def annotated(self, kind: str, event: JsonObject) -> list[TokenEvent]:
         """A citation or the like in a text."""
@@ -113,6 +114,7 @@ class Answer:
         if item is not None and item.done and item.told == told:
             return []  # told twice
         if item is None or item.done:
+            events += self._withdrawn(event)
             events += self._add(event, told)
             item = self._items.all[-1]
         item.retell(told)
@@ -177,10 +179,19 @@ class Answer:
                 item.told.pop("encrypted_content", None)  # half a cipher: the whole comes when the item is done
                 self._reply.sign("reasoning", {WIRE: item.told})
             case "function_call":
-                return self._start_call(item)
+                # One that is complete as it begins may be a call that the server makes itself: wait for its end.
+                return [] if text_at(told, "status") == "completed" else self._start_call(item)
             case _:
                 self._reply.vendor_part(WIRE, item.told)
         return []
+
+    def _withdrawn(self, event: JsonObject) -> list[TokenEvent]:
+        """A call that the server made itself, as it says by putting what came of it in its place (Perplexity)."""
+        item = self._items.of_event(event, "function_call")
+        if item is None or item.done or item.call is not None:
+            return []
+        item.done = True
+        return [VendorEvent(_ADDED, {"type": _ADDED, "item": item.told})]
 
     def _finish(self, item: Item, event: JsonObject, *, cut: bool) -> list[TokenEvent]:
         """End an item by what was told of it last."""
@@ -253,6 +264,7 @@ SILENCE = Speech("", {})
 """A part that no event continues."""
 
 _MODELLED = ("message", "reasoning", "function_call")
+_ADDED = "response.output_item.added"
 _DONE = "response.output_item.done"
 _VOICES: Mapping[str, Voice] = {
     "output_text": "text",

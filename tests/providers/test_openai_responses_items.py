@@ -194,6 +194,34 @@ class TestCalls:
         assert isinstance(result.error, ProtocolError)
         assert "'f'" in str(result.error)
 
+    def test_a_call_that_the_server_makes_itself(self) -> None:
+        """It is complete as it begins, and what came of it takes its place: no call of ours, but told (Perplexity)."""
+        call: Event = {"status": "completed", "name": "search_web", "call_id": "c1", "arguments": '{"q": "x"}'}
+        events = (
+            added(0, "function_call", **call),
+            done(0, "search_results", results=[1]),
+            added(1, "message"),
+            delta("Found.", 1),
+            completed({"type": "search_results", "results": [1]}, {"id": "item_1", "type": "message"}),
+        )
+        told_of = [event.data["item"] for event in said(*events) if isinstance(event, VendorEvent)]
+        assert [item["type"] for item in told_of if isinstance(item, dict)] == ["function_call", "search_results"]
+        response = played(*events).response
+        assert (response.text, response.tool_calls, response.finish_reason) == ("Found.", (), "stop")
+
+    @pytest.mark.parametrize("pieces", [(), ('{"a":', "1}")])
+    @pytest.mark.parametrize("ended", [True, False])
+    def test_a_call_that_is_complete_as_it_begins(self, pieces: tuple[str, ...], ended: bool) -> None:
+        """It is handed out all the same, at its end or at the first piece of its arguments."""
+        call: Event = {"status": "completed", "name": "f", "call_id": "c1", "arguments": "" if pieces else '{"a":1}'}
+        deltas = [delta(piece, of="function_call_arguments") for piece in pieces]
+        end = [done(0, "function_call", **call)] if ended else []
+        assert said(added(0, "function_call", **call), *deltas, *end, completed()) == (
+            ToolCallStart(0, "c1", "f"),
+            *(ToolCallDelta(0, piece) for piece in pieces or ('{"a":1}',)),
+            ToolCallEnd(0, ToolCall("c1", "f", {"a": 1})),
+        )
+
     def test_a_call_without_a_name(self) -> None:
         """It cannot be run."""
         events = (added(0, "function_call", call_id="c1"), done(0, "function_call", call_id="c1"), completed())
