@@ -41,6 +41,8 @@ class Answer:
         """What records a piece of that part."""
         self.differs = False
         """A part was streamed from its start, and is not as long as it is told to be."""
+        self._argued_for_nothing = False
+        """Arguments came of a call that was not announced; its end, or the final list, may still tell it."""
 
     @property
     def refused(self) -> bool:
@@ -86,6 +88,7 @@ class Answer:
         item = self._items.of_event(event, "function_call")
         piece = _piece(kind, event)
         if not piece or item is None or item.done:
+            self._argued_for_nothing |= bool(piece) and item is None
             return []
         events = self._start_call(item)
         return events if item.call is None else [*events, self._reply.add_arguments(item.call, piece)]
@@ -143,6 +146,8 @@ class Answer:
         broken = self._reply.unfinished_call()
         if broken is not None and not cut:
             raise broken_call(broken)
+        if self._argued_for_nothing and not cut and _SPOKEN.issuperset(self._items.kinds):
+            raise ProtocolError("arguments came of a function call that was never told")
         return events
 
     def _speaker(self, event: JsonObject, voice: Voice) -> Item:
@@ -264,6 +269,7 @@ SILENCE = Speech("", {})
 """A part that no event continues."""
 
 _MODELLED = ("message", "reasoning", "function_call")
+_SPOKEN = frozenset({"message", "reasoning"})
 _ADDED = "response.output_item.added"
 _DONE = "response.output_item.done"
 _VOICES: Mapping[str, Voice] = {

@@ -91,6 +91,16 @@ class TestReasoning:
 class TestCalls:
     """Functions that the caller runs."""
 
+    def test_arguments_of_a_call_that_is_told_late(self) -> None:
+        """Its end, or the final list, tells it; an answer without it is not a good one."""
+        call: Event = {"call_id": "c1", "name": "f", "arguments": '{"a":1}', "status": "completed"}
+        piece = delta('{"a":1}', of="function_call_arguments")
+        for late in ([done(0, "function_call", **call), completed()], [completed({"type": "function_call", **call})]):
+            assert played(piece, *late).response.tool_calls == (ToolCall("c1", "f", {"a": 1}),)
+        assert played(piece, completed(status="incomplete")).error is None
+        with pytest.raises(ProtocolError, match="never told"):
+            said(piece, completed())
+
     def test_arguments_in_pieces(self) -> None:
         """The call is answered by its call_id, not by the item's id."""
         events = (
