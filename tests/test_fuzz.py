@@ -51,7 +51,6 @@ def as_body(wire: str, payloads: list[object]) -> bytes:
 
 @pytest.mark.parametrize("wire", WIRES)
 @given(body=st.binary(max_size=200))
-@settings(deadline=None)
 def test_any_bytes(wire: str, body: bytes) -> None:
     """Garbage is never an exception of another kind, and never a whole answer."""
     played = play(decoder_of(wire), [body], framing_of(wire))
@@ -60,7 +59,7 @@ def test_any_bytes(wire: str, body: bytes) -> None:
 
 @pytest.mark.parametrize("wire", WIRES)
 @given(payloads=st.lists(JSON, max_size=6))
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 def test_any_json(wire: str, payloads: list[object]) -> None:
     """Valid JSON of any shape, with the wire's own words in the wrong places: `play` checks the grammar."""
     played = play(decoder_of(wire), [as_body(wire, payloads)], framing_of(wire))
