@@ -6,13 +6,12 @@ error wherever it is reported. Pure: no I/O, no clock but the one passed in.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
-from ._json import decode, encode, is_array, is_object
+from ._json import decode, encode, is_array, is_object, object_at, objects_at, text_at
+from ._waits import retry_after, until_reset
 from .errors import (
     APIStatusError,
     AuthenticationError,
@@ -27,9 +26,6 @@ from .errors import (
     ServerError,
 )
 
-MAX_RETRY_AFTER = 3600.0
-"""Seconds; a server that asks for more is taken to ask for this."""
-
 _MAX_MESSAGE = 2000
 
 _BY_WORD: Mapping[str, type[APIStatusError]] = {
@@ -41,15 +37,22 @@ _BY_WORD: Mapping[str, type[APIStatusError]] = {
     "tokens": RateLimitError,
     "requests": RateLimitError,
     "429": RateLimitError,
+    "throttlingexception": RateLimitError,
     "overloaded_error": OverloadedError,
     "overloaded": OverloadedError,
     "unavailable": OverloadedError,
     "service_unavailable": OverloadedError,
+    "unavailable_error": OverloadedError,
+    "serviceunavailableexception": OverloadedError,
     "engine_overloaded_error": OverloadedError,
+    "server_is_overloaded": OverloadedError,
+    "slow_down": OverloadedError,
+    "capacity_exceeded": OverloadedError,
     "503": OverloadedError,
     "529": OverloadedError,
     "authentication_error": AuthenticationError,
     "invalid_api_key": AuthenticationError,
+    "api_key_invalid": AuthenticationError,
     "unauthenticated": AuthenticationError,
     "401": AuthenticationError,
     "permission_error": PermissionDeniedError,
@@ -63,6 +66,8 @@ _BY_WORD: Mapping[str, type[APIStatusError]] = {
     "404": NotFoundError,
     "context_length_exceeded": ContextWindowExceededError,
     "exceed_context_size_error": ContextWindowExceededError,
+    "model_max_prompt_tokens_exceeded": ContextWindowExceededError,
+    "tokens_limit_reached": ContextWindowExceededError,
     "request_too_large": BadRequestError,
     "string_above_max_length": ContextWindowExceededError,
 }
@@ -75,34 +80,53 @@ _BY_STATUS: Mapping[int, type[APIStatusError]] = {
     413: BadRequestError,
     422: BadRequestError,
     429: RateLimitError,
+    498: OverloadedError,  # Groq: https://console.groq.com/docs/flex-processing
     503: OverloadedError,
     529: OverloadedError,
 }
 _TRANSIENT_WORDS = frozenset(
     {
-        "server_error",
-        "api_error",
-        "internal_server_error",
-        "internal_error",
-        "internal",
-        "timeout_error",
-        "500",
-        "502",
-        "504",
+        *("server_error", "api_error", "internal_server_error", "internal_error", "internal", "internalservererror"),
+        *("timeout_error", "timeout", "deadline_exceeded", "408", "500", "502", "504"),
     }
 )
-_CONTEXT = re.compile(
-    r"context (length|window|size)|maximum context|prompt is too long|too many (input )?tokens"
-    r"|input is too long|exceeds? the (available )?(context|maximum number of tokens)",
-    re.IGNORECASE,
-)
+_BY_PHRASE: Mapping[re.Pattern[str], type[APIStatusError]] = {
+    re.compile(pattern, re.IGNORECASE): kind
+    for pattern, kind in (
+        (
+            # As far as known, of: OpenAI, vLLM, SGLang, llama.cpp, LM Studio, Mistral, DeepSeek, OpenRouter | Anthropic
+            r"context (length|window|size|limit)|maximum context|prompt is too long|input is too long"
+            # Gemini, Vertex | xAI | vLLM | Copilot | Moonshot | Groq, Cerebras
+            r"|exceeds? the maximum number of tokens|input token count is \d+ but|maximum prompt length is"
+            r"|maximum model length|prompt token count|exceeded model token limit|reduce the length of the messages"
+            # Hugging Face, Together | Z.ai | Alibaba | Bedrock, Cohere | LiteLLM
+            r"|`inputs` (tokens \+|must have less)|prompt exceeds max length|range of input length should be"
+            r"|too many (input )?tokens|ContextWindowExceededError",
+            ContextWindowExceededError,
+        ),
+        (r"(incorrect|invalid) api key|api key not valid", AuthenticationError),
+        (r"credit balance is too low", PermissionDeniedError),
+    )
+}
+"""What says the kind of an error where its words and codes do not."""
+_HOPELESS = re.compile(r"^request too large", re.IGNORECASE)
+"""One request alone is more than a rate limit allows: no wait will help it."""
+_UNSEEN = re.compile(rb"<(style|script)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+"""What of an HTML page nobody reads."""
+_MAX_PAGE = 8192
+
+_MESSAGES = ("message", "detail", "msg", "status_msg", "error_msg")
+_CODES = ("code", "type", "status", "status_code", "statusCode", "StatusCode", "reason", "error_type")
 
 
 class Fault(NamedTuple):
-    """What a vendor said of an error: its message, and the words and codes that tell its kind."""
+    """What a vendor said of an error: its message, the words and codes that tell its kind, and more."""
 
     message: str
     words: tuple[str, ...]
+    retry_after: float | None = None
+    """Seconds."""
+    request_id: str | None = None
 
 
 def fault_of(payload: object) -> Fault | None:
@@ -111,22 +135,33 @@ def fault_of(payload: object) -> Fault | None:
     Knows {"error": {...}}, {"error": "text"}, {"errors": [...]}, {"detail": ...}, {"message": ...},
     {"type": "error", ...}, and a list of any of these.
     """
+    try:
+        return _fault_in(payload)
+    except RecursionError:
+        return Fault("the provider reported an error that is nested too deep to be read", ())
+
+
+def _fault_in(payload: object) -> Fault | None:
     if is_array(payload):
-        return next((fault for fault in map(fault_of, payload) if fault), None)
+        return next((fault for fault in map(_fault_in, payload) if fault), None)
     if not is_object(payload):
         return Fault(payload, ()) if isinstance(payload, str) and payload else None
     error = payload.get("error") or payload.get("errors")
     if isinstance(error, str):
         return Fault(error, _words(payload))
     if is_array(error):
-        return fault_of(error)
+        return _fault_in(error)
     body = error if is_object(error) else payload
-    message = body.get("message") or body.get("detail") or body.get("msg")
+    message = next((body[name] for name in _MESSAGES if body.get(name)), None)
     if message is None and body is payload:
         return None
     if not isinstance(message, str):
         message = encode(message or body).decode()
-    return Fault(message, _words(body))
+    # Where Google tells its reasons, and OpenRouter what is behind its own message, "Provider returned error".
+    details = [*objects_at(body, "details"), object_at(body, "metadata")]
+    cause = text_at(details[-1], "raw")
+    words = (*_words(body), *(word for detail in details for word in _words(detail)))
+    return Fault(f"{message}: {cause}" if cause else message, words, _wait_in(details), text_at(payload, "request_id"))
 
 
 def status_error(status: int, headers: Mapping[str, str], body: bytes, now: float) -> APIStatusError:
@@ -142,36 +177,22 @@ def status_error(status: int, headers: Mapping[str, str], body: bytes, now: floa
     return kind(
         f"{message}{_ADVICE.get(kind, '')}",
         status_code=status,
-        request_id=request_id,
-        retry_after=retry_after(headers, now),
+        request_id=request_id or fault.request_id,
+        retry_after=_wait(fault, status, headers, now),
         transient=_transient(kind, fault, status),
     )
 
 
 def stream_error(fault: Fault) -> LLMError:
     """The error for what a vendor reported inside a stream that began with HTTP 200."""
-    kind = _by_words(fault)
+    named = _by_words(fault)
     message = fault.message[:_MAX_MESSAGE] or "the provider reported an error without a message"
-    if kind is None or kind is BadRequestError:
-        return ProviderStreamError(message, transient=bool(_TRANSIENT_WORDS.intersection(fault.words)))
-    return kind(message, transient=_transient(kind, fault, 0))
-
-
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds to wait by `retry-after-ms` or `retry-after` (seconds or a date), at most `MAX_RETRY_AFTER`."""
-    milliseconds = headers.get("retry-after-ms")
-    if milliseconds is not None and (seconds := _seconds(milliseconds)) is not None:
-        return min(seconds / 1000, MAX_RETRY_AFTER)
-    value = headers.get("retry-after")
-    if value is None:
-        return None
-    seconds = _seconds(value)
-    if seconds is None:
-        try:
-            seconds = max(0.0, parsedate_to_datetime(value).timestamp() - now)
-        except (ValueError, OverflowError):
-            return None
-    return min(seconds, MAX_RETRY_AFTER)
+    kind: type[LLMError]
+    if named is None or named is BadRequestError:
+        kind, transient = ProviderStreamError, bool(_TRANSIENT_WORDS.intersection(fault.words))
+    else:
+        kind, transient = named, _transient(named, fault, 0)
+    return kind(message, transient=transient, retry_after=fault.retry_after, request_id=fault.request_id)
 
 
 _ADVICE: Mapping[type[APIStatusError], str] = {
@@ -180,34 +201,45 @@ _ADVICE: Mapping[type[APIStatusError], str] = {
 }
 
 
-def _seconds(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return None if math.isnan(value) or value < 0 else value
-
-
 def _fault_of_body(body: bytes) -> Fault:
-    try:
-        fault = fault_of(decode(body))
-    except (ValueError, RecursionError):
-        fault = None
-    if fault is not None:
-        return fault
-    text = " ".join(re.sub(rb"<[^>]*>", b" ", body[:_MAX_MESSAGE]).decode("utf-8", "replace").split())
-    return Fault(text[:300], ())
+    """What an error's body says: as JSON, as the first event or line of a stream that does, or as a page or text."""
+    body = body.removeprefix(b"\xef\xbb\xbf")
+    page = body[:_MAX_PAGE]
+    for text in (body, *(line.removeprefix(b"data:") for line in page.splitlines() if b"{" in line)):
+        try:
+            fault = fault_of(decode(text))
+        except (ValueError, RecursionError):
+            fault = None
+        if fault is not None:
+            return fault
+    return Fault(" ".join(_UNSEEN.sub(b" ", page).decode("utf-8", "replace").split())[:300], ())
 
 
 def _words(body: Mapping[str, object]) -> tuple[str, ...]:
-    values = (body.get(key) for key in ("code", "type", "status", "status_code", "reason"))
+    values = map(body.get, _CODES)
     return tuple(str(value).lower() for value in values if isinstance(value, str | int))
 
 
+def _wait_in(details: list[dict[str, object]]) -> float | None:
+    """The wait that is asked for: Google's google.rpc.RetryInfo has a duration such as "34.4s", OpenRouter seconds."""
+    told = [detail.get(name) for detail in details for name in ("retryDelay", "retry_after_seconds")]
+    waits = (retry_after({"retry-after": str(wait).removesuffix("s")}, 0.0) for wait in told if wait is not None)
+    return next((seconds for seconds in waits if seconds is not None), None)
+
+
+def _wait(fault: Fault, status: int, headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds: what is asked for in so many words goes before what follows from a limit."""
+    told = retry_after(headers, now)
+    if told is None:
+        told = fault.retry_after
+    return until_reset(headers, now) if told is None and status == 429 else told
+
+
 def _by_words(fault: Fault) -> type[APIStatusError] | None:
-    if _CONTEXT.search(fault.message):
-        return ContextWindowExceededError
-    return next((_BY_WORD[word] for word in fault.words if word in _BY_WORD), None)
+    by_word = next((_BY_WORD[word] for word in fault.words if word in _BY_WORD), None)
+    if by_word is RateLimitError:
+        return by_word  # a limit on tokens a minute is worded much like one on tokens a request
+    return next((kind for phrase, kind in _BY_PHRASE.items() if phrase.search(fault.message)), by_word)
 
 
 def _kind(fault: Fault, status: int) -> type[APIStatusError]:
@@ -220,6 +252,6 @@ def _kind(fault: Fault, status: int) -> type[APIStatusError]:
 
 
 def _transient(kind: type[APIStatusError], fault: Fault, status: int) -> bool:
-    if "insufficient_quota" in fault.words:
+    if "insufficient_quota" in fault.words or _HOPELESS.search(fault.message):
         return False
     return kind.transient or status in (408, 409, 425)

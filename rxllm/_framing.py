@@ -175,7 +175,7 @@ def _frame(event: bytes) -> Frame | None:
     if event.startswith(b"event: "):
         name, separator, data = event[7:].partition(b"\ndata: ")
         if separator and b"\n" not in data and b"\n" not in name:
-            return Frame(data, name.decode("utf-8", "replace"))
+            return Frame(data, "" if name == b"message" else name.decode("utf-8", "replace"))
     first = event.lstrip()[:1]
     if first in (b"{", b"["):
         return Frame(event, bare=True)

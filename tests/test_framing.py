@@ -23,6 +23,7 @@ FIELD_LINES = st.sampled_from(
         b"data",
         b"data:",
         b"event: ping",
+        b"event: message",
         b"event:message",
         b"id: 7",
         b"retry: 3000",

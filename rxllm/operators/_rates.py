@@ -5,17 +5,10 @@ Times are in seconds on one clock, that of the caller.
 
 from __future__ import annotations
 
-import re
 from collections import deque
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Literal, NamedTuple, TypeAlias
 
-from .._faults import MAX_RETRY_AFTER
+from .._waits import MINUTE, Allowance, Kind
 
-Kind: TypeAlias = Literal["requests", "tokens"]
-
-MINUTE = 60.0
 _ROUNDING = 1e-6
 """Clocks that are datetimes tell microseconds."""
 
@@ -74,15 +67,6 @@ class Window:
             self._first += 1
 
 
-class Allowance(NamedTuple):
-    """What a vendor says is left, and that all of `limit` will be there again `reset` seconds later."""
-
-    kind: Kind
-    left: float
-    limit: float | None
-    reset: float
-
-
 class Allowed:
     """An `Allowance` as time goes on: it grows back evenly, or at once where the limit is not known."""
 
@@ -107,75 +91,3 @@ class Allowed:
     def take(self, amount: float) -> None:
         """So much less is left."""
         self._left -= amount
-
-
-def allowances_of(headers: Mapping[str, str], now: float) -> dict[str, Allowance]:
-    """What an answer's headers (names in lower case) allow; `now` is in seconds since the epoch.
-
-    Knows x-ratelimit-{limit,remaining,reset}-{requests,tokens} (OpenAI, Groq, Mistral, Cerebras and
-    many more), anthropic-ratelimit-{requests,tokens,...}-{limit,remaining,reset}, and the plain
-    x-ratelimit-{limit,remaining,reset}. Resets are durations ("6m0s", "20ms"), seconds, or times
-    (RFC 3339, or the epoch's seconds or milliseconds); none longer than an hour is believed.
-
-    >>> allowances_of({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1m30s"}, now=0)
-    {'requests': Allowance(kind='requests', left=0.0, limit=None, reset=90.0)}
-    """
-    said: dict[str, dict[str, str]] = {}
-    for name, value in headers.items():
-        if "ratelimit-" in name:
-            measure, what = _meaning(name)
-            if what is not None:
-                said.setdefault(what, {})[measure] = value
-    allowed: dict[str, Allowance] = {}
-    for what, values in said.items():
-        left = _number(values.get("remaining"))
-        if left is not None:
-            kind: Kind = "tokens" if "tokens" in what else "requests"
-            reset = _seconds_until(values.get("reset"), now)
-            allowed[what] = Allowance(kind, left, _number(values.get("limit")), min(max(reset, 0.0), MAX_RETRY_AFTER))
-    return allowed
-
-
-_NAME = re.compile(r"(?:x-|anthropic-)?ratelimit-(.+)")
-_MEASURES = ("limit", "remaining", "reset")
-_SUBJECTS = frozenset({"requests", "tokens", "input", "output", "minute", "hour", "day", "second"})
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
-_EPOCH_SECONDS = 1e9
-_EPOCH_MILLISECONDS = 1e12
-
-
-def _meaning(name: str) -> tuple[str, str | None]:
-    """Which measure a header gives, and of what; None where that is nothing we know."""
-    match = _NAME.fullmatch(name)
-    words = match[1].split("-") if match else []
-    measure = next((word for word in words if word in _MEASURES), None)
-    what = [word for word in words if word != measure]
-    if measure is None or not _SUBJECTS.issuperset(what):
-        return "", None
-    return measure, "-".join(what) or "requests"
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number if 0 <= number < float("inf") else None
-
-
-def _seconds_until(text: str | None, now: float) -> float:
-    """The seconds that a reset says; a minute where it says nothing."""
-    number = _number(text)
-    if number is not None:
-        if number >= _EPOCH_MILLISECONDS:
-            return number / 1000 - now
-        return number - now if number >= _EPOCH_SECONDS else number
-    duration = _DURATION.fullmatch(text or "")
-    if duration is not None and any(duration.groups()):
-        hours, minutes, seconds, milliseconds = (float(value or 0) for value in duration.groups())
-        return hours * 3600 + minutes * MINUTE + seconds + milliseconds / 1000
-    try:
-        moment = datetime.fromisoformat(text or "")
-    except ValueError:
-        return MINUTE
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 
 from reactivex import abc
 
-from .._faults import MAX_RETRY_AFTER, retry_after
 from .._succession import now_of
+from .._waits import MAX_RETRY_AFTER, Kind, allowances_of, retry_after
 from .._wire import headers_listener
 from ..errors import ConfigurationError, LLMError
 from ..events import StreamEnd, TokenEvent, Usage, UsageUpdate
-from ._rates import Allowed, Kind, Window, allowances_of
+from ._rates import Allowed, Window
 from ._turns import Entry, Turn, Turnstile
 
 _FIRST_GUESS = 1000

@@ -4,7 +4,8 @@
     {"jsonPath": "$.steps[0].text", "stringValue": "water."}
 
 The leaves come in document order, so their JSON text can be written as they come. Should one jump
-back to what was already closed, the text stops there; the value stays right.
+back to what was already closed, as a string that grows in turns with another does, the text stops
+there; the value stays right.
 
 Source: https://cloud.google.com/vertex-ai/generative-ai/docs/multimodal/function-calling#streaming-function-call-arguments
 """
@@ -32,6 +33,19 @@ class StreamedArguments:
         """The path of the last leaf written; all containers on it are open."""
         self._in_string = False
         self._in_order = True
+        self._unfinished: set[tuple[Step, ...]] = set()
+        """The strings of which more is to come; they may grow in turns."""
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether more of a string is to come."""
+        return bool(self._unfinished)
+
+    def begin(self, whole: Mapping[str, object]) -> str:
+        """The JSON text of arguments that come whole before the leaves of the others."""
+        self.value.update(whole)
+        self._at = (list(whole)[-1],)
+        return encode(whole).decode()[:-1]
 
     def add(self, leaf: Mapping[str, object]) -> str:
         """The JSON text that one leaf, or a piece of one, adds."""
@@ -52,13 +66,11 @@ class StreamedArguments:
         return self._written(opened + self._closing(0) + "}")
 
     def _add_string(self, path: tuple[Step, ...], piece: str, more: bool) -> str:
-        if self._in_string and path == self._at:
-            self._set(path, str(self._get(path)) + piece)
-            lead = ""
-        else:
-            lead = self._lead(path) + '"'
-            self._set(path, piece)
+        grows = path in self._unfinished
+        lead = "" if grows and self._in_string and path == self._at else self._lead(path) + '"'
+        self._set(path, str(self._get(path)) + piece if grows else piece)
         self._in_string = more
+        (self._unfinished.add if more else self._unfinished.discard)(path)
         return self._written(lead + encode(piece).decode()[1:-1] + ("" if more else '"'))
 
     def _written(self, text: str) -> str:

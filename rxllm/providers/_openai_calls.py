@@ -2,19 +2,31 @@
 
 Vendors send a call whole or in pieces; with an index, with the same index for all, with gaps or
 with none; with an id once, on every piece, empty, or new each time; with the name again and again.
-A piece belongs to the call at its index (without one: to the call of its id, else the last one),
-unless it names a function and cannot be of that call. Names and ids are never joined.
+A piece belongs to the call at its index (without one: to the call of its id, else to the call at its
+position in the list before, else the last one), unless it names a function and cannot be of that call.
+Names and ids are never joined.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .._json import encode, int_at, object_at, text_at
-from ..events import TokenEvent
+from .._json import encode, int_at, is_object, object_at, objects_at, text_at
+from .._wire import JsonObject
+from ..events import TokenEvent, VendorEvent
 from ..messages import VendorFields
 from ._openai_messages import EXTRA, WIRE
 from ._reply import Reply, arguments_of
+
+
+def calls_of(delta: JsonObject) -> list[dict[str, object]]:
+    """The calls, or pieces of calls, in a delta; the old `function_call` is the call at index 0."""
+    told = delta.get("tool_calls")
+    if is_object(told):
+        return [told]
+    calls = objects_at(delta, "tool_calls") if told else []
+    function = delta.get("function_call")
+    return [*calls, {"index": 0, "function": function}] if function and is_object(function) else calls
 
 
 class ToolCalls:
@@ -26,10 +38,24 @@ class ToolCalls:
         self._at_index: dict[int, int] = {}
         self._of_id: dict[str, int] = {}
         self._last: int | None = None
+        self._row: list[int | None] = []
+        """The calls in the last list of several."""
+        self._free = 0
+        """A number above those of all calls."""
 
     def take(self, items: Sequence[dict[str, object]]) -> list[TokenEvent]:
         """The events that the entries of one `tool_calls` list bring."""
-        return [event for item in items for event in self._take(item)]
+        if len(items) == 1:
+            return self._take(items[0])
+        events: list[TokenEvent] = []
+        row: list[int | None] = []
+        for position, item in enumerate(items):
+            if len(items) == len(self._row):
+                self._last = self._row[position]
+            events += self._take(item)
+            row.append(self._last)
+        self._row = row
+        return events
 
     def end(self) -> list[TokenEvent]:
         """End every call whose arguments are whole."""
@@ -46,6 +72,8 @@ class ToolCalls:
         return "" if nameless else self._reply.unfinished_call()
 
     def _take(self, item: dict[str, object]) -> list[TokenEvent]:
+        if "custom" in item:
+            return [VendorEvent("custom_tool_call", item)]  # its input is free text: no call of a function
         function = object_at(item, "function") or item
         call_id, name = text_at(item, "id") or "", text_at(function, "name") or ""
         piece = _text_of(function.get("arguments"))
@@ -74,9 +102,11 @@ class ToolCalls:
         """The number of the call that a piece belongs to, a new one if need be."""
         by_id = self._of_id.get(call_id) if call_id else self._last
         at = by_id if index is None else self._at_index.get(index)
+        if at is None and index in self._calls and index not in self._at_index.values():
+            at = index  # told without its index so far
         if at is None or self._calls[at].differs(call_id, name, piece):
-            free = index is not None and index not in self._calls
-            at = index if free and index is not None else max(self._calls, default=-1) + 1
+            at = self._free if index is None or index in self._calls else index
+            self._free = max(self._free, at + 1)
             self._calls[at] = _Growing()
         if index is not None:
             self._at_index[index] = at
@@ -110,8 +140,10 @@ class _Growing:
         return bool(self.name) and (name != self.name or bool(piece and self.is_whole()))
 
     def is_whole(self) -> bool:
-        """Whether the arguments so far are a JSON object."""
-        return bool(self.pieces) and arguments_of("".join(self.pieces)) is not None
+        """Whether the arguments so far are a JSON object, or the text "null"."""
+        last = next((piece for piece in reversed(self.pieces) if not piece.isspace()), "")
+        # Their end tells most of it, and costs nothing: a server may repeat the name with every piece.
+        return last.rstrip().endswith(("}", "l")) and arguments_of("".join(self.pieces)) is not None
 
 
 def _text_of(arguments: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .._json import is_array, is_object, objects_at, text_at
+from .._json import is_array, is_object, objects_at
 from .._wire import JsonObject
 
 DETAILS = "reasoning_details"
@@ -16,7 +16,7 @@ def thought_of(delta: JsonObject) -> tuple[str, str]:
     Some vendors say the same words in several fields: the first that speaks counts.
     """
     for field in _FIELDS:
-        if thought := text_at(delta, field):
+        if (told := delta.get(field)) and (thought := nested_text(told)):
             return thought, field
     return "".join(map(nested_text, objects_at(delta, DETAILS))), DETAILS
 
@@ -54,4 +54,4 @@ def joined_details(pieces: Sequence[dict[str, object]]) -> list[dict[str, object
 
 
 _FIELDS = ("reasoning_content", "reasoning", "reasoning_text")
-_WORDS = ("text", "thinking", "summary", "reasoning")
+_WORDS = ("text", "thinking", "summary", "reasoning", "content")

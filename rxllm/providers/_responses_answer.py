@@ -41,6 +41,8 @@ class Answer:
         """What records a piece of that part."""
         self.differs = False
         """A part was streamed from its start, and is not as long as it is told to be."""
+        self._argued_for_nothing = False
+        """Arguments came of a call that was not announced; its end, or the final list, may still tell it."""
 
     @property
     def refused(self) -> bool:
@@ -85,9 +87,11 @@ class Answer:
         """A piece of a call's arguments; of a call that was never announced, the whole comes at its end."""
         item = self._items.of_event(event, "function_call")
         piece = _piece(kind, event)
-        if not piece or item is None or item.call is None or item.done:
+        if not piece or item is None or item.done:
+            self._argued_for_nothing |= bool(piece) and item is None
             return []
-        return [self._reply.add_arguments(item.call, piece)]
+        events = self._start_call(item)
+        return events if item.call is None else [*events, self._reply.add_arguments(item.call, piece)]
 
     def annotated(self, kind: str, event: JsonObject) -> list[TokenEvent]:
         """A citation or the like in a text."""
@@ -113,6 +117,7 @@ class Answer:
         if item is not None and item.done and item.told == told:
             return []  # told twice
         if item is None or item.done:
+            events += self._withdrawn(event)
             events += self._add(event, told)
             item = self._items.all[-1]
         item.retell(told)
@@ -141,6 +146,8 @@ class Answer:
         broken = self._reply.unfinished_call()
         if broken is not None and not cut:
             raise broken_call(broken)
+        if self._argued_for_nothing and not cut and _SPOKEN.issuperset(self._items.kinds):
+            raise ProtocolError("arguments came of a function call that was never told")
         return events
 
     def _speaker(self, event: JsonObject, voice: Voice) -> Item:
@@ -177,10 +184,19 @@ class Answer:
                 item.told.pop("encrypted_content", None)  # half a cipher: the whole comes when the item is done
                 self._reply.sign("reasoning", {WIRE: item.told})
             case "function_call":
-                return self._start_call(item)
+                # One that is complete as it begins may be a call that the server makes itself: wait for its end.
+                return [] if text_at(told, "status") == "completed" else self._start_call(item)
             case _:
                 self._reply.vendor_part(WIRE, item.told)
         return []
+
+    def _withdrawn(self, event: JsonObject) -> list[TokenEvent]:
+        """A call that the server made itself, as it says by putting what came of it in its place (Perplexity)."""
+        item = self._items.of_event(event, "function_call")
+        if item is None or item.done or item.call is not None:
+            return []
+        item.done = True
+        return [VendorEvent(_ADDED, {"type": _ADDED, "item": item.told})]
 
     def _finish(self, item: Item, event: JsonObject, *, cut: bool) -> list[TokenEvent]:
         """End an item by what was told of it last."""
@@ -253,6 +269,8 @@ SILENCE = Speech("", {})
 """A part that no event continues."""
 
 _MODELLED = ("message", "reasoning", "function_call")
+_SPOKEN = frozenset({"message", "reasoning"})
+_ADDED = "response.output_item.added"
 _DONE = "response.output_item.done"
 _VOICES: Mapping[str, Voice] = {
     "output_text": "text",

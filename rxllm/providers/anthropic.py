@@ -60,6 +60,8 @@ class AnthropicDecoder:
         self.finished = False
         self._reply = Reply(provider)
         self._started = False
+        self._silent = True
+        """Nothing has been told yet, but for text and thoughts."""
         self._early: list[TokenEvent] = []
         self._blocks: dict[int, _Block] = {}
         self._argumentless: list[int] = []
@@ -98,7 +100,9 @@ class AnthropicDecoder:
         if payload is None:
             return ()
         kind = payload.get("type") or frame.event
-        return self._event(kind if isinstance(kind, str) and kind else "unknown", payload)
+        events = self._event(kind if isinstance(kind, str) and kind else "unknown", payload)
+        self._silent = self._silent and not events
+        return events
 
     def _event(self, kind: str, payload: dict[str, object]) -> Sequence[TokenEvent]:
         match kind:
@@ -164,7 +168,7 @@ class AnthropicDecoder:
         events: list[TokenEvent] = list(self._early)
         self._started = True
         self._reply.id, self._reply.model = identity, text_at(message, "model")
-        if not self._reply.response().parts:
+        if self._silent and not self._reply.response().parts:
             events.insert(0, StreamStart(identity, self._reply.model))
         events += self._count(object_at(message, "usage"))
         events += _extras("message_start", message, _MESSAGE_FIELDS)
@@ -312,13 +316,14 @@ class _Block:
         self.citations: list[dict[str, object]] = []
 
     def grow(self, delta: Mapping[str, object]) -> None:
-        """Take a delta whose kind is not known: text is appended to text, anything else is set."""
+        """Take a delta whose kind is not known: text is appended to text, anything else is set; so is a cipher."""
         grown = dict(self.data)
         for key, value in delta.items():
             if key == "type":
                 continue
             before = grown.get(key)
-            grown[key] = before + value if isinstance(before, str) and isinstance(value, str) else value
+            appended = isinstance(before, str) and isinstance(value, str) and key != "encrypted_content"
+            grown[key] = f"{before}{value}" if appended else value
         self.data = grown
 
     def completed(self) -> tuple[dict[str, object], bool]:

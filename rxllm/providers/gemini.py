@@ -22,8 +22,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from .._json import decode, encode, int_at, is_object, object_at, objects_at, text_at
+from .._json import encode, int_at, is_array, is_object, object_at, objects_at, text_at
 from .._wire import Frame, WireRequest
+from ..errors import ProtocolError
 from ..events import FinishReason, Response, StreamStart, TokenEvent, Usage, UsageUpdate, VendorEvent
 from ..messages import Message
 from ..options import Options
@@ -183,22 +184,35 @@ class GeminiDecoder:
 
     def _call(self, call: dict[str, object], own: dict[str, object], events: list[TokenEvent]) -> None:
         """A function call, or a piece of one: begun with a name, ended by a piece that does not say willContinue."""
-        name = text_at(call, "name")
-        if name is not None:
+        name, leaves = text_at(call, "name"), call.get("partialArgs")
+        if leaves and not is_array(leaves):
+            raise ProtocolError("a function call's partialArgs is no list")
+        if name is not None and not self._continues(name, text_at(call, "id")):
             events += self._end_growing()
             self._start_call(name, text_at(call, "id"), own, events)
-            if not (call.get("willContinue") or call.get("partialArgs")):
+            if not (call.get("willContinue") or leaves):
                 self._whole_call(call.get("args"), events)
                 return
             self._growing = StreamedArguments()
         growing = self._growing
         if growing is None:
+            if call.get("args") or leaves:
+                raise ProtocolError("a function call has no name")
             return
-        text = "".join(map(growing.add, objects_at(call, "partialArgs")))
+        whole = object_at(call, "args")
+        text = growing.begin(whole) if whole and not growing.value else ""
+        text += "".join(map(growing.add, objects_at(call, "partialArgs")))
         if text:
             events.append(self._reply.add_arguments(self._last_call(), text))
-        if not call.get("willContinue"):
+        if not (call.get("willContinue") or growing.unfinished):
             events += self._end_growing()
+
+    def _continues(self, name: str, own_id: str | None) -> bool:
+        """Whether a piece that names a function goes on with the last call, of which no more than its name came."""
+        if self._growing is None or self._growing.value:
+            return False
+        last = self._reply.calls[self._last_call()]
+        return last.name == name and own_id in (None, last.id)
 
     def _start_call(self, name: str, own_id: str | None, own: dict[str, object], events: list[TokenEvent]) -> None:
         index = len(self._reply.calls)
@@ -231,8 +245,11 @@ class GeminiDecoder:
 
     def _totals(self) -> dict[str, object]:
         if isinstance(self._counts, msgspec.Raw):
-            counts = decode(bytes(self._counts))
-            self._counts = counts if is_object(counts) else {}
+            try:
+                counts = read_object(Frame(bytes(self._counts)), self._reply)
+            except ProtocolError:  # it was passed over unread, and the text beside it was taken
+                counts = None
+            self._counts = counts or {}
         return self._counts
 
     def _count(self, events: list[TokenEvent]) -> None:

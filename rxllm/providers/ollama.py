@@ -101,7 +101,7 @@ class OllamaDecoder:
         if not self._started and (message or line.get("done") is True):
             self._started = True
             events.append(StreamStart(None, self._reply.model))
-        if thought := text_at(message, "thinking"):
+        if thought := text_at(message, "thinking") or text_at(line, "thinking"):
             events.append(self._reply.reasoning(thought))
         if text := text_at(message, "content"):
             events.append(self._reply.text(text))
@@ -168,9 +168,7 @@ _plain_line = msgspec.json.Decoder(_PlainLine).decode
 
 def _generated(line: Mapping[str, object]) -> dict[str, object]:
     """The message of a line in the form of /api/generate, in which some imitators of the API answer chats."""
-    if "response" not in line:
-        return {}
-    return {"role": "assistant", "content": line["response"], "thinking": line.get("thinking")}
+    return {name: line[key] for key, name in (("response", "content"), ("thinking", "thinking")) if key in line}
 
 
 def _own_fields(call: Mapping[str, object], function: Mapping[str, object]) -> dict[str, dict[str, object]] | None:

@@ -20,7 +20,7 @@ from ..errors import ProtocolError, StreamInterruptedError
 from ..events import FinishReason, Response, StreamStart, TokenEvent, UsageUpdate, VendorEvent
 from ..messages import Message
 from ..options import Options
-from ._openai_calls import ToolCalls
+from ._openai_calls import ToolCalls, calls_of
 from ._openai_chunk import CHUNK_FIELDS, DELTA_FIELDS, plain_chunk
 from ._openai_dialect import GATEWAY, Dialect
 from ._openai_messages import WIRE
@@ -134,6 +134,9 @@ class OpenAIChatDecoder:
         for payload in (chunk, groq):
             if payload.get("error") or payload.get("errors"):
                 raise provider_error(payload)
+        status = chunk.get("base_resp")
+        if is_object(status) and status.get("status_code"):  # MiniMax; 0 is success
+            raise provider_error(status)
         if "choices" not in chunk:
             self._aside(chunk, events)
         for choice in choices:
@@ -169,17 +172,16 @@ class OpenAIChatDecoder:
 
     def _choice(self, choice: dict[str, object], events: list[TokenEvent]) -> None:
         delta = object_at(choice, "delta")
-        if not self._answered and "delta" not in choice:
+        if "delta" not in choice and "message" not in choice:
+            delta = {"content": choice.get("text")}  # a legacy text completion
+        elif not self._answered and "delta" not in choice:
             delta = object_at(choice, "message")  # the whole answer at once, from what does not stream
         self._answered = True
         self._think(*thought_of(delta), events)
         self._reasoning_details += objects_at(delta, DETAILS)
         self._content(delta.get("content"), events)
         self._refuse(text_at(delta, "refusal"), events)
-        calls = objects_at(delta, "tool_calls")
-        if function := object_at(delta, "function_call"):
-            calls.append({"index": 0, "function": function})
-        if calls:
+        if calls := calls_of(delta):
             events += self._calls.take(calls)
         for name, value in delta.items():
             if name not in DELTA_FIELDS and says(value):
@@ -190,7 +192,8 @@ class OpenAIChatDecoder:
         if says(logprobs):
             events.append(_vendor_event("logprobs", logprobs))
         events += self._reply.others(choice, _CHOICE_FIELDS)
-        self._finish = text_at(choice, "finish_reason") or self._finish
+        finish = text_at(choice, "finish_reason")
+        self._finish = self._finish if finish in (None, "null") else finish
         self._native_finish = text_at(choice, "native_finish_reason") or self._native_finish
         if self._finish == "error":
             raise provider_error(choice if choice.get("error") else {"message": _FAILED})
@@ -215,7 +218,7 @@ class OpenAIChatDecoder:
             self._content(part if isinstance(part, str) else None, events)
             return
         kind = text_at(part, "type") or "content"
-        if kind == "text":
+        if kind in ("text", "output_text"):
             self._content(part.get("text"), events)
         elif kind in ("thinking", "reasoning"):
             self._think(nested_text(part), "content", events)

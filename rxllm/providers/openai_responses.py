@@ -131,11 +131,11 @@ class OpenAIResponsesDecoder:
     def _aside(self, kind: str, event: JsonObject) -> list[TokenEvent]:
         """The token events of what is not a piece of the answer."""
         if kind in _BEGINNINGS:
-            self._know(object_at(event, "response"))
+            self._know(_response_of(event))
             return [StreamStart(self._reply.id, self._reply.model)] if self._silent else []
         if kind in _ENDINGS:
             return self._end(kind, event)
-        if kind == "error" or (not kind and event.get("error")):
+        if kind in _ERRORS or (event.get("error") and not kind.startswith("response.")):
             raise provider_error(event)
         if not event or kind in _SILENT or self._is_told(kind, event):
             return []
@@ -157,7 +157,7 @@ class OpenAIResponsesDecoder:
         self._reply.model = text_at(response, "model") or self._reply.model
 
     def _end(self, kind: str, event: JsonObject) -> list[TokenEvent]:
-        response, reply = object_at(event, "response"), self._reply
+        response, reply = _response_of(event), self._reply
         told = text_at(response, "status")
         status = told if told in _STATUSES else _ENDINGS[kind]
         self._know(response)
@@ -223,6 +223,7 @@ _ENDINGS = {
     "response.failed": "failed",
     "response.cancelled": "cancelled",
 }
+_ERRORS = ("error", "response.error")
 _STATUSES = frozenset(_ENDINGS.values())
 _SILENT = frozenset(
     {
@@ -232,6 +233,11 @@ _SILENT = frozenset(
     }
 )
 _CUTS: Mapping[str, FinishReason] = {"max_output_tokens": "length", "content_filter": "content_filter"}
+
+
+def _response_of(event: JsonObject) -> JsonObject:
+    """The response that an event is about; Perplexity's Agent API puts its fields into the event itself."""
+    return object_at(event, "response") or event
 
 
 def _reported(frame: Frame) -> LLMError:

@@ -13,8 +13,9 @@ from reactivex import Observable
 from reactivex.testing import TestScheduler
 
 import rxllm
+from rxllm._waits import MINUTE, allowances_of
 from rxllm.events import Response, StreamStart, TextDelta, TokenEvent, Usage, UsageUpdate
-from rxllm.operators._rates import MINUTE, Window, allowances_of
+from rxllm.operators._rates import Window
 from rxllm.operators.breaker import CircuitBreaker, CircuitState, circuit_breaker
 from rxllm.operators.limits import max_concurrent, rate_limit
 from rxllm.operators.resilience import fallback_to

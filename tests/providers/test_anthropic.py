@@ -301,14 +301,14 @@ class TestDecoder:
             message_start(),
             block_start(0, type="compaction", content=None),
             delta(0, "compaction_delta", content="Earlier, ", encrypted_content="e1"),
-            delta(0, "compaction_delta", content="we spoke."),
+            delta(0, "compaction_delta", content="we spoke.", encrypted_content="e2"),
             block_stop(0),
             block_start(1, type="redacted_thinking", data="opaque"),
             block_stop(1),
             *ending(),
         ]
         blocks: list[Payload] = [
-            {"type": "compaction", "content": "Earlier, we spoke.", "encrypted_content": "e1"},
+            {"type": "compaction", "content": "Earlier, we spoke.", "encrypted_content": "e2"},
             {"type": "redacted_thinking", "data": "opaque"},
         ]
         assert [VendorEvent(str(block["type"]), block) for block in blocks] == [

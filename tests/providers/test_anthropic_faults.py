@@ -56,6 +56,19 @@ class TestFaults:
         """Some proxies repeat message_start."""
         assert decoded(*WHOLE) == decoded(WHOLE[0], *WHOLE)
 
+    @pytest.mark.parametrize(
+        "first",
+        [
+            {"type": "message_delta", "delta": {}, "usage": {"output_tokens": 7}},
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "novelty", "x": 1}},
+            delta(0, "text_delta", text="Hi"),
+        ],
+    )
+    def test_a_message_that_starts_late_has_no_start(self, first: Payload) -> None:
+        """StreamStart is first or not at all, and what message_start tells is not lost."""
+        response = answer(first, message_start(), *ending())  # answer() checks the grammar
+        assert (response.id, response.usage.input_tokens) == ("msg_1", 20)
+
     def test_another_message_inside_the_first_is_a_protocol_error(self) -> None:
         """Two answers spliced into one stream would mix their blocks."""
         with pytest.raises(errors.ProtocolError, match="msg_2"):

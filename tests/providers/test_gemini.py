@@ -252,6 +252,26 @@ class TestDecoder:
         payloads = [chunk({"text": "a"}, finish="STOP", counts={**COUNTS, "toolUsePromptTokenCount": 243})]
         assert VendorEvent("usageMetadata", {"toolUsePromptTokenCount": 243}) in decoded(*payloads)
 
+    @pytest.mark.parametrize(
+        ("counts", "known"),
+        [
+            (b'{"promptTokenCount":8,"candidatesTokenCount":4,"trafficType":"\xbc"}', (8, 4)),
+            (b'{"promptTokenCount":8,"candidatesTokenCount":1e999}', (8, None)),
+            (b"1e999", (None, None)),
+        ],
+    )
+    def test_counts_that_are_hardly_json_hurt_nobody(self, counts: bytes, known: tuple[int | None, ...]) -> None:
+        """They are read late: what is wrong with them then is no error of the partial answer's or of the end's."""
+        text = b'{"candidates":[{"content":{"parts":[{"text":"Hi"}]}}],"usageMetadata":' + counts + b"}"
+        decoder = GeminiDecoder("gemini")
+        decoder.feed(*frames(chunk({"text": "Oh. "})))
+        decoder.feed(Frame(text))
+        partial = decoder.partial()
+        assert (partial.text, partial.usage.input_tokens, partial.usage.output_tokens) == ("Oh. Hi", *known)
+        played = play_frames(GeminiDecoder("gemini"), [*frames(chunk(finish="STOP")), Frame(text)])
+        assert played.error is None
+        assert (played.response.usage.input_tokens, played.response.usage.output_tokens) == known
+
     def test_chunks_without_counts_keep_those_that_came(self) -> None:
         """Some chunks only name the kind of traffic; what was never counted is unknown, not 0."""
         payloads = [

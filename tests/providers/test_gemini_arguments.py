@@ -16,6 +16,11 @@ from tests.providers.recordings import play_frames
 from tests.providers.test_gemini import Payload, answer, chunk, decoded, frames, leaf
 
 
+def grows(piece: str) -> Payload:
+    """A piece of a string of which more is to come."""
+    return {"jsonPath": "$.a", "stringValue": piece, "willContinue": True}
+
+
 class TestArguments:
     """Pieces of arguments to calls."""
 
@@ -89,6 +94,53 @@ class TestArguments:
         pieces = [event.arguments for event in decoded(*payloads) if isinstance(event, ToolCallDelta)]
         assert "".join(pieces) == '{"a":{"x":"1"},"b":"2"'
 
+    def test_strings_that_grow_in_turns_are_whole_in_the_call(self) -> None:
+        """Each piece goes to its own string; the deltas stop where one jumps back."""
+        payloads = [
+            chunk({"functionCall": {"name": "cook", "willContinue": True}}),
+            chunk(leaf("$.a", stringValue="bo", willContinue=True)),
+            chunk(leaf("$.b", stringValue="ri", willContinue=True)),
+            chunk(leaf("$.a", stringValue="il")),
+            chunk(leaf("$['b']", more=False, stringValue="ce"), finish="STOP"),
+        ]
+        assert answer(*payloads).tool_calls[0].arguments == {"a": "boil", "b": "rice"}
+
+    def test_leaves_beside_whole_arguments(self) -> None:
+        """What came whole comes first; the leaves go on after it, or into it."""
+        whole = {"functionCall": {"name": "cook", "args": {"n": 1, "s": [2]}, "willContinue": True}}
+        payloads = [chunk(whole), chunk(leaf("$.a", stringValue="rice")), chunk({"functionCall": {}}, finish="STOP")]
+        pieces = [event.arguments for event in decoded(*payloads) if isinstance(event, ToolCallDelta)]
+        assert answer(*payloads).tool_calls[0].arguments == {"n": 1, "s": [2], "a": "rice"}
+        assert "".join(pieces) == '{"n":1,"s":[2],"a":"rice"}'
+        payloads[1] = chunk(leaf("$.s[1]", numberValue=3))
+        assert answer(*payloads).tool_calls[0].arguments == {"n": 1, "s": [2, 3]}
+
+    def test_a_string_that_goes_on_keeps_its_call_open(self) -> None:
+        """Though the call itself does not say so."""
+        payloads = [
+            chunk({"functionCall": {"name": "cook", "partialArgs": [grows("bo")]}}),
+            chunk({"functionCall": {"partialArgs": [{"jsonPath": "$.a", "stringValue": "il"}]}}, finish="STOP"),
+        ]
+        assert [call.arguments for call in answer(*payloads).tool_calls] == [{"a": "boil"}]
+
+    def test_a_name_that_comes_again_begins_no_other_call(self) -> None:
+        """As long as nothing but the name came; after that, it does."""
+        named = {"name": "cook", "willContinue": True}
+        payloads = [
+            chunk({"functionCall": named}),
+            chunk({"functionCall": {**named, "partialArgs": [grows("bo")]}}),
+            chunk(leaf("$.a", stringValue="il")),
+            chunk({"functionCall": {}}),
+            chunk({"functionCall": {"name": "cook"}}, finish="STOP"),
+        ]
+        assert [call.arguments for call in answer(*payloads).tool_calls] == [{"a": "boil"}, {}]
+
+    @pytest.mark.parametrize("leaves", ['{"a', {"a": 1}, 7])
+    def test_leaves_that_are_no_list_are_a_protocol_error(self, leaves: object) -> None:
+        """They are not lost in silence."""
+        with pytest.raises(errors.ProtocolError, match="no list"):
+            decoded(chunk({"functionCall": {"name": "cook", "partialArgs": leaves, "willContinue": True}}))
+
     @pytest.mark.parametrize("path", ["$", "a", "$.a[", "$[0]", "$.a[7]", "$.s.t", "$.l.x", None])
     def test_paths_that_lead_nowhere_are_protocol_errors(self, path: str | None) -> None:
         """No path, no object at the root, a list with holes, a leaf inside a leaf, a key of a list."""
@@ -104,6 +156,12 @@ class TestArguments:
     def test_a_piece_of_a_call_that_never_began_says_nothing(self) -> None:
         """An ending without a beginning is passed over."""
         assert answer(chunk({"functionCall": {}}, finish="STOP")).tool_calls == ()
+
+    @pytest.mark.parametrize("call", [{"args": {"a": 1}}, {"name": "", "args": {"a": 1}}, {"partialArgs": [{"x": 1}]}])
+    def test_arguments_of_no_call_are_a_protocol_error(self, call: Payload) -> None:
+        """They are not lost in silence."""
+        with pytest.raises(errors.ProtocolError, match="no name"):
+            decoded(chunk({"functionCall": call}, finish="STOP"))
 
     @pytest.mark.parametrize("args", ['{"word": ', "rx", [1]])
     def test_arguments_that_are_no_object_are_a_protocol_error(self, args: object) -> None:

@@ -94,6 +94,7 @@ def test_json_of_any_depth_ends_in_an_answer_or_a_typed_error(wire: str) -> None
             b'{"message":{"tool_calls":[{"function":{"name":"a","arguments":{"x":',
             b'{"message":{"novelty":{"x":',
             b'{"candidates":[{"novelty":{"x":',
+            b'{"type":"error","error":',
         ):
             closing = bytes({123: 125, 91: 93}[char] for char in reversed(head) if char in b"{[")
             frame = Frame(head + deep + closing)

@@ -164,6 +164,12 @@ class TestDecoder:
         response = answer(*payloads)
         assert (response.reasoning, response.text, response.finish_reason) == ("Hm.", "Hi", "length")
 
+    @pytest.mark.parametrize("beside", [{}, {"message": {"role": "assistant", "content": ""}}])
+    def test_thinking_beside_the_message(self, beside: Payload) -> None:
+        """Where other servers have it."""
+        response = answer({"model": "m", "thinking": "Hm.", "done": False, **beside}, line("Hi"), {"done": True})
+        assert (response.reasoning, response.text, response.finish_reason) == ("Hm.", "Hi", "stop")
+
     def test_keys_in_any_order(self) -> None:
         """Servers differ."""
         assert decoded(*(dict(reversed(payload.items())) for payload in WHOLE)) == decoded(*WHOLE)

@@ -7,8 +7,10 @@ import json
 import pytest
 
 from rxllm.errors import ProtocolError, StreamInterruptedError
-from rxllm.events import ToolCallDelta, ToolCallEnd, ToolCallStart
+from rxllm.events import ToolCallDelta, ToolCallEnd, ToolCallStart, VendorEvent
 from rxllm.messages import ToolCall
+from rxllm.providers import _openai_calls
+from rxllm.providers._reply import arguments_of
 from tests.providers.openai_streams import DONE, calls, chunk, events, played, tool
 
 
@@ -125,3 +127,52 @@ class TestToolCalls:
         """Gateways say [DONE] after an upstream that broke off."""
         result = played(tool(id="t", name="f", arguments='{"a":"b'), DONE)
         assert isinstance(result.error, StreamInterruptedError)
+
+    def test_a_call_that_is_no_list(self) -> None:
+        """The one call there is, in place of a list of one."""
+        call = {"index": 0, "id": "t", "function": {"name": "f", "arguments": "{}"}}
+        assert calls(chunk({"tool_calls": call}), chunk(finish="tool_calls"), DONE) == (("t", "f", {}),)
+
+    def test_a_custom_tool(self) -> None:
+        """Its input is free text: no call of a function, but told, piece by piece."""
+        first = {"index": 0, "id": "t", "type": "custom", "custom": {"name": "sql", "input": "SEL"}}
+        second = {"index": 0, "custom": {"input": "ECT 1"}}
+        said = events(chunk({"tool_calls": [first]}), chunk({"tool_calls": [second]}), chunk(finish="tool_calls"), DONE)
+        assert said == (VendorEvent("custom_tool_call", first), VendorEvent("custom_tool_call", second))
+
+    def test_lists_of_pieces_without_index_or_id(self) -> None:
+        """Each belongs to the call at its place in the list before (Moonshot)."""
+        begun = [{"id": f"t{at}", "function": {"name": name, "arguments": ""}} for at, name in enumerate("fg")]
+        pieces = [[{"function": {"arguments": piece}} for piece in row] for row in (('{"a":', '{"b":'), ("1}", "2}"))]
+        said = calls(*(chunk({"tool_calls": row}) for row in (begun, *pieces)), chunk(finish="tool_calls"), DONE)
+        assert said == (("t0", "f", {"a": 1}), ("t1", "g", {"b": 2}))
+
+    def test_an_index_that_is_told_only_later(self) -> None:
+        """It counts the calls as they began."""
+        begun = [{"id": f"t{at}", "function": {"name": name, "arguments": '{"a":'}} for at, name in enumerate("fg")]
+        pieces = [{"index": at, "function": {"arguments": f"{at}}}"}} for at in (1, 0)]
+        said = calls(chunk({"tool_calls": begun}), chunk({"tool_calls": pieces}), chunk(finish="tool_calls"), DONE)
+        assert said == (("t0", "f", {"a": 0}), ("t1", "g", {"a": 1}))
+
+    def test_the_cost_of_a_call_does_not_grow_with_its_square(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A server may repeat id and name with every piece: the arguments are not read anew for each."""
+        read: list[str] = []
+
+        def counted(text: str) -> dict[str, object] | None:
+            read.append(text)
+            return arguments_of(text)
+
+        monkeypatch.setattr(_openai_calls, "arguments_of", counted)
+        pieces = ['{"a":"', *("x" * 10 for _ in range(500)), '"}']
+        repeated = [tool(id="t1", name="f", arguments=piece) for piece in pieces]
+        assert calls(*repeated, chunk(finish="tool_calls"), DONE) == (("t1", "f", {"a": "x" * 5000}),)
+        assert len(read) <= 2
+
+    def test_numbers_of_any_size(self) -> None:
+        """A call without an index comes after all others, whatever theirs are."""
+        huge = 2**64 - 1
+        said = events(
+            tool(huge, id="x", name="f"), tool(None, id="y", name="g"), tool(-5, id="z", name="h"),
+            chunk(finish="tool_calls"), DONE,
+        )  # fmt: skip
+        assert [event.index for event in said if isinstance(event, ToolCallStart)] == [huge, huge + 1, -5]

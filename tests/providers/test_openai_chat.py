@@ -113,6 +113,13 @@ class TestAnswer:
         choice = {"index": 0, "message": {"role": "assistant", "content": "All."}, "finish_reason": "stop"}
         assert events(json.dumps({"object": "chat.completion", "choices": [choice]}), DONE) == (TextDelta("All."),)
 
+    def test_a_legacy_completion(self) -> None:
+        """Text right in the choice counts where there is neither delta nor message; beside a delta it is the same."""
+        pieces = [json.dumps({"choices": [{"index": 0, "text": text, "finish_reason": None}]}) for text in ("a", "b")]
+        both = {"index": 0, "delta": {"content": "c"}, "text": "c", "finish_reason": "stop"}
+        said = events(*pieces, json.dumps({"choices": [both]}), DONE)
+        assert said == (TextDelta("a"), TextDelta("b"), TextDelta("c"))
+
     def test_the_message_beside_a_delta_is_passed_over(self) -> None:
         """Some repeat the whole answer so far in every chunk."""
         choice = {"index": 0, "delta": {"content": "a"}, "message": {"content": "a"}, "finish_reason": None}
@@ -135,6 +142,16 @@ class TestReasoning:
         result = played(chunk({field: "Hm"}), chunk({field: "m.", "content": "Yes"}), chunk(finish="stop"), DONE)
         assert result.events[1:4] == (ReasoningDelta("Hm"), ReasoningDelta("m."), TextDelta("Yes"))
         assert result.response.parts == (ReasoningPart("Hmm.", {"openai-chat": {"field": field}}), TextPart("Yes"))
+
+    @pytest.mark.parametrize(
+        "thought",
+        [{"content": "Hm"}, {"type": "text", "text": "Hm"}, [{"type": "summary_text", "text": "H"}, {"text": "m"}]],
+    )
+    def test_as_an_object_or_a_list(self, thought: object) -> None:
+        """The words in it are the piece of reasoning."""
+        assert events(chunk({"reasoning": thought}), chunk({"content": "x"}, "stop"), DONE) == (
+            *map(ReasoningDelta, ["Hm"]), TextDelta("x"),
+        )  # fmt: skip
 
     def test_said_twice_counts_once(self) -> None:
         """The same words under several names are one piece."""
@@ -167,6 +184,7 @@ class TestReasoning:
             chunk({"content": [thinking]}),
             chunk({"content": [summary, {"type": "text", "text": "So"}, reference]}),
             chunk({"content": ["…", None, {"type": "refusal", "refusal": "No"}]}),
+            chunk({"content": {"type": "output_text", "text": " so"}}),
             chunk({"content": " it is"}),
             chunk(finish="stop"),
             DONE,
@@ -178,6 +196,7 @@ class TestReasoning:
             VendorEvent("reference", reference),
             TextDelta("…"),
             VendorEvent("refusal", {"refusal": "No"}),
+            TextDelta(" so"),
             TextDelta(" it is"),
         )
 
@@ -244,6 +263,12 @@ class TestEndings:
         assert isinstance(result.error, StreamInterruptedError)
         assert result.error.transient
 
+    def test_a_finish_reason_that_is_the_word_null(self) -> None:
+        """It is none, on every chunk: cut off after it, the answer is not whole."""
+        assert isinstance(played(chunk({"content": "x"}, "null")).error, StreamInterruptedError)
+        response = played(chunk({"content": "x"}, "stop"), chunk({}, "null")).response
+        assert (response.finish_reason, response.raw_finish_reason) == ("stop", "stop")
+
     def test_every_truncation_is_an_error_before_the_finish_reason_and_none_after(self) -> None:
         """Cut anywhere, the answer is either known to be whole, or said not to be."""
         stream = body(chunk({"content": "one"}), chunk({"content": "two"}), chunk(finish="stop"), DONE)
@@ -281,6 +306,8 @@ class TestErrors:
             ({"errors": [{"message": "Down."}]}, ProviderStreamError),
             ({"object": "error", "message": "Down.", "code": 500}, ProviderStreamError),
             ({"detail": "Down."}, ProviderStreamError),
+            ({"error_code": 18, "error_msg": "Down."}, ProviderStreamError),
+            ({"choices": None, "base_resp": {"status_code": 429, "status_msg": "Down."}}, RateLimitError),
             ({"choices": [], "x_groq": {"id": "r", "error": "Down."}}, ProviderStreamError),
             (
                 {"choices": [{"delta": {"content": ""}, "finish_reason": "error"}], "error": {"message": "Down."}},
@@ -309,6 +336,11 @@ class TestErrors:
         """It is no answer."""
         result = played(chunk({"content": "x"}), chunk(finish="error"), DONE)
         assert isinstance(result.error, ProviderStreamError)
+
+    def test_a_status_of_success_is_no_error(self) -> None:
+        """MiniMax tells one with every chunk."""
+        fine = chunk({"content": "x"}, "stop", base_resp={"status_code": 0, "status_msg": ""})
+        assert events(fine, DONE) == (TextDelta("x"),)
 
     def test_usage_told_with_the_error_is_kept(self) -> None:
         """What was spent was spent."""

@@ -136,6 +136,16 @@ class TestAnswer:
         assert (response.text, response.reasoning) == ("ab", "Hm.")
         assert response.tool_calls == (ToolCall("c1", "f", {"a": 1}),)
 
+    def test_a_last_event_that_is_the_response_itself(self) -> None:
+        """Perplexity's agents put its fields into the event; what is no message among its items is told."""
+        results: Event = {"type": "search_results", "results": [{"title": "t"}]}
+        last: Event = {"id": "resp_1", "model": "m-1", "status": "completed", "usage": {"input_tokens": 9}}
+        output = [results, {"type": "message", "content": message("ab")}]
+        result = played(delta("ab"), {"type": "response.completed", **last, "output": output})
+        response = result.response
+        assert (response.text, response.id, response.model, response.usage.input_tokens) == ("ab", "resp_1", "m-1", 9)
+        assert [event.data["item"] for event in result.events if isinstance(event, VendorEvent)] == [results]
+
     def test_an_empty_final_list_takes_nothing_away(self) -> None:
         """Where nothing is stored, the last event tells no items."""
         events = (created(), added(0, "message"), delta("x"), done(0, "message", content=message("x")), completed())

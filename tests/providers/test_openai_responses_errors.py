@@ -37,6 +37,9 @@ class TestErrors:
             (completed(status="failed", error={"code": "server_error", "message": "Down."}), ProviderStreamError),
             (completed(status="failed", error={"code": "context_length_exceeded", "message": "Down."}), _TooLong),
             ({"error": {"message": "Down.", "type": "overloaded_error"}}, OverloadedError),
+            ({"type": "response.error", "error": {"message": "Down.", "code": "slow_down"}}, OverloadedError),
+            ({"type": "server_error", "error": {"message": "Down."}}, ProviderStreamError),
+            ({"type": "response.failed", "status": "failed", "error": {"message": "Down."}}, ProviderStreamError),
         ],
     )
     def test_each_shape(self, event: Event, kind: type[LLMError]) -> None:

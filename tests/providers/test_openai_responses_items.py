@@ -91,6 +91,16 @@ class TestReasoning:
 class TestCalls:
     """Functions that the caller runs."""
 
+    def test_arguments_of_a_call_that_is_told_late(self) -> None:
+        """Its end, or the final list, tells it; an answer without it is not a good one."""
+        call: Event = {"call_id": "c1", "name": "f", "arguments": '{"a":1}', "status": "completed"}
+        piece = delta('{"a":1}', of="function_call_arguments")
+        for late in ([done(0, "function_call", **call), completed()], [completed({"type": "function_call", **call})]):
+            assert played(piece, *late).response.tool_calls == (ToolCall("c1", "f", {"a": 1}),)
+        assert played(piece, completed(status="incomplete")).error is None
+        with pytest.raises(ProtocolError, match="never told"):
+            said(piece, completed())
+
     def test_arguments_in_pieces(self) -> None:
         """The call is answered by its call_id, not by the item's id."""
         events = (
@@ -193,6 +203,34 @@ class TestCalls:
         result = played(added(0, "function_call", **item), done(0, "function_call", **item), completed())
         assert isinstance(result.error, ProtocolError)
         assert "'f'" in str(result.error)
+
+    def test_a_call_that_the_server_makes_itself(self) -> None:
+        """It is complete as it begins, and what came of it takes its place: no call of ours, but told (Perplexity)."""
+        call: Event = {"status": "completed", "name": "search_web", "call_id": "c1", "arguments": '{"q": "x"}'}
+        events = (
+            added(0, "function_call", **call),
+            done(0, "search_results", results=[1]),
+            added(1, "message"),
+            delta("Found.", 1),
+            completed({"type": "search_results", "results": [1]}, {"id": "item_1", "type": "message"}),
+        )
+        told_of = [event.data["item"] for event in said(*events) if isinstance(event, VendorEvent)]
+        assert [item["type"] for item in told_of if isinstance(item, dict)] == ["function_call", "search_results"]
+        response = played(*events).response
+        assert (response.text, response.tool_calls, response.finish_reason) == ("Found.", (), "stop")
+
+    @pytest.mark.parametrize("pieces", [(), ('{"a":', "1}")])
+    @pytest.mark.parametrize("ended", [True, False])
+    def test_a_call_that_is_complete_as_it_begins(self, pieces: tuple[str, ...], ended: bool) -> None:
+        """It is handed out all the same, at its end or at the first piece of its arguments."""
+        call: Event = {"status": "completed", "name": "f", "call_id": "c1", "arguments": "" if pieces else '{"a":1}'}
+        deltas = [delta(piece, of="function_call_arguments") for piece in pieces]
+        end = [done(0, "function_call", **call)] if ended else []
+        assert said(added(0, "function_call", **call), *deltas, *end, completed()) == (
+            ToolCallStart(0, "c1", "f"),
+            *(ToolCallDelta(0, piece) for piece in pieces or ('{"a":1}',)),
+            ToolCallEnd(0, ToolCall("c1", "f", {"a": 1})),
+        )
 
     def test_a_call_without_a_name(self) -> None:
         """It cannot be run."""
