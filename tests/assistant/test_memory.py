@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import rxllm
 from rxllm import ImagePart, Message, ReasoningPart, StreamInterruptedError, TextDelta, TextPart, ToolCall, ToolResult
 from rxllm.assistant import (
     Assistant,
@@ -23,6 +24,7 @@ from rxllm.assistant import (
     last_messages,
     last_tokens,
     message_tokens,
+    within_context,
 )
 from rxllm.testing import Drop, ErrorReply, Reply, ScriptedModel, Stall
 
@@ -192,6 +194,16 @@ class TestWindows:
         assert messages[2:] == list(last_tokens(4, count=lambda message: 1)(messages))
         assert messages == list(last_tokens(5, count=lambda message: 1)(messages))
         assert 4 < message_tokens(messages[0]) < 40
+
+    def test_the_context_of_a_known_model(self) -> None:
+        """Is the budget, less room for the answer; of an unknown model one must be given."""
+        model = rxllm.create_streaming_model("openai:gpt-4o-mini", api_key="k")
+        messages = [*turn(1), *turn(2), Message.user("now")]
+        assert messages == list(within_context(model, count=lambda _: 111_616 // 5)(messages))
+        assert messages[2:] == list(within_context(model, count=lambda _: 111_616 // 5 + 1)(messages))
+        assert messages[2:] == list(within_context(model, answer=64_000, count=lambda _: 16_000)(messages))
+        with pytest.raises(rxllm.ConfigurationError, match="last_tokens"):
+            within_context(ScriptedModel())
 
     @given(st.lists(st.integers(0, 3), min_size=1, max_size=8), st.integers(0, 40), st.booleans())
     def test_no_call_is_parted_from_its_result(self, turns: list[int], size: int, by_tokens: bool) -> None:
