@@ -52,15 +52,14 @@ def model_preset(provider: str, model: str | None = None) -> ModelPreset | None:
     """What is known of a model: `"openai:gpt-4o-mini"`, or its provider and name; None where nothing is.
 
     Without a name, of the provider's default model. A name with a date at its end, such as vendors
-    answer with, is found under the name without it. Raises `ConfigurationError` for an unknown provider.
+    answer with, is found under the name without it.
 
     >>> model_preset("anthropic", "claude-haiku-4-5-20251001").context_window
     200000
     """
     name, named = split_model(provider)
-    vendor = vendor_named(name)
-    wanted = model or named or vendor.default_model or ""
-    seller = _seller(vendor.name)
+    wanted = model or named or vendor_named(name).default_model or ""
+    seller = _seller(name)
     return _presets.get((seller, wanted)) or _presets.get((seller, _DATE.sub("", wanted)))
 
 

@@ -44,8 +44,9 @@ def test_names() -> None:
     assert mini is model_preset("openai", "gpt-4o-mini-2024-07-18") is model_preset("openai-responses:gpt-4o-mini")
     assert (128_000, 16_384, 111_616) == (mini.context_window, mini.max_output, mini.max_input)
     assert model_preset("openai:gpt-4o-mini-of-mine") is None
+    assert model_preset("mine:gpt-4o-mini") is None
     with pytest.raises(rxllm.ConfigurationError, match="openai"):
-        model_preset("opnai:gpt-4o-mini")
+        model_preset("opnai")
 
 
 def test_room_for_the_answer_is_half_the_window_where_no_limit_is_known() -> None:
