@@ -20,10 +20,21 @@ from reactivex.disposable import CompositeDisposable, SerialDisposable, SingleAs
 
 from .._spending import add_usage
 from ..errors import ConfigurationError, LLMError, OutputParsingError, StreamError
-from ..events import Response, StreamEnd, Timing, TokenEvent, Usage, UsageUpdate
+from ..events import (
+    ReasoningDelta,
+    Response,
+    StreamEnd,
+    TextDelta,
+    Timing,
+    TokenEvent,
+    ToolCallDelta,
+    Usage,
+    UsageUpdate,
+)
 from ..messages import Message, TextPart, ToolResult
 from ..operators._answer import Answer
 from ..options import CallOptions
+from ._call_ids import CallIds
 from ._plan import Plan, TurnContext
 from ._scheduling import now, run_on
 from ._tool_run import ToolEvent, ToolRun
@@ -40,6 +51,9 @@ from .events import (
 from .structured import Structure
 
 log = logging.getLogger("rxllm")
+
+_PASSED_ON = frozenset({TextDelta, ReasoningDelta, ToolCallDelta})
+"""What comes by the token."""
 
 
 class Turn(abc.DisposableBase):
@@ -59,6 +73,7 @@ class Turn(abc.DisposableBase):
         self._keeping = threading.RLock()
         """Held from the end of the turn until the memory is written."""
         self._ended = False
+        self._call_ids = CallIds(())
         self._sent: list[Message] = []
         self._turn: list[Message] = [plan.question]
         """What the memory is to keep of the turn: messages that stand without what is still to come."""
@@ -114,6 +129,7 @@ class Turn(abc.DisposableBase):
         text = "\n\n".join(filter(None, instructions))
         said = [message for message in messages if message.role != "system"]
         self._sent = [Message.system(text), *said] if text else said
+        self._call_ids = CallIds(said)
         self._before_first_step = self._now() - self._started
         self._ask()
 
@@ -150,21 +166,23 @@ class Turn(abc.DisposableBase):
 
     def _on_event(self, event: TokenEvent) -> None:
         """The token road."""
-        kind = type(event)
-        if kind is StreamEnd or kind is UsageUpdate:
-            self._on_count(event)
-        else:
+        if type(event) in _PASSED_ON:
             self._on_next(event)
+        else:
+            self._on_other(self._call_ids.told(event))
 
     def _on_event_to_keep(self, event: TokenEvent) -> None:
         self._seen.append(event)
         self._on_event(event)
 
-    def _on_count(self, event: TokenEvent) -> None:
-        if isinstance(event, StreamEnd):
-            self._answer = event.response
-        elif isinstance(event, UsageUpdate):
-            self._on_next(UsageUpdate(add_usage(self._usage, event.usage)))
+    def _on_other(self, event: TokenEvent) -> None:
+        match event:
+            case StreamEnd(response):
+                self._answer = response
+            case UsageUpdate(usage):
+                self._on_next(UsageUpdate(add_usage(self._usage, usage)))
+            case _:
+                self._on_next(event)
 
     def _step_done(self) -> None:
         response = self._answer
