@@ -35,12 +35,14 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """Whether `input_audio` holds an object with data and format, or the data alone."""
     reasoning_back: tuple[str, ...] = ()
     """The message fields in which this vendor takes its own reasoning back while tools are in play."""
+    call_ids: str = ".+"
+    """A pattern of the tool calls' ids that it takes."""
     refuses: tuple[str, ...] = ()
     """Names of `Options` this vendor has no field for."""
 
 
 GATEWAY = Dialect(reasoning_back=("reasoning_content", "reasoning", "reasoning_text", "reasoning_details"))
-OPENAI = Dialect(max_tokens="max_completion_tokens", refuses=("top_k",))
+OPENAI = Dialect(max_tokens="max_completion_tokens", call_ids=".{1,40}", refuses=("top_k",))
 AZURE = msgspec.structs.replace(OPENAI, key_header="api-key")
 GROQ = Dialect(
     max_tokens="max_completion_tokens",
@@ -56,6 +58,7 @@ MISTRAL = Dialect(
     efforts=("high",),
     documents="document_url",
     audio="text",
+    call_ids="[a-zA-Z0-9]{9}",
     refuses=("top_k",),
 )
 DEEPSEEK = Dialect(
