@@ -30,6 +30,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_budget: str | None = None
     """The field for a budget in tokens, where `reasoning` is a word and there is one."""
     formats: tuple[Literal["json_object", "json_schema"], ...] = ("json_object", "json_schema")
+    format_beside_tools: bool = True
+    """Whether it calls tools where an answer of a format is asked for; else the format wins, and no tool is called."""
     documents: Documents | None = "file"
     audio: Literal["object", "text"] | None = "object"
     """Whether `input_audio` holds an object with data and format, or the data alone."""
@@ -91,5 +93,10 @@ PERPLEXITY = Dialect(
 VLLM = Dialect(
     reasoning_budget="thinking_token_budget", documents=None, reasoning_back=("reasoning", "reasoning_content")
 )
-LLAMACPP = Dialect(reasoning_budget="thinking_budget_tokens", documents=None, reasoning_back=("reasoning_content",))
+LLAMACPP = Dialect(
+    reasoning_budget="thinking_budget_tokens",
+    format_beside_tools=False,
+    documents=None,
+    reasoning_back=("reasoning_content",),
+)
 LMSTUDIO = Dialect(formats=("json_schema",), documents=None, audio=None, reasoning_back=("reasoning_content",))
