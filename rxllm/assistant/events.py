@@ -39,7 +39,7 @@ class ApprovalRequest(msgspec.Struct, frozen=True, tag="approval_request"):
 
 
 class ToolStart(msgspec.Struct, frozen=True, tag="tool_start"):
-    """A tool begins to run, its arguments valid."""
+    """A tool begins to run; the arguments are as the model gave them, and checked now."""
 
     call: ToolCall
 

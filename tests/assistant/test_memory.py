@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -39,6 +41,26 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MemoryStor
     else:
         with SQLiteStore(tmp_path / "chat.db") as sqlite:
             yield sqlite
+
+
+TALK = """
+import sys, threading
+from rxllm.assistant import Assistant, Memory, SQLiteStore
+from rxllm.testing import ScriptedModel
+
+def talk(thread):
+    for turn in range(5):
+        question = f"{sys.argv[2]} {thread} {turn}"
+        Assistant(ScriptedModel("answer to " + question), memory=memory).chat(question, conversation="c")
+
+with SQLiteStore(sys.argv[1]) as store:
+    memory = Memory(store)
+    threads = [threading.Thread(target=talk, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+"""
 
 
 def turn(number: int, tools: int = 0) -> list[Message]:
@@ -137,6 +159,23 @@ class TestSQLite:
             messages = first.load("c")
             assert 40 == len(messages)
             assert all(messages[at].text.split()[1] == messages[at + 1].text.split()[1] for at in range(0, 40, 2))
+
+    def test_processes_share_a_conversation(self, tmp_path: Path) -> None:
+        """Two of them, begun at once on a file that is not there yet, three threads each: no turn is lost or mixed."""
+        path = tmp_path / "chat.db"
+        processes = [
+            subprocess.Popen([sys.executable, "-W", "error", "-c", TALK, str(path), name], stderr=subprocess.PIPE)
+            for name in ("one", "two")
+        ]
+        for process in processes:
+            assert (b"", 0) == (process.communicate(timeout=60)[1], process.returncode)
+        with SQLiteStore(path) as store:
+            texts = [message.text for message in store.load("c")]
+        questions, answers = texts[::2], texts[1::2]
+        assert {
+            f"{name} {thread} {turn}" for name in ("one", "two") for thread in range(3) for turn in range(5)
+        } == set(questions)
+        assert [f"answer to {question}" for question in questions] == answers
 
     def test_what_is_no_database_is_refused(self, tmp_path: Path) -> None:
         """At once, with SQLite's own error."""
