@@ -25,6 +25,7 @@ from .errors import (
     ServerError,
     StreamError,
     StreamInterruptedError,
+    ToolArgumentsError,
 )
 from .events import (
     FinishReason,
@@ -114,6 +115,7 @@ __all__ = [
     "Timing",
     "TokenEvent",
     "Tool",
+    "ToolArgumentsError",
     "ToolCall",
     "ToolCallDelta",
     "ToolCallEnd",

@@ -25,6 +25,11 @@ class CallIds:
         self._given: defaultdict[str, list[str]] = defaultdict(list)
         """The same by the id that the vendor gave, in order: an answer may repeat even that."""
 
+    def begin_step(self) -> None:
+        """The model is asked: what it calls are other calls."""
+        self._here.clear()
+        self._given.clear()
+
     def told(self, event: TokenEvent) -> TokenEvent:
         """The event with ids that tell calls apart."""
         match event:
@@ -34,10 +39,9 @@ class CallIds:
                 return ToolCallEnd(index, _with_id(call, self._here.get(index, call.id)))
             case StreamReset():
                 self._used.difference_update(self._here.values())
-                self._begin()
+                self.begin_step()
             case StreamEnd(response):
                 event = StreamEnd(self._answer(response))
-                self._begin()
             case _:
                 pass
         return event
@@ -51,10 +55,6 @@ class CallIds:
         self._here[index] = name
         self._given[given].append(name)
         return name
-
-    def _begin(self) -> None:
-        self._here.clear()
-        self._given.clear()
 
     def _answer(self, response: Response) -> Response:
         if all(names == [given] for given, names in self._given.items()):

@@ -10,16 +10,15 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import msgspec
-import reactivex as rx
-from reactivex import Observable, abc
+from reactivex import abc
 from reactivex.disposable import CompositeDisposable, SerialDisposable, SingleAssignmentDisposable
 
 from .._spending import add_usage
-from ..errors import ConfigurationError, LLMError, OutputParsingError, StreamError
+from ..errors import ConfigurationError, LLMError, OutputParsingError, StreamError, ToolArgumentsError
 from ..events import (
     ReasoningDelta,
     Response,
@@ -38,7 +37,7 @@ from ._call_ids import CallIds
 from ._plan import Plan, TurnContext
 from ._scheduling import now, run_on
 from ._tool_run import ToolEvent, ToolRun
-from .errors import MaxIterationsError, MemoryStoreError
+from .errors import MaxIterationsError
 from .events import (
     AnswerRejected,
     AssistantEvent,
@@ -102,20 +101,12 @@ class Turn(abc.DisposableBase):
         self._current.dispose()
         if ended and self._plan.keep_partial:
             try:
-                self._keep(self._so_far())
+                self._plan.keep(self._so_far())
             except LLMError:
                 log.exception("a cancelled turn could not be kept")
 
     def _recall(self) -> None:
-        plan = self._plan
-        recalled: Observable[tuple[Message, ...]]
-        if plan.memory is None:
-            recalled = rx.just((plan.question,))
-        else:
-            try:
-                recalled = plan.memory.recall(plan.conversation, plan.question)
-            except Exception as error:
-                raise _store_error("read", error) from error
+        recalled = self._plan.recall()
         self._hold(lambda: recalled.subscribe(self._recalled, self._fail))
 
     def _recalled(self, messages: tuple[Message, ...]) -> None:
@@ -153,6 +144,7 @@ class Turn(abc.DisposableBase):
             )
         self._seen = []
         self._answer = None
+        self._call_ids.begin_step()
         on_event: Callable[[TokenEvent], None] = self._on_event if not plan.keep_partial else self._on_event_to_keep
         if plan.structure is not None:
             on_event = _both(on_event, plan.structure.follow(self._tell_partial))
@@ -162,7 +154,7 @@ class Turn(abc.DisposableBase):
         self._steps += 1
         events = plan.model.stream(self._sent, **self._options)
         completed = self._guarded(self._step_done)
-        self._hold(lambda: events.subscribe(on_event, self._fail, completed))
+        self._hold(lambda: events.subscribe(on_event, self._step_failed, completed))
 
     def _on_event(self, event: TokenEvent) -> None:
         """The token road."""
@@ -206,6 +198,24 @@ class Turn(abc.DisposableBase):
             self._finish(response, response.message)
         else:
             self._check(structure, response)
+
+    def _step_failed(self, error: Exception) -> None:
+        if isinstance(error, LLMError) and error.partial is not None:
+            self._usage = add_usage(self._usage, error.partial.usage)
+        if isinstance(error, ToolArgumentsError) and self._corrections < self._plan.max_corrections:
+            self._guarded(partial(self._ask_for_arguments, error))()
+        else:
+            self._fail(error)
+
+    def _ask_for_arguments(self, error: ToolArgumentsError) -> None:
+        """Ask again for a call that was no JSON: it cannot be sent back, so what is wrong is said by the user."""
+        text = "" if error.partial is None else error.partial.text
+        self._corrections += 1
+        self._tell(AnswerRejected(str(error), text))
+        said = [Message.assistant(text)] if text else []
+        self._sent += [*said, Message.user(f"No tool was called: {error}. Call it again, with valid JSON.")]
+        if not self._ended:
+            self._ask()
 
     def _run_tools(self, response: Response) -> None:
         plan, results = self._plan, self._results
@@ -264,7 +274,7 @@ class Turn(abc.DisposableBase):
             if not self._end():
                 return
             try:
-                self._keep([*self._turn, *([message] if message.parts else ())])
+                self._plan.keep([*self._turn, *([message] if message.parts else ())])
                 unkept = None
             except LLMError as error:
                 unkept = error
@@ -285,7 +295,7 @@ class Turn(abc.DisposableBase):
         self._current.dispose()
         if self._plan.keep_partial:
             try:
-                self._keep(self._so_far(error.partial))
+                self._plan.keep(self._so_far(error.partial))
             except LLMError as unkept:
                 error.add_note(str(unkept))
         self._report(error)
@@ -293,8 +303,8 @@ class Turn(abc.DisposableBase):
     def _report(self, error: LLMError) -> None:
         error.provider = error.provider or self._plan.model.provider
         error.model = error.model or self._plan.model.model
-        if error.partial is None:
-            error.partial = msgspec.structs.replace(self._answer or Response(), usage=self._usage)
+        so_far = error.partial or self._answer or Response()
+        error.partial = msgspec.structs.replace(so_far, usage=self._usage)
         try:
             self._observer.on_error(error)
         except LLMError as raised:
@@ -322,16 +332,6 @@ class Turn(abc.DisposableBase):
             for call, result in zip(response.tool_calls, self._results, strict=True)
         ]
         return [response.message, Message.tool(*results)]
-
-    def _keep(self, messages: Sequence[Message]) -> None:
-        """Write the turn to the memory; a question without anything after it is not kept."""
-        plan = self._plan
-        if plan.memory is None or len(messages) < 2:
-            return
-        try:
-            plan.memory.add(plan.conversation, messages)
-        except Exception as error:
-            raise _store_error("written", error) from error
 
     def _end(self) -> bool:
         """Whether this is what ends the turn."""
@@ -379,9 +379,3 @@ def _both(first: Callable[[TokenEvent], None], second: Callable[[TokenEvent], No
         second(event)
 
     return both
-
-
-def _store_error(what: str, error: Exception) -> LLMError:
-    if isinstance(error, LLMError):
-        return error
-    return MemoryStoreError(f"the conversation could not be {what}: {type(error).__name__}: {error}")

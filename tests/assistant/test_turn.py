@@ -223,6 +223,23 @@ def test_a_failed_turn_keeps_its_partial_answer_only_if_asked(keep_partial: bool
     assert kept == list(memory.messages())
 
 
+def test_an_error_tells_what_the_whole_turn_has_spent() -> None:
+    """The usage of the steps before it is in its partial answer, whichever step failed, and however."""
+    call = Reply(tool_calls=[ToolCall("1", "add", {"a": 1, "b": 1})], usage=Usage(10, 2, 12))
+    for fault in (ErrorReply(401, "no"), Reply("cut off here", fault=Drop(after=1))):
+        with LLMServer(call, fault) as server, model_on(server, "anthropic") as model:
+            with pytest.raises(rxllm.LLMError) as caught:
+                Assistant(model, tools=[add]).chat("?")
+            assert caught.value.partial is not None
+            spent = caught.value.partial.usage
+            assert (spent.input_tokens or 0) >= 10
+            assert (spent.output_tokens or 0) >= 2
+    with pytest.raises(MaxIterationsError) as looped:
+        Assistant(ScriptedModel(default=call), tools=[add], max_iterations=3).chat("?")
+    assert looped.value.partial is not None
+    assert Usage(30, 6, 36) == looped.value.partial.usage
+
+
 def test_a_failure_before_any_answer_keeps_nothing() -> None:
     """A question alone is not kept, even with keep_partial."""
     memory = Memory()
