@@ -9,10 +9,10 @@ from typing import NamedTuple
 import pytest
 
 import rxllm
-from rxllm.assistant import Assistant, observed
+from rxllm.assistant import Assistant, ToolContext, observed
 from rxllm.testing import Drop, ErrorReply, Hang, LLMServer, Reply
 
-from .assistant.turns import PROVIDERS, add, model_on, no_workers, two_steps, weather
+from .assistant.turns import LIMIT, PROVIDERS, add, model_on, no_workers, two_steps, weather
 
 pytest.importorskip("opentelemetry.sdk", reason="the OpenTelemetry SDK is not installed")
 
@@ -161,6 +161,23 @@ def test_a_turn_is_a_tree_of_spans(seen: Seen, content: bool) -> None:
     tool = dict(seen.spans()["execute_tool weather"].attributes or {})
     assert ("weather", "function") == (tool["gen_ai.tool.name"], tool["gen_ai.tool.type"])
     assert content == ("gen_ai.tool.call.result" in tool)
+
+
+def test_a_step_after_a_tool_that_ran_out_of_time_is_in_the_tree(seen: Seen) -> None:
+    """It is a timer's thread that goes on then: the request is the turn's child all the same."""
+
+    def endless(context: ToolContext) -> None:
+        context.cancelled.wait(LIMIT)
+
+    calls = [rxllm.ToolCall("1", "endless", {})]
+    with LLMServer(Reply(tool_calls=calls), "Never mind.") as server:
+        model = observed(model_on(server), seen.listener())
+        turn = Assistant(model, tools=[endless], tool_timeout=0.05).stream("?")
+        list(rxllm.iter_events(turn.pipe(traced("a", tracer_provider=seen.tracers))))
+    agent = seen.spans()["invoke_agent a"]
+    assert agent.context is not None
+    requests = [span for span in seen.exporter.get_finished_spans() if span.name == "chat m"]
+    assert [agent.context.span_id] * 2 == [span.parent and span.parent.span_id for span in requests]
 
 
 def test_names_are_those_of_the_conventions(seen: Seen) -> None:

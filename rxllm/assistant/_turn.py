@@ -7,6 +7,7 @@ ended well, or (if that is asked for) with what there is when it fails or is dis
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import sys
 import threading
@@ -63,6 +64,8 @@ class Turn(abc.DisposableBase):
         self._observer = observer
         self._on_next = observer.on_next
         self._options: CallOptions = plan.options
+        self._values = contextvars.copy_context()
+        """The subscriber's: what tools and requests see of them must not hang on who it is that starts them."""
         self._current = SerialDisposable()
         self._opening = SingleAssignmentDisposable()
         self._lock = threading.Lock()
@@ -90,7 +93,9 @@ class Turn(abc.DisposableBase):
 
     def start(self) -> Turn:
         """Begin, on the scheduler."""
-        self._opening.disposable = run_on(self._plan.settings.scheduler, self._guarded(self._recall), "turn")
+        self._opening.disposable = run_on(
+            self._plan.settings.scheduler, self._guarded(self._recall), "turn", self._values
+        )
         return self
 
     def dispose(self) -> None:
@@ -220,7 +225,7 @@ class Turn(abc.DisposableBase):
     def _run_tools(self, response: Response) -> None:
         plan, results = self._plan, self._results
         runs = [
-            ToolRun(call, plan.conversation, plan.settings, partial(self._on_tool_event, results, at))
+            ToolRun(call, plan.conversation, plan.settings, self._values, partial(self._on_tool_event, results, at))
             for at, call in enumerate(response.tool_calls)
         ]
         self._current.disposable = CompositeDisposable(*runs)
@@ -367,7 +372,7 @@ class Turn(abc.DisposableBase):
         # Its own place first: the next step may have begun before `subscribe` returns.
         place = SingleAssignmentDisposable()
         self._current.disposable = place
-        place.disposable = subscribe()
+        place.disposable = self._values.copy().run(subscribe)
 
     def _now(self) -> float:
         return now(self._plan.settings.scheduler)
