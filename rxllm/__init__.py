@@ -25,6 +25,7 @@ from .errors import (
     ServerError,
     StreamError,
     StreamInterruptedError,
+    ToolArgumentsError,
 )
 from .events import (
     FinishReason,
@@ -68,6 +69,7 @@ from .sinks.iterate import iter_events, iter_text
 
 if TYPE_CHECKING:
     from . import aio, assistant, operators
+    from .providers.presets import ModelPreset, model_preset, model_presets
     from .resilient import continuing, resilient_model
 
 __all__ = [
@@ -87,6 +89,7 @@ __all__ = [
     "LLMError",
     "LocalServer",
     "Message",
+    "ModelPreset",
     "NotFoundError",
     "OutputParsingError",
     "OverloadedError",
@@ -112,6 +115,7 @@ __all__ = [
     "Timing",
     "TokenEvent",
     "Tool",
+    "ToolArgumentsError",
     "ToolCall",
     "ToolCallDelta",
     "ToolCallEnd",
@@ -132,6 +136,8 @@ __all__ = [
     "iter_text",
     "messages_from_json",
     "messages_to_json",
+    "model_preset",
+    "model_presets",
     "operators",
     "register_provider",
     "resilient_model",
@@ -144,6 +150,9 @@ _LATER = {
     "aio": "aio",
     "assistant": "assistant",
     "operators": "operators",
+    "ModelPreset": "providers.presets",
+    "model_preset": "providers.presets",
+    "model_presets": "providers.presets",
     "continuing": "resilient",
     "resilient_model": "resilient",
 }

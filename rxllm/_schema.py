@@ -9,18 +9,34 @@ from .errors import ConfigurationError
 
 
 def json_schema(kind: object) -> dict[str, object]:
-    """The JSON schema of a dataclass, TypedDict, msgspec.Struct, pydantic model or plain type.
+    """The JSON schema of a dataclass, TypedDict, msgspec.Struct, pydantic model, plain type, or what is built of them.
 
     Raises `ConfigurationError` where the type has none.
     """
-    own = getattr(kind, "model_json_schema", None)
+    return _inlined(schema_with_definitions(kind))
+
+
+def schema_with_definitions(kind: object) -> dict[str, object]:
+    """The same as its maker gives it: what it refers to, by name, is under `$defs`, that of models inside too."""
+    definitions: dict[str, object] = {}
+
+    def of_model(model: object) -> dict[str, object]:
+        own = getattr(model, "model_json_schema", None)
+        if not callable(own):
+            raise NotImplementedError
+        made: object = own()
+        if not is_object(made):
+            raise TypeError("its model_json_schema() gives no object")
+        definitions.update(object_at(made, "$defs"))
+        return {name: value for name, value in made.items() if name != "$defs"}
+
     try:
-        schema: object = own() if callable(own) else msgspec.json.schema(kind)
-    except TypeError as error:
+        is_model = callable(getattr(kind, "model_json_schema", None))
+        schema: dict[str, object] = of_model(kind) if is_model else msgspec.json.schema(kind, schema_hook=of_model)
+    except (TypeError, RuntimeError) as error:  # msgspec's, pydantic's
         raise ConfigurationError(f"no JSON schema can be made of {kind!r}: {error}") from error
-    if not is_object(schema):
-        raise ConfigurationError(f"no JSON schema can be made of {kind!r}")
-    return _inlined(schema)
+    definitions |= object_at(schema, "$defs")
+    return {**schema, "$defs": definitions} if definitions else schema
 
 
 def _inlined(schema: dict[str, object]) -> dict[str, object]:

@@ -29,6 +29,7 @@ from .events import Response, StreamEnd, TextDelta, TokenEvent, event_to_json
 from .messages import Message
 from .model import StreamingModel, create_streaming_model
 from .providers.catalog import split_model, vendors
+from .providers.presets import model_presets
 from .sinks.iterate import iter_events
 
 _STDIN_SECONDS = 0.5
@@ -202,6 +203,30 @@ def _list_providers(_: argparse.Namespace) -> int:
         (vendor.name, "yes" if ready else "no", vendor.default_model or "-", needs)
         for vendor, ready, needs in availability()
     ]
+    return _print_table(rows)
+
+
+def _add_provider(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("provider", nargs="?", help="whose models; by default all that something is known of")
+
+
+def _list_models(arguments: argparse.Namespace) -> int:
+    rows = [("MODEL", "CONTEXT", "MAX OUTPUT", "ABILITIES", "AS OF", "RETIRES")]
+    rows += [
+        (
+            f"{preset.provider}:{preset.model}",
+            f"{preset.context_window:,}",
+            "-" if preset.max_output is None else f"{preset.max_output:,}",
+            " ".join(sorted(preset.abilities)) or "-",
+            preset.date,
+            preset.retires or "-",
+        )
+        for preset in model_presets(arguments.provider)
+    ]
+    return _print_table(rows)
+
+
+def _print_table(rows: Sequence[tuple[str, ...]]) -> int:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
@@ -248,6 +273,7 @@ def _never_fail_to_encode(stream: TextIO | None) -> None:
 _ASK = Command("Ask a language model, and see its answer as it comes.", _add_ask_arguments, _ask)
 _COMMANDS: Mapping[str, Command] = {
     "providers": Command("list the providers, and what each needs", _no_arguments, _list_providers),
+    "models": Command("list well-known models: context size, longest answer, abilities", _add_provider, _list_models),
     "chat": _of_extra("chat with a model in the terminal", "chat", "terminal"),
     "serve": _of_extra("serve a chat page and the APIs behind it", "web.serve", "web"),
 }

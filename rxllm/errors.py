@@ -17,6 +17,7 @@
     └── StreamError                     the answer began and did not end well
         ├── StreamInterruptedError      it ended before its terminal event
         ├── ProtocolError               bytes that are not the protocol
+        │   └── ToolArgumentsError      a tool call whose arguments are no JSON object
         └── ProviderStreamError         the vendor's own error inside the stream
 
 `transient` says whether the same request may succeed later. `partial` is the answer so far.
@@ -150,6 +151,10 @@ class StreamInterruptedError(StreamError):
 
 class ProtocolError(StreamError):
     """The bytes are not what the protocol allows."""
+
+
+class ToolArgumentsError(ProtocolError):
+    """The model called a tool with arguments that are no JSON object; the call is not in `partial`."""
 
 
 class ProviderStreamError(StreamError):

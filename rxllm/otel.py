@@ -3,7 +3,7 @@
 `OpenTelemetryListener` makes a client span and metrics of each request to a model, `traced` a span
 of each turn of an assistant with one for each tool; the requests of the turn become its children.
 What was said is recorded only where `content` asks for it. Conventions: version 1.41, in development,
-https://opentelemetry.io/docs/specs/semconv/gen-ai/.
+https://opentelemetry.io/docs/specs/semconv/gen-ai/, the newest whose names OpenTelemetry's own package has.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ._json import encode
 from .assistant.events import AssistantEvent, ToolEnd, ToolStart
 from .assistant.listeners import ModelListener, ModelRequest
 from .errors import LLMError
-from .events import Response, StreamEnd
+from .events import FinishReason, Response, StreamEnd
 from .messages import Message, Part, ReasoningPart, TextPart, ToolCall, ToolResult
 from .options import stop_of
 
@@ -34,6 +34,8 @@ _PROVIDERS = {
     "mistral": "mistral_ai",
     "xai": "x_ai",
 }
+_ENDINGS = {"tool_calls": "tool_call", "refusal": "content_filter"}
+"""Where the conventions' word for how a message ended is another."""
 _OPTIONS = ("temperature", "top_p", "top_k", "max_tokens", "seed", "frequency_penalty", "presence_penalty")
 _SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 _TOKENS = tuple(4.0**power for power in range(14))
@@ -79,6 +81,9 @@ class OpenTelemetryListener(ModelListener):
         """Begin the span, as a child of the subscriber's."""
         name = _operation(request)
         attributes = _common(request)
+        attributes["gen_ai.request.stream"] = True
+        if request.options.get("response_format") is not None:
+            attributes["gen_ai.output.type"] = "json"
         for option in _OPTIONS:
             value = request.options.get(option)
             if isinstance(value, int | float):
@@ -112,7 +117,7 @@ class OpenTelemetryListener(ModelListener):
             if response.model:
                 attributes["gen_ai.response.model"] = response.model
             if self._content:
-                span.set_attribute("gen_ai.output.messages", _told([response.message]))
+                span.set_attribute("gen_ai.output.messages", _told([response.message], response.finish_reason))
             self._measure(response, attributes)
         if error is not None:
             attributes["error.type"] = type(error).__name__
@@ -215,6 +220,8 @@ class _TurnTrace:
                 span.end()
             case StreamEnd(response):
                 self._span.set_attributes(_answered(response))
+                if response.provider is not None:
+                    self._span.set_attribute("gen_ai.provider.name", _provider(response.provider))
             case _:
                 pass
 
@@ -244,9 +251,13 @@ def _operation(request: ModelRequest) -> str:
 def _common(request: ModelRequest) -> dict[str, AttributeValue]:
     return {
         "gen_ai.operation.name": _operation(request),
-        "gen_ai.provider.name": _PROVIDERS.get(request.provider, request.provider),
+        "gen_ai.provider.name": _provider(request.provider),
         "gen_ai.request.model": request.model,
     }
+
+
+def _provider(name: str) -> str:
+    return _PROVIDERS.get(name, name)
 
 
 def _answered(response: Response) -> dict[str, AttributeValue]:
@@ -269,9 +280,10 @@ def _fail(span: Span, error: Exception) -> None:
     span.set_status(StatusCode.ERROR, str(error))
 
 
-def _told(messages: Sequence[Message]) -> str:
-    """Messages in the conventions' own JSON form."""
-    told = [{"role": message.role, "parts": [_part(part) for part in message.parts]} for message in messages]
+def _told(messages: Sequence[Message], finish_reason: FinishReason | None = None) -> str:
+    """Messages in the conventions' own JSON form; that of an answer says how it ended."""
+    ended = {} if finish_reason is None else {"finish_reason": _ENDINGS.get(finish_reason, finish_reason)}
+    told = [{"role": message.role, "parts": [_part(part) for part in message.parts], **ended} for message in messages]
     return encode(told).decode()
 
 

@@ -335,6 +335,17 @@ class TestProviders:
         assert "server at" in rows["vllm"]
         assert server.requests == []
 
+    def test_models_are_listed_with_what_is_known(self) -> None:
+        """`rxllm models`, of all providers or one; an unknown provider is said to be one."""
+        finished = run("models", "openai-responses")
+        (row,) = [line for line in finished.stdout.splitlines() if line.startswith("openai:gpt-4o-mini ")]
+        assert ["openai:gpt-4o-mini", "128,000", "16,384"] == row.split()[:3]
+        assert "vision" in row
+        assert "anthropic:" not in finished.stdout
+        assert "anthropic:" in run("models").stdout
+        assert (1, "") == ((refused := run("models", "opnai")).returncode, refused.stdout)
+        assert "openai" in refused.stderr
+
     def test_the_word_can_be_asked_too(self, server: LLMServer) -> None:
         """After `--`, or with other words."""
         assert ask(server, "--", "providers").stdout == "providers\n"

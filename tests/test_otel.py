@@ -9,10 +9,10 @@ from typing import NamedTuple
 import pytest
 
 import rxllm
-from rxllm.assistant import Assistant, observed
+from rxllm.assistant import Assistant, ToolContext, observed
 from rxllm.testing import Drop, ErrorReply, Hang, LLMServer, Reply
 
-from .assistant.turns import add, model_on, no_workers, two_steps, weather
+from .assistant.turns import LIMIT, PROVIDERS, add, model_on, no_workers, two_steps, weather
 
 pytest.importorskip("opentelemetry.sdk", reason="the OpenTelemetry SDK is not installed")
 
@@ -21,6 +21,8 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
+from opentelemetry.semconv._incubating.metrics import gen_ai_metrics
 from opentelemetry.trace import SpanKind, StatusCode
 
 from rxllm.otel import OpenTelemetryListener, traced
@@ -73,6 +75,7 @@ def test_a_request_is_a_client_span(seen: Seen) -> None:
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "anthropic",
         "gen_ai.request.model": "m",
+        "gen_ai.request.stream": True,
         "gen_ai.request.temperature": 0.5,
         "gen_ai.request.max_tokens": 50,
         "gen_ai.request.stop_sequences": ("END",),
@@ -111,6 +114,7 @@ def test_content_is_recorded_when_asked_for(seen: Seen) -> None:
     assert said == json.loads(str(attributes["gen_ai.input.messages"]))
     (answer,) = json.loads(str(attributes["gen_ai.output.messages"]))
     assert [("reasoning", "Hm."), ("text", "Hello")] == [(part["type"], part["content"]) for part in answer["parts"]]
+    assert "stop" == answer["finish_reason"]
 
 
 def test_a_failed_request(seen: Seen) -> None:
@@ -152,9 +156,60 @@ def test_a_turn_is_a_tree_of_spans(seen: Seen, content: bool) -> None:
     assert [agent.context.span_id] * 4 == children
     attributes = dict(agent.attributes or {})
     assert ("helper", "c1") == (attributes["gen_ai.agent.name"], attributes["gen_ai.conversation.id"])
+    assert ("invoke_agent", "openai") == (attributes["gen_ai.operation.name"], attributes["gen_ai.provider.name"])
+    assert ("stop",) == attributes["gen_ai.response.finish_reasons"]
     tool = dict(seen.spans()["execute_tool weather"].attributes or {})
     assert ("weather", "function") == (tool["gen_ai.tool.name"], tool["gen_ai.tool.type"])
     assert content == ("gen_ai.tool.call.result" in tool)
+
+
+def test_a_step_after_a_tool_that_ran_out_of_time_is_in_the_tree(seen: Seen) -> None:
+    """It is a timer's thread that goes on then: the request is the turn's child all the same."""
+
+    def endless(context: ToolContext) -> None:
+        context.cancelled.wait(LIMIT)
+
+    calls = [rxllm.ToolCall("1", "endless", {})]
+    with LLMServer(Reply(tool_calls=calls), "Never mind.") as server:
+        model = observed(model_on(server), seen.listener())
+        turn = Assistant(model, tools=[endless], tool_timeout=0.05).stream("?")
+        list(rxllm.iter_events(turn.pipe(traced("a", tracer_provider=seen.tracers))))
+    agent = seen.spans()["invoke_agent a"]
+    assert agent.context is not None
+    requests = [span for span in seen.exporter.get_finished_spans() if span.name == "chat m"]
+    assert [agent.context.span_id] * 2 == [span.parent and span.parent.span_id for span in requests]
+
+
+def test_names_are_those_of_the_conventions(seen: Seen) -> None:
+    """Every attribute, metric, operation and provider is known to OpenTelemetry's own package."""
+    with LLMServer(default="{}") as server:
+        for provider in PROVIDERS:
+            server.enqueue(*two_steps())
+            model = observed(model_on(server, provider), seen.listener(content=True))
+            turn = Assistant(model, tools=[add, weather]).stream("?", conversation="c", top_p=1.0, max_tokens=9)
+            list(
+                rxllm.iter_events(turn.pipe(traced("a", conversation="c", tracer_provider=seen.tracers, content=True)))
+            )
+        model = observed(model_on(server), seen.listener())
+        model.chat("?", response_format="json", temperature=1.0, seed=1, frequency_penalty=0.5, presence_penalty=0.5)
+    spans = seen.exporter.get_finished_spans()
+    names = {name for span in spans for name in span.attributes or {}}
+    data = seen.reader.get_metrics_data()
+    assert data is not None
+    metrics = [m for resource in data.resource_metrics for scope in resource.scope_metrics for m in scope.metrics]
+    names |= {name for metric in metrics for point in metric.data.data_points for name in dict(point.attributes)}
+    assert names <= _strings(gen_ai_attributes)
+    assert {metric.name for metric in metrics} <= _strings(gen_ai_metrics)
+    operations = {(span.attributes or {})["gen_ai.operation.name"] for span in spans}
+    assert {"chat", "generate_content", "invoke_agent", "execute_tool"} == operations
+    assert operations <= {value.value for value in gen_ai_attributes.GenAiOperationNameValues}
+    providers = {(span.attributes or {}).get("gen_ai.provider.name") for span in spans} - {None, "ollama"}
+    assert providers <= {value.value for value in gen_ai_attributes.GenAiProviderNameValues}
+    assert {"text", "json"} >= {(span.attributes or {}).get("gen_ai.output.type", "text") for span in spans}
+
+
+def _strings(module: object) -> set[object]:
+    return {value for value in vars(module).values() if isinstance(value, str)}
 
 
 def test_failed_tools_and_turns(seen: Seen) -> None:

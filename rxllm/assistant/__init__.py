@@ -31,7 +31,17 @@ from .listeners import (
     TokenTracker,
     observed,
 )
-from .memory import InMemoryStore, Memory, MemoryStore, Summary, Window, last_messages, last_tokens, message_tokens
+from .memory import (
+    InMemoryStore,
+    Memory,
+    MemoryStore,
+    Summary,
+    Window,
+    last_messages,
+    last_tokens,
+    message_tokens,
+    within_context,
+)
 from .sqlite import SQLiteStore
 from .structured import StructuredMode
 from .templates import render, template_variables
@@ -79,4 +89,5 @@ __all__ = [
     "render",
     "template_variables",
     "token_events",
+    "within_context",
 ]

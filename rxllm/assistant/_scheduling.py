@@ -14,9 +14,11 @@ from reactivex.scheduler import TimeoutScheduler
 _numbers = itertools.count(1)
 
 
-def run_on(scheduler: abc.SchedulerBase | None, work: Callable[[], None], name: str) -> abc.DisposableBase:
-    """Run `work` on `scheduler`, or on a daemon thread `rxllm-<name>-<n>`, with the caller's contextvars."""
-    context = contextvars.copy_context()
+def run_on(
+    scheduler: abc.SchedulerBase | None, work: Callable[[], None], name: str, values: contextvars.Context
+) -> abc.DisposableBase:
+    """Run `work` on `scheduler`, or on a daemon thread `rxllm-<name>-<n>`, in a copy of the context `values`."""
+    context = values.copy()  # one may not be entered twice at a time
     if scheduler is None:
         thread_name = f"rxllm-{name}-{next(_numbers)}"
         threading.Thread(target=context.run, args=(work,), name=thread_name, daemon=True).start()

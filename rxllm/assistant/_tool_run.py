@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import Context
 from typing import TypeAlias
 
 import msgspec
@@ -33,16 +34,22 @@ class ToolSettings(msgspec.Struct, frozen=True):
 
 
 class ToolRun(abc.DisposableBase):
-    """One call as it runs. `tell` gets its events, the last being its `ToolEnd`; from any thread.
+    """One call as it runs, in the context `values`. `tell` gets its events from any thread, its `ToolEnd` last.
 
     Disposing cancels what runs as far as it lets itself be cancelled, and nothing is told after.
     """
 
     def __init__(
-        self, call: ToolCall, conversation: str, settings: ToolSettings, tell: Callable[[ToolEvent], None]
+        self,
+        call: ToolCall,
+        conversation: str,
+        settings: ToolSettings,
+        values: Context,
+        tell: Callable[[ToolEvent], None],
     ) -> None:
         self._call = call
         self._settings = settings
+        self._values = values
         self._tell = tell
         self._tool = settings.tools.get(call.name)
         self._context = ToolContext(call, conversation, self._progress)
@@ -54,7 +61,7 @@ class ToolRun(abc.DisposableBase):
 
     def start(self) -> None:
         """Begin, on the scheduler."""
-        self._resources.add(run_on(self._settings.scheduler, self._begin, "tool"))
+        self._resources.add(run_on(self._settings.scheduler, self._begin, "tool", self._values))
 
     def dispose(self) -> None:
         self._close()
@@ -85,7 +92,7 @@ class ToolRun(abc.DisposableBase):
     def _answered(self, tool: RunnableTool, answer: object) -> None:
         if answer is True:
             # Whatever answered may be a user interface: no tool runs on its thread.
-            self._resources.add(run_on(self._settings.scheduler, lambda: self._run(tool), "tool"))
+            self._resources.add(run_on(self._settings.scheduler, lambda: self._run(tool), "tool", self._values))
         else:
             self._fail("The user did not allow this call.")
 

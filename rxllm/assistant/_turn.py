@@ -7,27 +7,38 @@ ended well, or (if that is asked for) with what there is when it fails or is dis
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import msgspec
-import reactivex as rx
-from reactivex import Observable, abc
+from reactivex import abc
 from reactivex.disposable import CompositeDisposable, SerialDisposable, SingleAssignmentDisposable
 
 from .._spending import add_usage
-from ..errors import ConfigurationError, LLMError, OutputParsingError, StreamError
-from ..events import Response, StreamEnd, Timing, TokenEvent, Usage, UsageUpdate
+from ..errors import ConfigurationError, LLMError, OutputParsingError, StreamError, ToolArgumentsError
+from ..events import (
+    ReasoningDelta,
+    Response,
+    StreamEnd,
+    TextDelta,
+    Timing,
+    TokenEvent,
+    ToolCallDelta,
+    Usage,
+    UsageUpdate,
+)
 from ..messages import Message, TextPart, ToolResult
 from ..operators._answer import Answer
 from ..options import CallOptions
+from ._call_ids import CallIds
 from ._plan import Plan, TurnContext
 from ._scheduling import now, run_on
 from ._tool_run import ToolEvent, ToolRun
-from .errors import MaxIterationsError, MemoryStoreError
+from .errors import MaxIterationsError
 from .events import (
     AnswerRejected,
     AssistantEvent,
@@ -41,6 +52,9 @@ from .structured import Structure
 
 log = logging.getLogger("rxllm")
 
+_PASSED_ON = frozenset({TextDelta, ReasoningDelta, ToolCallDelta})
+"""What comes by the token."""
+
 
 class Turn(abc.DisposableBase):
     """One subscription to a turn."""
@@ -50,6 +64,8 @@ class Turn(abc.DisposableBase):
         self._observer = observer
         self._on_next = observer.on_next
         self._options: CallOptions = plan.options
+        self._values = contextvars.copy_context()
+        """The subscriber's: what tools and requests see of them must not hang on who it is that starts them."""
         self._current = SerialDisposable()
         self._opening = SingleAssignmentDisposable()
         self._lock = threading.Lock()
@@ -59,6 +75,7 @@ class Turn(abc.DisposableBase):
         self._keeping = threading.RLock()
         """Held from the end of the turn until the memory is written."""
         self._ended = False
+        self._call_ids = CallIds(())
         self._sent: list[Message] = []
         self._turn: list[Message] = [plan.question]
         """What the memory is to keep of the turn: messages that stand without what is still to come."""
@@ -76,7 +93,9 @@ class Turn(abc.DisposableBase):
 
     def start(self) -> Turn:
         """Begin, on the scheduler."""
-        self._opening.disposable = run_on(self._plan.settings.scheduler, self._guarded(self._recall), "turn")
+        self._opening.disposable = run_on(
+            self._plan.settings.scheduler, self._guarded(self._recall), "turn", self._values
+        )
         return self
 
     def dispose(self) -> None:
@@ -87,20 +106,12 @@ class Turn(abc.DisposableBase):
         self._current.dispose()
         if ended and self._plan.keep_partial:
             try:
-                self._keep(self._so_far())
+                self._plan.keep(self._so_far())
             except LLMError:
                 log.exception("a cancelled turn could not be kept")
 
     def _recall(self) -> None:
-        plan = self._plan
-        recalled: Observable[tuple[Message, ...]]
-        if plan.memory is None:
-            recalled = rx.just((plan.question,))
-        else:
-            try:
-                recalled = plan.memory.recall(plan.conversation, plan.question)
-            except Exception as error:
-                raise _store_error("read", error) from error
+        recalled = self._plan.recall()
         self._hold(lambda: recalled.subscribe(self._recalled, self._fail))
 
     def _recalled(self, messages: tuple[Message, ...]) -> None:
@@ -114,6 +125,7 @@ class Turn(abc.DisposableBase):
         text = "\n\n".join(filter(None, instructions))
         said = [message for message in messages if message.role != "system"]
         self._sent = [Message.system(text), *said] if text else said
+        self._call_ids = CallIds(said)
         self._before_first_step = self._now() - self._started
         self._ask()
 
@@ -137,6 +149,7 @@ class Turn(abc.DisposableBase):
             )
         self._seen = []
         self._answer = None
+        self._call_ids.begin_step()
         on_event: Callable[[TokenEvent], None] = self._on_event if not plan.keep_partial else self._on_event_to_keep
         if plan.structure is not None:
             on_event = _both(on_event, plan.structure.follow(self._tell_partial))
@@ -146,25 +159,27 @@ class Turn(abc.DisposableBase):
         self._steps += 1
         events = plan.model.stream(self._sent, **self._options)
         completed = self._guarded(self._step_done)
-        self._hold(lambda: events.subscribe(on_event, self._fail, completed))
+        self._hold(lambda: events.subscribe(on_event, self._step_failed, completed))
 
     def _on_event(self, event: TokenEvent) -> None:
         """The token road."""
-        kind = type(event)
-        if kind is StreamEnd or kind is UsageUpdate:
-            self._on_count(event)
-        else:
+        if type(event) in _PASSED_ON:
             self._on_next(event)
+        else:
+            self._on_other(self._call_ids.told(event))
 
     def _on_event_to_keep(self, event: TokenEvent) -> None:
         self._seen.append(event)
         self._on_event(event)
 
-    def _on_count(self, event: TokenEvent) -> None:
-        if isinstance(event, StreamEnd):
-            self._answer = event.response
-        elif isinstance(event, UsageUpdate):
-            self._on_next(UsageUpdate(add_usage(self._usage, event.usage)))
+    def _on_other(self, event: TokenEvent) -> None:
+        match event:
+            case StreamEnd(response):
+                self._answer = response
+            case UsageUpdate(usage):
+                self._on_next(UsageUpdate(add_usage(self._usage, usage)))
+            case _:
+                self._on_next(event)
 
     def _step_done(self) -> None:
         response = self._answer
@@ -189,10 +204,28 @@ class Turn(abc.DisposableBase):
         else:
             self._check(structure, response)
 
+    def _step_failed(self, error: Exception) -> None:
+        if isinstance(error, LLMError) and error.partial is not None:
+            self._usage = add_usage(self._usage, error.partial.usage)
+        if isinstance(error, ToolArgumentsError) and self._corrections < self._plan.max_corrections:
+            self._guarded(partial(self._ask_for_arguments, error))()
+        else:
+            self._fail(error)
+
+    def _ask_for_arguments(self, error: ToolArgumentsError) -> None:
+        """Ask again for a call that was no JSON: it cannot be sent back, so what is wrong is said by the user."""
+        text = "" if error.partial is None else error.partial.text
+        self._corrections += 1
+        self._tell(AnswerRejected(str(error), text))
+        said = [Message.assistant(text)] if text else []
+        self._sent += [*said, Message.user(f"No tool was called: {error}. Call it again, with valid JSON.")]
+        if not self._ended:
+            self._ask()
+
     def _run_tools(self, response: Response) -> None:
         plan, results = self._plan, self._results
         runs = [
-            ToolRun(call, plan.conversation, plan.settings, partial(self._on_tool_event, results, at))
+            ToolRun(call, plan.conversation, plan.settings, self._values, partial(self._on_tool_event, results, at))
             for at, call in enumerate(response.tool_calls)
         ]
         self._current.disposable = CompositeDisposable(*runs)
@@ -246,7 +279,7 @@ class Turn(abc.DisposableBase):
             if not self._end():
                 return
             try:
-                self._keep([*self._turn, *([message] if message.parts else ())])
+                self._plan.keep([*self._turn, *([message] if message.parts else ())])
                 unkept = None
             except LLMError as error:
                 unkept = error
@@ -267,7 +300,7 @@ class Turn(abc.DisposableBase):
         self._current.dispose()
         if self._plan.keep_partial:
             try:
-                self._keep(self._so_far(error.partial))
+                self._plan.keep(self._so_far(error.partial))
             except LLMError as unkept:
                 error.add_note(str(unkept))
         self._report(error)
@@ -275,8 +308,8 @@ class Turn(abc.DisposableBase):
     def _report(self, error: LLMError) -> None:
         error.provider = error.provider or self._plan.model.provider
         error.model = error.model or self._plan.model.model
-        if error.partial is None:
-            error.partial = msgspec.structs.replace(self._answer or Response(), usage=self._usage)
+        so_far = error.partial or self._answer or Response()
+        error.partial = msgspec.structs.replace(so_far, usage=self._usage)
         try:
             self._observer.on_error(error)
         except LLMError as raised:
@@ -304,16 +337,6 @@ class Turn(abc.DisposableBase):
             for call, result in zip(response.tool_calls, self._results, strict=True)
         ]
         return [response.message, Message.tool(*results)]
-
-    def _keep(self, messages: Sequence[Message]) -> None:
-        """Write the turn to the memory; a question without anything after it is not kept."""
-        plan = self._plan
-        if plan.memory is None or len(messages) < 2:
-            return
-        try:
-            plan.memory.add(plan.conversation, messages)
-        except Exception as error:
-            raise _store_error("written", error) from error
 
     def _end(self) -> bool:
         """Whether this is what ends the turn."""
@@ -349,7 +372,7 @@ class Turn(abc.DisposableBase):
         # Its own place first: the next step may have begun before `subscribe` returns.
         place = SingleAssignmentDisposable()
         self._current.disposable = place
-        place.disposable = subscribe()
+        place.disposable = self._values.copy().run(subscribe)
 
     def _now(self) -> float:
         return now(self._plan.settings.scheduler)
@@ -361,9 +384,3 @@ def _both(first: Callable[[TokenEvent], None], second: Callable[[TokenEvent], No
         second(event)
 
     return both
-
-
-def _store_error(what: str, error: Exception) -> LLMError:
-    if isinstance(error, LLMError):
-        return error
-    return MemoryStoreError(f"the conversation could not be {what}: {type(error).__name__}: {error}")

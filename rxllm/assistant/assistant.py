@@ -92,9 +92,9 @@ class Assistant:
         memory keeps apart. With a `response_type` the stream tells `PartialAnswer`s, asks again
         after an invalid answer, `max_corrections` times at most, and ends with a `StructuredAnswer`.
 
-        Raises `ConfigurationError` at once where a variable is missing or an option cannot be
-        honoured; what goes wrong later goes to on_error as an `LLMError`, failures of tools to the
-        model. Disposing, from any thread, stops the request and the tools.
+        Raises `ConfigurationError` at once where a variable is missing, or an option or the
+        `structured_mode` cannot be honoured; what goes wrong later goes to on_error as an `LLMError`,
+        failures of tools to the model. Disposing, from any thread, stops the request and the tools.
         """
         given: Mapping[str, object] = variables or {}
         question = _question(user_input, variables)

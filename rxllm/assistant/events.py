@@ -4,6 +4,7 @@ Grammar of every turn: ``(StepStart token-event* StepEnd tool-event*)* StreamEnd
 or on_error with an `LLMError`. The `StreamEnd` of a step is told as its `StepEnd`; the turn's one
 `StreamEnd` comes last and holds the last step's answer with the usage of all of them. A `StreamReset`
 voids its step only, a `UsageUpdate` counts the turn so far, an index tells the calls of one step apart.
+A step whose call was no JSON ends in an `AnswerRejected` in the place of its `StepEnd`.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class ApprovalRequest(msgspec.Struct, frozen=True, tag="approval_request"):
 
 
 class ToolStart(msgspec.Struct, frozen=True, tag="tool_start"):
-    """A tool begins to run, its arguments valid."""
+    """A tool begins to run; the arguments are as the model gave them, and checked now."""
 
     call: ToolCall
 
@@ -67,7 +68,7 @@ class PartialAnswer(msgspec.Struct, frozen=True, tag="partial_answer"):
 
 
 class AnswerRejected(msgspec.Struct, frozen=True, tag="answer_rejected"):
-    """The answer was not of the type; the model is asked again, and told `reason`."""
+    """The answer was not of the type, or a call in it no JSON; the model is asked again, and told `reason`."""
 
     reason: str
     text: str

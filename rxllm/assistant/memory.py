@@ -17,15 +17,20 @@ from reactivex import operators as rx_ops
 
 from .._json import encode
 from .._spending import estimated_tokens
+from ..errors import ConfigurationError
 from ..events import Response, TokenEvent
 from ..messages import Message, ReasoningPart, TextPart, ToolCall, ToolResult
 from ..model import StreamingModel
 from ..operators.text import response
+from ..providers.presets import model_preset
 
 log = logging.getLogger("rxllm")
 
 Window: TypeAlias = Callable[[Sequence[Message]], Sequence[Message]]
-"""Of a conversation, the newest message last, the messages to send: `last_messages`, `last_tokens`, or your own."""
+"""Of a conversation, the newest message last, the messages to send.
+
+`last_messages`, `last_tokens`, `within_context`, or your own.
+"""
 
 _SUMMARY = "Summary of the conversation so far: "
 _ASK_FOR_SUMMARY = (
@@ -174,9 +179,10 @@ def last_messages(count: int) -> Window:
 
 
 def last_tokens(budget: int, *, count: Callable[[Message], int] | None = None) -> Window:
-    """As many of the last turns as fit in `budget` tokens, all that is sent counted; the newest is never cut.
+    """As many of the last turns as fit in `budget` tokens, with the question; the newest turn is never cut.
 
-    `count` tells a message's tokens; by default it is estimated from its text.
+    `count` tells a message's tokens; by default it is estimated from its text. The assistant's own
+    instructions and the schemas of its tools are sent besides, and not counted.
     """
     counted = count or message_tokens
 
@@ -190,6 +196,26 @@ def last_tokens(budget: int, *, count: Callable[[Message], int] | None = None) -
         return _from_turn(messages, head, start)
 
     return window
+
+
+def within_context(
+    model: StreamingModel, *, answer: int | None = None, count: Callable[[Message], int] | None = None
+) -> Window:
+    """`last_tokens`, with the budget that is known of `model`: its context window, less room for the answer.
+
+    `answer` tokens are kept for that, by default as many as the model can write, half of its window
+    at most. Tokens are estimated, so leave some air: tools and the assistant's own instructions need
+    a place too. Raises `ConfigurationError` where nothing is known of the model (`rxllm.model_preset`).
+
+    >>> from rxllm import create_streaming_model
+    >>> memory = Memory(window=within_context(create_streaming_model("openai:gpt-4o-mini", api_key="k")))
+    """
+    preset = model_preset(model.provider, model.model)
+    if preset is None:
+        raise ConfigurationError(
+            f"nothing is known of the context window of {model.provider}:{model.model}: give last_tokens(budget)"
+        )
+    return last_tokens(preset.max_input if answer is None else preset.context_window - answer, count=count)
 
 
 def message_tokens(message: Message) -> int:

@@ -16,7 +16,7 @@ from typing import Final, Generic, Protocol, TypeGuard, TypeVar, cast
 import msgspec
 
 from .._json import is_array, object_at, objects_at, text_at
-from ..errors import ConfigurationError
+from .._schema import schema_with_definitions
 from ._json_tree import Container, JsonTree, extended
 
 T = TypeVar("T")
@@ -34,7 +34,8 @@ class Target(Generic[T]):
 
     def __init__(self, kind: type[T] | None) -> None:
         self._kind = kind
-        self._schema, self._definitions = (_ANY, _ANY) if kind is None else _schema(kind)
+        self._schema: _Schema = _ANY if kind is None else schema_with_definitions(kind)
+        self._definitions: _Schema = object_at(self._schema, "$defs")
 
     def whole(self, value: object) -> T:
         """`value` as the type; raises `ValueError` where it is not one."""
@@ -153,29 +154,10 @@ class _Model(Protocol):
     """A pydantic model's class, as far as it is used here: pydantic itself is not imported."""
 
     def model_validate(self, value: object, /) -> object: ...
-    def model_json_schema(self) -> dict[str, object]: ...
 
 
 def _is_model(kind: object) -> TypeGuard[_Model]:
     return hasattr(kind, "model_validate") and hasattr(kind, "model_json_schema")
-
-
-def _schema(kind: object) -> tuple[_Schema, dict[str, object]]:
-    """The schema of `kind`, and the definitions it refers to by name."""
-    definitions: dict[str, object] = {}
-
-    def of_model(model: object) -> dict[str, object]:
-        if not _is_model(model):
-            raise NotImplementedError
-        schema = model.model_json_schema()
-        definitions.update(object_at(schema, "$defs"))
-        return schema
-
-    try:
-        schema = of_model(kind) if _is_model(kind) else msgspec.json.schema(kind, schema_hook=of_model)
-    except (TypeError, RuntimeError) as error:  # msgspec's, pydantic's
-        raise ConfigurationError(f"JSON cannot be read as {kind!r}: {error}") from error
-    return schema, definitions | object_at(schema, "$defs")
 
 
 def _validated(kind: object, value: object) -> object:

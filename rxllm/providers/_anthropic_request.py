@@ -31,6 +31,7 @@ from ..messages import (
     VendorPart,
 )
 from ..options import JsonFormat, Options, ReasoningEffort, Tool
+from ._call_ids import with_fitting_ids
 from ._request import Inline, body_bytes, inline, own_fields, refuse_detail, said, unsupported_option, unsupported_part
 
 WIRE = "anthropic"
@@ -45,6 +46,8 @@ _MIN_BUDGET = 1024
 _BEFORE_EFFORT = re.compile(r"claude-(?:[123]\b|instant|(?:opus|sonnet|haiku)-4(?:[-.][015])?(?=$|[@:]|-\D|-\d{8}))")
 """Models up to Claude 4.5, which think by a budget only."""
 
+_CALL_IDS = r"[a-zA-Z0-9_-]{1,64}"
+
 _Block = dict[str, object]
 
 
@@ -58,7 +61,7 @@ def messages_request(messages: Sequence[Message], model: str, options: Options, 
     body: dict[str, object] = {
         "model": model,
         "max_tokens": max_tokens,
-        "messages": _turns(messages, provider),
+        "messages": _turns(with_fitting_ids(messages, _CALL_IDS), provider),
         "system": _system(messages, provider),
         "thinking": thinking,
         "output_config": said(effort=effort, format=_format(options.response_format, provider)) or None,

@@ -31,13 +31,24 @@ from ..messages import (
     VendorPart,
 )
 from ..options import JsonFormat, Options, ReasoningEffort, Tool
-from ._request import body_bytes, inline, merged, own_fields, refuse_detail, said, unsupported_part
+from ._request import (
+    body_bytes,
+    inline,
+    merged,
+    own_fields,
+    refuse_detail,
+    refuse_format_beside_tools,
+    said,
+    unsupported_part,
+)
 
 WIRE = "gemini"
 
 _BUDGETS: Mapping[ReasoningEffort, int] = {"low": 1024, "medium": 8192, "high": 24_576}
 """Thinking tokens for an effort, on Gemini 2.5, which knows no levels."""
 _KNOWS_NO_LEVELS = re.compile(r"gemini-[12]\b")
+_ONE_OR_THE_OTHER = _KNOWS_NO_LEVELS
+"""The same models refuse a JSON answer beside function calls: https://github.com/googleapis/python-genai/issues/867"""
 _CHECKS_SIGNATURES = re.compile(r"gemini-(?:[3-9]|\d\d)")
 _UNCHECKED = "skip_thought_signature_validator"
 _MEDIA_TYPES = {
@@ -63,6 +74,8 @@ def generate_request(messages: Sequence[Message], model: str, options: Options, 
 
     Raises `ConfigurationError` naming the option or part that the API cannot take.
     """
+    if _ONE_OR_THE_OTHER.search(model):
+        refuse_format_beside_tools(options, provider)
     system = _system(messages, provider)
     body: dict[str, object] = {
         "contents": _Turns(model, provider).contents(messages),

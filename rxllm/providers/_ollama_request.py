@@ -28,6 +28,7 @@ from ._request import (
     merged,
     own_fields,
     refuse_detail,
+    refuse_format_beside_tools,
     said,
     unsupported_option,
     unsupported_part,
@@ -43,6 +44,8 @@ def chat_request(messages: Sequence[Message], model: str, options: Options, prov
 
     Raises `ConfigurationError` naming the option or part that the API cannot take.
     """
+    # https://github.com/ollama/ollama/issues/11185: a format keeps the model from the words that call a tool.
+    refuse_format_beside_tools(options, provider)
     body: dict[str, object] = {
         "model": model,
         "messages": list(_messages(messages, provider)),

@@ -30,17 +30,21 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_budget: str | None = None
     """The field for a budget in tokens, where `reasoning` is a word and there is one."""
     formats: tuple[Literal["json_object", "json_schema"], ...] = ("json_object", "json_schema")
+    format_beside_tools: bool = True
+    """Whether it calls tools where an answer of a format is asked for; else the format wins, and no tool is called."""
     documents: Documents | None = "file"
     audio: Literal["object", "text"] | None = "object"
     """Whether `input_audio` holds an object with data and format, or the data alone."""
     reasoning_back: tuple[str, ...] = ()
     """The message fields in which this vendor takes its own reasoning back while tools are in play."""
+    call_ids: str = ".+"
+    """A pattern of the tool calls' ids that it takes."""
     refuses: tuple[str, ...] = ()
     """Names of `Options` this vendor has no field for."""
 
 
 GATEWAY = Dialect(reasoning_back=("reasoning_content", "reasoning", "reasoning_text", "reasoning_details"))
-OPENAI = Dialect(max_tokens="max_completion_tokens", refuses=("top_k",))
+OPENAI = Dialect(max_tokens="max_completion_tokens", call_ids=".{1,40}", refuses=("top_k",))
 AZURE = msgspec.structs.replace(OPENAI, key_header="api-key")
 GROQ = Dialect(
     max_tokens="max_completion_tokens",
@@ -56,6 +60,7 @@ MISTRAL = Dialect(
     efforts=("high",),
     documents="document_url",
     audio="text",
+    call_ids="[a-zA-Z0-9]{9}",
     refuses=("top_k",),
 )
 DEEPSEEK = Dialect(
@@ -88,5 +93,10 @@ PERPLEXITY = Dialect(
 VLLM = Dialect(
     reasoning_budget="thinking_token_budget", documents=None, reasoning_back=("reasoning", "reasoning_content")
 )
-LLAMACPP = Dialect(reasoning_budget="thinking_budget_tokens", documents=None, reasoning_back=("reasoning_content",))
+LLAMACPP = Dialect(
+    reasoning_budget="thinking_budget_tokens",
+    format_beside_tools=False,
+    documents=None,
+    reasoning_back=("reasoning_content",),
+)
 LMSTUDIO = Dialect(formats=("json_schema",), documents=None, audio=None, reasoning_back=("reasoning_content",))

@@ -17,6 +17,7 @@ from ..messages import (
     ToolResult,
     VendorPart,
 )
+from ._call_ids import with_fitting_ids
 from ._openai_dialect import Dialect
 from ._openai_reasoning import DETAILS
 from ._request import inline, own_fields, said, unsupported_part
@@ -38,7 +39,7 @@ def wire_messages(
     """
     tools_in_play = with_tools or any(message.tool_calls for message in messages)
     spoken: list[dict[str, object]] = []
-    for message in messages:
+    for message in with_fitting_ids(messages, dialect.call_ids):
         results = [part for part in message.parts if isinstance(part, ToolResult)]
         spoken += map(_result, results)
         if message.role == "assistant":

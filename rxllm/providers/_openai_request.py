@@ -9,7 +9,7 @@ from ..messages import Message
 from ..options import JsonFormat, Options, Tool
 from ._openai_dialect import Dialect
 from ._openai_messages import wire_messages
-from ._request import body_bytes, said, unsupported_option
+from ._request import body_bytes, refuse_format_beside_tools, said, unsupported_option
 from ._strict import is_strict
 
 _ADVICE = "a field that only this vendor knows can go into extra_body"
@@ -23,6 +23,8 @@ def chat_request(messages: Sequence[Message], model: str, options: Options, dial
     for name in dialect.refuses:
         if getattr(options, name) not in (None, ()):
             raise unsupported_option(name, provider, _ADVICE)
+    if not dialect.format_beside_tools:
+        refuse_format_beside_tools(options, provider)
     body: dict[str, object] = {
         "model": model,
         "messages": wire_messages(messages, dialect, provider, with_tools=bool(options.tools)),

@@ -13,7 +13,7 @@ from typing import Literal
 from .._faults import Fault, fault_of, stream_error
 from .._json import decode, is_array, is_object
 from .._wire import Frame
-from ..errors import LLMError, ProtocolError, StreamInterruptedError
+from ..errors import LLMError, ProtocolError, StreamInterruptedError, ToolArgumentsError
 from ..events import (
     FinishReason,
     ReasoningDelta,
@@ -85,9 +85,9 @@ def interrupted(terminal: str) -> StreamInterruptedError:
     return StreamInterruptedError(f"the stream ended before {terminal}; the answer so far is in .partial")
 
 
-def broken_call(name: str) -> ProtocolError:
+def broken_call(name: str) -> ToolArgumentsError:
     """The error for an answer that is complete but for a tool call whose arguments never were JSON."""
-    return ProtocolError(f"the arguments of the tool call {name!r} are not a JSON object")
+    return ToolArgumentsError(f"the arguments of the tool call {name!r} are not a JSON object")
 
 
 def _read_leniently(frame: Frame, reply: Reply | None) -> object:

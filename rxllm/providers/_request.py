@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes, urlsplit, urlunsplit
 from .._json import encode, is_object
 from ..errors import ConfigurationError
 from ..messages import AudioPart, DocumentPart, ImagePart, Part, VendorFields
+from ..options import Options
 
 _VERSION = re.compile(r"/v\d+(?:alpha|beta)?\d*$")
 
@@ -97,6 +98,12 @@ def inline(part: ImagePart | DocumentPart | AudioPart) -> Inline | None:
 def unsupported_option(option: str, provider: str, advice: str) -> ConfigurationError:
     """The error for an option that a provider cannot take."""
     return ConfigurationError(f"{option}= is not something {provider!r} can do: {advice}", provider=provider)
+
+
+def refuse_format_beside_tools(options: Options, provider: str) -> None:
+    """Raise where an answer of a format is wanted and tools are offered; for those who then call none."""
+    if options.response_format is not None and options.tools and options.tool_choice != "none":
+        raise unsupported_option("response_format", provider, "it calls no tools beside it; give one or the other")
 
 
 def unsupported_part(part: Part, provider: str, advice: str) -> ConfigurationError:

@@ -33,11 +33,13 @@ from ..messages import (
     VendorPart,
 )
 from ..options import JsonFormat, Options, Tool
+from ._call_ids import with_fitting_ids
 from ._request import body_bytes, inline, own_fields, said, unsupported_option, unsupported_part
 from ._responses_items import WIRE
 from ._strict import is_strict
 
 _REFUSED = ("top_k", "stop", "seed", "frequency_penalty", "presence_penalty")
+_CALL_IDS = ".{1,64}"
 _REASONS = re.compile(r"(^|/)(o\d|gpt-([5-9]|1\d)(?!\d|.*chat)|codex)")
 """Models of OpenAI that reason unasked: o1 and its heirs, gpt-5 and later but for their chat variants."""
 
@@ -55,7 +57,7 @@ def responses_request(messages: Sequence[Message], model: str, options: Options,
     body: dict[str, object] = {
         "model": model,
         "instructions": instructions,
-        "input": list(_input(rest, provider)),
+        "input": list(_input(with_fitting_ids(rest, _CALL_IDS), provider)),
         "stream": True,
         "store": False,
         "include": ["reasoning.encrypted_content"] if thinks else None,

@@ -313,7 +313,7 @@ _ROWS = (
         wire="openai-chat",
         base_url="https://api.together.xyz/v1",
         key_variables=("TOGETHER_API_KEY",),
-        default_model="openai/gpt-oss-20b",
+        default_model="openai/gpt-oss-120b",
         dialect=TOGETHER,
     ),
     Vendor(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import rxllm
 from rxllm import ImagePart, Message, ReasoningPart, StreamInterruptedError, TextDelta, TextPart, ToolCall, ToolResult
 from rxllm.assistant import (
     Assistant,
@@ -23,6 +26,7 @@ from rxllm.assistant import (
     last_messages,
     last_tokens,
     message_tokens,
+    within_context,
 )
 from rxllm.testing import Drop, ErrorReply, Reply, ScriptedModel, Stall
 
@@ -37,6 +41,26 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MemoryStor
     else:
         with SQLiteStore(tmp_path / "chat.db") as sqlite:
             yield sqlite
+
+
+TALK = """
+import sys, threading
+from rxllm.assistant import Assistant, Memory, SQLiteStore
+from rxllm.testing import ScriptedModel
+
+def talk(thread):
+    for turn in range(5):
+        question = f"{sys.argv[2]} {thread} {turn}"
+        Assistant(ScriptedModel("answer to " + question), memory=memory).chat(question, conversation="c")
+
+with SQLiteStore(sys.argv[1]) as store:
+    memory = Memory(store)
+    threads = [threading.Thread(target=talk, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+"""
 
 
 def turn(number: int, tools: int = 0) -> list[Message]:
@@ -136,6 +160,23 @@ class TestSQLite:
             assert 40 == len(messages)
             assert all(messages[at].text.split()[1] == messages[at + 1].text.split()[1] for at in range(0, 40, 2))
 
+    def test_processes_share_a_conversation(self, tmp_path: Path) -> None:
+        """Two of them, begun at once on a file that is not there yet, three threads each: no turn is lost or mixed."""
+        path = tmp_path / "chat.db"
+        processes = [
+            subprocess.Popen([sys.executable, "-W", "error", "-c", TALK, str(path), name], stderr=subprocess.PIPE)
+            for name in ("one", "two")
+        ]
+        for process in processes:
+            assert (b"", 0) == (process.communicate(timeout=60)[1], process.returncode)
+        with SQLiteStore(path) as store:
+            texts = [message.text for message in store.load("c")]
+        questions, answers = texts[::2], texts[1::2]
+        assert {
+            f"{name} {thread} {turn}" for name in ("one", "two") for thread in range(3) for turn in range(5)
+        } == set(questions)
+        assert [f"answer to {question}" for question in questions] == answers
+
     def test_what_is_no_database_is_refused(self, tmp_path: Path) -> None:
         """At once, with SQLite's own error."""
         path = tmp_path / "no.db"
@@ -192,6 +233,16 @@ class TestWindows:
         assert messages[2:] == list(last_tokens(4, count=lambda message: 1)(messages))
         assert messages == list(last_tokens(5, count=lambda message: 1)(messages))
         assert 4 < message_tokens(messages[0]) < 40
+
+    def test_the_context_of_a_known_model(self) -> None:
+        """Is the budget, less room for the answer; of an unknown model one must be given."""
+        model = rxllm.create_streaming_model("openai:gpt-4o-mini", api_key="k")
+        messages = [*turn(1), *turn(2), Message.user("now")]
+        assert messages == list(within_context(model, count=lambda _: 111_616 // 5)(messages))
+        assert messages[2:] == list(within_context(model, count=lambda _: 111_616 // 5 + 1)(messages))
+        assert messages[2:] == list(within_context(model, answer=64_000, count=lambda _: 16_000)(messages))
+        with pytest.raises(rxllm.ConfigurationError, match="last_tokens"):
+            within_context(ScriptedModel())
 
     @given(st.lists(st.integers(0, 3), min_size=1, max_size=8), st.integers(0, 40), st.booleans())
     def test_no_call_is_parted_from_its_result(self, turns: list[int], size: int, by_tokens: bool) -> None:

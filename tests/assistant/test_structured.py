@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import enum
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
 
+import msgspec
+import pydantic
 import pytest
 
 import rxllm
 from rxllm import ToolCall
 from rxllm.assistant import AnswerRejected, Assistant, Memory, PartialAnswer, StructuredAnswer, StructuredMode
 from rxllm.errors import OutputParsingError
-from rxllm.testing import LLMServer, Reply, ScriptedModel
+from rxllm.testing import LLMServer, RecordedRequest, Reply, ScriptedModel
 
 from .turns import PROVIDERS, add, model_on
 
@@ -62,6 +68,151 @@ def test_a_wire_without_schemas_is_given_a_tool() -> None:
         model = rxllm.create_streaming_model("deepseek", api_key="k", base_url=server.base_url())
         assert Person("Ada", 36) == Assistant(model).chat("Who?", response_type=Person)
         assert "give_answer" in server.requests[0].body.decode()
+
+
+class Color(enum.Enum):
+    """One of several words."""
+
+    RED = "red"
+    BLUE = "blue"
+
+
+class Point(pydantic.BaseModel):
+    """A pydantic model."""
+
+    x: int
+
+
+class Shape(TypedDict):
+    """A TypedDict of other types."""
+
+    color: Color
+    points: list[Point]
+
+
+class Cat(msgspec.Struct, tag="cat"):
+    """One of two."""
+
+    lives: int
+
+
+class Dog(msgspec.Struct, tag="dog"):
+    """The other."""
+
+    name: str
+
+
+@dataclass
+class Zoo:
+    """A union in a field, and a list of unions."""
+
+    star: Cat | Dog
+    others: list[Cat | Dog]
+
+
+KINDS: list[tuple[Any, object, object]] = [
+    (Shape, {"color": "red", "points": [{"x": 1}]}, {"color": Color.RED, "points": [Point(x=1)]}),
+    (Zoo, {"star": {"type": "cat", "lives": 9}, "others": []}, Zoo(Cat(9), [])),
+    (Point, {"x": 1}, Point(x=1)),
+    (list[Person], [{"name": "Ada"}], [Person("Ada")]),
+    (list[Point], [{"x": 1}], [Point(x=1)]),
+    (Cat | Dog, {"type": "dog", "name": "Rex"}, Dog("Rex")),
+    (Color, "blue", Color.BLUE),
+    (Literal["yes", "no"], "yes", "yes"),
+    (int, 7, 7),
+]
+"""A type, an answer, and the value that it is."""
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("mode", ["schema", "tool", "prompt"])
+@pytest.mark.parametrize(("kind", "answer", "value"), KINDS, ids=[str(kind) for kind, *_ in KINDS])
+def test_types_of_every_make(provider: str, mode: StructuredMode, kind: Any, answer: object, value: object) -> None:
+    """On every wire, in every mode: vendors are asked for an object, whatever the type; the value is the type's."""
+    if provider == "ollama" and mode == "tool":
+        with pytest.raises(rxllm.ConfigurationError, match="tool_choice"):
+            Assistant(rxllm.create_streaming_model(provider)).stream("?", response_type=kind, structured_mode=mode)
+        return
+
+    def vendor(request: RecordedRequest) -> Reply:
+        schema = _schema_in(request.json, mode)
+        assert schema is None or ("object", False) == (schema["type"], "anyOf" in schema)
+        boxed = schema is not None and "answer" in schema["properties"]
+        said: Any = {"answer": answer} if boxed else answer
+        if mode == "tool":
+            return Reply(tool_calls=[ToolCall("1", "give_answer", said)])
+        return Reply(json.dumps(said))
+
+    with LLMServer(default=vendor) as server, model_on(server, provider) as model:
+        turn = Assistant(model).stream("?", response_type=kind, structured_mode=mode, max_corrections=0)
+        events = list(rxllm.iter_events(turn))
+    assert [value] == [event.value for event in events if isinstance(event, StructuredAnswer)]
+    grows = mode != "prompt" or isinstance(answer, dict | list)
+    assert [value] * grows == [event.value for event in events if isinstance(event, PartialAnswer)][-1:]
+
+
+def _schema_in(body: Any, mode: StructuredMode) -> dict[str, Any] | None:
+    """The schema that a request holds, wherever its wire has the place for it."""
+    if mode == "prompt":
+        return None
+    names = ("parameters", "input_schema", "parametersJsonSchema") if mode == "tool" else _PLACES
+    found = [value for name in names for value in _under(body, name) if isinstance(value, dict) and "type" in value]
+    return dict(next(value for value in found if "properties" in value))
+
+
+_PLACES = ("schema", "responseJsonSchema", "format")
+
+
+def _under(value: Any, name: str) -> Iterator[Any]:
+    """All that stands under this name, at any depth."""
+    if isinstance(value, dict):
+        if name in value:
+            yield value[name]
+        for inner in value.values():
+            yield from _under(inner, name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _under(inner, name)
+
+
+@pytest.mark.parametrize(
+    ("provider", "name", "mode"),
+    [
+        ("openai", "m", "schema"),
+        ("openai-responses", "m", "schema"),
+        ("anthropic", "m", "schema"),
+        ("gemini", "gemini-3.8-flash", "schema"),
+        ("gemini", "gemini-2.5-flash", "tool"),
+        ("llamacpp", "m", "tool"),
+        ("ollama", "m", "prompt"),
+    ],
+)
+def test_beside_tools_a_mode_that_leaves_them_alive(provider: str, name: str, mode: StructuredMode) -> None:
+    """Some vendors call no tools where a format is asked for, or refuse both: there another mode is taken."""
+
+    def vendor(request: RecordedRequest) -> Reply:
+        body = request.body.decode()
+        if "give_answer" not in body and '"36"' not in body:
+            return Reply(tool_calls=[ToolCall("1", "add", {"a": 30, "b": 6})])
+        return ANSWERS["tool"] if "give_answer" in body else Reply(ADA)
+
+    with LLMServer(default=vendor) as server:
+        base_url = server.base_url("openai" if provider == "llamacpp" else provider)
+        model = rxllm.create_streaming_model(provider, model=name, api_key="k", base_url=base_url)
+        assert Person("Ada", 36) == Assistant(model, tools=[add]).chat("Who?", response_type=Person)
+        body = server.requests[0].body.decode()
+        model.close()
+    assert (mode == "tool") == ("give_answer" in body)
+    assert (mode == "prompt") == ("JSON schema" in body)
+
+
+def test_a_format_beside_tools_is_refused_where_no_tool_would_be_called() -> None:
+    """At once, not in silence; tools that may not be called are no hindrance."""
+    tool = rxllm.Tool("add", "", {"type": "object", "properties": {}})
+    model = rxllm.create_streaming_model("ollama", model="m")
+    with pytest.raises(rxllm.ConfigurationError, match="response_format"):
+        model.stream("?", tools=[tool], response_format="json")
+    model.stream("?", tools=[tool], tool_choice="none", response_format="json")
 
 
 def test_tools_come_before_the_answer() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import threading
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ import pydantic
 import pytest
 import reactivex as rx
 from reactivex import Observable, Subject
+from reactivex import operators as rx_ops
 from reactivex.scheduler import ThreadPoolScheduler
 from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 
@@ -404,6 +406,20 @@ class TestApproval:
         subscription.dispose()
         assert no_workers()
         assert [] == click.observers
+
+    def test_the_contextvars_are_the_subscribers(self) -> None:
+        """Whatever thread the model answers on, or the user: the tool sees what the subscriber set."""
+        name = contextvars.ContextVar("name", default="nobody")
+        name.set("Ada")
+
+        def whoami() -> str:
+            return name.get()
+
+        def answer_elsewhere(_: ToolCall) -> Observable[bool]:
+            return rx.timer(0.0, scheduler=ThreadPoolScheduler(1)).pipe(rx_ops.map(lambda _: True))
+
+        assert "Ada" == tool_result(turn_with(whoami)).content
+        assert "Ada" == tool_result(turn_with(whoami, approve=answer_elsewhere)).content
 
     def test_tools_that_need_none(self) -> None:
         """approve=False runs at once; approve=True without an approve= is refused."""

@@ -24,7 +24,7 @@ from rxllm.assistant import (
     ToolStart,
     token_events,
 )
-from rxllm.testing import Drop, ErrorReply, Gate, Hang, LLMServer, Reply, ScriptedModel
+from rxllm.testing import Drop, ErrorReply, Gate, Hang, LLMServer, Reply, ScriptedCall, ScriptedModel
 
 from .turns import CALLS, LIMIT, PROVIDERS, add, is_consistent, kinds, model_on, no_workers, two_steps, weather
 
@@ -64,12 +64,13 @@ class TestEveryProtocol:
             third = str(server.requests[2].json)
         assert all(text in third for text in ("1 + 2", "sunny in Oslo", "It is 3", "What did I ask?"))
 
+    @pytest.mark.parametrize("by_another", [False, True], ids=["by the subscriber", "by another thread"])
     @pytest.mark.parametrize("keep_partial", [False, True], ids=["drop", "keep"])
-    def test_dispose_at_every_event(self, provider: str, keep_partial: bool) -> None:
+    def test_dispose_at_every_event(self, provider: str, keep_partial: bool, by_another: bool) -> None:
         """Wherever a turn is stopped: nothing comes after, no thread or connection stays, the memory is whole."""
-        whole = _turn_disposed_at(None, provider, keep_partial)
+        whole = _turn_disposed_at(None, provider, keep_partial, by_another)
         for index in range(len(whole.seen)):
-            turn = _turn_disposed_at(index, provider, keep_partial)
+            turn = _turn_disposed_at(index, provider, keep_partial, by_another)
             assert index + 1 == len(turn.seen)
             assert is_consistent(turn.kept)
             if isinstance(turn.seen[-1], StreamEnd):
@@ -83,20 +84,20 @@ class _Disposed(NamedTuple):
     kept: tuple[Message, ...]
 
 
-def _turn_disposed_at(index: int | None, provider: str, keep_partial: bool) -> _Disposed:
+def _turn_disposed_at(index: int | None, provider: str, keep_partial: bool, by_another: bool) -> _Disposed:
     """What came of the turn, and what the memory holds after it; no thread and no connection stays."""
     memory = Memory()
     with LLMServer(*two_steps()) as server, model_on(server, provider) as model:
         turn = Assistant(model, tools=[add, weather], memory=memory, keep_partial=keep_partial).stream("?")
-        seen = list(rxllm.iter_events(turn)) if index is None else _disposed_at(index, turn)
+        seen = list(rxllm.iter_events(turn)) if index is None else _disposed_at(index, turn, by_another)
         assert no_workers()
         model.close()
         assert all(request.closed.wait(LIMIT) for request in server.requests[-1:])
     return _Disposed(seen, memory.messages())
 
 
-def _disposed_at(index: int, turn: rx.Observable[AssistantEvent]) -> list[AssistantEvent]:
-    """The events of a turn that its subscriber disposes at the event of this index."""
+def _disposed_at(index: int, turn: rx.Observable[AssistantEvent], by_another: bool) -> list[AssistantEvent]:
+    """The events of a turn that is disposed at the event of this index, while it is told."""
     seen: list[AssistantEvent] = []
     subscription = rx.disposable.SerialDisposable()
     reached = threading.Event()
@@ -106,13 +107,52 @@ def _disposed_at(index: int, turn: rx.Observable[AssistantEvent]) -> list[Assist
         assert subscribed.wait(LIMIT)
         seen.append(event)
         if len(seen) == index + 1:
-            subscription.dispose()
+            if by_another:
+                other = threading.Thread(target=subscription.dispose)
+                other.start()
+                other.join(LIMIT)
+                assert not other.is_alive()
+            else:
+                subscription.dispose()
             reached.set()
 
     subscription.disposable = turn.subscribe(on_next)
     subscribed.set()
     assert reached.wait(LIMIT)
     return seen
+
+
+def test_conversations_at_once_on_one_assistant() -> None:
+    """Each turn waits here for the other to have asked: they share nothing but the assistant."""
+    both = threading.Barrier(2)
+
+    def answer(call: ScriptedCall) -> str:
+        both.wait(LIMIT)
+        return f"answer to {call.messages[-1].text}"
+
+    memory = Memory()
+    assistant = Assistant(ScriptedModel(default=answer), memory=memory)
+    turns = [assistant.stream(name, conversation=name) for name in ("one", "two")]
+    list(rxllm.iter_events(rx.merge(*turns)))
+    for name in ("one", "two"):
+        assert [name, f"answer to {name}"] == [message.text for message in memory.messages(name)]
+
+
+def test_turns_at_once_on_one_conversation() -> None:
+    """Neither sees the other; each is kept whole, one after the other."""
+    both = threading.Barrier(2)
+
+    def call(_: ScriptedCall) -> Reply:
+        both.wait(LIMIT)
+        return Reply(tool_calls=[ToolCall("call_0", "add", {"a": 1, "b": 1})])
+
+    memory, model = Memory(), ScriptedModel(call, call, default="2")
+    assistant = Assistant(model, tools=[add], memory=memory)
+    list(rxllm.iter_events(rx.merge(assistant.stream("one"), assistant.stream("two"))))
+    messages = memory.messages()
+    assert ["user", "assistant", "tool", "assistant"] * 2 == [message.role for message in messages]
+    assert {"one", "two"} == {messages[0].text, messages[4].text}
+    assert is_consistent(messages)
 
 
 def test_token_operators_work_on_a_turn() -> None:
@@ -181,6 +221,23 @@ def test_a_failed_turn_keeps_its_partial_answer_only_if_asked(keep_partial: bool
     assert "Once upon" == caught.value.partial.text
     kept = [Message.user("A story"), Message.assistant("Once upon")] if keep_partial else []
     assert kept == list(memory.messages())
+
+
+def test_an_error_tells_what_the_whole_turn_has_spent() -> None:
+    """The usage of the steps before it is in its partial answer, whichever step failed, and however."""
+    call = Reply(tool_calls=[ToolCall("1", "add", {"a": 1, "b": 1})], usage=Usage(10, 2, 12))
+    for fault in (ErrorReply(401, "no"), Reply("cut off here", fault=Drop(after=1))):
+        with LLMServer(call, fault) as server, model_on(server, "anthropic") as model:
+            with pytest.raises(rxllm.LLMError) as caught:
+                Assistant(model, tools=[add]).chat("?")
+            assert caught.value.partial is not None
+            spent = caught.value.partial.usage
+            assert (spent.input_tokens or 0) >= 10
+            assert (spent.output_tokens or 0) >= 2
+    with pytest.raises(MaxIterationsError) as looped:
+        Assistant(ScriptedModel(default=call), tools=[add], max_iterations=3).chat("?")
+    assert looped.value.partial is not None
+    assert Usage(30, 6, 36) == looped.value.partial.usage
 
 
 def test_a_failure_before_any_answer_keeps_nothing() -> None:

@@ -82,7 +82,6 @@ class TestRequest:
             stop=("END",),
             seed=7,
             reasoning="low",
-            response_format=JsonFormat({"type": "object"}),
             tools=(tool,),
             tool_choice="auto",
             extra_body={"options": {"num_ctx": 8192}, "keep_alive": "10m"},
@@ -101,7 +100,6 @@ class TestRequest:
                 }
             ],
             "think": "low",
-            "format": {"type": "object"},
             "options": {
                 "temperature": 0.5,
                 "num_predict": 100,
@@ -116,6 +114,13 @@ class TestRequest:
             "stream": True,
             "keep_alive": "10m",
         }
+
+    def test_a_format(self) -> None:
+        """JSON, or a schema; beside tools it is refused, as no tool would be called: the words for that are no JSON."""
+        assert "json" == asked(response_format=JsonFormat())["format"]
+        assert {"type": "object"} == asked(response_format=JsonFormat({"type": "object"}))["format"]
+        with pytest.raises(errors.ConfigurationError, match="calls no tools beside it"):
+            asked(response_format=JsonFormat(), tools=(Tool("now"),))
 
     def test_json_without_a_schema_no_thinking_and_no_tools(self) -> None:
         """Plain JSON mode; 0 turns thinking off; the choice "none" offers no tools."""
