@@ -137,7 +137,7 @@ class _RayLedger:
     """The ledger, as an actor."""
 
     def __init__(self, limits: RateLimits) -> None:
-        restarted = bool(cast(Any, ray.get_runtime_context()).was_current_actor_reconstructed)
+        restarted = bool(ray.get_runtime_context().was_current_actor_reconstructed)
         self._ledger = Ledger(limits, time.monotonic(), blank=not restarted)
 
     def lease(self, wish: Wish) -> Lease:

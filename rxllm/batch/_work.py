@@ -134,7 +134,7 @@ def _plain(value: object, name: str, position: int) -> object:
 def _from_numpy(value: object) -> object:
     to_list = getattr(value, "tolist", None)
     if not callable(to_list):
-        raise NotImplementedError(f"a {type(value).__name__}")
+        raise TypeError(f"it holds a {type(value).__name__}")
     return to_list()
 
 

@@ -24,6 +24,9 @@ Retry: TypeAlias = Literal["none", "transient", "all"]
 
 Standing: TypeAlias = Literal["new", "settled", "twice"]
 
+PATIENCE_SECONDS = 6.0
+"""A run that was disposed takes as long, at most, to settle what was ready and to give its file free."""
+
 _MAGIC = 0x52584C42  # "RXLB"
 _FORMAT = 1
 _SCHEMA = """
@@ -53,13 +56,15 @@ class Checkpoint:
     is in use, or is none of ours.
     """
 
-    def __init__(self, path: Path, about: dict[str, object], *, sync: float = 1.0) -> None:
+    def __init__(
+        self, path: Path, about: dict[str, object], *, sync: float = 1.0, patience: float = PATIENCE_SECONDS
+    ) -> None:
         self._path = path
         self._sync = sync
         self._synced = time.monotonic()
         path.parent.mkdir(parents=True, exist_ok=True)
         with _explained(path):
-            self._file = sqlite3.connect(path, isolation_level=None, timeout=0.0, check_same_thread=False)
+            self._file = sqlite3.connect(path, isolation_level=None, timeout=patience, check_same_thread=False)
             try:
                 self._prepare(about)
             except BaseException:
@@ -125,15 +130,16 @@ class Checkpoint:
             )
 
 
-def read_rows(checkpoint: str | Path) -> Iterator[Row]:
+def read_rows(checkpoint: str | Path, *, patience: float = PATIENCE_SECONDS) -> Iterator[Row]:
     """All rows of a checkpoint, in the order of their prompts, each once; read as they are taken.
 
-    Raises `ConfigurationError` where there is no checkpoint, or while a run has it open.
+    Raises `ConfigurationError` where there is no checkpoint, or where a run has it open, and still
+    has `patience` seconds later.
     """
     path = Path(checkpoint)
     if not path.is_file():
         raise ConfigurationError(f"there is no checkpoint {str(path)!r}")
-    with _explained(path), closing(sqlite3.connect(path, timeout=0.0, check_same_thread=False)) as file:
+    with _explained(path), closing(sqlite3.connect(path, timeout=patience, check_same_thread=False)) as file:
         if file.execute("PRAGMA application_id").fetchone()[0] != _MAGIC:
             raise ConfigurationError(f"{str(path)!r} is no checkpoint of a batch")
         for (place,) in file.execute("SELECT rowid FROM rows ORDER BY position"):  # sorts numbers, not answers
