@@ -36,8 +36,6 @@ log = logging.getLogger("rxllm")
 BatchEvent: TypeAlias = Row | BatchProgress
 
 _TICK_SECONDS = 1.0
-_SILENT_SECONDS = 60.0
-"""A worker that shows no sign of life for so long is taken for dead; it gives one each second."""
 _FAREWELL_SECONDS = 5.0
 _FAILED_STARTS = 3
 """Workers in a row that end before they were ready: then no other is expected to be."""
@@ -57,6 +55,8 @@ class Plan(msgspec.Struct, frozen=True):
     progress_every: float
     start_timeout: float
     sync: float
+    silent_after: float = 60.0
+    """Seconds; a worker gives a sign of life each second, and is taken for dead after so many without."""
 
 
 class Run(abc.DisposableBase):
@@ -222,9 +222,10 @@ class Run(abc.DisposableBase):
             if came is None:
                 break
             self._take(file, *came)
-        for worker in [worker for worker, since in self._asked.items() if now - since > _SILENT_SECONDS]:
+        silent_after = self._plan.silent_after
+        for worker in [worker for worker, since in self._asked.items() if now - since > silent_after]:
             self._crew.fire(worker)
-            self._lose(file, worker, f"no sign of life for {_SILENT_SECONDS:.0f} seconds")
+            self._lose(file, worker, f"no sign of life for {silent_after:.0f} seconds")
         waited = now - min(self._starting.values(), default=now)
         if not self._idle and not self._asked and waited > self._plan.start_timeout:
             raise WorkerLostError(

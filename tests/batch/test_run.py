@@ -321,6 +321,18 @@ def test_prompts_of_a_dead_worker_are_asked_by_others(desk: Desk) -> None:
     assert 4 == desk.crew.hired
 
 
+def test_a_worker_that_shows_no_sign_of_life_is_taken_for_dead(desk: Desk) -> None:
+    """Its prompts are asked by others, and it is ended."""
+
+    def silence(crew: ThreadCrew, worker: int, jobs: Sequence[Job]) -> None:
+        if worker == 0:
+            crew.forget(worker)
+
+    seen = desk.run(numbered(20), silent_after=1.5, crew={"on_exchange": silence})
+    assert numbered(20) == texts(seen)
+    assert 1 == seen.values[-1].lost_workers
+
+
 def test_a_prompt_that_kills_its_worker_becomes_a_failure(desk: Desk) -> None:
     """After three deaths, and no other prompt fails with it."""
 

@@ -64,6 +64,11 @@ class ThreadCrew:
             dead.stop()
             self._mailbox.put((worker, Lost("killed")))
 
+    def forget(self, worker: int) -> None:
+        """Whatever the worker says, nobody hears it: it is cut off."""
+        with self._lock:
+            self._alive.pop(worker).stop()
+
     def fire(self, worker: int) -> None:
         with self._lock:
             dead = self._alive.pop(worker, None)
