@@ -161,6 +161,9 @@ class Run(abc.DisposableBase):
                 self._give(file, worker)
             case Rows(replies) if self._asked.pop(worker, None) is not None:
                 self._settle(file, self._rows(worker, replies))
+                for reply in replies:
+                    if reply.hopeless is not None:
+                        raise reply.hopeless
                 self._give(file, worker)
             case Lost(reason):
                 self._lose(file, worker, reason)
@@ -172,6 +175,8 @@ class Run(abc.DisposableBase):
     def _rows(self, worker: int, replies: Sequence[Reply]) -> Iterator[tuple[Settled, Row]]:
         for reply in replies:
             job = self._dispatch.settle(worker, reply.key)
+            if reply.hopeless is not None:
+                continue  # it is to be asked when there is hope again
             settled = Settled(reply.key, job.position, job.digest, reply.failed, reply.transient, reply.row)
             yield settled, row_from_json(reply.row)
 

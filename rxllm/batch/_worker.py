@@ -17,8 +17,9 @@ import reactivex
 from reactivex import Observable, Subject
 from reactivex import operators as rx_ops
 
-from ..errors import ConfigurationError, LLMError
-from ..events import StreamEnd, TokenEvent, Usage
+from .._faults import MAX_RETRY_AFTER
+from ..errors import APIStatusError, AuthenticationError, ConfigurationError, LLMError, RateLimitError
+from ..events import StreamEnd, TokenEvent
 from ..model import StreamingModel
 from ..operators.limits import RateLimit, rate_limit
 from ..operators.many import PromptAnswer, PromptFailure, map_prompts
@@ -27,7 +28,7 @@ from ..operators.structured import parse
 from ..options import JsonFormat
 from ._leased import LeasedLimit
 from ._work import Job
-from .rows import AnswerRow, FailureRow, Key, failure_of, row_to_json, usage_of
+from .rows import AnswerRow, FailureRow, Key, failure_of, row_to_json
 from .spec import ModelFactory, ModelSpec
 
 POLL_SECONDS = 1.0
@@ -37,13 +38,16 @@ _LINGER = 0.05
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """A row on its way to the driver: `row` is its JSON, to be stored as it is."""
+    """A row on its way to the driver: `row` is its JSON, to be stored as it is.
+
+    `hopeless` is an error that every other prompt would meet too: there is no row then.
+    """
 
     key: Key
     failed: bool
     transient: bool
-    usage: Usage
     row: bytes
+    hopeless: LLMError | None = None
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -109,7 +113,9 @@ class Worker:
         options = asked.job.options
         retries = options.get("max_retries", self._settings.max_retries)
         # What has been seen of an answer is not shown to anybody before its end, so a try may fail at any place.
-        return reactivex.defer(lambda _: self._try(asked)).pipe(self._limit, rx_ops.filter(_is_end), retry(retries))
+        return reactivex.defer(lambda _: self._try(asked)).pipe(
+            self._limit, rx_ops.filter(_is_end), retry(retries, max_delay=MAX_RETRY_AFTER)
+        )
 
     def _try(self, asked: _Asked) -> Observable[TokenEvent]:
         model = self._model
@@ -128,7 +134,8 @@ class Worker:
             row = failure_of(error, result.prompt.job.key, result.prompt.job.columns, result.prompt.tries)
         failed = isinstance(row, FailureRow)
         transient = isinstance(row, FailureRow) and row.transient
-        reply = Reply(row.key, failed, transient, usage_of(row), row_to_json(row))
+        hopeless = _hopeless(result.error) if isinstance(result, PromptFailure) else None
+        reply = Reply(row.key, failed, transient, row_to_json(row), hopeless)
         with self._changed:
             self._running -= 1
             self._rows.append(reply)
@@ -165,6 +172,15 @@ class _Asked:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.tries = 0
+
+
+def _hopeless(error: Exception) -> LLMError | None:
+    """The error, if it is the key's or the purse's: what becomes of one prompt then becomes of all."""
+    match error:
+        case AuthenticationError() | RateLimitError(transient=False) | APIStatusError(status_code=402):
+            return error
+        case _:
+            return None
 
 
 def _is_end(event: TokenEvent) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeAlias, cast
@@ -81,8 +81,9 @@ def map_prompts(
     while on_next runs no more is given out. Disposing closes all connections within
     milliseconds, and settles what was ready. Rows fail one by one; on_error is for a run that
     cannot go on: `ConfigurationError` (a column that is missing, a key that comes twice, the
-    checkpoint of another job, no model), `WorkerLostError` (no worker can be started, within
-    `start_timeout` seconds), what `prompts` raises. `worker_options` go to the actors of Ray:
+    checkpoint of another job, no model), an error that all prompts would meet (the vendor's key is
+    refused, or there is nothing left to pay with), `WorkerLostError` (no worker can be started,
+    within `start_timeout` seconds), what `prompts` raises. `worker_options` go to the actors of Ray:
     `{"num_gpus": 1}`. `progress_every` is in seconds; `eta` needs a `total`, or prompts with a length.
 
     Raises `ImportError` without Ray, and `ConfigurationError` where an argument makes no sense.
@@ -136,7 +137,22 @@ def _source(prompts: object) -> Callable[[], Iterable[object]]:
         raise ConfigurationError(
             f"a batch takes an iterable of prompts or rows, a function that gives one, or a Ray Dataset; got a {kind}"
         )
-    return lambda: cast("Iterable[object]", prompts)
+    given = cast("Iterable[object]", prompts)
+    return _once(given) if isinstance(given, Iterator) else lambda: given
+
+
+def _once(prompts: Iterator[object]) -> Callable[[], Iterable[object]]:
+    """A generator has its items for one run; a second must not take its silence for the end of the work."""
+    given: list[Iterator[object]] = [prompts]
+
+    def take() -> Iterable[object]:
+        if not given:
+            raise ConfigurationError(
+                "these prompts came from a generator, and were read by an earlier run: pass the function that makes it"
+            )
+        return given.pop()
+
+    return take
 
 
 def _length(prompts: object) -> int | None:

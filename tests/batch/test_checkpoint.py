@@ -151,7 +151,7 @@ def test_a_file_that_is_given_free_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_torn_last_write_costs_only_itself(tmp_path: Path) -> None:
-    """The log cut at any place: what stands is a whole number of commits, from the first on; and it can be gone on with."""
+    """The log cut anywhere: what stands is a whole number of commits, from the first on, and can be gone on with."""
     file = Checkpoint(tmp_path / "job", JOB, sync=1e9)
     for batch in range(6):
         file.write([answer(10 * batch + n, "x" * 300) for n in range(10)])
@@ -186,7 +186,6 @@ def test_a_full_disk_is_an_error_that_says_so(tmp_path: Path) -> None:
     file.write([answer(0)])
     file._file.execute("PRAGMA max_page_count = 10")
     with pytest.raises(ConfigurationError, match=r"job.*full"):
-        for n in range(1, 100):
-            file.write([answer(n, "x" * 4000)])
+        file.write([answer(n, "x" * 4000) for n in range(1, 100)])
     file.close()
     assert 0 == next(read_rows(tmp_path / "job")).key

@@ -93,7 +93,7 @@ def test_every_prompt_is_settled_or_given_up_once(seed: int) -> None:
             ended[dispatch.settle(worker, key).key] += 1  # type: ignore[arg-type]
         if dispatch.is_empty and len(ended) == 200:
             break
-    assert {key: 1 for key in range(200)} == ended
+    assert dict.fromkeys(range(200), 1) == ended
     assert 0 == dispatch.running
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict
@@ -19,7 +17,7 @@ import ray.data
 
 import rxllm
 from rxllm import batch
-from rxllm.testing import Gate, Hang, LLMServer, RecordedRequest, Reply
+from rxllm.testing import Gate, Hang, LLMServer, Reply
 
 from ..operators.threads import LIMIT, Seen
 
@@ -56,6 +54,10 @@ class Mood(TypedDict):
 @rays_own_warnings
 def test_a_dataset_becomes_rows_and_rows_a_dataset(llm_server: LLMServer, tmp_path: Path) -> None:
     """Columns say prompt, key, options and what to keep; a structured answer is data; Parquet is read back."""
+
+    def shouted(some: pandas.DataFrame) -> pandas.DataFrame:
+        return some.assign(text=some["text"].str.upper())
+
     llm_server.default = lambda request: f'{{"mood": "{request.prompt}, {request.json.get("seed")}"}}'
     table = pandas.DataFrame({"id": [f"r{n}" for n in range(60)], "text": [f"t{n}" for n in range(60)]})
     table["options"] = [{"seed": n + 1} for n in range(60)]
@@ -63,7 +65,7 @@ def test_a_dataset_becomes_rows_and_rows_a_dataset(llm_server: LLMServer, tmp_pa
     seen = Seen()
     seen.subscribe(
         batch.map_prompts(
-            ray.data.from_pandas(table),
+            ray.data.from_pandas(table).map_batches(shouted, batch_format="pandas"),  # work for the same CPUs
             spec,
             checkpoint=tmp_path / "job.sqlite",
             prompt="text",
@@ -75,8 +77,8 @@ def test_a_dataset_becomes_rows_and_rows_a_dataset(llm_server: LLMServer, tmp_pa
     seen.wait()
     assert seen.error is None
     answers = {row.key: row for row in rows(seen) if isinstance(row, batch.AnswerRow)}
-    assert {f"r{n}": {"mood": f"t{n}, {n + 1}"} for n in range(60)} == {key: row.value for key, row in answers.items()}
-    assert {"text": "t7"} == answers["r7"].columns
+    assert {f"r{n}": {"mood": f"T{n}, {n + 1}"} for n in range(60)} == {key: row.value for key, row in answers.items()}
+    assert {"text": "T7"} == answers["r7"].columns
     batch.write_parquet(batch.read_rows(tmp_path / "job.sqlite"), tmp_path / "rows")
     back = ray.data.read_parquet(str(tmp_path / "rows")).to_pandas()
     assert sorted(answers) == sorted(back["key"])
@@ -284,6 +286,16 @@ def test_prompts_are_many(tmp_path: Path, prompts: object) -> None:
     """A text is not taken for an iterable of letters."""
     with pytest.raises(rxllm.ConfigurationError, match="an iterable of prompts"):
         batch.map_prompts(prompts, "openai:m", checkpoint=tmp_path / "job")
+
+
+def test_a_generator_is_for_one_run(llm_server: LLMServer, tmp_path: Path) -> None:
+    """A second run would find it empty, and say that all was done: it is an error instead."""
+    events = batch.map_prompts((text for text in "ab"), spec_for(llm_server), checkpoint=tmp_path / "job", workers=1)
+    for error in (None, rxllm.ConfigurationError):
+        seen = Seen()
+        seen.subscribe(events)
+        seen.wait()
+        assert error is (seen.error and type(seen.error))
 
 
 def test_without_ray_the_error_says_what_to_install() -> None:

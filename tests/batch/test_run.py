@@ -221,7 +221,10 @@ def test_structured_answers_are_values_or_failures(desk: Desk) -> None:
 def test_options_of_a_row_hold_for_that_row(desk: Desk) -> None:
     """Its model, its format, its retries."""
     desk.server.default = lambda request: ErrorReply(500) if request.model == "big" else "[1]"
-    items = [{"prompt": "a", "o": {"response_format": "json"}}, {"prompt": "b", "o": {"model": "big", "max_retries": 0}}]
+    items = [
+        {"prompt": "a", "o": {"response_format": "json"}},
+        {"prompt": "b", "o": {"model": "big", "max_retries": 0}},
+    ]
     first, second = rows(desk.run(items, columns=Columns(options="o")))
     assert isinstance(first, AnswerRow)
     assert [1] == first.value
@@ -361,6 +364,29 @@ def test_a_model_that_cannot_be_made_ends_the_run(desk: Desk, monkeypatch: pytes
     seen = desk.run(numbered(9), spec=ModelSpec("openai:m"))
     assert isinstance(seen.error, ConfigurationError)
     assert "OPENAI_API_KEY" in str(seen.error)
+
+
+@pytest.mark.parametrize(
+    ("reply", "name"),
+    [
+        (ErrorReply(401, "no such key"), "AuthenticationError"),
+        (ErrorReply(402, "pay first"), "PermissionDeniedError"),
+        (
+            ErrorReply(429, b'{"error": {"message": "no money", "code": "insufficient_quota"}}'),
+            "RateLimitError",
+        ),
+    ],
+)
+def test_what_every_prompt_would_meet_ends_the_run(desk: Desk, reply: ErrorReply, name: str) -> None:
+    """A million failures would help nobody: these prompts have no row, and are asked again."""
+    desk.server.default = lambda request: reply if int(request.prompt) >= 20 else request.prompt
+    seen = desk.run(numbered(1000))
+    assert name == type(seen.error).__name__
+    assert {row.text for row in read_rows(desk.checkpoint) if isinstance(row, AnswerRow)} <= set(numbered(20))
+    assert len(desk.server.requests) < 100
+    desk.server.default = lambda request: request.prompt
+    desk.run(numbered(1000))
+    assert numbered(1000) == [row.text for row in read_rows(desk.checkpoint) if isinstance(row, AnswerRow)]
 
 
 @pytest.mark.parametrize(
