@@ -273,6 +273,8 @@ def test_options_that_ray_does_not_know_are_refused(llm_server: LLMServer, tmp_p
         ({"progress_every": -1.0}, "progress_every"),
         ({"retry_failures": "some"}, "retry_failures"),
         ({"max_retries": -1}, "max_retries"),
+        ({"max_tokens": 5}, "no argument 'max_tokens'"),
+        ({"keep": "prompt"}, "keep=\\['prompt'\\]"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused_at_once(tmp_path: Path, named: dict[str, object], says: str) -> None:
