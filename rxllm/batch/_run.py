@@ -21,7 +21,8 @@ from typing import TypeAlias
 import msgspec
 from reactivex import abc
 
-from ..errors import ConfigurationError, LLMError
+from ..errors import ConfigurationError, LLMError, OutputParsingError
+from ..operators._typed import Target
 from ._crew import Broken, Crew, Lost, Outcome, Ready, Rows
 from ._dispatch import Dispatch
 from ._work import Columns, Job, Refused, jobs_of
@@ -29,7 +30,7 @@ from ._worker import Reply
 from .checkpoint import Checkpoint, Retry, Settled
 from .errors import WorkerLostError
 from .progress import BatchProgress, Tally
-from .rows import FailureRow, Row, failure_of, row_from_json, row_to_json, usage_of
+from .rows import AnswerRow, FailureRow, Row, failure_of, row_from_json, row_to_json, usage_of
 
 log = logging.getLogger("rxllm")
 
@@ -48,6 +49,7 @@ class Plan(msgspec.Struct, frozen=True):
     total: int | None
     columns: Columns
     fingerprint: bytes
+    response_type: type[object] | None
     checkpoint: Path
     about: dict[str, object]
     retry: Retry
@@ -68,6 +70,7 @@ class Run(abc.DisposableBase):
         self._observer = observer
         self._stopped = threading.Event()
         self._dispatch = Dispatch(plan.backlog)
+        self._target = None if plan.response_type is None else Target(plan.response_type)
         self._tally = Tally(plan.total, time.monotonic())
         self._jobs: Iterator[Job | Refused] = iter(())
         self._numbers = itertools.count()
@@ -177,8 +180,25 @@ class Run(abc.DisposableBase):
             job = self._dispatch.settle(worker, reply.key)
             if reply.hopeless is not None:
                 continue  # it is to be asked when there is hope again
-            settled = Settled(reply.key, job.position, job.digest, reply.failed, reply.transient, reply.row)
-            yield settled, row_from_json(reply.row)
+            row = row_from_json(reply.row)
+            checked = self._checked(row, job)
+            if checked is not row:
+                yield _settled(job, checked), checked
+            else:
+                yield Settled(reply.key, job.position, job.digest, reply.failed, reply.transient, reply.row), row
+
+    def _checked(self, row: Row, job: Job) -> Row:
+        """The row; where it holds a value that is not of the type that was asked for, a failure."""
+        target = self._target
+        if target is None or not isinstance(row, AnswerRow) or "response_format" in job.options:
+            return row
+        try:
+            target.whole(row.value)
+        except ValueError as error:
+            said = f"the answer's JSON is not of the type it should be: {error}"
+            wrong = OutputParsingError(said, text=row.text, partial=row.response)
+            return failure_of(wrong, row.key, row.columns, row.tries)
+        return row
 
     def _settle(self, file: Checkpoint, rows: Iterable[tuple[Settled, Row]]) -> None:
         """On disk first, then to the subscriber."""
@@ -277,8 +297,9 @@ class SubscriberRaised(Exception):
         self.error = error
 
 
-def _settled(job: Job | Refused, row: FailureRow) -> Settled:
-    return Settled(row.key, job.position, job.digest, True, row.transient, row_to_json(row))
+def _settled(job: Job | Refused, row: Row) -> Settled:
+    transient = isinstance(row, FailureRow) and row.transient
+    return Settled(row.key, job.position, job.digest, isinstance(row, FailureRow), transient, row_to_json(row))
 
 
 _run_numbers = itertools.count(1)

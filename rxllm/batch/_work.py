@@ -19,7 +19,7 @@ from ..messages import Message
 from ..options import CallOptions
 from ..prompt import Prompt, messages_of
 from .rows import FailureRow, Key, failure_of
-from .spec import plain_options
+from .spec import is_plain_format, plain_options
 
 RowIn: TypeAlias = Mapping[str, object]
 """A row: columns by their names."""
@@ -120,6 +120,10 @@ def _options_of(row: RowIn, what: str | Callable[[RowIn], object] | None, positi
     unknown = given.keys() - CallOptions.__annotations__.keys()
     if unknown:
         raise ConfigurationError(f"row {position} has options that do not exist: {', '.join(sorted(unknown))}")
+    if not is_plain_format(given.get("response_format")):
+        raise ConfigurationError(
+            f'the response_format of row {position} is "json" or a JSON schema; a type is for all rows: ModelSpec takes it'
+        )
     # Tables have all columns in all rows: None is what was not said.
     return cast("CallOptions", {name: value for name, value in given.items() if value is not None})
 

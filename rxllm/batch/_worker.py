@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
-from typing import cast
 
 import msgspec
 import reactivex
@@ -25,7 +24,6 @@ from ..operators.limits import RateLimit, rate_limit
 from ..operators.many import PromptAnswer, PromptFailure, map_prompts
 from ..operators.resilience import retry
 from ..operators.structured import parse
-from ..options import JsonFormat
 from ._leased import LeasedLimit
 from ._work import Job
 from .rows import AnswerRow, FailureRow, Key, failure_of, row_to_json
@@ -153,15 +151,11 @@ class Worker:
         return AnswerRow(job.key, result.response, value, job.columns, tries)
 
     def _value(self, job: Job, text: str) -> object:
-        """The JSON in the answer, where some was asked for; raises `OutputParsingError` where it is not of its type."""
-        own = self._settings.model.response_type if isinstance(self._settings.model, ModelSpec) else None
+        """The JSON in the answer, where some was asked for; raises `OutputParsingError` where there is none."""
+        model = self._settings.model
+        own = model.options.get("response_format") if isinstance(model, ModelSpec) else None
         wanted = job.options.get("response_format", own)
-        if wanted is None:
-            return None
-        value = reactivex.just(text).pipe(parse()).run()
-        if not isinstance(wanted, str | dict | JsonFormat):
-            reactivex.just(text).pipe(parse(cast("type[object]", wanted))).run()
-        return value
+        return None if wanted is None else reactivex.just(text).pipe(parse()).run()
 
 
 class _Asked:

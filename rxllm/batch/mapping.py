@@ -95,7 +95,7 @@ def map_prompts(
     _check_finer(finer, max_concurrent=max_concurrent, workers=workers)
     spec = ModelSpec(model) if isinstance(model, str) else model
     columns = _columns(prompts, prompt, key, options, keep)
-    plan = _plan(prompts, columns, fingerprint(spec), Path(checkpoint), retry_failures, max_concurrent, finer)
+    plan = _plan(prompts, columns, spec, Path(checkpoint), retry_failures, max_concurrent, finer)
     retries = finer.get("max_retries", spec.max_retries if isinstance(spec, ModelSpec) else 2)
     settings = Settings(spec, max_concurrent, retries, None if limits is None else limits.expected_tokens)
     return batch_of(plan, partial(RayCrew, settings, workers, limits, finer.get("worker_options", {})))
@@ -129,7 +129,7 @@ def _columns(
 def _plan(
     prompts: object,
     columns: Columns,
-    model: bytes,
+    model: ModelSpec | ModelFactory,
     checkpoint: Path,
     retry: Retry,
     max_concurrent: int,
@@ -141,7 +141,8 @@ def _plan(
         items=_source(prompts),
         total=finer.get("total", _length(prompts)),
         columns=columns,
-        fingerprint=model,
+        fingerprint=fingerprint(model),
+        response_type=model.response_type if isinstance(model, ModelSpec) else None,
         checkpoint=checkpoint,
         about={"job": finer.get("job", ""), "key": columns.key},
         retry=retry,

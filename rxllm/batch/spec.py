@@ -6,7 +6,7 @@ Keys stay out of everything that is written down: reprs, logs, checkpoints, and 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias, Unpack
+from typing import TypeAlias, Unpack, cast
 
 import msgspec
 
@@ -14,7 +14,7 @@ from .._framing import MAX_FRAME_BYTES
 from .._json import encode
 from ..errors import ConfigurationError
 from ..model import StreamingModel, create_streaming_model
-from ..options import CallOptions, format_of, tool_of
+from ..options import CallOptions, JsonFormat, format_of, tool_of
 from ..providers.catalog import split_model
 from ..providers.local import LocalServer
 
@@ -56,8 +56,10 @@ class ModelSpec:
         self.options: CallOptions = {**options}
         if named is not None and not options.get("model"):
             self.options["model"] = named
-        self.response_type = options.get("response_format")
-        """What answers are to be: "json", a JSON schema or a type; None is text."""
+        wanted = options.get("response_format")
+        self.response_type = None if is_plain_format(wanted) else cast("type[object]", wanted)
+        """The type that answers are to be of. It stays here: classes do not travel well, schemas do."""
+        self.options["response_format"] = format_of(wanted)
         self.max_retries = self.options.pop("max_retries", 2)
         self._api_key = api_key
         self._base_url = base_url
@@ -65,8 +67,12 @@ class ModelSpec:
         self._max_event_bytes = max_event_bytes
 
     def __repr__(self) -> str:
-        shown = {name: value for name, value in self.options.items() if name not in ("headers", "extra_body")}
+        hidden = ("headers", "extra_body")
+        shown = {name: value for name, value in self.options.items() if name not in hidden and value is not None}
         return f"ModelSpec({', '.join([repr(self.provider), *(f'{name}={value!r}' for name, value in shown.items())])})"
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "response_type": None}
 
     def __call__(self) -> StreamingModel:
         """The model, as `create_streaming_model` makes it; `max_retries` is left to who calls."""
@@ -78,6 +84,11 @@ class ModelSpec:
             max_event_bytes=self._max_event_bytes,
             **self.options,
         )
+
+
+def is_plain_format(wanted: object) -> bool:
+    """Whether a `response_format` is a schema, or less, and no type to make values of."""
+    return wanted is None or isinstance(wanted, str | dict | JsonFormat)
 
 
 def fingerprint(model: ModelSpec | ModelFactory) -> bytes:

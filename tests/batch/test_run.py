@@ -52,6 +52,7 @@ class Desk:
             total=None if callable(items) else len(items),
             columns=columns or Columns(),
             fingerprint=fingerprint(model),
+            response_type=model.response_type,
             checkpoint=self.checkpoint,
             about={"job": "", "key": None},
             retry="none",

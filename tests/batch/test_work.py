@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 
 import numpy
@@ -86,7 +87,8 @@ def test_a_wrong_column_ends_it_all(row: dict[str, object], columns: Columns, sa
         ({"prompt": []}, "the prompt is empty"),
         ({"prompt": "?", "o": {"nonsense": 1}}, "options that do not exist: nonsense"),
         ({"prompt": "?", "o": 7}, "the options of row 0 are a dict"),
-        ({"prompt": "?", "o": {"response_format": object()}}, "no JSON schema"),
+        ({"prompt": "?", "o": {"response_format": dict[str, int]}}, "a type is for all rows"),
+        ({"prompt": "?", "o": {"response_format": "xml"}}, "response_format is"),
     ],
 )
 def test_a_row_that_cannot_be_asked_fails_alone(row: dict[str, object], says: str) -> None:
@@ -123,6 +125,15 @@ def test_a_spec_refuses_what_cannot_travel() -> None:
     """A session or a scheduler stays in its process; the error says so."""
     with pytest.raises(ConfigurationError, match="session"):
         ModelSpec("openai", session=object())  # type: ignore[call-arg]
+
+
+def test_a_type_stays_at_home() -> None:
+    """Its schema travels: a class that has been used with msgspec cannot be pickled by value."""
+    spec = ModelSpec("openai:m", response_format=list[int], api_key="k")
+    assert list[int] == spec.response_type
+    there = pickle.loads(pickle.dumps(spec))  # noqa: S301  our own
+    assert there.response_type is None
+    assert fingerprint(spec) == fingerprint(there)
 
 
 def test_a_type_counts_by_its_schema() -> None:
