@@ -25,12 +25,15 @@ from ._crew import Broken, Lost, Outcome, Ready, Rows
 from ._leased import LeasedLimit
 from ._work import Job
 from ._worker import Settings, Worker
+from .errors import WorkerLostError
 from .ledger import Lease, Ledger, RateLimits, Wish
 
 log = logging.getLogger("rxllm")
 ray: Any = typed_in_part  # the border: what comes from it is given its type here
 
 _NAMESPACE = "rxllm"
+_NOBODY = -1
+_SHUT_DOWN = "Ray was shut down while the batch ran"
 _THREADS = 3
 """Of a worker: one for `exchange`, one for `stop`, one to spare."""
 _LEDGER_SECONDS = 10.0
@@ -63,6 +66,8 @@ class RayCrew:
 
     def hire(self, worker: int) -> None:
         """Start an actor, in a process of its own."""
+        if not ray.is_initialized():  # or a call would start another
+            raise WorkerLostError(_SHUT_DOWN)
         options = {"max_concurrency": _THREADS, "scheduling_strategy": "SPREAD", **self._options}
         handle = _actor(_RayWorker, {**options, "max_restarts": 0}).remote(self._settings, self._ledger)
         with self._lock:
@@ -77,22 +82,24 @@ class RayCrew:
         """Kill the actor's process."""
         with self._lock:
             handle = self._handles.pop(worker, None)
-        if handle is not None:
+        if handle is not None and ray.is_initialized():
             ray.kill(handle)
 
     def stop(self) -> None:
         """Have all actors close their connections."""
         with self._lock:
             handles = list(self._handles.values())
-        for handle in handles:
-            handle.stop.remote()
+        if ray.is_initialized():
+            for handle in handles:
+                handle.stop.remote()
 
     def next(self, timeout: float) -> tuple[int, Outcome] | None:
         """The first of what has come into the mailbox."""
         try:
             return self._mailbox.get(timeout=timeout) if timeout > 0 else self._mailbox.get_nowait()
         except queue.Empty:
-            return None
+            # Of workers that were shut down nothing comes any more.
+            return None if ray.is_initialized() else (_NOBODY, Broken(WorkerLostError(_SHUT_DOWN)))
 
     def wake(self) -> None:
         """An empty letter."""
@@ -102,7 +109,7 @@ class RayCrew:
         """Kill all actors. The cluster stays."""
         for worker in list(self._handles):
             self.fire(worker)
-        if self._ledger is not None and self._limits is not None and self._limits.name is None:
+        if self._ledger is not None and self._limits is not None and self._limits.name is None and ray.is_initialized():
             ray.kill(self._ledger)
 
     def _expect(self, worker: int, reference: Any, kind: Callable[[Any], Outcome]) -> None:

@@ -7,11 +7,13 @@ emitted before its worker is given more: a slow subscriber or disk slows the ask
 
 from __future__ import annotations
 
+import atexit
 import contextvars
 import itertools
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
@@ -81,13 +83,16 @@ class Run(abc.DisposableBase):
         """Workers that owe an answer, and since when."""
         self._idle: set[int] = set()
         """Workers that are ready and owe none."""
+        self._places: deque[float] = deque()
+        """When the places of workers that are gone are to be filled: not at once, for then Ray itself may be going."""
         self._looked_at = self._told_at = time.monotonic()
 
     def start(self) -> Run:
         """Begin, on a thread of its own."""
         context = contextvars.copy_context()
         name = f"rxllm-batch-{next(_run_numbers)}"
-        threading.Thread(target=context.run, args=(self._run,), name=name, daemon=True).start()
+        self._thread = threading.Thread(target=context.run, args=(self._run,), name=name, daemon=True)
+        self._thread.start()
         return self
 
     def dispose(self) -> None:
@@ -98,6 +103,7 @@ class Run(abc.DisposableBase):
             self._crew.wake()
 
     def _run(self) -> None:
+        atexit.register(self._leave)  # comes before Ray's own, which was registered before
         try:
             with closing(Checkpoint(self._plan.checkpoint, self._plan.about, sync=self._plan.sync)) as file:
                 try:
@@ -115,6 +121,13 @@ class Run(abc.DisposableBase):
         else:
             if not self._stopped.is_set():
                 self._observer.on_completed()
+        finally:
+            atexit.unregister(self._leave)
+
+    def _leave(self) -> None:
+        """The interpreter exits: settle what is ready, and stop using Ray before it is gone."""
+        self.dispose()
+        self._thread.join(2 * _FAREWELL_SECONDS)
 
     def _work(self, file: Checkpoint) -> None:
         plan = self._plan
@@ -237,7 +250,7 @@ class Run(abc.DisposableBase):
             self._settle(file, [(_settled(job, row), row) for job, row in failures])
         else:
             return
-        self._hire()
+        self._places.append(time.monotonic() + _TICK_SECONDS)
 
     def _look_around(self, file: Checkpoint) -> None:
         """Who shows no sign of life? What is in the mailbox by now is one, however long it has been there."""
@@ -247,6 +260,9 @@ class Run(abc.DisposableBase):
             if came is None:
                 break
             self._take(file, *came)
+        while self._places and self._places[0] <= now:
+            self._places.popleft()
+            self._hire()
         silent_after = self._plan.silent_after
         for worker in [worker for worker, since in self._asked.items() if now - since > silent_after]:
             self._crew.fire(worker)

@@ -122,7 +122,7 @@ def _options_of(row: RowIn, what: str | Callable[[RowIn], object] | None, positi
         raise ConfigurationError(f"row {position} has options that do not exist: {', '.join(sorted(unknown))}")
     if not is_plain_format(given.get("response_format")):
         raise ConfigurationError(
-            f'the response_format of row {position} is "json" or a JSON schema; a type is for all rows: ModelSpec takes it'
+            f'the response_format of row {position} is "json" or a JSON schema; a type is for all rows, for ModelSpec'
         )
     # Tables have all columns in all rows: None is what was not said.
     return cast("CallOptions", {name: value for name, value in given.items() if value is not None})
