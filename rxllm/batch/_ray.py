@@ -58,7 +58,7 @@ class RayCrew:
     def open(self) -> int:
         """Connect to the cluster; a worker for each of its CPUs, unless a number was given."""
         if not ray.is_initialized():
-            ray.init()
+            _start_ray()
         if self._limits is not None:
             self._ledger = _ledger_for(self._limits)
         resources = cast("dict[str, float]", ray.cluster_resources())
@@ -154,6 +154,23 @@ class _RayLedger:
     def limits(self) -> RateLimits:
         """What it keeps."""
         return self._ledger.limits
+
+
+def _start_ray() -> None:
+    """`ray.init()`, on a thread that stays: the processes it starts end with the thread that started them."""
+    started: Future[None] = Future()
+
+    def start() -> None:
+        try:
+            ray.init()
+        except Exception as error:
+            started.set_exception(error)
+        else:
+            started.set_result(None)
+            threading.Event().wait()
+
+    threading.Thread(target=start, name="rxllm-batch-ray", daemon=True).start()
+    started.result()
 
 
 def _ledger_for(limits: RateLimits) -> Any:
