@@ -1,4 +1,4 @@
-"""Batches without a word of Ray: own_ray.py URL DIRECTORY. Two runs, Ray shut down under a third, an exit in a fourth."""
+"""Batches without a word of Ray: own_ray.py URL DIRECTORY. Two runs, Ray shut down in a third, an exit in a fourth."""
 
 from __future__ import annotations
 
