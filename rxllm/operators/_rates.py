@@ -14,7 +14,7 @@ _ROUNDING = 1e-6
 
 
 class Window:
-    """What was taken in the last minute: never more than `limit` in any sixty seconds.
+    """What was taken in the last minute: never more than `limit` in any sixty seconds, or in any `span` of them.
 
     >>> window = Window(2)
     >>> window.take(0, 1), window.take(10, 1)
@@ -23,8 +23,9 @@ class Window:
     (30.0, 0.0)
     """
 
-    def __init__(self, limit: float) -> None:
+    def __init__(self, limit: float, span: float = MINUTE) -> None:
         self.limit = limit
+        self._span = span
         self._first = 0
         self._entries: deque[list[float]] = deque()  # [time, amount], oldest first
         self._total = 0.0
@@ -38,7 +39,7 @@ class Window:
                 break
             excess -= taken
             if excess <= 0:
-                return time + MINUTE - now
+                return time + self._span - now
         return 0.0
 
     def take(self, now: float, amount: float) -> int:
@@ -57,12 +58,25 @@ class Window:
             self._entries[place][1] = amount
             self._total += amount - taken
 
+    def room(self, now: float) -> float:
+        """How much may be taken now."""
+        self._forget(now)
+        return self.limit - self._total
+
+    def give_back(self, number: int, amount: float) -> None:
+        """So much of what was taken was not needed."""
+        place = number - self._first
+        if place >= 0:
+            amount = min(amount, self._entries[place][1])
+            self._entries[place][1] -= amount
+            self._total -= amount
+
     def _forget(self, now: float) -> None:
         for entry in self._entries:
             if entry[0] <= now:
                 break
             entry[0] = now  # the clock was set back
-        while self._entries and now - self._entries[0][0] >= MINUTE - _ROUNDING:
+        while self._entries and now - self._entries[0][0] >= self._span - _ROUNDING:
             self._total -= self._entries.popleft()[1]
             self._first += 1
 

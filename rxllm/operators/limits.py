@@ -126,8 +126,8 @@ class RateLimit(Turnstile):
             with self.lock:
                 self._closed_until = max(self._closed_until, now + min(seconds, MAX_RETRY_AFTER))
 
-    def wait(self, now: float) -> float:
-        """Seconds until the next stream may start. Called with the lock held."""
+    def wait(self, now: float) -> float | None:
+        """Seconds until the next stream may start; None until `admit` is called. Called with the lock held."""
         waits = [0.0, self._closed_until - now]
         waits += [window.wait(now, self._needs(kind)) for kind, window in self._windows.items()]
         waits += [allowed.wait(now, self._needs(allowed.kind)) for allowed in self._allowed.values()]
@@ -140,8 +140,13 @@ class RateLimit(Turnstile):
             allowed.take(self._needs(allowed.kind))
         return numbers.get("tokens", 0)
 
-    def spent(self, number: int, now: float, tokens: float) -> None:
-        """What a stream took is known. Called with the lock held."""
+    def spent(self, number: int, now: float, tokens: float | None) -> None:
+        """A stream is over; None where nobody said what it took: then what was expected stands.
+
+        Called with the lock held.
+        """
+        if tokens is None:
+            return
         if "tokens" in self._windows:
             self._windows["tokens"].correct(number, now, tokens)
         if self._learns and tokens:
@@ -163,7 +168,7 @@ class _RatedTurn(Turn):
         self._limit = limit
         self._number = 0
         self._spent: float | None = None
-        """Tokens; None where nobody said: then what was expected stands."""
+        """Tokens; None where nobody said."""
 
     def wait(self) -> float | None:
         return self._limit.wait(now_of(self.timers))
@@ -172,8 +177,7 @@ class _RatedTurn(Turn):
         self._number = self._limit.take(now_of(self.timers))
 
     def left(self) -> None:
-        if self._spent is not None:
-            self._limit.spent(self._number, now_of(self.timers), self._spent)
+        self._limit.spent(self._number, now_of(self.timers), self._spent)
 
     def on_next(self, event: TokenEvent) -> None:
         if type(event) is StreamEnd:

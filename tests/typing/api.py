@@ -13,6 +13,7 @@ from reactivex import abc as rx_abc
 from reactivex import operators as rx_ops
 
 import rxllm
+from rxllm import batch
 from rxllm import operators as ops
 
 model = rxllm.create_streaming_model("openai", model="gpt-4o-mini", temperature=0.2, stop=["\n"])
@@ -71,3 +72,24 @@ def describe(event: rxllm.TokenEvent) -> str:
             return response.text
         case _:
             assert_never(event)
+
+
+def settled(event: batch.BatchEvent) -> str:
+    """What a batch emits, all kinds."""
+    match event:
+        case batch.AnswerRow(response=response):
+            return response.text
+        case batch.FailureRow(error=error):
+            return error
+        case batch.BatchProgress(eta=eta):
+            return str(eta)
+        case _:
+            assert_never(event)
+
+
+assert_type(batch.map_prompts(["a", "b"], "openai:gpt-4o-mini", checkpoint="job"), Observable[batch.BatchEvent])
+described = batch.ModelSpec("openai", model="gpt-4o-mini", response_format=list[str])
+rows: list[dict[str, str]] = [{"id": "a", "text": "hi"}]
+batch.map_prompts(rows, described, checkpoint="job", prompt="text", key="id", max_retries=3, job="mine")
+batch.map_prompts(lambda: (str(n) for n in range(9)), lambda: model, checkpoint="job", total=9)
+assert_type(list(batch.read_rows("job")), list[batch.Row])

@@ -1,0 +1,99 @@
+"""Who asks what: jobs given to workers, taken back when a worker dies, until each is settled. Pure.
+
+A job whose worker died is given out again, before new ones. One that was there at two deaths may
+be their cause: it is given to a worker that has nothing else in hand. One more death, and it is
+given up: a prompt that kills whoever asks it must not end the run, nor take others with it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+
+from ._work import Job
+from .rows import Key
+
+_SUSPECT = 2
+_GIVEN_UP = 3
+
+
+class Dispatch:
+    """All jobs that are on their way; each worker has at most `backlog` in hand."""
+
+    def __init__(self, backlog: int) -> None:
+        self._backlog = backlog
+        self._in_hand: dict[int, dict[Key, Job]] = {}
+        self._again: deque[Job] = deque()
+        self._suspects: deque[Job] = deque()
+        self._alone: set[int] = set()
+        """Workers that have a suspect in hand."""
+        self._deaths: Counter[Key] = Counter()
+        self._keys: set[Key] = set()
+
+    @property
+    def running(self) -> int:
+        """How many jobs workers have in hand."""
+        return len(self._keys) - len(self._again) - len(self._suspects)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is on its way."""
+        return not self._keys
+
+    def holds(self, key: Key) -> bool:
+        """Whether a job with this key is on its way."""
+        return key in self._keys
+
+    def in_hand_of(self, worker: int) -> int:
+        """How many jobs the worker has."""
+        return len(self._in_hand.get(worker, ()))
+
+    def give(self, worker: int, fresh: Callable[[], Job | None]) -> list[Job]:
+        """What the worker is to ask now, beside what it has; `fresh` gives new jobs, None when there are no more."""
+        hand = self._in_hand.setdefault(worker, {})
+        if worker in self._alone:
+            return []
+        if self._suspects:
+            if hand:
+                return []  # it gets none until it has nothing else
+            self._alone.add(worker)
+            jobs = [self._suspects.popleft()]
+        else:
+            jobs = self._some(self._backlog - len(hand), fresh)
+        hand.update((job.key, job) for job in jobs)
+        return jobs
+
+    def settle(self, worker: int, key: Key) -> Job:
+        """The worker's job with this key has its row."""
+        job = self._in_hand[worker].pop(key)
+        self._alone.discard(worker)
+        self._forget(key)
+        return job
+
+    def lose(self, worker: int) -> list[Job]:
+        """The worker is dead; the jobs that are given up."""
+        self._alone.discard(worker)
+        given_up: list[Job] = []
+        for job in self._in_hand.pop(worker, {}).values():
+            self._deaths[job.key] += 1
+            deaths = self._deaths[job.key]
+            if deaths >= _GIVEN_UP:
+                self._forget(job.key)
+                given_up.append(job)
+            else:
+                (self._suspects if deaths >= _SUSPECT else self._again).append(job)
+        return given_up
+
+    def _forget(self, key: Key) -> None:
+        self._keys.discard(key)
+        self._deaths.pop(key, None)
+
+    def _some(self, room: int, fresh: Callable[[], Job | None]) -> list[Job]:
+        jobs: list[Job] = []
+        while len(jobs) < room:
+            job = self._again.popleft() if self._again else fresh()
+            if job is None:
+                break
+            self._keys.add(job.key)  # now, so that `holds` knows it when the next is made
+            jobs.append(job)
+        return jobs

@@ -1,0 +1,198 @@
+"""The one file that knows Ray: workers are actors, the ledger is one, and what they answer comes into a mailbox.
+
+Ray's own retries and restarts are off: whose prompts are given out again is the run's decision.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, cast
+
+try:
+    import ray as typed_in_part
+    from ray import exceptions as theirs
+except ImportError as missing:  # pragma: no cover - the package is there wherever the tests run
+    raise ImportError("batches need the package ray: pip install 'rxllm[ray]'") from missing
+
+from ..errors import ConfigurationError
+from ._crew import Broken, Lost, Outcome, Ready, Rows
+from ._leased import LeasedLimit
+from ._work import Job
+from ._worker import Settings, Worker
+from .errors import WorkerLostError
+from .ledger import Lease, Ledger, RateLimits, Wish
+
+log = logging.getLogger("rxllm")
+ray: Any = typed_in_part  # the border: what comes from it is given its type here
+
+_NAMESPACE = "rxllm"
+_NOBODY = -1
+_SHUT_DOWN = "Ray was shut down while the batch ran"
+_THREADS = 3
+"""Of a worker: one for `exchange`, one for `stop`, one to spare."""
+_LEDGER_SECONDS = 10.0
+
+
+class RayCrew:
+    """Workers on a Ray cluster: the one this process is connected to, else what `ray.init()` finds or starts."""
+
+    def __init__(
+        self, settings: Settings, workers: int | None, limits: RateLimits | None, options: Mapping[str, object]
+    ) -> None:
+        self._settings = settings
+        self._workers = workers
+        self._limits = limits
+        self._options = options
+        self._mailbox: queue.SimpleQueue[tuple[int, Outcome] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        """Guards the handles: `stop` comes from any thread."""
+        self._handles: dict[int, Any] = {}
+        self._ledger: Any = None
+
+    def open(self) -> int:
+        """Connect to the cluster; a worker for each of its CPUs, unless a number was given."""
+        if not ray.is_initialized():
+            _start_ray()
+        if self._limits is not None:
+            self._ledger = _ledger_for(self._limits)
+        resources = cast("dict[str, float]", ray.cluster_resources())
+        return self._workers or max(1, int(resources.get("CPU", 1)))
+
+    def hire(self, worker: int) -> None:
+        """Start an actor, in a process of its own."""
+        if not ray.is_initialized():  # or a call would start another
+            raise WorkerLostError(_SHUT_DOWN)
+        options = {"max_concurrency": _THREADS, "scheduling_strategy": "SPREAD", **self._options}
+        handle = _actor(_RayWorker, {**options, "max_restarts": 0}).remote(self._settings, self._ledger)
+        with self._lock:
+            self._handles[worker] = handle
+        self._expect(worker, handle.prepare.remote(), Ready)
+
+    def exchange(self, worker: int, jobs: Sequence[Job]) -> None:
+        """Send jobs; the rows come into the mailbox."""
+        self._expect(worker, self._handles[worker].exchange.remote(jobs), Rows)
+
+    def fire(self, worker: int) -> None:
+        """Kill the actor's process."""
+        with self._lock:
+            handle = self._handles.pop(worker, None)
+        if handle is not None and ray.is_initialized():
+            ray.kill(handle)
+
+    def stop(self) -> None:
+        """Have all actors close their connections."""
+        with self._lock:
+            handles = list(self._handles.values())
+        if ray.is_initialized():
+            for handle in handles:
+                handle.stop.remote()
+
+    def next(self, timeout: float) -> tuple[int, Outcome] | None:
+        """The first of what has come into the mailbox."""
+        try:
+            return self._mailbox.get(timeout=timeout) if timeout > 0 else self._mailbox.get_nowait()
+        except queue.Empty:
+            # Of workers that were shut down nothing comes any more.
+            return None if ray.is_initialized() else (_NOBODY, Broken(WorkerLostError(_SHUT_DOWN)))
+
+    def wake(self) -> None:
+        """An empty letter."""
+        self._mailbox.put(None)
+
+    def close(self) -> None:
+        """Kill all actors. The cluster stays."""
+        for worker in list(self._handles):
+            self.fire(worker)
+        if self._ledger is not None and self._limits is not None and self._limits.name is None and ray.is_initialized():
+            ray.kill(self._ledger)
+
+    def _expect(self, worker: int, reference: Any, kind: Callable[[Any], Outcome]) -> None:
+        future = cast("Future[Any]", reference.future())
+        future.add_done_callback(partial(self._arrived, worker, kind))
+
+    def _arrived(self, worker: int, kind: Callable[[Any], Outcome], future: Future[Any]) -> None:
+        """On a thread of Ray's."""
+        try:
+            outcome = kind(future.result())
+        except theirs.RayTaskError as error:
+            cause = error.cause
+            outcome = Broken(cause if isinstance(cause, Exception) else error)
+        except theirs.RayError as error:
+            outcome = Lost(" ".join(str(error).split()))
+        except Exception as error:  # what came could not be read
+            outcome = Broken(error)
+        self._mailbox.put((worker, outcome))
+
+
+class _RayWorker(Worker):
+    """A worker whose permits, if it needs any, come from the ledger's actor."""
+
+    def __init__(self, settings: Settings, ledger: Any) -> None:
+        limit = None
+        if ledger is not None:
+            limit = LeasedLimit(partial(_lease_from, ledger), settings.expected_tokens)
+        super().__init__(settings, limit)
+
+
+class _RayLedger:
+    """The ledger, as an actor."""
+
+    def __init__(self, limits: RateLimits) -> None:
+        restarted = bool(ray.get_runtime_context().was_current_actor_reconstructed)
+        self._ledger = Ledger(limits, time.monotonic(), blank=not restarted)
+
+    def lease(self, wish: Wish) -> Lease:
+        """See `Ledger`."""
+        return self._ledger.lease(wish, time.monotonic())
+
+    def limits(self) -> RateLimits:
+        """What it keeps."""
+        return self._ledger.limits
+
+
+def _start_ray() -> None:
+    """`ray.init()`, on a thread that stays: the processes it starts end with the thread that started them."""
+    started: Future[None] = Future()
+
+    def start() -> None:
+        try:
+            ray.init()
+        except Exception as error:
+            started.set_exception(error)
+        else:
+            started.set_result(None)
+            threading.Event().wait()
+
+    threading.Thread(target=start, name="rxllm-batch-ray", daemon=True).start()
+    started.result()
+
+
+def _ledger_for(limits: RateLimits) -> Any:
+    """The actor that keeps `limits`: the cluster's, where they have a name."""
+    options: dict[str, object] = {"num_cpus": 0, "max_restarts": -1}
+    if limits.name is None:
+        return _actor(_RayLedger, options).remote(limits)
+    named = {"name": f"rxllm-limits-{limits.name}", "namespace": _NAMESPACE, "lifetime": "detached"}
+    ledger = _actor(_RayLedger, {**options, **named, "get_if_exists": True}).remote(limits)
+    there: RateLimits = ray.get(ledger.limits.remote())
+    if there != limits:
+        raise ConfigurationError(f"the limits named {limits.name!r} are {there!r} in this cluster; here {limits!r}")
+    return ledger
+
+
+def _lease_from(ledger: Any, wish: Wish) -> Lease:
+    lease: Lease = ray.get(ledger.lease.remote(wish), timeout=_LEDGER_SECONDS)
+    return lease
+
+
+def _actor(kind: type, options: Mapping[str, object]) -> Any:
+    try:
+        return ray.remote(kind).options(**options)
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(f"Ray takes no such options for a worker: {error}") from error

@@ -1,0 +1,157 @@
+"""What is settled, on disk: one row for each prompt, in one SQLite file that only ever grows by whole commits.
+
+A run appends to the file's write-ahead log; what was committed is there after the process is
+killed, and a commit that was cut off never was. Who writes holds the file locked, by a lock that
+ends with the process; so two runs cannot share a file, and nothing has to be tidied up after a crash.
+A power cut may take the commits of the last `sync` seconds with it, and nothing else.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias, cast
+
+from .._json import decode, encode
+from ..errors import ConfigurationError
+from .rows import Key, Row, row_from_json
+
+Retry: TypeAlias = Literal["none", "transient", "all"]
+"""Which failures of earlier runs are asked again."""
+
+Standing: TypeAlias = Literal["new", "settled", "twice"]
+
+PATIENCE_SECONDS = 6.0
+"""A run that was disposed takes as long, at most, to settle what was ready and to give its file free."""
+
+_MAGIC = 0x52584C42  # "RXLB"
+_FORMAT = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS job (about TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS rows (
+    key PRIMARY KEY NOT NULL, position INTEGER NOT NULL, digest BLOB NOT NULL,
+    failed INTEGER NOT NULL, run INTEGER NOT NULL, row BLOB NOT NULL);
+"""
+_ANSWERED, _FAILED, _FAILED_FOR_NOW = 0, 1, 2
+
+
+class Settled(NamedTuple):
+    """A row on its way to the file: `row` is its JSON."""
+
+    key: Key
+    position: int
+    digest: bytes
+    failed: bool
+    transient: bool
+    row: bytes
+
+
+class Checkpoint:
+    """The file of one job, open for one run. To be used by one thread.
+
+    `about` says which job it is; the file of another is a `ConfigurationError`, as is a file that
+    is in use, or is none of ours.
+    """
+
+    def __init__(
+        self, path: Path, about: dict[str, object], *, sync: float = 1.0, patience: float = PATIENCE_SECONDS
+    ) -> None:
+        self._path = path
+        self._sync = sync
+        self._synced = time.monotonic()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _explained(path):
+            self._file = sqlite3.connect(path, isolation_level=None, timeout=patience, check_same_thread=False)
+            try:
+                self._prepare(about)
+            except BaseException:
+                self._file.close()
+                raise
+
+    def standing(self, key: Key, digest: bytes, retry: Retry) -> Standing:
+        """Whether the prompt is to be asked, is settled, or has come before in this very run."""
+        found = self._file.execute("SELECT digest, failed, run FROM rows WHERE key = ?", (key,)).fetchone()
+        if found is None:
+            return "new"
+        if found[2] == self._run:
+            return "twice"
+        again = found[1] == _FAILED_FOR_NOW if retry == "transient" else found[1] and retry == "all"
+        return "new" if found[0] != digest or again else "settled"
+
+    def write(self, rows: Iterable[Settled]) -> None:
+        """Settle `rows`: in one commit, in place of what their keys stood for before."""
+        with _explained(self._path):
+            self._file.execute("BEGIN")
+            self._file.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?)", map(self._values, rows))
+            self._file.execute("COMMIT")
+            now = time.monotonic()
+            if now - self._synced >= self._sync:
+                self._synced = now
+                self._file.execute("PRAGMA wal_checkpoint(PASSIVE)")  # which syncs the log first
+
+    def close(self) -> None:
+        """Give the file free; harmless when done twice."""
+        self._file.close()
+
+    def _values(self, settled: Settled) -> tuple[object, ...]:
+        failed = (_FAILED_FOR_NOW if settled.transient else _FAILED) if settled.failed else _ANSWERED
+        return (settled.key, settled.position, settled.digest, failed, self._run, settled.row)
+
+    def _prepare(self, about: dict[str, object]) -> None:
+        run = self._file.execute
+        run("PRAGMA locking_mode = EXCLUSIVE")
+        magic = run("PRAGMA application_id").fetchone()[0]
+        if magic != _MAGIC and run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise ConfigurationError(f"{str(self._path)!r} is an SQLite file, but no checkpoint of a batch")
+        run("PRAGMA journal_mode = WAL")
+        run("PRAGMA synchronous = NORMAL")
+        run("PRAGMA wal_autocheckpoint = 10000")
+        run("BEGIN IMMEDIATE")
+        run(f"PRAGMA application_id = {_MAGIC}")
+        for statement in _SCHEMA.split(";"):
+            run(statement)
+        self._check_job({"format": _FORMAT, **about})
+        self._run = run("SELECT coalesce(max(run), 0) + 1 FROM rows").fetchone()[0]
+        run("COMMIT")
+
+    def _check_job(self, about: dict[str, object]) -> None:
+        found = self._file.execute("SELECT about FROM job").fetchone()
+        if found is None:
+            self._file.execute("INSERT INTO job VALUES (?)", (encode(about).decode(),))
+            return
+        there = decode(found[0])
+        if there != about:
+            raise ConfigurationError(
+                f"{str(self._path)!r} is the checkpoint of another job: {encode(there).decode()} there, "
+                f"{encode(about).decode()} here. Take another file"
+            )
+
+
+def read_rows(checkpoint: str | Path, *, patience: float = PATIENCE_SECONDS) -> Iterator[Row]:
+    """All rows of a checkpoint, in the order of their prompts, each once; read as they are taken.
+
+    Raises `ConfigurationError` where there is no checkpoint, or where a run has it open, and still
+    has `patience` seconds later.
+    """
+    path = Path(checkpoint)
+    if not path.is_file():
+        raise ConfigurationError(f"there is no checkpoint {str(path)!r}")
+    with _explained(path), closing(sqlite3.connect(path, timeout=patience, check_same_thread=False)) as file:
+        if file.execute("PRAGMA application_id").fetchone()[0] != _MAGIC:
+            raise ConfigurationError(f"{str(path)!r} is no checkpoint of a batch")
+        for (place,) in file.execute("SELECT rowid FROM rows ORDER BY position"):  # sorts numbers, not answers
+            found = file.execute("SELECT row FROM rows WHERE rowid = ?", (place,)).fetchone()
+            yield row_from_json(cast("bytes", found[0]))
+
+
+@contextmanager
+def _explained(path: Path) -> Generator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if "locked" in str(error):
+            raise ConfigurationError(f"another run has the checkpoint {str(path)!r} open") from error
+        raise ConfigurationError(f"the checkpoint {str(path)!r} cannot be used: {error}") from error

@@ -1,0 +1,118 @@
+"""A model as a description: it travels to other processes, where the model is made of it.
+
+Keys stay out of everything that is written down: reprs, logs, checkpoints, and the fingerprint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias, Unpack, cast
+
+import msgspec
+
+from .._framing import MAX_FRAME_BYTES
+from .._json import encode
+from ..errors import ConfigurationError
+from ..model import StreamingModel, create_streaming_model
+from ..options import CallOptions, JsonFormat, format_of, tool_of
+from ..providers.catalog import split_model
+from ..providers.local import LocalServer
+
+ModelFactory: TypeAlias = Callable[[], StreamingModel]
+"""Makes the model, in each worker; pickled by cloudpickle, so a function of the main program will do."""
+
+_NOT_IN_THE_ANSWER = frozenset({"timeout", "max_retries", "headers"})
+"""Options that say how to ask, not what: a row is not asked again because they changed."""
+
+
+class ModelSpec:
+    """The arguments of `create_streaming_model`, checked at once and made into a model in each worker.
+
+    Without `api_key` each worker takes the vendor's variable from its own environment: the better
+    way, as the key then travels nowhere. `max_retries` counts tries again after transient errors,
+    here also in the middle of an answer: nobody has seen it yet.
+
+    >>> ModelSpec("openai-compatible", model="m", base_url="http://127.0.0.1:9/v1", api_key="secret", seed=7)
+    ModelSpec('openai-compatible', model='m', seed=7)
+    """
+
+    def __init__(
+        self,
+        provider: str,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        local: LocalServer | None = None,
+        max_event_bytes: int = MAX_FRAME_BYTES,
+        **options: Unpack[CallOptions],
+    ) -> None:
+        unknown = options.keys() - CallOptions.__annotations__.keys()
+        if unknown:
+            raise ConfigurationError(
+                f"no such option: {', '.join(sorted(unknown))}. A ModelSpec takes the arguments of "
+                "create_streaming_model, but for session and scheduler, which cannot leave their process"
+            )
+        self.provider, named = split_model(provider)
+        self.options: CallOptions = {**options}
+        if named is not None and not options.get("model"):
+            self.options["model"] = named
+        wanted = options.get("response_format")
+        self.response_type = None if is_plain_format(wanted) else cast("type[object]", wanted)
+        """The type that answers are to be of. It stays here: classes do not travel well, schemas do."""
+        self.options["response_format"] = format_of(wanted)
+        self.max_retries = self.options.pop("max_retries", 2)
+        self._api_key = api_key
+        self._base_url = base_url
+        self._local = local
+        self._max_event_bytes = max_event_bytes
+
+    def __repr__(self) -> str:
+        hidden = ("headers", "extra_body")
+        shown = {name: value for name, value in self.options.items() if name not in hidden and value is not None}
+        return f"ModelSpec({', '.join([repr(self.provider), *(f'{name}={value!r}' for name, value in shown.items())])})"
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "response_type": None}
+
+    def __call__(self) -> StreamingModel:
+        """The model, as `create_streaming_model` makes it; `max_retries` is left to who calls."""
+        return create_streaming_model(
+            self.provider,
+            api_key=self._api_key,
+            base_url=self._base_url,
+            local=self._local,
+            max_event_bytes=self._max_event_bytes,
+            **self.options,
+        )
+
+
+def is_plain_format(wanted: object) -> bool:
+    """Whether a `response_format` is a schema, or less, and no type to make values of."""
+    return wanted is None or isinstance(wanted, str | dict | JsonFormat)
+
+
+def fingerprint(model: ModelSpec | ModelFactory) -> bytes:
+    """What an answer depends on beside its prompt: provider, model and options. Of a factory it is the name.
+
+    Not in it: keys, headers, the server's address, time limits, the number of retries.
+
+    >>> one, other = ModelSpec("openai:gpt-4o"), ModelSpec("openai", model="gpt-4o", api_key="k", timeout=5)
+    >>> fingerprint(one) == fingerprint(other) != fingerprint(ModelSpec("openai:gpt-4o", seed=1))
+    True
+    """
+    if not isinstance(model, ModelSpec):
+        return f"{model.__module__}.{getattr(model, '__qualname__', type(model).__qualname__)}".encode()
+    return encode([model.provider, plain_options(model.options)])
+
+
+def plain_options(options: CallOptions) -> dict[str, object]:
+    """What of `options` an answer depends on, as values that JSON has, in order of their names."""
+    said = {name: value for name, value in options.items() if name not in _NOT_IN_THE_ANSWER and value is not None}
+    if "response_format" in said:
+        said["response_format"] = format_of(said["response_format"])
+    if "tools" in said:
+        said["tools"] = [tool_of(tool) for tool in options.get("tools") or ()]
+    try:
+        return {name: msgspec.to_builtins(said[name]) for name in sorted(said)}
+    except TypeError as error:
+        raise ConfigurationError(f"options of a batch are values that JSON has: {error}") from error

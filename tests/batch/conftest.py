@@ -1,0 +1,32 @@
+"""A Ray of its own for the tests of this folder that need one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import ray
+
+
+@contextmanager
+def ray_on_this_machine() -> Generator[Path]:
+    """Two CPUs, nothing reported to anybody; the directory of its logs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        context = ray.init(
+            address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+        )
+        try:
+            yield Path(context.address_info["session_dir"])
+        finally:
+            ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def local_ray() -> Iterator[Path]:
+    """A Ray for all tests of a module; the directory of its logs."""
+    with ray_on_this_machine() as session:
+        yield session

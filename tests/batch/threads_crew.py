@@ -1,0 +1,103 @@
+"""A crew of real workers in this process, which can be killed at will: for what Ray cannot be made to do on time."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+
+from rxllm.batch._crew import Lost, Outcome, Ready, Rows
+from rxllm.batch._work import Job
+from rxllm.batch._worker import Settings, Worker
+
+
+class ThreadCrew:
+    """Workers on threads. `on_exchange` hears of each exchange before it is made; `kill` is what a crash is."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        workers: int = 2,
+        *,
+        on_exchange: Callable[[ThreadCrew, int, Sequence[Job]], None] = lambda crew, worker, jobs: None,
+        starts: Callable[[int], bool] = lambda worker: True,
+    ) -> None:
+        self.exchanges: list[tuple[int, list[object]]] = []
+        """Who was given which keys."""
+        self.closed = threading.Event()
+        self.hired = 0
+        self._settings = settings
+        self._workers = workers
+        self._on_exchange = on_exchange
+        self._starts = starts
+        self._alive: dict[int, Worker] = {}
+        self._mailbox: queue.SimpleQueue[tuple[int, Outcome] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+
+    def open(self) -> int:
+        return self._workers
+
+    def hire(self, worker: int) -> None:
+        self.hired += 1
+        if not self._starts(worker):
+            self._mailbox.put((worker, Lost("it does not start")))
+            return
+        made = Worker(self._settings)
+        with self._lock:
+            self._alive[worker] = made
+        self._mailbox.put((worker, Ready(made.prepare())))
+
+    def exchange(self, worker: int, jobs: Sequence[Job]) -> None:
+        self.exchanges.append((worker, [job.key for job in jobs]))
+        with self._lock:
+            alive = self._alive.get(worker)
+        if alive is None:
+            return  # it died a moment ago: the letter that says so is in the mailbox
+        threading.Thread(target=self._exchange, args=(worker, alive, jobs), daemon=True).start()
+        self._on_exchange(self, worker, jobs)
+
+    def kill(self, worker: int) -> None:
+        """The worker is gone in the middle of whatever it did."""
+        with self._lock:
+            dead = self._alive.pop(worker, None)
+        if dead is not None:
+            dead.stop()
+            self._mailbox.put((worker, Lost("killed")))
+
+    def forget(self, worker: int) -> None:
+        """Whatever the worker says, nobody hears it: it is cut off."""
+        with self._lock:
+            self._alive.pop(worker).stop()
+
+    def fire(self, worker: int) -> None:
+        with self._lock:
+            dead = self._alive.pop(worker, None)
+        if dead is not None:
+            dead.stop()
+
+    def stop(self) -> None:
+        with self._lock:
+            alive = list(self._alive.values())
+        for worker in alive:
+            worker.stop()
+
+    def next(self, timeout: float) -> tuple[int, Outcome] | None:
+        try:
+            return self._mailbox.get(timeout=timeout) if timeout > 0 else self._mailbox.get_nowait()
+        except queue.Empty:
+            return None
+
+    def wake(self) -> None:
+        self._mailbox.put(None)
+
+    def close(self) -> None:
+        for worker in list(self._alive):
+            self.fire(worker)
+        self.closed.set()
+
+    def _exchange(self, number: int, worker: Worker, jobs: Sequence[Job]) -> None:
+        replies = worker.exchange(jobs)
+        with self._lock:
+            alive = self._alive.get(number) is worker
+        if alive:
+            self._mailbox.put((number, Rows(replies)))
