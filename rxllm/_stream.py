@@ -157,8 +157,8 @@ class _Subscription(abc.DisposableBase):
             if not goes_on:
                 self._close()
                 self._tell_the_end()
-        except Exception:
-            # The subscriber's own: it is neither the wire's nor ours to handle.
+        except BaseException:
+            # The subscriber's own: it is neither the wire's nor ours to handle, and no thread may end of it.
             self._close()
             threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
         finally:
@@ -193,7 +193,7 @@ class _Subscription(abc.DisposableBase):
         """Send the request, and wait for the headers of its answer."""
         source = self._source
         try:
-            self._arm("connect", self._started + _or_infinite(source.timeout.connect))
+            self._arm("connect", time.monotonic() + _or_infinite(source.timeout.connect))
             self._request = source.request()
             if not self._disposed:
                 self._body = source.transport.open(self._request, self._call, source.timeout.connect)

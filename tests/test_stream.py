@@ -384,8 +384,9 @@ def test_a_slow_subscriber_slows_the_socket() -> None:
 class TestSubscriberErrors:
     """A subscriber's exception is its own: the connection closes and the exception surfaces, unchanged."""
 
-    def test_in_on_next(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It goes to threading.excepthook, and not to on_error as if the wire had failed."""
+    @pytest.mark.parametrize("bug", [RuntimeError("a bug in the subscriber"), SystemExit(1)], ids=["bug", "exit"])
+    def test_in_on_next(self, bug: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It goes to threading.excepthook, and not to on_error as if the wire had failed; other streams go on."""
         surfaced: list[BaseException | None] = []
         done = threading.Event()
 
@@ -395,7 +396,6 @@ class TestSubscriberErrors:
 
         monkeypatch.setattr(threading, "excepthook", hook)
         errors: list[Exception] = []
-        bug = RuntimeError("a bug in the subscriber")
 
         def on_next(event: TokenEvent) -> None:
             raise bug
@@ -405,6 +405,8 @@ class TestSubscriberErrors:
             assert done.wait(LIMIT)
             assert server.connections[0].closed.wait(LIMIT)
         assert (surfaced, errors) == ([bug], [])
+        with RawServer(sending("b", ".")) as server:
+            assert Probe().watch(words(server)).text == "b"
 
     def test_no_on_error_is_logged_once(self, caplog: pytest.LogCaptureFixture) -> None:
         """An error that nobody handles is not swallowed, and not raised in a thread nobody watches."""
