@@ -137,9 +137,9 @@ class Body:
         self._inner: Any = getattr(self._raw, "_fp", None)
         self._call = call
         self._chunks = self._fast_chunks()
+        self._socket: socket.socket | None = None
+        """What chunks are read from once no buffer above it holds any more of them."""
         self._block_bytes = _FIRST_BLOCK_BYTES
-        self._drained = False
-        """All that had come was read, as far as this process has taken it from the socket."""
         self._ended = False
         self.at_end = False
         """There is nothing after what `read` has given."""
@@ -185,9 +185,7 @@ class Body:
 
         It says so of a chunked body on a socket, plain or under TLS, once a read has left nothing in any buffer.
         """
-        sock = getattr(self._raw.connection, "sock", None)
-        told = self._chunks is not None and self._drained
-        return sock.fileno() if told and isinstance(sock, socket.socket) else None
+        return None if self._socket is None else self._socket.fileno()
 
     def finish(self) -> None:
         """Read what little may follow the last event, so that the connection can serve again; then close.
@@ -237,14 +235,18 @@ class Body:
         return ChunkedDecoder() if plain and usual else None
 
     def _read_chunks(self, chunks: ChunkedDecoder) -> bytes:
-        """One block from the buffered socket under http.client, past its chunk-by-chunk reader."""
+        """One block from the socket under http.client and its buffer, past its chunk-by-chunk reader."""
         while not chunks.done:
-            wire: bytes = self._inner.fp.read1(self._block_bytes)
+            asked = self._block_bytes
+            wire: bytes = self._inner.fp.read1(asked) if self._socket is None else self._socket.recv(asked)
             if not wire:
                 chunks.end()
-            self._drained = len(wire) < self._block_bytes
-            if not self._drained:
-                self._block_bytes = min(2 * self._block_bytes, BLOCK_BYTES)
+            if len(wire) == asked:
+                self._block_bytes = min(2 * asked, BLOCK_BYTES)
+            elif self._socket is None:
+                # A short read has left the buffer empty, and from now on nothing fills it.
+                sock = getattr(self._raw.connection, "sock", None)
+                self._socket = sock if isinstance(sock, socket.socket) else None
             block = chunks.feed(wire)
             if block:
                 return block

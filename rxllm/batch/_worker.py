@@ -16,7 +16,7 @@ import reactivex
 from reactivex import Observable, Subject
 from reactivex import operators as rx_ops
 
-from .._faults import MAX_RETRY_AFTER
+from .._waits import MAX_RETRY_AFTER
 from ..errors import APIStatusError, AuthenticationError, ConfigurationError, LLMError, RateLimitError
 from ..events import StreamEnd, TokenEvent
 from ..model import StreamingModel
