@@ -118,24 +118,3 @@ class GrowingMarkdown(GrowingText):
                 looks.setLeftMargin(_MARGIN)
                 self._gui.QTextCursor(block).setBlockFormat(looks)
             block = block.next()
-
-
-class GrowingLabel:
-    """What one stream adds to a QLabel, as plain text; for short texts: a label is laid out as a whole."""
-
-    def __init__(self, core: Any, widget: Any) -> None:
-        self._widget = widget
-        self._before = widget.text()
-        widget.setTextFormat(core.Qt.TextFormat.PlainText)
-
-    def add(self, text: str) -> None:
-        """Append."""
-        self._widget.setText(self._widget.text() + text)
-
-    def reset(self) -> None:
-        """Take back all that was added."""
-        self._widget.setText(self._before)
-
-    def fail(self, error: Exception) -> None:
-        """Say what went wrong, on a line of its own."""
-        self._widget.setText(f"{self._widget.text()}\n{error_line(error)}".lstrip("\n"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -16,13 +15,12 @@ from rxllm.ui import qt
 from rxllm.ui._bind import Binding
 from rxllm.ui._immortal import loses_references
 
-from .hosts import LIMIT_SECONDS, QtHost, QtText, Stop
+from ..extra_python import python_with
+from .host_qt import QtHost, QtText
+from .hosts import LIMIT_SECONDS, Stop
 from .programs.run import run_program
 
-BINDINGS = [
-    pytest.param(name, marks=pytest.mark.skipif(find_spec(name) is None, reason=f"{name} is not installed"))
-    for name in ("PySide6", "PyQt6")
-]
+BINDINGS = ("PySide6", "PyQt6")
 
 MARKDOWN = """# Title
 
@@ -62,18 +60,21 @@ class TestInAProcessOfItsOwn:
 
     def test_closing_the_window_ends_the_stream_in_silence(self, name: str, display: str) -> None:
         """The connection is closed, the event loop ends, and nothing is printed."""
-        assert run_program("close_qt", name, QT_QPA_PLATFORM="xcb") == ("one True True", "")
+        assert self._run("close_qt", name, QT_QPA_PLATFORM="xcb") == ("one True True", "")
 
     def test_a_flood(self, name: str, display: str) -> None:
         """100,000 actions and as many deltas from a thread: all come, in order, on Qt's thread."""
-        assert run_program("flood_qt", name, QT_QPA_PLATFORM="xcb") == ("True True True", "")
+        assert self._run("flood_qt", name, QT_QPA_PLATFORM="xcb") == ("True True True", "")
 
     def test_without_an_application(self, name: str) -> None:
         """The scheduler says what is missing."""
-        assert run_program("no_app_qt", name) == (
+        assert self._run("no_app_qt", name) == (
             "QtScheduler needs a QApplication or QCoreApplication; create that first",
             "",
         )
+
+    def _run(self, program: str, name: str, **environment: str) -> tuple[str, str]:
+        return run_program(program, name, python=python_with(name, get=f"pip install {name}"), **environment)
 
 
 def test_qt_is_not_imported_before_it_is_needed() -> None:
