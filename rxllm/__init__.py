@@ -67,8 +67,9 @@ from .providers.local import LocalServer
 from .sinks.iterate import iter_events, iter_text
 
 if TYPE_CHECKING:
-    from . import aio, assistant, operators
+    from . import aio, assistant, operators, ui
     from .resilient import continuing, resilient_model
+    from .sinks.named import forget_named, named
 
 __all__ = [
     "APIConnectionError",
@@ -128,14 +129,17 @@ __all__ = [
     "create_streaming_model",
     "event_from_json",
     "event_to_json",
+    "forget_named",
     "iter_events",
     "iter_text",
     "messages_from_json",
     "messages_to_json",
+    "named",
     "operators",
     "register_provider",
     "resilient_model",
     "stream_chat",
+    "ui",
     "vendors",
 ]
 
@@ -144,6 +148,9 @@ _LATER = {
     "aio": "aio",
     "assistant": "assistant",
     "operators": "operators",
+    "ui": "ui",
+    "forget_named": "sinks.named",
+    "named": "sinks.named",
     "continuing": "resilient",
     "resilient_model": "resilient",
 }

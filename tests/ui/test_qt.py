@@ -79,7 +79,7 @@ class TestInAProcessOfItsOwn:
 
 def test_qt_is_not_imported_before_it_is_needed() -> None:
     """Nor is any other toolkit, by the front door."""
-    assert run_program("imports_qt") == ("[]", "")
+    assert run_program("imports_qt") == ("[] 4", "")
 
 
 def test_there_is_one_scheduler_for_the_application(host: QtHost) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+import rxllm
 
 from ..extra_python import ROOT, extra_environment, python_with
 from .programs.run import run_program
@@ -54,3 +58,17 @@ def test_closing_the_window_ends_the_stream_in_silence(toolkit: str, display: st
     assert said.splitlines()[-1] == "one True True"
     assert "Traceback" not in complaints
     assert "rxllm" not in complaints
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "scheduler"),
+    [("gtk", "gi", "GtkScheduler"), ("wx", "wx", "WxScheduler"), ("pygame", "pygame", "PygameScheduler")],
+)
+def test_a_toolkit_that_is_missing(module: str, package: str, scheduler: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says how to get it."""
+    monkeypatch.setitem(sys.modules, package, None)
+    ui = importlib.import_module(f"rxllm.ui.{module}")
+    with pytest.raises(rxllm.ConfigurationError, match=r"is missing; (pip|apt-get) install"):
+        getattr(ui, scheduler)()
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        ui.Nothing  # noqa: B018 - that it is not there is the test
