@@ -30,9 +30,6 @@ T = TypeVar("T")
 Streamed: TypeAlias = Observable[TokenEvent | str]
 """What can be shown: a model's events, or text that was made of them."""
 
-_IN_A_ROW = 256
-"""Items after which a producer gives way."""
-
 ERROR_COLOR = "#c0392b"
 
 _FLUENT_SECONDS = 0.005
@@ -166,29 +163,8 @@ def as_each(show: Callable[[T], object]) -> abc.ObserverBase[T]:
 
 
 def as_events(stream: Streamed) -> Observable[TokenEvent]:
-    """`stream` with its strings, if it has such, as text deltas: those are joined on their way to the UI.
-
-    A producer that never waits gives way now and then. Otherwise it would hold the GIL for as long as it may, each
-    time that Qt or Tk come back to Python, which they do dozens of times to paint a window.
-    """
-
-    def subscribe(
-        observer: abc.ObserverBase[TokenEvent], scheduler: abc.SchedulerBase | None = None
-    ) -> abc.DisposableBase:
-        emit = observer.on_next
-        in_a_row = 0
-
-        def on_next(item: TokenEvent | str) -> None:
-            nonlocal in_a_row
-            emit(TextDelta(item) if isinstance(item, str) else item)
-            in_a_row += 1
-            if in_a_row == _IN_A_ROW:
-                in_a_row = 0
-                time.sleep(0)
-
-        return stream.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=scheduler)
-
-    return Observable(subscribe)
+    """`stream` with its strings, if it has such, as text deltas: those are joined on their way to the UI."""
+    return stream.pipe(rx.map(_event_of))
 
 
 class _State:
@@ -252,6 +228,10 @@ class _Feed(Generic[T]):
         self._resting = False
         self._began = 0.0
         self._piece = _PIECE
+        self._shown = 0
+        """Characters shown in this turn."""
+        self._pace = 0.0
+        """Characters a second in the turn before, if that was slow."""
 
     def on_next(self, item: T) -> None:
         self._waiting.append(item)
@@ -271,6 +251,7 @@ class _Feed(Generic[T]):
 
     def _show(self) -> None:
         self._resting = True
+        self._shown = 0
         self._began = time.monotonic()
         try:
             self._show_in_turn()
@@ -283,10 +264,12 @@ class _Feed(Generic[T]):
         self._waiting = deque(coalesced(self._waiting))
         while self._waiting and time.monotonic() - self._began < _FLUENT_SECONDS:
             item = self._waiting.popleft()
-            if isinstance(item, TextDelta) and len(item.text) > self._piece:
+            if isinstance(item, TextDelta):
                 head, tail = item.text[: self._piece], item.text[self._piece :]
-                self._waiting.appendleft(cast(T, TextDelta(tail)))
-                item = cast(T, TextDelta(head))
+                if tail:
+                    self._waiting.appendleft(cast(T, TextDelta(tail)))
+                    item = cast(T, TextDelta(head))
+                self._shown += len(head)
             self._observer.on_next(item)
         if not self._waiting and self._end is not None:
             self._binding.end()
@@ -297,14 +280,28 @@ class _Feed(Generic[T]):
         if took < _FLUENT_SECONDS:
             self._rested()
             return
-        if took > 2 * _FLUENT_SECONDS:
-            self._piece *= 2  # what costs is showing anything at all: so less often, and more of it
+        self._size_pieces(took)
         self._scheduler.schedule_relative(_SHARE * took, self._rested)
+
+    def _size_pieces(self, took: float) -> None:
+        """Where what costs is showing anything at all, show more of it, as long as that gains something."""
+        if took < 2 * _FLUENT_SECONDS:
+            self._piece = max(_PIECE, self._piece // 2)
+            self._pace = 0.0
+        elif self._shown >= self._piece:
+            pace = self._shown / took
+            if pace > 1.5 * self._pace:
+                self._piece *= 2
+            self._pace = pace
 
     def _rested(self, *_: object) -> None:
         self._resting = False
         if (self._waiting or self._end is not None) and not self._binding.stopped:
             self._show()
+
+
+def _event_of(item: TokenEvent | str) -> TokenEvent:
+    return TextDelta(item) if isinstance(item, str) else item
 
 
 def _negated(value: bool) -> bool:
