@@ -61,6 +61,8 @@ class Conversation:
     def _note(self, event: rxllm.TokenEvent) -> None:
         if isinstance(event, rxllm.TextDelta):
             self._unfinished.append(event.text)
+        elif isinstance(event, rxllm.StreamReset):
+            self._unfinished.clear()
         elif isinstance(event, rxllm.StreamEnd):
             self._unfinished.clear()
             self.messages.append(event.response.message)
@@ -73,13 +75,13 @@ class Conversation:
 
 
 def status(answer: Observable[rxllm.TokenEvent], model: rxllm.StreamingModel) -> Observable[str]:
-    """The line with speed and cost, as the events of an answer come; `answer` is subscribed to twice."""
+    """The line with speed and cost, as the events of an answer come: empty at first; `answer` is subscribed to twice."""
     free = model.provider in {"local", "ollama"}
     prices = (lambda response: Decimal(0)) if free else None  # None: the price list of genai-prices
     unknown = reactivex.of("price unknown")
     cost = answer.pipe(ops.cost(prices), rx.map(_price), rx.catch(unknown), rx.start_with(""))
     speed = answer.pipe(ops.timing(), rx.map(_speed))
-    return reactivex.combine_latest(speed, cost).pipe(rx.map("".join))
+    return reactivex.combine_latest(speed, cost).pipe(rx.map("".join), rx.start_with(""))
 
 
 def _speed(timing: ops.StreamTiming) -> str:

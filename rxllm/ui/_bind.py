@@ -23,6 +23,7 @@ from .._coalesce import coalesced
 from ..events import StreamReset, TextDelta, TokenEvent
 from ..operators.markdown import MarkdownBlock, markdown_blocks
 from ..operators.pace import observe_on_ui
+from ._pieces import Pieces
 from ._pump import PumpScheduler
 
 T = TypeVar("T")
@@ -35,8 +36,6 @@ ERROR_COLOR = "#c0392b"
 _FLUENT_SECONDS = 0.005
 _SHARE = 3
 """For each second of showing, the seconds of rest."""
-_PIECE = 4096
-"""Characters of text that are shown at once, at first."""
 
 
 class Binding(abc.DisposableBase):
@@ -227,11 +226,11 @@ class _Feed(Generic[T]):
         self._end: Callable[[], None] | None = None
         self._resting = False
         self._began = 0.0
-        self._piece = _PIECE
+        self._pieces = Pieces(_FLUENT_SECONDS)
         self._shown = 0
         """Characters shown in this turn."""
-        self._pace = 0.0
-        """Characters a second in the turn before, if that was slow."""
+        self._worked = 0.0
+        """The time that this thread had worked when the turn began."""
 
     def on_next(self, item: T) -> None:
         self._waiting.append(item)
@@ -252,7 +251,7 @@ class _Feed(Generic[T]):
     def _show(self) -> None:
         self._resting = True
         self._shown = 0
-        self._began = time.monotonic()
+        self._began, self._worked = time.monotonic(), time.thread_time()
         try:
             self._show_in_turn()
         except BaseException:
@@ -262,10 +261,11 @@ class _Feed(Generic[T]):
 
     def _show_in_turn(self) -> None:
         self._waiting = deque(coalesced(self._waiting))
-        while self._waiting and time.monotonic() - self._began < _FLUENT_SECONDS:
+        size = self._pieces.size
+        while self._waiting and self._shown < size and time.monotonic() - self._began < _FLUENT_SECONDS:
             item = self._waiting.popleft()
             if isinstance(item, TextDelta):
-                head, tail = item.text[: self._piece], item.text[self._piece :]
+                head, tail = item.text[: size - self._shown], item.text[size - self._shown :]
                 if tail:
                     self._waiting.appendleft(cast(T, TextDelta(tail)))
                     item = cast(T, TextDelta(head))
@@ -277,27 +277,19 @@ class _Feed(Generic[T]):
 
     def _settled(self) -> None:
         took = time.monotonic() - self._began
-        if took < _FLUENT_SECONDS:
+        self._pieces.learn(self._shown, time.thread_time() - self._worked)
+        if took < _FLUENT_SECONDS and not self._has_more():
             self._rested()
-            return
-        self._size_pieces(took)
-        self._scheduler.schedule_relative(_SHARE * took, self._rested)
-
-    def _size_pieces(self, took: float) -> None:
-        """Where what costs is showing anything at all, show more of it, as long as that gains something."""
-        if took < 2 * _FLUENT_SECONDS:
-            self._piece = max(_PIECE, self._piece // 2)
-            self._pace = 0.0
-        elif self._shown >= self._piece:
-            pace = self._shown / took
-            if pace > 1.5 * self._pace:
-                self._piece *= 2
-            self._pace = pace
+        else:
+            self._scheduler.schedule_relative(_SHARE * took, self._rested)
 
     def _rested(self, *_: object) -> None:
         self._resting = False
-        if (self._waiting or self._end is not None) and not self._binding.stopped:
+        if self._has_more() and not self._binding.stopped:
             self._show()
+
+    def _has_more(self) -> bool:
+        return bool(self._waiting) or self._end is not None
 
 
 def _event_of(item: TokenEvent | str) -> TokenEvent:

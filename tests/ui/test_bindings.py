@@ -168,7 +168,7 @@ def test_the_view_follows_the_end_only_if_it_was_there(host: WidgetHost) -> None
 def test_a_paragraph_without_end_is_shown_whole(host: WidgetHost) -> None:
     """Though each piece of it is laid out slower than the one before: what waits is shown in greater pieces."""
     text = host.text()
-    pieces = ["word "] * 20_000
+    pieces = ["word "] * 10_000
     host.run(lambda stop: when_over(host.ui.bind_text(text.widget, produced(pieces)), stop))
     assert "".join(pieces) == text.content()
 
