@@ -19,7 +19,6 @@ from reactivex import operators as rx
 from reactivex.disposable import SingleAssignmentDisposable
 from reactivex.subject import ReplaySubject, Subject
 
-from .._coalesce import coalesced
 from ..events import StreamReset, TextDelta, TokenEvent
 from ..operators.markdown import MarkdownBlock, markdown_blocks
 from ..operators.pace import observe_on_ui
@@ -260,20 +259,28 @@ class _Feed(Generic[T]):
         self._settle(self._settled)
 
     def _show_in_turn(self) -> None:
-        self._waiting = deque(coalesced(self._waiting))
         size = self._pieces.size
         while self._waiting and self._shown < size and time.monotonic() - self._began < _FLUENT_SECONDS:
-            item = self._waiting.popleft()
-            if isinstance(item, TextDelta):
-                head, tail = item.text[: size - self._shown], item.text[size - self._shown :]
-                if tail:
-                    self._waiting.appendleft(cast(T, TextDelta(tail)))
-                    item = cast(T, TextDelta(head))
-                self._shown += len(head)
-            self._observer.on_next(item)
+            self._observer.on_next(self._next_piece(size - self._shown))
         if not self._waiting and self._end is not None:
             self._binding.end()
             self._end()
+
+    def _next_piece(self, most: int) -> T:
+        """What waits longest; of text so many characters at most, and as many if they are there."""
+        item = self._waiting.popleft()
+        if not isinstance(item, TextDelta):
+            return item
+        texts, length = [item.text], len(item.text)
+        while length < most and self._waiting and isinstance(more := self._waiting[0], TextDelta):
+            texts.append(more.text)
+            length += len(more.text)
+            self._waiting.popleft()
+        text = "".join(texts)
+        if length > most:
+            self._waiting.appendleft(cast(T, TextDelta(text[most:])))
+        self._shown += min(length, most)
+        return cast(T, TextDelta(text[:most]))
 
     def _settled(self) -> None:
         took = time.monotonic() - self._began

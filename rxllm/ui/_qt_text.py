@@ -88,6 +88,7 @@ class GrowingMarkdown(GrowingText):
         if block.index < len(self._starts):
             self._remove_from(self._starts[block.index])
             del self._starts[block.index :]
+            self._plain_if_empty()
         cursor = self._end()
         self._starts.append(cursor.position())
         if cursor.position() > 0:
@@ -97,6 +98,12 @@ class GrowingMarkdown(GrowingText):
         cursor.insertMarkdown(f".\n\n{block.text}", self._features)
         self._remove_dummy(begin)
         self._mark_code(begin)
+
+    def _plain_if_empty(self) -> None:
+        """The paragraph that Qt keeps below a table has taken on the looks of what was removed."""
+        cursor = self._end()
+        if cursor.block().length() == 1:
+            cursor.setBlockFormat(self._gui.QTextBlockFormat())
 
     def _remove_dummy(self, begin: int) -> None:
         cursor = self._gui.QTextCursor(self._document)

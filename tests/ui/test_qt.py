@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -10,10 +11,12 @@ import reactivex
 from reactivex import Observable
 
 import rxllm
+from rxllm import operators as ops
 from rxllm.testing import Gate, LLMServer, Reply
 from rxllm.ui import qt
 from rxllm.ui._bind import Binding
 from rxllm.ui._immortal import loses_references
+from rxllm.ui._qt_text import GrowingMarkdown
 
 from ..extra_python import python_with
 from .host_qt import QtHost, QtText
@@ -176,6 +179,21 @@ class TestMarkdown:
         for size in (1, 3, 1000):
             pieces = [MARKDOWN[at : at + size] for at in range(0, len(MARKDOWN), size)]
             assert self._blocks(self._shown(host, pieces)) == expected
+
+    def test_code_below_a_table(self, host: QtHost) -> None:
+        """Its paper is not seen beside the table, where Qt keeps an empty paragraph."""
+        source = "| a | b |\n|---|---|\n| 1 | 2 |\n\n```python\ncode\n```\n"
+        for size in (1, 1000):
+            view = host.widgets.QTextBrowser()
+            pieces = (rxllm.TextDelta(source[at : at + size]) for at in range(0, len(source), size))
+            shown = GrowingMarkdown(importlib.import_module("PySide6.QtGui"), view)
+            reactivex.from_iterable(pieces).pipe(ops.markdown_blocks()).subscribe(shown.show)
+            block, paper = view.document().begin(), []
+            while block.isValid():
+                if block.blockFormat().nonBreakableLines():
+                    paper.append(block.text())
+                block = block.next()
+            assert paper == ["code"]
 
     def test_it_is_appended(self, host: QtHost) -> None:
         """To what is there already."""
