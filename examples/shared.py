@@ -93,7 +93,7 @@ def _tenth_of_a_second(timing: ops.StreamTiming) -> int:
 def _speed(timing: ops.StreamTiming) -> str:
     tokens = timing.deltas if timing.tokens is None else timing.tokens
     rate = timing.tokens_per_second
-    return f"{tokens} tokens, {rate:.0f} tokens/s" if rate else f"{tokens} tokens"
+    return f"{tokens} tokens, {rate:.{0 if rate >= 10 else 1}f} tokens/s" if rate else f"{tokens} tokens"
 
 
 def _price(cost: ops.Cost) -> str:
