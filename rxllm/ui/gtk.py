@@ -16,6 +16,7 @@ from __future__ import annotations
 import functools
 import math
 import sys
+import weakref
 from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -138,7 +139,8 @@ def _stop_button(gtk: Any) -> type:
 
         def __init__(self, label: str = "Stop") -> None:
             gtk.Button.__init__(self, label=label, sensitive=False)
-            self._wire = Wire(functools.partial(bind_enabled, self))
+            itself = weakref.ref(self)  # no cycle: those are collected on any thread, which crashes GTK
+            self._wire = Wire(lambda running: bind_enabled(itself(), running))
             self.connect("clicked", self._wire.stop)
 
         def wire(self, stream: Binding) -> None:

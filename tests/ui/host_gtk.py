@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 from collections.abc import Callable
 from typing import Any
@@ -77,6 +78,8 @@ class GtkHost(WidgetHost):
             self.glib.source_remove(timer)
         for window in self._windows:
             window.destroy()
+        self._windows.clear()
+        gc.collect()  # here: widgets that are collected on another thread crash the process
 
 
 class GtkText:
