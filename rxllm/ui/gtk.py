@@ -139,7 +139,7 @@ def _stop_button(gtk: Any) -> type:
 
         def __init__(self, label: str = "Stop") -> None:
             gtk.Button.__init__(self, label=label, sensitive=False)
-            itself = weakref.ref(self)  # no cycle: those are collected on any thread, which crashes GTK
+            itself: Any = weakref.ref(self)  # no cycle: those are collected on any thread, which crashes GTK
             self._wire = Wire(lambda running: bind_enabled(itself(), running))
             self.connect("clicked", self._wire.stop)
 
