@@ -3,16 +3,18 @@
     python benchmarks/ui.py                 each toolkit and each way, in a process of its own
     python benchmarks/ui.py tk reactivex    one of them
 
-100,000 deltas of a token each, a line end after each twelfth, come from a thread at full speed. Printed are: how
-many of them arrived; the time the producer spent on one, in microseconds; the time until all were shown; and the
-gaps, in milliseconds, between the ticks of a 60 Hz timer on the UI thread meanwhile. Tk needs a display (xvfb-run);
-Qt is used without one.
+100,000 deltas of a token each, a line end after each twelfth, come from a thread at full speed, and again, for five
+seconds. Printed are: how many of them arrived; the time the producer spent on one, in microseconds; the time until all
+were shown; and the gaps, in milliseconds, between the ticks of a 60 Hz timer on the UI thread meanwhile. Tk needs a
+display (xvfb-run); Qt is used without one.
 
-The ways: `bind` shows them in a text widget by `bind_text` (with asyncio: `async for` over `events`), `scheduler`
-counts them in a callback behind `observe_on_ui`, each of the two ten times over, so that the widget ends with 6 MB in
-it; `each` counts them behind reactivex's
-`observe_on` on our scheduler, and `reactivex` behind its `observe_on` on its own scheduler for the toolkit, once.
-What has not come after ten seconds is not waited for.
+The ways: `bind` shows them in a text widget by `bind_text` (with asyncio: `async for` over `events`), which ends with
+several MB in it; `scheduler` counts them in a callback behind `observe_on_ui`. `long` shows 300 tokens a second at the
+end of a text of 1 MB, and `paragraph` at the end of a paragraph of 100 KB. What the machine itself does to the timer is
+told by two controls: `idle`, where nothing else happens, and `burn`, where the producer's thread does the same, and
+nothing of it comes to the UI. `each` counts the deltas behind reactivex's `observe_on` on our scheduler, and
+`reactivex` behind its `observe_on` on its own scheduler for the toolkit, once; what has not come after ten seconds is
+not waited for.
 """
 
 from __future__ import annotations
@@ -43,8 +45,11 @@ from rxllm.ui import qt, tk
 from rxllm.ui._bind import Binding
 
 COUNT = 100_000
-ROUNDS = {"bind": 10, "scheduler": 10, "each": 1, "reactivex": 1}
+SECONDS = 5.0
 LIMIT_SECONDS = 10.0
+ONCE = {"each", "reactivex"}
+SLOW = {"long": "token " * 11 + "token\n", "paragraph": "token "}
+SLOW_BYTES = {"long": 1_000_000, "paragraph": 100_000}
 DELTAS = [rxllm.TextDelta("token " if n % 12 else "token\n") for n in range(COUNT)]
 
 
@@ -53,13 +58,14 @@ class Measurement:
 
     def __init__(self, way: str) -> None:
         self.way = way
-        self.rounds = ROUNDS[way]
+        self.deltas = DELTAS[: int(300 * SECONDS)] if way in SLOW else DELTAS
         self.producer_seconds: list[float] = []
         self.shown_seconds: list[float] = []
         self.gaps: list[float] = []
         self.arrived = 0
         self.source: Observable[rxllm.TokenEvent] = Observable(self._subscribe)
         self._began = self._ticked = 0.0
+        self._first = 0.0
 
     def _subscribe(
         self, observer: abc.ObserverBase[rxllm.TokenEvent], _: abc.SchedulerBase | None = None
@@ -68,14 +74,17 @@ class Measurement:
 
         def produce() -> None:
             began = time.perf_counter()
-            for delta in DELTAS:
+            for delta in self.deltas:
                 if stopped.is_set():
                     return
                 observer.on_next(delta)
+                if self.way in SLOW:
+                    time.sleep(1 / 300)
             self.producer_seconds.append(time.perf_counter() - began)
             observer.on_completed()
 
         self._began = self._ticked = time.perf_counter()
+        self._first = self._first or self._began
         threading.Thread(target=produce, daemon=True).start()
         return Disposable(stopped.set)
 
@@ -93,9 +102,10 @@ class Measurement:
 
     def one_round_shown(self) -> bool:
         """All of the deltas are shown; whether that was the last round."""
-        self.shown_seconds.append(time.perf_counter() - self._began)
+        now = time.perf_counter()
+        self.shown_seconds.append(now - self._began)
         self._began = 0.0
-        return len(self.shown_seconds) == self.rounds
+        return self.way in ONCE | SLOW.keys() or now - self._first > SECONDS
 
     def report(self, toolkit: str) -> None:
         """Print a line."""
@@ -106,7 +116,9 @@ class Measurement:
         gaps = sorted(self.gaps) or [0.0]
         p99 = gaps[min(len(gaps) - 1, round(len(gaps) * 0.99))]
         each, total = figure(self.producer_seconds, 1e6 / COUNT), figure(self.shown_seconds, 1)
-        arrived = self.arrived / self.rounds
+        if self.way in SLOW:
+            each = f"{'-':>8}"
+        arrived = self.arrived / max(1, len(self.shown_seconds))
         print(
             f"{toolkit:8} {self.way:10} {arrived:8.0f} {each} {total}"
             f" {statistics.median(gaps):8.1f} {p99:8.1f} {gaps[-1]:8.1f} {len(gaps):6}",
@@ -132,11 +144,23 @@ class Measurement:
             else:
                 scheduler.schedule(lambda *_: again())
 
-        if self.way == "bind":
+        if self.way == "idle":
+            self._began = self._ticked = time.perf_counter()
+            scheduler.schedule_relative(SECONDS, lambda *_: stop())
+        elif self.way == "burn":
+            done = partial(scheduler.schedule, lambda *_: over())
+            self.source.subscribe(self.count, on_completed=done)
+        elif self.way == "bind" or self.way in SLOW:
             bind().running.subscribe(on_completed=over)
         else:
             hop = ops.observe_on_ui(scheduler) if self.way == "scheduler" else rx.observe_on(scheduler)
             self.source.pipe(hop).subscribe(self.count, on_completed=over)
+
+
+def text_before(way: str) -> str:
+    """What is in the widget before the stream begins."""
+    piece = SLOW.get(way, "")
+    return piece * (SLOW_BYTES[way] // len(piece)) if piece else ""
 
 
 def measure_qt(way: str, binding: str) -> Measurement:
@@ -147,6 +171,7 @@ def measure_qt(way: str, binding: str) -> Measurement:
     view = widgets.QPlainTextEdit()
     view.setReadOnly(True)
     view.show()
+    view.setPlainText(text_before(way))
     taken = Measurement(way)
     ticker = core.QTimer()
     ticker.setTimerType(core.Qt.TimerType.PreciseTimer)
@@ -166,6 +191,7 @@ def measure_tk(way: str) -> Measurement:
     root = tkinter.Tk()
     view = tkinter.Text(root)
     view.pack()
+    view.insert("end", text_before(way))
     taken = Measurement(way)
 
     def tick() -> None:
@@ -223,7 +249,7 @@ TOOLKITS: dict[str, Callable[[str], Measurement]] = {
     "tk": measure_tk,
     "asyncio": measure_asyncio,
 }
-WAYS = ("bind", "scheduler", "each", "reactivex")
+WAYS = ("idle", "burn", "scheduler", "bind", "long", "paragraph", "each", "reactivex")
 
 
 def main() -> None:
@@ -237,6 +263,8 @@ def main() -> None:
     print(f"{'toolkit':8} {'way':10}", *(f"{column:>8}" for column in columns), f"{'ticks':>6}")
     for toolkit in sys.argv[1:] or TOOLKITS:
         for way in WAYS:
+            if toolkit == "asyncio" and way in SLOW:
+                continue
             done = subprocess.run([sys.executable, __file__, toolkit, way], stderr=subprocess.PIPE, text=True)
             if done.returncode:
                 print(f"{toolkit:8} {way:10} {(done.stderr.splitlines() or ['failed'])[-1]}")

@@ -87,7 +87,7 @@ class ChatWindow(QWidget):
         self.show_answer(self.conversation.ask_again(self.model))
 
     def write(self, text: str) -> None:
-        """Add a line that no model said."""
+        """Add a line that no model said, and look there."""
         cursor = QTextCursor(self.view.document())
         cursor.movePosition(QTextCursor.MoveOperation.End)
         if cursor.position() > 0:
@@ -95,6 +95,7 @@ class ChatWindow(QWidget):
         blue = QTextCharFormat()
         blue.setForeground(QColor("#1a5fb4"))
         cursor.insertText(text, blue)
+        self.view.verticalScrollBar().setValue(self.view.verticalScrollBar().maximum())
 
     def show_answer(self, answer: Observable[rxllm.TokenEvent]) -> None:
         """Show an answer as it comes, and its speed and cost."""

@@ -64,9 +64,9 @@ class ChatApp(App[None]):
         return self.models[str(self.query_one(Select).value)]
 
     async def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Ask what is in the line."""
+        """Ask what is in the line; it keeps that while an answer is under way."""
         text = event.value.strip()
-        if text:
+        if text and self.query_one(StopButton).disabled:
             event.input.clear()
             await self.show_answer(f"You: {text}", self.conversation.ask(self.model, text))
 
@@ -92,8 +92,7 @@ class ChatApp(App[None]):
         self.line.disposable = bind_each(line, line.update, status(events, self.model))
         self.answer = bind_text(view, answer.pipe(ops.tee(events)))
         self.query_one(StopButton).wire(self.answer)
-        for name in ("#input", "#retry"):
-            bind_enabled(self.query_one(name), self.answer.idle)
+        bind_enabled(self.query_one("#retry"), self.answer.idle)
 
 
 def main() -> None:

@@ -54,12 +54,12 @@ class Panel(QGroupBox):
         layout.addLayout(bottom)
 
     def ask(self, prompt: str) -> Observable[Panel]:
-        """Show the answer; emits this panel once the answer is whole."""
+        """Show the answer; emits this panel once the answer is whole, and nothing if it fails."""
         self.view.clear()
         self.setStyleSheet("")
         events: Subject[rxllm.TokenEvent] = Subject()
         self.line.disposable = qt.bind_each(self.status, self.status.setText, status(events, self.model))
-        finished = events.pipe(ops.response(), rx.map(lambda response: self), rx.replay())
+        finished = events.pipe(ops.response(), rx.map(lambda response: self), rx.catch(reactivex.empty()), rx.replay())
         finished.connect()
         answer = self.model.stream(prompt, temperature=self.temperature)
         self.answer = qt.bind_markdown(self.view, answer.pipe(ops.tee(events)))

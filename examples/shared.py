@@ -61,6 +61,8 @@ class Conversation:
     def _note(self, event: rxllm.TokenEvent) -> None:
         if isinstance(event, rxllm.TextDelta):
             self._unfinished.append(event.text)
+        elif isinstance(event, rxllm.StreamReset):
+            self._unfinished.clear()
         elif isinstance(event, rxllm.StreamEnd):
             self._unfinished.clear()
             self.messages.append(event.response.message)
@@ -73,19 +75,25 @@ class Conversation:
 
 
 def status(answer: Observable[rxllm.TokenEvent], model: rxllm.StreamingModel) -> Observable[str]:
-    """The line with speed and cost, as the events of an answer come; `answer` is subscribed to twice."""
+    """The line with speed and cost, ten times a second while events come, and at the end; empty at first."""
     free = model.provider in {"local", "ollama"}
     prices = (lambda response: Decimal(0)) if free else None  # None: the price list of genai-prices
     unknown = reactivex.of("price unknown")
     cost = answer.pipe(ops.cost(prices), rx.map(_price), rx.catch(unknown), rx.start_with(""))
-    speed = answer.pipe(ops.timing(), rx.map(_speed))
-    return reactivex.combine_latest(speed, cost).pipe(rx.map("".join))
+    timing = answer.pipe(ops.timing())
+    now_and_then = timing.pipe(rx.distinct_until_changed(_tenth_of_a_second))
+    speed = reactivex.merge(now_and_then, timing.pipe(rx.last())).pipe(rx.map(_speed))
+    return reactivex.combine_latest(speed, cost).pipe(rx.map("".join), rx.start_with(""))
+
+
+def _tenth_of_a_second(timing: ops.StreamTiming) -> int:
+    return int(timing.elapsed * 10)
 
 
 def _speed(timing: ops.StreamTiming) -> str:
     tokens = timing.deltas if timing.tokens is None else timing.tokens
     rate = timing.tokens_per_second
-    return f"{tokens} tokens, {rate:.0f} tokens/s" if rate else f"{tokens} tokens"
+    return f"{tokens} tokens, {rate:.{0 if rate >= 10 else 1}f} tokens/s" if rate else f"{tokens} tokens"
 
 
 def _price(cost: ops.Cost) -> str:

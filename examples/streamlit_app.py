@@ -15,7 +15,6 @@ import streamlit as st
 from shared import models_from_command_line
 
 import rxllm
-from rxllm.sinks.named import forget_named, named
 
 load_models = st.cache_resource(models_from_command_line)
 state = st.session_state
@@ -32,7 +31,7 @@ def remembering(texts: Iterator[str]) -> Iterator[str]:
 
 def finish() -> None:
     """The answer is over: it ended, or the user has stopped it. What has come of it is kept."""
-    forget_named(state.pop("pending"))
+    rxllm.forget_named(state.pop("pending"))
     messages.append(rxllm.Message.assistant(state.pop("so_far", "")))
 
 
@@ -54,7 +53,7 @@ if "pending" in state:
     st.button("Stop", on_click=finish)
     with st.chat_message("assistant"):
         try:
-            st.write_stream(remembering(rxllm.iter_text(named(state.pending, lambda: model.stream(messages)))))
+            st.write_stream(remembering(rxllm.iter_text(rxllm.named(state.pending, lambda: model.stream(messages)))))
         except rxllm.LLMError as error:
             st.error(str(error))
     finish()

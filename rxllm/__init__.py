@@ -68,9 +68,10 @@ from .providers.local import LocalServer
 from .sinks.iterate import iter_events, iter_text
 
 if TYPE_CHECKING:
-    from . import aio, assistant, operators
+    from . import aio, assistant, operators, ui
     from .providers.presets import ModelPreset, model_preset, model_presets
     from .resilient import continuing, resilient_model
+    from .sinks.named import forget_named, named
 
 __all__ = [
     "APIConnectionError",
@@ -132,16 +133,19 @@ __all__ = [
     "create_streaming_model",
     "event_from_json",
     "event_to_json",
+    "forget_named",
     "iter_events",
     "iter_text",
     "messages_from_json",
     "messages_to_json",
     "model_preset",
     "model_presets",
+    "named",
     "operators",
     "register_provider",
     "resilient_model",
     "stream_chat",
+    "ui",
     "vendors",
 ]
 
@@ -153,6 +157,9 @@ _LATER = {
     "ModelPreset": "providers.presets",
     "model_preset": "providers.presets",
     "model_presets": "providers.presets",
+    "ui": "ui",
+    "forget_named": "sinks.named",
+    "named": "sinks.named",
     "continuing": "resilient",
     "resilient_model": "resilient",
 }

@@ -4,7 +4,7 @@
     xvfb-run python docs/screenshots/make.py chat_qt         some
     xvfb-run python docs/screenshots/make.py --into shots    elsewhere
 
-Needs: pip install "rxllm[local,qt,textual]"; Debian: apt-get install xvfb xauth imagemagick.
+Needs: pip install "rxllm[local,qt,textual]" Pillow; Debian: apt-get install xvfb xauth.
 """
 
 from __future__ import annotations
@@ -75,6 +75,7 @@ def compare_qt(path: Path) -> None:
 def chat_tk(path: Path) -> None:
     """Two answers, the second one under way."""
     import chat_tk
+    from PIL import ImageGrab
 
     window = chat_tk.ChatWindow(local())
     window.geometry("640x560+0+0")
@@ -91,8 +92,8 @@ def chat_tk(path: Path) -> None:
     window.send_button.invoke()
     _until(lambda: "A river is" in window.view.get("1.0", "end"), wait)
     window.update()
-    take = ["import", "-window", str(window.winfo_id()), str(path)]  # ImageMagick's
-    subprocess.run(take, check=True)  # noqa: S603 - it is ours
+    left, top = window.winfo_rootx(), window.winfo_rooty()
+    ImageGrab.grab(bbox=(left, top, left + window.winfo_width(), top + window.winfo_height())).save(path)
     window.destroy()
 
 

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 
 import msgspec
 
+from .._waits import MINUTE
 from ..errors import ConfigurationError
-from ..operators._rates import MINUTE, Window
+from ..operators._rates import Window
 
 LEASE = 1.0
 """Seconds that a permit may be used for."""

@@ -1,10 +1,13 @@
 """The hops that deliver by the frame: all that has come since the last one, or as much as keeps an even pace.
 
-Between two frames the queue holds events as they came, up to a bound, and joins deltas above it.
+Between two frames the queue holds events as they came, up to a bound, and joins deltas above it. A producer that gets
+there never waits for anything, and then gives way for once: otherwise it would hold the GIL for as long as it may each
+time that a user interface comes back to Python, which Qt and Tk do dozens of times to paint a window.
 """
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from typing import TypeVar, cast
 
@@ -18,7 +21,10 @@ from ._own_thread import OwnThread
 
 T = TypeVar("T")
 
-_QUEUED = 1024
+_QUEUED = 256
+
+_MOMENT = 1e-5
+"""Seconds; the system makes some more of it. After 0 seconds a thread has the GIL back before another has seen it."""
 
 
 class Frames(Hop[T]):
@@ -35,6 +41,7 @@ class Frames(Hop[T]):
                 waiting.append(queue.pop())
         queue.extend(coalesced(reversed(waiting)))
         self._size = max(_QUEUED, 2 * len(queue))
+        time.sleep(_MOMENT)
 
     def _deliver(self) -> None:
         end = self._end

@@ -19,10 +19,10 @@ from reactivex import operators as rx
 from reactivex.disposable import SingleAssignmentDisposable
 from reactivex.subject import ReplaySubject, Subject
 
-from .._coalesce import coalesced
 from ..events import StreamReset, TextDelta, TokenEvent
 from ..operators.markdown import MarkdownBlock, markdown_blocks
 from ..operators.pace import observe_on_ui
+from ._pieces import Pieces
 from ._pump import PumpScheduler
 
 T = TypeVar("T")
@@ -30,16 +30,11 @@ T = TypeVar("T")
 Streamed: TypeAlias = Observable[TokenEvent | str]
 """What can be shown: a model's events, or text that was made of them."""
 
-_IN_A_ROW = 256
-"""Items after which a producer gives way."""
-
 ERROR_COLOR = "#c0392b"
 
 _FLUENT_SECONDS = 0.005
 _SHARE = 3
 """For each second of showing, the seconds of rest."""
-_PIECE = 4096
-"""Characters of text that are shown at once, at first."""
 
 
 class Binding(abc.DisposableBase):
@@ -166,29 +161,8 @@ def as_each(show: Callable[[T], object]) -> abc.ObserverBase[T]:
 
 
 def as_events(stream: Streamed) -> Observable[TokenEvent]:
-    """`stream` with its strings, if it has such, as text deltas: those are joined on their way to the UI.
-
-    A producer that never waits gives way now and then. Otherwise it would hold the GIL for as long as it may, each
-    time that Qt or Tk come back to Python, which they do dozens of times to paint a window.
-    """
-
-    def subscribe(
-        observer: abc.ObserverBase[TokenEvent], scheduler: abc.SchedulerBase | None = None
-    ) -> abc.DisposableBase:
-        emit = observer.on_next
-        in_a_row = 0
-
-        def on_next(item: TokenEvent | str) -> None:
-            nonlocal in_a_row
-            emit(TextDelta(item) if isinstance(item, str) else item)
-            in_a_row += 1
-            if in_a_row == _IN_A_ROW:
-                in_a_row = 0
-                time.sleep(0)
-
-        return stream.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=scheduler)
-
-    return Observable(subscribe)
+    """`stream` with its strings, if it has such, as text deltas: those are joined on their way to the UI."""
+    return stream.pipe(rx.map(_event_of))
 
 
 class _State:
@@ -251,7 +225,11 @@ class _Feed(Generic[T]):
         self._end: Callable[[], None] | None = None
         self._resting = False
         self._began = 0.0
-        self._piece = _PIECE
+        self._pieces = Pieces(_FLUENT_SECONDS)
+        self._shown = 0
+        """Characters shown in this turn."""
+        self._worked = 0.0
+        """The time that this thread had worked when the turn began."""
 
     def on_next(self, item: T) -> None:
         self._waiting.append(item)
@@ -271,7 +249,8 @@ class _Feed(Generic[T]):
 
     def _show(self) -> None:
         self._resting = True
-        self._began = time.monotonic()
+        self._shown = 0
+        self._began, self._worked = time.monotonic(), time.thread_time()
         try:
             self._show_in_turn()
         except BaseException:
@@ -280,31 +259,48 @@ class _Feed(Generic[T]):
         self._settle(self._settled)
 
     def _show_in_turn(self) -> None:
-        self._waiting = deque(coalesced(self._waiting))
-        while self._waiting and time.monotonic() - self._began < _FLUENT_SECONDS:
-            item = self._waiting.popleft()
-            if isinstance(item, TextDelta) and len(item.text) > self._piece:
-                head, tail = item.text[: self._piece], item.text[self._piece :]
-                self._waiting.appendleft(cast(T, TextDelta(tail)))
-                item = cast(T, TextDelta(head))
-            self._observer.on_next(item)
+        size = self._pieces.size
+        while self._waiting and self._shown < size and time.monotonic() - self._began < _FLUENT_SECONDS:
+            self._observer.on_next(self._next_piece(size - self._shown))
         if not self._waiting and self._end is not None:
             self._binding.end()
             self._end()
 
+    def _next_piece(self, most: int) -> T:
+        """What waits longest; of text so many characters at most, and as many if they are there."""
+        item = self._waiting.popleft()
+        if not isinstance(item, TextDelta):
+            return item
+        texts, length = [item.text], len(item.text)
+        while length < most and self._waiting and isinstance(more := self._waiting[0], TextDelta):
+            texts.append(more.text)
+            length += len(more.text)
+            self._waiting.popleft()
+        text = "".join(texts)
+        if length > most:
+            self._waiting.appendleft(cast(T, TextDelta(text[most:])))
+        self._shown += min(length, most)
+        return cast(T, TextDelta(text[:most]))
+
     def _settled(self) -> None:
         took = time.monotonic() - self._began
-        if took < _FLUENT_SECONDS:
+        self._pieces.learn(self._shown, time.thread_time() - self._worked)
+        if took < _FLUENT_SECONDS and not self._has_more():
             self._rested()
-            return
-        if took > 2 * _FLUENT_SECONDS:
-            self._piece *= 2  # what costs is showing anything at all: so less often, and more of it
-        self._scheduler.schedule_relative(_SHARE * took, self._rested)
+        else:
+            self._scheduler.schedule_relative(_SHARE * took, self._rested)
 
     def _rested(self, *_: object) -> None:
         self._resting = False
-        if (self._waiting or self._end is not None) and not self._binding.stopped:
+        if self._has_more() and not self._binding.stopped:
             self._show()
+
+    def _has_more(self) -> bool:
+        return bool(self._waiting) or self._end is not None
+
+
+def _event_of(item: TokenEvent | str) -> TokenEvent:
+    return TextDelta(item) if isinstance(item, str) else item
 
 
 def _negated(value: bool) -> bool:

@@ -88,6 +88,7 @@ class GrowingMarkdown(GrowingText):
         if block.index < len(self._starts):
             self._remove_from(self._starts[block.index])
             del self._starts[block.index :]
+            self._plain_if_empty()
         cursor = self._end()
         self._starts.append(cursor.position())
         if cursor.position() > 0:
@@ -97,6 +98,12 @@ class GrowingMarkdown(GrowingText):
         cursor.insertMarkdown(f".\n\n{block.text}", self._features)
         self._remove_dummy(begin)
         self._mark_code(begin)
+
+    def _plain_if_empty(self) -> None:
+        """The paragraph that Qt keeps below a table has taken on the looks of what was removed."""
+        cursor = self._end()
+        if cursor.block().length() == 1:
+            cursor.setBlockFormat(self._gui.QTextBlockFormat())
 
     def _remove_dummy(self, begin: int) -> None:
         cursor = self._gui.QTextCursor(self._document)
@@ -118,24 +125,3 @@ class GrowingMarkdown(GrowingText):
                 looks.setLeftMargin(_MARGIN)
                 self._gui.QTextCursor(block).setBlockFormat(looks)
             block = block.next()
-
-
-class GrowingLabel:
-    """What one stream adds to a QLabel, as plain text; for short texts: a label is laid out as a whole."""
-
-    def __init__(self, core: Any, widget: Any) -> None:
-        self._widget = widget
-        self._before = widget.text()
-        widget.setTextFormat(core.Qt.TextFormat.PlainText)
-
-    def add(self, text: str) -> None:
-        """Append."""
-        self._widget.setText(self._widget.text() + text)
-
-    def reset(self) -> None:
-        """Take back all that was added."""
-        self._widget.setText(self._before)
-
-    def fail(self, error: Exception) -> None:
-        """Say what went wrong, on a line of its own."""
-        self._widget.setText(f"{self._widget.text()}\n{error_line(error)}".lstrip("\n"))

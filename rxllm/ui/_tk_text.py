@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import tkinter
 from collections.abc import Callable
-from tkinter import ttk
 from tkinter.font import Font
 
 from ..operators.markdown import MarkdownBlock
@@ -87,23 +86,3 @@ class GrowingMarkdown(GrowingText):
         for text, tags in pieces:
             widget.insert("end", text, tags)
         self._ends.append(pieces[-1][1][:1] if pieces else ())
-
-
-class GrowingLabel:
-    """What one stream adds to a label; for short texts."""
-
-    def __init__(self, widget: tkinter.Label | ttk.Label) -> None:
-        self._widget = widget
-        self._before = str(widget["text"])
-
-    def add(self, text: str) -> None:
-        """Append."""
-        self._widget["text"] = str(self._widget["text"]) + text
-
-    def reset(self) -> None:
-        """Take back all that was added."""
-        self._widget["text"] = self._before
-
-    def fail(self, error: Exception) -> None:
-        """Say what went wrong, on a line of its own."""
-        self._widget["text"] = f"{self._widget['text']}\n{error_line(error)}".lstrip("\n")

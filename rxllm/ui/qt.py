@@ -21,13 +21,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from reactivex import Observable, abc
-from reactivex.disposable import SerialDisposable
 
 from ..errors import ConfigurationError
 from ._bind import Binding, Streamed, as_each, as_events, as_markdown, as_text, bind, bind_state
 from ._immortal import keep_singletons_alive, loses_references
+from ._label import GrowingLabel
 from ._pump import PumpScheduler
-from ._qt_text import GrowingLabel, GrowingMarkdown, GrowingText
+from ._qt_text import GrowingMarkdown, GrowingText
+from ._wire import Wire
 
 if TYPE_CHECKING:
     from PySide6.QtCore import QEvent
@@ -95,7 +96,7 @@ def bind_text(widget: QPlainTextEdit | QTextEdit | QLabel, stream: Streamed, *, 
     The view follows the end only if it was at the end. With `while_hidden` the stream goes on when the window is
     hidden, into the tray for example; then closing the window does not end it, unless that destroys it.
     """
-    view = GrowingText(_qt("QtGui"), widget) if hasattr(widget, "document") else GrowingLabel(_qt("QtCore"), widget)
+    view = GrowingText(_qt("QtGui"), widget) if hasattr(widget, "document") else _label(widget)
     return _bind(widget, as_events(stream), as_text(view), while_hidden=while_hidden)
 
 
@@ -146,17 +147,11 @@ def _stop_button(widgets: Any) -> type:
         def __init__(self, text: str = "Stop", parent: QWidget | None = None) -> None:
             widgets.QPushButton.__init__(self, text, parent)
             self.setEnabled(False)
-            self._stream: Binding | None = None
-            self._enabled = SerialDisposable()
-            self.clicked.connect(self._stop)
+            self._wire = Wire(functools.partial(bind_enabled, self))
+            self.clicked.connect(self._wire.stop)
 
         def wire(self, stream: Binding) -> None:
-            self._stream = stream
-            self._enabled.disposable = bind_enabled(self, stream.running)
-
-        def _stop(self) -> None:
-            if self._stream is not None:
-                self._stream.dispose()
+            self._wire.lead_to(stream)
 
     return StopButton
 
@@ -182,6 +177,11 @@ def _watcher(core: Any) -> type:
                 self._binding.dispose()
 
     return Watcher
+
+
+def _label(widget: Any) -> GrowingLabel:
+    widget.setTextFormat(_qt("QtCore").Qt.TextFormat.PlainText)
+    return GrowingLabel(widget.text, widget.setText)
 
 
 def _bind(widget: Any, source: Observable[T], observer: abc.ObserverBase[T], *, while_hidden: bool = False) -> Binding:

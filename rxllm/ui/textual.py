@@ -14,17 +14,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from reactivex import Observable, abc
-from reactivex.disposable import SerialDisposable
 from textual.app import App
 from textual.widget import Widget
 from textual.widgets import Button, Log, Markdown, Static, TextArea
 
 from ._bind import Binding, Streamed, as_each, as_events, as_text, bind, bind_state
 from ._textual_text import LogText, MarkdownText, SettlingView, StaticText, TextAreaText
+from ._wire import Wire
 from .asyncio import AsyncIOScheduler
 
 R = TypeVar("R")
@@ -77,19 +78,16 @@ class StopButton(Button):
 
     def __init__(self, label: str = "Stop", *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(label, variant="error", id=id, disabled=True)
-        self._stream: Binding | None = None
-        self._enabled = SerialDisposable()
+        self._wire = Wire(partial(bind_enabled, self))
 
     def wire(self, stream: Binding) -> None:
         """Be the button of `stream`, and no more of the one before."""
-        self._stream = stream
-        self._enabled.disposable = bind_enabled(self, stream.running)
+        self._wire.lead_to(stream)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """Stop what it is wired to."""
         event.stop()
-        if self._stream is not None:
-            self._stream.dispose()
+        self._wire.stop()
 
 
 _schedulers: WeakKeyDictionary[App[object], TextualScheduler] = WeakKeyDictionary()

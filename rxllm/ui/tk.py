@@ -27,11 +27,13 @@ from tkinter import ttk
 from typing import TypeVar
 
 from reactivex import Observable, abc
-from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposable
+from reactivex.disposable import CompositeDisposable, Disposable
 
 from ._bind import Binding, Streamed, as_each, as_events, as_markdown, as_text, bind, bind_state
+from ._label import GrowingLabel
 from ._pump import PumpScheduler
-from ._tk_text import GrowingLabel, GrowingMarkdown, GrowingText
+from ._tk_text import GrowingMarkdown, GrowingText
+from ._wire import Wire
 
 T = TypeVar("T")
 
@@ -91,7 +93,7 @@ def bind_text(widget: tkinter.Text | tkinter.Label | ttk.Label, stream: Streamed
 
     The view follows the end only if the end was in view. A disabled (read-only) Text is written to all the same.
     """
-    view = GrowingText(widget) if isinstance(widget, tkinter.Text) else GrowingLabel(widget)
+    view = GrowingText(widget) if isinstance(widget, tkinter.Text) else _label(widget)
     return _bind(widget, as_events(stream), as_text(view))
 
 
@@ -121,18 +123,19 @@ class StopButton(ttk.Button):
     """A button that disposes what it is wired to when it is clicked, and is enabled while that runs."""
 
     def __init__(self, master: tkinter.Misc | None = None, *, text: str = "Stop") -> None:
-        super().__init__(master, text=text, command=self._stop, state="disabled")
-        self._stream: Binding | None = None
-        self._enabled = SerialDisposable()
+        self._wire = Wire(partial(bind_enabled, self))
+        super().__init__(master, text=text, command=self._wire.stop, state="disabled")
 
     def wire(self, stream: Binding) -> None:
         """Be the button of `stream`, and no more of the one before."""
-        self._stream = stream
-        self._enabled.disposable = bind_enabled(self, stream.running)
+        self._wire.lead_to(stream)
 
-    def _stop(self) -> None:
-        if self._stream is not None:
-            self._stream.dispose()
+
+def _label(widget: tkinter.Label | ttk.Label) -> GrowingLabel:
+    def write(text: str) -> None:
+        widget["text"] = text
+
+    return GrowingLabel(lambda: str(widget["text"]), write)
 
 
 _schedulers: dict[tkinter.Misc, TkScheduler] = {}

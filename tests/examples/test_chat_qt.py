@@ -132,6 +132,19 @@ def test_an_error_is_seen_and_tried_again(user: User, server: LLMServer) -> None
     user.waits_for(lambda: user.reads.endswith("Whole"))
 
 
+def test_an_error_below_a_long_conversation_is_in_view(user: User, server: LLMServer) -> None:
+    """Whoever sends looks at the end; the speed of the answer before is gone."""
+    server.enqueue(Reply("\n\n".join(map(str, range(100)))), Reply("", fault=Fail(message="the model broke down")))
+    user.types("Count")
+    user.waits_for_the_end()
+    user.types("More")
+    user.waits_for(lambda: "⚠" in user.reads)
+    bar = user.window.view.verticalScrollBar()
+    assert bar.maximum() > 0
+    user.waits_for(lambda: bar.value() == bar.maximum())
+    assert user.window.status.text() == ""
+
+
 def test_an_empty_line_asks_nothing(user: User, server: LLMServer) -> None:
     """Enter alone does nothing."""
     user.types("   ")

@@ -97,6 +97,24 @@ def test_stopping_and_trying_again(models: Models, server: LLMServer) -> None:
     assert all(request.closed.wait(LIMIT_SECONDS) for request in server.requests[:2])
 
 
+def test_typing_goes_on_while_an_answer_comes(models: Models, server: LLMServer) -> None:
+    """It is sent when the answer is over, and the cursor has not left the line."""
+    gate = Gate(1)
+    server.enqueue(Reply("one two three", gate=gate), Reply("four"))
+
+    async def body(user: User) -> None:
+        await user.types("Count")
+        await user.waits_for(lambda: user.reads[-1] == "one" and not user.app.query_one("#stop").disabled)
+        await user.pilot.press(*"On", "enter")
+        assert user.app.query_one("#input").value == "On"
+        gate.open()
+        await user.waits_for_the_end()
+        await user.pilot.press("enter")
+        await user.waits_for(lambda: user.reads[-1] == "four")
+
+    use(models, body)
+
+
 def test_another_model_is_picked(models: Models, server: LLMServer) -> None:
     """And asked."""
 

@@ -119,6 +119,22 @@ def test_one_is_stopped_another_fails(users: Callable[[Models], User], models: M
     assert user.winners == [False, False]
 
 
+def test_a_model_that_fails_spoils_no_race(users: Callable[[Models], User], models: Models, server: LLMServer) -> None:
+    """The others run on, and the first of them wins."""
+    gate = Gate(1)
+
+    def answer(request: RecordedRequest) -> Reply:
+        fails = request.model == "first"
+        return Reply("one two", gate=None if fails else gate, fault=Fail(message="broken") if fails else None)
+
+    server.default = answer
+    user = users(models)
+    user.asks("Count")
+    user.waits_for(lambda: "broken" in user.reads[0])
+    gate.open()
+    user.waits_for(lambda: user.winners == [False, True])
+
+
 def test_a_single_model_is_asked_at_three_temperatures(
     users: Callable[[Models], User], models: Models, server: LLMServer
 ) -> None:

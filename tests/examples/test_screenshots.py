@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +14,10 @@ SCRIPT = Path(__file__).resolve().parents[2] / "docs" / "screenshots" / "make.py
 LIMIT_SECONDS = 240
 
 needs = {
-    "chat_qt": "PySide6",
-    "compare_qt": "PySide6",
-    "chat_tk": "tkinter",
-    "chat_textual": "textual",
+    "chat_qt": ["PySide6"],
+    "compare_qt": ["PySide6"],
+    "chat_tk": ["tkinter", "PIL"],
+    "chat_textual": ["textual"],
 }
 
 pytestmark = pytest.mark.timeout(LIMIT_SECONDS + 60)
@@ -27,11 +26,9 @@ pytestmark = pytest.mark.timeout(LIMIT_SECONDS + 60)
 @pytest.mark.parametrize("name", needs)
 def test_a_screenshot(name: str, tmp_path: Path, display: str) -> None:
     """Each example runs with no key, answers, and can be seen."""
-    for package in ("xllamacpp", needs[name]):
+    for package in ("xllamacpp", *needs[name]):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
-    if name == "chat_tk" and shutil.which("import") is None:
-        pytest.skip("ImageMagick is not installed (Debian: apt-get install imagemagick)")
     made = subprocess.run(
         [sys.executable, str(SCRIPT), name, "--into", str(tmp_path)],
         capture_output=True,

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import os
 import re
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ import pytest
 import rxllm
 from rxllm.testing import Gate, LLMServer, Reply
 
+from ..extra_python import extra_environment, python_with
 from .browser import browser_page
 from .conftest import EXAMPLES
 
@@ -42,16 +41,15 @@ def page() -> Iterator[Page]:
 
 
 @contextmanager
-def program(*command: str, **environment: str) -> Iterator[str]:
-    """Run it for the length of the block; gives the address it says it serves at."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+def program(framework: str, *command: str, **environment: str) -> Iterator[str]:
+    """Run it, on a Python with the framework, for the length of the block; gives the address it says it serves at."""
     process = subprocess.Popen(
-        [sys.executable, *command],
+        [python_with(framework, get=f"pip install {framework}"), *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         cwd=EXAMPLES,
-        env=inherited | {"PYTHONUNBUFFERED": "1"} | environment,
+        env=extra_environment() | {"PYTHONUNBUFFERED": "1"} | environment,
     )
     assert process.stdout is not None
     try:
@@ -101,12 +99,11 @@ def test_flask(models: Models, server: LLMServer, page: Page) -> None:
 
 def test_streamlit(server: LLMServer, page: Page) -> None:
     """A click elsewhere runs the script again in the middle of an answer; nothing is lost, nothing asked twice."""
-    pytest.importorskip("streamlit", reason="Streamlit is not installed")
     gate = Gate(1)
     server.enqueue(Reply("one two three", gate=gate), Reply("four five", gate=Gate(1)))
     model = "--", "-m", "openai:first", "--base-url", server.base_url()
     headless = "--server.headless=true", "--server.port=0", "--browser.gatherUsageStats=false"
-    with program("-m", "streamlit", "run", "streamlit_app.py", *headless, *model) as address:
+    with program("streamlit", "-m", "streamlit", "run", "streamlit_app.py", *headless, *model) as address:
         page.goto(address)
         line = page.get_by_placeholder("Say something")
         line.fill("Count")
@@ -136,10 +133,10 @@ def test_streamlit(server: LLMServer, page: Page) -> None:
 )
 def test_stop_and_go(framework: str, line: str, stop: str, server: LLMServer, page: Page) -> None:
     """An answer is stopped in the middle, which closes its connection; the next one comes whole."""
-    pytest.importorskip(framework, reason=f"{framework} is not installed")
     server.enqueue(Reply("one two three", gate=Gate(1)), Reply("four five six"))
     quiet = {"BROWSER": "true", "GRADIO_ANALYTICS_ENABLED": "False", "PORT": str(free_port())}
-    with program(f"{framework}_app.py", "-m", "openai:first", "--base-url", server.base_url(), **quiet) as address:
+    command = f"{framework}_app.py", "-m", "openai:first", "--base-url", server.base_url()
+    with program(framework, *command, **quiet) as address:
         page.goto(address)
         page.locator(line).fill("Count")
         page.locator(line).press("Enter")

@@ -10,9 +10,9 @@ import reactivex
 from reactivex import Observable
 
 import rxllm
+from rxllm import forget_named, named
 from rxllm.sinks import named as module
 from rxllm.sinks.iterate import iter_events, iter_text
-from rxllm.sinks.named import forget_named, named
 from rxllm.testing import Gate, LLMServer, Reply
 
 from .streams import LIMIT_SECONDS, Produced

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import tkinter
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -17,20 +16,17 @@ import rxllm
 from rxllm.testing import Fail, Gate, LLMServer, Reply
 from rxllm.ui._bind import Binding, bind
 
-from .hosts import LIMIT_SECONDS, QtHost, Stop, TextWidget, TkHost, WidgetHost
+from .hosts import LIMIT_SECONDS, Stop, TextWidget, WidgetHost
+from .kinds import WITH_WIDGETS, make_host
 
 T = TypeVar("T")
 
 
-@pytest.fixture(params=["qt", "tk", "tk-poll"])
+@pytest.fixture(params=WITH_WIDGETS)
 def host(request: pytest.FixtureRequest, display: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[WidgetHost]:
     """A UI with widgets of each kind in turn."""
-    kinds: dict[str, Callable[[], WidgetHost]] = {
-        "qt": lambda: QtHost(monkeypatch),
-        "tk": TkHost,
-        "tk-poll": lambda: TkHost(poll=True),
-    }
-    host = kinds[request.param]()
+    host = make_host(request.param, monkeypatch)
+    assert isinstance(host, WidgetHost)
     yield host
     host.close()
 
@@ -172,7 +168,7 @@ def test_the_view_follows_the_end_only_if_it_was_there(host: WidgetHost) -> None
 def test_a_paragraph_without_end_is_shown_whole(host: WidgetHost) -> None:
     """Though each piece of it is laid out slower than the one before: what waits is shown in greater pieces."""
     text = host.text()
-    pieces = ["word "] * 20_000
+    pieces = ["word "] * 10_000
     host.run(lambda stop: when_over(host.ui.bind_text(text.widget, produced(pieces)), stop))
     assert "".join(pieces) == text.content()
 
@@ -287,12 +283,7 @@ class TestEnabling:
 def test_a_label_shows_a_short_text(host: WidgetHost) -> None:
     """For captions and status lines; errors included."""
     text = host.text()
-    if isinstance(host, QtHost):
-        label = host.widgets.QLabel(text.window)
-        read: Callable[[], str] = label.text
-    else:
-        label = tkinter.Label(text.window)
-        read = lambda: str(label["text"])  # noqa: E731 - the two ways to read a label
+    label, read = host.label(text)
     events = reactivex.of(rxllm.TextDelta("x"), rxllm.StreamReset("again"), rxllm.TextDelta("Done"))
     failing = events.pipe(operators.concat(reactivex.throw(ValueError("or not"))))
     host.run(lambda stop: when_over(host.ui.bind_text(label, failing), stop))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator, Sequence
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -11,18 +11,19 @@ import reactivex
 from reactivex import Observable
 
 import rxllm
+from rxllm import operators as ops
 from rxllm.testing import Gate, LLMServer, Reply
 from rxllm.ui import qt
 from rxllm.ui._bind import Binding
 from rxllm.ui._immortal import loses_references
+from rxllm.ui._qt_text import GrowingMarkdown
 
-from .hosts import LIMIT_SECONDS, QtHost, QtText, Stop
+from ..extra_python import python_with
+from .host_qt import QtHost, QtText
+from .hosts import LIMIT_SECONDS, Stop
 from .programs.run import run_program
 
-BINDINGS = [
-    pytest.param(name, marks=pytest.mark.skipif(find_spec(name) is None, reason=f"{name} is not installed"))
-    for name in ("PySide6", "PyQt6")
-]
+BINDINGS = ("PySide6", "PyQt6")
 
 MARKDOWN = """# Title
 
@@ -62,23 +63,26 @@ class TestInAProcessOfItsOwn:
 
     def test_closing_the_window_ends_the_stream_in_silence(self, name: str, display: str) -> None:
         """The connection is closed, the event loop ends, and nothing is printed."""
-        assert run_program("close_qt", name, QT_QPA_PLATFORM="xcb") == ("one True True", "")
+        assert self._run("close_qt", name, QT_QPA_PLATFORM="xcb") == ("one True True", "")
 
     def test_a_flood(self, name: str, display: str) -> None:
         """100,000 actions and as many deltas from a thread: all come, in order, on Qt's thread."""
-        assert run_program("flood_qt", name, QT_QPA_PLATFORM="xcb") == ("True True True", "")
+        assert self._run("flood_qt", name, QT_QPA_PLATFORM="xcb") == ("True True True", "")
 
     def test_without_an_application(self, name: str) -> None:
         """The scheduler says what is missing."""
-        assert run_program("no_app_qt", name) == (
+        assert self._run("no_app_qt", name) == (
             "QtScheduler needs a QApplication or QCoreApplication; create that first",
             "",
         )
 
+    def _run(self, program: str, name: str, **environment: str) -> tuple[str, str]:
+        return run_program(program, name, python=python_with(name, get=f"pip install {name}"), **environment)
+
 
 def test_qt_is_not_imported_before_it_is_needed() -> None:
     """Nor is any other toolkit, by the front door."""
-    assert run_program("imports_qt") == ("[]", "")
+    assert run_program("imports_qt") == ("[] 4", "")
 
 
 def test_there_is_one_scheduler_for_the_application(host: QtHost) -> None:
@@ -175,6 +179,21 @@ class TestMarkdown:
         for size in (1, 3, 1000):
             pieces = [MARKDOWN[at : at + size] for at in range(0, len(MARKDOWN), size)]
             assert self._blocks(self._shown(host, pieces)) == expected
+
+    def test_code_below_a_table(self, host: QtHost) -> None:
+        """Its paper is not seen beside the table, where Qt keeps an empty paragraph."""
+        source = "| a | b |\n|---|---|\n| 1 | 2 |\n\n```python\ncode\n```\n"
+        for size in (1, 1000):
+            view = host.widgets.QTextBrowser()
+            pieces = (rxllm.TextDelta(source[at : at + size]) for at in range(0, len(source), size))
+            shown = GrowingMarkdown(importlib.import_module("PySide6.QtGui"), view)
+            reactivex.from_iterable(pieces).pipe(ops.markdown_blocks()).subscribe(shown.show)
+            block, paper = view.document().begin(), []
+            while block.isValid():
+                if block.blockFormat().nonBreakableLines():
+                    paper.append(block.text())
+                block = block.next()
+            assert paper == ["code"]
 
     def test_it_is_appended(self, host: QtHost) -> None:
         """To what is there already."""

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,21 +15,14 @@ from reactivex.disposable import Disposable
 
 from rxllm.ui.asyncio import AsyncIOScheduler
 
-from .hosts import LOOPS, AsyncioHost, Host, QtHost, Stop, TkHost
+from .hosts import Host, Stop
+from .kinds import ENDING, KINDS, WITH_DIALOGS, make_host
 
-WITH_DIALOGS = ["qt", "tk", "tk-poll"]
 
-
-@pytest.fixture(params=[*WITH_DIALOGS, *LOOPS])
+@pytest.fixture(params=KINDS)
 def host(request: pytest.FixtureRequest, display: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     """A UI of each kind in turn."""
-    kinds: dict[str, Callable[[], Host]] = {
-        "qt": lambda: QtHost(monkeypatch),
-        "tk": TkHost,
-        "tk-poll": lambda: TkHost(poll=True),
-    }
-    loop = LOOPS.get(request.param)
-    host = AsyncioHost(loop) if loop else kinds[request.param]()
+    host = make_host(request.param, monkeypatch)
     yield host
     host.close()
 
@@ -232,31 +225,20 @@ def test_a_producer_never_waits_for_the_ui(host: Host) -> None:
     host.run(body)
 
 
-class TestWhenTheUiIsGone:
-    """Silence, and no stream left running."""
-
-    def test_tk(self, display: str) -> None:
-        """Destroying the root disposes the streams; scheduling is silence, in every thread."""
-        self._check(host := TkHost(), host.root.destroy)
-
-    def test_tk_polling(self, display: str) -> None:
-        """The same without a socket to be woken by."""
-        self._check(host := TkHost(poll=True), host.root.destroy)
-
-    def test_asyncio(self) -> None:
-        """Scheduling on a closed loop is silence, and disposes the streams."""
-        self._check(host := AsyncioHost(asyncio.new_event_loop), host.loop.close)
-
-    def _check(self, host: Host, end: Stop) -> None:
-        got: list[str] = []
-        host.scheduler.streams.add(Disposable(lambda: got.append("disposed")))
-        host.run(lambda stop: stop())
-        end()
-        host.scheduler.schedule(lambda *_: got.append("ran"))
-        thread = threading.Thread(target=lambda: host.scheduler.schedule_relative(0, lambda *_: got.append("ran")))
-        thread.start()
-        thread.join(20)
-        assert got == ["disposed"]
+@pytest.mark.parametrize("kind", ENDING)
+def test_when_the_ui_is_gone(kind: str, display: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silence, in every thread, and no stream left running."""
+    host = make_host(kind, monkeypatch)
+    scheduler = host.scheduler
+    got: list[str] = []
+    scheduler.streams.add(Disposable(lambda: got.append("disposed")))
+    host.run(lambda stop: stop())
+    host.close()
+    scheduler.schedule(lambda *_: got.append("ran"))
+    thread = threading.Thread(target=lambda: scheduler.schedule_relative(0, lambda *_: got.append("ran")))
+    thread.start()
+    thread.join(20)
+    assert got == ["disposed"]
 
 
 def test_one_wakeup_is_pending_at_most() -> None:

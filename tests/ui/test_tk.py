@@ -13,7 +13,8 @@ import rxllm
 from rxllm.ui import tk
 from rxllm.ui._tk_markdown import styled
 
-from .hosts import Stop, TkHost
+from .host_tk import TkHost
+from .hosts import Stop
 from .programs.run import run_program
 
 

@@ -1,8 +1,9 @@
-"""Prints which toolkits are imported by rxllm and by its module for Qt."""
+"""Prints which toolkits are imported by rxllm and by its modules for those that are found late."""
 
 import sys
 
-import rxllm.ui.qt
+import rxllm
 
-TOOLKITS = "PySide6", "PyQt6", "tkinter", "textual", "IPython"
-print([name for name in TOOLKITS if name in sys.modules and rxllm])
+MODULES = rxllm.ui.qt, rxllm.ui.gtk, rxllm.ui.wx, rxllm.ui.pygame
+TOOLKITS = "PySide6", "PyQt6", "gi", "wx", "pygame", "tkinter", "textual", "IPython"
+print([name for name in TOOLKITS if name in sys.modules], len(MODULES))

@@ -1,0 +1,46 @@
+"""How much text to show at once."""
+
+from __future__ import annotations
+
+_SMALLEST, _FIRST, _LARGEST = 256, 1024, 1 << 20
+
+
+class Pieces:
+    """Learns how many characters can be shown in `seconds`.
+
+    Where more time goes into showing anything at all (a paragraph of a megabyte is laid out anew for each word), larger
+    pieces cost hardly more: then they grow for as long as that gains something, and shrink while it loses little.
+
+    >>> def turns(pieces, each, any_at_all):
+    ...     for _ in range(40): pieces.learn(pieces.size, any_at_all + each * pieces.size)
+    ...     return pieces.size
+    >>> pieces = Pieces(0.005)
+    >>> turns(pieces, each=2e-6, any_at_all=0)
+    2048
+    >>> turns(pieces, each=2e-6, any_at_all=0.1) > 30_000
+    True
+    >>> turns(pieces, each=2e-6, any_at_all=0)
+    4096
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._pace = 0.0
+        self._factor = 1.0
+        self.size = _FIRST
+
+    def learn(self, shown: int, took: float) -> None:
+        """So many characters took so many seconds; what is less than a piece tells nothing."""
+        if shown < self.size:
+            return
+        pace = shown / max(took, 1e-9)
+        if took < self._seconds / 2:
+            factor = 2.0
+        elif took < 2 * self._seconds:
+            factor = 1.0
+        elif self._factor < 1:
+            factor = 2.0 if pace < 0.7 * self._pace else 0.5
+        else:
+            factor = 2.0 if pace > 1.4 * self._pace else 0.5
+        self._pace, self._factor = pace, factor
+        self.size = min(max(int(self.size * factor), _SMALLEST), _LARGEST)
