@@ -302,6 +302,8 @@ def _reason(error: BaseException) -> str:
         if not isinstance(inner, BaseException):
             break
         cause = inner
+    if isinstance(cause, urllib3.exceptions.HTTPError) and isinstance(cause.__cause__, OSError):
+        cause = cause.__cause__  # which says the same without naming our own classes
     text = str(cause.args[-1] if isinstance(cause, urllib3.exceptions.HTTPError) and cause.args else cause)
     return f"{type(cause).__name__}: {text[:300]}"
 
