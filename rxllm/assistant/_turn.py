@@ -60,7 +60,7 @@ class Turn(abc.DisposableBase):
         """Held from the end of the turn until the memory is written."""
         self._ended = False
         self._sent: list[Message] = []
-        self._turn: list[Message] = [plan.question]
+        self._turn: list[Message] = [plan.opening.question]
         """What the memory is to keep of the turn: messages that stand without what is still to come."""
         self._steps = 0
         self._corrections = 0
@@ -95,10 +95,10 @@ class Turn(abc.DisposableBase):
         plan = self._plan
         recalled: Observable[tuple[Message, ...]]
         if plan.memory is None:
-            recalled = rx.just((plan.question,))
+            recalled = rx.just(plan.opening.said)
         else:
             try:
-                recalled = plan.memory.recall(plan.conversation, plan.question)
+                recalled = plan.memory.recall(plan.conversation, plan.opening.question)
             except Exception as error:
                 raise _store_error("read", error) from error
         self._hold(lambda: recalled.subscribe(self._recalled, self._fail))
@@ -115,14 +115,26 @@ class Turn(abc.DisposableBase):
         said = [message for message in messages if message.role != "system"]
         self._sent = [Message.system(text), *said] if text else said
         self._before_first_step = self._now() - self._started
-        self._ask()
+        if self._plan.opening.answer is None:
+            self._ask()
+        else:
+            self._go_on(self._plan.opening.answer, self._plan.opening.results)
+
+    def _go_on(self, answer: Message, results: Sequence[ToolResult]) -> None:
+        """First run what an earlier answer has asked for, and has not got."""
+        known = {result.id: result for result in results}
+        response = Response(tool_calls=answer.tool_calls, parts=answer.parts)
+        with self._lock:
+            self._running = response
+            self._results = [known.get(call.id) for call in response.tool_calls]
+        self._run_tools(response)
 
     def _system_text(self, messages: tuple[Message, ...]) -> str | None:
         plan = self._plan
         if not callable(plan.system):
             return plan.system
         try:
-            return plan.system(TurnContext(plan.conversation, plan.question, messages, plan.variables))
+            return plan.system(TurnContext(plan.conversation, plan.opening.question, messages, plan.variables))
         except LLMError:
             raise
         except Exception as error:
@@ -194,6 +206,7 @@ class Turn(abc.DisposableBase):
         runs = [
             ToolRun(call, plan.conversation, plan.settings, partial(self._on_tool_event, results, at))
             for at, call in enumerate(response.tool_calls)
+            if results[at] is None
         ]
         self._current.disposable = CompositeDisposable(*runs)
         for run in runs:
