@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from ..errors import ConfigurationError, LLMError, NotFoundError
+from ..errors import ConfigurationError, LLMError
 from ..sinks import websocket
 from ..sinks.websocket import Approve, Ask, Command, Ping, Resume, Stop, WebSocketMessages
 from .desk import Desk
@@ -88,12 +88,11 @@ class Session:
                 self._watch(stream, 0)
             case Resume(id, after):
                 self._refuse_too_many()
-                self._watch(self._stream(id), max(after, 0))
+                self._watch(self._desk.stream(id), max(after, 0))
             case Stop(id):
-                self._stream(id).stop()
-            case Approve(id, call, approved):
-                self._stream(id)
-                self._desk.approve(id, call, approved=approved)
+                self._desk.stream(id).stop()
+            case Approve(id, call, approved, reason):
+                self._desk.stream(id).approve(call, approved, reason)
             case Ping():
                 self._reply(websocket.PONG)
 
@@ -105,12 +104,6 @@ class Session:
                 stream.watch(self._ring)
             self._watched[stream.id] = _Watched(stream, after)
         self._ring()
-
-    def _stream(self, id: str) -> LiveStream[object]:  # noqa: A002 - the field's name
-        stream = self._desk.streams.get(id)
-        if stream is None:
-            raise NotFoundError("there is no such stream, or no more", status_code=404)
-        return stream
 
     def _refuse_too_many(self) -> None:
         if len(self._watched) >= MOST_WATCHED:
