@@ -19,7 +19,6 @@ from .._recording import Failure
 from ..events import TokenEvent
 from .errors import StreamGoneError
 
-
 E = TypeVar("E")
 
 

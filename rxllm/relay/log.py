@@ -85,6 +85,10 @@ class RedisLog:
         ending = Ending("completed") if error is None else Ending("failed", Failure.of(error))
         self._claimed().close(ending)
 
+    def abandon(self) -> None:
+        """End the log as its producer, all readers as with `cancel`; without waiting for Redis."""
+        self._claimed().close(_CANCELLED)
+
     def cancel(self) -> None:
         """End the log for all, and have its producer stop; asks Redis. Nothing happens once it has ended.
 

@@ -91,6 +91,8 @@ class Feed:
         if state != "open":
             self.ended = True
             pieces.append(self._end())
+        elif self.stream.is_released:
+            self.ended = True  # without an end: the reader sees that there is more, and where it is
         return "".join(pieces)
 
     def ready(self) -> bool:

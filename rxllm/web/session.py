@@ -129,6 +129,7 @@ class _Watched:
             self._after = entry.id
             yield self._messages.event(entry.id, entry.event)
         if state == "open":
+            self.ended = self.stream.is_released
             return
         self.ended = True
         if state == "cancelled":

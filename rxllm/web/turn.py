@@ -13,6 +13,7 @@ from ..assistant.events import (
     ToolProgress,
     ToolStart,
 )
+from ..errors import APIConnectionError
 from ..messages import ToolCall
 from ..sinks.ui_message_stream import UIMessageStream, chunk
 from .approvals import Approvals
@@ -91,6 +92,9 @@ class UITurn(UIMessageStream):
         return (self.tool_error if end.result.is_error else self.tool_output)(end.call.id, end.result.content)
 
 
+_MOVED = APIConnectionError("this server is closing; the answer goes on: load the page again")
+
+
 class TurnFeed(Feed):
     """A `Feed` to `useChat`, which ends where the turn waits for the user: the answer comes with another request."""
 
@@ -101,7 +105,10 @@ class TurnFeed(Feed):
     def take(self) -> str:
         """All that is ready now."""
         text = super().take()
-        if self.ended or not self._turn.waits:
+        if self.ended:
+            cut = self.stream.is_released and self.stream.state == "open"
+            return text + (self._turn.failed(_MOVED) if cut else "")
+        if not self._turn.waits:
             return text
         self.ended = True
         self.stream.pause(self.after)

@@ -12,6 +12,7 @@ import pytest
 from rxllm.testing import LLMServer
 from rxllm.web import Service
 
+from ..relay.processes import RedisServer
 from .running import model_of, running
 
 NODE = Path(__file__).parent / "node"
@@ -34,6 +35,13 @@ def service(llm: LLMServer) -> Service:
 def url(service: Service) -> Iterator[str]:
     with running(service) as address:
         yield address
+
+
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.kill()
 
 
 @pytest.fixture(scope="module")
