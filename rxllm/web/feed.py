@@ -78,7 +78,10 @@ class Feed:
         self._begun = False
 
     def take(self) -> str:
-        """All that is ready now, "" where nothing is; `ended` is set with the last of it."""
+        """What is ready now, "" where nothing is; `ended` is set with the last of it.
+
+        One that `is_behind` then is to take again, and need not be rung for.
+        """
         state = self.stream.state  # before the events: what comes after it is taken next time
         entries = self.stream.since(self.after)
         pieces: list[str] = []
@@ -88,12 +91,19 @@ class Feed:
         for entry in entries:
             pieces.append(self._format.event(entry.id, entry.event))
             self.after = entry.id
+        if self.is_behind:
+            return "".join(pieces)
         if state != "open":
             self.ended = True
             pieces.append(self._end())
         elif self.stream.is_released:
             self.ended = True  # without an end: the reader sees that there is more, and where it is
         return "".join(pieces)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there is more to take at once."""
+        return self.after < self.stream.last
 
     def ready(self) -> bool:
         """Whether the answer's head can be sent."""

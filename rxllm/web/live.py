@@ -26,6 +26,9 @@ T = TypeVar("T")
 MAX_CHARS = 8_000_000
 """How much text one stream may hold; what says more fails."""
 
+AT_ONCE = 65_536
+"""About how many characters are taken at once for one watcher."""
+
 _FIRST_WATCHER_SECONDS = 10.0
 _ANSWER_SECONDS = 300.0
 """How long a stream that waits for its user lives without a watcher: it has no request under way."""
@@ -115,10 +118,12 @@ class LiveStream(Generic[T]):
         self._ended()
 
     def since(self, after: int) -> tuple[Entry[T], ...]:
-        """What came after the event `after`, neighbouring deltas joined; `()` where nothing did, yet or ever."""
-        entries: list[Entry[T]] = []
-        self._log.read(after).subscribe(entries.append, _ignore).dispose()
-        return tuple(entries)
+        """What came after the event `after`, neighbouring deltas joined; empty where nothing did, yet or ever.
+
+        Of more than about `AT_ONCE` characters the first: whoever is behind comes again, and is not
+        sent more than it has shown to take.
+        """
+        return tuple(self._log.after(after, AT_ONCE))
 
     def watch(self, bell: Callable[[], None]) -> None:
         """Call `bell`, from any thread, whenever there is something new, an end included; it must not block."""
@@ -183,7 +188,3 @@ class LiveStream(Generic[T]):
         if self._abandoned is not None:
             self._abandoned.cancel()
             self._abandoned = None
-
-
-def _ignore(_: Exception) -> None:
-    """The end is read off the stream's state."""

@@ -36,6 +36,7 @@ class Session:
         """Guards `_watched`: commands are carried out on one thread, messages taken on another."""
         self._replies: deque[str] = deque()
         self._closed = False
+        self._is_behind = False
 
     @property
     def is_flooded(self) -> bool:
@@ -58,8 +59,13 @@ class Session:
             stream = "" if isinstance(command, Ask | Ping) else command.stream
             self._reply(websocket.refused(error, request=request, stream=stream))
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether there is more to take at once."""
+        return self._is_behind
+
     def take(self) -> list[str]:
-        """The messages that are ready, in order."""
+        """The messages that are ready, in order; take again where it `is_behind`."""
         messages: list[str] = []
         while self._replies:
             messages.append(self._replies.popleft())
@@ -69,6 +75,7 @@ class Session:
                 if watched.ended:
                     watched.stream.unwatch(self._ring)
                     del self._watched[name]
+            self._is_behind = any(watched.is_behind for watched in self._watched.values())
         return messages
 
     def close(self) -> None:
@@ -123,11 +130,17 @@ class _Watched:
         self._after = after
         self._messages = WebSocketMessages(stream.id)
 
+    @property
+    def is_behind(self) -> bool:
+        return self._after < self.stream.last
+
     def take(self) -> Iterator[str]:
         state = self.stream.state  # before the events: what comes after it is taken next time
         for entry in self.stream.since(self._after):
             self._after = entry.id
             yield self._messages.event(entry.id, entry.event)
+        if self.is_behind:
+            return
         if state == "open":
             self.ended = self.stream.is_released
             return
