@@ -7,8 +7,11 @@ Needs the extra `relay`.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import re
 import threading
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -27,6 +30,8 @@ from .streams import Chat, Streams
 if TYPE_CHECKING:
     from ..relay._link import RedisAddress
 
+log = logging.getLogger("rxllm")
+
 KEEP_SECONDS = 3600.0
 WATCHED_SECONDS = 15.0
 """How long a process is believed to watch a stream after it has said so."""
@@ -37,9 +42,9 @@ _ID = re.compile(r"[\w-]{1,64}")
 class RelayedStreams(Streams[object]):
     """`Streams` for a `Service` in each of several processes; `redis` is a `redis.Redis` or a URL.
 
-    Connects when it is made: raises `APIConnectionError` where Redis is not to be reached, and
-    so does opening a stream. `lease` is after how many seconds without a word from its process a
-    stream is given up; one that has ended is kept for `keep_seconds` there. All else is as in `Streams`.
+    Connects when it is made: raises `APIConnectionError` where Redis is not to be reached. A stream
+    is given up after `lease` seconds without a word from its process; one that has ended is kept for
+    `keep_seconds` there. All else is as in `Streams`.
     """
 
     def __init__(
@@ -64,13 +69,21 @@ class RelayedStreams(Streams[object]):
         self._board = Board(redis, prefix)
         self.secret = self._board.once("secret", self.secret)
 
+    def open(
+        self, source: Observable[object], *, client: str = "", linger: float = 0.0, approvals: Approvals | None = None
+    ) -> LiveStream[object]:
+        """As in `Streams`; raises `OverloadedError` (503) too where Redis is not to be reached."""
+        with _reaching_redis():
+            return super().open(source, client=client, linger=linger, approvals=approvals)
+
     def get(self, id: str) -> LiveStream[object] | None:  # noqa: A002 - the field's name
         """The stream of this id, of whichever process."""
         own = super().get(id)
         if own is not None or _ID.fullmatch(id) is None:
             return own
-        log = self._log(id)
-        found = log.look()
+        published = self._log(id)
+        with _reaching_redis():
+            found = published.look()
         if found is None:
             return None
         with self._mirroring:
@@ -78,18 +91,20 @@ class RelayedStreams(Streams[object]):
             if mirror is None and len(self._mirrors) >= self._limit_of_mirrors:
                 raise OverloadedError("the server watches as many streams as it can", status_code=503, retry_after=1.0)
         if mirror is None:
-            mirror = Mirror(log, self._board, self._enter, self._leave, self._keep_seconds)
+            mirror = Mirror(published, self._board, self._enter, self._leave, self._keep_seconds)
         mirror.told = found
         return mirror
 
     def remember(self, name: str, chat: Chat) -> None:
         """Note what answers a conversation, for all processes."""
         super().remember(name, chat)
-        self._board.put(f"chat:{name}", msgspec.json.encode(chat), self._keep_seconds)
+        with _reaching_redis():
+            self._board.put(f"chat:{name}", msgspec.json.encode(chat), self._keep_seconds)
 
     def chat(self, name: str) -> Chat | None:
         """What answers this conversation, whichever process said so last."""
-        note = self._board.get(f"chat:{name}") if name else None
+        with _reaching_redis():
+            note = self._board.get(f"chat:{name}") if name else None
         return None if note is None else msgspec.json.decode(note, type=Chat)
 
     def drain(self, seconds: float = 10.0) -> bool:
@@ -145,3 +160,15 @@ class RelayedStreams(Streams[object]):
                     break  # its own process does not reach Redis either, and waits
             with self._mirroring:
                 self._mirroring.wait_for(lambda: list(self._mirrors) != watched, WATCHED_SECONDS / 3)  # noqa: B023 - called before the next turn
+
+
+@contextlib.contextmanager
+def _reaching_redis() -> Generator[None]:
+    """Tell clients no more than that it is not to be reached; the rest is for the log."""
+    try:
+        yield
+    except APIConnectionError as error:
+        log.error("the streams of this server are shared through Redis, and: %s", error)
+        raise OverloadedError(
+            "this server does not reach the others that it serves with", status_code=503, retry_after=1.0
+        ) from error

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import requests
@@ -282,6 +283,29 @@ def test_a_stream_lives_while_another_process_watches_it(
         assert not llm.wait_for_request().closed.is_set()
         second.leave()
         assert llm.wait_for_request().closed.wait(20)
+
+
+def test_when_redis_is_away_nothing_begins_and_what_runs_goes_on(llm: LLMServer, tmp_path: Path) -> None:
+    """The client learns that, and nothing of where it is; what can do without it does."""
+    redis = RedisServer(tmp_path)
+    gate = Gate(2)
+    llm.enqueue(Reply(WORDS, gate=gate), "Alone")
+    service = Service({"m": model_of(llm)}, streams=RelayedStreams(redis.url))
+    with running(service) as url:
+        here = Worker(url)
+        reading = here.ask().until(text="one two")
+        redis.kill()
+        refused = requests.post(f"{url}/api/chat", json={"prompt": "Hi"}, timeout=60)
+        assert (503, "1") == (refused.status_code, refused.headers["retry-after"])
+        assert str(redis.port) not in refused.text
+        body = {"messages": [{"role": "user", "content": "Hi"}]}
+        whole = requests.post(f"{url}/v1/chat/completions", json=body, timeout=60).json()
+        assert "Alone" == whole["choices"][0]["message"]["content"]
+        redis.start()
+        gate.open()
+        assert (WORDS, "end") == (reading.all().text, reading.lines[-1]["type"])
+        assert WORDS == Worker(url).resume(reading.stream).all().text
+    redis.kill()
 
 
 def test_redis_is_there_or_it_is_said(llm: LLMServer) -> None:

@@ -109,20 +109,37 @@ function paintActions(message, parts, streaming) {
   if (message.summary) parts.actions.append(make("span", "", message.summary));
 }
 
+/** Each line is made anew only where it changes: no button goes away under somebody's finger. */
 function paintTools(message, parts) {
-  const shown = JSON.stringify([message.tools, message.state]); // no button is made anew under somebody's finger
-  if (parts.shownTools === shown) return;
-  parts.shownTools = shown;
+  const lines = (parts.lines ??= []);
+  const tools = message.tools ?? [];
   const held = parts.tools.contains(document.activeElement);
-  parts.tools.replaceChildren(...(message.tools ?? []).map((tool) => toolLine(message, tool)));
-  if (held) (parts.tools.querySelector("button") ?? prompt).focus();
+  lines.splice(tools.length).forEach(({ element }) => element.remove());
+  tools.forEach((tool, at) => {
+    const shown = JSON.stringify([tool, message.state === "streaming"]);
+    if (lines[at]?.shown === shown) return;
+    const element = toolLine(message, tool);
+    lines[at] ? lines[at].element.replaceWith(element) : parts.tools.append(element);
+    lines[at] = { shown, element };
+  });
+  if (held && !parts.tools.contains(document.activeElement)) (parts.tools.querySelector("button") ?? prompt).focus();
 }
 
 function toolLine(message, tool) {
   const called = make("code", "", tool.arguments ? `${tool.name} ${JSON.stringify(tool.arguments)}` : tool.name);
   const line = make("div", "tool", called, make("span", "", tool.said ? `${tool.state}: ${tool.said}` : tool.state ?? ""));
   if (tool.state !== WAITS || message.state !== "streaming") return line;
-  const answer = (approved) => () => { tool.state = approved ? "allowed" : "refused"; approve(message.stream, tool.id, approved); touch(message); };
+  const answer = (approved) => async () => {
+    tool.state = approved ? "allowed" : "refused";
+    touch(message);
+    try {
+      await approve(message.stream, tool.id, approved);
+    } catch (error) {
+      tool.state = WAITS;
+      say(error.message);
+      touch(message);
+    }
+  };
   line.append(button("Allow", answer(true), `Allow ${called.textContent}`), button("Refuse", answer(false), `Refuse ${called.textContent}`));
   return line;
 }
