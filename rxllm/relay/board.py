@@ -1,7 +1,7 @@
 """A board in Redis where the processes that serve the same clients leave each other notes.
 
 What is on it beside the streams themselves: which stream answers which conversation, that somebody
-watches a stream, and answers for whoever asks. All of it expires.
+watches a stream, and answers for whoever asks. All of it expires, but what is said `once`.
 """
 
 from __future__ import annotations
