@@ -14,7 +14,7 @@ import threading
 from array import array
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, groupby
 from typing import Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
@@ -112,6 +112,11 @@ class MemoryLog(Generic[T]):
             readers = self._readers
         self._deliver(entry, readers)
         return number
+
+    def after(self, number: int, most: int | None = None) -> list[Entry[T]]:
+        """What is there after the id `number`, neighbouring deltas joined; of more than `most` characters the first."""
+        with self._lock:
+            return self._history.after(number, most)
 
     def close(self, error: Exception | None = None) -> None:
         """End the log: completed, or failed with `error`."""
@@ -238,16 +243,26 @@ class _History(Generic[T]):
         self.last += 1
         return self.last
 
-    def after(self, number: int) -> list[Entry[T]]:
-        """What came after the event `number`, neighbouring deltas joined."""
-        packed = self.last - len(self._raw)
+    def after(self, number: int, most: int | None = None) -> list[Entry[T]]:
+        """What came after the event `number`, neighbouring deltas joined; of more than `most` characters the first."""
         entries: list[Entry[T]] = []
-        for block in self._blocks[bisect_right(self._blocks, number, key=_last_of) :]:
-            seen = number - (block.last - len(block.ends))
-            entries.append(Entry(block.last, block.event if seen <= 0 else _rest_of(block, seen)))
-        start = max(number, packed)
-        entries.extend(Entry(start + n, event) for n, event in enumerate(self._raw[start - packed :], 1))
+        room = most
+        for entry in self._from(number):
+            entries.append(entry)
+            if room is not None and kind_of(entry.event) is not None:
+                room -= len(piece_of(cast(Delta, entry.event)))
+                if room <= 0:
+                    break
         return _joined(entries)
+
+    def _from(self, number: int) -> Iterator[Entry[T]]:
+        for at in range(bisect_right(self._blocks, number, key=_last_of), len(self._blocks)):
+            block = self._blocks[at]
+            seen = number - (block.last - len(block.ends))
+            yield Entry(block.last, block.event if seen <= 0 else _rest_of(block, seen))
+        packed = self.last - len(self._raw)
+        for number_of in range(max(number, packed) + 1, self.last + 1):
+            yield Entry(number_of, self._raw[number_of - packed - 1])
 
     def _pack(self) -> None:
         number = self.last - len(self._raw)

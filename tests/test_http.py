@@ -313,7 +313,7 @@ def test_a_refused_connection_is_a_connection_error() -> None:
 
 def test_an_unknown_host_is_a_connection_error() -> None:
     """The name does not resolve, and the message speaks of that and of nothing of ours."""
-    with pytest.raises(APIConnectionError, match="^no answer from http://nobody.invalid: gaierror: "):
+    with pytest.raises(APIConnectionError, match=r"^no answer from http://nobody\.invalid: gaierror: "):
         open_body("http://nobody.invalid/")
 
 

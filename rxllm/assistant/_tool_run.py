@@ -18,8 +18,11 @@ from ._scheduling import now, run_after, run_on
 from .events import ApprovalRequest, ToolEnd, ToolProgress, ToolStart
 from .tools import RunnableTool, ToolContext, result_text
 
-Approve: TypeAlias = Callable[[ToolCall], bool | Awaitable[bool] | Observable[bool]]
-"""Whether a call may run: asked on a thread of its own, so it may block; several may be asked at once."""
+Approve: TypeAlias = Callable[[ToolCall], bool | str | Awaitable[bool | str] | Observable[bool | str]]
+"""Whether a call may run: asked on a thread of its own, so it may block; several may be asked at once.
+
+Only True lets it. Text is the reason why it may not, which the model is told.
+"""
 
 ToolEvent: TypeAlias = ApprovalRequest | ToolStart | ToolProgress | ToolEnd
 
@@ -94,7 +97,8 @@ class ToolRun(abc.DisposableBase):
             # Whatever answered may be a user interface: no tool runs on its thread.
             self._resources.add(run_on(self._settings.scheduler, lambda: self._run(tool), "tool", self._values))
         else:
-            self._fail("The user did not allow this call.")
+            reason = f": {answer}" if isinstance(answer, str) and answer else "."
+            self._finish(f"The user did not allow this call{reason}", is_error=True, refused=True)
 
     def _run(self, tool: RunnableTool) -> None:
         if self._over:
@@ -140,11 +144,11 @@ class ToolRun(abc.DisposableBase):
     def _fail(self, text: str) -> None:
         self._finish(text, is_error=True)
 
-    def _finish(self, text: str, *, is_error: bool) -> None:
+    def _finish(self, text: str, *, is_error: bool, refused: bool = False) -> None:
         seconds = now(self._settings.scheduler) - self._started
         if self._close():
             result = ToolResult(self._call.id, text, self._call.name, is_error)
-            self._tell(ToolEnd(self._call, result, seconds))
+            self._tell(ToolEnd(self._call, result, seconds, refused))
 
 
 def _ignore(_: object) -> None:

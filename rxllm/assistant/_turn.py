@@ -11,7 +11,7 @@ import contextvars
 import logging
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import msgspec
@@ -77,7 +77,7 @@ class Turn(abc.DisposableBase):
         self._ended = False
         self._call_ids = CallIds(())
         self._sent: list[Message] = []
-        self._turn: list[Message] = [plan.question]
+        self._turn: list[Message] = [plan.opening.question]
         """What the memory is to keep of the turn: messages that stand without what is still to come."""
         self._steps = 0
         self._corrections = 0
@@ -125,16 +125,29 @@ class Turn(abc.DisposableBase):
         text = "\n\n".join(filter(None, instructions))
         said = [message for message in messages if message.role != "system"]
         self._sent = [Message.system(text), *said] if text else said
-        self._call_ids = CallIds(said)
         self._before_first_step = self._now() - self._started
-        self._ask()
+        answer = self._plan.opening.answer
+        self._call_ids = CallIds(said if answer is None else [*said, answer])
+        if answer is None:
+            self._ask()
+        else:
+            self._go_on(answer, self._plan.opening.results)
+
+    def _go_on(self, answer: Message, results: Sequence[ToolResult]) -> None:
+        """First run what an earlier answer has asked for, and has not got."""
+        known = {result.id: result for result in results}
+        response = Response(tool_calls=answer.tool_calls, parts=answer.parts)
+        with self._lock:
+            self._running = response
+            self._results = [known.get(call.id) for call in response.tool_calls]
+        self._run_tools(response)
 
     def _system_text(self, messages: tuple[Message, ...]) -> str | None:
         plan = self._plan
         if not callable(plan.system):
             return plan.system
         try:
-            return plan.system(TurnContext(plan.conversation, plan.question, messages, plan.variables))
+            return plan.system(TurnContext(plan.conversation, plan.opening.question, messages, plan.variables))
         except LLMError:
             raise
         except Exception as error:
@@ -227,6 +240,7 @@ class Turn(abc.DisposableBase):
         runs = [
             ToolRun(call, plan.conversation, plan.settings, self._values, partial(self._on_tool_event, results, at))
             for at, call in enumerate(response.tool_calls)
+            if results[at] is None
         ]
         self._current.disposable = CompositeDisposable(*runs)
         for run in runs:

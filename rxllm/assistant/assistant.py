@@ -15,7 +15,7 @@ from ..messages import Message
 from ..model import StreamingModel
 from ..options import CallOptions
 from ..sinks.iterate import iter_events
-from ._plan import Plan, System
+from ._plan import Opening, Plan, System, opening_of
 from ._tool_run import Approve, ToolSettings
 from ._turn import Turn
 from .events import AssistantEvent, StructuredAnswer
@@ -77,7 +77,7 @@ class Assistant:
 
     def stream(
         self,
-        user_input: str | Message,
+        user_input: str | Message | Sequence[Message],
         *,
         variables: Mapping[str, object] | None = None,
         conversation: str = "",
@@ -88,6 +88,10 @@ class Assistant:
     ) -> Observable[AssistantEvent]:
         """A turn as a cold Observable: each subscription is a turn of its own.
 
+        `user_input` may be a whole conversation, in place of a memory: its last message is the
+        question, or tools' results, or an answer with calls that lack theirs, which then run first
+        (this is how a turn goes on after its user was asked for approval elsewhere).
+
         With `variables`, text input is a template as `system` is. `conversation` names what the
         memory keeps apart. With a `response_type` the stream tells `PartialAnswer`s, asks again
         after an invalid answer, `max_corrections` times at most, and ends with a `StructuredAnswer`.
@@ -97,7 +101,7 @@ class Assistant:
         failures of tools to the model. Disposing, from any thread, stops the request and the tools.
         """
         given: Mapping[str, object] = variables or {}
-        question = _question(user_input, variables)
+        opening = self._opening(user_input, variables)
         system = render(self._system, given) if isinstance(self._system, str) else self._system
         call = self._checked(options)
         structure = None
@@ -112,7 +116,7 @@ class Assistant:
             variables=given,
             memory=self._memory,
             conversation=conversation,
-            question=question,
+            opening=opening,
             max_iterations=self._max_iterations,
             keep_partial=self._keep_partial,
             structure=structure,
@@ -129,7 +133,7 @@ class Assistant:
     @overload
     def chat(
         self,
-        user_input: str | Message,
+        user_input: str | Message | Sequence[Message],
         *,
         variables: Mapping[str, object] | None = None,
         conversation: str = "",
@@ -141,7 +145,7 @@ class Assistant:
     @overload
     def chat(
         self,
-        user_input: str | Message,
+        user_input: str | Message | Sequence[Message],
         *,
         variables: Mapping[str, object] | None = None,
         conversation: str = "",
@@ -150,7 +154,7 @@ class Assistant:
     ) -> Response: ...
     def chat(
         self,
-        user_input: str | Message,
+        user_input: str | Message | Sequence[Message],
         *,
         variables: Mapping[str, object] | None = None,
         conversation: str = "",
@@ -176,6 +180,16 @@ class Assistant:
         if response_type is None:
             return cast("StreamEnd", last).response
         return cast("T", cast("StructuredAnswer", before[-1]).value)
+
+    def _opening(
+        self, user_input: str | Message | Sequence[Message], variables: Mapping[str, object] | None
+    ) -> Opening:
+        if isinstance(user_input, str | Message):
+            question = _question(user_input, variables)
+            return Opening((question,), question)
+        if self._memory is not None:
+            raise ConfigurationError("this assistant has a memory: give it the question, not the whole conversation")
+        return opening_of(user_input)
 
     def _checked(self, options: CallOptions) -> CallOptions:
         """The options of the turn's requests, refused at once where the model cannot honour them."""

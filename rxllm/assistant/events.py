@@ -54,11 +54,15 @@ class ToolProgress(msgspec.Struct, frozen=True, tag="tool_progress"):
 
 
 class ToolEnd(msgspec.Struct, frozen=True, tag="tool_end"):
-    """A call has its result, which may be an error (`result.is_error`); `seconds` from its start, approval apart."""
+    """A call has its result, which may be an error (`result.is_error`); `seconds` from its start, approval apart.
+
+    `refused` where the tool has not run, as `approve` did not let it.
+    """
 
     call: ToolCall
     result: ToolResult
     seconds: float
+    refused: bool = False
 
 
 class PartialAnswer(msgspec.Struct, frozen=True, tag="partial_answer"):

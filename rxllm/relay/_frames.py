@@ -6,9 +6,10 @@ they ended: a reader may go on after any number, even one in the middle of what 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import groupby
-from typing import NamedTuple, cast
+from typing import Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 import msgspec
 
@@ -17,6 +18,8 @@ from .._log import Entry, LogState
 from .._recording import Failure
 from ..events import TokenEvent
 from .errors import StreamGoneError
+
+E = TypeVar("E")
 
 
 class Frame(NamedTuple):
@@ -35,11 +38,11 @@ class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
     lost: bool = False
 
 
-class _Piece(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+class Piece(msgspec.Struct, Generic[E], frozen=True, array_like=True, omit_defaults=True):
     """An event with its number; a joined delta with its last one's, and the length of each."""
 
     id: int
-    event: TokenEvent
+    event: E
     lengths: tuple[int, ...] = ()
 
     @property
@@ -47,32 +50,45 @@ class _Piece(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
         return self.id - (len(self.lengths) or 1)
 
 
+PiecesOf: TypeAlias = Callable[[bytes], tuple[Piece[TokenEvent], ...]]
+
 _encode = msgspec.json.Encoder().encode
-_pieces_of = msgspec.json.Decoder(tuple[_Piece, ...]).decode
 _ending_of = msgspec.json.Decoder(Ending).decode
 
 
 def frame_of(events: Sequence[TokenEvent], before: int) -> Frame:
     """`events`, of which there is one at least, that follow the event `before`."""
-    pieces: list[_Piece] = []
+    pieces: list[Piece[TokenEvent]] = []
     number = before
     for kind, group in groupby(events, kind_of):
         run = list(group)
         if kind is None or len(run) == 1:
-            pieces.extend(_Piece(number + n, event) for n, event in enumerate(run, 1))
+            pieces.extend(Piece(number + n, event) for n, event in enumerate(run, 1))
         else:
             lengths = tuple(len(piece_of(cast(Delta, event))) for event in run)
-            pieces.append(_Piece(number + len(run), coalesced(run)[0], lengths))
+            pieces.append(Piece(number + len(run), coalesced(run)[0], lengths))
         number += len(run)
     return Frame(before, number, _encode(pieces))
 
 
-def entries_in(payload: bytes, after: int) -> Iterator[Entry[TokenEvent]]:
-    """The frame's events that came after the number `after`.
+@cache
+def pieces_of(events: object) -> PiecesOf:
+    """What reads frames of events of this type, a union of structs: token events, or an assistant's too."""
+    decoder = msgspec.json.Decoder(tuple[Piece[events], ...])  # type: ignore[valid-type]  # a type of the caller's
+    return cast(PiecesOf, decoder.decode)
+
+
+_token_events = pieces_of(TokenEvent)
+
+
+def entries_in(
+    payload: bytes, after: int, read: PiecesOf = _token_events, *, joined: bool = True
+) -> Iterator[Entry[TokenEvent]]:
+    """The frame's events that came after the number `after`; not `joined`, they are as they came.
 
     Raises `StreamGoneError` where others came between, which are no longer kept.
     """
-    pieces = _pieces_of(payload)
+    pieces = read(payload) if joined else tuple(_apart(read(payload)))
     if pieces[0].before > after:
         raise StreamGoneError(f"events {after + 1} to {pieces[0].before} are no longer kept")
     for piece in pieces:
@@ -82,6 +98,19 @@ def entries_in(payload: bytes, after: int) -> Iterator[Entry[TokenEvent]]:
             seen = sum(piece.lengths[: after - piece.before])
             kind, delta = cast(Kind, kind_of(piece.event)), cast(Delta, piece.event)
             yield Entry(piece.id, delta_of(kind, piece_of(delta)[seen:]))
+
+
+def _apart(pieces: Sequence[Piece[TokenEvent]]) -> Iterator[Piece[TokenEvent]]:
+    """The pieces, each joined delta taken apart into those that came."""
+    for piece in pieces:
+        if not piece.lengths:
+            yield piece
+            continue
+        kind, text = cast(Kind, kind_of(piece.event)), piece_of(cast(Delta, piece.event))
+        begin = 0
+        for number, length in enumerate(piece.lengths, piece.before + 1):
+            yield Piece(number, delta_of(kind, text[begin : begin + length]))
+            begin += length
 
 
 def ending_to_json(ending: Ending) -> bytes:

@@ -6,7 +6,7 @@ decoding get in the way; of a client it is given it takes the address and the cr
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias, cast
 
@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from ..errors import APIConnectionError, ConfigurationError, PermissionDeniedError, StreamError
-from ._scripts import Keys, Script
+from ._scripts import Script
 
 RedisAddress: TypeAlias = "redis.Redis | str"
 """A client, or a URL such as "redis://localhost:6379/0"."""
@@ -59,7 +59,7 @@ class Link:
         """Close all connections."""
         self._pool.disconnect(inuse_connections=True)
 
-    def call(self, script: Script, keys: Keys, *arguments: str | bytes | int) -> list[bytes | int]:
+    def call(self, script: Script, keys: Sequence[str], *arguments: str | bytes | int) -> list[bytes | int]:
         """What `script` gives."""
         with _our_errors():
             try:

@@ -22,7 +22,7 @@ from .._log import Entry
 from ..errors import APIConnectionError, LLMError, StreamError, StreamInterruptedError
 from ..events import Response, TokenEvent
 from ..operators._answer import Answer
-from ._frames import Ending, ending_from_json, ending_to_json, entries_in
+from ._frames import Ending, PiecesOf, ending_from_json, ending_to_json, entries_in
 from ._link import Link, RedisAddress, Row
 from ._scripts import BURY, LOOK, Keys
 from .errors import ProducerLostError, StreamGoneError
@@ -44,6 +44,9 @@ class Reading(abc.DisposableBase):
         after: int | None,
         wait: float,
         patience: float,
+        pieces_of: PiecesOf,
+        *,
+        joined: bool,
     ) -> None:
         self._link = Link(address)
         self._keys = keys
@@ -53,6 +56,8 @@ class Reading(abc.DisposableBase):
         self._lease = wait
         """Seconds for which nobody is to hold the lease before the stream is given up."""
         self._patience = patience
+        self._pieces_of = pieces_of
+        self._joined = joined
         self._answer = Answer()
         self._unheld_since: float | None = None
         self._away_since: float | None = None
@@ -142,7 +147,7 @@ class Reading(abc.DisposableBase):
 
     def _entries(self, row: Row) -> list[Entry[TokenEvent]]:
         assert self._after is not None
-        entries = list(entries_in(row[b"frame"], self._after))
+        entries = list(entries_in(row[b"frame"], self._after, self._pieces_of, joined=self._joined))
         for entry in entries:
             self._answer.add(entry.event)
             self._after = entry.id
@@ -193,7 +198,7 @@ class Reading(abc.DisposableBase):
                 if not frames:
                     break
                 for frame in frames:
-                    for entry in entries_in(frame, after):
+                    for entry in entries_in(frame, after, self._pieces_of):
                         answer.add(entry.event)
                         after = entry.id
         except LLMError:

@@ -123,3 +123,22 @@ return {state or '', last, tonumber(found[4] or '0'), redis.call('EXISTS', KEYS[
 """,
 )
 """Gives the state ("" where there is none), the last number, the lease in ms, and 1 where somebody holds it."""
+
+PUT = Script("return {redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) and 1}")
+"""ARGV: a value, and how many ms it is kept."""
+
+GET = Script("return {redis.call('GET', KEYS[1]) or ''}")
+
+ONCE = Script("redis.call('SET', KEYS[1], ARGV[1], 'NX') return {redis.call('GET', KEYS[1])}")
+"""ARGV: a value, for who comes first. Gives the one that counts."""
+
+ANSWER = Script("""
+redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+redis.call('PUBLISH', ARGV[4], KEYS[1])
+return {1}
+""")
+"""ARGV: a question, its answer, how many ms it is kept, the channel on which who asked listens."""
+
+ANSWERS = Script("return redis.call('HGETALL', KEYS[1])")
+"""Gives questions and answers in turn."""

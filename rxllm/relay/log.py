@@ -11,7 +11,7 @@ from .._log import Entry, LogState
 from .._recording import Failure
 from ..errors import ConfigurationError
 from ..events import TokenEvent
-from ._frames import Ending, ending_to_json
+from ._frames import Ending, ending_to_json, pieces_of
 from ._link import Link, RedisAddress
 from ._reader import Reading
 from ._scripts import CANCEL, LOOK, Keys, Script
@@ -26,6 +26,7 @@ class RedisLog:
 
     `redis` is a `redis.Redis` or a URL. `wait` is for how many seconds a reader waits for a stream
     that nobody has published yet; `patience` for how many seconds without Redis it tries again.
+    `events` is what entries are read as, where they are not only token events: `AssistantEvent`.
     Making one connects to nothing.
     """
 
@@ -37,6 +38,7 @@ class RedisLog:
         prefix: str = "rxllm",
         wait: float = 10.0,
         patience: float = 60.0,
+        events: object = TokenEvent,
     ) -> None:
         if not id:
             raise ValueError("a stream is published under an id; got an empty one")
@@ -46,15 +48,23 @@ class RedisLog:
         self._channel = f"{prefix}:stops"
         self._wait = wait
         self._patience = patience
+        self._pieces_of = pieces_of(events)
         self._writer: Writer | None = None
 
     @property
     def state(self) -> LogState:
         """Whether and how the stream has ended; asks Redis. Raises `StreamGoneError` where there is none."""
-        state = self._call(LOOK)[0]
-        if not isinstance(state, bytes) or not state:
+        found = self.look()
+        if found is None:
             raise self._unknown()
-        return cast(LogState, state.decode())
+        return found[0]
+
+    def look(self) -> tuple[LogState, int] | None:
+        """The stream's state and the number of its last event; None where there is no such stream. Asks Redis."""
+        state, last, *_ = self._call(LOOK)
+        if not isinstance(state, bytes) or not state:
+            return None
+        return cast(LogState, state.decode()), int(last)
 
     def claim(self, on_cancel: Callable[[], None], keeping: Keeping | None = None) -> Writer:
         """Become the producer, and be told by `on_cancel` if the log ends before `close`; asks Redis once.
@@ -75,6 +85,10 @@ class RedisLog:
         ending = Ending("completed") if error is None else Ending("failed", Failure.of(error))
         self._claimed().close(ending)
 
+    def abandon(self) -> None:
+        """End the log as its producer, all readers as with `cancel`; without waiting for Redis."""
+        self._claimed().close(_CANCELLED)
+
     def cancel(self) -> None:
         """End the log for all, and have its producer stop; asks Redis. Nothing happens once it has ended.
 
@@ -83,16 +97,20 @@ class RedisLog:
         if self._call(CANCEL, ending_to_json(_CANCELLED), self._channel) == [-1]:
             raise self._unknown()
 
-    def read(self, after: int | None = 0) -> Observable[Entry[TokenEvent]]:
+    def read(self, after: int | None = 0, *, joined: bool = True) -> Observable[Entry[TokenEvent]]:
         """What came after the number `after` (None: after now), neighbouring deltas joined, what comes, the end.
 
+        Where they are not to be `joined`, each event comes as it was appended, and no number is left out.
         All on one thread of the subscription's own. Disposing closes its connection.
         """
 
         def subscribe(
             observer: abc.ObserverBase[Entry[TokenEvent]], _: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            return Reading(self._address, self._keys, observer, after, self._wait, self._patience).start()
+            reading = Reading(
+                self._address, self._keys, observer, after, self._wait, self._patience, self._pieces_of, joined=joined
+            )
+            return reading.start()
 
         return Observable(subscribe)
 

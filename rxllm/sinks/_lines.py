@@ -47,8 +47,9 @@ def told(error: Exception) -> dict[str, object]:
     """
     if not isinstance(error, LLMError):
         return {"kind": "InternalError", "message": INTERNAL}
+    known = (kind.__name__ for kind in type(error).__mro__ if getattr(errors, kind.__name__, None) is kind)
     facts: dict[str, object] = {
-        "kind": type(error).__name__,
+        "kind": next(known),
         "message": redacted(str(error)),
         "provider": error.provider,
         "model": error.model,

@@ -2,7 +2,7 @@
 
 No I/O here. Text and reasoning become parts with a start and an end, tool calls become tool input,
 usage and model the message's metadata. What the protocol has no word for travels as data parts:
-"data-vendor" and, where a retry voids what came before, "data-reset". Tools that ran here, their
+"data-vendor", "data-parts" and, where a retry voids what came before, "data-reset". Tools that ran here, their
 output and their approval are told by the methods below.
 
 Source: https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol
@@ -27,6 +27,7 @@ from ..events import (
     ToolCallStart,
     VendorEvent,
 )
+from ..messages import ReasoningPart, ToolCall, VendorPart
 from ._lines import told
 from .sse import SSE_COMMENT, SSE_HEADERS
 
@@ -40,6 +41,9 @@ _FINISH: Mapping[FinishReason | None, str] = {
     "content_filter": "content-filter",
     "refusal": "content-filter",
 }
+
+PARTS = "data-parts"
+"""The data part with all of a step, where text and tool parts cannot hold it: in a request it stands for them."""
 
 _Kind = Literal["text", "reasoning"]
 
@@ -74,14 +78,19 @@ class UIMessageStream:
         self._message_id = message_id
         self._open: _Kind | None = None
         self._parts = 0
-        self._in_step = False
+        self.in_step = False
         self._finished = False
+        self._carried = False
         self._calls: dict[int, str] = {}
 
     def begin(self) -> str:
-        """The message begins."""
+        """The message begins, and its first step."""
+        return self.start() + self.start_step()
+
+    def start(self) -> str:
+        """The message begins, or (under the id it has) goes on."""
         identity = {} if self._message_id is None else {"messageId": self._message_id}
-        return chunk("start", **identity) + self.start_step()
+        return chunk("start", **identity)
 
     def event(self, number: int, event: object) -> str:
         """The chunks that one event brings."""
@@ -102,27 +111,37 @@ class UIMessageStream:
             case StreamReset(reason):
                 return self._close() + chunk("data-reset", data={"reason": reason})
             case StreamEnd(response):
-                return self._finish(_FINISH.get(response.finish_reason, "other"), _metadata(response))
+                return self.carry(response) + self._finish(
+                    _FINISH.get(response.finish_reason, "other"), _metadata(response)
+                )
             case _:
                 return ""
 
     def start_step(self) -> str:
         """The model is asked, for the first time or after tools have run."""
         self._calls.clear()
+        self._carried = False
         before = self.finish_step()
-        self._in_step = True
+        self.in_step = True
         return before + chunk("start-step")
+
+    def carry(self, response: Response) -> str:
+        """What its vendor wants back as it came (signatures of calls, items of its own tools): the client keeps it."""
+        if self._carried or not _is_to_be_carried(response):
+            return ""
+        self._carried = True
+        return self._close() + chunk(PARTS, data=response.parts)
 
     def finish_step(self) -> str:
         """The model has answered."""
-        if not self._in_step:
+        if not self.in_step:
             return ""
-        self._in_step = False
+        self.in_step = False
         return self._close() + chunk("finish-step")
 
-    def tool_approval(self, call_id: str) -> str:
-        """A tool call waits for approval, under the call's own id."""
-        return chunk("tool-approval-request", approvalId=call_id, toolCallId=call_id)
+    def tool_approval(self, call_id: str, approval_id: str | None = None) -> str:
+        """A tool call waits for approval; the question has the call's own id where it has no other."""
+        return chunk("tool-approval-request", approvalId=approval_id or call_id, toolCallId=call_id)
 
     def tool_output(self, call_id: str, output: object, *, preliminary: bool = False) -> str:
         """What a tool gave; `preliminary` while it still runs."""
@@ -130,8 +149,16 @@ class UIMessageStream:
         return chunk("tool-output-available", toolCallId=call_id, output=output, **mark)
 
     def tool_error(self, call_id: str, text: str) -> str:
-        """A tool failed, or was refused."""
+        """A tool failed."""
         return chunk("tool-output-error", toolCallId=call_id, errorText=text)
+
+    def tool_denied(self, call_id: str) -> str:
+        """A tool did not run, as it was not allowed to."""
+        return chunk("tool-output-denied", toolCallId=call_id)
+
+    def waiting(self) -> str:
+        """The end of this response, where the message goes on when the user has answered what was asked."""
+        return self._finish("tool-calls", {}) + _DONE
 
     def completed(self) -> str:
         """The end."""
@@ -164,6 +191,13 @@ class UIMessageStream:
             return ""
         kind, self._open = self._open, None
         return chunk(f"{kind}-end", id=str(self._parts))
+
+
+def _is_to_be_carried(response: Response) -> bool:
+    if any(isinstance(part, VendorPart) for part in response.parts):
+        return True
+    signed = any(isinstance(part, ReasoningPart | ToolCall) and part.vendor for part in response.parts)
+    return signed and bool(response.tool_calls)
 
 
 _DONE = "data: [DONE]\n\n"

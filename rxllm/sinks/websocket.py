@@ -36,11 +36,12 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
 
 
 class Approve(msgspec.Struct, frozen=True, tag="approve"):
-    """Answer an approval request: whether the tool call `call` may run."""
+    """Answer an approval request: whether the tool call `call` may run, and why not."""
 
     stream: str
     call: str
     approved: bool
+    reason: str = ""
 
 
 class Ping(msgspec.Struct, frozen=True, tag="ping"):

@@ -7,6 +7,7 @@ Which one do I need?
   `rxllm.web.wsgi.FeedApplication` (Flask) sends it.
 - All of it, with resuming, stopping, limits, the OpenAI-compatible endpoint and the chat page: a
   `Service` of named models, and `rxllm.web.asgi.asgi_app` or `rxllm.web.wsgi.wsgi_app`.
+- As many processes of that as I like: `rxllm.web.relayed.RelayedStreams`, with a Redis between them.
 
 Only `asgi` needs Starlette, and `serve` uvicorn: ``pip install "rxllm[web]"``.
 """

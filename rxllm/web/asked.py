@@ -26,7 +26,9 @@ from .approvals import Approvals
 class ChatRequest:
     """What a client asked: a conversation, the model's name as this server offers it, and options.
 
-    `approve` is for an assistant: it asks the client whether a tool call may run.
+    `approve` is for an assistant: it asks the client whether a tool call may run. A client that
+    answers with a new request (`useChat`) sends a conversation that ends in an answer whose calls lack
+    results: ``Assistant(..., approve=request.approve).stream(request.messages)`` goes on with it.
     """
 
     model: str
@@ -34,8 +36,8 @@ class ChatRequest:
     options: CallOptions = field(default_factory=CallOptions)
     approvals: Approvals = field(default_factory=Approvals)
 
-    def approve(self, call: ToolCall) -> Observable[bool]:
-        """Whether the client lets `call` run: one item, when it has answered."""
+    def approve(self, call: ToolCall) -> Observable[bool | str]:
+        """Whether the client lets `call` run: one item, when it has answered; text is the reason why not."""
         return self.approvals.ask(call.id)
 
 

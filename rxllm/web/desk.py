@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping
 
-from ..errors import ConfigurationError
-from .approvals import Approvals
+from ..errors import ConfigurationError, NotFoundError
+from .approvals import ApprovalIds
 from .asked import ChatRequest, Offer, answer_of, conversation, offered, options_of
 from .live import LiveStream
 from .streams import Streams
 
-_CHATS = 10_000
-
 
 class Desk:
-    """The models on offer, the streams that answer, and the questions that those streams have.
+    """The models on offer, and the streams that answer.
 
     `linger` is how many seconds a stream that may be resumed lives without a watcher.
     """
@@ -27,9 +23,7 @@ class Desk:
         self.offers = dict(offers)
         self.streams = streams
         self.linger = linger
-        self._lock = threading.Lock()
-        self._approvals: dict[str, Approvals] = {}
-        self._chats: OrderedDict[str, str] = OrderedDict()
+        self.approval_ids = ApprovalIds(streams.secret)
 
     def ask(self, model: object, body: Mapping[str, object], client: str, *, linger: float) -> LiveStream[object]:
         """The stream that answers the conversation and options in `body`, begun.
@@ -41,28 +35,12 @@ class Desk:
 
     def start(self, offer: Offer, request: ChatRequest, client: str, *, linger: float) -> LiveStream[object]:
         """The stream with which `offer` answers `request`, begun."""
-        stream = self.streams.open(answer_of(offer, request), client=client, linger=linger)
-        with self._lock:
-            self._approvals[stream.id] = request.approvals
-            for ended in [known for known in self._approvals if self.streams.get(known) is None]:
-                del self._approvals[ended]
-        return stream
+        answer = answer_of(offer, request)
+        return self.streams.open(answer, client=client, linger=linger, approvals=request.approvals)
 
-    def approve(self, stream: str, call: str, *, approved: bool) -> bool:
-        """Answer an approval request of a stream; False where there is no such stream."""
-        approvals = self._approvals.get(stream)
-        if approvals is not None:
-            approvals.answer(call, approved)
-        return approvals is not None
-
-    def remember(self, chat: str, stream: str) -> None:
-        """Note that `chat`, which is a client's own name for a conversation, is being answered by `stream`."""
-        with self._lock:
-            self._chats[chat] = stream
-            self._chats.move_to_end(chat)
-            if len(self._chats) > _CHATS:
-                self._chats.popitem(last=False)
-
-    def stream_of(self, chat: str) -> LiveStream[object] | None:
-        """The stream that answers `chat`, or did last."""
-        return self.streams.get(self._chats.get(chat, ""))
+    def stream(self, id: str) -> LiveStream[object]:  # noqa: A002 - the field's name
+        """The stream of this id; raises `NotFoundError` where there is none."""
+        found = self.streams.get(id)
+        if found is None:
+            raise NotFoundError("there is no such stream, or no more", status_code=404)
+        return found

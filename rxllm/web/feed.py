@@ -73,30 +73,43 @@ class Feed:
         self._format = format
         self._status_of = status_of
         self._whole = whole
-        self._after = after
+        self.after = after
+        """The number of the last event that was taken."""
         self._begun = False
 
     def take(self) -> str:
-        """All that is ready now, "" where nothing is; `ended` is set with the last of it."""
+        """What is ready now, "" where nothing is; `ended` is set with the last of it.
+
+        One that `is_behind` then is to take again, and need not be rung for.
+        """
         state = self.stream.state  # before the events: what comes after it is taken next time
-        entries = self.stream.since(self._after)
+        entries = self.stream.since(self.after)
         pieces: list[str] = []
         if not self._begun and (entries or state != "open"):
             self._begun = True
             pieces.append(self._format.begin())
         for entry in entries:
             pieces.append(self._format.event(entry.id, entry.event))
-            self._after = entry.id
+            self.after = entry.id
+        if self.is_behind:
+            return "".join(pieces)
         if state != "open":
             self.ended = True
             pieces.append(self._end())
+        elif self.stream.is_released:
+            self.ended = True  # without an end: the reader sees that there is more, and where it is
         return "".join(pieces)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there is more to take at once."""
+        return self.after < self.stream.last
 
     def ready(self) -> bool:
         """Whether the answer's head can be sent."""
         if self._status_of is None or self.stream.state != "open":
             return True
-        return not self._whole and bool(self.stream.since(self._after))
+        return not self._whole and bool(self.stream.since(self.after))
 
     def failure(self) -> tuple[int, str] | None:
         """The HTTP status and body of a stream that failed in time for it; None of any other. Asked once `ready`."""

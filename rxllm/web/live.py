@@ -19,13 +19,19 @@ from reactivex.disposable import SingleAssignmentDisposable
 from .._coalesce import Delta, kind_of, piece_of
 from .._log import Entry, LogState, MemoryLog
 from ..errors import StreamError
+from .approvals import Approvals
 
 T = TypeVar("T")
 
 MAX_CHARS = 8_000_000
 """How much text one stream may hold; what says more fails."""
 
+AT_ONCE = 65_536
+"""About how many characters are taken at once for one watcher."""
+
 _FIRST_WATCHER_SECONDS = 10.0
+_ANSWER_SECONDS = 300.0
+"""How long a stream that waits for its user lives without a watcher: it has no request under way."""
 
 
 class LiveStream(Generic[T]):
@@ -38,12 +44,20 @@ class LiveStream(Generic[T]):
         linger: float = 0.0,
         max_chars: int = MAX_CHARS,
         on_end: Callable[[LiveStream[T]], None] | None = None,
+        approvals: Approvals | None = None,
+        id: str | None = None,  # noqa: A002 - the field's name
     ) -> None:
-        self.id = secrets.token_urlsafe(16)
+        self.id = secrets.token_urlsafe(16) if id is None else id
         """Who knows it may watch and stop the stream: it cannot be guessed."""
+        self.approvals = Approvals() if approvals is None else approvals
+        """What the stream asks its user."""
+        self.approvals.on_ask = self._ring
         self.error: Exception | None = None
         self.last = 0
         """The number of the newest event."""
+        self.is_released = False
+        """Whether this process serves it no more, while it goes on elsewhere."""
+        self._paused_after: int | None = None
         self._source = source
         self._linger = linger
         self._chars_left = max_chars
@@ -62,6 +76,15 @@ class LiveStream(Generic[T]):
         return self._log.state
 
     @property
+    def is_under_way(self) -> bool:
+        """Whether there is more to come."""
+        return self.state == "open"
+
+    def is_over(self, after: int) -> bool:
+        """Whether who has seen the event `after` has seen all, the end included."""
+        return self.state != "open" and after > self.last
+
+    @property
     def watchers(self) -> int:
         """How many watch it now."""
         return len(self._bells)
@@ -71,16 +94,36 @@ class LiveStream(Generic[T]):
         self._set_timer(max(self._linger, _FIRST_WATCHER_SECONDS))
         self._upstream.disposable = self._source.subscribe(self._append, self._close, self._close)
 
+    def approve(self, call_id: str, approved: bool, reason: str = "") -> None:
+        """Answer what the stream asks, or will ask: whether a tool call may run."""
+        self.approvals.answer(call_id, approved, reason)
+
+    def pause(self, after: int) -> None:
+        """Its watcher leaves to ask the user, and will go on after the event `after`: the stream waits for that."""
+        self._paused_after = after
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether a watcher has left to ask the user."""
+        return self._paused_after is not None
+
+    def go_on(self) -> int:
+        """The event after which the watcher goes on that has asked the user."""
+        after, self._paused_after = self._paused_after, None
+        return self.last if after is None else after
+
     def stop(self) -> None:
         """Dispose the stream, for all who watch."""
         self._log.cancel()
         self._ended()
 
     def since(self, after: int) -> tuple[Entry[T], ...]:
-        """What came after the event `after`, neighbouring deltas joined; `()` where nothing did, yet or ever."""
-        entries: list[Entry[T]] = []
-        self._log.read(after).subscribe(entries.append, _ignore).dispose()
-        return tuple(entries)
+        """What came after the event `after`, neighbouring deltas joined; empty where nothing did, yet or ever.
+
+        Of more than about `AT_ONCE` characters the first: whoever is behind comes again, and is not
+        sent more than it has shown to take.
+        """
+        return tuple(self._log.after(after, AT_ONCE))
 
     def watch(self, bell: Callable[[], None]) -> None:
         """Call `bell`, from any thread, whenever there is something new, an end included; it must not block."""
@@ -94,8 +137,9 @@ class LiveStream(Generic[T]):
             self._bells = tuple(other for other in self._bells if other != bell)
             if self._bells or self._log.state != "open":
                 return
-        if self._linger > 0:
-            self._set_timer(self._linger)
+        seconds = max(self._linger, 0.0 if self._paused_after is None else _ANSWER_SECONDS)
+        if seconds > 0:
+            self._set_timer(seconds)
         else:
             self.stop()
 
@@ -107,8 +151,7 @@ class LiveStream(Generic[T]):
                 self._upstream.dispose()
                 return
         self.last = self._log.append(event)
-        for bell in self._bells:
-            bell()
+        self._ring()
 
     def _close(self, error: Exception | None = None) -> None:
         self.error = error
@@ -121,6 +164,9 @@ class LiveStream(Generic[T]):
             on_end, self._on_end = self._on_end, None
         if on_end is not None:
             on_end(self)
+        self._ring()
+
+    def _ring(self) -> None:
         for bell in self._bells:
             bell()
 
@@ -142,7 +188,3 @@ class LiveStream(Generic[T]):
         if self._abandoned is not None:
             self._abandoned.cancel()
             self._abandoned = None
-
-
-def _ignore(_: Exception) -> None:
-    """The end is read off the stream's state."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .._json import int_at
-from ..errors import ConfigurationError, NotFoundError
+from .._json import int_at, text_at
+from ..errors import ConfigurationError
 from ..sinks.ndjson import NDJSON
 from ..sinks.sse import SSE, last_event_id
 from .desk import Desk
@@ -28,38 +28,30 @@ def chat(desk: Desk, request: Request, _: str) -> Reply:
 
 def resume(desk: Desk, request: Request, id: str) -> Reply:  # noqa: A002 - the field's name
     """The rest of a stream; 204, which makes an EventSource give up, where its end was seen already."""
-    stream = _stream(desk, id)
+    stream = desk.stream(id)
     body = request.json() if request.method == "POST" else {}
     after = int_at(body, "after") or last_event_id(request.headers.get("last-event-id") or request.query.get("after"))
-    if stream.state != "open" and after > stream.last:
+    if stream.is_over(after):
         return Reply(204)
     return _feed(stream, request, after)
 
 
 def stop(desk: Desk, request: Request, id: str) -> Reply:  # noqa: A002 - the field's name
     """Stop a stream; its request is disposed when this returns."""
-    _stream(desk, id).stop()
+    desk.stream(id).stop()
     return Reply(204)
 
 
 def approve(desk: Desk, request: Request, id: str) -> Reply:  # noqa: A002 - the field's name
-    """Answer an approval request: {"call": id, "approved": true or false}."""
+    """Answer an approval request: {"call": id, "approved": true or false, "reason": why not}."""
     body = request.json()
     call, approved = body.get("call"), body.get("approved")
     if not isinstance(call, str) or not isinstance(approved, bool):
         raise ConfigurationError('an approval is {"call": "id", "approved": true or false}')
-    _stream(desk, id)
-    desk.approve(id, call, approved=approved)
+    desk.stream(id).approve(call, approved, text_at(body, "reason") or "")
     return Reply(204)
 
 
 def _feed(stream: LiveStream[object], request: Request, after: int) -> Reply:
     lines = "application/x-ndjson" in request.headers.get("accept", "")
     return Reply(200, body=Feed(stream, NDJSON() if lines else SSE(after), after=after))
-
-
-def _stream(desk: Desk, id: str) -> LiveStream[object]:  # noqa: A002 - the field's name
-    stream = desk.streams.get(id)
-    if stream is None:
-        raise NotFoundError("there is no such stream, or no more", status_code=404)
-    return stream

@@ -47,6 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=PORT, help=f"default {PORT}; 0 takes a free one")
     parser.add_argument("--token", help="what clients must know; made up where others than this machine can connect")
     parser.add_argument("--origin", action="append", default=[], help="another page that may use the server")
+    parser.add_argument(
+        "--redis", metavar="URL", help="a Redis through which several servers find each other's streams"
+    )
     parser.add_argument("--max-streams", type=int, default=256, help="streams at once (default 256)")
     parser.add_argument("--linger", type=float, default=30.0, help="seconds that a stream waits for its page to return")
     parser.add_argument("--drain", type=float, default=10.0, help="seconds that streams have to end at shutdown")
@@ -55,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve as the arguments say."""
     models = _models(arguments.model, arguments.base_url)
+    streams = _streams(arguments.redis, arguments.max_streams)
     try:
         listener = socket.create_server((arguments.host, arguments.port))
     except OSError as error:
@@ -63,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     is_open = host not in LOOPBACK_NAMES
     token = arguments.token or (secrets.token_urlsafe(16) if is_open else None)
     guard = Guard(origins=frozenset(arguments.origin), hosts=frozenset("*") if token else LOOPBACK_NAMES, token=token)
-    service = Service(models, guard=guard, streams=Streams(limit=arguments.max_streams), linger=arguments.linger)
+    service = Service(models, guard=guard, streams=streams, linger=arguments.linger)
     config = uvicorn.Config(
         asgi_app(service, drain_seconds=0.0),
         log_level="warning",
@@ -93,6 +97,16 @@ class _Server(uvicorn.Server):
         draining = asyncio.create_task(asyncio.to_thread(self._service.close, self._drain_seconds))
         await super().shutdown(sockets)
         await draining
+
+
+def _streams(redis: str | None, limit: int) -> Streams[object]:
+    if redis is None:
+        return Streams(limit=limit)
+    try:
+        from .relayed import RelayedStreams
+    except ImportError as missing:
+        raise ConfigurationError(str(missing)) from missing
+    return RelayedStreams(redis, limit=limit)
 
 
 def _models(names: Sequence[str], base_url: str | None) -> dict[str, StreamingModel]:

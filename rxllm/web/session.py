@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from ..errors import ConfigurationError, LLMError, NotFoundError
+from ..errors import ConfigurationError, LLMError
 from ..sinks import websocket
 from ..sinks.websocket import Approve, Ask, Command, Ping, Resume, Stop, WebSocketMessages
 from .desk import Desk
@@ -36,6 +36,7 @@ class Session:
         """Guards `_watched`: commands are carried out on one thread, messages taken on another."""
         self._replies: deque[str] = deque()
         self._closed = False
+        self._is_behind = False
 
     @property
     def is_flooded(self) -> bool:
@@ -58,8 +59,13 @@ class Session:
             stream = "" if isinstance(command, Ask | Ping) else command.stream
             self._reply(websocket.refused(error, request=request, stream=stream))
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether there is more to take at once."""
+        return self._is_behind
+
     def take(self) -> list[str]:
-        """The messages that are ready, in order."""
+        """The messages that are ready, in order; take again where it `is_behind`."""
         messages: list[str] = []
         while self._replies:
             messages.append(self._replies.popleft())
@@ -69,6 +75,7 @@ class Session:
                 if watched.ended:
                     watched.stream.unwatch(self._ring)
                     del self._watched[name]
+            self._is_behind = any(watched.is_behind for watched in self._watched.values())
         return messages
 
     def close(self) -> None:
@@ -88,12 +95,11 @@ class Session:
                 self._watch(stream, 0)
             case Resume(id, after):
                 self._refuse_too_many()
-                self._watch(self._stream(id), max(after, 0))
+                self._watch(self._desk.stream(id), max(after, 0))
             case Stop(id):
-                self._stream(id).stop()
-            case Approve(id, call, approved):
-                self._stream(id)
-                self._desk.approve(id, call, approved=approved)
+                self._desk.stream(id).stop()
+            case Approve(id, call, approved, reason):
+                self._desk.stream(id).approve(call, approved, reason)
             case Ping():
                 self._reply(websocket.PONG)
 
@@ -105,12 +111,6 @@ class Session:
                 stream.watch(self._ring)
             self._watched[stream.id] = _Watched(stream, after)
         self._ring()
-
-    def _stream(self, id: str) -> LiveStream[object]:  # noqa: A002 - the field's name
-        stream = self._desk.streams.get(id)
-        if stream is None:
-            raise NotFoundError("there is no such stream, or no more", status_code=404)
-        return stream
 
     def _refuse_too_many(self) -> None:
         if len(self._watched) >= MOST_WATCHED:
@@ -130,12 +130,19 @@ class _Watched:
         self._after = after
         self._messages = WebSocketMessages(stream.id)
 
+    @property
+    def is_behind(self) -> bool:
+        return self._after < self.stream.last
+
     def take(self) -> Iterator[str]:
         state = self.stream.state  # before the events: what comes after it is taken next time
         for entry in self.stream.since(self._after):
             self._after = entry.id
             yield self._messages.event(entry.id, entry.event)
+        if self.is_behind:
+            return
         if state == "open":
+            self.ended = self.stream.is_released
             return
         self.ended = True
         if state == "cancelled":

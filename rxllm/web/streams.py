@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 from collections import Counter, OrderedDict
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from reactivex import Observable
 
 from ..errors import LLMError, OverloadedError, RateLimitError
+from .approvals import Approvals
 from .live import LiveStream
 
 T = TypeVar("T")
@@ -17,14 +19,26 @@ T = TypeVar("T")
 log = logging.getLogger("rxllm")
 
 
+_CHATS = 10_000
+
+
+class Chat(NamedTuple):
+    """What answers a conversation that a client has its own name for: a stream, and the message that it writes."""
+
+    stream: str
+    message: str
+
+
 class Streams(Generic[T]):
     """The streams that are under way, and those that have ended lately.
 
     `limit` streams may be under way at once, `per_client` of them for one client; `keep` that have
-    ended can still be read. Safe to use from any thread.
+    ended can still be read. `secret` signs the questions that clients answer with a request of their
+    own (see `rxllm.web.ui_api`); processes that are to take each other's need the same. Safe to use from any thread.
     """
 
-    def __init__(self, *, limit: int = 256, per_client: int = 32, keep: int = 64) -> None:
+    def __init__(self, *, limit: int = 256, per_client: int = 32, keep: int = 64, secret: bytes | None = None) -> None:
+        self.secret = secrets.token_bytes(32) if secret is None else secret
         self._limit = limit
         self._per_client = per_client
         self._keep = keep
@@ -33,19 +47,22 @@ class Streams(Generic[T]):
         self._clients: Counter[str] = Counter()
         self._ended: OrderedDict[str, LiveStream[T]] = OrderedDict()
         self._draining = False
+        self._chats: OrderedDict[str, Chat] = OrderedDict()
 
     @property
     def under_way(self) -> int:
         """How many streams have not ended."""
         return len(self._open)
 
-    def open(self, source: Observable[T], *, client: str = "", linger: float = 0.0) -> LiveStream[T]:
+    def open(
+        self, source: Observable[T], *, client: str = "", linger: float = 0.0, approvals: Approvals | None = None
+    ) -> LiveStream[T]:
         """Start `source` for `client`; it is disposed `linger` seconds after the last watcher has left.
 
         Raises `RateLimitError` (429) where the client, `OverloadedError` (503) where all together
         have too many, or the server is about to end.
         """
-        stream = LiveStream(source, linger=linger, on_end=self._on_end)
+        stream = self._make(source, linger, approvals)
         with self._changed:
             self._refuse_too_many(client)
             self._open[stream.id] = (stream, client)
@@ -61,6 +78,18 @@ class Streams(Generic[T]):
         """The stream of this id, if it is under way or has ended lately."""
         found = self._open.get(id)
         return self._ended.get(id) if found is None else found[0]
+
+    def remember(self, name: str, chat: Chat) -> None:
+        """Note what answers the conversation that a client calls `name`."""
+        with self._changed:
+            self._chats[name] = chat
+            self._chats.move_to_end(name)
+            if len(self._chats) > _CHATS:
+                self._chats.popitem(last=False)
+
+    def chat(self, name: str) -> Chat | None:
+        """What answers this conversation, or did last."""
+        return self._chats.get(name)
 
     def drain(self, seconds: float = 10.0) -> bool:
         """Start no more, and wait until all that are watched have ended; whether they did.
@@ -78,6 +107,9 @@ class Streams(Generic[T]):
         for stream in left:
             stream.stop()
         return whole
+
+    def _make(self, source: Observable[T], linger: float, approvals: Approvals | None) -> LiveStream[T]:
+        return LiveStream(source, linger=linger, on_end=self._on_end, approvals=approvals)
 
     def _refuse_too_many(self, client: str) -> None:
         if self._draining:

@@ -76,7 +76,10 @@ class _Pieces(Iterator[bytes]):
             if not self._rung.wait(self._keep_alive):
                 return self._feed.silence.encode()
             self._rung.clear()
-            if text := self._feed.take():
+            text = self._feed.take()
+            if self._feed.is_behind:
+                self._rung.set()
+            if text:
                 return text.encode()
         raise StopIteration
 

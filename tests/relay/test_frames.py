@@ -36,6 +36,15 @@ def test_reading_may_begin_after_any_number(events: list[TokenEvent], before: in
     assert not entries or entries[-1].id == frame.last
 
 
+@given(EVENTS, st.data())
+def test_what_was_joined_comes_apart_again(events: list[TokenEvent], data: st.DataObject) -> None:
+    """Each event with its own number, wherever the reading begins."""
+    frame = frame_of(events, 5)
+    seen = data.draw(st.integers(0, len(events)))
+    entries = list(entries_in(frame.payload, 5 + seen, joined=False))
+    assert list(enumerate(events, 6))[seen:] == [(entry.id, entry.event) for entry in entries]
+
+
 def test_deltas_are_joined() -> None:
     """A moment's text is one event."""
     frame = frame_of([TextDelta("a"), TextDelta("b"), ReasoningDelta("c")], 0)

@@ -65,7 +65,7 @@ def shoot(browser: Browser, llm: LLMServer, url: str, scheme: Literal["light", "
     ask("Count")
     page.locator("article .answer", has_text="four").wait_for()
     page.keyboard.press("Escape")
-    page.get_by_text("Stopped.").wait_for()
+    page.get_by_role("main").get_by_text("Stopped.").wait_for()
     save("stopped")
     llm.enqueue(ErrorReply(429, "too many requests: try again in a minute"))
     ask("And now?")

@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from reactivex import Observable
 
+from rxllm.assistant import Assistant
+from rxllm.messages import ToolCall
 from rxllm.testing import Drop, ErrorReply, Gate, LLMServer, Reply
-from rxllm.web import Guard, Service
+from rxllm.web import ChatRequest, Guard, Service
 
 from .running import model_of, running
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
-CHROMIUM = shutil.which("chromium")
-if CHROMIUM is None:
-    pytest.skip("the browser chromium is not installed", allow_module_level=True)
 expect = sync_api.expect
 
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 ANSWER = "article.assistant:last-child"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    with sync_api.sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield made
-        made.close()
 
 
 @pytest.fixture
@@ -139,6 +129,57 @@ class TestAnswers:
         expect(page.locator(f"{ANSWER} .answer")).to_have_text("Ada")
         said = [(message["role"], message["content"]) for message in llm.requests[1].json["messages"]]
         assert [("user", "Who are you?"), ("assistant", "I am Ada"), ("user", "Again?")] == said
+
+
+class TestTools:
+    """An assistant that asks before it does something."""
+
+    @pytest.fixture
+    def service(self, llm: LLMServer) -> Service:
+        def weather(city: str) -> str:
+            """Say what the weather is like in a city."""
+            if city == "<b>Nowhere</b>":
+                raise ValueError("no such city")
+            return "sun"
+
+        def careful(request: ChatRequest) -> Observable[object]:
+            return Assistant(model_of(llm), tools=[weather], approve=request.approve).stream(request.messages)
+
+        return Service({"careful": careful})
+
+    def test_the_user_sees_what_is_to_be_done_and_decides(self, llm: LLMServer, page) -> None:
+        """With the keyboard alone: the next question has the focus, then the prompt; the steps' texts stand apart."""
+        cities = ("Oslo", "Rome", "<b>Nowhere</b>")
+        calls = tuple(ToolCall(f"c{n}", "weather", {"city": city}) for n, city in enumerate(cities))
+        llm.enqueue(Reply("Let me look.", tool_calls=calls), "Sunny in Oslo.")
+        ask(page, "Weather?")
+        expect(page.get_by_role("button", name="Allow")).to_have_count(3)
+        expect(page.get_by_role("status")).to_have_text("weather waits for approval")
+        page.get_by_role("button", name='Allow weather {"city":"Oslo"}').focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("button", name='Allow weather {"city":"Rome"}')).to_be_focused()
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("button", name=re.compile("Allow.*Nowhere"))).to_be_focused()
+        page.keyboard.press("Enter")
+        expect(page.get_by_label("Your message")).to_be_focused()
+        expect(page.locator(f"{ANSWER} .answer p")).to_have_text(["Let me look.", "Sunny in Oslo."])
+        lines = page.locator(f"{ANSWER} .tool")
+        expect(lines.nth(0)).to_contain_text("done")
+        expect(lines.nth(1)).to_contain_text("refused")
+        expect(lines.nth(2)).to_contain_text('weather {"city":"<b>Nowhere</b>"}')
+        expect(lines.nth(2)).to_contain_text("no such city")
+
+    def test_a_question_outlives_a_reload_but_not_the_stream(self, llm: LLMServer, page) -> None:
+        """Nothing is to be allowed once the answer is stopped."""
+        llm.enqueue(Reply("", tool_calls=(ToolCall("c", "weather", {"city": "Oslo"}),)))
+        ask(page, "Weather?")
+        expect(page.get_by_role("button", name="Allow")).to_be_visible()
+        page.reload()
+        expect(page.get_by_role("button", name="Allow")).to_be_visible()
+        page.keyboard.press("Escape")
+        expect(page.locator(ANSWER)).to_contain_text("Stopped.")
+        expect(page.get_by_role("button", name="Allow")).to_have_count(0)
 
 
 class TestSafety:

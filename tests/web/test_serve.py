@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import re
 import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Iterator
 from importlib.util import find_spec
 
 import pytest
@@ -19,31 +13,7 @@ from rxllm.errors import ConfigurationError
 from rxllm.testing import Gate, LLMServer, Reply
 from rxllm.web.serve import main
 
-PROGRAM = (
-    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
-    "from rxllm.web.serve import main; sys.exit(main())"
-)
-
-
-@contextlib.contextmanager
-def served(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The process, and the address that it says it serves at."""
-    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
-    env = {**kept, "PYTHONUTF8": "1", "OLLAMA_HOST": "http://127.0.0.1:9"}
-    command = [sys.executable, "-c", PROGRAM, "--port", "0", *words]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as process:
-        assert process.stderr is not None
-        line = process.stderr.readline()
-        found = re.search(r"http://\S+", line)
-        assert found is not None, line + process.stderr.read()
-        try:
-            yield process, found.group()
-        finally:
-            process.kill()
-
-
-def of(llm: LLMServer) -> list[str]:
-    return ["--model", "openai-compatible:m", "--base-url", llm.base_url()]
+from .serving import of, served
 
 
 def test_it_serves_and_an_interrupt_ends_it(llm: LLMServer) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
 import reactivex
 import requests
 from reactivex import Observable
@@ -21,23 +19,7 @@ from rxllm.web import ChatRequest, Service
 
 from .running import running
 
-HERE = Path(__file__).parent / "node"
 CALL = ToolCall("call_1", "weather", {"city": "Oslo"})
-
-
-@pytest.fixture(scope="session")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the npm package `ai`, and our script that reads with it."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("node and npm are not installed")
-    folder = tmp_path_factory.mktemp("node")
-    for name in ("package.json", "read.mjs"):
-        shutil.copy(HERE / name, folder)
-    command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"]
-    installed = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
-    if installed.returncode != 0:
-        pytest.skip(f"npm could not install the package ai: {installed.stderr.strip()[-200:]}")
-    return folder
 
 
 def start(

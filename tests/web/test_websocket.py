@@ -196,6 +196,24 @@ class TestWhoMayConnect:
         assert not session.is_flooded
 
 
+def test_who_is_far_behind_is_sent_a_little_at_a_time() -> None:
+    """What is sent to one that reads slowly waits here: it is never more than some of what it lacks."""
+    source = Subject[object]()
+    desk = Service({"m": lambda _: source}).desk
+    session = Session(desk, "", lambda: None)
+    session.receive('{"type":"prompt","body":{"prompt":"Hi"}}')
+    for _ in range(10_000):
+        source.on_next(TextDelta("x" * 100))
+    source.on_completed()
+    takes = [session.take()]
+    while session.is_behind:
+        takes.append(session.take())
+    heard = [json.loads(message) for messages in takes for message in messages]
+    assert max(len(message) for messages in takes for message in messages) < 100_000
+    assert 1_000_000 == len(text_of(heard))
+    assert ("end", []) == (heard[-1]["type"], session.take())
+
+
 def say_when_there_is_room(url: str, **command: object) -> None:
     """The place of a connection that was closed is free as soon as the server has noticed."""
     for _ in range(1000):

@@ -77,7 +77,7 @@ function paint(message) {
   parts.details.hidden = !message.reasoning;
   parts.summary.textContent = streaming && !message.text ? "Thinking…" : "Reasoning";
   if (parts.reasoning.textContent !== message.reasoning) parts.reasoning.textContent = message.reasoning;
-  parts.tools.replaceChildren(...(message.tools ?? []).map((tool) => toolLine(message, tool)));
+  paintTools(message, parts);
   parts.waiting.hidden = !streaming;
   parts.root.setAttribute("aria-busy", String(streaming));
   parts.notice.hidden = !message.notice;
@@ -109,11 +109,38 @@ function paintActions(message, parts, streaming) {
   if (message.summary) parts.actions.append(make("span", "", message.summary));
 }
 
+/** Each line is made anew only where it changes: no button goes away under somebody's finger. */
+function paintTools(message, parts) {
+  const lines = (parts.lines ??= []);
+  const tools = message.tools ?? [];
+  const held = parts.tools.contains(document.activeElement);
+  lines.splice(tools.length).forEach(({ element }) => element.remove());
+  tools.forEach((tool, at) => {
+    const shown = JSON.stringify([tool, message.state === "streaming"]);
+    if (lines[at]?.shown === shown) return;
+    const element = toolLine(message, tool);
+    lines[at] ? lines[at].element.replaceWith(element) : parts.tools.append(element);
+    lines[at] = { shown, element };
+  });
+  if (held && !parts.tools.contains(document.activeElement)) (parts.tools.querySelector("button") ?? prompt).focus();
+}
+
 function toolLine(message, tool) {
-  const line = make("div", "tool", make("span", "", `${tool.name}: ${tool.state}`));
-  if (tool.state !== "waits for approval") return line;
-  const answer = (approved) => () => { tool.state = approved ? "approved" : "refused"; approve(message.stream, tool.id, approved); touch(message); };
-  line.append(button("Allow", answer(true), `Allow ${tool.name}`), button("Refuse", answer(false), `Refuse ${tool.name}`));
+  const called = make("code", "", tool.arguments ? `${tool.name} ${JSON.stringify(tool.arguments)}` : tool.name);
+  const line = make("div", "tool", called, make("span", "", tool.said ? `${tool.state}: ${tool.said}` : tool.state ?? ""));
+  if (tool.state !== WAITS || message.state !== "streaming") return line;
+  const answer = (approved) => async () => {
+    tool.state = approved ? "allowed" : "refused";
+    touch(message);
+    try {
+      await approve(message.stream, tool.id, approved);
+    } catch (error) {
+      tool.state = WAITS;
+      say(error.message);
+      touch(message);
+    }
+  };
+  line.append(button("Allow", answer(true), `Allow ${called.textContent}`), button("Refuse", answer(false), `Refuse ${called.textContent}`));
   return line;
 }
 
@@ -209,22 +236,38 @@ function anew(message) {
   const read = reader(message);
   let begun = false;
   return (event) => {
-    if (!begun) CHANGES.stream_reset(message);
+    if (!begun) Object.assign(message, { text: "", reasoning: "", tools: [], step: undefined });
     begun = true;
     read(event);
   };
 }
 
+const WAITS = "waits for approval";
 const tool = (message, id) => (message.tools ??= []).find((item) => item.id === id) ?? message.tools[message.tools.push({ id, name: id }) - 1];
+
+const called = (message, { id, name, arguments: given }) => Object.assign(tool(message, id), { name, arguments: given });
+
+function outcome({ refused, result }) {
+  if (refused) return { state: "refused" };
+  return result.is_error ? { state: "failed", said: result.content } : { state: "done" };
+}
 
 const CHANGES = {
   text_delta: (message, event) => { message.text += event.text; },
   reasoning_delta: (message, event) => { message.reasoning += event.text; },
-  stream_reset: (message) => { message.text = message.reasoning = ""; delete message.tools; },
+  step_start: (message) => {
+    if (message.text) message.text += "\n\n";
+    message.step = [message.text.length, message.reasoning.length, message.tools?.length ?? 0];
+  },
+  stream_reset: (message) => { // which voids its step only
+    const [text, reasoning, tools] = message.step ?? [0, 0, 0];
+    Object.assign(message, { text: message.text.slice(0, text), reasoning: message.reasoning.slice(0, reasoning), tools: message.tools?.slice(0, tools) });
+  },
   tool_call_start: (message, event) => Object.assign(tool(message, event.id), { name: event.name, state: "asked for" }),
-  approval_request: (message, event) => Object.assign(tool(message, event.call.id), { name: event.call.name, state: "waits for approval" }),
-  tool_start: (message, event) => Object.assign(tool(message, event.call.id), { name: event.call.name, state: "runs" }),
-  tool_end: (message, event) => Object.assign(tool(message, event.call.id), { state: event.result.is_error ? "failed" : "done" }),
+  tool_call_end: (message, event) => called(message, event.call),
+  approval_request: (message, event) => { called(message, event.call).state = WAITS; say(`${event.call.name} ${WAITS}`); },
+  tool_start: (message, event) => { called(message, event.call).state = "runs"; },
+  tool_end: (message, event) => Object.assign(called(message, event.call), outcome(event)),
   stream_end: (message, event) => { message.summary = summary(event.response); },
   end: (message) => end(message, "done"),
   stopped: (message) => end(message, "stopped", "Stopped."),

@@ -18,8 +18,10 @@ export async function models() {
 
 export const stop = (id) => fetch(`api/streams/${id}`, { method: "DELETE", headers: headers(), keepalive: true });
 
-export const approve = (id, call, approved) =>
-  fetch(`api/streams/${id}/approve`, { method: "POST", headers: headers({ "content-type": "application/json" }), body: JSON.stringify({ call, approved }) });
+export async function approve(id, call, approved) {
+  const body = JSON.stringify({ call, approved });
+  await checked(await fetch(`api/streams/${id}/approve`, { method: "POST", headers: headers({ "content-type": "application/json" }), body }));
+}
 
 /** Ask; `onStream` is called with the stream's id, `onEvent` with each event, its end included. */
 export async function ask(body, onStream, onEvent) {

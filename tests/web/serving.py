@@ -1,0 +1,38 @@
+"""`rxllm serve` as a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from rxllm.testing import LLMServer
+
+PROGRAM = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    "from rxllm.web.serve import main; sys.exit(main())"
+)
+
+
+@contextlib.contextmanager
+def served(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process, and the address that it says it serves at."""
+    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+    env = {**kept, "PYTHONUTF8": "1", "OLLAMA_HOST": "http://127.0.0.1:9"}
+    command = [sys.executable, "-c", PROGRAM, "--port", "0", *words]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        found = re.search(r"http://\S+", line)
+        assert found is not None, line + process.stderr.read()
+        try:
+            yield process, found.group()
+        finally:
+            process.kill()
+
+
+def of(llm: LLMServer) -> list[str]:
+    return ["--model", "openai-compatible:m", "--base-url", llm.base_url()]
