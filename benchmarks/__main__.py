@@ -61,8 +61,8 @@ MEASURES = (
     ),
     Measure("import", "import", 60, 5, 3, {}, {}),
     Measure("first", "first", 30, 3, 2, {"warm": 50}, {"warm": 2}),
-    Measure("pace", "pace", 30, 3, 1, {"deltas": 200, "rate": 50}, {"deltas": 3, "rate": 50}),
-    Measure("cancel", "cancel", 60, 3, 1, {"each": 15, "patience": 2}, {"each": 1, "patience": 0.25}),
+    Measure("pace", "pace", 30, 2, 1, {"deltas": 200, "rate": 50}, {"deltas": 3, "rate": 50}),
+    Measure("cancel", "cancel", 60, 2, 1, {"each": 25, "patience": 2}, {"each": 1, "patience": 0.25}),
     Measure(
         "crowd-200",
         "crowd",
@@ -78,7 +78,7 @@ MEASURES = (
         60,
         2,
         1,
-        {"streams": 1000, "deltas": 160, "rate": 20, "limit": 40},
+        {"streams": 1000, "deltas": 120, "rate": 20, "limit": 40},
         {"streams": 80, "deltas": 3, "rate": 20, "limit": 40},
     ),
 )

@@ -33,13 +33,13 @@ Figures: TypeAlias = dict[str, float | list[float]]
 
 CLIENTS: dict[str, type[Client]] = {client.name: client for client in (*OURS, *PEERS)}
 PHASES = ("connecting", "TLS", "headers", "streaming", "stalled")
-_PASS_SECONDS = 1.0
+_PASS_SECONDS = 0.5
 
 
 def cost(make: Callable[[str], Client], base: str, deltas: int, passes: int) -> Figures:
     """CPU microseconds of this process per text delta at full speed: the best of the passes.
 
-    A client that would take more than a second of CPU for a pass gets a shorter answer.
+    A client that would take more than half a second of CPU for a pass gets a shorter answer.
     """
     client = make(base)
     probe = min(deltas, 500)
@@ -188,28 +188,55 @@ def full_backlog() -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
+class _Arrivals:
+    """When each delta of each stream came, and how long it was under way; takes its memory beforehand."""
+
+    def __init__(self, streams: int, deltas: int) -> None:
+        self._streams, self._deltas = streams, deltas
+        self._at, self._delays = (array("q", bytes(8 * streams * deltas)) for _ in range(2))
+
+    def listener(self, stream: int) -> OnText:
+        """What one stream is to call."""
+        at, delays = self._at, self._delays
+        places = iter(range(stream * self._deltas, (stream + 1) * self._deltas))
+
+        def on_text(text: str) -> None:
+            now, place = now_us(), next(places)
+            at[place], delays[place] = now, now - int(text)
+
+        return on_text
+
+    def count(self) -> int:
+        """How many came."""
+        return sum(map(bool, self._at))
+
+    def figures(self, began: int) -> Figures:
+        """Delays in milliseconds, and the start in seconds, of what came."""
+        came = [(at, delay) for at, delay in zip(self._at, self._delays, strict=True) if at]
+        delays = [delay for _, delay in came]
+        firsts, lasts = self._at[:: self._deltas], self._at[self._deltas - 1 :: self._deltas]
+        figures: Figures = {"p50": _percentile(delays, 50) / 1e3, "p99": _percentile(delays, 99) / 1e3}
+        figures["failed"] = sum(not at for at in lasts)
+        if all(firsts):
+            all_had_begun = max(firsts)
+            figures["start"] = (all_had_begun - began) / 1e6
+            if later := [delay for at, delay in came if at >= all_had_begun]:
+                figures["later"] = _percentile(later, 99) / 1e3
+        return figures
+
+
 def crowd(make: Callable[[str], Client], base: str, streams: int, deltas: int, rate: int, limit: float) -> Figures:
     """Many streams, all asked for at once, from one thread where the client allows.
 
     The delays are of the whole run. "later" is of what came once every stream had brought its
-    first delta. A stream that has not brought all its deltas has failed.
+    first delta. A stream that has not brought all its deltas within `limit` seconds has failed.
     """
     raise_file_limit()
     client, control = make(base), Control(base)
     _first_at(client)
     control.ask("late")
-    arrivals, delays = (array("q", bytes(8 * streams * deltas)) for _ in range(2))
-
-    def listener(stream: int) -> OnText:
-        numbers = iter(range(stream * deltas, (stream + 1) * deltas))
-
-        def on_text(text: str) -> None:
-            now, number = now_us(), next(numbers)
-            arrivals[number], delays[number] = now, now - int(text)
-
-        return on_text
-
-    listeners = [listener(stream) for stream in range(streams)]
+    arrivals = _Arrivals(streams, deltas)
+    listeners = [arrivals.listener(stream) for stream in range(streams)]
     resident, threads = _resident_kb(), 0
     peak, began, cpu = resident, now_us(), time.process_time()
     run = threading.Thread(target=client.crowd, args=(script("paced", deltas, rate), listeners), daemon=True)
@@ -218,24 +245,11 @@ def crowd(make: Callable[[str], Client], base: str, streams: int, deltas: int, r
         run.join(0.25)
         peak, threads = max(peak, _resident_kb()), max(threads, threading.active_count() - 2)
     cpu = time.process_time() - cpu
-    came = sum(1 for at in arrivals if at)
+    came = arrivals.count()
     if not came:
         raise SystemExit(f"{client.name}: nothing came")
-    firsts = [arrivals[number] for number in range(0, streams * deltas, deltas)]
-    figures: Figures = {
-        "us": cpu / came * 1e6,
-        "p50": _percentile([delay for delay, at in zip(delays, arrivals, strict=True) if at], 50) / 1e3,
-        "p99": _percentile([delay for delay, at in zip(delays, arrivals, strict=True) if at], 99) / 1e3,
-        "failed": sum(not arrivals[number] for number in range(deltas - 1, streams * deltas, deltas)),
-        "kb": (peak - resident) / streams,
-        "threads": threads,
-        "late": (control.ask("late") or 0.0) * 1e3,
-    }
-    if all(firsts):
-        later = [delay for delay, at in zip(delays, arrivals, strict=True) if at > max(firsts)]
-        figures |= {"start": (max(firsts) - began) / 1e6}
-        figures |= {"later": _percentile(later, 99) / 1e3} if later else {}
-    return figures
+    figures = {"us": cpu / came * 1e6, "kb": (peak - resident) / streams, "threads": threads}
+    return figures | arrivals.figures(began) | {"late": (control.ask("late") or 0.0) * 1e3}
 
 
 def _resident_kb() -> float:
