@@ -168,8 +168,9 @@ def runs_of(measures: list[Measure], clients: list[Found], rounds: int | None) -
         if measure.function == "import":
             for row in IMPORTS:
                 yield Run(measure, row, "", sys.executable, rounds or measure.rounds)
-            for client, python, is_peer in clients:
-                if is_peer:
+            peers = {client.imports: client for client, _, is_peer in reversed(clients) if is_peer}
+            for client, python, _ in clients:
+                if client in peers.values():
                     yield Run(measure, client.name, "", python, rounds or measure.peer_rounds)
             continue
         for client, python, is_peer in clients:

@@ -116,12 +116,12 @@ def _first(pyplot: Any, results: Results) -> Any:
 
 
 def _spans(axes: Any, spans: dict[str, tuple[float | None, float | None]], unit: str) -> None:
-    """A line from p50 to p99 for each name; what never came stands at the right edge."""
+    """A line from p50 to p99 for each name; what never came stands at the right."""
     for place, (name, (p50, p99)) in enumerate(spans.items()):
         if p50 is None or p99 is None:
             continue
         colour = OURS_COLOUR if name == OURS else SECOND_COLOUR
-        left, right = (max(min(value, _NEVER_MS), 0.01) for value in (p50, p99))
+        left, right = (_NEVER_MS if math.isinf(value) else max(value, 0.01) for value in (p50, p99))
         axes.plot([left, right], [place, place], color=colour, linewidth=2, alpha=0.5)
         axes.plot([left], [place], "o", color=colour, markersize=5)
         axes.plot([right], [place], "x" if math.isinf(p99) else "|", color=colour, markersize=8)
@@ -141,7 +141,7 @@ def _pace(pyplot: Any, results: Results) -> Any:
             for client in clients
         }
         _spans(panel, spans, f"{title}: ms, p50 (dot) to p99 (logarithmic)")
-        panel.set_xlim(0.05, _NEVER_MS)
+        panel.set_xlim(0.05, 10_000)
     panels[0].invert_yaxis()
     return figure
 

@@ -217,7 +217,7 @@ def _crowd(measure: str) -> Callable[[Results], str]:
         "all had begun after s": "start",
         "KB a stream": "kb",
         "threads": "threads",
-        "failed": "failed",
+        "not through": "failed",
         "server late p99 ms": "late",
     }
 
