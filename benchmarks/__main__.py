@@ -25,6 +25,7 @@ from .clients import OURS, Client, environment
 from .peers import PEERS
 from .plots import plot
 from .report import Results, Sample, report
+from .wires import WIRES
 
 ROOT = Path(__file__).resolve().parent.parent
 OPERATORS = "operators"
@@ -108,7 +109,6 @@ def main() -> None:
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    print(f"machine: {machine()}, load {os.getloadavg()[0]:.1f}", file=sys.stderr)
     runs, versions, left_out = plan(options)
     results = Results(machine(), options.quick, versions, left_out, [])
     with server() as base:
@@ -173,11 +173,13 @@ def runs_of(measures: list[Measure], clients: list[Found], rounds: int | None) -
                 if client in peers.values():
                     yield Run(measure, client.name, "", python, rounds or measure.peer_rounds)
             continue
+        runs: list[Run] = []
         for client, python, is_peer in clients:
             if measure.function in client.measures:
                 wires = client.wires if measure.function == "cost" else client.wires[:1]
                 count = rounds or (measure.peer_rounds if is_peer else measure.rounds)
-                yield from (Run(measure, client.name, wire, python, count) for wire in wires)
+                runs += [Run(measure, client.name, wire, python, count) for wire in wires]
+        yield from sorted(runs, key=lambda run: list(WIRES).index(run.wire))
 
 
 def take(run: Run, number: int, base: str, *, quick: bool) -> Sample:
@@ -234,7 +236,8 @@ def machine() -> str:
         names = re.findall(r"model name\s*:\s*(.+)", info.read_text(encoding="utf-8"))
         cpu = names[0] if names else cpu
     python = f"{platform.python_implementation()} {platform.python_version()}"
-    return f"{time.strftime('%Y-%m-%d')}, {python}, {os.cpu_count()} cores, {cpu}, {platform.system()}"
+    load = f"load {os.getloadavg()[0]:.1f} before the run"
+    return f"{time.strftime('%Y-%m-%d')}, {python}, {os.cpu_count()} cores, {cpu}, {platform.system()}, {load}"
 
 
 def told(sample: Sample) -> str:
