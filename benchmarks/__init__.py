@@ -1,0 +1,1 @@
+"""What rxllm costs, beside hand-written floors and the peers that are installed: `python -m benchmarks`."""
