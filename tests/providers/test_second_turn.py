@@ -13,11 +13,12 @@ from typing import NamedTuple, TypeAlias
 
 import pytest
 
-from rxllm._framing import ndjson_frames, sse_frames
+from rxllm._framing import NDJSONFraming, SSEFraming
 from rxllm.messages import Message, ReasoningPart, ToolResult, VendorPart
 from rxllm.options import Options, Tool
 from rxllm.providers.catalog import vendor_named, wire_for
-from tests.providers.recordings import MAX_FRAME_BYTES, Recording, play, recordings
+from tests.framed import framed
+from tests.providers.recordings import Recording, play, recordings
 from tests.shared import needs_shared
 
 Json: TypeAlias = dict[str, object]
@@ -58,8 +59,8 @@ def second_turn(wire: str, recording: Recording) -> SecondTurn | None:
     answer = Message.tool(*results) if results else Message.user("Go on")
     conversation = [Message.user("?"), played.response.message, answer]
     request = provider.request(conversation, MODELS.get(wire, "m"), Options(tools=(TOOL,)))
-    split = ndjson_frames if wire == "ollama" else sse_frames
-    frames = [json.loads(f.data) for f in split([recording.body], MAX_FRAME_BYTES) if f.data not in (b"", b"[DONE]")]
+    body = framed(NDJSONFraming() if wire == "ollama" else SSEFraming(), [recording.body])
+    frames = [json.loads(frame.data) for frame in body if frame.data not in (b"", b"[DONE]")]
     told = [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in calls]
     return SecondTurn(frames, told, json.loads(request.body))
 
