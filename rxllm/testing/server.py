@@ -100,8 +100,12 @@ class LLMServer:
             return self.requests[number - 1]
 
     def close_idle_connections(self) -> None:
-        """Close the connections that wait for another request, as servers do after a while."""
+        """Close the connections that wait for another request, as servers do after a while.
+
+        One whose answer has been sent (`RecordedRequest.answered`) is one of them, be it just now.
+        """
         with self._changed:
+            self._changed.wait_for(lambda: not self._turning_idle())
             idle = {connection: self._open[connection] for connection in self._idle}
         _end(idle)
 
@@ -116,6 +120,13 @@ class LLMServer:
         for thread in threads:
             thread.join()
         self._sockets.stop()
+
+    def _turning_idle(self) -> bool:
+        """Whether an answer has been sent whose connection does not wait for the next request yet."""
+        return any(
+            request is not None and request.answered.is_set() and connection not in self._idle
+            for connection, request in self._open.items()
+        )
 
     def _accepted(self, connection: socket.socket) -> None:
         """On the sockets' thread: give the connection a thread of its own."""
@@ -140,6 +151,7 @@ class LLMServer:
             with self._changed:
                 del self._open[connection]
                 self._idle.discard(connection)
+                self._changed.notify_all()
             self._sockets.close(connection, reset=ending == "reset")
 
     def _answer_all(self, connection: socket.socket, reader: IO[bytes]) -> str:
@@ -153,6 +165,7 @@ class LLMServer:
                 return ending
             with self._changed:
                 self._idle.add(connection)
+                self._changed.notify_all()
         if request is not None:
             request.client_left()
         return "whole"

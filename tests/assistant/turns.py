@@ -42,16 +42,16 @@ def kinds(events: Sequence[AssistantEvent]) -> list[str]:
 
 
 def no_workers() -> bool:
-    """Whether the threads of all turns end, those that others of them still start included."""
+    """Whether the threads of all turns end or are free, those that others of them still start included."""
     deadline = time.monotonic() + LIMIT
     while (waiting := _workers()) and time.monotonic() < deadline:
-        waiting[0].join(max(0.0, deadline - time.monotonic()))
+        waiting[0].join(0.002)  # one that is free has another name, and stays for a moment
     return not waiting
 
 
 def _workers() -> list[threading.Thread]:
     threads = [thread for thread in threading.enumerate() if thread.name.startswith("rxllm-")]
-    return [thread for thread in threads if thread.name != "rxllm-watchdog"]
+    return [thread for thread in threads if thread.name not in ("rxllm-watchdog", "rxllm-idle")]
 
 
 def is_consistent(messages: Sequence[Message]) -> bool:

@@ -303,6 +303,7 @@ class TestConnections:
             for _ in range(3):
                 session.post(server.url + "/api/chat", json=BODIES["ollama"], timeout=30)
             assert server.connections == 1
+            assert server.requests[-1].answered.wait(10)
             server.close_idle_connections()
             session.post(server.url + "/api/chat", json=BODIES["ollama"], timeout=30)
             session.post(server.url + "/api/chat", json={}, headers={"connection": "close"}, timeout=30)
