@@ -19,7 +19,7 @@ from ._fork import after_fork
 from ._watchdog import Watch, Watchdog, watchdog
 
 _PLACES = 2
-_PATIENCE = 0.05
+_PATIENCE = 0.02
 """Seconds without anybody being let in, after which somebody is."""
 
 

@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
+from typing import TypeVar
 
 import msgspec
 from reactivex import Observable, abc
@@ -40,6 +41,8 @@ from ._workers import workers
 from .errors import APITimeoutError, LLMError, ProtocolError, TimeoutPhase
 from .events import CONTENT_EVENTS, Response, StreamEnd, Timing, TokenEvent, VendorEvent
 from .options import Timeout
+
+T = TypeVar("T")
 
 log = logging.getLogger("rxllm")
 
@@ -80,6 +83,16 @@ def token_stream(source: Source) -> Observable[TokenEvent]:
         return _Subscription(source, observer).start()
 
     return Observable(subscribe)
+
+
+def tell_error(observer: abc.ObserverBase[T], error: LLMError) -> None:
+    """End a stream with `error`; where the subscriber gave no on_error, it is logged."""
+    try:
+        observer.on_error(error)
+    except LLMError as raised:  # by reactivex itself, where there is no on_error
+        if raised is not error:
+            raise
+        log.error("a stream ended with an error that nobody handled: %s", error)
 
 
 class _Subscription(abc.DisposableBase):
@@ -275,13 +288,7 @@ class _Subscription(abc.DisposableBase):
         error.model = error.model or self._source.model
         if error.partial is None:
             error.partial = self._partial()
-        try:
-            self._observer.on_error(error)
-        except LLMError as raised:
-            if raised is not error:
-                raise
-            # reactivex raises the error itself where the subscriber gave no on_error.
-            log.error("a stream ended with an error that nobody handled: %s", error)
+        tell_error(self._observer, error)
 
     def _partial(self) -> Response:
         """The answer as far as it had come."""

@@ -19,6 +19,7 @@ from reactivex import abc
 from reactivex.disposable import CompositeDisposable, SerialDisposable, SingleAssignmentDisposable
 
 from .._spending import add_usage
+from .._stream import tell_error
 from ..errors import ConfigurationError, LLMError, OutputParsingError, StreamError, ToolArgumentsError
 from ..events import (
     ReasoningDelta,
@@ -324,13 +325,7 @@ class Turn(abc.DisposableBase):
         error.model = error.model or self._plan.model.model
         so_far = error.partial or self._answer or Response()
         error.partial = msgspec.structs.replace(so_far, usage=self._usage)
-        try:
-            self._observer.on_error(error)
-        except LLMError as raised:
-            if raised is not error:
-                raise
-            # reactivex raises the error itself where the subscriber gave no on_error.
-            log.error("a turn ended with an error that nobody handled: %s", error)
+        tell_error(self._observer, error)
 
     def _so_far(self, partial_answer: Response | None = None) -> list[Message]:
         """What of the turn can stay: whole steps, results or the lack of them, the text of a cut answer."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextvars
 import itertools
-import logging
 import sys
 import threading
 import time
@@ -19,6 +18,7 @@ from collections.abc import Generator, Sequence
 from reactivex import abc
 
 from .._log import Entry
+from .._stream import tell_error
 from ..errors import APIConnectionError, LLMError, StreamError, StreamInterruptedError
 from ..events import Response, TokenEvent
 from ..operators._answer import Answer
@@ -26,8 +26,6 @@ from ._frames import Ending, PiecesOf, ending_from_json, ending_to_json, entries
 from ._link import Link, RedisAddress, Row
 from ._scripts import BURY, LOOK, Keys
 from .errors import ProducerLostError, StreamGoneError
-
-log = logging.getLogger("rxllm")
 
 _LONGEST_BLOCK = 1.0
 _FIRST_RETRY, _LAST_RETRY = 0.05, 1.0
@@ -115,13 +113,7 @@ class Reading(abc.DisposableBase):
     def _fail(self, error: LLMError) -> None:
         if error.partial is None:
             error.partial = self._partial()
-        try:
-            self._observer.on_error(error)
-        except LLMError as raised:
-            if raised is not error:
-                raise
-            # reactivex raises the error itself where the subscriber gave no on_error.
-            log.error("a stream ended with an error that nobody handled: %s", error)
+        tell_error(self._observer, error)
 
     def _batches(self) -> Generator[Sequence[Entry[TokenEvent]], None, None]:
         """The events, frame by frame, until the end. Raises the error that the stream ends with."""
