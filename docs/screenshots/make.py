@@ -132,6 +132,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help=f"of {', '.join(SCENES)}; all of them, when none is given")
     parser.add_argument("--into", type=Path, default=HERE, help="the directory they go to")
     options = parser.parse_args()
+    options.into.mkdir(parents=True, exist_ok=True)
     names: list[str] = options.names or list(SCENES)
     if len(names) > 1:
         for name in names:
