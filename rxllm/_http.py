@@ -141,8 +141,6 @@ class Body:
         """What chunks are read from once no buffer above it holds any more of them."""
         self._block_bytes = _FIRST_BLOCK_BYTES
         self._ended = False
-        self.at_end = False
-        """There is nothing after what `read` has given."""
 
     def check_encoding(self) -> None:
         """Raises `ProtocolError` where the body is compressed in a way that nobody here can undo."""
@@ -177,8 +175,12 @@ class Body:
         if self._call.aborted:
             raise CallAborted
         self._ended = not block
-        self.at_end = self._ended or (self._chunks is not None and self._chunks.done)
         return block
+
+    @property
+    def at_end(self) -> bool:
+        """Whether there is nothing after what `read` has given."""
+        return self._ended or (self._chunks is not None and self._chunks.done)
 
     def fileno(self) -> int | None:
         """The socket that is readable when, and only when, there is more to read; None where none says so.

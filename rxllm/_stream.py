@@ -226,7 +226,8 @@ class _Subscription(abc.DisposableBase):
         decoder = self._decoder
         feed = decoder.feed
         frames = self._framing.feed(block)
-        for frame in chain(frames, self._framing.close()) if body.at_end else frames:
+        at_end = body.at_end
+        for frame in chain(frames, self._framing.close()) if at_end else frames:
             batch = feed(frame) if frame.data else ()
             if batch:
                 events += batch
@@ -237,7 +238,7 @@ class _Subscription(abc.DisposableBase):
                     break
             elif self._answered and (not frame.data or frame.event in _KEEP_ALIVES):
                 events.append(_KEPT_ALIVE)
-        if body.at_end and not decoder.finished:
+        if at_end and not decoder.finished:
             events += decoder.close()
         if decoder.finished:
             self._over = True

@@ -37,17 +37,17 @@ class Workers:
         else:
             worker.give(name, task)
 
-    def rest(self, worker: _Worker) -> bool:
-        """Called by a worker without a task: wait for one; False where none came, and the thread ends."""
+    def rest(self, worker: _Worker) -> None:
+        """Called by a worker without a task: wait for one, for a moment."""
         with self._lock:
             self._idle.append(worker)
         if worker.wait(_LINGER):
-            return True
+            return
         with self._lock:
             if worker in self._idle:
                 self._idle.remove(worker)
-                return False
-        return worker.wait(None)  # one came at the last moment
+                return
+        worker.wait(None)  # one came at the last moment
 
 
 class _Worker(threading.Thread):
