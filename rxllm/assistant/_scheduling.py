@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextvars
 import itertools
-import threading
 from collections.abc import Callable
+from functools import partial
 
 from reactivex import abc
 from reactivex.disposable import Disposable
 from reactivex.scheduler import TimeoutScheduler
+
+from .._workers import workers
 
 _numbers = itertools.count(1)
 
@@ -20,8 +22,7 @@ def run_on(
     """Run `work` on `scheduler`, or on a daemon thread `rxllm-<name>-<n>`, in a copy of the context `values`."""
     context = values.copy()  # one may not be entered twice at a time
     if scheduler is None:
-        thread_name = f"rxllm-{name}-{next(_numbers)}"
-        threading.Thread(target=context.run, args=(work,), name=thread_name, daemon=True).start()
+        workers.run(f"rxllm-{name}-{next(_numbers)}", partial(context.run, work))
         return Disposable()
 
     def run(_scheduler: abc.SchedulerBase, _state: object | None = None) -> None:
