@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from . import aio, assistant, operators, ui
     from .providers.presets import ModelPreset, model_preset, model_presets
     from .resilient import continuing, resilient_model
-    from .sinks.named import forget_named, named
+    from .sinks.shared_stream import forget_named, named
 
 __all__ = [
     "APIConnectionError",
@@ -158,8 +158,8 @@ _LATER = {
     "model_preset": "providers.presets",
     "model_presets": "providers.presets",
     "ui": "ui",
-    "forget_named": "sinks.named",
-    "named": "sinks.named",
+    "forget_named": "sinks.shared_stream",
+    "named": "sinks.shared_stream",
     "continuing": "resilient",
     "resilient_model": "resilient",
 }

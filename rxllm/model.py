@@ -15,11 +15,11 @@ import msgspec
 import requests
 from reactivex import Observable, abc
 
-from ._framing import MAX_FRAME_BYTES
-from ._http import Transport
-from ._retry import retry
-from ._stream import Source, token_stream
-from ._wire import Wire, WireRequest
+from ._core.retry import retry
+from ._core.stream import Source, token_stream
+from ._protocol import Wire, WireRequest
+from ._transport.framing import MAX_FRAME_BYTES
+from ._transport.http import Transport
 from .errors import ConfigurationError, LLMError
 from .events import Response, StreamEnd, TextDelta, TokenEvent
 from .messages import Message
@@ -27,7 +27,7 @@ from .options import CallOptions, Options, ReasoningEffort, Timeout, Tool, forma
 from .prompt import Prompt, messages_of
 from .providers.catalog import Vendor, split_model, vendor_named, wire_for
 from .providers.local import LocalServer
-from .providers.openai_chat import OpenAIChat
+from .providers.openai_chat.decoder import OpenAIChat
 
 
 class StreamingModel(ABC):

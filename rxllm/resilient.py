@@ -11,9 +11,9 @@ from .errors import ConfigurationError
 from .events import TokenEvent
 from .messages import Message
 from .model import StreamingModel
-from .operators.breaker import CircuitBreaker, circuit_breaker
-from .operators.recovery import Ask, RecoverMode, recover
-from .operators.resilience import fallback_to, retry
+from .operators.resilience.circuit_breaker import CircuitBreaker, circuit_breaker
+from .operators.resilience.fallback import fallback_to, retry
+from .operators.resilience.recover import Ask, RecoverMode, recover
 from .options import CallOptions
 from .prompt import Prompt, messages_of
 from .providers._prefix import PrefixForm, prefix_form, providers_with_prefix

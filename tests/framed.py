@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from rxllm._framing import NDJSONFraming, SSEFraming
-from rxllm._wire import Frame
+from rxllm._protocol import Frame
+from rxllm._transport.framing import NDJSONFraming, SSEFraming
 
 
 def framed(framing: SSEFraming | NDJSONFraming, blocks: Iterable[bytes]) -> Iterator[Frame]:

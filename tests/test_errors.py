@@ -8,8 +8,8 @@ import pickle
 import pytest
 
 from rxllm import errors
-from rxllm._faults import Fault, fault_of, status_error, stream_error
-from rxllm._waits import MAX_RETRY_AFTER, retry_after
+from rxllm._transport.rate_limit_headers import MAX_RETRY_AFTER, retry_after
+from rxllm._transport.vendor_errors import Fault, fault_of, status_error, stream_error
 from rxllm.errors import (
     APIStatusError,
     APITimeoutError,

@@ -16,8 +16,8 @@ from rxllm import Message, Response
 from rxllm import operators as ops
 from rxllm.events import StreamReset, TextDelta, TokenEvent
 from rxllm.messages import TextPart
-from rxllm.operators.breaker import circuit_breaker
-from rxllm.operators.recovery import recover
+from rxllm.operators.resilience.circuit_breaker import circuit_breaker
+from rxllm.operators.resilience.recover import recover
 from rxllm.providers._prefix import prefix_form, providers_with_prefix
 from rxllm.resilient import continuing, resilient_model
 from rxllm.testing import Drop, ErrorReply, LLMServer, RecordedRequest, Reply, ScriptedModel, Stall

@@ -23,14 +23,7 @@ from .events import (
     assistant_event_to_json,
     token_events,
 )
-from .listeners import (
-    LoggingListener,
-    MessageCapture,
-    ModelListener,
-    ModelRequest,
-    TokenTracker,
-    observed,
-)
+from .listeners import LoggingListener, MessageCapture, ModelListener, ModelRequest, TokenTracker, observed
 from .memory import (
     InMemoryStore,
     Memory,

@@ -11,7 +11,7 @@ from reactivex import abc
 from reactivex.disposable import Disposable
 from reactivex.scheduler import TimeoutScheduler
 
-from .._workers import workers
+from .._runtime.thread_cache import workers
 
 _numbers = itertools.count(1)
 

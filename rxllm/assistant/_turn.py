@@ -18,8 +18,8 @@ import msgspec
 from reactivex import abc
 from reactivex.disposable import CompositeDisposable, SerialDisposable, SingleAssignmentDisposable
 
-from .._spending import add_usage
-from .._stream import tell_error
+from .._core.stream import tell_error
+from .._core.token_usage import add_usage
 from ..errors import ConfigurationError, LLMError, OutputParsingError, StreamError, ToolArgumentsError
 from ..events import (
     ReasoningDelta,
@@ -40,15 +40,7 @@ from ._plan import Plan, TurnContext
 from ._scheduling import now, run_on
 from ._tool_run import ToolEvent, ToolRun
 from .errors import MaxIterationsError
-from .events import (
-    AnswerRejected,
-    AssistantEvent,
-    PartialAnswer,
-    StepEnd,
-    StepStart,
-    StructuredAnswer,
-    ToolEnd,
-)
+from .events import AnswerRejected, AssistantEvent, PartialAnswer, StepEnd, StepStart, StructuredAnswer, ToolEnd
 from .structured import Structure
 
 log = logging.getLogger("rxllm")

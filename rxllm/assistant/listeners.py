@@ -16,7 +16,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 from typing_extensions import Unpack
 
-from .._spending import add_usage
+from .._core.token_usage import add_usage
 from ..errors import LLMError
 from ..events import Response, StreamEnd, TokenEvent, Usage
 from ..messages import Message

@@ -15,13 +15,13 @@ import reactivex as rx
 from reactivex import Observable
 from reactivex import operators as rx_ops
 
+from .._core.token_usage import estimated_tokens
 from .._json import encode
-from .._spending import estimated_tokens
 from ..errors import ConfigurationError
 from ..events import Response, TokenEvent
 from ..messages import Message, ReasoningPart, TextPart, ToolCall, ToolResult
 from ..model import StreamingModel
-from ..operators.text import response
+from ..operators.text.plain import response
 from ..providers.presets import model_preset
 
 log = logging.getLogger("rxllm")

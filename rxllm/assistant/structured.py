@@ -22,7 +22,7 @@ from ..errors import ConfigurationError, OutputParsingError
 from ..events import Response, TextDelta, TokenEvent
 from ..messages import Message, ToolCall, ToolResult
 from ..model import StreamingModel
-from ..operators.structured import parse, partial_json
+from ..operators.json.structured import parse, partial_json
 from ..options import CallOptions, Tool, format_of
 
 StructuredMode: TypeAlias = Literal["auto", "schema", "tool", "prompt"]

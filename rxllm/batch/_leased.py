@@ -12,7 +12,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 
-from ..operators.limits import RateLimit
+from ..operators.resilience.limits import RateLimit
 from .ledger import LEASE, Correction, Lease, Wish
 
 log = logging.getLogger("rxllm")

@@ -24,7 +24,7 @@ import msgspec
 from reactivex import abc
 
 from ..errors import ConfigurationError, LLMError, OutputParsingError
-from ..operators._typed import Target
+from ..operators.json.typed import Target
 from ._crew import Broken, Crew, Lost, Outcome, Ready, Rows
 from ._dispatch import Dispatch
 from ._work import Columns, Job, Refused, jobs_of

@@ -16,14 +16,14 @@ import reactivex
 from reactivex import Observable, Subject
 from reactivex import operators as rx_ops
 
-from .._waits import MAX_RETRY_AFTER
+from .._transport.rate_limit_headers import MAX_RETRY_AFTER
 from ..errors import APIStatusError, AuthenticationError, ConfigurationError, LLMError, RateLimitError
 from ..events import StreamEnd, TokenEvent
 from ..model import StreamingModel
-from ..operators.limits import RateLimit, rate_limit
+from ..operators.json.structured import parse
 from ..operators.many import PromptAnswer, PromptFailure, map_prompts
-from ..operators.resilience import retry
-from ..operators.structured import parse
+from ..operators.resilience.fallback import retry
+from ..operators.resilience.limits import RateLimit, rate_limit
 from ._leased import LeasedLimit
 from ._work import Job
 from .rows import AnswerRow, FailureRow, Key, failure_of, row_to_json

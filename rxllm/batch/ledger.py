@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from .._waits import MINUTE
+from .._transport.rate_limit_headers import MINUTE
 from ..errors import ConfigurationError
-from ..operators._rates import Window
+from ..operators.resilience.rate_window import Window
 
 LEASE = 1.0
 """Seconds that a permit may be used for."""

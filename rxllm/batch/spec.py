@@ -10,8 +10,8 @@ from typing import TypeAlias, Unpack, cast
 
 import msgspec
 
-from .._framing import MAX_FRAME_BYTES
 from .._json import encode
+from .._transport.framing import MAX_FRAME_BYTES
 from ..errors import ConfigurationError
 from ..model import StreamingModel, create_streaming_model
 from ..options import CallOptions, JsonFormat, format_of, tool_of

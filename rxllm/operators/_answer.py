@@ -16,7 +16,7 @@ from ..events import (
     UsageUpdate,
 )
 from ..messages import Part, ReasoningPart, TextPart, ToolCall
-from ._growing import GrowingText
+from .text.growing_text import GrowingText
 
 
 class Answer:

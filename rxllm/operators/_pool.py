@@ -18,7 +18,7 @@ import msgspec
 from reactivex import Observable, abc
 from reactivex.disposable import SingleAssignmentDisposable
 
-from .._succession import keep_context
+from .._core.attempts import keep_context
 from ..errors import StreamInterruptedError
 from ..events import Response, StreamEnd, TokenEvent
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from reactivex import Observable, abc
 from reactivex.disposable import SingleAssignmentDisposable
 
+from .._core.token_usage import with_estimate
 from .._json import encode
-from .._spending import with_estimate
 from ..errors import LLMError
 from ..events import Response, StreamEnd, StreamReset, TokenEvent
 from ..prompt import Prompt, messages_of

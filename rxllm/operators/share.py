@@ -10,8 +10,8 @@ from typing import Generic, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
 
-from .._log import Entry, MemoryLog
-from .._recording import RecordingWriter
+from .._core.event_log import Entry, MemoryLog
+from .._core.recording_format import RecordingWriter
 from ..events import TokenEvent
 from ._clock import stopwatch
 from ._operator import Operator, PlainStep, run_steps

@@ -18,10 +18,10 @@ from typing import Protocol
 
 import msgspec
 
-from .._wire import Wire
+from .._protocol import Wire
 from ..errors import ConfigurationError
 from ._address import azure_address, checked_address, checked_headers, is_loopback, is_sendable, ollama_address
-from ._openai_dialect import (
+from .openai_chat.dialect import (
     AZURE,
     CEREBRAS,
     DEEPSEEK,
@@ -157,23 +157,23 @@ def _factory(vendor: Vendor) -> WireFactory:
     """What makes the vendor's wire, imported only now: five wires are a third of all import time."""
     match vendor.wire:
         case "openai-chat":
-            from .openai_chat import OpenAIChat
+            from .openai_chat.decoder import OpenAIChat
 
             return partial(OpenAIChat, dialect=vendor.dialect)
         case "openai-responses":
-            from .openai_responses import OpenAIResponses
+            from .openai_responses.decoder import OpenAIResponses
 
             return OpenAIResponses
         case "anthropic":
-            from .anthropic import Anthropic
+            from .anthropic.decoder import Anthropic
 
             return Anthropic
         case "gemini":
-            from .gemini import Gemini
+            from .gemini.decoder import Gemini
 
             return Gemini
         case "ollama":
-            from .ollama import Ollama
+            from .ollama.decoder import Ollama
 
             return Ollama
         case _ if vendor.wire in _wires:

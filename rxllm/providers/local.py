@@ -20,7 +20,7 @@ from typing import Protocol, cast
 
 import msgspec
 
-from .._stream import abort_live_streams
+from .._core.stream import abort_live_streams
 from ..errors import ConfigurationError
 
 DEFAULT_MODEL = "smollm2-135m-instruct"

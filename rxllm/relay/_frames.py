@@ -13,9 +13,9 @@ from typing import Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 import msgspec
 
-from .._coalesce import Delta, Kind, coalesced, delta_of, kind_of, piece_of
-from .._log import Entry, LogState
-from .._recording import Failure
+from .._core.delta_merge import Delta, Kind, coalesced, delta_of, kind_of, piece_of
+from .._core.event_log import Entry, LogState
+from .._core.recording_format import Failure
 from ..events import TokenEvent
 from .errors import StreamGoneError
 

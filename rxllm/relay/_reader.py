@@ -17,8 +17,8 @@ from collections.abc import Generator, Sequence
 
 from reactivex import abc
 
-from .._log import Entry
-from .._stream import tell_error
+from .._core.event_log import Entry
+from .._core.stream import tell_error
 from ..errors import APIConnectionError, LLMError, StreamError, StreamInterruptedError
 from ..events import Response, TokenEvent
 from ..operators._answer import Answer

@@ -21,8 +21,8 @@ from contextlib import suppress
 
 import msgspec
 
-from .._log import LogState
-from .._recording import Failure
+from .._core.event_log import LogState
+from .._core.recording_format import Failure
 from ..errors import APIConnectionError, LLMError, StreamError, StreamInterruptedError
 from ..events import StreamReset, TokenEvent
 from ._frames import Ending, Frame, ending_to_json, frame_of

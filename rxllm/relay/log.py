@@ -7,8 +7,8 @@ from typing import cast
 
 from reactivex import Observable, abc
 
-from .._log import Entry, LogState
-from .._recording import Failure
+from .._core.event_log import Entry, LogState
+from .._core.recording_format import Failure
 from ..errors import ConfigurationError
 from ..events import TokenEvent
 from ._frames import Ending, ending_to_json, pieces_of

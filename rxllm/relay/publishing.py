@@ -6,7 +6,7 @@ from reactivex import Observable, abc
 from reactivex import operators as rx
 from reactivex.disposable import SingleAssignmentDisposable
 
-from .._log import Entry, LogState
+from .._core.event_log import Entry, LogState
 from ..errors import LLMError
 from ..events import TokenEvent
 from ._frames import Ending

@@ -25,7 +25,7 @@ import urllib3
 from reactivex import Observable, abc
 from reactivex.scheduler import EventLoopScheduler
 
-from .._recording import Line, read_recording, redacted
+from .._core.recording_format import Line, read_recording, redacted
 from ..errors import StreamInterruptedError
 from ..events import TokenEvent
 from ..operators._clock import stopwatch

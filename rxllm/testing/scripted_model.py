@@ -10,8 +10,8 @@ from typing import Literal, TypeAlias, Unpack
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
-from .._faults import Fault as VendorFault
-from .._faults import status_error, stream_error
+from .._transport.vendor_errors import Fault as VendorFault
+from .._transport.vendor_errors import status_error, stream_error
 from ..errors import LLMError, StreamInterruptedError
 from ..events import (
     ReasoningDelta,

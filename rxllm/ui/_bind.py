@@ -20,9 +20,9 @@ from reactivex.disposable import SingleAssignmentDisposable
 from reactivex.subject import ReplaySubject, Subject
 
 from ..events import StreamReset, TextDelta, TokenEvent
-from ..operators.markdown import MarkdownBlock, markdown_blocks
-from ..operators.pace import observe_on_ui
-from ._pieces import Pieces
+from ..operators.pacing.pace import observe_on_ui
+from ..operators.text.markdown import MarkdownBlock, markdown_blocks
+from ._chunk_size import Pieces
 from ._pump import PumpScheduler
 
 T = TypeVar("T")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ._autoscroll import Following, Scrolled
 from ._bind import ERROR_COLOR, error_line
-from ._following import Following, Scrolled
 
 _ERROR = "rxllm-error"
 

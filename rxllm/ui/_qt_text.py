@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..operators.markdown import MarkdownBlock
+from ..operators.text.markdown import MarkdownBlock
 from ._bind import ERROR_COLOR, error_line
 
 _NEARLY_AT_END = 4

@@ -11,7 +11,7 @@ import tkinter
 from collections.abc import Callable
 from tkinter.font import Font
 
-from ..operators.markdown import MarkdownBlock
+from ..operators.text.markdown import MarkdownBlock
 from ._bind import ERROR_COLOR, error_line
 from ._tk_markdown import looks, styled
 

@@ -28,7 +28,7 @@ from ._bind import Binding, Streamed, as_each, as_events, as_text, bind, bind_st
 from ._gtk_text import GrowingText
 from ._label import GrowingLabel
 from ._pump import PumpScheduler
-from ._wire import Wire
+from ._stop_binding import Wire
 
 T = TypeVar("T")
 

@@ -24,11 +24,11 @@ from reactivex import Observable, abc
 
 from ..errors import ConfigurationError
 from ._bind import Binding, Streamed, as_each, as_events, as_markdown, as_text, bind, bind_state
-from ._immortal import keep_singletons_alive, loses_references
 from ._label import GrowingLabel
 from ._pump import PumpScheduler
+from ._pyside_refcount_fix import keep_singletons_alive, loses_references
 from ._qt_text import GrowingMarkdown, GrowingText
-from ._wire import Wire
+from ._stop_binding import Wire
 
 if TYPE_CHECKING:
     from PySide6.QtCore import QEvent

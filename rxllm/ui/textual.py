@@ -24,8 +24,8 @@ from textual.widget import Widget
 from textual.widgets import Button, Log, Markdown, Static, TextArea
 
 from ._bind import Binding, Streamed, as_each, as_events, as_text, bind, bind_state
+from ._stop_binding import Wire
 from ._textual_text import LogText, MarkdownText, SettlingView, StaticText, TextAreaText
-from ._wire import Wire
 from .asyncio import AsyncIOScheduler
 
 R = TypeVar("R")

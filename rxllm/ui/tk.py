@@ -32,8 +32,8 @@ from reactivex.disposable import CompositeDisposable, Disposable
 from ._bind import Binding, Streamed, as_each, as_events, as_markdown, as_text, bind, bind_state
 from ._label import GrowingLabel
 from ._pump import PumpScheduler
+from ._stop_binding import Wire
 from ._tk_text import GrowingMarkdown, GrowingText
-from ._wire import Wire
 
 T = TypeVar("T")
 

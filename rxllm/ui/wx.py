@@ -25,7 +25,7 @@ from ..errors import ConfigurationError
 from ._bind import Binding, Streamed, as_each, as_events, as_text, bind, bind_state
 from ._label import GrowingLabel
 from ._pump import PumpScheduler
-from ._wire import Wire
+from ._stop_binding import Wire
 from ._wx_text import GrowingText
 
 T = TypeVar("T")

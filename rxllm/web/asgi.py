@@ -17,7 +17,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from ._bell import AsyncBell
+from .async_wakeup import AsyncBell
 from .feed import Feed
 from .http import MAX_BODY_BYTES, Request, problem
 from .service import Service

@@ -16,15 +16,15 @@ from reactivex import Observable, abc, defer, throw, timer
 from reactivex import operators as rx
 from reactivex.disposable import CompositeDisposable, Disposable
 
-from .._http import Transport
+from .._core.stream import Source, token_stream
 from .._json import encode
-from .._stream import Source, token_stream
-from .._wire import WireRequest, headers_listener
+from .._protocol import WireRequest, headers_listener
+from .._transport.http import Transport
 from ..assistant.events import AssistantEvent
 from ..errors import APIConnectionError, StreamInterruptedError
 from ..options import Timeout
 from ..prompt import Prompt, messages_of
-from ._lines import LineDecoder, Position
+from .client_protocol import LineDecoder, Position
 
 RECONNECTS = 5
 """How often in a row a broken connection is made anew without anything coming of it."""

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from .._json import encode
 from ..errors import StreamInterruptedError
-from ..sinks.openai_stream import openai_error
+from .formats.openai_chat import openai_error
 from .live import LiveStream
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from .._json import decode, encode, is_object
 from ..errors import ConfigurationError
-from ..sinks.openai_stream import openai_error, openai_status
 from .feed import Feed
+from .formats.openai_chat import openai_error, openai_status
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 

@@ -16,8 +16,8 @@ from typing import Generic, TypeVar, cast
 from reactivex import Observable
 from reactivex.disposable import SingleAssignmentDisposable
 
-from .._coalesce import Delta, kind_of, piece_of
-from .._log import Entry, LogState, MemoryLog
+from .._core.delta_merge import Delta, kind_of, piece_of
+from .._core.event_log import Entry, LogState, MemoryLog
 from ..errors import StreamError
 from .approvals import Approvals
 

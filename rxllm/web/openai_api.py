@@ -6,10 +6,10 @@ import time
 from collections.abc import Mapping
 
 from .._json import object_at
-from ..sinks.openai_stream import OpenAICompletion, OpenAIStream, openai_status
-from .desk import Desk
 from .feed import Feed, Format
+from .formats.openai_chat import OpenAICompletion, OpenAIStream, openai_status
 from .http import Reply, Request, json_reply
+from .stream_factory import Desk
 
 
 def models(desk: Desk, request: Request, _: str) -> Reply:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from .._json import int_at, text_at
 from ..errors import ConfigurationError
-from ..sinks.ndjson import NDJSON
-from ..sinks.sse import SSE, last_event_id
-from .desk import Desk
 from .feed import Feed
+from .formats.ndjson import NDJSON
+from .formats.sse import SSE, last_event_id
 from .http import Reply, Request, json_reply
 from .live import LiveStream
+from .stream_factory import Desk
 
 
 def models(desk: Desk, request: Request, _: str) -> Reply:

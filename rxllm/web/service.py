@@ -23,12 +23,14 @@ from typing import TypeAlias, TypeVar, cast
 from reactivex import Observable
 
 from ..errors import LLMError
-from . import openai_api, own_api, page, ui_api
-from .asked import Offer
-from .desk import Desk
+from . import ai_sdk_api as ui_api
+from . import openai_api, own_api
+from . import page_files as page
 from .guard import Guard
 from .http import Reply, Request, failure, problem
 from .live import LiveStream
+from .request_parsing import Offer
+from .stream_factory import Desk
 from .streams import Streams
 
 T = TypeVar("T")

@@ -13,10 +13,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from ..errors import ConfigurationError, LLMError
-from ..sinks import websocket
-from ..sinks.websocket import Approve, Ask, Command, Ping, Resume, Stop, WebSocketMessages
-from .desk import Desk
+from .formats import websocket
+from .formats.websocket import Approve, Ask, Command, Ping, Resume, Stop, WebSocketMessages
 from .live import LiveStream
+from .stream_factory import Desk
 
 log = logging.getLogger("rxllm")
 

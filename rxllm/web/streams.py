@@ -34,7 +34,8 @@ class Streams(Generic[T]):
 
     `limit` streams may be under way at once, `per_client` of them for one client; `keep` that have
     ended can still be read. `secret` signs the questions that clients answer with a request of their
-    own (see `rxllm.web.ui_api`); processes that are to take each other's need the same. Safe to use from any thread.
+    own (see `rxllm.web.ai_sdk_api`); processes that accept each other's answers need the same secret.
+    Thread-safe.
     """
 
     def __init__(self, *, limit: int = 256, per_client: int = 32, keep: int = 64, secret: bytes | None = None) -> None:

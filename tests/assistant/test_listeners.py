@@ -9,14 +9,7 @@ from reactivex.scheduler import ImmediateScheduler
 
 import rxllm
 from rxllm import Response, Usage
-from rxllm.assistant import (
-    LoggingListener,
-    MessageCapture,
-    ModelListener,
-    ModelRequest,
-    TokenTracker,
-    observed,
-)
+from rxllm.assistant import LoggingListener, MessageCapture, ModelListener, ModelRequest, TokenTracker, observed
 from rxllm.testing import Drop, ErrorReply, Hang, LLMServer, Reply, ScriptedModel
 
 from .turns import model_on

@@ -22,7 +22,7 @@ from rxllm.operators.many import Progress
 from rxllm.testing.scripted_model import ScriptedModel
 
 from .kit import Boom, Case, OperatorContract, answer, compose, play
-from .test_pace import MIXED
+from .pacing.test_pace import MIXED
 from .threads import Seen
 
 PROGRESS = Progress(1, 0, 0, 0, None)

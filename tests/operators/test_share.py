@@ -15,13 +15,13 @@ from reactivex.testing import TestScheduler
 
 import rxllm
 from rxllm import operators as ops
-from rxllm._coalesce import coalesced
-from rxllm._recording import read_recording
+from rxllm._core.delta_merge import coalesced
+from rxllm._core.recording_format import read_recording
 from rxllm.events import StreamEnd, TextDelta, TokenEvent
 from rxllm.testing import LLMServer
 
 from .kit import SUBSCRIBED, Boom, Case, OperatorContract, answer, play, upstream, whole
-from .test_pace import MIXED
+from .pacing.test_pace import MIXED
 from .threads import LIMIT, Producer, Seen
 
 

@@ -11,8 +11,8 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from rxllm._framing import NDJSONFraming, SSEFraming
-from rxllm._wire import Decoder, Frame, Framing
+from rxllm._protocol import Decoder, Frame, Framing
+from rxllm._transport.framing import NDJSONFraming, SSEFraming
 from rxllm.errors import LLMError, StreamInterruptedError
 from rxllm.events import (
     ReasoningDelta,

@@ -6,19 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from rxllm._wire import Wire
+from rxllm._protocol import Wire
 from rxllm.errors import ConfigurationError
 from rxllm.messages import Message
 from rxllm.options import Options
-from rxllm.providers.anthropic import Anthropic
-from rxllm.providers.catalog import (
-    Vendor,
-    register_provider,
-    split_model,
-    vendor_named,
-    vendors,
-    wire_for,
-)
+from rxllm.providers.anthropic.decoder import Anthropic
+from rxllm.providers.catalog import Vendor, register_provider, split_model, vendor_named, vendors, wire_for
 
 NAMES = ["openai", "openai-responses", "anthropic", "gemini", "ollama", "local", "openai-compatible", "azure", "groq"]
 NAMES += ["mistral", "deepseek", "xai", "openrouter", "together", "fireworks", "cerebras", "perplexity", "vllm"]

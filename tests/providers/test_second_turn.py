@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 import pytest
 
-from rxllm._framing import NDJSONFraming, SSEFraming
+from rxllm._transport.framing import NDJSONFraming, SSEFraming
 from rxllm.messages import Message, ReasoningPart, ToolResult, VendorPart
 from rxllm.options import Options, Tool
 from rxllm.providers.catalog import vendor_named, wire_for

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from rxllm._coalesce import coalesced
+from rxllm._core.delta_merge import coalesced
 from rxllm.events import StreamEnd, TextDelta, TokenEvent, event_from_json
 
 from ..operators.threads import LIMIT

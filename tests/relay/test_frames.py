@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rxllm._coalesce import coalesced
-from rxllm._recording import Failure
+from rxllm._core.delta_merge import coalesced
+from rxllm._core.recording_format import Failure
 from rxllm.errors import RateLimitError
 from rxllm.events import ReasoningDelta, Response, TextDelta, TokenEvent, ToolCallDelta, Usage, UsageUpdate
 from rxllm.relay import StreamGoneError

@@ -14,7 +14,7 @@ import redis
 from reactivex.subject import Subject
 
 import rxllm
-from rxllm._log import Log
+from rxllm._core.event_log import Log
 from rxllm.errors import APIConnectionError, PermissionDeniedError, RateLimitError, StreamError, StreamInterruptedError
 from rxllm.events import Response, StreamEnd, StreamReset, TextDelta, TokenEvent, VendorEvent
 from rxllm.operators import broadcast

@@ -17,7 +17,7 @@ from rxllm.testing import Drop, ErrorReply, Gate, LLMServer, Reply
 from rxllm.testing.recording import record_wire, replay, wire_replies
 
 from ..operators.kit import Boom, answer, play, whole
-from ..operators.test_pace import MIXED
+from ..operators.pacing.test_pace import MIXED
 from ..operators.threads import LIMIT, Seen
 
 KEY = "sk-test-abcdefghijklmnop"

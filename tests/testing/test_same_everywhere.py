@@ -7,17 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 import rxllm
-from rxllm.testing import (
-    Drop,
-    ErrorReply,
-    Fail,
-    LLMServer,
-    ModelReply,
-    Reply,
-    Reset,
-    ScriptedModel,
-    Truncate,
-)
+from rxllm.testing import Drop, ErrorReply, Fail, LLMServer, ModelReply, Reply, Reset, ScriptedModel, Truncate
 
 PROVIDERS = ["openai", "openai-responses", "anthropic", "gemini", "ollama", "scripted"]
 WEATHER = rxllm.ToolCall("call_1", "weather", {"city": "Zürich", "days": [1, 2]})

@@ -14,19 +14,7 @@ from rxllm import operators as ops
 from rxllm.errors import LLMError, OverloadedError, RateLimitError, StreamInterruptedError
 from rxllm.events import Response, StreamEnd, StreamStart, TextDelta, TokenEvent, Usage, UsageUpdate
 from rxllm.messages import TextPart, ToolCall
-from rxllm.testing import (
-    Drop,
-    ErrorReply,
-    Fail,
-    Hang,
-    Reply,
-    ScriptedModel,
-    Stall,
-    Step,
-    Truncate,
-    marble,
-    scripted,
-)
+from rxllm.testing import Drop, ErrorReply, Fail, Hang, Reply, ScriptedModel, Stall, Step, Truncate, marble, scripted
 
 on_next, on_error, on_completed = ReactiveTest.on_next, ReactiveTest.on_error, ReactiveTest.on_completed
 WEATHER = ToolCall("call_1", "weather", {"city": "Paris"})

@@ -15,7 +15,7 @@ from rxllm import operators as ops
 from rxllm.testing import Gate, LLMServer, Reply
 from rxllm.ui import qt
 from rxllm.ui._bind import Binding
-from rxllm.ui._immortal import loses_references
+from rxllm.ui._pyside_refcount_fix import loses_references
 from rxllm.ui._qt_text import GrowingMarkdown
 
 from ..extra_python import python_with

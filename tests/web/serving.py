@@ -13,7 +13,7 @@ from rxllm.testing import LLMServer
 
 PROGRAM = (
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
-    "from rxllm.web.serve import main; sys.exit(main())"
+    "from rxllm.cli.serve import main; sys.exit(main())"
 )
 
 

@@ -1,4 +1,4 @@
-"""Our own streams from another process, read back as Observables: over SSE and over a WebSocket alike."""
+"""Streams of a service in another process, read back as Observables over SSE."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator
-from types import ModuleType
 
 import pytest
 import reactivex
@@ -16,11 +15,9 @@ from rxllm.errors import AuthenticationError, LLMError, NotFoundError, StreamInt
 from rxllm.events import Response, StreamEnd, TextDelta
 from rxllm.sinks.iterate import iter_events
 from rxllm.testing import Drop, ErrorReply, Gate, LLMServer, Reply
-from rxllm.web import Guard, Service, client, websocket_client
+from rxllm.web import Guard, Service, client
 
 from .running import model_of, running
-
-BOTH = pytest.mark.parametrize("over", [client, websocket_client], ids=["sse", "websocket"])
 
 
 class Proxy:
@@ -72,35 +69,34 @@ def text_of(events: list[object]) -> str:
     return "".join(event.text for event in events if isinstance(event, TextDelta))
 
 
-@BOTH
 class TestReading:
     """`ask` and `watch`."""
 
-    def test_an_answer_comes_whole(self, llm: LLMServer, url: str, over: ModuleType) -> None:
+    def test_an_answer_comes_whole(self, llm: LLMServer, url: str) -> None:
         """With its end and what it cost; options and model go along."""
         llm.enqueue("Hello there")
-        events = list(iter_events(over.ask(url, "Hi", model="m", options={"temperature": 0.5})))
+        events = list(iter_events(client.ask(url, "Hi", model="m", options={"temperature": 0.5})))
         assert "Hello there" == text_of(events)
         assert isinstance(events[-1], StreamEnd)
         assert events[-1].response.usage.output_tokens
         assert ("Hi", 0.5) == (llm.requests[0].prompt, llm.requests[0].json["temperature"])
 
-    def test_disposing_stops_the_stream_there(self, llm: LLMServer, url: str, over: ModuleType) -> None:
+    def test_disposing_stops_the_stream_there(self, llm: LLMServer, url: str) -> None:
         """The provider behind the service sees it."""
         gate = Gate(1)
         llm.enqueue(Reply("one two", gate=gate))
         came = threading.Event()
-        subscription = over.ask(url, "Hi").subscribe(lambda event: isinstance(event, TextDelta) and came.set())
+        subscription = client.ask(url, "Hi").subscribe(lambda event: isinstance(event, TextDelta) and came.set())
         assert came.wait(10)
         subscription.dispose()
         assert llm.wait_for_request().closed.wait(10)
 
-    def test_a_broken_connection_is_gone_on_with(self, llm: LLMServer, proxy: Proxy, over: ModuleType) -> None:
+    def test_a_broken_connection_is_gone_on_with(self, llm: LLMServer, proxy: Proxy) -> None:
         """Nothing lost, nothing twice, one request."""
         gate = Gate(1)
         llm.enqueue(Reply("one two three four", gate=gate))
         events: list[object] = []
-        for event in iter_events(over.ask(proxy.url, "Hi")):
+        for event in iter_events(client.ask(proxy.url, "Hi")):
             events.append(event)
             if text_of(events) in ("one", "one two three") and isinstance(event, TextDelta):
                 proxy.cut()
@@ -108,40 +104,38 @@ class TestReading:
         assert "one two three four" == text_of(events)
         assert 1 == len(llm.requests)
 
-    def test_errors_are_what_they_are_here(self, llm: LLMServer, url: str, over: ModuleType) -> None:
+    def test_errors_are_what_they_are_here(self, llm: LLMServer, url: str) -> None:
         """Of the same class, told once, and not tried again."""
         llm.enqueue(ErrorReply(401, "no such key"), Reply("one two", fault=Drop(1)))
         with pytest.raises(AuthenticationError, match="no such key"):
-            list(iter_events(over.ask(url, "Hi")))
+            list(iter_events(client.ask(url, "Hi")))
         events: list[object] = []
         with pytest.raises(StreamInterruptedError):
-            events.extend(iter_events(over.ask(url, "Hi")))
+            events.extend(iter_events(client.ask(url, "Hi")))
         with pytest.raises(NotFoundError):
-            list(iter_events(over.ask(url, "Hi", model="other")))
+            list(iter_events(client.ask(url, "Hi", model="other")))
         with pytest.raises(NotFoundError):
-            list(iter_events(over.watch(url, "none")))
+            list(iter_events(client.watch(url, "none")))
         assert 2 == len(llm.requests)
 
-    def test_watching_a_stream_of_others(self, url: str, service: Service, over: ModuleType) -> None:
+    def test_watching_a_stream_of_others(self, url: str, service: Service) -> None:
         """From where one likes; an assistant's events come too."""
         told = [StepStart(0), TextDelta("one"), StepStart(1), TextDelta("two"), StreamEnd(Response("onetwo"))]
         stream = service.publish(reactivex.from_iterable(told))
-        events = list(iter_events(over.watch(url, stream.id)))
+        events = list(iter_events(client.watch(url, stream.id)))
         assert told[:-1] == events[:-1]
-        assert told[2:-1] == list(iter_events(over.watch(url, stream.id, after=2)))[:-1]
+        assert told[2:-1] == list(iter_events(client.watch(url, stream.id, after=2)))[:-1]
 
-    def test_a_stream_that_was_stopped_is_an_error(
-        self, llm: LLMServer, url: str, service: Service, over: ModuleType
-    ) -> None:
+    def test_a_stream_that_was_stopped_is_an_error(self, llm: LLMServer, url: str, service: Service) -> None:
         """Half an answer never looks whole."""
         stream = service.publish(reactivex.concat(reactivex.of(TextDelta("one")), reactivex.never()))
         stream.stop()
         with pytest.raises(StreamInterruptedError, match="stopped"):
-            list(iter_events(over.watch(url, stream.id)))
+            list(iter_events(client.watch(url, stream.id)))
 
-    def test_a_token(self, llm: LLMServer, over: ModuleType) -> None:
+    def test_a_token(self, llm: LLMServer) -> None:
         """For servers that need one."""
         with running(Service({"m": model_of(llm)}, guard=Guard(token="s3cret"))) as url:
-            assert "Hi" == text_of(list(iter_events(over.ask(url, "Hi", token="s3cret"))))
+            assert "Hi" == text_of(list(iter_events(client.ask(url, "Hi", token="s3cret"))))
             with pytest.raises(LLMError):
-                list(iter_events(over.ask(url, "Hi", token="wrong")))
+                list(iter_events(client.ask(url, "Hi", token="wrong")))

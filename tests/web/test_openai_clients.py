@@ -7,7 +7,7 @@ from reactivex import Observable
 
 from rxllm.events import TokenEvent
 from rxllm.messages import ToolCall
-from rxllm.operators.resilience import fallback_to
+from rxllm.operators.resilience.fallback import fallback_to
 from rxllm.testing import Drop, ErrorReply, Gate, LLMServer, Reply
 from rxllm.web import ChatRequest, Service
 

@@ -16,12 +16,14 @@ import requests
 from reactivex import Observable
 
 from rxllm.assistant import Assistant
+from rxllm.cli.serve import main
 from rxllm.errors import APIConnectionError
 from rxllm.messages import ToolCall
 from rxllm.testing import Gate, LLMServer, Reply
-from rxllm.web import ChatRequest, Service, _mirror, relayed
-from rxllm.web.relayed import RelayedStreams
-from rxllm.web.serve import main
+from rxllm.web import ChatRequest, Service
+from rxllm.web.multiprocess import follower as _mirror
+from rxllm.web.multiprocess import streams as relayed
+from rxllm.web.multiprocess.streams import RelayedStreams
 
 from ..relay.processes import RedisServer, needs_redis
 from .running import model_of, running
@@ -330,6 +332,6 @@ def test_redis_is_there_or_it_is_said(llm: LLMServer) -> None:
 
 def test_without_redis_nothing_of_it_is_loaded() -> None:
     """Who has one server needs no more packages than before."""
-    program = "import sys, rxllm.web.serve; print([name for name in sys.modules if 'redis' in name or 'relay' in name])"
+    program = "import sys, rxllm.cli.serve; print([name for name in sys.modules if 'redis' in name or 'relay' in name])"
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert "[]" == told.stdout.strip()

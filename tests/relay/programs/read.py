@@ -9,7 +9,7 @@ import json
 import sys
 import threading
 
-from rxllm._log import Entry
+from rxllm._core.event_log import Entry
 from rxllm.errors import LLMError
 from rxllm.events import TokenEvent, event_to_json
 from rxllm.relay import RedisLog

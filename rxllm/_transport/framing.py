@@ -1,0 +1,204 @@
+"""Bytes to frames: server-sent events and newline-delimited JSON; no I/O.
+
+Fed with blocks as they come. Lenient by design: it takes every line end, a byte order mark,
+comments, and a last event that was cut off before its blank line. It decides nothing about
+completeness: that is the decoder's.
+
+The plain shapes (one `data:` line, or `event:` and `data:`) are cut out by hand, as nearly all
+events of nearly all vendors have them and it costs a tenth; every other shape goes through
+sseclient-py, which is given one event at a time, so that nothing it holds can grow.
+
+Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sseclient import SSEClient
+
+from .._protocol import Frame
+from ..errors import ProtocolError
+
+MAX_FRAME_BYTES = 16 * 1024 * 1024
+
+_BOM = b"\xef\xbb\xbf"
+_MAX_LINE_WORK = 2_000_000_000
+"""Lines times bytes of one event: sseclient-py joins lines at a cost that grows with both."""
+
+
+class SSEFraming:
+    r"""The events of an SSE body that arrives in blocks, however it is cut.
+
+    Raises `ProtocolError` where an event is longer than `limit` bytes, or the body is an HTML page.
+
+    >>> framing = SSEFraming()
+    >>> [frame.data for block in (b'data: {"a"', b': 1}\r', b'\n\r\ndata: [DONE]') for frame in framing.feed(block)]
+    [b'{"a": 1}']
+    >>> [frame.data for frame in framing.close()]
+    [b'[DONE]']
+    """
+
+    def __init__(self, limit: int = MAX_FRAME_BYTES) -> None:
+        self._pending = _Pending(limit, b"\n\n")
+        self._start = _Start()
+        self._after_cr = False
+
+    def feed(self, block: bytes) -> Iterator[Frame]:
+        """The events that are complete with `block`."""
+        block = self._unix_lines(block if self._start.over else self._start.feed(block))
+        events = self._pending.add(block) if block else None
+        if events is None:
+            return
+        for event in events.split(b"\n\n"):
+            if event.startswith(b"data: ") and b"\n" not in event:
+                yield Frame(event[6:])
+            elif (frame := _frame(event)) is not None:
+                yield frame
+
+    def close(self) -> Iterator[Frame]:
+        """The body has ended: what came of a last event."""
+        last = _frame(self._start.rest() + self._pending.rest())
+        if last is not None and last.data:
+            yield Frame(last.data, last.event, whole=False, bare=last.bare)
+
+    def _unix_lines(self, block: bytes) -> bytes:
+        """`block` with LF for every line end; a CR at a block's end and an LF at the next one's start are one."""
+        lines = block[1:] if self._after_cr and block.startswith(b"\n") else block
+        if block:
+            self._after_cr = block.endswith(b"\r")
+        return lines.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in lines else lines
+
+
+class NDJSONFraming:
+    r"""The lines of a newline-delimited JSON body that arrives in blocks, however it is cut.
+
+    Raises `ProtocolError` where a line is longer than `limit` bytes, or the body is an HTML page.
+
+    >>> framing = NDJSONFraming()
+    >>> [frame.data for block in (b'{"a": 1}', b'\n{"a": 2}') for frame in framing.feed(block)]
+    [b'{"a": 1}']
+    >>> [frame.data for frame in framing.close()]
+    [b'{"a": 2}']
+    """
+
+    def __init__(self, limit: int = MAX_FRAME_BYTES) -> None:
+        self._pending = _Pending(limit, b"\n")
+        self._start = _Start()
+
+    def feed(self, block: bytes) -> Iterator[Frame]:
+        """The lines that are complete with `block`."""
+        lines = self._pending.add(block if self._start.over else self._start.feed(block))
+        if lines is None:
+            return
+        for line in lines.split(b"\n"):
+            if line.startswith(b"{"):
+                yield Frame(line)
+            elif stripped := line.strip():
+                _refuse_html(stripped)
+                yield Frame(stripped)
+
+    def close(self) -> Iterator[Frame]:
+        """The body has ended: what came of a last line."""
+        last = (self._start.rest() + self._pending.rest()).strip()
+        if last:
+            _refuse_html(last)
+            yield Frame(last, whole=False)
+
+
+class _Start:
+    """The first bytes of a body, which may be a byte order mark, cut anywhere."""
+
+    def __init__(self) -> None:
+        self.over = False
+        self._held = b""
+
+    def feed(self, block: bytes) -> bytes:
+        """What of the body there is to read, with `block`."""
+        held = self._held + block
+        if len(held) < len(_BOM) and _BOM.startswith(held):
+            self._held = held
+            return b""
+        self.over, self._held = True, b""
+        return held.removeprefix(_BOM)
+
+    def rest(self) -> bytes:
+        """What is held back at the end of a body of a byte or two."""
+        return self._held
+
+
+class _Pending:
+    """What has come since the last separator, up to a limit; each byte is joined once."""
+
+    def __init__(self, limit: int, separator: bytes) -> None:
+        self._limit = limit
+        self._separator = separator
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def add(self, block: bytes) -> bytes | None:
+        """Everything before the last separator, or None if there is none yet.
+
+        A separator of two equal bytes may be cut between blocks.
+        """
+        pieces, separator = self._pieces, self._separator
+        if len(separator) > 1 and pieces and pieces[-1].endswith(separator[:1]) and block.startswith(separator[:1]):
+            pieces[-1] = pieces[-1][:-1]
+            block = separator[:1] + block
+        cut = block.rfind(separator)
+        if cut < 0:
+            pieces.append(block)
+            self._size += len(block)
+            if self._size > self._limit:
+                raise self._too_long()
+            return None
+        pieces.append(block[:cut])
+        complete = b"".join(pieces) if len(pieces) > 1 else pieces[0]
+        self._pieces = [block[cut + len(separator) :]]
+        self._size = len(self._pieces[0])
+        if len(complete) > self._limit and max(map(len, complete.split(separator))) > self._limit:
+            raise self._too_long()
+        return complete
+
+    def rest(self) -> bytes:
+        return b"".join(self._pieces)
+
+    def _too_long(self) -> ProtocolError:
+        return ProtocolError(f"an event is longer than {self._limit} bytes")
+
+
+def _frame(event: bytes) -> Frame | None:
+    """The frame of one event; None where it has no data and is no comment either."""
+    event = event.strip(b"\n")
+    if not event:
+        return None
+    if event.startswith(b"event: "):
+        name, separator, data = event[7:].partition(b"\ndata: ")
+        if separator and b"\n" not in data and b"\n" not in name:
+            return Frame(data, "" if name == b"message" else name.decode("utf-8", "replace"))
+    first = event.lstrip()[:1]
+    if first in (b"{", b"["):
+        return Frame(event, bare=True)
+    _refuse_html(event)
+    return _parsed(event)
+
+
+def _parsed(event: bytes) -> Frame | None:
+    lines = event.count(b"\n") + 1
+    if lines * len(event) > _MAX_LINE_WORK:
+        raise ProtocolError(f"an event of {len(event)} bytes is cut into {lines} lines")
+    text = event.decode("utf-8", "replace")
+    for parsed in SSEClient(iter([text.encode() + b"\n\n"])).events():
+        return Frame(parsed.data.encode(), "" if parsed.event == "message" else parsed.event)
+    for line in text.split("\n"):
+        # Not SSE, but sent by GPUStack and older llama.cpp servers: a field named error instead of data.
+        if line.startswith("error:"):
+            return Frame(line[6:].strip().encode(), "error")
+    return Frame(b"") if event.startswith(b":") else None
+
+
+def _refuse_html(text: bytes) -> None:
+    if text.lstrip()[:1] == b"<":
+        raise ProtocolError(
+            "the server sent an HTML page instead of a stream: check base_url, and any proxy or login page"
+        )

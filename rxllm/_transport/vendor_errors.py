@@ -1,0 +1,257 @@
+"""A vendor's error, in any of its shapes, as the error of ours that it deserves.
+
+Both HTTP error bodies and in-band errors go through here, so that one overload is the same
+error wherever it is reported. Pure: no I/O, no clock but the one passed in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from .._json import decode, encode, is_array, is_object, object_at, objects_at, text_at
+from ..errors import (
+    APIStatusError,
+    AuthenticationError,
+    BadRequestError,
+    ContextWindowExceededError,
+    LLMError,
+    NotFoundError,
+    OverloadedError,
+    PermissionDeniedError,
+    ProviderStreamError,
+    RateLimitError,
+    ServerError,
+)
+from .rate_limit_headers import retry_after, until_reset
+
+_MAX_MESSAGE = 2000
+
+_BY_WORD: Mapping[str, type[APIStatusError]] = {
+    "rate_limit_error": RateLimitError,
+    "rate_limit_exceeded": RateLimitError,
+    "too_many_requests": RateLimitError,
+    "resource_exhausted": RateLimitError,
+    "insufficient_quota": RateLimitError,
+    "tokens": RateLimitError,
+    "requests": RateLimitError,
+    "429": RateLimitError,
+    "throttlingexception": RateLimitError,
+    "overloaded_error": OverloadedError,
+    "overloaded": OverloadedError,
+    "unavailable": OverloadedError,
+    "service_unavailable": OverloadedError,
+    "unavailable_error": OverloadedError,
+    "serviceunavailableexception": OverloadedError,
+    "engine_overloaded_error": OverloadedError,
+    "server_is_overloaded": OverloadedError,
+    "slow_down": OverloadedError,
+    "capacity_exceeded": OverloadedError,
+    "503": OverloadedError,
+    "529": OverloadedError,
+    "authentication_error": AuthenticationError,
+    "invalid_api_key": AuthenticationError,
+    "api_key_invalid": AuthenticationError,
+    "unauthenticated": AuthenticationError,
+    "401": AuthenticationError,
+    "permission_error": PermissionDeniedError,
+    "permission_denied": PermissionDeniedError,
+    "billing_error": PermissionDeniedError,
+    "402": PermissionDeniedError,
+    "403": PermissionDeniedError,
+    "not_found_error": NotFoundError,
+    "model_not_found": NotFoundError,
+    "not_found": NotFoundError,
+    "404": NotFoundError,
+    "context_length_exceeded": ContextWindowExceededError,
+    "exceed_context_size_error": ContextWindowExceededError,
+    "model_max_prompt_tokens_exceeded": ContextWindowExceededError,
+    "tokens_limit_reached": ContextWindowExceededError,
+    "request_too_large": BadRequestError,
+    "string_above_max_length": ContextWindowExceededError,
+}
+_BY_STATUS: Mapping[int, type[APIStatusError]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    402: PermissionDeniedError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    413: BadRequestError,
+    422: BadRequestError,
+    429: RateLimitError,
+    498: OverloadedError,  # Groq: https://console.groq.com/docs/flex-processing
+    503: OverloadedError,
+    529: OverloadedError,
+}
+_TRANSIENT_WORDS = frozenset(
+    {
+        *("server_error", "api_error", "internal_server_error", "internal_error", "internal", "internalservererror"),
+        *("timeout_error", "timeout", "deadline_exceeded", "408", "500", "502", "504"),
+    }
+)
+_BY_PHRASE: Mapping[re.Pattern[str], type[APIStatusError]] = {
+    re.compile(pattern, re.IGNORECASE): kind
+    for pattern, kind in (
+        (
+            # As far as known, of: OpenAI, vLLM, SGLang, llama.cpp, LM Studio, Mistral, DeepSeek, OpenRouter | Anthropic
+            r"context (length|window|size|limit)|maximum context|prompt is too long|input is too long"
+            # Gemini, Vertex | xAI | vLLM | Copilot | Moonshot | Groq, Cerebras
+            r"|exceeds? the maximum number of tokens|input token count is \d+ but|maximum prompt length is"
+            r"|maximum model length|prompt token count|exceeded model token limit|reduce the length of the messages"
+            # Hugging Face, Together | Z.ai | Alibaba | Bedrock, Cohere | LiteLLM
+            r"|`inputs` (tokens \+|must have less)|prompt exceeds max length|range of input length should be"
+            r"|too many (input )?tokens|ContextWindowExceededError",
+            ContextWindowExceededError,
+        ),
+        (r"(incorrect|invalid) api key|api key not valid", AuthenticationError),
+        (r"credit balance is too low", PermissionDeniedError),
+    )
+}
+"""What says the kind of an error where its words and codes do not."""
+_HOPELESS = re.compile(r"^request too large", re.IGNORECASE)
+"""One request alone is more than a rate limit allows: no wait will help it."""
+_UNSEEN = re.compile(rb"<(style|script)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+"""What of an HTML page nobody reads."""
+_MAX_PAGE = 8192
+
+_MESSAGES = ("message", "detail", "msg", "status_msg", "error_msg")
+_CODES = ("code", "type", "status", "status_code", "statusCode", "StatusCode", "reason", "error_type")
+
+
+class Fault(NamedTuple):
+    """What a vendor said of an error: its message, the words and codes that tell its kind, and more."""
+
+    message: str
+    words: tuple[str, ...]
+    retry_after: float | None = None
+    """Seconds."""
+    request_id: str | None = None
+
+
+def fault_of(payload: object) -> Fault | None:
+    """The error in a JSON payload, or None where it holds none.
+
+    Knows {"error": {...}}, {"error": "text"}, {"errors": [...]}, {"detail": ...}, {"message": ...},
+    {"type": "error", ...}, and a list of any of these.
+    """
+    try:
+        return _fault_in(payload)
+    except RecursionError:
+        return Fault("the provider reported an error that is nested too deep to be read", ())
+
+
+def _fault_in(payload: object) -> Fault | None:
+    if is_array(payload):
+        return next((fault for fault in map(_fault_in, payload) if fault), None)
+    if not is_object(payload):
+        return Fault(payload, ()) if isinstance(payload, str) and payload else None
+    error = payload.get("error") or payload.get("errors")
+    if isinstance(error, str):
+        return Fault(error, _words(payload))
+    if is_array(error):
+        return _fault_in(error)
+    body = error if is_object(error) else payload
+    message = next((body[name] for name in _MESSAGES if body.get(name)), None)
+    if message is None and body is payload:
+        return None
+    if not isinstance(message, str):
+        message = encode(message or body).decode()
+    # Where Google tells its reasons, and OpenRouter what is behind its own message, "Provider returned error".
+    details = [*objects_at(body, "details"), object_at(body, "metadata")]
+    cause = text_at(details[-1], "raw")
+    words = (*_words(body), *(word for detail in details for word in _words(detail)))
+    return Fault(f"{message}: {cause}" if cause else message, words, _wait_in(details), text_at(payload, "request_id"))
+
+
+def status_error(status: int, headers: Mapping[str, str], body: bytes, now: float) -> APIStatusError:
+    """The error for an HTTP answer that is not 200.
+
+    `headers` have lower-case names; `body` is as much as was read; `now` is the time in seconds
+    since the epoch, for a Retry-After that is a date.
+    """
+    fault = _fault_of_body(body)
+    message = f"HTTP {status}: {fault.message[:_MAX_MESSAGE]}" if fault.message else f"HTTP {status}"
+    kind = _kind(fault, status)
+    request_id = headers.get("x-request-id") or headers.get("request-id") or headers.get("x-goog-request-id")
+    return kind(
+        f"{message}{_ADVICE.get(kind, '')}",
+        status_code=status,
+        request_id=request_id or fault.request_id,
+        retry_after=_wait(fault, status, headers, now),
+        transient=_transient(kind, fault, status),
+    )
+
+
+def stream_error(fault: Fault) -> LLMError:
+    """The error for what a vendor reported inside a stream that began with HTTP 200."""
+    named = _by_words(fault)
+    message = fault.message[:_MAX_MESSAGE] or "the provider reported an error without a message"
+    kind: type[LLMError]
+    if named is None or named is BadRequestError:
+        kind, transient = ProviderStreamError, bool(_TRANSIENT_WORDS.intersection(fault.words))
+    else:
+        kind, transient = named, _transient(named, fault, 0)
+    return kind(message, transient=transient, retry_after=fault.retry_after, request_id=fault.request_id)
+
+
+_ADVICE: Mapping[type[APIStatusError], str] = {
+    AuthenticationError: " (check the API key)",
+    NotFoundError: " (check the model name and base_url)",
+}
+
+
+def _fault_of_body(body: bytes) -> Fault:
+    """What an error's body says: as JSON, as the first event or line of a stream that does, or as a page or text."""
+    body = body.removeprefix(b"\xef\xbb\xbf")
+    page = body[:_MAX_PAGE]
+    for text in (body, *(line.removeprefix(b"data:") for line in page.splitlines() if b"{" in line)):
+        try:
+            fault = fault_of(decode(text))
+        except (ValueError, RecursionError):
+            fault = None
+        if fault is not None:
+            return fault
+    return Fault(" ".join(_UNSEEN.sub(b" ", page).decode("utf-8", "replace").split())[:300], ())
+
+
+def _words(body: Mapping[str, object]) -> tuple[str, ...]:
+    values = map(body.get, _CODES)
+    return tuple(str(value).lower() for value in values if isinstance(value, str | int))
+
+
+def _wait_in(details: list[dict[str, object]]) -> float | None:
+    """The wait that is asked for: Google's google.rpc.RetryInfo has a duration such as "34.4s", OpenRouter seconds."""
+    told = [detail.get(name) for detail in details for name in ("retryDelay", "retry_after_seconds")]
+    waits = (retry_after({"retry-after": str(wait).removesuffix("s")}, 0.0) for wait in told if wait is not None)
+    return next((seconds for seconds in waits if seconds is not None), None)
+
+
+def _wait(fault: Fault, status: int, headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds: what is asked for in so many words goes before what follows from a limit."""
+    told = retry_after(headers, now)
+    if told is None:
+        told = fault.retry_after
+    return until_reset(headers, now) if told is None and status == 429 else told
+
+
+def _by_words(fault: Fault) -> type[APIStatusError] | None:
+    by_word = next((_BY_WORD[word] for word in fault.words if word in _BY_WORD), None)
+    if by_word is RateLimitError:
+        return by_word  # a limit on tokens a minute is worded much like one on tokens a request
+    return next((kind for phrase, kind in _BY_PHRASE.items() if phrase.search(fault.message)), by_word)
+
+
+def _kind(fault: Fault, status: int) -> type[APIStatusError]:
+    base = _BY_STATUS.get(status) or (ServerError if status >= 500 else APIStatusError)
+    named = _by_words(fault)
+    if named is None or base in (AuthenticationError, RateLimitError):
+        return base
+    # A vendor's word refines a status, it does not overrule it: a 4xx stays ours to mend.
+    return named if issubclass(named, base) or status in (400, 403, 413, 422, 500) or base is APIStatusError else base
+
+
+def _transient(kind: type[APIStatusError], fault: Fault, status: int) -> bool:
+    if "insufficient_quota" in fault.words or _HOPELESS.search(fault.message):
+        return False
+    return kind.transient or status in (408, 409, 425)

@@ -1,0 +1,119 @@
+"""Which providers can be used here and now, what the others need, and which to take where none was named."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+from collections.abc import Iterator
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from .._json import decode, is_object, objects_at, text_at
+from ..errors import ConfigurationError
+from ..messages import Message
+from ..options import Options
+from ..providers.catalog import Vendor, vendor_named, vendors, wire_for
+from ..providers.local import INSTALL_ENGINE, INSTALL_WEIGHTS, LocalServer
+
+PROBE_SECONDS = 0.5
+"""How long a server on this machine may take to show that it is there."""
+
+
+class Availability(NamedTuple):
+    """A provider, whether it can be used as it is, and what it needs for that."""
+
+    vendor: Vendor
+    ready: bool
+    needs: str
+
+
+def availability() -> Iterator[Availability]:
+    """Each provider there is. Servers that would run on this machine are probed; nothing else is asked."""
+    for vendor in vendors():
+        yield Availability(vendor, _is_ready(vendor), ", ".join(_needs(vendor)))
+
+
+def choose(model: str | None = None) -> tuple[str, str | None]:
+    """The provider to take where none was named, and the model, which is `model` if that is given.
+
+    The first whose key (or address) is in the environment, else an Ollama that runs and has a
+    model, else the embedded model. Raises `ConfigurationError` saying how to get one if there is none.
+    """
+    if model is not None and model.endswith(".gguf"):
+        return "local", model
+    for vendor in vendors():
+        configured = any(map(os.environ.get, (*vendor.key_variables, *vendor.base_url_variables)))
+        if configured and vendor.needs_key and (model or vendor.default_model) and _is_ready(vendor):
+            return vendor.name, model
+    ollama = vendor_named("ollama")
+    if installed := _ollama_models(ollama):
+        favourite = next((name for name in installed if name.startswith(ollama.default_model or "")), installed[0])
+        return ollama.name, model or favourite
+    try:
+        LocalServer().check()
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"no provider can be used: set a key such as OPENAI_API_KEY, start Ollama, or mend this: {error}. "
+            "`rxllm providers` lists what each provider needs"
+        ) from error
+    return "local", model
+
+
+def _is_ready(vendor: Vendor) -> bool:
+    try:
+        if vendor.wire == "local":
+            LocalServer().check()
+            return True
+        host, port = _host_of(vendor)
+    except ConfigurationError:
+        return False
+    return vendor.needs_key or host not in ("127.0.0.1", "localhost", "::1") or _listens(host, port)
+
+
+def _needs(vendor: Vendor) -> Iterator[str]:
+    if vendor.wire == "local":
+        yield f"{INSTALL_ENGINE} && {INSTALL_WEIGHTS}"
+        return
+    if vendor.base_url is None:
+        yield f"an address ({' or '.join(('--base-url', *vendor.base_url_variables))})"
+    elif not vendor.needs_key:
+        yield f"a server at {' or '.join((vendor.base_url, *vendor.base_url_variables))}"
+    if vendor.needs_key:
+        yield f"a key ({' or '.join(vendor.key_variables)})"
+    if vendor.default_model is None:
+        yield "a model (--model)"
+
+
+def _host_of(vendor: Vendor) -> tuple[str, int]:
+    """Where a request to `vendor` would go; raises `ConfigurationError` where it could not be made."""
+    request = wire_for(vendor).request((Message.user("?"),), "model", Options())
+    parts = urlsplit(request.url)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _listens(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=PROBE_SECONDS):
+            return True
+    except OSError:
+        return False
+
+
+def _ollama_models(ollama: Vendor) -> list[str]:
+    """The models of the Ollama that runs; none if none does."""
+    try:
+        request = wire_for(ollama).request((Message.user("?"),), "model", Options())
+        parts = urlsplit(request.url)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connection = kind(parts.netloc, timeout=PROBE_SECONDS)
+        try:
+            connection.request("GET", parts.path.removesuffix("/chat") + "/tags", headers=request.headers)
+            answer = decode(connection.getresponse().read(1 << 20))
+        finally:
+            connection.close()
+    except (ConfigurationError, OSError, http.client.HTTPException, ValueError):
+        return []
+    return (
+        [name for item in objects_at(answer, "models") if (name := text_at(item, "name"))] if is_object(answer) else []
+    )

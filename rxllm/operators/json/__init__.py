@@ -1,0 +1,1 @@
+"""JSON in an answer: while it is written, element by element, or whole."""

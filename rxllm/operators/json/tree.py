@@ -1,0 +1,304 @@
+"""JSON read while it is written: a tree that grows with each piece of text.
+
+The tree holds what is closed; what is open hangs on a stack. `snapshot` joins the two into a
+value that stays as it is: containers on the open path are copied, closed ones are shared. All
+reading is linear in the text, for any cut. The JSON is that of RFC 8259, with one licence:
+control characters in strings are taken as they are, for models write raw newlines.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from ..text.growing_text import GrowingText
+
+MAX_DEPTH = 200
+"""Containers within containers; more is an error."""
+
+Container: TypeAlias = dict[str, object] | list[object]
+State: TypeAlias = "Callable[[JsonTree, str, int], int]"
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+_PLAIN = re.compile(r'[^"\\]*')
+_TOKEN = re.compile(r"[-+.0-9A-Za-z]*")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?P<fraction>\.[0-9]+)?(?P<exponent>[eE][-+]?[0-9]+)?")
+_LITERALS: dict[str, object] = {"true": True, "false": False, "null": None}
+_ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_LONGEST_TOKEN = 4000  # digits of a number
+_LOST = "\ufffd"  # in place of half a surrogate pair, so that text can always be encoded
+
+
+class JsonTree:
+    """One JSON document, an object or an array, as it grows.
+
+    With `items_at`, a path of keys ("*" for any array element), the elements of the arrays there
+    are put into `items` as they close, and not into the tree.
+    """
+
+    def __init__(self, items_at: tuple[str, ...] | None = None) -> None:
+        self.done = False
+        """The document is complete."""
+        self.values = 0
+        """How many values have closed."""
+        self.grown = False
+        """A value has closed, opened or grown; whoever reads it sets it back."""
+        self.items: list[object] = []
+        self.items_found = False
+        """An array at `items_at` has opened."""
+        self._items_at = items_at
+        self._items_depth = 0  # of the open array whose elements are wanted
+        self._root: object = None
+        self._stack: list[Container] = []
+        self._keys: list[str] = []  # for each open container, where in it we are
+        self._state: State = JsonTree._before
+        self._text: GrowingText | None = None  # the open string
+        self._in_key = False
+        self._escape = ""  # what there is of an escape in it
+        self._high = 0  # a high surrogate that waits for its other half
+        self._token = ""  # what there is of a number or literal
+        self._read = 0  # characters before the piece under way
+
+    def feed(self, text: str) -> None:
+        """Read on; raises `ValueError`, saying where, when this cannot become JSON any more."""
+        at = 0
+        while at < len(text):
+            at = self._state(self, text, at)
+        self._read += len(text)
+
+    def path(self) -> Sequence[tuple[Container, str]]:
+        """The open containers from the root on, each with the key that is open in it ("*" in arrays)."""
+        return list(zip(self._stack, self._keys, strict=True))
+
+    def open_text(self) -> str | None:
+        """The string value under way, as far as it has come."""
+        return self._text.latest if self._text is not None and not self._in_key else None
+
+    def root(self) -> object:
+        """The document, once it is done."""
+        return self._root
+
+    def snapshot(self) -> object:
+        """The document so far; None where it has not begun. Numbers and literals count once they are whole."""
+        if self.done:
+            return self._root
+        value: object = self.open_text()
+        for container, key in reversed(self.path()):
+            value = extended(container, key, value) if value is not None else container.copy()
+        return value
+
+    def _push(self, container: Container, key: str, state: State) -> None:
+        if len(self._stack) == MAX_DEPTH:
+            raise ValueError(f"more than {MAX_DEPTH} levels deep")
+        if key and self._items_at == tuple(self._keys) and not self._items_depth:
+            self._items_depth = len(self._stack) + 1
+            self.items_found = True
+        self._stack.append(container)
+        self._keys.append(key)
+        self._state = state
+        self.grown = True
+
+    def _pop(self) -> None:
+        if len(self._stack) == self._items_depth:
+            self._items_depth = 0
+        self._keys.pop()
+        self._close(self._stack.pop())
+
+    def _close(self, value: object) -> None:
+        """`value` is complete: put it where it belongs."""
+        self.values += 1
+        self.grown = True
+        if not self._stack:
+            self._root, self.done, self._state = value, True, JsonTree._after
+            return
+        container = self._stack[-1]
+        self._state = JsonTree._comma
+        if isinstance(container, dict):
+            container[self._keys[-1]] = value
+        elif len(self._stack) == self._items_depth:
+            self.items.append(value)
+        else:
+            container.append(value)
+
+    def _wrong(self, text: str, at: int, wanted: str) -> ValueError:
+        return ValueError(f"{wanted} expected at character {self._read + at}, not {text[at]!r}")
+
+    # The states: each reads on from `text[at]` and returns up to where.
+
+    def _before(self, text: str, at: int) -> int:
+        at = _end_of(_SPACE, text, at)
+        if at < len(text) and text[at] not in "{[":
+            raise self._wrong(text, at, "a JSON object or array")
+        return at if at == len(text) else self._value(text, at)
+
+    def _value(self, text: str, at: int) -> int:
+        at = _end_of(_SPACE, text, at)
+        if at == len(text):
+            return at
+        match text[at]:
+            case '"':
+                self._open_text(in_key=False)
+                self.grown = True
+            case "{":
+                self._push({}, "", JsonTree._first_key)
+            case "[":
+                self._push([], "*", JsonTree._first_element)
+            case char if char in "-0123456789tfn":
+                self._state = JsonTree._scalar
+                return at
+            case _:
+                raise self._wrong(text, at, "a value")
+        return at + 1
+
+    def _first_element(self, text: str, at: int) -> int:
+        return self._or_end("]", JsonTree._value, text, at)
+
+    def _first_key(self, text: str, at: int) -> int:
+        return self._or_end("}", JsonTree._key, text, at)
+
+    def _or_end(self, end: str, state: State, text: str, at: int) -> int:
+        at = _end_of(_SPACE, text, at)
+        if at < len(text):
+            if text[at] == end:
+                self._pop()
+                return at + 1
+            self._state = state
+        return at
+
+    def _key(self, text: str, at: int) -> int:
+        at = _end_of(_SPACE, text, at)
+        if at == len(text):
+            return at
+        if text[at] != '"':
+            raise self._wrong(text, at, "a key in quotes")
+        self._open_text(in_key=True)
+        return at + 1
+
+    def _colon(self, text: str, at: int) -> int:
+        at = _end_of(_SPACE, text, at)
+        if at == len(text):
+            return at
+        if text[at] != ":":
+            raise self._wrong(text, at, "a colon")
+        self._state = JsonTree._value
+        return at + 1
+
+    def _comma(self, text: str, at: int) -> int:
+        at = _end_of(_SPACE, text, at)
+        if at == len(text):
+            return at
+        in_object = isinstance(self._stack[-1], dict)
+        if text[at] == ",":
+            self._state = JsonTree._key if in_object else JsonTree._value
+        elif text[at] == ("}" if in_object else "]"):
+            self._pop()
+        else:
+            raise self._wrong(text, at, f"a comma or {'}' if in_object else ']'}")
+        return at + 1
+
+    def _after(self, text: str, at: int) -> int:
+        at = _end_of(_SPACE, text, at)
+        if at < len(text):
+            raise self._wrong(text, at, "nothing more")
+        return at
+
+    def _scalar(self, text: str, at: int) -> int:
+        end = _end_of(_TOKEN, text, at)
+        self._token += text[at:end]
+        if len(self._token) > _LONGEST_TOKEN:
+            raise ValueError(f"a number of more than {_LONGEST_TOKEN} digits")
+        if end < len(text):
+            token, self._token = self._token, ""
+            self._close(_scalar(token))
+        return end
+
+    def _open_text(self, *, in_key: bool) -> None:
+        self._text = GrowingText()
+        self._in_key = in_key
+        self._state = JsonTree._string
+
+    def _string(self, text: str, at: int) -> int:
+        end = _end_of(_PLAIN, text, at)
+        if end > at:
+            self._add(text[at:end])
+        if end == len(text):
+            return end
+        if text[end] == "\\":
+            self._state = JsonTree._escaped
+        else:
+            self._end_text()
+        return end + 1
+
+    def _escaped(self, text: str, at: int) -> int:
+        char = text[at]
+        self._escape += char
+        if self._escape[0] == "u":
+            if char not in "uabcdefABCDEF0123456789":
+                raise self._wrong(text, at, "four hexadecimal digits after \\u")
+            if len(self._escape) == 5:
+                self._add_unit(int(self._escape[1:], 16))
+                self._escape, self._state = "", JsonTree._string
+        elif char in _ESCAPES:
+            self._add(_ESCAPES[char])
+            self._escape, self._state = "", JsonTree._string
+        else:
+            raise self._wrong(text, at, "an escape")
+        return at + 1
+
+    def _add_unit(self, unit: int) -> None:
+        """Add a UTF-16 code unit, or wait for its other half."""
+        if 0xDC00 <= unit < 0xE000:
+            high, self._high = self._high, 0
+            self._add(chr(0x10000 + ((high - 0xD800) << 10) + unit - 0xDC00) if high else _LOST)
+        elif 0xD800 <= unit < 0xDC00:
+            self._add("")
+            self._high = unit
+        else:
+            self._add(chr(unit))
+
+    def _add(self, piece: str) -> None:
+        if self._high:
+            self._high = 0
+            piece = _LOST + piece
+        if self._text is not None and piece:
+            self._text.add(piece)
+            self.grown = self.grown or not self._in_key
+
+    def _end_text(self) -> None:
+        self._add("")
+        text = self._text.latest if self._text is not None else ""
+        self._text = None
+        if self._in_key:
+            self._keys[-1] = text
+            self._state = JsonTree._colon
+        else:
+            self._close(text)
+
+
+def extended(container: Container, key: str, value: object) -> Container:
+    """A copy of `container` with `value` put in at its open end."""
+    if isinstance(container, dict):
+        return {**container, key: value}
+    return [*container, value]
+
+
+def _scalar(token: str) -> object:
+    if token in _LITERALS:
+        return _LITERALS[token]
+    number = _NUMBER.fullmatch(token)
+    if number is None:
+        raise ValueError(f"not a JSON value: {token[:40]}")
+    if number["fraction"] is None and number["exponent"] is None:
+        return int(token)
+    value = float(token)
+    if math.isinf(value):
+        raise ValueError(f"a number out of range: {token[:40]}")
+    return value
+
+
+def _end_of(pattern: re.Pattern[str], text: str, at: int) -> int:
+    """Where the match of `pattern` at `at` ends; it always matches."""
+    match = pattern.match(text, at)
+    return match.end() if match else at

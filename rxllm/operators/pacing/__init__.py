@@ -1,0 +1,1 @@
+"""When events are delivered, and on which thread."""

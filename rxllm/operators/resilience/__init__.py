@@ -1,0 +1,1 @@
+"""What to do when a stream fails, and limits that streams share."""

@@ -1,0 +1,240 @@
+"""A circuit breaker: while a provider is down, nobody waits for it to fail once more."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+from reactivex import Observable, abc
+from reactivex import operators as rx_ops
+from reactivex.disposable import SerialDisposable, SingleAssignmentDisposable
+from reactivex.subject import BehaviorSubject
+
+from ..._core.attempts import SILENT, now_of, timers_of
+from ...errors import APIConnectionError, ConfigurationError
+from ...events import TokenEvent
+from .fallback import is_worth_another
+
+CircuitState: TypeAlias = Literal["closed", "open", "half_open"]
+
+_Outcome: TypeAlias = Literal["success", "failure", "nothing"]
+
+
+def circuit_breaker(
+    failure_threshold: int = 5,
+    success_threshold: int = 2,
+    cooldown: float = 60.0,
+    *,
+    counts: Callable[[Exception], bool] | None = None,
+    scheduler: abc.SchedulerBase | None = None,
+) -> CircuitBreaker:
+    """An operator with a memory: make one for each provider, and put it into every pipe that asks there.
+
+    - closed: streams pass. `failure_threshold` failures in a row open it.
+    - open: streams fail at once with an `APIConnectionError` whose `retry_after` is the rest of the
+      `cooldown` (seconds); after that it is half open.
+    - half open: at most `success_threshold` streams at a time are let through on trial, the others
+      fail as before. As many successes close it, one failure opens it again.
+
+    A stream succeeds when it completes, or is disposed after its first content event. It fails
+    with an error that `counts`; by default those of the classes "retry" and "next" of
+    `error_class`. What is disposed before content, or fails for the caller's own fault, is neither.
+    The cooldown runs on `scheduler`, else on the one given to subscribe, else on a timer thread.
+
+    ::
+
+        breaker = circuit_breaker(failure_threshold=2)
+        breaker.state.subscribe(print)
+        answer = model.stream("Hi").pipe(breaker, fallback_to(other_stream))
+    """
+    for name, value in (("failure_threshold", failure_threshold), ("success_threshold", success_threshold)):
+        if value < 1:
+            raise ConfigurationError(f"circuit_breaker({name}=...) takes 1 or more; got {value!r}")
+    return CircuitBreaker(failure_threshold, success_threshold, cooldown, counts or is_worth_another, scheduler)
+
+
+class CircuitBreaker:
+    """See `circuit_breaker`. Safe to use from many threads."""
+
+    def __init__(
+        self,
+        failure_threshold: int,
+        success_threshold: int,
+        cooldown: float,
+        counts: Callable[[Exception], bool],
+        scheduler: abc.SchedulerBase | None,
+    ) -> None:
+        self._failure_threshold = failure_threshold
+        self._success_threshold = success_threshold
+        self._cooldown = cooldown
+        self._counts = counts
+        self._scheduler = scheduler
+        self._states: BehaviorSubject[CircuitState] = BehaviorSubject("closed")
+        self._lock = threading.Lock()
+        self._current: CircuitState = "closed"
+        self._failures = 0
+        self._successes = 0
+        self._trials: set[_Guarded] = set()
+        self._half_opens_at = 0.0
+        self._timer = SerialDisposable()
+
+    @property
+    def state(self) -> Observable[CircuitState]:
+        """The state now, and then every change of it."""
+        return self._states.pipe(rx_ops.as_observable())
+
+    @property
+    def current_state(self) -> CircuitState:
+        """The state now."""
+        return self._current
+
+    def fresh(self) -> CircuitBreaker:
+        """Another one with the same settings, closed."""
+        return CircuitBreaker(
+            self._failure_threshold, self._success_threshold, self._cooldown, self._counts, self._scheduler
+        )
+
+    def __call__(self, source: Observable[TokenEvent]) -> Observable[TokenEvent]:
+        """The stream, where the breaker lets it pass."""
+
+        def subscribe(
+            observer: abc.ObserverBase[TokenEvent], given: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            guarded = _Guarded(self, observer, timers_of(self._scheduler, given), self._counts)
+            refusal = self._refusal(guarded)
+            if refusal is not None:
+                observer.on_error(refusal)
+                return guarded
+            return guarded.start(source, given)
+
+        return Observable(subscribe)
+
+    def ended(self, guarded: _Guarded, outcome: _Outcome) -> None:
+        """How a stream that was let through ended."""
+        timers = guarded.timers
+        with self._lock:
+            on_trial = guarded in self._trials
+            self._trials.discard(guarded)
+            state = self._after(outcome, on_trial)
+            if state is None:
+                return
+            self._turn(state)
+            self._half_opens_at = now_of(timers) + self._cooldown
+        if state == "open":
+            # Filled after the fact: the scheduler may run it at once.
+            slot = SingleAssignmentDisposable()
+            self._timer.disposable = slot
+            self._states.on_next(state)
+            slot.disposable = timers.schedule_relative(self._cooldown, self._cooled_down)
+        else:
+            self._states.on_next(state)
+
+    def _refusal(self, guarded: _Guarded) -> APIConnectionError | None:
+        """Why a stream may not pass; None where it may."""
+        now = now_of(guarded.timers)
+        if self._current == "open" and now >= self._half_opens_at:
+            self._half_open()
+        with self._lock:
+            if self._current == "closed":
+                return None
+            if self._current == "half_open" and len(self._trials) + self._successes < self._success_threshold:
+                self._trials.add(guarded)
+                return None
+            rest = max(0.0, self._half_opens_at - now)
+        return APIConnectionError(
+            f"the circuit breaker is {_WORDS[self._current]}: this provider failed "
+            f"{self._failure_threshold} times in a row; it is tried again in {rest:.3g} s",
+            retry_after=rest,
+        )
+
+    def _after(self, outcome: _Outcome, on_trial: bool) -> CircuitState | None:
+        """The state that `outcome` leads to, if it is another one. Called with the lock held."""
+        if self._current == "closed" and outcome != "nothing":
+            self._failures = self._failures + 1 if outcome == "failure" else 0
+            return "open" if self._failures >= self._failure_threshold else None
+        if self._current == "half_open" and on_trial and outcome == "failure":
+            return "open"
+        if self._current == "half_open" and on_trial and outcome == "success":
+            self._successes += 1
+            return "closed" if self._successes >= self._success_threshold else None
+        return None
+
+    def _cooled_down(self, _: abc.SchedulerBase, __: object = None) -> None:
+        self._half_open()
+
+    def _half_open(self) -> None:
+        with self._lock:
+            if self._current != "open":
+                return
+            self._turn("half_open")
+        self._states.on_next("half_open")
+
+    def _turn(self, state: CircuitState) -> None:
+        """Be in `state`, from its beginning. Called with the lock held."""
+        self._current = state
+        self._failures = self._successes = 0
+        self._trials.clear()
+
+
+_WORDS = {"open": "open", "half_open": "half open, and others are on trial"}
+
+
+class _Guarded(abc.DisposableBase):
+    """A stream that the breaker lets through, or not."""
+
+    def __init__(
+        self,
+        breaker: CircuitBreaker,
+        observer: abc.ObserverBase[TokenEvent],
+        timers: abc.SchedulerBase,
+        counts: Callable[[Exception], bool],
+    ) -> None:
+        self.timers = timers
+        self._breaker = breaker
+        self._observer = observer
+        self._emit = observer.on_next
+        self._counts = counts
+        self._spoke = False
+        self._over = False
+        self._subscription = SingleAssignmentDisposable()
+
+    def start(self, source: Observable[TokenEvent], given: abc.SchedulerBase | None) -> _Guarded:
+        try:
+            self._subscription.disposable = source.subscribe(
+                self.on_next, self.on_error, self.on_completed, scheduler=given
+            )
+        except BaseException:
+            self._end("nothing")
+            raise
+        return self
+
+    def dispose(self) -> None:
+        self._subscription.dispose()
+        self._end("success" if self._spoke else "nothing")
+
+    def on_next(self, event: TokenEvent) -> None:
+        if not self._spoke and not isinstance(event, SILENT):
+            self._spoke = True
+        try:
+            self._emit(event)
+        except BaseException:
+            self._end("success")  # the subscriber failed, not the provider
+            raise
+
+    def on_error(self, error: Exception) -> None:
+        try:
+            outcome: _Outcome = "failure" if self._counts(error) else "nothing"
+        except Exception as raised:  # by a function of the user's
+            outcome, error = "nothing", raised
+        self._end(outcome)
+        self._observer.on_error(error)
+
+    def on_completed(self) -> None:
+        self._end("success")
+        self._observer.on_completed()
+
+    def _end(self, outcome: _Outcome) -> None:
+        if not self._over:
+            self._over = True
+            self._breaker.ended(self, outcome)

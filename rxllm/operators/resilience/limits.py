@@ -1,0 +1,214 @@
+"""Limits that many streams share: how many at a time, how many a minute.
+
+What these return is an operator with a memory: make one for each vendor and key, and put it into
+every pipe that asks there. Streams wait for their turn, in the order they were subscribed to;
+nothing fails because it had to wait, and disposing gives the place up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from reactivex import abc
+
+from ..._core.attempts import now_of
+from ..._protocol import headers_listener
+from ..._transport.rate_limit_headers import MAX_RETRY_AFTER, Kind, allowances_of, retry_after
+from ...errors import ConfigurationError, LLMError
+from ...events import StreamEnd, TokenEvent, Usage, UsageUpdate
+from .rate_window import Allowed, Window
+from .wait_queue import Entry, Turn, Turnstile
+
+_FIRST_GUESS = 1000
+"""Tokens that a stream is taken to need while nothing is known."""
+_LEARNING = 0.2
+"""How far one stream's tokens move what the next is expected to need."""
+
+
+def max_concurrent(n: int) -> MaxConcurrent:
+    """At most `n` of the streams it is applied to run at a time; the others wait.
+
+    ::
+
+        limit = max_concurrent(1)
+        a--b|
+        (waits) c--d|
+        [ limit on both ]
+        a--b|
+        ----c--d|
+    """
+    if n < 1:
+        raise ConfigurationError(f"max_concurrent(n) takes 1 or more; got {n!r}")
+    return MaxConcurrent(n)
+
+
+def rate_limit(
+    requests_per_minute: float | None = None,
+    tokens_per_minute: float | None = None,
+    *,
+    expected_tokens: int | None = None,
+    scheduler: abc.SchedulerBase | None = None,
+) -> RateLimit:
+    """Start no more streams than a vendor allows; the others wait.
+
+    In no sixty seconds do more than `requests_per_minute` streams start, nor do they take more than
+    `tokens_per_minute`. What a stream takes is known at its end; until then it counts as
+    `expected_tokens`, by default the average of the streams before it. None is no limit of ours.
+
+    The vendor's own word holds beside ours, where the streams come from models of this package:
+    x-ratelimit and anthropic-ratelimit headers say how much is left, and Retry-After keeps
+    everybody waiting, not only the stream that was told (an hour at most). Without arguments,
+    that is all. The retries a model makes by itself do not wait for a turn: to have them wait,
+    give the model `max_retries=0` and put `retry()` after this.
+
+    Waits run on `scheduler`, else on the one given to subscribe, else on timer threads.
+    """
+    for name, limit in (("requests_per_minute", requests_per_minute), ("tokens_per_minute", tokens_per_minute)):
+        if limit is not None and not limit > 0:
+            raise ConfigurationError(f"rate_limit({name}=...) takes a number above 0, or None; got {limit!r}")
+    return RateLimit(requests_per_minute, tokens_per_minute, expected_tokens, scheduler)
+
+
+class MaxConcurrent(Turnstile):
+    """See `max_concurrent`."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__(None)
+        self.n = n
+
+    def _turn(self, entry: Entry) -> Turn:
+        return _ConcurrentTurn(self, entry)
+
+
+class _ConcurrentTurn(Turn):
+    """A stream that needs a free place."""
+
+    def __init__(self, limit: MaxConcurrent, entry: Entry) -> None:
+        super().__init__(limit, entry)
+        self._limit = limit
+
+    def wait(self) -> float | None:
+        return 0.0 if len(self._limit.running) < self._limit.n else None
+
+
+class RateLimit(Turnstile):
+    """See `rate_limit`."""
+
+    def __init__(
+        self,
+        requests_per_minute: float | None,
+        tokens_per_minute: float | None,
+        expected_tokens: int | None,
+        scheduler: abc.SchedulerBase | None,
+    ) -> None:
+        super().__init__(scheduler)
+        self._windows: dict[Kind, Window] = {}
+        if requests_per_minute is not None:
+            self._windows["requests"] = Window(requests_per_minute)
+        if tokens_per_minute is not None:
+            self._windows["tokens"] = Window(tokens_per_minute)
+        self._allowed: dict[str, Allowed] = {}
+        self._closed_until = 0.0
+        self._learns = expected_tokens is None
+        self._knows = False
+        self._expected = float(_FIRST_GUESS if expected_tokens is None else expected_tokens)
+
+    def hear(self, headers: Mapping[str, str], now: float) -> None:
+        """Take in what an answer's headers say; names in lower case, `now` in seconds since the epoch."""
+        with self.lock:
+            for what, allowance in allowances_of(headers, now).items():
+                self._allowed[what] = Allowed(allowance, now)
+        self.close_for(retry_after(headers, now), now)
+
+    def close_for(self, seconds: float | None, now: float) -> None:
+        """Let nobody in for so long."""
+        if seconds:
+            with self.lock:
+                self._closed_until = max(self._closed_until, now + min(seconds, MAX_RETRY_AFTER))
+
+    def wait(self, now: float) -> float | None:
+        """Seconds until the next stream may start; None until `admit` is called. Called with the lock held."""
+        waits = [0.0, self._closed_until - now]
+        waits += [window.wait(now, self._needs(kind)) for kind, window in self._windows.items()]
+        waits += [allowed.wait(now, self._needs(allowed.kind)) for allowed in self._allowed.values()]
+        return max(waits)
+
+    def take(self, now: float) -> int:
+        """A stream starts; the number of its tokens' place. Called with the lock held."""
+        numbers = {kind: window.take(now, self._needs(kind)) for kind, window in self._windows.items()}
+        for allowed in self._allowed.values():
+            allowed.take(self._needs(allowed.kind))
+        return numbers.get("tokens", 0)
+
+    def spent(self, number: int, now: float, tokens: float | None) -> None:
+        """A stream is over; None where nobody said what it took: then what was expected stands.
+
+        Called with the lock held.
+        """
+        if tokens is None:
+            return
+        if "tokens" in self._windows:
+            self._windows["tokens"].correct(number, now, tokens)
+        if self._learns and tokens:
+            self._expected += (tokens - self._expected) * (_LEARNING if self._knows else 1.0)
+            self._knows = True
+
+    def _turn(self, entry: Entry) -> Turn:
+        return _RatedTurn(self, entry)
+
+    def _needs(self, kind: Kind) -> float:
+        return 1.0 if kind == "requests" else max(1.0, self._expected)
+
+
+class _RatedTurn(Turn):
+    """A stream whose tokens count."""
+
+    def __init__(self, limit: RateLimit, entry: Entry) -> None:
+        super().__init__(limit, entry)
+        self._limit = limit
+        self._number = 0
+        self._spent: float | None = None
+        """Tokens; None where nobody said."""
+
+    def wait(self) -> float | None:
+        return self._limit.wait(now_of(self.timers))
+
+    def entered(self) -> None:
+        self._number = self._limit.take(now_of(self.timers))
+
+    def left(self) -> None:
+        self._limit.spent(self._number, now_of(self.timers), self._spent)
+
+    def on_next(self, event: TokenEvent) -> None:
+        if type(event) is StreamEnd:
+            self._count(event.response.usage)
+        elif type(event) is UsageUpdate:
+            self._count(event.usage)
+        super().on_next(event)
+
+    def on_error(self, error: Exception) -> None:
+        if isinstance(error, LLMError):
+            self._limit.close_for(error.retry_after, now_of(self.timers))
+            if error.partial is not None:
+                self._count(error.partial.usage)
+        if self._spent is None:
+            self._spent = 0.0  # it was refused, or never got there
+        super().on_error(error)
+
+    def subscribe(self) -> None:
+        outer = headers_listener.get()
+
+        def listen(headers: Mapping[str, str]) -> None:
+            self._limit.hear(headers, now_of(self.timers))
+            if outer is not None:
+                outer(headers)
+
+        headers_listener.set(listen)  # in this turn's own copy of the context
+        super().subscribe()
+
+    def _count(self, usage: Usage) -> None:
+        total = usage.total_tokens
+        if total is None and usage.output_tokens is not None:
+            total = usage.output_tokens + (usage.input_tokens or 0)
+        if total is not None:
+            self._spent = float(total)

@@ -1,0 +1,107 @@
+"""How much may be asked for, and when: by our own count, and by what vendors say in their headers. Pure.
+
+Times are in seconds on one clock, that of the caller.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from ..._transport.rate_limit_headers import MINUTE, Allowance, Kind
+
+_ROUNDING = 1e-6
+"""Clocks that are datetimes tell microseconds."""
+
+
+class Window:
+    """What was taken in the last minute: never more than `limit` in any sixty seconds, or in any `span` of them.
+
+    >>> window = Window(2)
+    >>> window.take(0, 1), window.take(10, 1)
+    (0, 1)
+    >>> window.wait(30, 1), window.wait(60, 1)
+    (30.0, 0.0)
+    """
+
+    def __init__(self, limit: float, span: float = MINUTE) -> None:
+        self.limit = limit
+        self._span = span
+        self._first = 0
+        self._entries: deque[list[float]] = deque()  # [time, amount], oldest first
+        self._total = 0.0
+
+    def wait(self, now: float, amount: float) -> float:
+        """Seconds until `amount` may be taken; more than the limit may be when nothing else is."""
+        self._forget(now)
+        excess = self._total + min(amount, self.limit) - self.limit
+        for time, taken in self._entries:
+            if excess <= 0:
+                break
+            excess -= taken
+            if excess <= 0:
+                return time + self._span - now
+        return 0.0
+
+    def take(self, now: float, amount: float) -> int:
+        """Take `amount`; the number by which it may be corrected."""
+        self._entries.append([now, amount])
+        self._total += amount
+        return self._first + len(self._entries) - 1
+
+    def correct(self, number: int, now: float, amount: float) -> None:
+        """It was `amount`, as is known now: less is given back, more counts from now on."""
+        place = number - self._first
+        taken = self._entries[place][1] if place >= 0 else 0.0
+        if amount > taken:
+            self.take(now, amount - taken)
+        elif place >= 0:
+            self._entries[place][1] = amount
+            self._total += amount - taken
+
+    def room(self, now: float) -> float:
+        """How much may be taken now."""
+        self._forget(now)
+        return self.limit - self._total
+
+    def give_back(self, number: int, amount: float) -> None:
+        """So much of what was taken was not needed."""
+        place = number - self._first
+        if place >= 0:
+            amount = min(amount, self._entries[place][1])
+            self._entries[place][1] -= amount
+            self._total -= amount
+
+    def _forget(self, now: float) -> None:
+        for entry in self._entries:
+            if entry[0] <= now:
+                break
+            entry[0] = now  # the clock was set back
+        while self._entries and now - self._entries[0][0] >= self._span - _ROUNDING:
+            self._total -= self._entries.popleft()[1]
+            self._first += 1
+
+
+class Allowed:
+    """An `Allowance` as time goes on: it grows back evenly, or at once where the limit is not known."""
+
+    def __init__(self, allowance: Allowance, now: float) -> None:
+        self.kind: Kind = allowance.kind
+        self._left = allowance.left
+        self._limit = allowance.limit
+        self._from = now
+        self._until = now + allowance.reset
+        grows_by = (allowance.limit or 0.0) - allowance.left
+        self._rate = grows_by / allowance.reset if grows_by > 0 and allowance.reset else 0.0
+
+    def wait(self, now: float, amount: float) -> float:
+        """Seconds until `amount` is left, at most until all is."""
+        needed = amount if self._limit is None else min(amount, self._limit)
+        missing = needed - self._left - self._rate * (now - self._from)
+        rest = self._until - now
+        if missing <= 0 or rest <= _ROUNDING:
+            return 0.0
+        return min(rest, missing / self._rate) if self._rate else rest
+
+    def take(self, amount: float) -> None:
+        """So much less is left."""
+        self._left -= amount

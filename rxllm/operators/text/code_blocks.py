@@ -1,0 +1,125 @@
+"""The code in Markdown, as it is written: fenced blocks open, grow and close.
+
+Only the beginning of a line that may be a fence is held back; all other code is passed on at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import msgspec
+
+from ...events import TokenEvent
+from .._operator import Operator
+from .fences import PIECE, Fence, maybe_opening_fence, opening_fence
+from .text_steps import split_text
+
+
+class CodeBlockStart(msgspec.Struct, frozen=True):
+    """A fenced block opens; `language` is the first word after the fence, "" if none."""
+
+    index: int
+    language: str
+
+
+class CodeBlockDelta(msgspec.Struct, frozen=True):
+    """A piece of its code."""
+
+    index: int
+    text: str
+
+
+class CodeBlockEnd(msgspec.Struct, frozen=True):
+    """It is complete, or (`closed` is False) the text ended before its closing fence."""
+
+    index: int
+    language: str
+    code: str
+    closed: bool
+
+
+CodeBlockEvent: TypeAlias = CodeBlockStart | CodeBlockDelta | CodeBlockEnd
+
+
+def code_blocks() -> Operator[TokenEvent | str, CodeBlockEvent]:
+    r"""Emit the fenced code blocks of the text as they open, grow and close.
+
+    Fences are those of CommonMark, at any indent (models indent them in lists); that indent is
+    taken off the code. After a `StreamReset` the indexes begin at 0 again.
+
+    >>> import reactivex
+    >>> source = reactivex.of("Try:\n``", "`python\nprint", "(1)\n```\nDone.")
+    >>> source.pipe(code_blocks()).subscribe(print).dispose()
+    CodeBlockStart(index=0, language='python')
+    CodeBlockDelta(index=0, text='print')
+    CodeBlockDelta(index=0, text='(1)\n')
+    CodeBlockEnd(index=0, language='python', code='print(1)\n', closed=True)
+    """
+    return split_text(CodeBlocks)
+
+
+class CodeBlocks:
+    """The splitter of `code_blocks`."""
+
+    def __init__(self) -> None:
+        self._index = 0
+        self._fence: Fence | None = None
+        self._code: list[str] = []
+        self._shown = 0  # pieces of the code that were emitted
+        self._held: str | None = ""  # the beginning of a line that cannot be told yet; None: it was told
+
+    def feed(self, text: str, /) -> Sequence[CodeBlockEvent]:
+        """What follows from `text`."""
+        events: list[CodeBlockEvent] = []
+        for piece in PIECE.findall(text):
+            if self._held is not None:
+                self._held = self._line(self._held + piece, events)
+            elif self._fence:
+                self._code.append(piece)
+            if piece.endswith("\n"):
+                self._held = ""
+        self._show(events)
+        return events
+
+    def close(self) -> Sequence[CodeBlockEvent]:
+        """The end of a block that was not closed."""
+        events: list[CodeBlockEvent] = []
+        if self._held:
+            self._line(self._held + "\n", events)
+            if self._fence and self._code:
+                self._code[-1] = self._code[-1].removesuffix("\n")
+        self._end(events, closed=False)
+        self._held = ""
+        return events
+
+    def _line(self, line: str, events: list[CodeBlockEvent]) -> str | None:
+        """Tell the line by its beginning; what to hold back of it, if it cannot be told."""
+        if self._fence is None:
+            if maybe_opening_fence(line):
+                return line
+            self._fence = opening_fence(line)
+            if self._fence is not None:
+                events.append(CodeBlockStart(self._index, self._fence.language))
+            return None
+        if self._fence.maybe_closed_by(line):
+            return line
+        if line.endswith("\n") and self._fence.closed_by(line):
+            self._end(events, closed=True)
+        else:
+            self._code.append(self._fence.unindented(line))
+        return None
+
+    def _show(self, events: list[CodeBlockEvent]) -> None:
+        new = "".join(self._code[self._shown :])
+        self._shown = len(self._code)
+        if new:
+            events.append(CodeBlockDelta(self._index, new))
+
+    def _end(self, events: list[CodeBlockEvent], *, closed: bool) -> None:
+        if self._fence is None:
+            return
+        self._show(events)
+        events.append(CodeBlockEnd(self._index, self._fence.language, "".join(self._code), closed))
+        self._index += 1
+        self._fence, self._code, self._shown = None, [], 0

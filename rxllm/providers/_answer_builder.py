@@ -1,0 +1,282 @@
+"""What all decoders share: reading JSON strictly, and putting the answer together.
+
+A `Reply` is the answer as it grows. Its methods record a piece and return the event for it,
+so that what is emitted and what `StreamEnd` holds cannot differ.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from .._json import decode, is_array, is_object
+from .._protocol import Frame
+from .._transport.vendor_errors import Fault, fault_of, stream_error
+from ..errors import LLMError, ProtocolError, StreamInterruptedError, ToolArgumentsError
+from ..events import (
+    FinishReason,
+    ReasoningDelta,
+    Response,
+    StreamEnd,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallEnd,
+    ToolCallStart,
+    Usage,
+    VendorEvent,
+)
+from ..messages import Part, ReasoningPart, TextPart, ToolCall, VendorFields, VendorPart
+
+
+def read_object(frame: Frame, reply: Reply | None = None) -> dict[str, object] | None:
+    """The frame's JSON object; None where its payload is JSON of another type, which says nothing.
+
+    With a `reply`, its text can always be encoded: a surrogate pair cut between two frames is put
+    together in the second, and what stays half of one becomes U+FFFD. Without, halves are kept.
+
+    Raises `StreamInterruptedError` where a cut-off last frame does not parse, `ProtocolError`
+    where a whole one does not, and the vendor's error where the frame is a bare error document.
+    """
+    try:
+        value = decode(frame.data)
+    except (ValueError, RecursionError):
+        value = _read_leniently(frame, reply)
+    if frame.bare:
+        raise bare_error(value)
+    return value if is_object(value) else None
+
+
+def bare_error(value: object) -> LLMError:
+    """The error for a JSON document that stands where a stream was expected."""
+    fault = fault_of(value)
+    if fault is not None:
+        return stream_error(fault)
+    return ProtocolError("the server sent a JSON document where a stream was expected: it may not support streaming")
+
+
+def provider_error(payload: object) -> LLMError:
+    """The error for a vendor's in-band error payload."""
+    return stream_error(fault_of(payload) or Fault("", ()))
+
+
+def says(value: object) -> bool:
+    """Whether a field holds more than nulls, zeros and emptiness."""
+    return any(value.values()) if is_object(value) else bool(value)
+
+
+def beyond(source: Mapping[str, object], known: frozenset[str]) -> dict[str, object]:
+    """What `source` says beyond the `known` fields."""
+    return {name: value for name, value in source.items() if name not in known and says(value)}
+
+
+def named_error(frame: Frame) -> LLMError:
+    """The error of an event whose name is "error", whatever stands in it."""
+    text = frame.data.decode("utf-8", "replace").strip()
+    try:
+        payload = decode(frame.data)
+    except (ValueError, RecursionError):
+        payload = text
+    return provider_error(payload if fault_of(payload) is not None else {"message": text})
+
+
+def interrupted(terminal: str) -> StreamInterruptedError:
+    """The error for a stream that ended before `terminal`."""
+    return StreamInterruptedError(f"the stream ended before {terminal}; the answer so far is in .partial")
+
+
+def broken_call(name: str) -> ToolArgumentsError:
+    """The error for an answer that is complete but for a tool call whose arguments never were JSON."""
+    return ToolArgumentsError(f"the arguments of the tool call {name!r} are not a JSON object")
+
+
+def _read_leniently(frame: Frame, reply: Reply | None) -> object:
+    """JSON that msgspec refuses: invalid UTF-8 (replaced) and halves of surrogate pairs."""
+    try:
+        value: object = json.loads(frame.data.decode("utf-8", "replace"))
+        return value if reply is None else _encodable(value, reply)
+    except (ValueError, RecursionError) as error:
+        if not frame.whole:
+            raise StreamInterruptedError(
+                "the stream ended inside an event; the answer so far is in .partial"
+            ) from error
+        start = frame.data[:80].decode("utf-8", "replace")
+        raise ProtocolError(f"an event is not valid JSON, it starts {start!r}") from error
+
+
+def _encodable(value: object, reply: Reply) -> object:
+    if isinstance(value, str):
+        if reply.high_surrogate and "\udc00" <= value[:1] <= "\udfff":
+            value, reply.high_surrogate = reply.high_surrogate + value, ""
+        if "\ud800" <= value[-1:] <= "\udbff":
+            value, reply.high_surrogate = value[:-1], value[-1]
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if is_array(value):
+        return [_encodable(item, reply) for item in value]
+    if is_object(value):
+        return {str(_encodable(key, Reply(""))): _encodable(item, reply) for key, item in value.items()}
+    return value
+
+
+class _Call:
+    """A tool call as it grows."""
+
+    __slots__ = ("arguments", "ended", "id", "name", "vendor")
+
+    def __init__(self, call_id: str, name: str) -> None:
+        self.id = call_id
+        self.name = name
+        self.arguments: list[str] = []
+        self.vendor: VendorFields | None = None
+        self.ended: ToolCall | None = None
+
+
+class Reply:
+    """The answer as it grows.
+
+    `id`, `model`, `usage` and `raw_finish_reason` are set by the decoder as the wire tells them.
+    Parts keep the order in which they came; neighbouring pieces of a kind are one part.
+    """
+
+    def __init__(self, provider: str) -> None:
+        self.provider = provider
+        self.id: str | None = None
+        self.model: str | None = None
+        self.usage = Usage()
+        self.finish_reason: FinishReason | None = None
+        self.raw_finish_reason: str | None = None
+        self.calls: dict[int, _Call] = {}
+        self._parts: list[Part | _Call] = []
+        self._kind: Literal["text", "reasoning"] | None = None
+        self._pieces: list[str] = []
+        self._vendor: VendorFields | None = None
+        self._told: dict[str, object] = {}
+        self.high_surrogate = ""
+        """The first half of a character whose second half is still to come (see `read_object`)."""
+
+    def text(self, piece: str) -> TextDelta:
+        """Record a piece of visible text."""
+        if self._kind != "text":
+            self.end_part()
+            self._kind = "text"
+        self._pieces.append(piece)
+        return TextDelta(piece)
+
+    def reasoning(self, piece: str) -> ReasoningDelta:
+        """Record a piece of reasoning."""
+        if self._kind != "reasoning":
+            self.end_part()
+            self._kind = "reasoning"
+        self._pieces.append(piece)
+        return ReasoningDelta(piece)
+
+    def sign(self, kind: Literal["text", "reasoning"], vendor: VendorFields) -> None:
+        """Attach what the vendor wants sent back to the part under way, which is of `kind` (empty if need be)."""
+        if self._kind != kind:
+            self.end_part()
+            self._kind = kind
+        self._vendor = {**(self._vendor or {}), **vendor}
+
+    def end_part(self) -> None:
+        """Close the text or reasoning part under way, so that the next piece begins another."""
+        if self._kind is not None:
+            text = "".join(self._pieces)
+            if text or self._vendor:
+                part = TextPart if self._kind == "text" else ReasoningPart
+                self._parts.append(part(text, self._vendor))
+        self._kind, self._pieces, self._vendor = None, [], None
+
+    def vendor_part(self, wire: str, data: dict[str, object]) -> None:
+        """Record a whole item to be carried back."""
+        self.end_part()
+        self._parts.append(VendorPart(wire, data))
+
+    def others(self, source: Mapping[str, object], known: frozenset[str]) -> list[VendorEvent]:
+        """What `source` says beyond the `known` fields, each under its name.
+
+        What is repeated unchanged is told once.
+        """
+        events: list[VendorEvent] = []
+        for name, value in beyond(source, known).items():
+            if self._told.get(name) != value:
+                self._told[name] = value
+                events.append(VendorEvent(name, value if is_object(value) else {name: value}))
+        return events
+
+    def start_call(self, index: int, call_id: str, name: str, vendor: VendorFields | None = None) -> ToolCallStart:
+        """Record the begin of the tool call `index`."""
+        self.end_part()
+        call = self.calls[index] = _Call(call_id, name)
+        call.vendor = vendor
+        self._parts.append(call)
+        return ToolCallStart(index, call_id, name)
+
+    def add_arguments(self, index: int, piece: str) -> ToolCallDelta:
+        """Record a piece of the arguments' JSON text of the tool call `index`."""
+        self.calls[index].arguments.append(piece)
+        return ToolCallDelta(index, piece)
+
+    def end_call(self, index: int, arguments: Mapping[str, object] | None = None) -> ToolCallEnd | None:
+        """End the tool call `index`; None where it has ended, or its arguments are no JSON object.
+
+        `arguments` replaces the recorded text where the wire has them parsed. Empty text and the
+        text "null" mean no arguments.
+        """
+        call = self.calls[index]
+        if call.ended is not None:
+            return None
+        parsed = dict(arguments) if arguments is not None else arguments_of("".join(call.arguments))
+        if parsed is None:
+            return None
+        call.ended = ToolCall(call.id, call.name, parsed, call.vendor)
+        return ToolCallEnd(index, call.ended)
+
+    def end_calls(self) -> list[ToolCallEnd]:
+        """End all tool calls still open whose arguments are whole."""
+        return [end for index in self.calls if (end := self.end_call(index)) is not None]
+
+    def unfinished_call(self) -> str | None:
+        """The name of a tool call whose arguments never became a JSON object, if there is one."""
+        return next((call.name for call in self.calls.values() if call.ended is None), None)
+
+    def finish(self, reason: FinishReason, raw: str | None) -> StreamEnd:
+        """The terminal event, with the whole answer."""
+        self.finish_reason, self.raw_finish_reason = reason, raw
+        return StreamEnd(self.response())
+
+    def response(self) -> Response:
+        """The answer so far."""
+        parts = self._closed_parts()
+        return Response(
+            text="".join(part.text for part in parts if isinstance(part, TextPart)),
+            reasoning="".join(part.text for part in parts if isinstance(part, ReasoningPart)),
+            tool_calls=tuple(part for part in parts if isinstance(part, ToolCall)),
+            finish_reason=self.finish_reason,
+            raw_finish_reason=self.raw_finish_reason,
+            usage=self.usage,
+            id=self.id,
+            model=self.model,
+            provider=self.provider,
+            parts=parts,
+        )
+
+    def _closed_parts(self) -> tuple[Part, ...]:
+        parts: Sequence[Part | _Call] = self._parts
+        if self._kind is not None and (self._pieces or self._vendor):
+            part = TextPart if self._kind == "text" else ReasoningPart
+            parts = [*parts, part("".join(self._pieces), self._vendor)]
+        closed = (part.ended if isinstance(part, _Call) else part for part in parts)
+        return tuple(part for part in closed if part is not None)
+
+
+def arguments_of(text: str) -> dict[str, object] | None:
+    """A tool call's arguments from their JSON text; None where that is not a JSON object."""
+    if not text.strip():
+        return {}
+    try:
+        value = decode(text)
+    except (ValueError, RecursionError):
+        return None
+    if value is None:
+        return {}
+    return value if is_object(value) else None

@@ -1,0 +1,301 @@
+"""The OpenAI Chat Completions wire, as OpenAI and everyone else speaks it.
+
+What is asked differs by `Dialect`; what comes back is read the same from every vendor, since
+people put gateways in front: reasoning under any of its names, usage wherever it stands, tool
+calls with or without index and id, errors in any shape.
+
+Terminal: `[DONE]`, or a finish_reason before the end of the body.
+
+Source: https://platform.openai.com/docs/api-reference/chat-streaming
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..._json import int_at, is_array, is_object, object_at, objects_at, text_at
+from ..._protocol import Frame, WireRequest
+from ..._transport.vendor_errors import fault_of
+from ...errors import ProtocolError, StreamInterruptedError
+from ...events import FinishReason, Response, StreamStart, TokenEvent, UsageUpdate, VendorEvent
+from ...messages import Message
+from ...options import Options
+from .._answer_builder import Reply, broken_call, interrupted, named_error, provider_error, read_object, says
+from .._request import endpoint, header_fields
+from .chunk import CHUNK_FIELDS, DELTA_FIELDS, plain_chunk
+from .dialect import GATEWAY, Dialect
+from .messages import WIRE
+from .reasoning import DETAILS, joined_details, nested_text, thought_of
+from .request import chat_request
+from .tool_calls import ToolCalls, calls_of
+from .usage import unmodelled_counts, usage_of
+
+
+class OpenAIChat:
+    """Chat Completions at `base_url`, which ends before /chat/completions and may have a query."""
+
+    def __init__(
+        self,
+        *,
+        provider: str,
+        base_url: str,
+        api_key: str | None,
+        headers: Mapping[str, str],
+        dialect: Dialect = GATEWAY,
+    ) -> None:
+        self._provider = provider
+        self._url = endpoint(base_url, "/chat/completions", "")
+        self._dialect = dialect
+        bearer = "Bearer " if dialect.key_header == "Authorization" else ""
+        key = None if api_key is None else bearer + api_key
+        ours = {dialect.key_header: key, "Content-Type": "application/json", "Accept": "text/event-stream"}
+        self._headers = header_fields(ours, headers)
+
+    def request(self, messages: Sequence[Message], model: str, options: Options) -> WireRequest:
+        """The request for one streamed answer; `ConfigurationError` where the dialect cannot say it."""
+        body = chat_request(messages, model, options, self._dialect, self._provider)
+        return WireRequest(self._url, dict(self._headers), body)
+
+    def decoder(self) -> OpenAIChatDecoder:
+        """A fresh decoder for one answer."""
+        return OpenAIChatDecoder(self._provider)
+
+
+class OpenAIChatDecoder:
+    """Chat completion chunks to token events."""
+
+    def __init__(self, provider: str) -> None:
+        self.finished = False
+        self._reply = Reply(provider)
+        self._calls = ToolCalls(self._reply)
+        self._started = False
+        self._early: list[TokenEvent] = []
+        self._answered = False
+        self._finish: str | None = None
+        self._native_finish: str | None = None
+        self._reasoning_field: str | None = None
+        self._reasoning_details: list[dict[str, object]] = []
+        self._refusal: list[str] = []
+
+    def feed(self, frame: Frame, /) -> Sequence[TokenEvent]:
+        """The events of one chunk."""
+        if not self._started or frame.bare:
+            return self._read(frame)
+        try:
+            delta = plain_chunk(frame.data).choices[0].delta
+        except (ValueError, RecursionError):
+            return self._read(frame)
+        thought = delta.reasoning_content or delta.reasoning
+        if not thought:
+            return (self._reply.text(delta.content),) if delta.content else ()
+        if self._reasoning_field is None:
+            return self._read(frame)
+        if delta.content:
+            return (self._reply.reasoning(thought), self._reply.text(delta.content))
+        return (self._reply.reasoning(thought),)
+
+    def close(self) -> Sequence[TokenEvent]:
+        """The last events; `StreamInterruptedError` where neither [DONE] nor a finish_reason came."""
+        if self.finished:
+            return ()
+        if self._finish is None:
+            raise interrupted("a finish_reason or [DONE]")
+        return self._end()
+
+    def partial(self) -> Response:
+        """The answer so far."""
+        return self._reply.response()
+
+    def _read(self, frame: Frame) -> Sequence[TokenEvent]:
+        """The events of a frame of any shape."""
+        data = frame.data.strip()
+        if self.finished or not data:
+            return ()
+        if data == b"[DONE]":
+            return self._end()
+        if frame.event == "error":
+            raise named_error(frame)
+        try:
+            chunk = read_object(frame, self._reply)
+            return self._chunk(chunk) if chunk is not None else ()
+        except StreamInterruptedError:
+            if self._finish is None:
+                raise
+            return ()  # cut after its finish_reason: the answer itself is whole
+        except RecursionError as error:
+            raise ProtocolError("an event is nested too deep") from error
+
+    def _chunk(self, chunk: dict[str, object]) -> list[TokenEvent]:
+        events: list[TokenEvent] = []
+        choices = objects_at(chunk, "choices")
+        groq = object_at(chunk, "x_groq")
+        if counts := object_at(chunk, "usage") or object_at(groq, "usage"):
+            self._count(counts, events)
+        for payload in (chunk, groq):
+            if payload.get("error") or payload.get("errors"):
+                raise provider_error(payload)
+        status = chunk.get("base_resp")
+        if is_object(status) and status.get("status_code"):  # MiniMax; 0 is success
+            raise provider_error(status)
+        if "choices" not in chunk:
+            self._aside(chunk, events)
+        for choice in choices:
+            if int_at(choice, "index"):
+                events.append(VendorEvent("candidate", choice))
+            else:
+                self._choice(choice, events)
+        if "choices" in chunk:
+            events += self._reply.others(chunk, CHUNK_FIELDS)
+        reply = self._reply
+        reply.id = reply.id or text_at(chunk, "id")
+        reply.model = reply.model or text_at(chunk, "model")
+        return events if self._started else self._begun(events)
+
+    def _begun(self, events: list[TokenEvent]) -> list[TokenEvent]:
+        """StreamStart and `events`; both wait for a chunk that has an id or a model, or begins the answer."""
+        reply = self._reply
+        self._early += events
+        if not (self._answered or reply.id or reply.model):
+            return []
+        self._started = True
+        return [StreamStart(reply.id, reply.model), *self._early]
+
+    def _aside(self, chunk: dict[str, object], events: list[TokenEvent]) -> None:
+        """A payload that is no completion chunk: an error in other words, a keep-alive, or news."""
+        kind = text_at(chunk, "type") or text_at(chunk, "object") or "unknown"
+        if kind in _KEEP_ALIVES:
+            return
+        if fault_of(chunk) is not None:
+            raise provider_error(chunk)
+        if says(chunk):
+            events.append(VendorEvent(kind, chunk))
+
+    def _choice(self, choice: dict[str, object], events: list[TokenEvent]) -> None:
+        delta = object_at(choice, "delta")
+        if "delta" not in choice and "message" not in choice:
+            delta = {"content": choice.get("text")}  # a legacy text completion
+        elif not self._answered and "delta" not in choice:
+            delta = object_at(choice, "message")  # the whole answer at once, from what does not stream
+        self._answered = True
+        self._think(*thought_of(delta), events)
+        self._reasoning_details += objects_at(delta, DETAILS)
+        self._content(delta.get("content"), events)
+        self._refuse(text_at(delta, "refusal"), events)
+        if calls := calls_of(delta):
+            events += self._calls.take(calls)
+        for name, value in delta.items():
+            if name not in DELTA_FIELDS and says(value):
+                events.append(_vendor_event(name, value))
+        if counts := object_at(choice, "usage"):
+            self._count(counts, events)
+        logprobs = choice.get("logprobs")
+        if says(logprobs):
+            events.append(_vendor_event("logprobs", logprobs))
+        events += self._reply.others(choice, _CHOICE_FIELDS)
+        finish = text_at(choice, "finish_reason")
+        self._finish = self._finish if finish in (None, "null") else finish
+        self._native_finish = text_at(choice, "native_finish_reason") or self._native_finish
+        if self._finish == "error":
+            raise provider_error(choice if choice.get("error") else {"message": _FAILED})
+
+    def _think(self, thought: str, field: str, events: list[TokenEvent]) -> None:
+        if thought:
+            self._reasoning_field = field
+            events.append(self._reply.reasoning(thought))
+            self._reply.sign("reasoning", {WIRE: {"field": field}})
+
+    def _content(self, content: object, events: list[TokenEvent]) -> None:
+        if isinstance(content, str):
+            if content:
+                events.append(self._reply.text(content))
+        elif is_array(content) or is_object(content):
+            for part in content if is_array(content) else [content]:
+                self._part(part, events)
+
+    def _part(self, part: object, events: list[TokenEvent]) -> None:
+        """One entry of a list under `content`: text, thinking, or something else."""
+        if not is_object(part):
+            self._content(part if isinstance(part, str) else None, events)
+            return
+        kind = text_at(part, "type") or "content"
+        if kind in ("text", "output_text"):
+            self._content(part.get("text"), events)
+        elif kind in ("thinking", "reasoning"):
+            self._think(nested_text(part), "content", events)
+        elif kind == "refusal":
+            self._refuse(text_at(part, "refusal"), events)
+        else:
+            events.append(VendorEvent(kind, part))
+
+    def _refuse(self, refusal: str | None, events: list[TokenEvent]) -> None:
+        if refusal:
+            self._refusal.append(refusal)
+            events.append(VendorEvent("refusal", {"refusal": refusal}))
+
+    def _count(self, counts: dict[str, object], events: list[TokenEvent]) -> None:
+        """Usage is a running total: the last word holds, and null is not zero."""
+        usage = usage_of(counts, self._reply.usage)
+        if usage != self._reply.usage:
+            self._reply.usage = usage
+            events.append(UsageUpdate(usage))
+        events += self._reply.others({"usage": unmodelled_counts(counts)}, _NOTHING)
+
+    def _end(self) -> list[TokenEvent]:
+        """The last events. Raises where what came is not a whole answer in spite of its terminal event."""
+        if not self._answered:
+            raise interrupted("any answer: only its end came")
+        events = self._calls.end()
+        reason = self._reason()
+        broken = self._calls.broken()
+        if broken is not None and (self._finish is None or reason in ("stop", "tool_calls")):
+            raise interrupted("a tool call was whole") if self._finish is None else broken_call(broken)
+        fields: dict[str, object] = {}
+        if self._reasoning_details:
+            fields[DETAILS] = joined_details(self._reasoning_details)
+        if self._refusal:
+            fields["refusal"] = "".join(self._refusal)
+        if fields:
+            self._reply.vendor_part(WIRE, fields)
+        events.append(self._reply.finish(reason, self._finish))
+        self.finished = True
+        self._started = False  # nothing is plain any more: all that comes now is passed over
+        return events
+
+    def _reason(self) -> FinishReason:
+        """Our word for the vendor's; a plain stop after a refusal or tool calls is named for those."""
+        if _REASONS.get((self._native_finish or "").lower()) == "length":
+            return "length"  # gateways have been seen to call a cut-off tool call "tool_calls"
+        reason = _REASONS.get((self._finish or "stop").lower(), "other")
+        if reason != "stop":
+            return reason
+        return "refusal" if self._refusal else "tool_calls" if self._reply.calls else "stop"
+
+
+_NOTHING: frozenset[str] = frozenset()
+_CHOICE_FIELDS = frozenset({"index", "delta", "message", "text", "finish_reason", "logprobs", "usage"})
+_KEEP_ALIVES = ("ping", "keepalive", "keep-alive", "keep_alive", "heartbeat")
+_FAILED = "the provider ended the answer with the finish_reason 'error'"
+
+_REASONS: Mapping[str, FinishReason] = {
+    "stop": "stop",
+    "eos": "stop",
+    "eos_token": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "length": "length",
+    "max_tokens": "length",
+    "max_output_tokens": "length",
+    "model_length": "length",
+    "tool_calls": "tool_calls",
+    "tool_call": "tool_calls",
+    "tool_use": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+    "safety": "content_filter",
+    "sensitive": "content_filter",
+    "refusal": "refusal",
+}
+
+
+def _vendor_event(name: str, value: object) -> VendorEvent:
+    return VendorEvent(name, value if is_object(value) else {name: value})

@@ -1,0 +1,60 @@
+"""What the last event of the OpenAI Responses wire tells beside the answer: counts, cost, circumstances."""
+
+from __future__ import annotations
+
+from ..._json import int_at, is_object, object_at
+from ..._protocol import JsonObject
+from ...events import Usage
+
+
+def usage_of(counts: JsonObject) -> Usage | None:
+    """The usage that a `usage` object tells, if it tells any."""
+    usage = Usage(
+        input_tokens=int_at(counts, "input_tokens"),
+        output_tokens=int_at(counts, "output_tokens"),
+        total_tokens=int_at(counts, "total_tokens"),
+        cached_input_tokens=int_at(object_at(counts, "input_tokens_details"), "cached_tokens"),
+        reasoning_tokens=int_at(object_at(counts, "output_tokens_details"), "reasoning_tokens"),
+    )
+    return None if usage == Usage() else usage
+
+
+def unmodelled_counts(counts: JsonObject) -> dict[str, object]:
+    """What a `usage` object tells that `Usage` has no field for."""
+    rest: dict[str, object] = {}
+    for name, value in counts.items():
+        if is_object(value):
+            value = {key: count for key, count in value.items() if key not in _COUNTED and count}
+        if name not in _COUNTED and value:
+            rest[name] = value
+    return rest
+
+
+def unmodelled_outcome(event: JsonObject) -> dict[str, object]:
+    """What the last event tells that is neither the answer nor an echo of the request."""
+    response = object_at(event, "response")
+    told = {**response, **{name: value for name, value in event.items() if name not in _ENVELOPE}}
+    return {name: value for name, value in told.items() if name not in _KNOWN and value}
+
+
+_COUNTED = frozenset({"input_tokens", "output_tokens", "total_tokens", "cached_tokens", "reasoning_tokens"})
+_ENVELOPE = frozenset({"type", "response", "sequence_number"})
+_ANSWER = frozenset({"id", "object", "model", "status", "output", "output_text", "usage", "error", "created_at"})
+_ECHO = frozenset(
+    {
+        *(
+            "instructions",
+            "input",
+            "tools",
+            "tool_choice",
+            "parallel_tool_calls",
+            "max_tool_calls",
+            "text",
+            "truncation",
+        ),
+        *("temperature", "top_p", "top_logprobs", "frequency_penalty", "presence_penalty", "max_output_tokens"),
+        *("reasoning", "store", "background", "metadata", "previous_response_id", "user", "safety_identifier"),
+        *("prompt_cache_key", "prompt_cache_retention", "completed_at"),
+    }
+)
+_KNOWN = _ANSWER | _ECHO

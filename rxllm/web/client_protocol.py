@@ -1,0 +1,77 @@
+"""What a `Service` sends, read back: lines of JSON to events, and how far the reading has come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from .._json import decode, int_at, is_object
+from .._protocol import Frame
+from ..assistant.events import AssistantEvent, assistant_event_from_json
+from ..errors import ProtocolError, StreamInterruptedError
+from ..events import Response, StreamEnd, TokenEvent
+from ..operators._answer import Answer
+from .formats.json_lines import failure_of
+
+
+class Position:
+    """A stream's id, the number of the event to go on after, and what is known of its end."""
+
+    def __init__(self, stream: str | None, after: int = 0) -> None:
+        self.stream = stream
+        self.after = after
+        self.is_told = False
+        """Whether the stream has ended, be it with an error: then nothing is to be resumed."""
+        self.answer = Answer()
+
+    def read(self, data: bytes | str) -> AssistantEvent | None:
+        """The event in a line, None in the last one; raises the `LLMError` that the stream ended with."""
+        try:
+            line = decode(data)
+        except (ValueError, RecursionError) as error:
+            raise ProtocolError("the server sent a line that is not JSON") from error
+        if not is_object(line):
+            raise ProtocolError("the server sent a line that is not a JSON object")
+        kind = line.get("type")
+        if kind in ("end", "stopped", "error"):
+            self.is_told = True
+            if kind == "end":
+                return None
+            raise failure_of(line)
+        try:
+            event = assistant_event_from_json(data)
+        except ValueError as error:
+            raise ProtocolError(f"the server sent an event that this version does not know: {kind!r}") from error
+        self.after = int_at(line, "seq") or self.after
+        self.is_told = isinstance(event, StreamEnd)
+        self.answer.add(cast(TokenEvent, event))
+        return event
+
+
+class LineDecoder:
+    """A `Decoder` of the server's SSE."""
+
+    def __init__(self, position: Position) -> None:
+        self.finished = False
+        self._position = position
+
+    def feed(self, frame: Frame, /) -> Sequence[TokenEvent]:
+        """The event of one frame."""
+        if self.finished:
+            return ()
+        event = self._position.read(frame.data)
+        if event is None:
+            self.finished = True
+            raise StreamInterruptedError("the stream ended without a StreamEnd", transient=False)
+        self.finished = isinstance(event, StreamEnd)
+        return (cast(TokenEvent, event),)  # an assistant's too: who passes them on does not look inside
+
+    def close(self) -> Sequence[TokenEvent]:
+        """The connection ended too soon, unless the end was there."""
+        if self.finished:
+            return ()
+        raise StreamInterruptedError("the connection ended before the stream did")
+
+    def partial(self) -> Response:
+        """The answer so far."""
+        return self._position.answer.response()

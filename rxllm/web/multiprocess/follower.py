@@ -1,0 +1,112 @@
+"""A stream of another process, followed in Redis for those who watch it here."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+import msgspec
+from reactivex import operators as rx
+
+from ..._core.event_log import Entry, LogState
+from ...assistant.events import ApprovalRequest, ToolEnd, ToolStart
+from ...errors import LLMError
+from ...events import TokenEvent
+from ...relay import RedisLog
+from ..live import LiveStream
+from .redis_notes import Board
+
+_LINGER_SECONDS = 5.0
+
+
+class Mirror(LiveStream[object]):
+    """A `LiveStream` with the events, the numbers and the end of another process's.
+
+    It is read from its beginning as soon as it is watched; `on_enter` is told, and `on_leave` when
+    that is over. Stopping it stops the other; that nobody watches it only ends the reading.
+    """
+
+    def __init__(
+        self,
+        log: RedisLog,
+        board: Board,
+        on_enter: Callable[[Mirror], None],
+        on_leave: Callable[[Mirror], None],
+        keep_seconds: float,
+    ) -> None:
+        events = log.read(joined=False).pipe(rx.map(_event_of))
+        super().__init__(events, linger=_LINGER_SECONDS, id=log.id)
+        self.told: tuple[LogState, int] = ("open", 0)
+        """The state, and the number of the last event, that Redis told when it was last asked."""
+        self._there = log
+        self._board = board
+        self._on_enter = on_enter
+        self._on_leave = on_leave
+        self._keep_seconds = keep_seconds
+        self._is_begun = False
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether there was more to come when Redis was last asked."""
+        return self.told[0] == "open" and super().is_under_way
+
+    def is_over(self, after: int) -> bool:
+        """Whether who has seen the event `after` has seen all, the end included."""
+        state, last = self.told
+        return (state != "open" and after > last) or super().is_over(after)
+
+    def watch(self, bell: Callable[[], None]) -> None:
+        """Call `bell` whenever there is something new; with the first, the reading begins."""
+        super().watch(bell)
+        with self._lock:
+            begins, self._is_begun = not self._is_begun, True
+        if begins:
+            self._on_enter(self)
+            self._upstream.disposable = self._source.subscribe(self._append, self._close, self._close)
+
+    def stop(self) -> None:
+        """Stop it where it is produced. Raises `APIConnectionError` where Redis is not to be reached."""
+        self._there.cancel()
+
+    def approve(self, call_id: str, approved: bool, reason: str = "") -> None:
+        """Answer what it asks, where it is produced."""
+        answer = msgspec.json.encode((approved, reason))
+        self._board.answer(f"{self.id}:answers", call_id, answer, self._keep_seconds)
+
+    def release(self) -> None:
+        """Follow it no more: who watches is sent away without an end, to go on elsewhere."""
+        self.is_released = True
+        self._upstream.dispose()
+        self._on_leave(self)
+        self._ring()
+
+    def _append(self, event: object) -> None:
+        if isinstance(event, ApprovalRequest):
+            self.approvals.ask(event.call.id)
+        elif isinstance(event, ToolStart | ToolEnd):
+            self.approvals.answer(event.call.id, True)  # whatever it was
+        super()._append(event)
+
+    def _close(self, error: Exception | None = None) -> None:
+        if error is not None and self._was_cancelled():
+            super().stop()
+        else:
+            super()._close(error)
+
+    def _was_cancelled(self) -> bool:
+        with contextlib.suppress(LLMError):
+            found = self._there.look()
+            return found is not None and found[0] == "cancelled"
+        return False
+
+    def _ended(self) -> None:
+        super()._ended()
+        self._on_leave(self)
+
+    def _abandon(self) -> None:
+        if not self.watchers:
+            self.release()
+
+
+def _event_of(entry: Entry[TokenEvent]) -> object:
+    return entry.event

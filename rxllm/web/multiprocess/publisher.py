@@ -1,0 +1,107 @@
+"""A stream of this process that the others find in Redis: all that it says goes there too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast, get_args
+
+import msgspec
+from reactivex import Observable
+
+from ..._json import is_object
+from ...assistant.events import AssistantEvent, PartialAnswer, StructuredAnswer, ToolProgress
+from ...errors import APIConnectionError, LLMError, StreamError
+from ...events import TokenEvent, VendorEvent
+from ...relay import Keeping, RedisLog
+from ..approvals import Approvals
+from ..formats.json_lines import INTERNAL
+from ..live import LiveStream
+from .redis_notes import Board
+
+_KNOWN = frozenset(get_args(AssistantEvent))
+_WITH_VALUES = (PartialAnswer, StructuredAnswer, ToolProgress)
+
+
+class ProducedStream(LiveStream[object]):
+    """A `LiveStream` that is published. Here it is watched as any other; elsewhere, as a `Mirror`."""
+
+    def __init__(
+        self,
+        source: Observable[object],
+        board: Board,
+        log_of: Callable[[str], RedisLog],
+        keeping: Keeping,
+        *,
+        linger: float,
+        on_end: Callable[[LiveStream[object]], None],
+        approvals: Approvals | None,
+    ) -> None:
+        super().__init__(source, linger=linger, on_end=on_end, approvals=approvals)
+        self._again_in = linger
+        self._board = board
+        self._published = log_of(self.id)
+        self._keeping = keeping
+        self._is_claimed = False
+        self._hear_no_more: Callable[[], None] = _nothing
+
+    def start(self) -> None:
+        """Claim the id, and make the request. Raises `APIConnectionError` where Redis is not to be reached."""
+        self._writer = self._published.claim(self._cut, self._keeping)
+        self._is_claimed = True
+        self._hear_no_more = self._board.hear(f"{self.id}:answers", self._answered)
+        super().start()
+
+    def stop(self) -> None:
+        """Dispose the stream, for all who watch, in whichever process."""
+        super().stop()
+        if self._is_claimed:
+            self._published.abandon()
+
+    def _append(self, event: object) -> None:
+        super()._append(event)
+        self._published.append(cast(TokenEvent, _as_published(event)))
+
+    def _close(self, error: Exception | None = None) -> None:
+        super()._close(error)
+        self._published.close(error if error is None or isinstance(error, LLMError) else StreamError(INTERNAL))
+
+    def _ended(self) -> None:
+        super()._ended()
+        self._hear_no_more()
+
+    def _cut(self) -> None:
+        """It has ended in Redis before it did here: stopped by somebody, or cut off from there."""
+        if self._writer.error is None:
+            self.stop()
+        else:
+            super()._close(self._writer.error)
+            self._upstream.dispose()
+
+    def _abandon(self) -> None:
+        try:
+            is_watched = self._board.get(f"{self.id}:watched") is not None
+        except APIConnectionError:
+            is_watched = True  # perhaps: it is looked for again
+        if is_watched:
+            self._set_timer(self._again_in)
+        else:
+            super()._abandon()
+
+    def _answered(self, call_id: str, answer: bytes) -> None:
+        approved, reason = msgspec.json.decode(answer, type=tuple[bool, str])
+        self.approvals.answer(call_id, approved, reason)
+
+
+def _as_published(event: object) -> object:
+    """The event as it can be read elsewhere: values of all kinds as JSON's own, other structs as a vendor's events."""
+    if type(event) not in _KNOWN:
+        data = msgspec.to_builtins(event, str_keys=True, enc_hook=str)
+        return VendorEvent(type(event).__name__, data if is_object(data) else {"value": data})
+    if isinstance(event, _WITH_VALUES):
+        value = msgspec.to_builtins(event.value, str_keys=True, enc_hook=str)
+        return msgspec.structs.replace(event, value=value)
+    return event
+
+
+def _nothing() -> None:
+    """Nobody listens yet."""

@@ -1,0 +1,249 @@
+"""The stream with its text changed: what comes out of the deltas is what the response says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rxllm import ConfigurationError, StreamInterruptedError
+from rxllm import operators as ops
+from rxllm.events import (
+    ReasoningDelta,
+    Response,
+    StreamEnd,
+    StreamReset,
+    StreamStart,
+    TextDelta,
+    TokenEvent,
+    ToolCallEnd,
+    ToolCallStart,
+    Usage,
+    UsageUpdate,
+    VendorEvent,
+)
+from rxllm.messages import Part, ReasoningPart, TextPart, ToolCall, VendorPart
+from rxllm.operators.text.filtered_answer import filtered
+from rxllm.operators.text.filters import _ThinkTags
+
+from ..kit import Boom, Case, OperatorContract, Run, answer, cuts, play, whole
+
+CALL = ToolCall("c", "look", {})
+STOPPED = Response(text="ab", finish_reason="stop", parts=(TextPart("ab"),))
+THOUGHT = Response(text="a", reasoning="hm", finish_reason="stop", parts=(ReasoningPart("hm"), TextPart("a")))
+
+CASES = [
+    Case(
+        "stop_at, not reached",
+        lambda: ops.stop_at("STOP"),
+        answer("a S", "T", "b"),
+        [TextDelta("a "), TextDelta("STb"), StreamEnd(whole("a STb"))],
+    ),
+    Case(
+        "think_tags",
+        ops.think_tags,
+        answer("<thi", "nk>h", "m</think>a"),
+        [ReasoningDelta("h"), ReasoningDelta("m"), TextDelta("a"), StreamEnd(THOUGHT)],
+    ),
+]
+
+
+class TestContract(OperatorContract):
+    """The contract, over this family."""
+
+    cases = CASES
+
+
+def said(events: Sequence[TokenEvent]) -> str:
+    """The text of the deltas."""
+    return "".join(event.text for event in events if isinstance(event, TextDelta))
+
+
+def thought(events: Sequence[TokenEvent]) -> str:
+    """The reasoning of the deltas."""
+    return "".join(event.text for event in events if isinstance(event, ReasoningDelta))
+
+
+def end_of(run: Run) -> Response:
+    """The response in the last event."""
+    assert isinstance(run.values[-1], StreamEnd)
+    return run.values[-1].response
+
+
+class TestStopAt:
+    """An answer ended at a text."""
+
+    def test_it_ends_with_a_proper_stream_end_and_lets_the_upstream_go(self) -> None:
+        """The text before it, StreamEnd with reason "stop", on_completed; the upstream is disposed at once."""
+        run = play(ops.stop_at("STOP"), answer("ab", "ST", "OPcd", "ef"))
+        assert run.values == [TextDelta("ab"), StreamEnd(STOPPED)]
+        assert run.completed
+        assert run.upstream_closed_at == 230
+
+    def test_what_was_known_of_the_answer_is_in_its_response(self) -> None:
+        """Id, model, usage, reasoning and tool calls that came before the stop text are there."""
+        events = [StreamStart("i", "m"), ReasoningDelta("hm"), ToolCallStart(0, "c", "look"), ToolCallEnd(0, CALL)]
+        run = play(ops.stop_at("X"), [*events, UsageUpdate(Usage(3)), *answer("abX")])
+        parts = (ReasoningPart("hm"), CALL, TextPart("ab"))
+        wanted = Response("ab", "hm", (CALL,), "stop", usage=Usage(3), id="i", model="m", parts=parts)
+        assert wanted == end_of(run)
+
+    @pytest.mark.parametrize(
+        ("stops", "text", "wanted"),
+        [
+            (["END"], "aENENDb", "aEN"),
+            (["aab"], "aaab", "a"),
+            (["abcdef", "cd"], "abcdef", "ab"),
+            (["bc", "abc"], "abc", ""),
+            (["\n\n", "."], "one\ntwo. three", "one\ntwo"),
+            (["x"], "abc", "abc"),
+        ],
+    )
+    def test_the_first_to_be_complete_counts(self, stops: list[str], text: str, wanted: str) -> None:
+        """Of several, the one that is complete first; of those complete together, the longest."""
+        run = play(ops.stop_at(*stops), answer(*text))
+        assert wanted == said(run.values) == end_of(run).text
+
+    @given(
+        cuts(st.text(st.sampled_from("abc"), max_size=20)),
+        st.lists(st.text(st.sampled_from("abc"), min_size=1, max_size=4), min_size=1, max_size=3),
+    )
+    def test_how_the_text_was_cut_is_invisible(self, pieces: tuple[str, ...], stops: list[str]) -> None:
+        """Any cut gives the text before the first stop text, and never a part of it."""
+        text = "".join(pieces)
+        ends = [(text.find(stop) + len(stop), text.find(stop)) for stop in stops if stop in text]
+        run = play(ops.stop_at(*stops), answer(*pieces))
+        wanted = text[: min(ends)[1]] if ends else text
+        assert wanted == said(run.values)
+        assert said(run.values) == end_of(run).text
+        assert run.completed
+
+    def test_a_reset_forgets_half_a_stop_text(self) -> None:
+        """What was held back before a StreamReset is void, and so is what was said."""
+        run = play(ops.stop_at("STOP"), [TextDelta("old ST"), StreamReset("retry"), TextDelta("OP ab STOP")])
+        assert run.values[-2:] == [TextDelta("OP ab "), StreamEnd(whole("OP ab "))]
+
+    @pytest.mark.parametrize("stops", [[], [""], ["a", ""]])
+    def test_no_text_to_stop_at_is_a_mistake(self, stops: list[str]) -> None:
+        """It is refused at once, before anything is asked of a model."""
+        with pytest.raises(ConfigurationError, match="stop_at"):
+            ops.stop_at(*stops)
+
+
+class TestThinkTags:
+    """Inline tags as reasoning."""
+
+    @given(
+        cuts(st.lists(st.sampled_from(["<think>", "</think>", "<", "th", ">", "a", "\n"]), max_size=12).map("".join))
+    )
+    def test_how_the_text_was_cut_is_invisible(self, pieces: tuple[str, ...]) -> None:
+        """Any cut gives the text and reasoning of the text in one piece, and the response agrees."""
+        text = "".join(pieces)
+        visible, hidden = [], []
+        while text:
+            before, _, rest = text.partition("<think>")
+            inside, _, text = rest.partition("</think>")
+            visible.append(before)
+            hidden.append(inside)
+        run = play(ops.think_tags(), answer(*pieces))
+        assert ("".join(visible), "".join(hidden)) == (said(run.values), thought(run.values))
+        assert (end_of(run).text, end_of(run).reasoning) == (said(run.values), thought(run.values))
+
+    def test_the_answer_may_begin_inside(self) -> None:
+        """Where a chat template opens the tag in the prompt, all up to the closing tag is reasoning."""
+        run = play(ops.think_tags(opened=True), answer("h", "m</th", "ink>a"))
+        assert run.values == [ReasoningDelta("h"), ReasoningDelta("m"), TextDelta("a"), StreamEnd(THOUGHT)]
+
+    def test_other_names(self) -> None:
+        """Each tag ends with its own closing tag."""
+        run = play(ops.think_tags("plan", "thought"), answer("<plan>a</thought>b</plan>c<thought>d</thought><think>"))
+        assert (said(run.values), thought(run.values)) == ("c<think>", "a</thought>bd")
+
+    def test_a_reset_opens_no_tag(self) -> None:
+        """After a StreamReset the text begins outside again."""
+        run = play(ops.think_tags(), [TextDelta("<think>old"), StreamReset("retry"), TextDelta("new")])
+        assert run.values == [ReasoningDelta("old"), StreamReset("retry"), TextDelta("new")]
+
+
+class TestOrder:
+    """What is held back overtakes nothing, and is not overtaken by what ends it."""
+
+    def test_usage_and_vendor_events_pass_while_text_is_held(self) -> None:
+        """They are not part of the text: half a stop text stays held, and is found."""
+        events = [TextDelta("a ST"), UsageUpdate(Usage(1)), VendorEvent("x", {}), TextDelta("OP")]
+        run = play(ops.stop_at("STOP"), events)
+        assert run.values[:3] == [TextDelta("a "), UsageUpdate(Usage(1)), VendorEvent("x", {})]
+        assert end_of(run).text == "a "
+
+    def test_a_tool_call_comes_after_the_text_before_it(self) -> None:
+        """Text that was held back is given out before the call, for the order of parts."""
+        events = [TextDelta("a ST"), ToolCallStart(0, "c", "look"), TextDelta("OP")]
+        wanted = [TextDelta("a "), TextDelta("ST"), ToolCallStart(0, "c", "look"), TextDelta("OP")]
+        assert wanted == play(ops.stop_at("STOP"), events).values
+
+    def test_without_stream_end_what_was_held_comes_at_the_end(self) -> None:
+        """A stream of deltas alone loses nothing."""
+        assert play(ops.stop_at("STOP"), [TextDelta("a ST")]).values == [TextDelta("a "), TextDelta("ST")]
+
+
+class TestErrors:
+    """An error's partial response agrees with what came."""
+
+    def test_its_partial_response_is_filtered_on_a_copy(self) -> None:
+        """The error keeps its kind, cause and traceback; the upstream's own object is not changed."""
+        error = StreamInterruptedError("cut", partial=Response(text="<think>hm</think>a", parts=()))
+        error.__cause__ = Boom()
+        run = play(ops.think_tags(), [TextDelta("<think>hm</think>a")], error=error)
+        assert isinstance(run.error, StreamInterruptedError)
+        assert run.error.partial == Response(text="a", reasoning="hm")
+        assert run.error.__cause__ is error.__cause__
+        assert error.partial == Response(text="<think>hm</think>a")
+
+    @pytest.mark.parametrize(
+        "error", [Boom(), StreamInterruptedError("cut"), StreamInterruptedError("cut", partial=whole("a"))]
+    )
+    def test_an_error_without_anything_to_change_is_passed_as_it_is(self, error: Exception) -> None:
+        """The same object."""
+        assert play(ops.think_tags(), [TextDelta("a <")], error=error).error is error
+
+    def test_its_partial_response_ends_at_the_stop_text_too(self) -> None:
+        """Text that had arrived behind it is not in the partial response either."""
+        partial = Response(text="a STOP b", parts=(TextPart("a STOP"), TextPart(" b")))
+        run = play(ops.stop_at("STOP"), [TextDelta("a ST")], error=StreamInterruptedError("cut", partial=partial))
+        assert isinstance(run.error, StreamInterruptedError)
+        assert run.error.partial == Response(text="a ", parts=(TextPart("a "),))
+
+    def test_what_was_held_back_is_not_emitted(self) -> None:
+        """It may be half of what must not be seen; the partial response has it."""
+        assert play(ops.stop_at("STOP"), [TextDelta("a ST")], error=Boom()).values == [TextDelta("a ")]
+
+
+SIGNED = {"gemini": {"signature": "s"}}
+
+
+@pytest.mark.parametrize(
+    ("parts", "wanted"),
+    [
+        ([TextPart("a<th"), TextPart("ink>b</think>c")], [TextPart("a"), ReasoningPart("b"), TextPart("c")]),
+        ([TextPart("a<th"), CALL, TextPart("ink>")], [TextPart("a<th"), CALL, TextPart("ink>")]),
+        (
+            [TextPart("a<th"), VendorPart("w", {}), TextPart("ink>b")],
+            [TextPart("a"), VendorPart("w", {}), ReasoningPart("b")],
+        ),
+        ([TextPart("<think>a</think>b", SIGNED)], [ReasoningPart("a"), TextPart("b", SIGNED)]),
+        ([TextPart("<think>a", SIGNED)], [ReasoningPart("a"), TextPart("", SIGNED)]),
+        ([ReasoningPart("x", SIGNED), TextPart("a<")], [ReasoningPart("x", SIGNED), TextPart("a<")]),
+        ([TextPart("<"), TextPart("x")], [TextPart("<x")]),
+        ([TextPart("<")], [TextPart("<")]),
+        ([TextPart("<think></th", SIGNED)], [TextPart("", SIGNED), ReasoningPart("</th")]),
+    ],
+)
+def test_the_parts_of_a_response_are_filtered_in_their_order(parts: list[Part], wanted: list[Part]) -> None:
+    """Tags are found across parts of one run; other parts, and what vendors want back, stay."""
+    before = Response(parts=tuple(parts), id="i", usage=Usage(1))
+    after = filtered(before, _ThinkTags(("think",), False))
+    assert tuple(wanted) == after.parts
+    assert after.text == "".join(part.text for part in wanted if isinstance(part, TextPart))
+    assert (after.id, after.usage) == ("i", Usage(1))

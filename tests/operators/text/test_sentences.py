@@ -1,0 +1,116 @@
+"""Sentences: where they end, where they do not, and that no cut of the text matters."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from rxllm import operators as ops
+from rxllm.events import StreamReset, TextDelta
+
+from ..kit import Case, OperatorContract, answer, cuts, play
+
+CASES = [
+    Case("sentences", ops.sentences, answer("Hi. Wh", "o? Me", "! So"), ["Hi.", "Who?", "Me!", "So"]),
+    Case("sentences of str", ops.sentences, ["Hi. Wh", "o?"], ["Hi.", "Who?"]),
+]
+
+# ruff: noqa: RUF001  full-width stops and curly quotes are what is tested
+
+
+class TestContract(OperatorContract):
+    """The contract."""
+
+    cases = CASES
+
+
+def split(*pieces: str) -> list[str]:
+    """The sentences of the text in `pieces`."""
+    return list(play(ops.sentences(), pieces).values)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Hello world.|How are you?|Fine!",
+        "He paid $3.50 for v1.2.3 of example.com.|Then he left.",
+        "Dr. Who met Mrs. Smith vs. Prof. X, e.g. today.|They spoke.",
+        "J. S. Bach wrote it.|It is long.",
+        "Vitamin C. Elegans is a worm",
+        "I like vitamin C.|It helps.",
+        "The U.S. Senate voted.|I live in the U.S.|How about you?",
+        "The U.S. has states, and so has Apple Inc. now.|End.",
+        "At 5 p.m. Mr. Smith came.|He left at 6 a.m.|Then nothing.",
+        "Apple Inc. makes phones, etc.|They sell.",
+        "See Fig. 3 and No. 5 on p. 7.|No.|I will not.",
+        "It was in 1999.|Then came 2000.",
+        "Wait... what?|Well…|Okay.|I'm fine... thanks!",
+        "“Stop!” he said.|“Really?”|“Yes.”|(So it was.)|Done.",
+        "**Bold.**|Next one.|_Also._|`code.` then",
+        "What?!|No!!|Yes.",
+        "all lower case.|and the next one.",
+        "你好。|今天很好！|是吗？|好",
+        "「行く。」と言った。|はい。|３．１４だ。",
+        "ﾊｲ｡|次",
+        "1. First thing.|Really.\n|2. Second",
+        "A. Option one",
+        "“Yes”, he said; then (quietly) left",
+    ],
+)
+def test_where_sentences_end(text: str) -> None:
+    """Each `|` is a border, and no other place is."""
+    plain = text.replace(".|", ". ").replace("。|", "。").replace("｡|", "｡").replace("！|", "！").replace("？|", "？")
+    wanted = [sentence.strip() for sentence in text.split("|")]
+    assert wanted == split(plain.replace("|", " "))
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("# Title\nText goes\non here\n\nNext", ["# Title", "Text goes\non here", "Next"]),
+        ("Two:\n- one\n- two\n\nEnd", ["Two:", "- one", "- two", "End"]),
+        ("1. one\n12. two\n2020 was\n3) three", ["1. one", "12. two\n2020 was", "3) three"]),
+        ("a\r\n\r\nb", ["a", "b"]),
+        ("> quote\n> more\n| a | b |\n```py", ["> quote", "> more", "| a | b |", "```py"]),
+        ("One.\n\nTwo", ["One.", "Two"]),
+        ("e.g.\n\nTwo", ["e.g.", "Two"]),
+        ("  \n ", []),
+        ("...", ["..."]),
+    ],
+)
+def test_where_lines_end_sentences(text: str, wanted: list[str]) -> None:
+    """Blank lines, headings and list items end a sentence; a line that only wraps does not."""
+    assert wanted == split(text)
+
+
+WORDS = "Dr|.|..| |\n|\n\n|The|u.s|U.S|C|1|-|#|!|?|。|」|と|”|(|word|etc|…|\t|* |``|```|p|．"
+PROSE = st.lists(st.sampled_from(WORDS.split("|")), max_size=25).map("".join)
+
+
+@given(cuts(PROSE))
+@example(("." * 63, "." * 10, " A"))
+@example(("a.", " " * 63, " ", "B"))
+@example(("in the U.S. Th", "ey rule."))
+@example(("a\n", " " * 63, " ", "- B"))
+def test_how_the_text_was_cut_is_invisible(pieces: tuple[str, ...]) -> None:
+    """Any cut of a text gives the sentences of the text in one piece."""
+    assert split("".join(pieces)) == split(*pieces)
+
+
+@given(cuts(PROSE))
+def test_nothing_but_space_is_lost(pieces: tuple[str, ...]) -> None:
+    """The sentences hold all characters that are not space, in order."""
+    assert "".join("".join(pieces).split()) == "".join("".join(split(*pieces)).split())
+
+
+def test_a_sentence_comes_with_the_next_ones_first_letter() -> None:
+    """Not a word later than it is certain: speech can begin."""
+    run = play(ops.sentences(), [TextDelta("One."), TextDelta(" T"), TextDelta("wo."), TextDelta("\n\n")])
+    assert run.values == ["One.", "Two."]
+    assert run.times == [220, 240]
+
+
+def test_a_reset_drops_the_sentence_under_way() -> None:
+    """Half a sentence before a StreamReset is void."""
+    assert play(ops.sentences(), [TextDelta("A. old"), StreamReset("retry"), TextDelta("New.")]).values == ["New."]

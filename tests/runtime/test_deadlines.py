@@ -1,0 +1,92 @@
+"""The watchdog: limits that pass are told, limits that move are kept, and the thread ends."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+
+from rxllm._runtime.deadlines import Watch, Watchdog
+
+from ..raw_server import LIMIT
+
+
+def threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "rxllm-watchdog"]
+
+
+def test_a_limit_that_passes_is_told_once() -> None:
+    """On the watching thread, and the watch is over."""
+    dog = Watchdog()
+    told: list[str] = []
+    done = threading.Event()
+
+    def expire() -> None:
+        told.append(threading.current_thread().name)
+        done.set()
+
+    dog.add(Watch(time.monotonic() + 0.02, math.inf, expire))
+    assert done.wait(LIMIT)
+    assert told == ["rxllm-watchdog"]
+
+
+def test_an_earlier_limit_comes_first() -> None:
+    """A limit added later that ends sooner wakes the thread."""
+    dog = Watchdog()
+    late, soon = threading.Event(), threading.Event()
+    watch = Watch(time.monotonic() + 60, math.inf, late.set)
+    dog.add(watch)
+    dog.add(Watch(time.monotonic() + 0.02, math.inf, soon.set))
+    assert soon.wait(LIMIT)
+    assert not late.is_set()
+    dog.stop(watch)
+
+
+def test_a_limit_that_moves_is_kept() -> None:
+    """Moved on while the thread waits for the old time: it waits for the new one."""
+    dog = Watchdog()
+    expired_at: list[float] = []
+    done = threading.Event()
+    watch = Watch(time.monotonic() + 0.05, 0.05, lambda: (expired_at.append(time.monotonic()), done.set()))
+    dog.add(watch)
+    moved_to = watch.at = time.monotonic() + 0.3
+    assert done.wait(LIMIT)
+    assert expired_at[0] >= moved_to
+
+
+def test_no_limit_for_a_while_is_no_limit_lost() -> None:
+    """A limit taken away, and set again at least `pause` from then on, is noticed."""
+    dog = Watchdog()
+    done = threading.Event()
+    watch = Watch(math.inf, 0.05, done.set)
+    dog.add(watch)
+    watch.at = time.monotonic() + 0.05
+    assert done.wait(LIMIT)
+
+
+def test_a_stopped_watch_says_nothing_and_holds_nothing() -> None:
+    """Nobody who was watched is kept alive by the heap."""
+    dog = Watchdog()
+    told: list[str] = []
+    watch = Watch(time.monotonic() + 0.05, math.inf, lambda: told.append("late"))
+    dog.add(watch)
+    dog.stop(watch)
+    dog.stop(watch)
+    second = threading.Event()
+    dog.add(Watch(time.monotonic() + 0.1, math.inf, second.set))
+    assert second.wait(LIMIT)
+    assert told == []
+
+
+def test_the_thread_ends_when_nothing_is_left() -> None:
+    """And starts again for the next."""
+    dog = Watchdog()
+    before = len(threads())
+    for _ in range(2):
+        watch = Watch(time.monotonic() + 60, math.inf, lambda: None)
+        dog.add(watch)
+        mine = threads()[-1]
+        dog.stop(watch)
+        mine.join(LIMIT)
+        assert not mine.is_alive()
+    assert len(threads()) <= before

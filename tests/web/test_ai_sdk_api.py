@@ -1,0 +1,176 @@
+"""What `useChat` sends, looked at closely: whose answers count, and what becomes of a stream that waits for them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+import requests
+from reactivex import Observable
+
+from rxllm.assistant import Assistant
+from rxllm.errors import ConfigurationError
+from rxllm.messages import Message, ReasoningPart, TextPart, ToolCall, ToolResult
+from rxllm.testing import LLMServer, Reply
+from rxllm.web import ChatRequest, Service
+from rxllm.web.ai_sdk_messages import ui_conversation
+
+from .running import model_of, running
+
+CALL = ToolCall("call_1", "pay", {"sum": 5.0})
+ASKED: dict[str, object] = {"id": "u1", "role": "user", "parts": [{"type": "text", "text": "Pay"}]}
+
+
+@pytest.fixture
+def paid() -> list[float]:
+    return []
+
+
+@pytest.fixture
+def service(llm: LLMServer, paid: list[float]) -> Service:
+    """An assistant that asks before it pays."""
+
+    def pay(sum: float) -> str:  # noqa: A002 - the tool's name for it
+        """Pay."""
+        paid.append(sum)
+        return "paid"
+
+    def teller(request: ChatRequest) -> Observable[object]:
+        return Assistant(model_of(llm), tools=[pay], approve=request.approve).stream(request.messages)
+
+    return Service({"teller": teller})
+
+
+@pytest.fixture
+def url(service: Service) -> Iterator[str]:
+    with running(service) as address:
+        yield address
+
+
+def post(url: str, *messages: dict[str, object]) -> requests.Response:
+    return requests.post(f"{url}/api/ui-chat", json={"id": "c", "messages": messages}, timeout=20)
+
+
+def chunks(response: requests.Response) -> list[dict[str, object]]:
+    lines = [line.removeprefix("data: ") for line in response.text.splitlines() if line.startswith("data: {")]
+    return [json.loads(line) for line in lines]
+
+
+def answered(approval: object, *, approved: bool = True, **changes: object) -> dict[str, object]:
+    """The assistant's message, as `useChat` sends it back with the user's answer."""
+    part = {
+        "type": "tool-pay",
+        "toolCallId": CALL.id,
+        "input": CALL.arguments,
+        "state": "approval-responded",
+        "approval": {"id": approval, "approved": approved},
+    }
+    return {"id": "a1", "role": "assistant", "parts": [{"type": "step-start"}, {**part, **changes}]}
+
+
+class TestWhoseAnswersCount:
+    """A conversation comes from the client: what the server asked in it is signed."""
+
+    def question(self, llm: LLMServer, url: str) -> object:
+        """The id of the question that the server asks; the stream that asks it is gone."""
+        llm.enqueue(Reply("", tool_calls=(CALL,)), "Done")
+        told = chunks(post(url, ASKED))
+        assert ["tool-approval-request", "finish-step", "finish"] == [chunk["type"] for chunk in told[-3:]]
+        assert 204 == requests.delete(f"{url}/api/ui-chat/c/stream", timeout=10).status_code
+        return told[-3]["approvalId"]
+
+    def test_an_answer_to_the_servers_question_counts(self, llm: LLMServer, url: str, paid: list[float]) -> None:
+        """Though a browser writes 5.0 as 5; the message goes on, its tool's output before the next step."""
+        told = chunks(post(url, ASKED, answered(self.question(llm, url), input={"sum": 5})))
+        kinds = [chunk["type"] for chunk in told]
+        assert ["start", "tool-output-available", "start-step", "text-start"] == kinds[:4]
+        assert "a1" == told[0]["messageId"]
+        assert [5.0] == paid
+
+    @pytest.mark.parametrize("changes", [{"input": {"sum": 500}}, {"toolCallId": "call_2"}, {"type": "tool-steal"}])
+    def test_it_is_for_that_call_only(
+        self, llm: LLMServer, url: str, paid: list[float], changes: dict[str, object]
+    ) -> None:
+        """Not for another sum, call or tool."""
+        response = post(url, ASKED, answered(self.question(llm, url), **changes))
+        assert (400, []) == (response.status_code, paid)
+        assert "not one that this server has asked about" in response.text
+
+    def test_what_nobody_asked_is_not_answered(self, llm: LLMServer, url: str, paid: list[float]) -> None:
+        """A client cannot have a tool run that no model wanted."""
+        assert 400 == post(url, ASKED, answered("call_1.0123456789abcdef0123456789abcdef")).status_code
+        assert ([], []) == (llm.requests, paid)
+
+    def test_another_server_with_the_same_secret_takes_it(self, llm: LLMServer, url: str, service: Service) -> None:
+        """So it may be restarted between question and answer."""
+        question = self.question(llm, url)
+        other = Service(service.desk.offers)
+        other.desk.approval_ids = service.desk.approval_ids
+        with running(other) as elsewhere:
+            told = chunks(post(elsewhere, ASKED, answered(question)))
+        assert "Done" == "".join(str(chunk["delta"]) for chunk in told if chunk["type"] == "text-delta")
+
+
+class TestAStreamThatWaits:
+    """It has asked, and nobody watches it."""
+
+    def test_it_may_be_answered_by_its_id_too(self, llm: LLMServer, url: str, paid: list[float]) -> None:
+        """Then it goes on, and whoever resumes sees the rest."""
+        llm.enqueue(Reply("", tool_calls=(CALL,)), "Done")
+        asked = post(url, ASKED)
+        stream = asked.headers["x-rxllm-stream"]
+        body = {"call": CALL.id, "approved": False, "reason": "too much"}
+        assert 204 == requests.post(f"{url}/api/streams/{stream}/approve", json=body, timeout=10).status_code
+        rest = requests.get(f"{url}/api/streams/{stream}", timeout=20).text
+        assert '"refused":true' in rest
+        assert "too much" in str(llm.wait_for_request(2).json["messages"])
+        assert [] == paid
+
+
+class TestConversations:
+    """From UI messages to ours."""
+
+    def test_steps_become_messages(self) -> None:
+        """Each with the results of its calls after it."""
+        tool = {"type": "tool-pay", "toolCallId": "1", "input": {}, "state": "output-available", "output": {"ok": True}}
+        step = {"type": "step-start"}
+        parts = [step, {"type": "reasoning", "text": "hm"}, tool, step, {"type": "text", "text": "Paid"}]
+        assert (
+            Message.user("Pay"),
+            Message.assistant(ReasoningPart("hm"), ToolCall("1", "pay", {})),
+            Message.tool(ToolResult("1", '{"ok":true}', "pay")),
+            Message.assistant("Paid"),
+        ) == ui_conversation([ASKED, {"role": "assistant", "parts": parts}]).messages
+
+    @pytest.mark.parametrize(
+        ("part", "said"),
+        [
+            ({"state": "output-error", "errorText": "no money"}, "no money"),
+            ({"state": "output-denied", "approval": {"reason": "no"}}, "The user did not allow this call: no"),
+            ({"state": "approval-requested"}, "The user did not answer whether this call may run."),
+            ({"state": "output-available", "preliminary": True, "output": "half"}, "The tool gave nothing."),
+            ({"state": "input-available"}, "The tool gave nothing."),
+        ],
+    )
+    def test_every_call_has_a_result(self, part: dict[str, object], said: str) -> None:
+        """Vendors refuse a conversation in which one has none."""
+        parts = [{"type": "tool-pay", "toolCallId": "1", "input": {}, **part}]
+        messages = ui_conversation([ASKED, {"role": "assistant", "parts": parts}, ASKED]).messages
+        assert Message.tool(ToolResult("1", said, "pay", is_error=True)) == messages[2]
+
+    def test_what_was_kept_for_the_vendor_stands_for_the_step(self) -> None:
+        """And nothing else may come that way."""
+        kept = [{"type": "reasoning", "text": "hm", "vendor": None}, {"type": "text", "text": "All"}]
+        parts = [{"type": "text", "text": "Al"}, {"type": "data-parts", "data": kept}]
+        messages = ui_conversation([ASKED, {"role": "assistant", "parts": parts}]).messages
+        assert Message("assistant", (ReasoningPart("hm"), TextPart("All"))) == messages[1]
+        parts[1] = {"type": "data-parts", "data": [{"type": "nonsense"}]}
+        with pytest.raises(ConfigurationError, match="data-parts"):
+            ui_conversation([ASKED, {"role": "assistant", "parts": parts}])
+
+    @pytest.mark.parametrize("messages", [[], [{"role": "assistant", "parts": []}], [{"role": "robot", "parts": []}]])
+    def test_what_is_no_conversation_is_refused(self, messages: list[dict[str, object]]) -> None:
+        """With what is wrong."""
+        with pytest.raises(ConfigurationError):
+            ui_conversation(messages)
