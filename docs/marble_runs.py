@@ -118,11 +118,11 @@ PACE = {
         4,
         lambda stage: ops.bounded(stage.busy(2.5), 2, overflow="drop_oldest"),
     ),
-    "batch": single(
-        "batch(3, seconds=2)",
+    "buffer": single(
+        "buffer(3, seconds=2)",
         {1: T("a"), 1.5: T("b"), 2: T("c"), 3: T("d"), 3.5: T("e"), 5.5: T("f")},
         6.5,
-        lambda _: ops.batch(3, seconds=2),
+        lambda _: ops.buffer(3, seconds=2),
     ),
     "smooth": single(
         "smooth(2, frame=0.5)",
@@ -250,7 +250,7 @@ BUSY = OverloadedError("busy")
 def _retry(stage: Stage) -> list[Result]:
     tries = iter(stage.sources.values())
     source = reactivex.defer(lambda _: next(tries))
-    return [Result("result", source.pipe(ops.retry(base_delay=1, jitter=lambda low, high: high)))]
+    return [Result("result", source.pipe(ops.retry_transient(base_delay=1, jitter=lambda low, high: high)))]
 
 
 def _recover(stage: Stage) -> list[Result]:
@@ -269,7 +269,7 @@ def _finally(stage: Stage) -> list[Result]:
 
 def _breaker(stage: Stage) -> list[Result]:
     tries = iter(stage.sources.values())
-    breaker = ops.circuit_breaker(failure_threshold=2, success_threshold=1, cooldown=2)
+    breaker = ops.CircuitBreaker(failure_threshold=2, success_threshold=1, cooldown=2)
     guarded = reactivex.defer(lambda _: next(tries)).pipe(breaker)
     lanes = [Result(f"stream {n}", guarded, since) for n, since in enumerate((0.5, 1.5, 3, 5.5), 1)]
     return [*lanes, Result("state", breaker.state, 0.4, 8)]
@@ -283,8 +283,8 @@ def _shared(limit: Any, *since: float) -> Any:
 
 
 RESILIENCE = {
-    "retry": Run(
-        "retry()",
+    "retry_transient": Run(
+        "retry_transient()",
         [Given("1st try", {0.5: StreamStart()}, 1, BUSY), Given("2nd try", {0.5: StreamStart(), 1.5: T("a")}, 2.5)],
         _retry,
     ),
@@ -307,20 +307,20 @@ RESILIENCE = {
         [Given("x", SLOW, 5), Given("y", {0.5: StreamStart(), 1.2: T("c")}, 2.5)],
         _two(lambda x, y: x.pipe(ops.hedge(2, lambda: y))),
     ),
-    "circuit_breaker": Run(
-        "circuit_breaker(failure_threshold=2, success_threshold=1, cooldown=2)",
+    "CircuitBreaker": Run(
+        "CircuitBreaker(failure_threshold=2, success_threshold=1, cooldown=2)",
         [*(Given(f"asked {n}", {}, 0.5, BUSY) for n in ("1st", "2nd")), Given("asked 3rd", {1: T("a")}, 1.5)],
         _breaker,
     ),
-    "max_concurrent": Run(
-        "limit = max_concurrent(1)",
+    "MaxConcurrent": Run(
+        "limit = MaxConcurrent(1)",
         [Given("x", pieces("a", "b"), 2.5), Given("y", pieces("c", "d"), 2.5)],
-        lambda stage: _shared(ops.max_concurrent(1), 0, 0.5)(stage),
+        lambda stage: _shared(ops.MaxConcurrent(1), 0, 0.5)(stage),
     ),
-    "rate_limit": Run(
-        "limit = rate_limit(requests_per_minute=2)",
+    "RateLimit": Run(
+        "limit = RateLimit(requests_per_minute=2)",
         [Given(name, {2: T(name)}, 4) for name in "abc"],
-        lambda stage: _shared(ops.rate_limit(requests_per_minute=2), 0, 8, 16)(stage),
+        lambda stage: _shared(ops.RateLimit(requests_per_minute=2), 0, 8, 16)(stage),
         pixels=9,
     ),
 }

@@ -31,7 +31,7 @@ def remembering(texts: Iterator[str]) -> Iterator[str]:
 
 def finish() -> None:
     """The answer is over: it ended, or the user has stopped it. What has come of it is kept."""
-    rxllm.forget_named(state.pop("pending"))
+    rxllm.forget_shared_stream(state.pop("pending"))
     messages.append(rxllm.Message.assistant(state.pop("so_far", "")))
 
 
@@ -53,7 +53,9 @@ if "pending" in state:
     st.button("Stop", on_click=finish)
     with st.chat_message("assistant"):
         try:
-            st.write_stream(remembering(rxllm.iter_text(rxllm.named(state.pending, lambda: model.stream(messages)))))
+            st.write_stream(
+                remembering(rxllm.iter_text(rxllm.shared_stream(state.pending, lambda: model.stream(messages))))
+            )
         except rxllm.LLMError as error:
             st.error(str(error))
     finish()

@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from . import aio, assistant, operators, ui
     from .providers.presets import ModelPreset, model_preset, model_presets
     from .resilient import continuing, resilient_model
-    from .sinks.shared_stream import forget_named, named
+    from .sinks.shared_stream import forget_shared_stream, shared_stream
 
 __all__ = [
     "APIConnectionError",
@@ -133,17 +133,17 @@ __all__ = [
     "create_streaming_model",
     "event_from_json",
     "event_to_json",
-    "forget_named",
+    "forget_shared_stream",
     "iter_events",
     "iter_text",
     "messages_from_json",
     "messages_to_json",
     "model_preset",
     "model_presets",
-    "named",
     "operators",
     "register_provider",
     "resilient_model",
+    "shared_stream",
     "stream_chat",
     "ui",
     "vendors",
@@ -158,8 +158,8 @@ _LATER = {
     "model_preset": "providers.presets",
     "model_presets": "providers.presets",
     "ui": "ui",
-    "forget_named": "sinks.shared_stream",
-    "named": "sinks.shared_stream",
+    "forget_shared_stream": "sinks.shared_stream",
+    "shared_stream": "sinks.shared_stream",
     "continuing": "resilient",
     "resilient_model": "resilient",
 }

@@ -15,7 +15,7 @@ import msgspec
 import requests
 from reactivex import Observable, abc
 
-from ._core.retry import retry
+from ._core.retry import retry_transient
 from ._core.stream import Source, token_stream
 from ._protocol import Wire, WireRequest
 from ._transport.framing import MAX_FRAME_BYTES
@@ -211,7 +211,7 @@ class _ProviderModel(StreamingModel):
             scheduler=self._scheduler,
             max_event_bytes=self._max_event_bytes,
         )
-        return retry(call.get("max_retries", 2))(token_stream(source))
+        return retry_transient(call.get("max_retries", 2))(token_stream(source))
 
     def close(self) -> None:
         self._transport.close()

@@ -11,8 +11,8 @@ from .errors import ConfigurationError
 from .events import TokenEvent
 from .messages import Message
 from .model import StreamingModel
-from .operators.resilience.circuit_breaker import CircuitBreaker, circuit_breaker
-from .operators.resilience.fallback import fallback_to, retry
+from .operators.resilience.circuit_breaker import CircuitBreaker
+from .operators.resilience.fallback import fallback_to, retry_transient
 from .operators.resilience.recover import Ask, RecoverMode, recover
 from .options import CallOptions
 from .prompt import Prompt, messages_of
@@ -139,14 +139,14 @@ class ResilientModel(StreamingModel):
             stream = continuing(model, **call)(messages)
         else:
             return None
-        tried = retry(options.get("max_retries", self._max_retries), scheduler=self._scheduler)(stream)
+        tried = retry_transient(options.get("max_retries", self._max_retries), scheduler=self._scheduler)(stream)
         return self.breakers[place](tried) if self.breakers else tried
 
 
 def _breakers(given: CircuitBreaker | bool, count: int) -> list[CircuitBreaker]:
     if given is False:
         return []
-    first = circuit_breaker() if given is True else given
+    first = CircuitBreaker() if given is True else given
     return [first, *(first.fresh() for _ in range(count - 1))]
 
 

@@ -16,7 +16,7 @@ from rxllm import Message, Response
 from rxllm import operators as ops
 from rxllm.events import StreamReset, TextDelta, TokenEvent
 from rxllm.messages import TextPart
-from rxllm.operators.resilience.circuit_breaker import circuit_breaker
+from rxllm.operators.resilience.circuit_breaker import CircuitBreaker
 from rxllm.operators.resilience.recover import recover
 from rxllm.providers._prefix import prefix_form, providers_with_prefix
 from rxllm.resilient import continuing, resilient_model
@@ -182,7 +182,7 @@ class TestCircuitBreaker:
     def test_each_model_has_its_own(self, first: LLMServer, second: LLMServer) -> None:
         """The first one's is open, and it is not asked; the fallback answers."""
         first.default = ErrorReply(500, "down")
-        breaker = circuit_breaker(failure_threshold=2, cooldown=1000)
+        breaker = CircuitBreaker(failure_threshold=2, cooldown=1000)
         model = resilient_model(model_on(first), [model_on(second)], max_retries=0, circuit_breaker=breaker)
         for _ in range(4):
             assert model.chat("Hi").text == "from the second"

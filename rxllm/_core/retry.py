@@ -1,4 +1,4 @@
-"""Which errors deserve another try, and `retry`, which makes it.
+"""Which errors deserve another try, and `retry_transient`, which makes it.
 
 Apart from the other operators because every model retries: a program that uses no operator does
 not pay for loading them. `rxllm.operators` has it under its name.
@@ -54,7 +54,7 @@ def error_class(error: Exception) -> ErrorClass:
     return "raise" if unpaid else "next"
 
 
-def retry(
+def retry_transient(
     max_retries: int = 2,
     *,
     base_delay: float = 0.5,
@@ -76,7 +76,7 @@ def retry(
 
         -S-X                        the first try, transient
            ..S--a--b--|             the second, after a wait
-        [       retry()         ]
+        [   retry_transient()   ]
         ---------Sa--b--|
     """
     delay_of = backoff(base_delay, max_delay, jitter)

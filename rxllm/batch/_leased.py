@@ -1,6 +1,6 @@
-"""The worker's end of shared limits: a `rate_limit` whose permits come from the cluster's ledger.
+"""The worker's end of shared limits: a `RateLimit` whose permits come from the cluster's ledger.
 
-Streams wait for their turn as with any `rate_limit`, which this one is: what the vendor's headers
+Streams wait for their turn as with any `RateLimit`, which this one is: what the vendor's headers
 say holds here too. One thread fetches permits, ahead of need, as many as the last second took.
 """
 
@@ -38,7 +38,7 @@ class LeasedLimit(RateLimit):
     """Starts streams as `lease` gives permits. `close` ends its thread; what waits then waits for good."""
 
     def __init__(self, lease: Callable[[Wish], Lease], expected_tokens: int | None) -> None:
-        super().__init__(None, None, expected_tokens, None)
+        super().__init__(expected_tokens=expected_tokens)
         self._lease = lease
         self._purses: deque[_Purse] = deque()
         self._started: deque[float] = deque()

@@ -22,8 +22,8 @@ from ..events import StreamEnd, TokenEvent
 from ..model import StreamingModel
 from ..operators.json.structured import parse
 from ..operators.many import PromptAnswer, PromptFailure, map_prompts
-from ..operators.resilience.fallback import retry
-from ..operators.resilience.limits import RateLimit, rate_limit
+from ..operators.resilience.fallback import retry_transient
+from ..operators.resilience.limits import RateLimit
 from ._leased import LeasedLimit
 from ._work import Job
 from .rows import AnswerRow, FailureRow, Key, failure_of, row_to_json
@@ -62,7 +62,7 @@ class Worker:
 
     def __init__(self, settings: Settings, limit: RateLimit | None = None) -> None:
         self._settings = settings
-        self._limit = limit or rate_limit()
+        self._limit = limit or RateLimit()
         self._model: StreamingModel | None = None
         self._jobs: Subject[_Asked] = Subject()
         self._changed = threading.Condition()
@@ -112,7 +112,7 @@ class Worker:
         retries = options.get("max_retries", self._settings.max_retries)
         # What has been seen of an answer is not shown to anybody before its end, so a try may fail at any place.
         return reactivex.defer(lambda _: self._try(asked)).pipe(
-            self._limit, rx_ops.filter(_is_end), retry(retries, max_delay=MAX_RETRY_AFTER)
+            self._limit, rx_ops.filter(_is_end), retry_transient(retries, max_delay=MAX_RETRY_AFTER)
         )
 
     def _try(self, asked: _Asked) -> Observable[TokenEvent]:

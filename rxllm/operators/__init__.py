@@ -27,7 +27,7 @@ Which operator do I need?
 | tool calls, each once it is whole | `tool_calls()` | events, `ToolCall` |
 | to show tokens in a user interface | `observe_on_ui(scheduler)` | any, the same with deltas joined |
 | to go on on another thread, without an endless queue | `bounded(scheduler, size)` | any, the same |
-| fewer, larger pieces | `batch(count, seconds=, chars=)` | any, `list` |
+| fewer, larger pieces | `buffer(count, seconds=, chars=)` | any, `list` |
 | an even flow instead of bursts | `smooth(chars_per_second)` | events or `str`, the same cut anew |
 | several subscribers, one request | `broadcast()` | any, the same |
 | to show a stream to an observer on the side | `tee(observer)` | any, the same |
@@ -35,12 +35,12 @@ Which operator do I need?
 | many prompts, so many at a time | `map_prompts(model)` | prompts, answers and failures |
 | the first of several streams to speak | `race(*streams)` | streams, events |
 | several streams at once, each event labelled | `merge_labelled(streams)` `ensemble(models, prompt)` | `Labelled` |
-| transient errors tried again, unseen | `retry()` | events, events |
+| transient errors tried again, unseen | `retry_transient()` | events, events |
 | another stream where this one fails | `fallback_to(*others)` | events, events |
 | a second request where the first is slow | `hedge(after_seconds, make_stream)` | events, events |
-| nobody to wait for a provider that is down | `circuit_breaker()` | events, events |
-| no more requests or tokens a minute than allowed | `rate_limit(requests_per_minute=)` | events, events |
-| no more streams at a time than allowed | `max_concurrent(n)` | events, events |
+| nobody to wait for a provider that is down | `CircuitBreaker()` | events, events |
+| no more requests or tokens a minute than allowed | `RateLimit(requests_per_minute=)` | events, events |
+| no more streams at a time than allowed | `MaxConcurrent(n)` | events, events |
 | an answer that was cut, continued or begun again | `recover(mode)` | events, events |
 | what was spent, or kept, however it ended | `finally_response(tell)` | events, events |
 | times: first token, gaps, tokens a second | `timing()` | events, `StreamTiming` |
@@ -69,22 +69,19 @@ from .measure import cost as cost
 from .measure import tap as tap
 from .measure import timing as timing
 from .measure import usage as usage
-from .pacing.pace import batch as batch
 from .pacing.pace import bounded as bounded
+from .pacing.pace import buffer as buffer
 from .pacing.pace import observe_on_ui as observe_on_ui
 from .pacing.pace import smooth as smooth
 from .resilience.circuit_breaker import CircuitBreaker as CircuitBreaker
 from .resilience.circuit_breaker import CircuitState as CircuitState
-from .resilience.circuit_breaker import circuit_breaker as circuit_breaker
 from .resilience.fallback import ErrorClass as ErrorClass
 from .resilience.fallback import error_class as error_class
 from .resilience.fallback import fallback_to as fallback_to
-from .resilience.fallback import retry as retry
+from .resilience.fallback import retry_transient as retry_transient
 from .resilience.hedge import hedge as hedge
 from .resilience.limits import MaxConcurrent as MaxConcurrent
 from .resilience.limits import RateLimit as RateLimit
-from .resilience.limits import max_concurrent as max_concurrent
-from .resilience.limits import rate_limit as rate_limit
 from .resilience.recover import RecoverMode as RecoverMode
 from .resilience.recover import recover as recover
 from .share import broadcast as broadcast

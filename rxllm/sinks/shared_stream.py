@@ -1,8 +1,6 @@
-"""Streams with names: one for each key in this process, which goes on whoever watches, and is replayed to whoever asks.
+"""One stream per key in this process: it continues without subscribers and is replayed to each new one.
 
-For programs whose code is run again while a stream is under way: a Streamlit script at each click, a notebook cell
-that is executed once more. Not the viewer owns the stream, but the name: a viewer that leaves stops nothing, and one
-that is slow slows nobody.
+For programs whose code runs again while a stream is under way, such as a Streamlit script or a notebook cell.
 """
 
 from __future__ import annotations
@@ -22,36 +20,48 @@ from ..operators.pacing.pace import bounded
 T = TypeVar("T")
 
 KEPT = 256
-"""How many streams that have ended are kept for replay: those last asked for."""
+"""Streams that have ended and are kept for replay, the most recently used ones."""
 
 
-def named(key: Hashable, make_stream: Callable[[], Observable[T]]) -> Observable[T]:
-    """The stream of this name; `make_stream` is called, and the request made, only if there is none yet.
+def shared_stream(key: Hashable, factory: Callable[[], Observable[T]]) -> Observable[T]:
+    """Return the stream of this key; call `factory`, and make its request, only if there is none yet.
 
-    Each subscriber gets all of it from the beginning, on a thread that it need not share, with neighbouring deltas
-    joined where it is behind. Disposing leaves the stream running: `forget_named` ends it. A stream that has ended,
-    well or not, is replayed until it is forgotten, or `KEPT` others were asked for since.
+    Each subscriber receives all of the stream from its beginning, on a thread of its own; adjacent deltas are merged
+    where a subscriber is behind. Disposing a subscription does not stop the stream: `forget_shared_stream` does. A
+    stream that has ended, with or without an error, is replayed until it is forgotten, or until `KEPT` other keys
+    were used since.
+
+    Args:
+        key: Identifies the stream in this process.
+        factory: Returns the stream. It runs on the subscribing thread; what it raises becomes the stream's error.
+
+    Returns:
+        A cold Observable of the stream's items.
 
     >>> import reactivex
     >>> from rxllm.sinks.iterate import iter_events
-    >>> list(iter_events(named("greeting", lambda: reactivex.of("Hel", "lo"))))
+    >>> list(iter_events(shared_stream("greeting", lambda: reactivex.of("Hel", "lo"))))
     ['Hel', 'lo']
-    >>> list(iter_events(named("greeting", lambda: reactivex.of("asked again?"))))
+    >>> list(iter_events(shared_stream("greeting", lambda: reactivex.of("asked again?"))))
     ['Hel', 'lo']
-    >>> forget_named("greeting")
+    >>> forget_shared_stream("greeting")
     """
 
     def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
         own_thread = EventLoopScheduler(exit_if_empty=True)
-        log = cast(MemoryLog[T], _log_named(key, make_stream))
+        log = cast(MemoryLog[T], _log_of(key, factory))
         events: Observable[T] = log.read().pipe(rx.map(_event_of))
         return events.pipe(bounded(own_thread, overflow="coalesce")).subscribe(observer)
 
     return Observable(subscribe)
 
 
-def forget_named(key: Hashable) -> None:
-    """Stop the stream of this name, if it runs, and forget it: the next who asks for it begins anew."""
+def forget_shared_stream(key: Hashable) -> None:
+    """Stop the stream of this key if it runs, and forget it: the next `shared_stream` starts a new one.
+
+    Args:
+        key: The key given to `shared_stream`; an unknown one does nothing.
+    """
     with _lock:
         log = _logs.pop(key, None)
     if log is not None:
@@ -60,10 +70,10 @@ def forget_named(key: Hashable) -> None:
 
 _lock = threading.Lock()
 _logs: dict[Hashable, MemoryLog[object]] = {}
-"""The last one asked for is the last one here."""
+"""Ordered by last use."""
 
 
-def _log_named(key: Hashable, make_stream: Callable[[], Observable[object]]) -> MemoryLog[object]:
+def _log_of(key: Hashable, factory: Callable[[], Observable[object]]) -> MemoryLog[object]:
     upstream = SingleAssignmentDisposable()
     with _lock:
         log = _logs.pop(key, None)
@@ -73,19 +83,19 @@ def _log_named(key: Hashable, make_stream: Callable[[], Observable[object]]) -> 
         _logs[key] = log
         _drop_oldest_ended()
     if starts:
-        _start(log, upstream, make_stream)
+        _start(log, upstream, factory)
     return log
 
 
 def _start(
-    log: MemoryLog[object], upstream: SingleAssignmentDisposable, make_stream: Callable[[], Observable[object]]
+    log: MemoryLog[object], upstream: SingleAssignmentDisposable, factory: Callable[[], Observable[object]]
 ) -> None:
     def append(event: object) -> None:
         log.append(event)
 
     try:
-        upstream.disposable = make_stream().subscribe(append, log.close, log.close)
-    except Exception as error:  # it goes where the stream's own errors go: to all who read
+        upstream.disposable = factory().subscribe(append, log.close, log.close)
+    except Exception as error:  # each subscriber receives it
         log.close(error)
 
 

@@ -7,7 +7,7 @@
     answer.response.usage
 
 Displaying asks the model and blocks, as any cell does; interrupting the kernel stops the stream, closes its connection
-and keeps what has been shown. Streams that should go on while other cells run are named: `rxllm.named`.
+and keeps what has been shown. Streams that should go on while other cells run are named: `rxllm.shared_stream`.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def test_a_program_works(program: str, vendor: LLMServer, display: str, tmp_path
 
 def test_a_named_stream_is_asked_for_once(vendor: LLMServer) -> None:
     """As its program says."""
-    (program,) = (program for _, program in programs() if "named(" in program)
+    (program,) = (program for _, program in programs() if "shared_stream(" in program)
     exec(compile(program, str(PATH), "exec", dont_inherit=True), {})  # noqa: S102 - our own
     assert len(vendor.requests) == 1
 

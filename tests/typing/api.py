@@ -36,7 +36,7 @@ def length(piece: str) -> int:
 
 assert_type(events.pipe(ops.text(), rx_ops.map(length)), Observable[int])
 assert_type(events.pipe(ops.text(), rx_ops.buffer_with_count(3)), Observable[list[str]])
-assert_type(events.pipe(ops.retry(), ops.text()), Observable[str])
+assert_type(events.pipe(ops.retry_transient(), ops.text()), Observable[str])
 
 stop: rx.Subject[None] = rx.Subject()
 until: Observable[rxllm.TokenEvent] = events.pipe(rx_ops.take_until(stop))

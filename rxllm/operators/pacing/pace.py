@@ -12,7 +12,7 @@ from typing import TypeVar
 from reactivex import Observable, abc
 
 from .._operator import Operator
-from .batching import Batches, TimedBatches
+from .buffering import Batches, TimedBatches
 from .overflow import OVERFLOWS, Overflow, hop_with
 from .ui_frames import EvenFrames, Frames
 
@@ -74,7 +74,7 @@ def observe_on_ui(scheduler: abc.SchedulerBase, *, frame: float = 1 / 60) -> Ope
     return _subscribing(lambda observer, source, given: Frames(observer, scheduler, frame).start(source, given))
 
 
-def batch(
+def buffer(
     count: int | None = None,
     *,
     seconds: float | None = None,
@@ -91,15 +91,15 @@ def batch(
     ::
 
         --a-b-c-d-e--|
-        [ batch(2) ]
+        [ buffer(2) ]
         ----ab--cd---(e)|
     """
     limits = {"count": count, "seconds": seconds, "chars": chars}
     if all(limit is None for limit in limits.values()):
-        raise ValueError("batch() needs count=, seconds= or chars=")
+        raise ValueError("buffer() needs count=, seconds= or chars=")
     for name, limit in limits.items():
         if limit is not None and not limit > 0:
-            raise ValueError(f"batch({name}=...) takes a number above 0; got {limit!r}")
+            raise ValueError(f"buffer({name}=...) takes a number above 0; got {limit!r}")
     most, longest = count or math.inf, chars or math.inf
 
     def start(

@@ -1,4 +1,4 @@
-"""A circuit breaker: while a provider is down, nobody waits for it to fail once more."""
+"""A circuit breaker: while a provider is down, streams fail at once."""
 
 from __future__ import annotations
 
@@ -21,50 +21,50 @@ CircuitState: TypeAlias = Literal["closed", "open", "half_open"]
 _Outcome: TypeAlias = Literal["success", "failure", "nothing"]
 
 
-def circuit_breaker(
-    failure_threshold: int = 5,
-    success_threshold: int = 2,
-    cooldown: float = 60.0,
-    *,
-    counts: Callable[[Exception], bool] | None = None,
-    scheduler: abc.SchedulerBase | None = None,
-) -> CircuitBreaker:
-    """An operator with a memory: make one for each provider, and put it into every pipe that asks there.
+class CircuitBreaker:
+    """Fail streams at once while a provider is down, instead of waiting for it to fail again.
+
+    Construct one for each provider and apply the same object to every stream that asks there. Thread-safe.
 
     - closed: streams pass. `failure_threshold` failures in a row open it.
-    - open: streams fail at once with an `APIConnectionError` whose `retry_after` is the rest of the
-      `cooldown` (seconds); after that it is half open.
-    - half open: at most `success_threshold` streams at a time are let through on trial, the others
-      fail as before. As many successes close it, one failure opens it again.
+    - open: streams fail at once with an `APIConnectionError` whose `retry_after` is the rest of the cooldown; after
+      the cooldown it is half open.
+    - half open: at most `success_threshold` streams at a time pass on trial, the others fail as before. As many
+      successes close it, one failure opens it again.
 
-    A stream succeeds when it completes, or is disposed after its first content event. It fails
-    with an error that `counts`; by default those of the classes "retry" and "next" of
-    `error_class`. What is disposed before content, or fails for the caller's own fault, is neither.
-    The cooldown runs on `scheduler`, else on the one given to subscribe, else on a timer thread.
+    A stream succeeds if it completes, or is disposed after its first content event. It fails if `counts` returns True
+    for its error. A stream that is disposed before content, or whose error does not count, changes nothing.
 
-    ::
+    Args:
+        failure_threshold: Failures in a row that open it, 1 or more.
+        success_threshold: Successes on trial that close it, 1 or more.
+        cooldown: Seconds that it stays open.
+        counts: Returns whether an error is a failure of the provider; default: errors of the classes "retry" and
+            "next" of `error_class`.
+        scheduler: Runs the cooldown; default: the scheduler given to subscribe(), else a timer thread.
 
-        breaker = circuit_breaker(failure_threshold=2)
+    Raises:
+        ConfigurationError: A threshold is below 1.
+
+    Example::
+
+        breaker = CircuitBreaker(failure_threshold=2)
         breaker.state.subscribe(print)
         answer = model.stream("Hi").pipe(breaker, fallback_to(other_stream))
     """
-    for name, value in (("failure_threshold", failure_threshold), ("success_threshold", success_threshold)):
-        if value < 1:
-            raise ConfigurationError(f"circuit_breaker({name}=...) takes 1 or more; got {value!r}")
-    return CircuitBreaker(failure_threshold, success_threshold, cooldown, counts or is_worth_another, scheduler)
-
-
-class CircuitBreaker:
-    """See `circuit_breaker`. Safe to use from many threads."""
 
     def __init__(
         self,
-        failure_threshold: int,
-        success_threshold: int,
-        cooldown: float,
-        counts: Callable[[Exception], bool],
-        scheduler: abc.SchedulerBase | None,
+        failure_threshold: int = 5,
+        success_threshold: int = 2,
+        cooldown: float = 60.0,
+        *,
+        counts: Callable[[Exception], bool] = is_worth_another,
+        scheduler: abc.SchedulerBase | None = None,
     ) -> None:
+        for name, value in (("failure_threshold", failure_threshold), ("success_threshold", success_threshold)):
+            if value < 1:
+                raise ConfigurationError(f"CircuitBreaker({name}=...) takes 1 or more; got {value!r}")
         self._failure_threshold = failure_threshold
         self._success_threshold = success_threshold
         self._cooldown = cooldown
@@ -92,7 +92,11 @@ class CircuitBreaker:
     def fresh(self) -> CircuitBreaker:
         """Another one with the same settings, closed."""
         return CircuitBreaker(
-            self._failure_threshold, self._success_threshold, self._cooldown, self._counts, self._scheduler
+            self._failure_threshold,
+            self._success_threshold,
+            self._cooldown,
+            counts=self._counts,
+            scheduler=self._scheduler,
         )
 
     def __call__(self, source: Observable[TokenEvent]) -> Observable[TokenEvent]:

@@ -18,7 +18,7 @@ from ..._core.retry import MAX_DELAY as MAX_DELAY
 from ..._core.retry import ErrorClass as ErrorClass
 from ..._core.retry import backoff as backoff
 from ..._core.retry import error_class as error_class
-from ..._core.retry import retry as retry
+from ..._core.retry import retry_transient as retry_transient
 from ...errors import ConfigurationError
 from ...events import StreamReset, TokenEvent
 from .._operator import Operator

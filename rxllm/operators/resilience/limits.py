@@ -1,8 +1,7 @@
 """Limits that many streams share: how many at a time, how many a minute.
 
-What these return is an operator with a memory: make one for each vendor and key, and put it into
-every pipe that asks there. Streams wait for their turn, in the order they were subscribed to;
-nothing fails because it had to wait, and disposing gives the place up.
+Each is an object that you construct once and use as an operator in every pipe that shares the limit. Streams wait in
+the order of their subscriptions. No stream fails because it waits, and disposing one gives up its place.
 """
 
 from __future__ import annotations
@@ -25,54 +24,31 @@ _LEARNING = 0.2
 """How far one stream's tokens move what the next is expected to need."""
 
 
-def max_concurrent(n: int) -> MaxConcurrent:
-    """At most `n` of the streams it is applied to run at a time; the others wait.
+class MaxConcurrent(Turnstile):
+    """Run at most `n` of the streams that it is applied to at a time; the others wait, first come, first served.
+
+    Construct it once and apply the same object to every stream that shares the limit: each object counts on its own.
+    Thread-safe.
+
+    Args:
+        n: Streams that may run at the same time, 1 or more.
+
+    Raises:
+        ConfigurationError: `n` is below 1.
 
     ::
 
-        limit = max_concurrent(1)
+        limit = MaxConcurrent(1)
         a--b|
         (waits) c--d|
         [ limit on both ]
         a--b|
         ----c--d|
     """
-    if n < 1:
-        raise ConfigurationError(f"max_concurrent(n) takes 1 or more; got {n!r}")
-    return MaxConcurrent(n)
-
-
-def rate_limit(
-    requests_per_minute: float | None = None,
-    tokens_per_minute: float | None = None,
-    *,
-    expected_tokens: int | None = None,
-    scheduler: abc.SchedulerBase | None = None,
-) -> RateLimit:
-    """Start no more streams than a vendor allows; the others wait.
-
-    In no sixty seconds do more than `requests_per_minute` streams start, nor do they take more than
-    `tokens_per_minute`. What a stream takes is known at its end; until then it counts as
-    `expected_tokens`, by default the average of the streams before it. None is no limit of ours.
-
-    The vendor's own word holds beside ours, where the streams come from models of this package:
-    x-ratelimit and anthropic-ratelimit headers say how much is left, and Retry-After keeps
-    everybody waiting, not only the stream that was told (an hour at most). Without arguments,
-    that is all. The retries a model makes by itself do not wait for a turn: to have them wait,
-    give the model `max_retries=0` and put `retry()` after this.
-
-    Waits run on `scheduler`, else on the one given to subscribe, else on timer threads.
-    """
-    for name, limit in (("requests_per_minute", requests_per_minute), ("tokens_per_minute", tokens_per_minute)):
-        if limit is not None and not limit > 0:
-            raise ConfigurationError(f"rate_limit({name}=...) takes a number above 0, or None; got {limit!r}")
-    return RateLimit(requests_per_minute, tokens_per_minute, expected_tokens, scheduler)
-
-
-class MaxConcurrent(Turnstile):
-    """See `max_concurrent`."""
 
     def __init__(self, n: int) -> None:
+        if n < 1:
+            raise ConfigurationError(f"MaxConcurrent(n) takes 1 or more; got {n!r}")
         super().__init__(None)
         self.n = n
 
@@ -92,15 +68,45 @@ class _ConcurrentTurn(Turn):
 
 
 class RateLimit(Turnstile):
-    """See `rate_limit`."""
+    """Start no more streams than a vendor allows; the others wait, first come, first served.
+
+    Construct it once for each vendor and key and apply the same object to every stream that asks there: each object
+    counts on its own. Thread-safe. Disposing a waiting stream gives its place to the next one.
+
+    In no 60 seconds do more than `requests_per_minute` streams start, nor do they take more than `tokens_per_minute`.
+    A stream's tokens are known when it ends; until then it counts as `expected_tokens`.
+
+    The vendor's own limits apply too, if the streams come from models of this package: x-ratelimit and
+    anthropic-ratelimit headers say how much is left, and a Retry-After makes all streams of this limit wait, for at
+    most one hour. Without arguments these are the only limits. Retries of the model itself do not wait here: to
+    limit them too, give the model `max_retries=0` and put `retry_transient()` after this operator.
+
+    Args:
+        requests_per_minute: Streams per 60 seconds, above 0; None sets no limit.
+        tokens_per_minute: Input and output tokens per 60 seconds, above 0; None sets no limit.
+        expected_tokens: Tokens that a running stream counts as; default: the average of the streams before it,
+            1,000 for the first.
+        scheduler: Runs the waits; default: the scheduler given to subscribe(), else timer threads.
+
+    Raises:
+        ConfigurationError: A limit is not above 0.
+
+    Example:
+        >>> limit = RateLimit(requests_per_minute=60)
+        >>> # model.stream("Hi").pipe(limit), in every place that uses this key
+    """
 
     def __init__(
         self,
-        requests_per_minute: float | None,
-        tokens_per_minute: float | None,
-        expected_tokens: int | None,
-        scheduler: abc.SchedulerBase | None,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+        *,
+        expected_tokens: int | None = None,
+        scheduler: abc.SchedulerBase | None = None,
     ) -> None:
+        for name, limit in (("requests_per_minute", requests_per_minute), ("tokens_per_minute", tokens_per_minute)):
+            if limit is not None and not limit > 0:
+                raise ConfigurationError(f"RateLimit({name}=...) takes a number above 0, or None; got {limit!r}")
         super().__init__(scheduler)
         self._windows: dict[Kind, Window] = {}
         if requests_per_minute is not None:

@@ -87,9 +87,9 @@ class TestContract(OperatorContract):
         Case("observe_on_ui", given_scheduler(ops.observe_on_ui), MIXED, MIXED, synchronous=False, view=coalesced),
         Case("smooth", ops.smooth, MIXED, MIXED, synchronous=False, view=coalesced),
         Case("smooth-rate", lambda: ops.smooth(0.5, frame=1), MIXED, MIXED, synchronous=False, view=coalesced),
-        Case("batch-count", lambda: ops.batch(3), MIXED, [MIXED[n : n + 3] for n in range(0, 12, 3)]),
-        Case("batch-chars", lambda: ops.batch(chars=5), ["ab", "cd", "efghi", "j"], [["ab", "cd", "efghi"], ["j"]]),
-        Case("batch-seconds", lambda: ops.batch(seconds=25), MIXED, [MIXED], synchronous=False, view=joined_lists),
+        Case("batch-count", lambda: ops.buffer(3), MIXED, [MIXED[n : n + 3] for n in range(0, 12, 3)]),
+        Case("batch-chars", lambda: ops.buffer(chars=5), ["ab", "cd", "efghi", "j"], [["ab", "cd", "efghi"], ["j"]]),
+        Case("batch-seconds", lambda: ops.buffer(seconds=25), MIXED, [MIXED], synchronous=False, view=joined_lists),
     ]
 
 
@@ -388,7 +388,7 @@ class TestBatch:
 
     def test_by_count(self) -> None:
         """Each list is emitted when its last item comes; the rest at the end."""
-        run = play(ops.batch(2), "abcde")
+        run = play(ops.buffer(2), "abcde")
         assert run.values == [["a", "b"], ["c", "d"], ["e"]]
         assert run.times == [220, 240, 260]
 
@@ -402,12 +402,12 @@ class TestBatch:
             TextDelta("ghijkl"),
             TextDelta("m"),
         ]
-        run = play(ops.batch(chars=5), events)
+        run = play(ops.buffer(chars=5), events)
         assert [events[:3], events[3:5], events[5:]] == run.values
 
     def test_by_time(self) -> None:
         """The time runs from the first item of a list."""
-        run = play(ops.batch(seconds=25), "abcde")
+        run = play(ops.buffer(seconds=25), "abcde")
         assert run.values == [["a", "b", "c"], ["d", "e"]]
         assert run.times == [235, 260]
 
@@ -416,7 +416,7 @@ class TestBatch:
         notes = [ReactiveTest.on_next(210, "a"), ReactiveTest.on_next(220, "b"), ReactiveTest.on_next(230, "c")]
         scheduler = TestScheduler()
         source = scheduler.create_hot_observable([*notes, ReactiveTest.on_completed(400)])
-        messages = scheduler.start(lambda: source.pipe(ops.batch(2, seconds=25))).messages
+        messages = scheduler.start(lambda: source.pipe(ops.buffer(2, seconds=25))).messages
         assert [(message.time, getattr(message.value, "value", None)) for message in messages] == [
             (220, ["a", "b"]),
             (255, ["c"]),
@@ -428,7 +428,7 @@ class TestBatch:
         scheduler = Counting()
         source: Subject[int] = Subject()
         seen: list[list[int]] = []
-        source.pipe(ops.batch(10, seconds=1, scheduler=scheduler)).subscribe(seen.append)
+        source.pipe(ops.buffer(10, seconds=1, scheduler=scheduler)).subscribe(seen.append)
         for n in range(1000):
             source.on_next(n)
         assert len(seen) == 100
@@ -437,20 +437,20 @@ class TestBatch:
     def test_what_has_gathered_comes_before_an_error(self) -> None:
         """Nothing that came is kept back."""
         boom = Boom()
-        run = play(ops.batch(10, seconds=1000), "abc", error=boom)
+        run = play(ops.buffer(10, seconds=1000), "abc", error=boom)
         assert run.values == [["a", "b", "c"]]
         assert boom is run.error
 
     @pytest.mark.parametrize("arguments", [{}, {"count": 0}, {"seconds": -1}, {"chars": 0}])
     def test_refuses_what_makes_no_sense(self, arguments: dict[str, Any]) -> None:
         """No limit at all, or one that is never or always reached."""
-        with pytest.raises(ValueError, match="batch"):
-            ops.batch(**arguments)
+        with pytest.raises(ValueError, match="buffer"):
+            ops.buffer(**arguments)
 
     @given(st.lists(st.text(max_size=5)), st.integers(1, 5), st.integers(1, 9), st.integers(1, 50))
     def test_loses_nothing_and_keeps_every_limit(self, items: list[str], count: int, chars: int, seconds: int) -> None:
         """The lists joined are the items, in order; no list is empty or goes on past a limit."""
-        run = play(ops.batch(count, chars=chars, seconds=seconds), items)
+        run = play(ops.buffer(count, chars=chars, seconds=seconds), items)
         assert items == joined_lists(run.values)
         assert all(1 <= len(values) <= count for values in run.values)
         assert all(len("".join(values[:-1])) < chars for values in run.values)

@@ -209,7 +209,7 @@ class TestTimers:
             inside.release()
 
         seen = Seen(on_next)
-        seen.subscribe(Producer(range(MANY)).observable.pipe(ops.batch(7, seconds=0.0001)))
+        seen.subscribe(Producer(range(MANY)).observable.pipe(ops.buffer(7, seconds=0.0001)))
         seen.wait()
         assert list(range(MANY)) == [item for items in seen.values for item in items]
         assert overlaps == []
@@ -223,7 +223,7 @@ class TestTimers:
             assert came.wait(LIMIT)
 
         seen = Seen(lambda _: came.set())
-        seen.subscribe(Producer(items()).observable.pipe(ops.batch(seconds=0.001)))
+        seen.subscribe(Producer(items()).observable.pipe(ops.buffer(seconds=0.001)))
         seen.wait()
         assert seen.values == [[1]]
 
@@ -247,7 +247,7 @@ class TestTimers:
         assert len(shown) > 5
 
     @pytest.mark.parametrize(
-        "operator", [lambda: ops.smooth(frame=0.0001), lambda: ops.batch(seconds=0.0001)], ids=["smooth", "batch"]
+        "operator", [lambda: ops.smooth(frame=0.0001), lambda: ops.buffer(seconds=0.0001)], ids=["smooth", "batch"]
     )
     def test_one_thread_serves_a_subscription_and_ends_with_it(self, operator: Any) -> None:
         """Also where each delta comes long after the one before it has been shown."""

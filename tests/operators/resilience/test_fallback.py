@@ -15,7 +15,7 @@ import rxllm
 from rxllm import operators as ops
 from rxllm.errors import LLMError
 from rxllm.events import ReasoningDelta, StreamEnd, StreamReset, TextDelta, TokenEvent, Usage, UsageUpdate
-from rxllm.operators.resilience.fallback import error_class, fallback_to, retry
+from rxllm.operators.resilience.fallback import error_class, fallback_to, retry_transient
 from rxllm.operators.resilience.hedge import hedge
 
 from .. import kit
@@ -32,7 +32,7 @@ def never() -> Observable[TokenEvent]:
 
 
 CASES = [
-    Case("retry", retry, kit.answer("a", "b"), kit.answer("a", "b")),
+    Case("retry_transient", retry_transient, kit.answer("a", "b"), kit.answer("a", "b")),
     Case("fallback_to", lambda: fallback_to(rx.never()), kit.answer("a", "b"), kit.answer("a", "b")),
     Case("hedge", lambda: hedge(1e6, never), kit.answer("a", "b"), kit.answer("a", "b")),
 ]
@@ -83,7 +83,7 @@ class TestRetry:
         """Nothing of a try that failed before content is seen."""
         scheduler = TestScheduler()
         tries = Tries(scheduler, cold(scheduler, [START, UsageUpdate(Usage(1))], OVERLOADED), cold(scheduler, EVENTS))
-        seen = play(scheduler, lambda: tries.stream.pipe(retry(jitter=lambda low, high: high)))
+        seen = play(scheduler, lambda: tries.stream.pipe(retry_transient(jitter=lambda low, high: high)))
         assert seen.values == EVENTS
         assert seen.completed
 
@@ -97,7 +97,9 @@ class TestRetry:
             return high
 
         tries = Tries(scheduler, cold(scheduler, [], OVERLOADED))
-        seen = play(scheduler, lambda: tries.stream.pipe(retry(5, base_delay=1.0, max_delay=6.0, jitter=jitter)))
+        seen = play(
+            scheduler, lambda: tries.stream.pipe(retry_transient(5, base_delay=1.0, max_delay=6.0, jitter=jitter))
+        )
         assert drawn == [(0.0, 1.0), (0.0, 2.0), (0.0, 4.0), (0.0, 6.0), (0.0, 6.0)]
         assert tries.times == [200.0, 202.0, 205.0, 210.0, 217.0, 224.0]
         assert seen.error is OVERLOADED
@@ -108,7 +110,9 @@ class TestRetry:
         for _ in range(200):
             scheduler = TestScheduler()
             tries = Tries(scheduler, cold(scheduler, [], OVERLOADED))
-            play(scheduler, lambda tries=tries: tries.stream.pipe(retry(1, base_delay=100.0, max_delay=100.0)))
+            play(
+                scheduler, lambda tries=tries: tries.stream.pipe(retry_transient(1, base_delay=100.0, max_delay=100.0))
+            )
             waits.append(tries.times[1] - tries.times[0] - 1)
         assert 0 <= min(waits) < 25
         assert 75 < max(waits) <= 100
@@ -118,7 +122,7 @@ class TestRetry:
         scheduler = TestScheduler()
         error = rxllm.RateLimitError("slow down", retry_after=30.0)
         tries = Tries(scheduler, cold(scheduler, [], error), cold(scheduler, EVENTS))
-        play(scheduler, lambda: tries.stream.pipe(retry()))
+        play(scheduler, lambda: tries.stream.pipe(retry_transient()))
         assert tries.times == [200.0, 231.0]
 
     @pytest.mark.parametrize("asked", [61.0, 3600.0, float("inf")])
@@ -127,7 +131,7 @@ class TestRetry:
         scheduler = TestScheduler()
         error = rxllm.RateLimitError("slow down", retry_after=asked)
         tries = Tries(scheduler, cold(scheduler, [], error))
-        seen = play(scheduler, lambda: tries.stream.pipe(retry()))
+        seen = play(scheduler, lambda: tries.stream.pipe(retry_transient()))
         assert tries.times == [200.0]
         assert seen.error is error
 
@@ -136,7 +140,7 @@ class TestRetry:
         """A second try would show the beginning twice."""
         scheduler = TestScheduler()
         tries = Tries(scheduler, cold(scheduler, [START, content], OVERLOADED))
-        seen = play(scheduler, lambda: tries.stream.pipe(retry()))
+        seen = play(scheduler, lambda: tries.stream.pipe(retry_transient()))
         assert [START, content] == seen.values
         assert seen.error is OVERLOADED
         assert len(tries.times) == 1
@@ -146,14 +150,14 @@ class TestRetry:
         """Only errors of the class "retry" are."""
         scheduler = TestScheduler()
         tries = Tries(scheduler, cold(scheduler, [], error))
-        assert play(scheduler, lambda: tries.stream.pipe(retry())).error is error
+        assert play(scheduler, lambda: tries.stream.pipe(retry_transient())).error is error
         assert len(tries.times) == 1
 
     def test_disposing_ends_a_wait(self) -> None:
         """Nothing is asked for after that."""
         scheduler = TestScheduler()
         tries = Tries(scheduler, cold(scheduler, [], OVERLOADED))
-        seen = play(scheduler, lambda: tries.stream.pipe(retry(jitter=lambda _, __: 50.0)), disposed=20)
+        seen = play(scheduler, lambda: tries.stream.pipe(retry_transient(jitter=lambda _, __: 50.0)), disposed=20)
         assert tries.times == [200.0]
         assert seen.values == []
 
@@ -162,14 +166,14 @@ class TestRetry:
         scheduler = TestScheduler()
         second = cold(scheduler, EVENTS, step=100)
         tries = Tries(scheduler, cold(scheduler, [], OVERLOADED), second)
-        play(scheduler, lambda: tries.stream.pipe(retry(jitter=lambda _, __: 5.0)), disposed=20)
+        play(scheduler, lambda: tries.stream.pipe(retry_transient(jitter=lambda _, __: 5.0)), disposed=20)
         assert [(each.subscribe, each.unsubscribe) for each in second.subscriptions] == [(206.0, 220.0)]
 
     def test_each_subscription_has_all_its_tries(self) -> None:
         """What one used up, another has still."""
         scheduler = TestScheduler()
         tries = Tries(scheduler, cold(scheduler, [], OVERLOADED))
-        stream = tries.stream.pipe(retry(1, jitter=lambda _, __: 0.0))
+        stream = tries.stream.pipe(retry_transient(1, jitter=lambda _, __: 0.0))
         for _ in range(2):
             stream.subscribe(on_error=lambda _: None, scheduler=scheduler)
         scheduler.start()
@@ -184,7 +188,7 @@ class TestRetry:
             error = next(failures, None)
             return rx.throw(error) if error is not None else rx.from_iterable(EVENTS)
 
-        rx.defer(make).pipe(retry(jitter=lambda _, __: 0.0)).subscribe(events.append)
+        rx.defer(make).pipe(retry_transient(jitter=lambda _, __: 0.0)).subscribe(events.append)
         assert events == EVENTS
 
     def test_later_tries_keep_the_subscribers_context(self) -> None:
@@ -198,7 +202,7 @@ class TestRetry:
             return rx.throw(OVERLOADED)
 
         trace.set("mine")
-        stream = rx.defer(make).pipe(retry(1, base_delay=0.001))
+        stream = rx.defer(make).pipe(retry_transient(1, base_delay=0.001))
         stream.subscribe(on_error=lambda _: done.set())
         assert done.wait(LIMIT)
         assert seen == ["mine", "mine"]
@@ -206,7 +210,7 @@ class TestRetry:
     def test_no_retries_is_the_stream_itself(self) -> None:
         """Nothing is put in the way of the tokens."""
         stream = never()
-        assert stream is retry(0)(stream)
+        assert stream is retry_transient(0)(stream)
 
 
 class TestFallback:
@@ -420,7 +424,9 @@ def test_operators_compose() -> None:
     scheduler = TestScheduler()
     failing = Tries(scheduler, cold(scheduler, [START], OVERLOADED))
     other = cold(scheduler, answer("c"))
-    pipeline = failing.stream.pipe(retry(2, jitter=lambda _, __: 1.0), fallback_to(other), ops.text(), rx_ops.to_list())
+    pipeline = failing.stream.pipe(
+        retry_transient(2, jitter=lambda _, __: 1.0), fallback_to(other), ops.text(), rx_ops.to_list()
+    )
     assert play(scheduler, lambda: pipeline).values == [["c"]]
     assert len(failing.times) == 3
 
@@ -430,7 +436,7 @@ def test_an_error_keeps_what_it_knows() -> None:
     scheduler = TestScheduler()
     error = LLMError("cut", partial=rxllm.Response(text="a"))
     events: list[TokenEvent] = [START, TextDelta("a")]
-    stream = cold(scheduler, events, error).pipe(retry(), fallback_to(rx.never()))
+    stream = cold(scheduler, events, error).pipe(retry_transient(), fallback_to(rx.never()))
     seen = play(scheduler, lambda: stream)
     assert seen.error is error
     assert not any(isinstance(event, StreamEnd) for event in seen.values)

@@ -15,9 +15,9 @@ from reactivex.testing import TestScheduler
 import rxllm
 from rxllm._transport.rate_limit_headers import MINUTE, allowances_of
 from rxllm.events import Response, StreamStart, TextDelta, TokenEvent, Usage, UsageUpdate
-from rxllm.operators.resilience.circuit_breaker import CircuitBreaker, CircuitState, circuit_breaker
+from rxllm.operators.resilience.circuit_breaker import CircuitBreaker, CircuitState
 from rxllm.operators.resilience.fallback import fallback_to
-from rxllm.operators.resilience.limits import max_concurrent, rate_limit
+from rxllm.operators.resilience.limits import MaxConcurrent, RateLimit
 from rxllm.operators.resilience.rate_window import Window
 from rxllm.testing import ErrorReply, LLMServer, Reply
 
@@ -30,9 +30,9 @@ OVERLOADED = rxllm.OverloadedError("busy")
 LIMIT = 20.0
 
 CASES = [
-    Case("max_concurrent", lambda: max_concurrent(2), kit.answer("a", "b"), kit.answer("a", "b")),
-    Case("rate_limit", lambda: rate_limit(requests_per_minute=9), kit.answer("a", "b"), kit.answer("a", "b")),
-    Case("circuit_breaker", circuit_breaker, kit.answer("a", "b"), kit.answer("a", "b")),
+    Case("max_concurrent", lambda: MaxConcurrent(2), kit.answer("a", "b"), kit.answer("a", "b")),
+    Case("rate_limit", lambda: RateLimit(requests_per_minute=9), kit.answer("a", "b"), kit.answer("a", "b")),
+    Case("CircuitBreaker", CircuitBreaker, kit.answer("a", "b"), kit.answer("a", "b")),
 ]
 
 Limit = Callable[[Observable[TokenEvent]], Observable[TokenEvent]]
@@ -93,7 +93,7 @@ class TestMaxConcurrent:
     def test_the_others_wait_for_their_turn(self) -> None:
         """Each begins when one before has ended."""
         scheduler = TestScheduler()
-        asker = Asker(scheduler, max_concurrent(2))
+        asker = Asker(scheduler, MaxConcurrent(2))
         for n, name in enumerate("abcd"):
             asker.ask(name, n, cold(scheduler, EVENTS, step=10))  # 40 ticks each
         scheduler.start()
@@ -104,7 +104,7 @@ class TestMaxConcurrent:
     def test_every_end_makes_room(self, ending: str) -> None:
         """Errors and disposal as well as completion."""
         scheduler = TestScheduler()
-        asker = Asker(scheduler, max_concurrent(1))
+        asker = Asker(scheduler, MaxConcurrent(1))
         first = asker.ask("a", 0, cold(scheduler, EVENTS, OVERLOADED if ending == "error" else None, step=10))
         asker.ask("b", 1, cold(scheduler, EVENTS))
         if ending == "dispose":
@@ -115,7 +115,7 @@ class TestMaxConcurrent:
     def test_who_is_disposed_while_waiting_never_begins(self) -> None:
         """Its place is given up, and nobody behind it waits for it."""
         scheduler = TestScheduler()
-        asker = Asker(scheduler, max_concurrent(1))
+        asker = Asker(scheduler, MaxConcurrent(1))
         asker.ask("a", 0, cold(scheduler, EVENTS, step=10))
         second = asker.ask("b", 1, cold(scheduler, EVENTS))
         asker.ask("c", 2, cold(scheduler, EVENTS))
@@ -125,7 +125,7 @@ class TestMaxConcurrent:
 
     def test_the_place_is_free_when_the_end_is_told(self) -> None:
         """Who asks again from inside on_completed does not wait for itself."""
-        limit = max_concurrent(1)
+        limit = MaxConcurrent(1)
         seen: list[str] = []
 
         def again() -> None:
@@ -138,7 +138,7 @@ class TestMaxConcurrent:
 
     def test_a_subscriber_that_raises_gives_its_place_up(self) -> None:
         """Nobody waits for a stream that has no reader any more."""
-        limit = max_concurrent(1)
+        limit = MaxConcurrent(1)
         subject: rx.Subject[TokenEvent] = rx.Subject()
 
         def boom(_: TokenEvent) -> None:
@@ -153,7 +153,7 @@ class TestMaxConcurrent:
 
     def test_thousands_may_wait(self) -> None:
         """Starting the next is no recursion."""
-        limit = max_concurrent(1)
+        limit = MaxConcurrent(1)
         gate: rx.Subject[TokenEvent] = rx.Subject()
         gate.pipe(limit).subscribe()
         ended: list[int] = []
@@ -166,7 +166,7 @@ class TestMaxConcurrent:
         """Never more than so many requests are open, and all are answered."""
         with LLMServer(default=Reply(pieces=["a"] * 5, delay=0.002)) as server:
             model = rxllm.create_streaming_model("openai", model="m", api_key="k", base_url=server.base_url())
-            limit, lock = max_concurrent(3), threading.Lock()
+            limit, lock = MaxConcurrent(3), threading.Lock()
             now, most, left = 0, 0, threading.Semaphore(0)
 
             def count(by: int) -> None:
@@ -187,7 +187,7 @@ class TestMaxConcurrent:
     def test_takes_one_or_more(self) -> None:
         """Nobody would ever begin."""
         with pytest.raises(rxllm.ConfigurationError):
-            max_concurrent(0)
+            MaxConcurrent(0)
 
 
 class TestRateLimit:
@@ -196,7 +196,7 @@ class TestRateLimit:
     def test_requests_in_any_minute(self) -> None:
         """The third waits until the first is a minute old, the fourth for the second."""
         scheduler = TestScheduler()
-        asker = Asker(scheduler, rate_limit(requests_per_minute=2))
+        asker = Asker(scheduler, RateLimit(requests_per_minute=2))
         for name, at in zip("abcd", [0, 10, 20, 30], strict=True):
             asker.ask(name, at, cold(scheduler, EVENTS))
         scheduler.start()
@@ -205,7 +205,7 @@ class TestRateLimit:
     def test_tokens_in_any_minute(self) -> None:
         """A stream counts as what those before it took, and as what it took itself once that is known."""
         scheduler = TestScheduler()
-        asker = Asker(scheduler, rate_limit(tokens_per_minute=100))
+        asker = Asker(scheduler, RateLimit(tokens_per_minute=100))
         for name, at in zip("abcd", [0, 5, 10, 15], strict=True):
             asker.ask(name, at, spending(scheduler, 40))
         scheduler.start()
@@ -214,7 +214,7 @@ class TestRateLimit:
     def test_what_is_under_way_counts_as_expected(self) -> None:
         """Not everybody starts at once because nobody has ended yet."""
         scheduler = TestScheduler()
-        asker = Asker(scheduler, rate_limit(tokens_per_minute=100, expected_tokens=50))
+        asker = Asker(scheduler, RateLimit(tokens_per_minute=100, expected_tokens=50))
         for name in "abc":
             asker.ask(name, 0, spending(scheduler, 10, step=4))  # 12 ticks each
         scheduler.start()
@@ -223,7 +223,7 @@ class TestRateLimit:
     def test_a_stream_larger_than_the_limit_goes_alone(self) -> None:
         """It would wait for ever otherwise; the next waits for it."""
         scheduler = TestScheduler()
-        asker = Asker(scheduler, rate_limit(tokens_per_minute=100, expected_tokens=1000))
+        asker = Asker(scheduler, RateLimit(tokens_per_minute=100, expected_tokens=1000))
         asker.ask("a", 0, spending(scheduler, 900))
         asker.ask("b", 10, spending(scheduler, 900))
         scheduler.start()
@@ -232,7 +232,7 @@ class TestRateLimit:
     def test_what_nobody_counted_stands_as_expected(self) -> None:
         """A stream without usage is not free."""
         scheduler = TestScheduler()
-        asker = Asker(scheduler, rate_limit(tokens_per_minute=100, expected_tokens=60))
+        asker = Asker(scheduler, RateLimit(tokens_per_minute=100, expected_tokens=60))
         asker.ask("a", 0, spending(scheduler, None))
         asker.ask("b", 10, spending(scheduler, None))
         scheduler.start()
@@ -241,7 +241,7 @@ class TestRateLimit:
     def test_what_was_refused_took_no_tokens(self) -> None:
         """The tokens are there for the next; the request counts."""
         scheduler = TestScheduler()
-        asker = Asker(scheduler, rate_limit(tokens_per_minute=100, expected_tokens=100))
+        asker = Asker(scheduler, RateLimit(tokens_per_minute=100, expected_tokens=100))
         asker.ask("a", 0, cold(scheduler, [], rxllm.BadRequestError("400")))
         asker.ask("b", 10, spending(scheduler, 10))
         scheduler.start()
@@ -250,7 +250,7 @@ class TestRateLimit:
     def test_a_cut_stream_took_what_its_partial_says(self) -> None:
         """The estimate or the vendor's word, whichever there is."""
         scheduler = TestScheduler()
-        asker = Asker(scheduler, rate_limit(tokens_per_minute=100, expected_tokens=10))
+        asker = Asker(scheduler, RateLimit(tokens_per_minute=100, expected_tokens=10))
         error = rxllm.StreamInterruptedError("cut", partial=Response(usage=Usage(60, 40, 100, estimated=True)))
         asker.ask("a", 0, cold(scheduler, [TextDelta("a")], error))
         asker.ask("b", 10, spending(scheduler, 10))
@@ -260,7 +260,7 @@ class TestRateLimit:
     def test_a_disposed_stream_took_what_was_said_last(self) -> None:
         """UsageUpdate is the vendor's word so far."""
         scheduler = TestScheduler()
-        asker = Asker(scheduler, rate_limit(tokens_per_minute=100, expected_tokens=10))
+        asker = Asker(scheduler, RateLimit(tokens_per_minute=100, expected_tokens=10))
         first = asker.ask("a", 0, cold(scheduler, [UsageUpdate(Usage(95, 5)), TextDelta("a")], step=2))
         asker.dispose(first, 3)
         asker.ask("b", 10, spending(scheduler, 10))
@@ -270,7 +270,7 @@ class TestRateLimit:
     def test_first_come_first_served(self) -> None:
         """Whoever waits keeps the place."""
         scheduler = TestScheduler()
-        asker = Asker(scheduler, rate_limit(requests_per_minute=1))
+        asker = Asker(scheduler, RateLimit(requests_per_minute=1))
         for n, name in enumerate("abcde"):
             asker.ask(name, n, cold(scheduler, EVENTS))
         scheduler.start()
@@ -279,7 +279,7 @@ class TestRateLimit:
     def test_who_is_disposed_while_waiting_takes_nothing(self) -> None:
         """The next would have that turn."""
         scheduler = TestScheduler()
-        asker = Asker(scheduler, rate_limit(requests_per_minute=1))
+        asker = Asker(scheduler, RateLimit(requests_per_minute=1))
         asker.ask("a", 0, cold(scheduler, EVENTS))
         second, third = asker.ask("b", 1, cold(scheduler, EVENTS)), asker.ask("c", 2, cold(scheduler, EVENTS))
         asker.dispose(second, 30)
@@ -289,7 +289,7 @@ class TestRateLimit:
 
     def test_with_nobody_waiting_no_timer_is_left(self) -> None:
         """Neither a thread nor what it would call."""
-        limit = rate_limit(requests_per_minute=1)
+        limit = RateLimit(requests_per_minute=1)
         before = set(threading.enumerate())
         rx.from_iterable(EVENTS).pipe(limit).subscribe()
         waiting = [rx.from_iterable(EVENTS).pipe(limit).subscribe() for _ in range(3)]
@@ -304,7 +304,7 @@ class TestRateLimit:
     def test_a_retry_after_keeps_everybody_waiting(self) -> None:
         """What one stream was told holds for all."""
         scheduler = TestScheduler()
-        asker = Asker(scheduler, rate_limit())
+        asker = Asker(scheduler, RateLimit())
         asker.ask("a", 0, cold(scheduler, [], rxllm.RateLimitError("429", retry_after=30.0)))
         asker.ask("b", 5, cold(scheduler, EVENTS))
         asker.ask("c", 10, cold(scheduler, EVENTS))
@@ -314,7 +314,7 @@ class TestRateLimit:
     def test_a_hostile_retry_after_is_bounded(self) -> None:
         """An hour, not for ever."""
         scheduler = TestScheduler()
-        asker = Asker(scheduler, rate_limit())
+        asker = Asker(scheduler, RateLimit())
         asker.ask("a", 0, cold(scheduler, [], rxllm.RateLimitError("429", retry_after=1e12)))
         asker.ask("b", 5, cold(scheduler, EVENTS))
         scheduler.start()
@@ -323,7 +323,7 @@ class TestRateLimit:
     def test_headers_say_what_is_left(self) -> None:
         """One request, and then none until the vendor's bucket has grown by one."""
         scheduler = TestScheduler()
-        limit = rate_limit()
+        limit = RateLimit()
         headers = {
             "x-ratelimit-limit-requests": "60",
             "x-ratelimit-remaining-requests": "1",
@@ -339,7 +339,7 @@ class TestRateLimit:
     def test_headers_without_a_limit_close_until_the_reset(self) -> None:
         """Nothing is known of what happens in between."""
         scheduler = TestScheduler()
-        limit = rate_limit()
+        limit = RateLimit()
         limit.hear({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "6m0s"}, now=SUBSCRIBED)
         asker = Asker(scheduler, limit)
         asker.ask("a", 0, cold(scheduler, EVENTS))
@@ -350,7 +350,7 @@ class TestRateLimit:
     def test_takes_more_than_nothing(self, name: str) -> None:
         """Nobody would ever begin."""
         with pytest.raises(rxllm.ConfigurationError, match=name):
-            rate_limit(**{name: 0})
+            RateLimit(**{name: 0})
 
     def test_a_model_tells_its_headers(self) -> None:
         """Those of an answer and those of an error, by way of the transport; nobody else's."""
@@ -361,7 +361,7 @@ class TestRateLimit:
                 model = rxllm.create_streaming_model(
                     "openai", model="m", api_key="k", base_url=server.base_url(), max_retries=0
                 )
-                limit, other = rate_limit(), rate_limit()
+                limit, other = RateLimit(), RateLimit()
                 for operator in (limit, other):
                     ended = threading.Event()
                     model.stream("Hi").pipe(operator).subscribe(
@@ -379,7 +379,7 @@ class TestRateLimit:
         told = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1h"}
         with LLMServer(Reply("Hello", headers=told)) as server:
             model = rxllm.create_streaming_model("openai", model="m", api_key="k", base_url=server.base_url())
-            inner, outer, ended = rate_limit(), rate_limit(), threading.Event()
+            inner, outer, ended = RateLimit(), RateLimit(), threading.Event()
             model.stream("Hi").pipe(inner, outer).subscribe(on_completed=ended.set)
             assert ended.wait(LIMIT)
         assert inner.wait(_utc_now()) > 1000
@@ -484,7 +484,7 @@ class TestCircuitBreaker:
     def test_failures_in_a_row_open_it(self) -> None:
         """Then nobody is asked, and everybody is told at once, and when it will be worth another try."""
         scheduler = TestScheduler()
-        breaker = circuit_breaker(3, cooldown=60)
+        breaker = CircuitBreaker(3, cooldown=60)
         states, asker = self.states(breaker), Asker(scheduler, breaker)
         self.fail(asker, 0, 1, 2)
         asker.ask("refused", 12.5, cold(scheduler, EVENTS))
@@ -499,7 +499,7 @@ class TestCircuitBreaker:
     def test_a_success_begins_the_count_again(self) -> None:
         """Only failures in a row count."""
         scheduler = TestScheduler()
-        breaker = circuit_breaker(2)
+        breaker = CircuitBreaker(2)
         asker = Asker(scheduler, breaker)
         self.fail(asker, 0, 20)
         asker.ask("success", 10, cold(scheduler, EVENTS))
@@ -510,7 +510,7 @@ class TestCircuitBreaker:
     def test_the_callers_own_faults_do_not_count(self, error: Exception) -> None:
         """A provider is not down because a request was wrong."""
         scheduler = TestScheduler()
-        breaker = circuit_breaker(1)
+        breaker = CircuitBreaker(1)
         self.fail(Asker(scheduler, breaker), 0, 1, 2, error=error)
         scheduler.start()
         assert breaker.current_state == "closed"
@@ -525,7 +525,7 @@ class TestCircuitBreaker:
                 raise boom
             return isinstance(error, ValueError)
 
-        breaker = circuit_breaker(1, counts=counts)
+        breaker = CircuitBreaker(1, counts=counts)
         asker = Asker(scheduler, breaker)
         self.fail(asker, 0)
         self.fail(asker, 1, error=boom)
@@ -539,7 +539,7 @@ class TestCircuitBreaker:
     def test_half_open_after_the_cooldown_and_closed_after_successes(self) -> None:
         """The change is told when it happens, not when somebody asks."""
         scheduler = TestScheduler()
-        breaker = circuit_breaker(1, success_threshold=2, cooldown=60)
+        breaker = CircuitBreaker(1, success_threshold=2, cooldown=60)
         states, asker = self.states(breaker), Asker(scheduler, breaker)
         self.fail(asker, 0)
         scheduler.advance_to(SUBSCRIBED + 60.6)
@@ -553,7 +553,7 @@ class TestCircuitBreaker:
     def test_a_failure_on_trial_opens_it_again(self) -> None:
         """For a whole cooldown."""
         scheduler = TestScheduler()
-        breaker = circuit_breaker(1, cooldown=60)
+        breaker = CircuitBreaker(1, cooldown=60)
         states, asker = self.states(breaker), Asker(scheduler, breaker)
         self.fail(asker, 0, 70)
         scheduler.advance_to(SUBSCRIBED + 130)
@@ -564,7 +564,7 @@ class TestCircuitBreaker:
     def test_few_are_on_trial_at_a_time(self) -> None:
         """The others are refused until those have ended."""
         scheduler = TestScheduler()
-        breaker = circuit_breaker(1, success_threshold=2, cooldown=60)
+        breaker = CircuitBreaker(1, success_threshold=2, cooldown=60)
         asker = Asker(scheduler, breaker)
         self.fail(asker, 0)
         for n, name in enumerate("bcde"):
@@ -577,7 +577,7 @@ class TestCircuitBreaker:
     def test_a_trial_that_is_disposed_makes_room_for_another(self) -> None:
         """Before content it proves nothing; after content the provider has answered."""
         scheduler = TestScheduler()
-        breaker = circuit_breaker(1, success_threshold=1, cooldown=60)
+        breaker = CircuitBreaker(1, success_threshold=1, cooldown=60)
         states, asker = self.states(breaker), Asker(scheduler, breaker)
         self.fail(asker, 0)
         silent = asker.ask("silent", 70, cold(scheduler, [StreamStart(), *EVENTS], step=10))
@@ -591,7 +591,7 @@ class TestCircuitBreaker:
 
     def test_a_subscriber_that_raises_is_no_failure_of_the_provider(self) -> None:
         """And leaves no trial behind that never ends."""
-        breaker = circuit_breaker(1, success_threshold=1)
+        breaker = CircuitBreaker(1, success_threshold=1)
         subject: rx.Subject[TokenEvent] = rx.Subject()
 
         def boom(_: TokenEvent) -> None:
@@ -605,7 +605,7 @@ class TestCircuitBreaker:
     def test_shared_by_all_streams_of_a_provider(self) -> None:
         """One breaker in many pipes; a fresh one has the settings and not the state."""
         scheduler = TestScheduler()
-        breaker = circuit_breaker(2, cooldown=60)
+        breaker = CircuitBreaker(2, cooldown=60)
         other = breaker.fresh()
         first, second = Asker(scheduler, breaker), Asker(scheduler, breaker)
         self.fail(first, 0)
@@ -620,7 +620,7 @@ class TestCircuitBreaker:
     def test_an_open_circuit_goes_to_the_fallback_at_once(self) -> None:
         """Nobody waits for the first to fail once more."""
         scheduler = TestScheduler()
-        breaker = circuit_breaker(1, cooldown=1000)
+        breaker = CircuitBreaker(1, cooldown=1000)
         first = Tries(scheduler, cold(scheduler, [], OVERLOADED, step=50))
         other = cold(scheduler, answer("other"))
         pipeline = first.stream.pipe(breaker, fallback_to(other))
@@ -634,7 +634,7 @@ class TestCircuitBreaker:
     def test_a_late_success_does_not_close_it(self) -> None:
         """A stream that began before says nothing of now."""
         scheduler = TestScheduler()
-        breaker = circuit_breaker(1, cooldown=1000)
+        breaker = CircuitBreaker(1, cooldown=1000)
         asker = Asker(scheduler, breaker)
         asker.ask("early", 0, cold(scheduler, EVENTS, step=10))
         self.fail(asker, 5)
@@ -646,4 +646,4 @@ class TestCircuitBreaker:
     def test_takes_one_or_more(self, name: str) -> None:
         """It would be open, or half open, for ever."""
         with pytest.raises(rxllm.ConfigurationError, match=name):
-            circuit_breaker(**{name: 0})
+            CircuitBreaker(**{name: 0})

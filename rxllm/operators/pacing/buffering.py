@@ -1,4 +1,4 @@
-"""How `batch` gathers: by number and by size on the producer's thread, by time on one timer beside it.
+"""How `buffer` gathers: by number and by size on the producer's thread, by time on one timer beside it.
 
 Both threads emit, one at a time; whoever comes second waits. The clock is read once per batch.
 At most one timer is pending; it looks again later where its batch has gone meanwhile.
