@@ -27,7 +27,7 @@ from .options import CallOptions, Options, ReasoningEffort, Timeout, Tool, forma
 from .prompt import Prompt, messages_of
 from .providers.catalog import Vendor, split_model, vendor_named, wire_for
 from .providers.local import LocalServer
-from .providers.openai_chat.decoder import OpenAIChat
+from .providers.openai_chat import OpenAIChat
 
 
 class StreamingModel(ABC):

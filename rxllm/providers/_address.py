@@ -18,7 +18,7 @@ _OLLAMA_PORT = 11434
 
 
 def checked_address(address: str, provider: str) -> str:
-    """`address`, if it is an http or https URL without credentials in it; else `ConfigurationError`."""
+    """Return `address` where it is an http or https URL without credentials in it; raise `ConfigurationError` else."""
     if re.search(r"[\x00-\x20\x7f]", address):
         raise _refused(provider, "holds a space or a control character")
     try:
@@ -34,7 +34,7 @@ def checked_address(address: str, provider: str) -> str:
 
 
 def checked_headers(headers: Mapping[str, str], provider: str) -> dict[str, str]:
-    """`headers`, if they can be sent as they are; else `ConfigurationError` naming the one that cannot."""
+    """Return `headers` where they can be sent as they are; else raise `ConfigurationError` naming the wrong one."""
     for name, value in headers.items():
         if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
             raise ConfigurationError(f"headers for {provider!r}: a name has a character that none may have")
@@ -44,12 +44,12 @@ def checked_headers(headers: Mapping[str, str], provider: str) -> dict[str, str]
 
 
 def is_sendable(value: str) -> bool:
-    """Whether `value` can stand in a header: one line of Latin-1."""
+    """Return whether `value` can stand in a header: one line of Latin-1."""
     return not re.search(r"[^\t\x20-\x7e\x80-\xff]", value)
 
 
 def is_loopback(address: str) -> bool:
-    """Whether `address` is on this machine: localhost, 127.0.0.0/8 or ::1.
+    """Return whether `address` is on this machine: localhost, 127.0.0.0/8 or ::1.
 
     >>> is_loopback("http://127.0.0.9:8080/v1"), is_loopback("https://localhost.example.com")
     (True, False)
@@ -64,7 +64,7 @@ def is_loopback(address: str) -> bool:
 
 
 def ollama_address(host: str) -> str:
-    """The URL for what OLLAMA_HOST may hold: scheme and port can be missing, and it may be a bind address.
+    """Return the URL for a value of OLLAMA_HOST: scheme and port may be missing, and it may be a bind address.
 
     What is no address is given back as it is, for `checked_address` to refuse.
 
@@ -88,7 +88,7 @@ def ollama_address(host: str) -> str:
 
 
 def azure_address(endpoint: str) -> str:
-    """The URL for an Azure resource (its v1 API), or for one deployment (with an api-version).
+    """Return the URL of an Azure resource (its v1 API), or of one deployment (with an api-version).
 
     >>> azure_address("https://me.openai.azure.com/")
     'https://me.openai.azure.com/openai/v1'

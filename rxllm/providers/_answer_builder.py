@@ -1,6 +1,6 @@
-"""What all decoders share: reading JSON strictly, and putting the answer together.
+"""What all decoders share: strict reading of JSON, and `AnswerBuilder`, the answer as it grows.
 
-A `Reply` is the answer as it grows. Its methods record a piece and return the event for it,
+ Its methods record a piece and return the event for it,
 so that what is emitted and what `StreamEnd` holds cannot differ.
 """
 
@@ -29,10 +29,10 @@ from ..events import (
 from ..messages import Part, ReasoningPart, TextPart, ToolCall, VendorFields, VendorPart
 
 
-def read_object(frame: Frame, reply: Reply | None = None) -> dict[str, object] | None:
-    """The frame's JSON object; None where its payload is JSON of another type, which says nothing.
+def read_object(frame: Frame, answer: AnswerBuilder | None = None) -> dict[str, object] | None:
+    """Return the frame's JSON object; None where its payload is JSON of another type.
 
-    With a `reply`, its text can always be encoded: a surrogate pair cut between two frames is put
+    With a `answer`, its text can always be encoded: a surrogate pair cut between two frames is put
     together in the second, and what stays half of one becomes U+FFFD. Without, halves are kept.
 
     Raises `StreamInterruptedError` where a cut-off last frame does not parse, `ProtocolError`
@@ -41,14 +41,14 @@ def read_object(frame: Frame, reply: Reply | None = None) -> dict[str, object] |
     try:
         value = decode(frame.data)
     except (ValueError, RecursionError):
-        value = _read_leniently(frame, reply)
+        value = _read_leniently(frame, answer)
     if frame.bare:
         raise bare_error(value)
     return value if is_object(value) else None
 
 
 def bare_error(value: object) -> LLMError:
-    """The error for a JSON document that stands where a stream was expected."""
+    """Return the error for a JSON document that stands where a stream was expected."""
     fault = fault_of(value)
     if fault is not None:
         return stream_error(fault)
@@ -56,22 +56,22 @@ def bare_error(value: object) -> LLMError:
 
 
 def provider_error(payload: object) -> LLMError:
-    """The error for a vendor's in-band error payload."""
+    """Return the error for a vendor's in-band error payload."""
     return stream_error(fault_of(payload) or Fault("", ()))
 
 
-def says(value: object) -> bool:
-    """Whether a field holds more than nulls, zeros and emptiness."""
+def is_filled(value: object) -> bool:
+    """Return whether `value` holds more than nulls, zeros and empty values."""
     return any(value.values()) if is_object(value) else bool(value)
 
 
-def beyond(source: Mapping[str, object], known: frozenset[str]) -> dict[str, object]:
-    """What `source` says beyond the `known` fields."""
-    return {name: value for name, value in source.items() if name not in known and says(value)}
+def unknown_fields(source: Mapping[str, object], known: frozenset[str]) -> dict[str, object]:
+    """Return the filled fields of `source` that are not among the `known` ones."""
+    return {name: value for name, value in source.items() if name not in known and is_filled(value)}
 
 
-def named_error(frame: Frame) -> LLMError:
-    """The error of an event whose name is "error", whatever stands in it."""
+def error_event(frame: Frame) -> LLMError:
+    """Return the error of an SSE event whose name is "error", whatever its data is."""
     text = frame.data.decode("utf-8", "replace").strip()
     try:
         payload = decode(frame.data)
@@ -80,21 +80,21 @@ def named_error(frame: Frame) -> LLMError:
     return provider_error(payload if fault_of(payload) is not None else {"message": text})
 
 
-def interrupted(terminal: str) -> StreamInterruptedError:
-    """The error for a stream that ended before `terminal`."""
+def interrupted_before(terminal: str) -> StreamInterruptedError:
+    """Return the error for a stream that ended before `terminal`."""
     return StreamInterruptedError(f"the stream ended before {terminal}; the answer so far is in .partial")
 
 
-def broken_call(name: str) -> ToolArgumentsError:
-    """The error for an answer that is complete but for a tool call whose arguments never were JSON."""
+def arguments_error(name: str) -> ToolArgumentsError:
+    """Return the error for a whole answer with a tool call whose arguments are not a JSON object."""
     return ToolArgumentsError(f"the arguments of the tool call {name!r} are not a JSON object")
 
 
-def _read_leniently(frame: Frame, reply: Reply | None) -> object:
-    """JSON that msgspec refuses: invalid UTF-8 (replaced) and halves of surrogate pairs."""
+def _read_leniently(frame: Frame, answer: AnswerBuilder | None) -> object:
+    """Decode JSON that msgspec refuses: invalid UTF-8 (replaced) and halves of surrogate pairs."""
     try:
         value: object = json.loads(frame.data.decode("utf-8", "replace"))
-        return value if reply is None else _encodable(value, reply)
+        return value if answer is None else _encodable(value, answer)
     except (ValueError, RecursionError) as error:
         if not frame.whole:
             raise StreamInterruptedError(
@@ -104,17 +104,17 @@ def _read_leniently(frame: Frame, reply: Reply | None) -> object:
         raise ProtocolError(f"an event is not valid JSON, it starts {start!r}") from error
 
 
-def _encodable(value: object, reply: Reply) -> object:
+def _encodable(value: object, answer: AnswerBuilder) -> object:
     if isinstance(value, str):
-        if reply.high_surrogate and "\udc00" <= value[:1] <= "\udfff":
-            value, reply.high_surrogate = reply.high_surrogate + value, ""
+        if answer.high_surrogate and "\udc00" <= value[:1] <= "\udfff":
+            value, answer.high_surrogate = answer.high_surrogate + value, ""
         if "\ud800" <= value[-1:] <= "\udbff":
-            value, reply.high_surrogate = value[:-1], value[-1]
+            value, answer.high_surrogate = value[:-1], value[-1]
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if is_array(value):
-        return [_encodable(item, reply) for item in value]
+        return [_encodable(item, answer) for item in value]
     if is_object(value):
-        return {str(_encodable(key, Reply(""))): _encodable(item, reply) for key, item in value.items()}
+        return {str(_encodable(key, AnswerBuilder(""))): _encodable(item, answer) for key, item in value.items()}
     return value
 
 
@@ -131,10 +131,10 @@ class _Call:
         self.ended: ToolCall | None = None
 
 
-class Reply:
+class AnswerBuilder:
     """The answer as it grows.
 
-    `id`, `model`, `usage` and `raw_finish_reason` are set by the decoder as the wire tells them.
+    `id`, `model`, `usage` and `raw_finish_reason` are set by the decoder as they come.
     Parts keep the order in which they came; neighbouring pieces of a kind are one part.
     """
 
@@ -150,7 +150,7 @@ class Reply:
         self._kind: Literal["text", "reasoning"] | None = None
         self._pieces: list[str] = []
         self._vendor: VendorFields | None = None
-        self._told: dict[str, object] = {}
+        self._reported: dict[str, object] = {}
         self.high_surrogate = ""
         """The first half of a character whose second half is still to come (see `read_object`)."""
 
@@ -191,15 +191,15 @@ class Reply:
         self.end_part()
         self._parts.append(VendorPart(wire, data))
 
-    def others(self, source: Mapping[str, object], known: frozenset[str]) -> list[VendorEvent]:
-        """What `source` says beyond the `known` fields, each under its name.
+    def vendor_events(self, source: Mapping[str, object], known: frozenset[str]) -> list[VendorEvent]:
+        """Return a `VendorEvent` for each filled field of `source` that is not among the `known` ones.
 
-        What is repeated unchanged is told once.
+        What is repeated unchanged is reported once.
         """
         events: list[VendorEvent] = []
-        for name, value in beyond(source, known).items():
-            if self._told.get(name) != value:
-                self._told[name] = value
+        for name, value in unknown_fields(source, known).items():
+            if self._reported.get(name) != value:
+                self._reported[name] = value
                 events.append(VendorEvent(name, value if is_object(value) else {name: value}))
         return events
 
@@ -236,16 +236,16 @@ class Reply:
         return [end for index in self.calls if (end := self.end_call(index)) is not None]
 
     def unfinished_call(self) -> str | None:
-        """The name of a tool call whose arguments never became a JSON object, if there is one."""
+        """Return the name of a tool call whose arguments never became a JSON object; None where there is none."""
         return next((call.name for call in self.calls.values() if call.ended is None), None)
 
     def finish(self, reason: FinishReason, raw: str | None) -> StreamEnd:
-        """The terminal event, with the whole answer."""
+        """Return the terminal event, with the whole answer."""
         self.finish_reason, self.raw_finish_reason = reason, raw
         return StreamEnd(self.response())
 
     def response(self) -> Response:
-        """The answer so far."""
+        """Return the answer so far."""
         parts = self._closed_parts()
         return Response(
             text="".join(part.text for part in parts if isinstance(part, TextPart)),
@@ -270,7 +270,7 @@ class Reply:
 
 
 def arguments_of(text: str) -> dict[str, object] | None:
-    """A tool call's arguments from their JSON text; None where that is not a JSON object."""
+    """Return a tool call's arguments from their JSON text; None where that is not a JSON object."""
     if not text.strip():
         return {}
     try:

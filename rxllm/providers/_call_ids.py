@@ -20,12 +20,12 @@ _LENGTH = 9
 """Of the ids made here: what Mistral wants, and all others take."""
 
 
-def with_fitting_ids(messages: Sequence[Message], pattern: str) -> Sequence[Message]:
-    """The messages, with another id where a call's does not match the whole `pattern`, or is an earlier call's.
+def with_valid_ids(messages: Sequence[Message], pattern: str) -> Sequence[Message]:
+    """Return the messages with another id where a call's does not match `pattern`, or is an earlier call's.
 
     >>> call = ToolCall("functions.weather:0", "weather", {})
     >>> messages = [Message.assistant(call), Message.tool(ToolResult(call.id, "fine"))]
-    >>> [part.id for message in with_fitting_ids(messages, "[a-z0-9]+") for part in message.parts]
+    >>> [part.id for message in with_valid_ids(messages, "[a-z0-9]+") for part in message.parts]
     ['e0d969761', 'e0d969761']
     """
     if not any(isinstance(part, ToolCall | ToolResult) for message in messages for part in message.parts):

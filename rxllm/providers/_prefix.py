@@ -8,7 +8,7 @@ Sources, looked up in 2026:
 - Anthropic: Claude up to 4.5, without thinking; from 4.6 on it is a 400.
   https://platform.claude.com/docs/en/about-claude/models/whats-new-claude-4-6
 - DeepSeek: `prefix`, on the beta address. https://api-docs.deepseek.com/guides/chat_prefix_completion
-- Mistral: `prefix`; the answer says the prefix again. https://docs.mistral.ai/guides/prefix
+- Mistral: `prefix`; the answer repeats the prefix. https://docs.mistral.ai/guides/prefix
 - Groq: https://console.groq.com/docs/prefilling
 - OpenRouter: what the model behind it allows. https://openrouter.ai/docs/api-reference/overview
 - Ollama: ollama/ollama issue 6778. llama.cpp: pull request 13174; not while it thinks (15404).
@@ -39,14 +39,14 @@ class PrefixForm(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the model may think before it continues."""
 
     def marked(self, message: Message) -> Message:
-        """The message as this vendor wants it."""
+        """Return the message as this vendor wants it."""
         if self.message_fields is None:
             return message
         return Message(message.role, (*message.parts, VendorPart("openai-chat", dict(self.message_fields))))
 
 
 def prefix_form(provider: str, model: str) -> PrefixForm | None:
-    """How `provider` lets an answer of `model` be continued; None where it does not.
+    """Return how `provider` lets an answer of `model` be continued; None where it does not.
 
     >>> prefix_form("anthropic", "claude-sonnet-4-5") is not None, prefix_form("anthropic", "claude-sonnet-4-6")
     (True, None)
@@ -56,7 +56,7 @@ def prefix_form(provider: str, model: str) -> PrefixForm | None:
 
 
 def providers_with_prefix() -> tuple[str, ...]:
-    """The names of the providers that let some answer be continued."""
+    """Return the names of the providers that let some answer be continued."""
     return tuple(sorted(_FORMS))
 
 

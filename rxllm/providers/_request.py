@@ -25,7 +25,7 @@ class Inline(NamedTuple):
 
 
 def endpoint(base_url: str, version: str, path: str, query: str = "") -> str:
-    """The address of `path` under `base_url`, whose path may end with `version`, or another one, already.
+    """Return the address of `path` under `base_url`, whose path may already end with `version` or another version.
 
     >>> endpoint("https://api.example.com/v1/", "/v1", "/messages")
     'https://api.example.com/v1/messages'
@@ -41,29 +41,29 @@ def endpoint(base_url: str, version: str, path: str, query: str = "") -> str:
 
 
 def header_fields(ours: Mapping[str, str | None], theirs: Mapping[str, str]) -> dict[str, str]:
-    """Our headers, those without a value left out, overruled by the caller's whatever their case."""
+    """Return `ours` without those that have no value; `theirs` override them, in any case of letters."""
     overruled = {name.lower() for name in theirs}
     kept = {name: value for name, value in ours.items() if value is not None and name.lower() not in overruled}
     return {**kept, **theirs}
 
 
 def body_bytes(body: Mapping[str, object], extra: Mapping[str, object] | None) -> bytes:
-    """The body as JSON: fields without a value left out, `extra` merged over the rest.
+    """Encode the body as JSON: fields without a value left out, `extra` merged over the rest.
 
     Raises `ConfigurationError` where something in it is no JSON.
 
     >>> body_bytes({"a": 1, "b": None, "c": {"d": 2}}, {"c": {"e": 3}})
     b'{"a":1,"c":{"d":2,"e":3}}'
     """
-    said = {name: value for name, value in body.items() if value is not None}
+    fields = {name: value for name, value in body.items() if value is not None}
     try:
-        return encode(merged(said, extra) if extra else said)
+        return encode(merged(fields, extra) if extra else fields)
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"the prompt or an option cannot be sent as JSON: {error}") from error
 
 
 def merged(body: Mapping[str, object], extra: Mapping[str, object]) -> dict[str, object]:
-    """`body` with `extra` over it: objects in both are merged, anything else is replaced."""
+    """Return `body` with `extra` over it: objects in both are merged, anything else is replaced."""
     result = dict(body)
     for name, value in extra.items():
         before = result.get(name)
@@ -71,18 +71,18 @@ def merged(body: Mapping[str, object], extra: Mapping[str, object]) -> dict[str,
     return result
 
 
-def said(**fields: object) -> dict[str, object]:
-    """The fields that have a value."""
+def without_none(**fields: object) -> dict[str, object]:
+    """Return the fields that have a value."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def own_fields(vendor: VendorFields | None, wire: str) -> dict[str, object]:
-    """What a part carries for `wire`, to be sent back with it."""
+def vendor_fields(vendor: VendorFields | None, wire: str) -> dict[str, object]:
+    """Return the fields that a part keeps for `wire`, to be sent back with it."""
     return vendor.get(wire, {}) if vendor else {}
 
 
 def inline(part: ImagePart | DocumentPart | AudioPart) -> Inline | None:
-    """The part's content where it is in the part itself, as bytes or as a data URL; None where it is elsewhere."""
+    """Return the part's content where the part holds it, as bytes or as a data URL; None where it is elsewhere."""
     if part.data is not None:
         return Inline(part.media_type or "application/octet-stream", base64.b64encode(part.data).decode())
     url = part.url or ""
@@ -96,18 +96,18 @@ def inline(part: ImagePart | DocumentPart | AudioPart) -> Inline | None:
 
 
 def unsupported_option(option: str, provider: str, advice: str) -> ConfigurationError:
-    """The error for an option that a provider cannot take."""
+    """Return the error for an option that a provider does not support."""
     return ConfigurationError(f"{option}= is not something {provider!r} can do: {advice}", provider=provider)
 
 
 def refuse_format_beside_tools(options: Options, provider: str) -> None:
-    """Raise where an answer of a format is wanted and tools are offered; for those who then call none."""
+    """Raise where both an answer format and tools are given; for providers that then call no tool."""
     if options.response_format is not None and options.tools and options.tool_choice != "none":
         raise unsupported_option("response_format", provider, "it calls no tools beside it; give one or the other")
 
 
 def unsupported_part(part: Part, provider: str, advice: str) -> ConfigurationError:
-    """The error for a message part that a provider cannot take."""
+    """Return the error for a message part that a provider does not support."""
     return ConfigurationError(f"{provider!r} takes no such {type(part).__name__}: {advice}", provider=provider)
 
 

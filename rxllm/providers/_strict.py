@@ -9,7 +9,7 @@ from .._json import is_array, is_object, object_at
 
 
 def is_strict(schema: object) -> bool:
-    """Whether every object in `schema` is closed and requires all its properties.
+    """Return whether every object in `schema` is closed and requires all its properties.
 
     >>> is_strict({"type": "object", "properties": {"a": {}}, "required": ["a"], "additionalProperties": False})
     True

@@ -2,7 +2,7 @@
 
 To add a vendor that speaks a known wire, write a row here; from outside, call `register_provider`
 or offer an entry point in the group `rxllm.providers`, named as the provider is, that loads to a
-`Vendor` or to a function which registers one. Entry points are loaded when first asked for.
+`Vendor` or to a function which registers one. Entry points are loaded on first use.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ class WireFactory(Protocol):
     """Makes the `Wire` to a vendor; a class with such a constructor is one."""
 
     def __call__(self, *, provider: str, base_url: str, api_key: str | None, headers: Mapping[str, str]) -> Wire:
-        """The wire to `provider` at `base_url`, whose requests carry the key and the headers."""
+        """Return the wire to `provider` at `base_url`, whose requests carry the key and the headers."""
         ...
 
 
 class Vendor(msgspec.Struct, frozen=True, kw_only=True):
-    """One row: how to reach a vendor, and how it likes to be asked.
+    """One row: how to reach a vendor, and what requests it takes.
 
     `wire` is "openai-chat", "openai-responses", "anthropic", "gemini", "ollama", "local", or one
     that `register_provider` added. `base_url` None means that the caller must give one. The first
@@ -92,7 +92,7 @@ def register_provider(vendor: Vendor, *, wire: WireFactory | None = None) -> Non
 
 
 def vendors() -> tuple[Vendor, ...]:
-    """All vendors known, those of entry points included; one that cannot be loaded is logged and left out."""
+    """Return all known vendors, those of entry points included; one that cannot be loaded is logged and left out."""
     for point in entry_points(group=ENTRY_POINTS):
         if point.name not in _vendors:
             try:
@@ -103,7 +103,7 @@ def vendors() -> tuple[Vendor, ...]:
 
 
 def vendor_named(name: str) -> Vendor:
-    """The vendor of that name; `ConfigurationError` with the names there are, if there is none.
+    """Return the vendor called `name`; raise `ConfigurationError` with the known names where there is none.
 
     >>> vendor_named("groq").base_url
     'https://api.groq.com/openai/v1'
@@ -120,7 +120,7 @@ def vendor_named(name: str) -> Vendor:
 
 
 def split_model(name: str) -> tuple[str, str | None]:
-    """A provider's name and the model named with it, if one is. Model names may hold colons themselves.
+    """Return a provider's name and the model named after it, if any. Model names may hold colons themselves.
 
     >>> split_model("ollama:llama3.2:1b"), split_model("openai")
     (('ollama', 'llama3.2:1b'), ('openai', None))
@@ -136,7 +136,7 @@ def wire_for(
     base_url: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Wire:
-    """The wire to `vendor`, with what is not given taken from its environment variables, then its row.
+    """Return the wire to `vendor`; missing values come from its environment variables, then from its row.
 
     No key is needed on a loopback address, or where `headers` bring the credentials. Raises
     `ConfigurationError` naming what is missing, or what cannot be sent, without showing a secret.
@@ -154,32 +154,32 @@ def wire_for(
 
 
 def _factory(vendor: Vendor) -> WireFactory:
-    """What makes the vendor's wire, imported only now: five wires are a third of all import time."""
+    """Return the class of the vendor's wire, imported only now: five wires are a third of all import time."""
     match vendor.wire:
         case "openai-chat":
-            from .openai_chat.decoder import OpenAIChat
+            from .openai_chat import OpenAIChat
 
             return partial(OpenAIChat, dialect=vendor.dialect)
         case "openai-responses":
-            from .openai_responses.decoder import OpenAIResponses
+            from .openai_responses import OpenAIResponses
 
             return OpenAIResponses
         case "anthropic":
-            from .anthropic.decoder import Anthropic
+            from .anthropic import Anthropic
 
             return Anthropic
         case "gemini":
-            from .gemini.decoder import Gemini
+            from .gemini import Gemini
 
             return Gemini
         case "ollama":
-            from .ollama.decoder import Ollama
+            from .ollama import Ollama
 
             return Ollama
         case _ if vendor.wire in _wires:
             return _wires[vendor.wire]
         case _:
-            raise ConfigurationError(f"provider {vendor.name!r} speaks {vendor.wire!r}, which nobody registered")
+            raise ConfigurationError(f"provider {vendor.name!r} speaks {vendor.wire!r}, which is not registered")
 
 
 def _address(vendor: Vendor, base_url: str | None) -> str:
@@ -191,7 +191,7 @@ def _address(vendor: Vendor, base_url: str | None) -> str:
 
 
 def _variable(names: tuple[str, ...]) -> str | None:
-    """The first of these environment variables that is set, and not to nothing."""
+    """Return the value of the first of these environment variables that is set and not empty."""
     return next((value for name in names if (value := os.environ.get(name))), None)
 
 

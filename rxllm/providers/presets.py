@@ -21,7 +21,7 @@ Ability: TypeAlias = Literal["tools", "vision", "documents", "audio", "reasoning
 
 
 class ModelPreset(msgspec.Struct, frozen=True, kw_only=True):
-    """What `source` said of a model on the day `date` (ISO 8601). Sizes are in tokens.
+    """What `source` stated about a model on the day `date` (ISO 8601). Sizes are in tokens.
 
     `context_window` holds question and answer, `max_output` the longest answer, None where the
     source names none. An ability that is not in `abilities` is not known. `retires` is the day from
@@ -39,7 +39,7 @@ class ModelPreset(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def max_input(self) -> int:
-        """What is left of the context window beside the longest answer, which gets half of it at most.
+        """Return what is left of the context window beside the longest answer, which gets half of it at most.
 
         >>> model_preset("openai:gpt-4o-mini").max_input
         111616
@@ -49,7 +49,7 @@ class ModelPreset(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def model_preset(provider: str, model: str | None = None) -> ModelPreset | None:
-    """What is known of a model: `"openai:gpt-4o-mini"`, or its provider and name; None where nothing is.
+    """Return the preset of a model, `"openai:gpt-4o-mini"` or provider and name; None where there is none.
 
     Without a name, of the provider's default model. A name with a date at its end, such as vendors
     answer with, is found under the name without it.
@@ -64,7 +64,7 @@ def model_preset(provider: str, model: str | None = None) -> ModelPreset | None:
 
 
 def model_presets(provider: str | None = None) -> tuple[ModelPreset, ...]:
-    """All models that something is known of, or a provider's; raises `ConfigurationError` for an unknown one."""
+    """Return all presets, or a provider's; raise `ConfigurationError` for an unknown provider."""
     seller = None if provider is None else _seller(vendor_named(provider).name)
     return tuple(preset for preset in _ROWS if seller in (None, preset.provider))
 

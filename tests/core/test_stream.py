@@ -23,7 +23,7 @@ from rxllm._transport.http import Transport
 from rxllm.errors import APIConnectionError, APITimeoutError, ProtocolError, StreamInterruptedError
 from rxllm.events import Response, StreamEnd, TextDelta, TokenEvent, VendorEvent
 from rxllm.options import Timeout
-from rxllm.providers._answer_builder import Reply, interrupted
+from rxllm.providers._answer_builder import AnswerBuilder, interrupted_before
 
 from ..raw_server import LIMIT, Connection, Handler, RawServer
 
@@ -42,7 +42,7 @@ class WordDecoder:
 
     def __init__(self) -> None:
         self.finished = False
-        self._reply = Reply("words")
+        self._reply = AnswerBuilder("words")
 
     def feed(self, frame: Frame, /) -> Sequence[TokenEvent]:
         match frame.data:
@@ -57,7 +57,7 @@ class WordDecoder:
                 return (self._reply.text(word.decode()),)
 
     def close(self) -> Sequence[TokenEvent]:
-        raise interrupted("the full stop")
+        raise interrupted_before("the full stop")
 
     def partial(self) -> Response:
         return self._reply.response()

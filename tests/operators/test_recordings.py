@@ -12,11 +12,11 @@ from rxllm import operators as ops
 from rxllm._protocol import Decoder
 from rxllm.events import ReasoningDelta, StreamEnd, TextDelta, TokenEvent
 from rxllm.operators._answer import Answer
-from rxllm.providers.anthropic.decoder import AnthropicDecoder
-from rxllm.providers.gemini.decoder import GeminiDecoder
-from rxllm.providers.ollama.decoder import OllamaDecoder
-from rxllm.providers.openai_chat.decoder import OpenAIChatDecoder
-from rxllm.providers.openai_responses.decoder import OpenAIResponsesDecoder
+from rxllm.providers.anthropic import AnthropicDecoder
+from rxllm.providers.gemini import GeminiDecoder
+from rxllm.providers.ollama import OllamaDecoder
+from rxllm.providers.openai_chat import OpenAIChatDecoder
+from rxllm.providers.openai_responses import OpenAIResponsesDecoder
 from tests.providers.recordings import play, recordings
 from tests.shared import needs_shared
 

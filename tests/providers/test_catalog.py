@@ -10,7 +10,7 @@ from rxllm._protocol import Wire
 from rxllm.errors import ConfigurationError
 from rxllm.messages import Message
 from rxllm.options import Options
-from rxllm.providers.anthropic.decoder import Anthropic
+from rxllm.providers.anthropic import Anthropic
 from rxllm.providers.catalog import Vendor, register_provider, split_model, vendor_named, vendors, wire_for
 
 NAMES = ["openai", "openai-responses", "anthropic", "gemini", "ollama", "local", "openai-compatible", "azure", "groq"]

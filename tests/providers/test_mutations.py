@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from rxllm._protocol import Decoder, Frame
 from rxllm.events import event_from_json, event_to_json
-from rxllm.providers.anthropic.decoder import AnthropicDecoder
-from rxllm.providers.gemini.decoder import GeminiDecoder
-from rxllm.providers.ollama.decoder import OllamaDecoder
+from rxllm.providers.anthropic import AnthropicDecoder
+from rxllm.providers.gemini import GeminiDecoder
+from rxllm.providers.ollama import OllamaDecoder
 from tests.providers.anthropic import test_decoder as test_anthropic
 from tests.providers.gemini import test_decoder as test_gemini
 from tests.providers.ollama import test_decoder as test_ollama

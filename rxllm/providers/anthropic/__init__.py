@@ -1,1 +1,9 @@
-"""Anthropic Messages."""
+"""Anthropic Messages.
+
+Source: https://platform.claude.com/docs/en/build-with-claude/streaming
+"""
+
+from .decoder import AnthropicDecoder
+from .wire import Anthropic
+
+__all__ = ["Anthropic", "AnthropicDecoder"]

@@ -1,9 +1,8 @@
 """The Anthropic Messages wire.
 
-Ends with `message_stop`. Blocks come one after another; text and thinking blocks are told as they
-grow, blocks that are no text, thinking or client-run tool call are told whole as a `VendorEvent`
-when they end, and carried back as they came. Usage is a running total: what an event names
-replaces what was known, what it leaves out stays.
+Ends with `message_stop`. Blocks come one after another. Text and thinking blocks are reported as they
+grow. A block of another type than text, thinking or client-run tool call becomes a `VendorEvent` when it
+ends, and goes back as it came. Usage is a running total: what an event names replaces what was known.
 
 `Usage.input_tokens` is the vendor's plain count, which excludes cached input. `total_tokens` is
 the sum of what was processed: input, cache reads, cache writes and output.
@@ -18,39 +17,19 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from ..._json import decode, encode, int_at, object_at, objects_at, text_at
-from ..._protocol import Frame, WireRequest
+from ..._protocol import Frame
 from ...errors import ProtocolError
 from ...events import FinishReason, Response, StreamStart, TokenEvent, Usage, UsageUpdate, VendorEvent
-from ...messages import Message
-from ...options import Options
-from .._answer_builder import Reply, beyond, broken_call, interrupted, named_error, provider_error, read_object
-from .._request import endpoint, header_fields
-from .request import WIRE, messages_request
-
-
-class Anthropic:
-    """The Messages API at `base_url`, the host root (a /v1 at its end is not doubled)."""
-
-    def __init__(self, *, provider: str, base_url: str, api_key: str | None, headers: Mapping[str, str]) -> None:
-        self._provider = provider
-        self._url = endpoint(base_url, "/v1", "/messages")
-        self._headers = header_fields(
-            {
-                "x-api-key": api_key,
-                "anthropic-version": "2023-06-01",
-                "Content-Type": "application/json",
-                "Accept": "text/event-stream",
-            },
-            headers,
-        )
-
-    def request(self, messages: Sequence[Message], model: str, options: Options) -> WireRequest:
-        """The request for one streamed answer; `ConfigurationError` where the API cannot say it."""
-        return WireRequest(self._url, dict(self._headers), messages_request(messages, model, options, self._provider))
-
-    def decoder(self) -> AnthropicDecoder:
-        """A fresh decoder for one answer."""
-        return AnthropicDecoder(self._provider)
+from .._answer_builder import (
+    AnswerBuilder,
+    arguments_error,
+    error_event,
+    interrupted_before,
+    provider_error,
+    read_object,
+    unknown_fields,
+)
+from .request import WIRE
 
 
 class AnthropicDecoder:
@@ -58,18 +37,18 @@ class AnthropicDecoder:
 
     def __init__(self, provider: str) -> None:
         self.finished = False
-        self._reply = Reply(provider)
+        self._answer = AnswerBuilder(provider)
         self._started = False
-        self._silent = True
-        """Nothing has been told yet, but for text and thoughts."""
+        self._nothing_sent = True
+        """No event has been returned yet, except text and reasoning."""
         self._early: list[TokenEvent] = []
         self._blocks: dict[int, _Block] = {}
-        self._argumentless: list[int] = []
+        self._calls_without_arguments: list[int] = []
         """Calls that ended without a letter of arguments: theirs are {}, unless the answer was cut there."""
         self._usage: dict[str, object] = {}
 
     def feed(self, frame: Frame, /) -> Sequence[TokenEvent]:
-        """The events of one event of the wire; what follows message_stop, such as [DONE], says nothing."""
+        """Return the token events of one event of the wire; what follows message_stop, such as [DONE], is ignored."""
         if self.finished or frame.bare:
             return self._read(frame)
         try:
@@ -77,31 +56,31 @@ class AnthropicDecoder:
         except (ValueError, RecursionError):
             return self._read(frame)
         if isinstance(delta, _TextDelta):
-            return (self._reply.text(delta.text),) if delta.text else ()
-        return (self._reply.reasoning(delta.thinking),) if delta.thinking else ()
+            return (self._answer.text(delta.text),) if delta.text else ()
+        return (self._answer.reasoning(delta.thinking),) if delta.thinking else ()
 
     def close(self) -> Sequence[TokenEvent]:
-        """Nothing more; `StreamInterruptedError` where message_stop has not come."""
+        """End the body: raise `StreamInterruptedError` where message_stop has not come."""
         if not self.finished:
-            raise interrupted("message_stop")
+            raise interrupted_before("message_stop")
         return ()
 
     def partial(self) -> Response:
-        """The answer so far."""
-        return self._reply.response()
+        """Return the answer so far."""
+        return self._answer.response()
 
     def _read(self, frame: Frame) -> Sequence[TokenEvent]:
-        """The events of a frame of any shape."""
-        if self.finished or frame.data.strip() in _SAYS_NOTHING:
+        """Return the events of a frame of any form."""
+        if self.finished or frame.data.strip() in _IGNORED:
             return ()
         if frame.event == "error":
-            raise named_error(frame)
-        payload = read_object(frame, self._reply)
+            raise error_event(frame)
+        payload = read_object(frame, self._answer)
         if payload is None:
             return ()
         kind = payload.get("type") or frame.event
         events = self._event(kind if isinstance(kind, str) and kind else "unknown", payload)
-        self._silent = self._silent and not events
+        self._nothing_sent = self._nothing_sent and not events
         return events
 
     def _event(self, kind: str, payload: dict[str, object]) -> Sequence[TokenEvent]:
@@ -129,9 +108,9 @@ class AnthropicDecoder:
         block = self._blocks.get(int_at(payload, "index") or 0)
         match kind := text_at(delta, "type") or "":
             case "text_delta":
-                return [self._reply.text(text)] if (text := text_at(delta, "text")) else []
+                return [self._answer.text(text)] if (text := text_at(delta, "text")) else []
             case "thinking_delta":
-                return [self._reply.reasoning(text)] if (text := text_at(delta, "thinking")) else []
+                return [self._answer.reasoning(text)] if (text := text_at(delta, "thinking")) else []
             case "input_json_delta":
                 return self._input(text_at(delta, "partial_json"), block)
             case "signature_delta":
@@ -148,7 +127,7 @@ class AnthropicDecoder:
 
     def _sign(self, source: dict[str, object]) -> None:
         if signature := text_at(source, "signature"):
-            self._reply.sign("reasoning", {WIRE: {"signature": signature}})
+            self._answer.sign("reasoning", {WIRE: {"signature": signature}})
 
     def _input(self, piece: str | None, block: _Block | None) -> Sequence[TokenEvent]:
         if not piece:
@@ -156,22 +135,22 @@ class AnthropicDecoder:
         if block is None:
             raise ProtocolError("input_json_delta for a block that did not start")
         block.input.append(piece)
-        return () if block.call is None else (self._reply.add_arguments(block.call, piece),)
+        return () if block.call is None else (self._answer.add_arguments(block.call, piece),)
 
     def _message_start(self, payload: dict[str, object]) -> Sequence[TokenEvent]:
         message = object_at(payload, "message")
         identity = text_at(message, "id")
         if self._started:
-            if identity and self._reply.id and identity != self._reply.id:
-                raise ProtocolError(f"a second message ({identity!r}) began inside the message {self._reply.id!r}")
+            if identity and self._answer.id and identity != self._answer.id:
+                raise ProtocolError(f"a second message ({identity!r}) began inside the message {self._answer.id!r}")
             return ()
         events: list[TokenEvent] = list(self._early)
         self._started = True
-        self._reply.id, self._reply.model = identity, text_at(message, "model")
-        if self._silent and not self._reply.response().parts:
-            events.insert(0, StreamStart(identity, self._reply.model))
-        events += self._count(object_at(message, "usage"))
-        events += _extras("message_start", message, _MESSAGE_FIELDS)
+        self._answer.id, self._answer.model = identity, text_at(message, "model")
+        if self._nothing_sent and not self._answer.response().parts:
+            events.insert(0, StreamStart(identity, self._answer.model))
+        events += self._add_usage(object_at(message, "usage"))
+        events += _vendor_event("message_start", message, _MESSAGE_FIELDS)
         for index, block in enumerate(objects_at(message, "content")):
             events += self._block_start({"index": index, "content_block": block})
             events += self._end_block(index)
@@ -181,31 +160,31 @@ class AnthropicDecoder:
     def _block_start(self, payload: dict[str, object]) -> Sequence[TokenEvent]:
         self._started = True
         index = int_at(payload, "index") or 0
-        events = [*self._end_argumentless(), *self._end_block(index)]
+        events = [*self._end_calls_without_arguments(), *self._end_block(index)]
         data = object_at(payload, "content_block")
         block = self._blocks[index] = _Block(data)
         if block.kind == "text":
             block.citations += objects_at(data, "citations")
             if text := text_at(data, "text"):
-                events.append(self._reply.text(text))
+                events.append(self._answer.text(text))
         elif block.kind == "thinking":
             if text := text_at(data, "thinking"):
-                events.append(self._reply.reasoning(text))
+                events.append(self._answer.reasoning(text))
             self._sign(data)
         elif block.kind == "tool_use":
             events.append(self._start_call(block))
         elif block.kind == "fallback":
-            self._reply.model = text_at(object_at(data, "to"), "model") or self._reply.model
+            self._answer.model = text_at(object_at(data, "to"), "model") or self._answer.model
         return events
 
     def _start_call(self, block: _Block) -> TokenEvent:
         name = text_at(block.data, "name")
         if name is None:
             raise ProtocolError("a tool_use block has no name")
-        block.call = len(self._reply.calls)
+        block.call = len(self._answer.calls)
         own = {key: value for key, value in block.data.items() if key not in _CALL_FIELDS and value is not None}
         call_id = text_at(block.data, "id") or f"toolu_{block.call}"
-        return self._reply.start_call(block.call, call_id, name, {WIRE: own} if own else None)
+        return self._answer.start_call(block.call, call_id, name, {WIRE: own} if own else None)
 
     def _end_block(self, index: int) -> list[TokenEvent]:
         block = self._blocks.pop(index, None)
@@ -214,39 +193,39 @@ class AnthropicDecoder:
         if block is not None and block.call is not None:
             return self._end_call(block, block.call)
         if block is not None and block.citations:
-            self._reply.sign("text", {WIRE: {"citations": block.citations}})
-        self._reply.end_part()
+            self._answer.sign("text", {WIRE: {"citations": block.citations}})
+        self._answer.end_part()
         return []
 
     def _end_call(self, block: _Block, call: int) -> list[TokenEvent]:
-        given = object_at(block.data, "input")
-        if block.input or given:
+        initial = object_at(block.data, "input")
+        if block.input or initial:
             events: list[TokenEvent] = []
             if not block.input:
-                events.append(self._reply.add_arguments(call, encode(given).decode()))
-            end = self._reply.end_call(call)
+                events.append(self._answer.add_arguments(call, encode(initial).decode()))
+            end = self._answer.end_call(call)
             return [*events, end] if end else events
-        self._argumentless.append(call)
+        self._calls_without_arguments.append(call)
         return []
 
-    def _end_argumentless(self) -> list[TokenEvent]:
-        calls, self._argumentless = self._argumentless, []
-        return [end for call in calls if (end := self._reply.end_call(call)) is not None]
+    def _end_calls_without_arguments(self) -> list[TokenEvent]:
+        calls, self._calls_without_arguments = self._calls_without_arguments, []
+        return [end for call in calls if (end := self._answer.end_call(call)) is not None]
 
     def _end_vendor_block(self, block: _Block) -> list[TokenEvent]:
-        """A block we do not model: told whole, and carried back where it is whole."""
+        """Report a block of a type that we do not model, and keep it to be sent back where it is whole."""
         data, whole = block.completed()
         if whole:
-            self._reply.vendor_part(WIRE, data)
+            self._answer.vendor_part(WIRE, data)
         return [VendorEvent(block.kind, data)]
 
     def _message_delta(self, payload: dict[str, object]) -> Sequence[TokenEvent]:
         delta = object_at(payload, "delta")
         events = self._end_blocks()
         self._stop_reason(delta)
-        events += self._count(object_at(payload, "usage"))
-        events += _extras("message_delta", {**payload, **delta}, _MESSAGE_DELTA_FIELDS)
-        events += _extras("usage", self._usage, _USAGE_FIELDS)
+        events += self._add_usage(object_at(payload, "usage"))
+        events += _vendor_event("message_delta", {**payload, **delta}, _MESSAGE_DELTA_FIELDS)
+        events += _vendor_event("usage", self._usage, _USAGE_FIELDS)
         return events
 
     def _end_blocks(self) -> list[TokenEvent]:
@@ -255,25 +234,25 @@ class AnthropicDecoder:
     def _stop_reason(self, source: dict[str, object]) -> None:
         raw = text_at(source, "stop_reason")
         if raw is not None:
-            self._reply.raw_finish_reason = raw
-            self._reply.finish_reason = _FINISH_REASONS.get(raw, "other")
+            self._answer.raw_finish_reason = raw
+            self._answer.finish_reason = _FINISH_REASONS.get(raw, "other")
 
     def _message_stop(self, payload: dict[str, object]) -> Sequence[TokenEvent]:
-        events = [*self._end_blocks(), *_extras("message_stop", payload, _MESSAGE_STOP_FIELDS)]
-        reason, raw = self._reply.finish_reason or "other", self._reply.raw_finish_reason
+        events = [*self._end_blocks(), *_vendor_event("message_stop", payload, _MESSAGE_STOP_FIELDS)]
+        reason, raw = self._answer.finish_reason or "other", self._answer.raw_finish_reason
         if raw is None or reason in ("stop", "tool_calls"):
-            events += self._end_argumentless()
-            if (name := self._reply.unfinished_call()) is not None:
-                raise broken_call(name)
+            events += self._end_calls_without_arguments()
+            if (name := self._answer.unfinished_call()) is not None:
+                raise arguments_error(name)
         self.finished = True
-        return [*events, self._reply.finish(reason, raw)]
+        return [*events, self._answer.finish(reason, raw)]
 
-    def _count(self, counts: dict[str, object]) -> list[TokenEvent]:
+    def _add_usage(self, counts: dict[str, object]) -> list[TokenEvent]:
         self._usage.update((key, value) for key, value in counts.items() if value is not None)
         usage = _usage_of(self._usage)
-        if usage == self._reply.usage:
+        if usage == self._answer.usage:
             return []
-        self._reply.usage = usage
+        self._answer.usage = usage
         return [UsageUpdate(usage)]
 
     def _unknown(self, kind: str, payload: dict[str, object]) -> Sequence[TokenEvent]:
@@ -327,7 +306,7 @@ class _Block:
         self.data = grown
 
     def completed(self) -> tuple[dict[str, object], bool]:
-        """The block with its input as it was streamed, and whether that is whole."""
+        """Return the block with its streamed input, and whether that is whole."""
         text = "".join(self.input)
         if not text:
             return self.data, True
@@ -339,27 +318,27 @@ class _Block:
 
 
 def _usage_of(counts: Mapping[str, object]) -> Usage:
-    given, answered = int_at(counts, "input_tokens"), int_at(counts, "output_tokens")
+    initial, output = int_at(counts, "input_tokens"), int_at(counts, "output_tokens")
     cached = int_at(counts, "cache_read_input_tokens")
     total = None
-    if given is not None and answered is not None:
-        total = given + answered + (cached or 0) + (int_at(counts, "cache_creation_input_tokens") or 0)
+    if initial is not None and output is not None:
+        total = initial + output + (cached or 0) + (int_at(counts, "cache_creation_input_tokens") or 0)
     return Usage(
-        input_tokens=given,
-        output_tokens=answered,
+        input_tokens=initial,
+        output_tokens=output,
         total_tokens=total,
         cached_input_tokens=cached,
         reasoning_tokens=int_at(object_at(counts, "output_tokens_details"), "thinking_tokens"),
     )
 
 
-def _extras(name: str, source: Mapping[str, object], known: frozenset[str]) -> list[TokenEvent]:
-    """What `source` says beyond the `known` fields, as one vendor event."""
-    extras = beyond(source, known)
+def _vendor_event(name: str, source: Mapping[str, object], known: frozenset[str]) -> list[TokenEvent]:
+    """Return one vendor event with the filled fields of `source` that are not among the `known` ones."""
+    extras = unknown_fields(source, known)
     return [VendorEvent(name, extras)] if extras else []
 
 
-_SAYS_NOTHING = (b"", b"[DONE]")
+_IGNORED = (b"", b"[DONE]")
 _MODELLED = frozenset({"text", "thinking", "tool_use"})
 _CALL_FIELDS = frozenset({"type", "id", "name", "input"})
 _MESSAGE_FIELDS = frozenset({"type", "id", "role", "model", "content", "stop_reason", "usage"})

@@ -1,8 +1,8 @@
 """The body of an Anthropic Messages request.
 
 The API takes system text beside the conversation, and turns of user and assistant: system messages
-are hoisted in their order, tool results are said by the user, neighbours of one role are joined.
-It demands `max_tokens`; where none is asked for, `MAX_TOKENS` is, and more where the model is to think.
+are hoisted in their order, tool results belong to the user, neighbours of one role are joined.
+It requires `max_tokens`; without that option `MAX_TOKENS` is sent, and more where the model thinks.
 
 Fields under a part's `vendor["anthropic"]` go into its block: signatures and citations as they
 came, or what the caller put there, such as {"cache_control": {"type": "ephemeral"}} on text.
@@ -31,8 +31,17 @@ from ...messages import (
     VendorPart,
 )
 from ...options import JsonFormat, Options, ReasoningEffort, Tool
-from .._call_ids import with_fitting_ids
-from .._request import Inline, body_bytes, inline, own_fields, refuse_detail, said, unsupported_option, unsupported_part
+from .._call_ids import with_valid_ids
+from .._request import (
+    Inline,
+    body_bytes,
+    inline,
+    refuse_detail,
+    unsupported_option,
+    unsupported_part,
+    vendor_fields,
+    without_none,
+)
 
 WIRE = "anthropic"
 MAX_TOKENS = 8192
@@ -52,7 +61,7 @@ _Block = dict[str, object]
 
 
 def messages_request(messages: Sequence[Message], model: str, options: Options, provider: str) -> bytes:
-    """The body as JSON. `Options.extra_body` is merged over it, objects into objects.
+    """Build the JSON body. `Options.extra_body` is merged over it, objects into objects.
 
     Raises `ConfigurationError` naming the option or part that the API cannot take.
     """
@@ -61,10 +70,10 @@ def messages_request(messages: Sequence[Message], model: str, options: Options, 
     body: dict[str, object] = {
         "model": model,
         "max_tokens": max_tokens,
-        "messages": _turns(with_fitting_ids(messages, _CALL_IDS), provider),
+        "messages": _turns(with_valid_ids(messages, _CALL_IDS), provider),
         "system": _system(messages, provider),
         "thinking": thinking,
-        "output_config": said(effort=effort, format=_format(options.response_format, provider)) or None,
+        "output_config": without_none(effort=effort, format=_format(options.response_format, provider)) or None,
         "temperature": options.temperature,
         "top_p": options.top_p,
         "top_k": options.top_k,
@@ -84,10 +93,10 @@ def _refuse(options: Options, provider: str) -> None:
 
 
 def _thinking(model: str, options: Options) -> tuple[int, _Block | None, str | None]:
-    """max_tokens, the thinking configuration, and the effort.
+    """Return max_tokens, the thinking configuration, and the effort.
 
-    A budget in tokens leaves `MAX_TOKENS` for the answer. An effort is said as such, with thoughts
-    to be shown; to a model that knows no efforts it is a budget, at most half of `max_tokens`.
+    A budget in tokens leaves `MAX_TOKENS` for the answer. An effort is sent as such, with
+    thoughts to be shown; for a model that knows no efforts it becomes a budget, at most half of `max_tokens`.
     """
     wanted, limit = options.reasoning, options.max_tokens
     if wanted is None or wanted == 0:
@@ -110,7 +119,7 @@ def _format(wanted: JsonFormat | None, provider: str) -> _Block | None:
 
 
 def _closed(schema: object) -> object:
-    """A schema whose objects take no further properties, which the API demands to be said."""
+    """Return the schema with `additionalProperties: false` on each object, which the API demands."""
     if is_array(schema):
         return [_closed(item) for item in schema]
     if not is_object(schema):
@@ -132,7 +141,7 @@ def _tool(tool: Tool) -> _Block:
         "name": tool.name,
         **({"description": tool.description} if tool.description else {}),
         "input_schema": _closed(tool.parameters) if tool.strict else tool.parameters,
-        **said(strict=tool.strict),
+        **without_none(strict=tool.strict),
     }
 
 
@@ -149,7 +158,7 @@ def _tool_choice(choice: str | None) -> _Block | None:
 
 
 def _system(messages: Sequence[Message], provider: str) -> object:
-    """The system text: plain where it is one piece, else one block a piece."""
+    """Return the system text: plain where it is one part, else one block for each part."""
     parts = [part for message in messages if message.role == "system" for part in message.parts]
     for part in parts:
         if not isinstance(part, TextPart):
@@ -179,15 +188,15 @@ def _turns(messages: Sequence[Message], provider: str) -> list[_Block]:
 
 
 def _block(part: Part, provider: str) -> _Block | None:
-    """The content block of a part; None where it says nothing to this API."""
+    """Return the content block of a part; None where this API has none for it."""
     match part:
         case TextPart(text=text):
-            return {"type": "text", "text": text, **own_fields(part.vendor, WIRE)} if text else None
+            return {"type": "text", "text": text, **vendor_fields(part.vendor, WIRE)} if text else None
         case ReasoningPart():
-            signature = own_fields(part.vendor, WIRE)  # without one the API takes no thoughts back
+            signature = vendor_fields(part.vendor, WIRE)  # without one the API takes no thoughts back
             return {"type": "thinking", "thinking": part.text, **signature} if signature else None
         case ToolCall():
-            own = own_fields(part.vendor, WIRE)
+            own = vendor_fields(part.vendor, WIRE)
             return {"type": "tool_use", "id": part.id, "name": part.name, "input": part.arguments, **own}
         case ToolResult():
             failed = {"is_error": True} if part.is_error else {}
@@ -195,7 +204,7 @@ def _block(part: Part, provider: str) -> _Block | None:
         case ImagePart():
             return _image(part, provider)
         case DocumentPart():
-            return {"type": "document", "source": _document(part, provider), **said(title=part.name)}
+            return {"type": "document", "source": _document(part, provider), **without_none(title=part.name)}
         case AudioPart():
             raise unsupported_part(part, provider, "the Messages API hears no sound; send a transcript as text")
         case VendorPart():

@@ -38,17 +38,17 @@ class StreamedArguments:
 
     @property
     def unfinished(self) -> bool:
-        """Whether more of a string is to come."""
+        """Return whether more of a string is to come."""
         return bool(self._unfinished)
 
     def begin(self, whole: Mapping[str, object]) -> str:
-        """The JSON text of arguments that come whole before the leaves of the others."""
+        """Return the JSON text of arguments that come whole before the leaves of the others."""
         self.value.update(whole)
         self._at = (list(whole)[-1],)
         return encode(whole).decode()[:-1]
 
     def add(self, leaf: Mapping[str, object]) -> str:
-        """The JSON text that one leaf, or a piece of one, adds."""
+        """Return the JSON text that one leaf, or a piece of one, adds."""
         path = steps_of(leaf.get("jsonPath"))
         if "stringValue" in leaf:
             return self._add_string(path, str(leaf["stringValue"] or ""), bool(leaf.get("willContinue")))
@@ -61,7 +61,7 @@ class StreamedArguments:
         return ""
 
     def end(self) -> str:
-        """The JSON text that closes what is open."""
+        """Return the JSON text that closes what is open."""
         opened = "" if self._at else "{"
         return self._written(opened + self._closing(0) + "}")
 
@@ -77,7 +77,7 @@ class StreamedArguments:
         return text if self._in_order else ""
 
     def _lead(self, path: tuple[Step, ...]) -> str:
-        """The text between the last leaf and the one at `path`: closing, opening, and its key."""
+        """Return the text between the last leaf and the one at `path`: closing, opening, and its key."""
         common = 0
         while common < min(len(path), len(self._at)) and path[common] == self._at[common]:
             common += 1
@@ -96,7 +96,7 @@ class StreamedArguments:
         return text
 
     def _closing(self, depth: int) -> str:
-        """The text that closes the leaf and the containers deeper than `depth`, innermost first."""
+        """Return the text that closes the leaf and the containers deeper than `depth`, innermost first."""
         text = '"' if self._in_string else ""
         return text + "".join("}" if isinstance(step, str) else "]" for step in reversed(self._at[max(depth, 1) :]))
 
@@ -123,7 +123,7 @@ class StreamedArguments:
 
 
 def steps_of(path: object) -> tuple[Step, ...]:
-    """The steps of a JSON path that names one place; `ProtocolError` where it is no such path.
+    """Return the steps of a JSON path that names one place; raise `ProtocolError` where it is no such path.
 
     >>> steps_of("$.steps[0]['the text']")
     ('steps', 0, 'the text')

@@ -1,7 +1,7 @@
 """The body of a Gemini generateContent request.
 
 The API takes system text beside the conversation, and turns of user and model: system messages are
-hoisted in their order, tool results are said by the user, neighbours of one role are joined.
+hoisted in their order, tool results belong to the user, neighbours of one role are joined.
 
 Parts go back as they came: their `vendor["gemini"]` (thought signatures, a call's own id) is merged
 into them. Gemini 3 refuses a turn whose first function call has no signature; where the call was
@@ -35,11 +35,11 @@ from .._request import (
     body_bytes,
     inline,
     merged,
-    own_fields,
     refuse_detail,
     refuse_format_beside_tools,
-    said,
     unsupported_part,
+    vendor_fields,
+    without_none,
 )
 
 WIRE = "gemini"
@@ -70,7 +70,7 @@ _Part = dict[str, object]
 
 
 def generate_request(messages: Sequence[Message], model: str, options: Options, provider: str) -> bytes:
-    """The body as JSON. `Options.extra_body` is merged over it, objects into objects.
+    """Build the JSON body. `Options.extra_body` is merged over it, objects into objects.
 
     Raises `ConfigurationError` naming the option or part that the API cannot take.
     """
@@ -88,7 +88,7 @@ def generate_request(messages: Sequence[Message], model: str, options: Options, 
 
 
 def _generation(model: str, options: Options) -> _Part:
-    return said(
+    return without_none(
         temperature=options.temperature,
         topP=options.top_p,
         topK=options.top_k,
@@ -105,11 +105,11 @@ def _generation(model: str, options: Options) -> _Part:
 def _format(wanted: JsonFormat | None) -> _Part:
     if wanted is None:
         return {}
-    return said(responseMimeType="application/json", responseJsonSchema=wanted.schema)
+    return without_none(responseMimeType="application/json", responseJsonSchema=wanted.schema)
 
 
 def _thinking(model: str, wanted: ReasoningEffort | int | None) -> _Part | None:
-    """A budget as such; an effort as a level, or as a budget to the models from before levels."""
+    """Return a budget as such, an effort as a level, or as a budget for models from before levels."""
     if wanted is None:
         return None
     if isinstance(wanted, str) and not _KNOWS_NO_LEVELS.search(model):
@@ -119,9 +119,9 @@ def _thinking(model: str, wanted: ReasoningEffort | int | None) -> _Part | None:
 
 
 def _tool(tool: Tool) -> _Part:
-    """A function declaration; one that takes nothing has no parameters, since the API refuses empty objects."""
+    """Return a function declaration; without parameters where it takes none, since the API refuses empty objects."""
     takes_nothing = set(tool.parameters) <= {"type", "properties", "required"} and not tool.parameters.get("properties")
-    return said(
+    return without_none(
         name=tool.name,
         description=tool.description or None,
         parametersJsonSchema=None if takes_nothing else tool.parameters,
@@ -129,7 +129,7 @@ def _tool(tool: Tool) -> _Part:
 
 
 def _tool_config(options: Options) -> _Part | None:
-    """Which functions may be called. Every mode but AUTO keeps to their schemas; VALIDATED is AUTO that does."""
+    """Return which functions may be called. Every mode but AUTO enforces their schemas; VALIDATED is AUTO that does."""
     strict = any(tool.strict for tool in options.tools)
     match options.tool_choice:
         case None | "auto" if strict:
@@ -180,7 +180,7 @@ class _Turns:
         return [{"role": role, "parts": parts} for role, parts in turns]
 
     def _parts(self, message: Message) -> list[_Part]:
-        parts = [said_part for part in message.parts if (said_part := self._part(part))]
+        parts = [wire_part for part in message.parts if (wire_part := self._part(part))]
         if self._checks_signatures:
             first = next((part for part in parts if "functionCall" in part), None)
             if first is not None:
@@ -188,18 +188,18 @@ class _Turns:
         return parts
 
     def _part(self, part: Part) -> _Part | None:
-        """The API's part; None where it says nothing to this API."""
+        """Return the API's part; None where the API has none for it."""
         match part:
             case TextPart():
-                own = own_fields(part.vendor, WIRE)
+                own = vendor_fields(part.vendor, WIRE)
                 return {"text": part.text, **own} if part.text or own else None
             case ReasoningPart():
-                own = own_fields(part.vendor, WIRE)
+                own = vendor_fields(part.vendor, WIRE)
                 return {"text": part.text, "thought": True, **own} if own else None
             case ToolCall():
                 self._calls[part.id] = part
                 call: _Part = {"functionCall": {"name": part.name, "args": part.arguments}}
-                return merged(call, own_fields(part.vendor, WIRE))
+                return merged(call, vendor_fields(part.vendor, WIRE))
             case ToolResult():
                 return {"functionResponse": self._result(part)}
             case ImagePart():
@@ -216,16 +216,16 @@ class _Turns:
         if not name:
             advice = f"it wants the function's name, and no earlier call has the id {result.id!r}; give name="
             raise unsupported_part(result, self._provider, advice)
-        own = own_fields(call.vendor, WIRE) if call else {}
+        own = vendor_fields(call.vendor, WIRE) if call else {}
         answer = {"error" if result.is_error else "output": result.content}
-        return said(id=text_at(object_at(own, "functionCall"), "id"), name=name, response=answer)
+        return without_none(id=text_at(object_at(own, "functionCall"), "id"), name=name, response=answer)
 
 
 def _file(part: ImagePart | DocumentPart | AudioPart) -> _Part:
     label = part.name if isinstance(part, DocumentPart) else None
     content = inline(part)
     if content is not None:
-        return {"inlineData": said(mimeType=content.media_type, data=content.base64, displayName=label)}
+        return {"inlineData": without_none(mimeType=content.media_type, data=content.base64, displayName=label)}
     suffix = urlsplit(part.url or "").path.rpartition(".")[2].lower()
     media_type = part.media_type or _MEDIA_TYPES.get(suffix)
-    return {"fileData": said(mimeType=media_type, fileUri=part.url, displayName=label)}
+    return {"fileData": without_none(mimeType=media_type, fileUri=part.url, displayName=label)}

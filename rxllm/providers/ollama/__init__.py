@@ -1,1 +1,9 @@
-"""Ollama /api/chat."""
+"""Ollama /api/chat.
+
+Source: https://docs.ollama.com/api/chat
+"""
+
+from .decoder import OllamaDecoder
+from .wire import Ollama
+
+__all__ = ["Ollama", "OllamaDecoder"]

@@ -1,10 +1,10 @@
 """The Ollama /api/chat wire: a JSON object a line.
 
-Ends with the line that says `done: true`, which may hold text too. Tool calls come whole; one
-without an id gets one. The durations of the last line are told as a `VendorEvent`.
+Ends with the line that has `done: true`, which may hold text too. Tool calls come whole; one
+without an id gets one. The durations of the last line become a `VendorEvent`.
 
-`total_tokens` is the sum of prompt and answer where both are told; what the server left out of its
-count because the prompt was cached is unknown, not 0.
+`total_tokens` is the sum of prompt and answer where both are known; tokens that the server did not
+count because the prompt was cached are unknown, not 0.
 
 Source: https://docs.ollama.com/api/chat
 """
@@ -17,39 +17,18 @@ from typing import Literal
 import msgspec
 
 from ..._json import encode, int_at, object_at, objects_at, text_at
-from ..._protocol import Frame, WireRequest
+from ..._protocol import Frame
 from ...errors import ProtocolError
 from ...events import FinishReason, Response, StreamStart, TokenEvent, Usage, UsageUpdate, VendorEvent
-from ...messages import Message
-from ...options import Options
-from .._answer_builder import Reply, beyond, broken_call, interrupted, provider_error, read_object
-from .._request import endpoint, header_fields
-from .request import WIRE, chat_request
-
-
-class Ollama:
-    """The chat API at `base_url`, the host root (an /api at its end is not doubled)."""
-
-    def __init__(self, *, provider: str, base_url: str, api_key: str | None, headers: Mapping[str, str]) -> None:
-        self._provider = provider
-        self._url = endpoint(base_url, "/api", "/chat")
-        self._headers = header_fields(
-            {
-                "Authorization": f"Bearer {api_key}" if api_key else None,
-                "Content-Type": "application/json",
-                "Accept": "application/x-ndjson",
-            },
-            headers,
-        )
-
-    def request(self, messages: Sequence[Message], model: str, options: Options) -> WireRequest:
-        """The request for one streamed answer; `ConfigurationError` where the API cannot say it."""
-        body = chat_request(messages, model, options, self._provider)
-        return WireRequest(self._url, dict(self._headers), body, framing="ndjson")
-
-    def decoder(self) -> OllamaDecoder:
-        """A fresh decoder for one answer."""
-        return OllamaDecoder(self._provider)
+from .._answer_builder import (
+    AnswerBuilder,
+    arguments_error,
+    interrupted_before,
+    provider_error,
+    read_object,
+    unknown_fields,
+)
+from .request import WIRE
 
 
 class OllamaDecoder:
@@ -57,11 +36,11 @@ class OllamaDecoder:
 
     def __init__(self, provider: str) -> None:
         self.finished = False
-        self._reply = Reply(provider)
+        self._answer = AnswerBuilder(provider)
         self._started = False
 
     def feed(self, frame: Frame, /) -> Sequence[TokenEvent]:
-        """The events of one line."""
+        """Return the events of one line."""
         if not self._started or self.finished:
             return self._read(frame)
         try:
@@ -69,25 +48,25 @@ class OllamaDecoder:
         except (ValueError, RecursionError):
             return self._read(frame)
         if not message.thinking:
-            return (self._reply.text(message.content),) if message.content else ()
-        thought = self._reply.reasoning(message.thinking)
-        return (thought, self._reply.text(message.content)) if message.content else (thought,)
+            return (self._answer.text(message.content),) if message.content else ()
+        thought = self._answer.reasoning(message.thinking)
+        return (thought, self._answer.text(message.content)) if message.content else (thought,)
 
     def close(self) -> Sequence[TokenEvent]:
-        """Nothing more; `StreamInterruptedError` where no line said done."""
+        """End the body: raise `StreamInterruptedError` where no line had `done: true`."""
         if not self.finished:
-            raise interrupted("a line that says done")
+            raise interrupted_before("a line with done: true")
         return ()
 
     def partial(self) -> Response:
-        """The answer so far."""
-        return self._reply.response()
+        """Return the answer so far."""
+        return self._answer.response()
 
     def _read(self, frame: Frame) -> Sequence[TokenEvent]:
-        """The events of a line of any shape."""
+        """Return the events of a line of any form."""
         if self.finished or not frame.data.strip():
             return ()
-        line = read_object(frame, self._reply)
+        line = read_object(frame, self._answer)
         if line is None:
             return ()
         if line.get("error"):
@@ -96,22 +75,22 @@ class OllamaDecoder:
 
     def _line(self, line: dict[str, object]) -> Sequence[TokenEvent]:
         events: list[TokenEvent] = []
-        self._reply.model = self._reply.model or text_at(line, "model")
+        self._answer.model = self._answer.model or text_at(line, "model")
         message = object_at(line, "message") or _generated(line)
         if not self._started and (message or line.get("done") is True):
             self._started = True
-            events.append(StreamStart(None, self._reply.model))
+            events.append(StreamStart(None, self._answer.model))
         if thought := text_at(message, "thinking") or text_at(line, "thinking"):
-            events.append(self._reply.reasoning(thought))
+            events.append(self._answer.reasoning(thought))
         if text := text_at(message, "content"):
-            events.append(self._reply.text(text))
+            events.append(self._answer.text(text))
         for call in objects_at(message, "tool_calls"):
             self._call(call, text_at(line, "created_at") or "", events)
-        events += self._reply.others(message, _MESSAGE_FIELDS)
+        events += self._answer.vendor_events(message, _MESSAGE_FIELDS)
         if line.get("done") is True:
             self._end(line, events)
         elif self._started:
-            events += self._reply.others(line, _LINE_FIELDS)
+            events += self._answer.vendor_events(line, _LINE_FIELDS)
         return events
 
     def _call(self, call: dict[str, object], created_at: str, events: list[TokenEvent]) -> None:
@@ -119,33 +98,33 @@ class OllamaDecoder:
         name = text_at(function, "name")
         if name is None:
             raise ProtocolError("a tool call has no function name")
-        index = len(self._reply.calls)
+        index = len(self._answer.calls)
         stamp = "".join(filter(str.isalnum, created_at))
         call_id = text_at(call, "id") or "_".join(filter(None, ("call", stamp, str(index))))
-        events.append(self._reply.start_call(index, call_id, name, _own_fields(call, function)))
+        events.append(self._answer.start_call(index, call_id, name, _own_fields(call, function)))
         arguments = function.get("arguments")
         text = arguments if isinstance(arguments, str) else encode(arguments or {}).decode()
         if text:
-            events.append(self._reply.add_arguments(index, text))
-        end = self._reply.end_call(index)
+            events.append(self._answer.add_arguments(index, text))
+        end = self._answer.end_call(index)
         if end is not None:
             events.append(end)
 
     def _end(self, line: dict[str, object], events: list[TokenEvent]) -> None:
         raw = text_at(line, "done_reason")
         reason: FinishReason = "stop" if raw is None else _FINISH_REASONS.get(raw, "other")
-        if reason == "stop" and (name := self._reply.unfinished_call()) is not None:
-            raise broken_call(name)
-        if reason == "stop" and self._reply.calls:
+        if reason == "stop" and (name := self._answer.unfinished_call()) is not None:
+            raise arguments_error(name)
+        if reason == "stop" and self._answer.calls:
             reason = "tool_calls"
         usage = _usage_of(line)
         if usage != Usage():
-            self._reply.usage = usage
+            self._answer.usage = usage
             events.append(UsageUpdate(usage))
-        if others := beyond(line, _LINE_FIELDS | _COUNTS):
+        if others := unknown_fields(line, _LINE_FIELDS | _COUNTS):
             events.append(VendorEvent("done", others))
         self.finished = True
-        events.append(self._reply.finish(reason, raw))
+        events.append(self._answer.finish(reason, raw))
 
 
 class _PlainMessage(msgspec.Struct, forbid_unknown_fields=True):
@@ -167,12 +146,12 @@ _plain_line = msgspec.json.Decoder(_PlainLine).decode
 
 
 def _generated(line: Mapping[str, object]) -> dict[str, object]:
-    """The message of a line in the form of /api/generate, in which some imitators of the API answer chats."""
+    """Return the message of a line in the form of /api/generate, which some imitators of the API use for chats."""
     return {name: line[key] for key, name in (("response", "content"), ("thinking", "thinking")) if key in line}
 
 
 def _own_fields(call: Mapping[str, object], function: Mapping[str, object]) -> dict[str, dict[str, object]] | None:
-    """What a tool call says beyond our model of it, such as its index, to be sent back with it."""
+    """Return the fields of a tool call that `ToolCall` has no attribute for, to be sent back with it."""
     own = {name: value for name, value in call.items() if name not in ("id", "function") and value is not None}
     inner = {name: value for name, value in function.items() if name not in ("name", "arguments") and value is not None}
     if inner:
@@ -181,9 +160,9 @@ def _own_fields(call: Mapping[str, object], function: Mapping[str, object]) -> d
 
 
 def _usage_of(line: Mapping[str, object]) -> Usage:
-    asked, answered = int_at(line, "prompt_eval_count"), int_at(line, "eval_count")
-    total = asked + answered if asked is not None and answered is not None else None
-    return Usage(input_tokens=asked, output_tokens=answered, total_tokens=total)
+    prompt, output = int_at(line, "prompt_eval_count"), int_at(line, "eval_count")
+    total = prompt + output if prompt is not None and output is not None else None
+    return Usage(input_tokens=prompt, output_tokens=output, total_tokens=total)
 
 
 _LINE_FIELDS = frozenset({"model", "created_at", "message", "response", "thinking", "done", "done_reason"})

@@ -26,12 +26,12 @@ from .._request import (
     body_bytes,
     inline,
     merged,
-    own_fields,
     refuse_detail,
     refuse_format_beside_tools,
-    said,
     unsupported_option,
     unsupported_part,
+    vendor_fields,
+    without_none,
 )
 
 WIRE = "ollama"
@@ -40,7 +40,7 @@ _Object = dict[str, object]
 
 
 def chat_request(messages: Sequence[Message], model: str, options: Options, provider: str) -> bytes:
-    """The body as JSON. `Options.extra_body` is merged over it, objects into objects: {"options": {"num_ctx": 8192}}.
+    """Build the JSON body. `Options.extra_body` is merged over it: {"options": {"num_ctx": 8192}}.
 
     Raises `ConfigurationError` naming the option or part that the API cannot take.
     """
@@ -59,7 +59,7 @@ def chat_request(messages: Sequence[Message], model: str, options: Options, prov
 
 
 def _sampling(options: Options) -> _Object:
-    return said(
+    return without_none(
         temperature=options.temperature,
         num_predict=options.max_tokens,
         top_p=options.top_p,
@@ -86,7 +86,7 @@ def _format(wanted: JsonFormat | None) -> object:
 
 
 def _tools(options: Options, provider: str) -> list[_Object] | None:
-    """The tools; with the choice "none", none are offered."""
+    """Return the tools; with the choice "none" no tools are offered."""
     if options.tool_choice not in (None, "auto", "none"):
         raise unsupported_option("tool_choice", provider, 'the model always chooses itself; say "auto" or "none"')
     if not options.tools or options.tool_choice == "none":
@@ -105,16 +105,16 @@ def _messages(messages: Sequence[Message], provider: str) -> Iterable[_Object]:
     names: dict[str, str] = {}
     for message in messages:
         names.update((call.id, call.name) for call in message.tool_calls)
-        spoken = _spoken(message, provider)
-        if len(spoken) > 1:
-            yield spoken
+        result = _message(message, provider)
+        if len(result) > 1:
+            yield result
         for part in message.parts:
             if isinstance(part, ToolResult):
                 yield _result(part, part.name or names.get(part.id, ""))
 
 
-def _spoken(message: Message, provider: str) -> _Object:
-    """A message without its tool results: its role, and what it says, if anything."""
+def _message(message: Message, provider: str) -> _Object:
+    """Return a message without its tool results: its role, and its text, images and calls, if any."""
     texts: list[str] = []
     thoughts: list[str] = []
     images: list[str] = []
@@ -134,21 +134,21 @@ def _spoken(message: Message, provider: str) -> _Object:
                 raise unsupported_part(part, provider, "it takes text and images only")
             case ToolResult() | VendorPart():
                 pass
-    spoken: _Object = {"role": "user" if message.role == "tool" else message.role}
+    result: _Object = {"role": "user" if message.role == "tool" else message.role}
     content = ("" if message.role == "assistant" else "\n").join(texts)
     if content or images or calls:
-        spoken["content"] = content
-    return spoken | said(thinking="".join(thoughts) or None, images=images or None, tool_calls=calls or None)
+        result["content"] = content
+    return result | without_none(thinking="".join(thoughts) or None, images=images or None, tool_calls=calls or None)
 
 
 def _call(call: ToolCall) -> _Object:
-    own = own_fields(call.vendor, WIRE)
-    return merged(said(id=call.id or None, function={"name": call.name, "arguments": call.arguments}), own)
+    own = vendor_fields(call.vendor, WIRE)
+    return merged(without_none(id=call.id or None, function={"name": call.name, "arguments": call.arguments}), own)
 
 
 def _result(result: ToolResult, name: str) -> _Object:
     content = f"Error: {result.content}" if result.is_error else result.content
-    return {"role": "tool", "content": content, **said(tool_name=name or None, tool_call_id=result.id or None)}
+    return {"role": "tool", "content": content, **without_none(tool_name=name or None, tool_call_id=result.id or None)}
 
 
 def _image(part: ImagePart, provider: str) -> str:

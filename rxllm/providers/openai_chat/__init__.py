@@ -1,1 +1,9 @@
-"""OpenAI Chat Completions, in every vendor's dialect."""
+"""OpenAI Chat Completions, in every vendor's dialect.
+
+Source: https://platform.openai.com/docs/api-reference/chat-streaming
+"""
+
+from .decoder import OpenAIChatDecoder
+from .wire import OpenAIChat
+
+__all__ = ["OpenAIChat", "OpenAIChatDecoder"]

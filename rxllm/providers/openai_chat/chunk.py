@@ -1,7 +1,7 @@
 """The chat completion chunk that nearly all chunks are: a piece of text or reasoning, and trimmings.
 
-Reading it typed takes half the time of reading any JSON. It is strict: a chunk with anything in it
-that might matter is refused, and read the long way.
+Reading it typed takes half the time of reading any JSON. It is strict: a chunk with any other field
+raises, and is read in full.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ plain_chunk = msgspec.json.Decoder(_PlainChunk).decode
 CHUNK_FIELDS = frozenset(_PlainChunk.__struct_fields__) - {"provider", "service_tier"}
 """Fields of a chunk that are read, or say nothing to anybody.
 
-`provider` and `service_tier` are told by the chunks that are read the long way: the first and the last.
+`provider` and `service_tier` come with the chunks that are read in full: the first and the last.
 """
 
 DELTA_FIELDS = frozenset(

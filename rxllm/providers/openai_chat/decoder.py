@@ -1,6 +1,6 @@
 """The OpenAI Chat Completions wire, as OpenAI and everyone else speaks it.
 
-What is asked differs by `Dialect`; what comes back is read the same from every vendor, since
+What is asked is_other_call by `Dialect`; what comes back is read the same from every vendor, since
 people put gateways in front: reasoning under any of its names, usage wherever it stands, tool
 calls with or without index and id, errors in any shape.
 
@@ -14,51 +14,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..._json import int_at, is_array, is_object, object_at, objects_at, text_at
-from ..._protocol import Frame, WireRequest
+from ..._protocol import Frame
 from ..._transport.vendor_errors import fault_of
 from ...errors import ProtocolError, StreamInterruptedError
 from ...events import FinishReason, Response, StreamStart, TokenEvent, UsageUpdate, VendorEvent
-from ...messages import Message
-from ...options import Options
-from .._answer_builder import Reply, broken_call, interrupted, named_error, provider_error, read_object, says
-from .._request import endpoint, header_fields
+from .._answer_builder import (
+    AnswerBuilder,
+    arguments_error,
+    error_event,
+    interrupted_before,
+    is_filled,
+    provider_error,
+    read_object,
+)
 from .chunk import CHUNK_FIELDS, DELTA_FIELDS, plain_chunk
-from .dialect import GATEWAY, Dialect
 from .messages import WIRE
-from .reasoning import DETAILS, joined_details, nested_text, thought_of
-from .request import chat_request
+from .reasoning import DETAILS, joined_details, nested_text, reasoning_of
 from .tool_calls import ToolCalls, calls_of
 from .usage import unmodelled_counts, usage_of
-
-
-class OpenAIChat:
-    """Chat Completions at `base_url`, which ends before /chat/completions and may have a query."""
-
-    def __init__(
-        self,
-        *,
-        provider: str,
-        base_url: str,
-        api_key: str | None,
-        headers: Mapping[str, str],
-        dialect: Dialect = GATEWAY,
-    ) -> None:
-        self._provider = provider
-        self._url = endpoint(base_url, "/chat/completions", "")
-        self._dialect = dialect
-        bearer = "Bearer " if dialect.key_header == "Authorization" else ""
-        key = None if api_key is None else bearer + api_key
-        ours = {dialect.key_header: key, "Content-Type": "application/json", "Accept": "text/event-stream"}
-        self._headers = header_fields(ours, headers)
-
-    def request(self, messages: Sequence[Message], model: str, options: Options) -> WireRequest:
-        """The request for one streamed answer; `ConfigurationError` where the dialect cannot say it."""
-        body = chat_request(messages, model, options, self._dialect, self._provider)
-        return WireRequest(self._url, dict(self._headers), body)
-
-    def decoder(self) -> OpenAIChatDecoder:
-        """A fresh decoder for one answer."""
-        return OpenAIChatDecoder(self._provider)
 
 
 class OpenAIChatDecoder:
@@ -66,8 +39,8 @@ class OpenAIChatDecoder:
 
     def __init__(self, provider: str) -> None:
         self.finished = False
-        self._reply = Reply(provider)
-        self._calls = ToolCalls(self._reply)
+        self._answer = AnswerBuilder(provider)
+        self._calls = ToolCalls(self._answer)
         self._started = False
         self._early: list[TokenEvent] = []
         self._answered = False
@@ -78,7 +51,7 @@ class OpenAIChatDecoder:
         self._refusal: list[str] = []
 
     def feed(self, frame: Frame, /) -> Sequence[TokenEvent]:
-        """The events of one chunk."""
+        """Return the events of one chunk."""
         if not self._started or frame.bare:
             return self._read(frame)
         try:
@@ -87,36 +60,36 @@ class OpenAIChatDecoder:
             return self._read(frame)
         thought = delta.reasoning_content or delta.reasoning
         if not thought:
-            return (self._reply.text(delta.content),) if delta.content else ()
+            return (self._answer.text(delta.content),) if delta.content else ()
         if self._reasoning_field is None:
             return self._read(frame)
         if delta.content:
-            return (self._reply.reasoning(thought), self._reply.text(delta.content))
-        return (self._reply.reasoning(thought),)
+            return (self._answer.reasoning(thought), self._answer.text(delta.content))
+        return (self._answer.reasoning(thought),)
 
     def close(self) -> Sequence[TokenEvent]:
-        """The last events; `StreamInterruptedError` where neither [DONE] nor a finish_reason came."""
+        """Return the last events; raise `StreamInterruptedError` where neither [DONE] nor a finish_reason came."""
         if self.finished:
             return ()
         if self._finish is None:
-            raise interrupted("a finish_reason or [DONE]")
+            raise interrupted_before("a finish_reason or [DONE]")
         return self._end()
 
     def partial(self) -> Response:
-        """The answer so far."""
-        return self._reply.response()
+        """Return the answer so far."""
+        return self._answer.response()
 
     def _read(self, frame: Frame) -> Sequence[TokenEvent]:
-        """The events of a frame of any shape."""
+        """Return the events of a frame of any form."""
         data = frame.data.strip()
         if self.finished or not data:
             return ()
         if data == b"[DONE]":
             return self._end()
         if frame.event == "error":
-            raise named_error(frame)
+            raise error_event(frame)
         try:
-            chunk = read_object(frame, self._reply)
+            chunk = read_object(frame, self._answer)
             return self._chunk(chunk) if chunk is not None else ()
         except StreamInterruptedError:
             if self._finish is None:
@@ -130,7 +103,7 @@ class OpenAIChatDecoder:
         choices = objects_at(chunk, "choices")
         groq = object_at(chunk, "x_groq")
         if counts := object_at(chunk, "usage") or object_at(groq, "usage"):
-            self._count(counts, events)
+            self._add_usage(counts, events)
         for payload in (chunk, groq):
             if payload.get("error") or payload.get("errors"):
                 raise provider_error(payload)
@@ -138,36 +111,36 @@ class OpenAIChatDecoder:
         if is_object(status) and status.get("status_code"):  # MiniMax; 0 is success
             raise provider_error(status)
         if "choices" not in chunk:
-            self._aside(chunk, events)
+            self._other_payload(chunk, events)
         for choice in choices:
             if int_at(choice, "index"):
                 events.append(VendorEvent("candidate", choice))
             else:
                 self._choice(choice, events)
         if "choices" in chunk:
-            events += self._reply.others(chunk, CHUNK_FIELDS)
-        reply = self._reply
-        reply.id = reply.id or text_at(chunk, "id")
-        reply.model = reply.model or text_at(chunk, "model")
-        return events if self._started else self._begun(events)
+            events += self._answer.vendor_events(chunk, CHUNK_FIELDS)
+        answer = self._answer
+        answer.id = answer.id or text_at(chunk, "id")
+        answer.model = answer.model or text_at(chunk, "model")
+        return events if self._started else self._with_start(events)
 
-    def _begun(self, events: list[TokenEvent]) -> list[TokenEvent]:
-        """StreamStart and `events`; both wait for a chunk that has an id or a model, or begins the answer."""
-        reply = self._reply
+    def _with_start(self, events: list[TokenEvent]) -> list[TokenEvent]:
+        """Return StreamStart and `events`; keep them until a chunk has an id or a model, or begins the answer."""
+        answer = self._answer
         self._early += events
-        if not (self._answered or reply.id or reply.model):
+        if not (self._answered or answer.id or answer.model):
             return []
         self._started = True
-        return [StreamStart(reply.id, reply.model), *self._early]
+        return [StreamStart(answer.id, answer.model), *self._early]
 
-    def _aside(self, chunk: dict[str, object], events: list[TokenEvent]) -> None:
-        """A payload that is no completion chunk: an error in other words, a keep-alive, or news."""
+    def _other_payload(self, chunk: dict[str, object], events: list[TokenEvent]) -> None:
+        """Take a payload that is not a completion chunk: an error in other words, a keep-alive, or news."""
         kind = text_at(chunk, "type") or text_at(chunk, "object") or "unknown"
         if kind in _KEEP_ALIVES:
             return
         if fault_of(chunk) is not None:
             raise provider_error(chunk)
-        if says(chunk):
+        if is_filled(chunk):
             events.append(VendorEvent(kind, chunk))
 
     def _choice(self, choice: dict[str, object], events: list[TokenEvent]) -> None:
@@ -177,98 +150,98 @@ class OpenAIChatDecoder:
         elif not self._answered and "delta" not in choice:
             delta = object_at(choice, "message")  # the whole answer at once, from what does not stream
         self._answered = True
-        self._think(*thought_of(delta), events)
+        self._add_reasoning(*reasoning_of(delta), events)
         self._reasoning_details += objects_at(delta, DETAILS)
-        self._content(delta.get("content"), events)
-        self._refuse(text_at(delta, "refusal"), events)
+        self._add_content(delta.get("content"), events)
+        self._add_refusal(text_at(delta, "refusal"), events)
         if calls := calls_of(delta):
-            events += self._calls.take(calls)
+            events += self._calls.add(calls)
         for name, value in delta.items():
-            if name not in DELTA_FIELDS and says(value):
+            if name not in DELTA_FIELDS and is_filled(value):
                 events.append(_vendor_event(name, value))
         if counts := object_at(choice, "usage"):
-            self._count(counts, events)
+            self._add_usage(counts, events)
         logprobs = choice.get("logprobs")
-        if says(logprobs):
+        if is_filled(logprobs):
             events.append(_vendor_event("logprobs", logprobs))
-        events += self._reply.others(choice, _CHOICE_FIELDS)
+        events += self._answer.vendor_events(choice, _CHOICE_FIELDS)
         finish = text_at(choice, "finish_reason")
         self._finish = self._finish if finish in (None, "null") else finish
         self._native_finish = text_at(choice, "native_finish_reason") or self._native_finish
         if self._finish == "error":
             raise provider_error(choice if choice.get("error") else {"message": _FAILED})
 
-    def _think(self, thought: str, field: str, events: list[TokenEvent]) -> None:
+    def _add_reasoning(self, thought: str, field: str, events: list[TokenEvent]) -> None:
         if thought:
             self._reasoning_field = field
-            events.append(self._reply.reasoning(thought))
-            self._reply.sign("reasoning", {WIRE: {"field": field}})
+            events.append(self._answer.reasoning(thought))
+            self._answer.sign("reasoning", {WIRE: {"field": field}})
 
-    def _content(self, content: object, events: list[TokenEvent]) -> None:
+    def _add_content(self, content: object, events: list[TokenEvent]) -> None:
         if isinstance(content, str):
             if content:
-                events.append(self._reply.text(content))
+                events.append(self._answer.text(content))
         elif is_array(content) or is_object(content):
             for part in content if is_array(content) else [content]:
-                self._part(part, events)
+                self._add_part(part, events)
 
-    def _part(self, part: object, events: list[TokenEvent]) -> None:
-        """One entry of a list under `content`: text, thinking, or something else."""
+    def _add_part(self, part: object, events: list[TokenEvent]) -> None:
+        """Add one entry of a list under `content`: text, thinking, or something else."""
         if not is_object(part):
-            self._content(part if isinstance(part, str) else None, events)
+            self._add_content(part if isinstance(part, str) else None, events)
             return
         kind = text_at(part, "type") or "content"
         if kind in ("text", "output_text"):
-            self._content(part.get("text"), events)
+            self._add_content(part.get("text"), events)
         elif kind in ("thinking", "reasoning"):
-            self._think(nested_text(part), "content", events)
+            self._add_reasoning(nested_text(part), "content", events)
         elif kind == "refusal":
-            self._refuse(text_at(part, "refusal"), events)
+            self._add_refusal(text_at(part, "refusal"), events)
         else:
             events.append(VendorEvent(kind, part))
 
-    def _refuse(self, refusal: str | None, events: list[TokenEvent]) -> None:
+    def _add_refusal(self, refusal: str | None, events: list[TokenEvent]) -> None:
         if refusal:
             self._refusal.append(refusal)
             events.append(VendorEvent("refusal", {"refusal": refusal}))
 
-    def _count(self, counts: dict[str, object], events: list[TokenEvent]) -> None:
-        """Usage is a running total: the last word holds, and null is not zero."""
-        usage = usage_of(counts, self._reply.usage)
-        if usage != self._reply.usage:
-            self._reply.usage = usage
+    def _add_usage(self, counts: dict[str, object], events: list[TokenEvent]) -> None:
+        """Replace the running total of tokens; what is missing or null stays as it was."""
+        usage = usage_of(counts, self._answer.usage)
+        if usage != self._answer.usage:
+            self._answer.usage = usage
             events.append(UsageUpdate(usage))
-        events += self._reply.others({"usage": unmodelled_counts(counts)}, _NOTHING)
+        events += self._answer.vendor_events({"usage": unmodelled_counts(counts)}, _NOTHING)
 
     def _end(self) -> list[TokenEvent]:
-        """The last events. Raises where what came is not a whole answer in spite of its terminal event."""
+        """Return the last events; raise where the answer is not whole in spite of its terminal event."""
         if not self._answered:
-            raise interrupted("any answer: only its end came")
+            raise interrupted_before("any answer: only its end came")
         events = self._calls.end()
         reason = self._reason()
         broken = self._calls.broken()
         if broken is not None and (self._finish is None or reason in ("stop", "tool_calls")):
-            raise interrupted("a tool call was whole") if self._finish is None else broken_call(broken)
+            raise interrupted_before("a tool call was whole") if self._finish is None else arguments_error(broken)
         fields: dict[str, object] = {}
         if self._reasoning_details:
             fields[DETAILS] = joined_details(self._reasoning_details)
         if self._refusal:
             fields["refusal"] = "".join(self._refusal)
         if fields:
-            self._reply.vendor_part(WIRE, fields)
-        events.append(self._reply.finish(reason, self._finish))
+            self._answer.vendor_part(WIRE, fields)
+        events.append(self._answer.finish(reason, self._finish))
         self.finished = True
         self._started = False  # nothing is plain any more: all that comes now is passed over
         return events
 
     def _reason(self) -> FinishReason:
-        """Our word for the vendor's; a plain stop after a refusal or tool calls is named for those."""
+        """Return our word for the vendor's; a plain stop after a refusal or tool calls is named after those."""
         if _REASONS.get((self._native_finish or "").lower()) == "length":
             return "length"  # gateways have been seen to call a cut-off tool call "tool_calls"
         reason = _REASONS.get((self._finish or "stop").lower(), "other")
         if reason != "stop":
             return reason
-        return "refusal" if self._refusal else "tool_calls" if self._reply.calls else "stop"
+        return "refusal" if self._refusal else "tool_calls" if self._answer.calls else "stop"
 
 
 _NOTHING: frozenset[str] = frozenset()

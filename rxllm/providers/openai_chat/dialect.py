@@ -1,6 +1,6 @@
 """How the vendors that speak OpenAI Chat Completions differ in what they take. Data, no behaviour.
 
-What they send back differs as well, but every decoder reads all of that: see `openai_chat`.
+What they send back is_other_call as well, but every decoder reads all of that: see `openai_chat`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     system_role: Literal["system", "developer"] = "system"
     max_tokens: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     seed: str = "seed"
-    any_tool: Literal["required", "any"] = "required"
+    required_choice: Literal["required", "any"] = "required"
     """The word for "call some tool"."""
     stream_options: bool = True
-    """Whether usage must be asked for, and may be."""
+    """Whether usage must be requested, and may be."""
     reasoning: Literal["reasoning_effort", "reasoning"] = "reasoning_effort"
     """Efforts as a word under `reasoning_effort`, or everything in OpenRouter's `reasoning` object."""
     efforts: tuple[str, ...] = ("low", "medium", "high")
@@ -31,7 +31,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """The field for a budget in tokens, where `reasoning` is a word and there is one."""
     formats: tuple[Literal["json_object", "json_schema"], ...] = ("json_object", "json_schema")
     format_beside_tools: bool = True
-    """Whether it calls tools where an answer of a format is asked for; else the format wins, and no tool is called."""
+    """Whether it calls tools beside a requested answer format; else the format wins, and no tool is called."""
     documents: Documents | None = "file"
     audio: Literal["object", "text"] | None = "object"
     """Whether `input_audio` holds an object with data and format, or the data alone."""
@@ -39,38 +39,38 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """The message fields in which this vendor takes its own reasoning back while tools are in play."""
     call_ids: str = ".+"
     """A pattern of the tool calls' ids that it takes."""
-    refuses: tuple[str, ...] = ()
+    unsupported: tuple[str, ...] = ()
     """Names of `Options` this vendor has no field for."""
 
 
 GATEWAY = Dialect(reasoning_back=("reasoning_content", "reasoning", "reasoning_text", "reasoning_details"))
-OPENAI = Dialect(max_tokens="max_completion_tokens", call_ids=".{1,40}", refuses=("top_k",))
+OPENAI = Dialect(max_tokens="max_completion_tokens", call_ids=".{1,40}", unsupported=("top_k",))
 AZURE = msgspec.structs.replace(OPENAI, key_header="api-key")
 GROQ = Dialect(
     max_tokens="max_completion_tokens",
     documents=None,
     audio=None,
     reasoning_back=("reasoning",),
-    refuses=("top_k",),
+    unsupported=("top_k",),
 )
 MISTRAL = Dialect(
     seed="random_seed",
-    any_tool="any",
+    required_choice="any",
     stream_options=False,
     efforts=("high",),
     documents="document_url",
     audio="text",
     call_ids="[a-zA-Z0-9]{9}",
-    refuses=("top_k",),
+    unsupported=("top_k",),
 )
 DEEPSEEK = Dialect(
     formats=("json_object",),
     documents=None,
     audio=None,
     reasoning_back=("reasoning_content",),
-    refuses=("top_k", "seed"),
+    unsupported=("top_k", "seed"),
 )
-XAI = Dialect(max_tokens="max_completion_tokens", documents=None, audio=None, refuses=("top_k",))
+XAI = Dialect(max_tokens="max_completion_tokens", documents=None, audio=None, unsupported=("top_k",))
 OPENROUTER = Dialect(reasoning="reasoning", documents="file_or_url", reasoning_back=("reasoning_details", "reasoning"))
 TOGETHER = Dialect(documents=None)
 FIREWORKS = Dialect(
@@ -81,14 +81,14 @@ CEREBRAS = Dialect(
     documents=None,
     audio=None,
     reasoning_back=("reasoning",),
-    refuses=("top_k", "frequency_penalty", "presence_penalty"),
+    unsupported=("top_k", "frequency_penalty", "presence_penalty"),
 )
 PERPLEXITY = Dialect(
     stream_options=False,
     formats=("json_schema",),
     documents="file_url",
     audio=None,
-    refuses=("seed", "stop", "tools", "tool_choice"),
+    unsupported=("seed", "stop", "tools", "tool_choice"),
 )
 VLLM = Dialect(
     reasoning_budget="thinking_token_budget", documents=None, reasoning_back=("reasoning", "reasoning_content")

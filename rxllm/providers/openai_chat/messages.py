@@ -1,4 +1,4 @@
-"""A conversation in the words of OpenAI Chat Completions."""
+"""The `messages` of an OpenAI Chat Completions request."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ...messages import (
     ToolResult,
     VendorPart,
 )
-from .._call_ids import with_fitting_ids
-from .._request import inline, own_fields, said, unsupported_part
+from .._call_ids import with_valid_ids
+from .._request import inline, unsupported_part, vendor_fields, without_none
 from .dialect import Dialect
 from .reasoning import DETAILS
 
@@ -32,21 +32,21 @@ EXTRA = "extra_content"
 def wire_messages(
     messages: Sequence[Message], dialect: Dialect, provider: str, *, with_tools: bool
 ) -> list[dict[str, object]]:
-    """The `messages` field; a message with tool results is one wire message for each.
+    """Return the `messages` field; each tool result becomes a wire message of its own.
 
     Reasoning goes back to the vendors that want it, and only while tools are in play: there they
-    think on from it. Raises `ConfigurationError` naming a part that cannot be said.
+    think on from it. Raises `ConfigurationError` naming a part that the vendor does not support.
     """
     tools_in_play = with_tools or any(message.tool_calls for message in messages)
-    spoken: list[dict[str, object]] = []
-    for message in with_fitting_ids(messages, dialect.call_ids):
+    result: list[dict[str, object]] = []
+    for message in with_valid_ids(messages, dialect.call_ids):
         results = [part for part in message.parts if isinstance(part, ToolResult)]
-        spoken += map(_result, results)
+        result += map(_result, results)
         if message.role == "assistant":
-            spoken.append(_assistant(message, dialect.reasoning_back if tools_in_play else (), provider))
+            result.append(_assistant(message, dialect.reasoning_back if tools_in_play else (), provider))
         elif len(results) < len(message.parts) or not results:
-            spoken.append(_asked(message, dialect, provider))
-    return spoken
+            result.append(_user_or_system(message, dialect, provider))
+    return result
 
 
 def _assistant(message: Message, reasoning_back: Sequence[str], provider: str) -> dict[str, object]:
@@ -54,13 +54,13 @@ def _assistant(message: Message, reasoning_back: Sequence[str], provider: str) -
         if isinstance(part, ImagePart | DocumentPart | AudioPart):
             raise unsupported_part(part, provider, "the assistant speaks text only")
     calls = [_call(part) for part in message.parts if isinstance(part, ToolCall)]
-    kept = _kept(message.parts, reasoning_back)
+    fields = _returned_fields(message.parts, reasoning_back)
     # A refusal goes back as text: the field it came in is known to few servers, and refused by some.
-    text = message.text or text_at(kept, "refusal") or ("" if not calls else None)
-    spoken: dict[str, object] = {"role": "assistant", "content": text}
+    text = message.text or text_at(fields, "refusal") or ("" if not calls else None)
+    result: dict[str, object] = {"role": "assistant", "content": text}
     if calls:
-        spoken["tool_calls"] = calls
-    return spoken | {name: value for name, value in kept.items() if name != "refusal"}
+        result["tool_calls"] = calls
+    return result | {name: value for name, value in fields.items() if name != "refusal"}
 
 
 def _result(result: ToolResult) -> dict[str, object]:
@@ -69,28 +69,28 @@ def _result(result: ToolResult) -> dict[str, object]:
 
 def _call(call: ToolCall) -> dict[str, object]:
     function = {"name": call.name, "arguments": encode(call.arguments).decode()}
-    extra = own_fields(call.vendor, WIRE).get(EXTRA)
-    return said(id=call.id, type="function", function=function, extra_content=extra)
+    extra = vendor_fields(call.vendor, WIRE).get(EXTRA)
+    return without_none(id=call.id, type="function", function=function, extra_content=extra)
 
 
-def _kept(parts: Sequence[Part], reasoning_back: Sequence[str]) -> dict[str, object]:
-    """The fields of an earlier answer that go back as they came."""
-    kept: dict[str, object] = {}
+def _returned_fields(parts: Sequence[Part], reasoning_back: Sequence[str]) -> dict[str, object]:
+    """Return the fields of an earlier answer that go back as they came."""
+    fields: dict[str, object] = {}
     thoughts: list[str] = []
     field: str | None = None
     for part in parts:
         if isinstance(part, VendorPart) and part.wire == WIRE:
-            kept |= {name: value for name, value in part.data.items() if name != DETAILS or name in reasoning_back}
+            fields |= {name: value for name, value in part.data.items() if name != DETAILS or name in reasoning_back}
         elif isinstance(part, ReasoningPart) and (part.vendor is None or WIRE in part.vendor):
             thoughts.append(part.text)
-            field = field or text_at(own_fields(part.vendor, WIRE), "field")
-    if field is not None and field in reasoning_back and field != DETAILS and DETAILS not in kept:
-        kept[field] = "".join(thoughts)
-    return kept
+            field = field or text_at(vendor_fields(part.vendor, WIRE), "field")
+    if field is not None and field in reasoning_back and field != DETAILS and DETAILS not in fields:
+        fields[field] = "".join(thoughts)
+    return fields
 
 
-def _asked(message: Message, dialect: Dialect, provider: str) -> dict[str, object]:
-    """A user or system message: text alone as text, which every server takes; else a list of parts."""
+def _user_or_system(message: Message, dialect: Dialect, provider: str) -> dict[str, object]:
+    """Return a user or system message: text alone as text, which every server takes; else a list of parts."""
     parts = [part for part in message.parts if not isinstance(part, ToolResult | VendorPart | ReasoningPart)]
     other = next((part for part in parts if not isinstance(part, TextPart)), None)
     if message.role != "system":
@@ -106,7 +106,7 @@ def _part(part: Part, dialect: Dialect, provider: str) -> dict[str, object]:
         case TextPart(text=text):
             return {"type": "text", "text": text}
         case ImagePart(detail=detail):
-            return {"type": "image_url", "image_url": said(url=_url(part), detail=detail)}
+            return {"type": "image_url", "image_url": without_none(url=_url(part), detail=detail)}
         case DocumentPart():
             return _document(part, dialect, provider)
         case AudioPart():
@@ -121,10 +121,10 @@ def _document(part: DocumentPart, dialect: Dialect, provider: str) -> dict[str, 
         case None:
             raise unsupported_part(part, provider, "put its text into the prompt")
         case "document_url":
-            return said(type="document_url", document_url=_url(part), document_name=part.name)
+            return without_none(type="document_url", document_url=_url(part), document_name=part.name)
         case "file_url":
             where = {"url": file.base64 if file else part.url}
-            return said(type="file_url", file_url=where, file_name=part.name)
+            return without_none(type="file_url", file_url=where, file_name=part.name)
         case "file" if file is None:
             raise unsupported_part(part, provider, "give its bytes as data=, not its URL")
         case _:
@@ -147,6 +147,6 @@ _AUDIO_FORMATS = {"mpeg": "mp3", "wave": "wav", "vnd.wave": "wav", "mp4": "m4a"}
 
 
 def _url(part: ImagePart | DocumentPart) -> str:
-    """Where the part is, or the part itself as a data: URL."""
+    """Return the part's URL, or the part itself as a data: URL."""
     file = inline(part)
     return f"data:{file.media_type};base64,{file.base64}" if file else part.url or ""

@@ -1,4 +1,4 @@
-"""Where reasoning hides in a chat completion delta, and how it is kept to be sent back."""
+"""Where reasoning hides in a chat completion delta, and how it is fields to be sent back."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from ..._protocol import JsonObject
 DETAILS = "reasoning_details"
 
 
-def thought_of(delta: JsonObject) -> tuple[str, str]:
-    """The piece of reasoning in a delta, and the field it stood in; "" where there is none.
+def reasoning_of(delta: JsonObject) -> tuple[str, str]:
+    """Return the reasoning in a delta and the field that holds it; "" where there is none.
 
     Some vendors say the same words in several fields: the first that speaks counts.
     """
     for field in _FIELDS:
-        if (told := delta.get(field)) and (thought := nested_text(told)):
+        if (value := delta.get(field)) and (thought := nested_text(value)):
             return thought, field
     return "".join(map(nested_text, objects_at(delta, DETAILS))), DETAILS
 
 
 def nested_text(value: object) -> str:
-    """The words in a part of a list: under `text`, `thinking` or `summary`, itself text or such a list."""
+    """Return the text in a list entry: under `text`, `thinking` or `summary`, itself text or such a list."""
     if isinstance(value, str):
         return value
     if is_array(value):
@@ -33,7 +33,7 @@ def nested_text(value: object) -> str:
 
 
 def joined_details(pieces: Sequence[dict[str, object]]) -> list[dict[str, object]]:
-    """The `reasoning_details` of a whole answer: what was streamed in pieces is one entry again."""
+    """Return the `reasoning_details` of a whole answer: deltas of one entry joined."""
     entries: list[dict[str, object]] = []
     words: list[list[str]] = []
     for piece in pieces:

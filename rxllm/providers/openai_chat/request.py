@@ -1,4 +1,4 @@
-"""What is asked over OpenAI Chat Completions: the body of a request, in a vendor's dialect."""
+"""The body of an OpenAI Chat Completions request, in a vendor's dialect."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ...errors import ConfigurationError
 from ...messages import Message
 from ...options import JsonFormat, Options, Tool
-from .._request import body_bytes, refuse_format_beside_tools, said, unsupported_option
+from .._request import body_bytes, refuse_format_beside_tools, unsupported_option, without_none
 from .._strict import is_strict
 from .dialect import Dialect
 from .messages import wire_messages
@@ -16,11 +16,11 @@ _ADVICE = "a field that only this vendor knows can go into extra_body"
 
 
 def chat_request(messages: Sequence[Message], model: str, options: Options, dialect: Dialect, provider: str) -> bytes:
-    """The JSON body that asks for one streamed answer.
+    """Build the JSON body for one streamed answer.
 
     Raises `ConfigurationError` naming the option or part that `dialect` has no words for.
     """
-    for name in dialect.refuses:
+    for name in dialect.unsupported:
         if getattr(options, name) not in (None, ()):
             raise unsupported_option(name, provider, _ADVICE)
     if not dialect.format_beside_tools:
@@ -76,7 +76,7 @@ def _response_format(wanted: JsonFormat | None, dialect: Dialect, provider: str)
 
 def _tool(tool: Tool) -> dict[str, object]:
     description = tool.description or None
-    function = said(name=tool.name, description=description, parameters=tool.parameters, strict=tool.strict)
+    function = without_none(name=tool.name, description=description, parameters=tool.parameters, strict=tool.strict)
     return {"type": "function", "function": function}
 
 
@@ -84,7 +84,7 @@ def _tool_choice(choice: str | None, tools: Sequence[Tool], dialect: Dialect) ->
     if choice in (None, "auto", "none"):
         return choice
     if choice == "required":
-        return dialect.any_tool
+        return dialect.required_choice
     if choice not in [tool.name for tool in tools]:
         raise ConfigurationError(f'tool_choice is "auto", "none", "required" or the name of a tool; got {choice!r}')
     return {"type": "function", "function": {"name": choice}}

@@ -1,4 +1,4 @@
-"""What chat completion vendors count, under the names they give it."""
+"""Token counts of chat completion vendors, under all names in use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ...events import Usage
 
 
 def usage_of(counts: JsonObject, before: Usage) -> Usage:
-    """The usage that a `usage` object tells; what it leaves out stays as it was `before`."""
+    """Return the usage in a `usage` object; what it leaves out stays as it was `before`."""
     prompt, completion = object_at(counts, "prompt_tokens_details"), object_at(counts, "completion_tokens_details")
 
     def known(value: int | None, old: int | None) -> int | None:
@@ -28,7 +28,7 @@ def usage_of(counts: JsonObject, before: Usage) -> Usage:
 
 
 def unmodelled_counts(counts: JsonObject) -> dict[str, object]:
-    """What a `usage` object tells that `Usage` has no field for: costs, times, kinds of tokens."""
+    """Return the fields of a `usage` object that `Usage` has none for: costs, times, kinds of tokens."""
     rest = {name: value for name, value in counts.items() if name not in _MODELLED and value}
     for name in ("prompt_tokens_details", "completion_tokens_details"):
         details = {key: value for key, value in object_at(counts, name).items() if key not in _MODELLED and value}

@@ -1,1 +1,9 @@
-"""OpenAI Responses, stateless."""
+"""OpenAI Responses, stateless.
+
+Source: https://platform.openai.com/docs/api-reference/responses-streaming
+"""
+
+from .decoder import OpenAIResponsesDecoder
+from .wire import OpenAIResponses
+
+__all__ = ["OpenAIResponses", "OpenAIResponsesDecoder"]

@@ -1,4 +1,4 @@
-"""The OpenAI Responses wire, as OpenAI, Azure, xAI, gateways and local servers speak it.
+"""The OpenAI Responses wire, as OpenAI, Azure, xAI, gateways and local servers append it.
 
 The client is stateless: it sends the whole conversation each time and asks for nothing to be
 stored (see `_responses_request`). What comes back is read the same from every vendor: with or
@@ -17,40 +17,13 @@ from typing import TypeAlias
 import msgspec
 
 from ..._json import decode, int_at, object_at, objects_at, text_at
-from ..._protocol import Frame, JsonObject, WireRequest
+from ..._protocol import Frame, JsonObject
 from ..._transport.vendor_errors import fault_of
 from ...errors import LLMError, ProtocolError
 from ...events import FinishReason, Response, StreamStart, TokenEvent, UsageUpdate, VendorEvent
-from ...messages import Message
-from ...options import Options
-from .._answer_builder import Reply, interrupted, provider_error, read_object
-from .._request import endpoint, header_fields
-from .answer import DELTAS, DONES, SILENCE, Answer
-from .request import responses_request
+from .._answer_builder import AnswerBuilder, interrupted_before, provider_error, read_object
+from .output import DELTAS, DONES, NO_PART, OutputReader
 from .usage import unmodelled_counts, unmodelled_outcome, usage_of
-
-
-class OpenAIResponses:
-    """The Responses API at `base_url`, which ends before /responses and may have a query."""
-
-    def __init__(self, *, provider: str, base_url: str, api_key: str | None, headers: Mapping[str, str]) -> None:
-        self._provider = provider
-        self._url = endpoint(base_url, "", "/responses")
-        ours = {
-            "Authorization": None if api_key is None else f"Bearer {api_key}",
-            "Content-Type": "application/json",
-            "Accept": "text/event-stream",
-        }
-        self._headers = header_fields(ours, headers)
-
-    def request(self, messages: Sequence[Message], model: str, options: Options) -> WireRequest:
-        """The request for one streamed answer; `ConfigurationError` naming what this wire cannot say."""
-        body = responses_request(messages, model, options, self._provider)
-        return WireRequest(self._url, dict(self._headers), body)
-
-    def decoder(self) -> OpenAIResponsesDecoder:
-        """A fresh decoder for one answer."""
-        return OpenAIResponsesDecoder(self._provider)
 
 
 class OpenAIResponsesDecoder:
@@ -58,27 +31,27 @@ class OpenAIResponsesDecoder:
 
     def __init__(self, provider: str) -> None:
         self.finished = False
-        self._reply = Reply(provider)
-        self._answer = Answer(self._reply)
-        self._silent = True
+        self._answer = AnswerBuilder(provider)
+        self._output = OutputReader(self._answer)
+        self._nothing_sent = True
         self._next: int | None = None
         self._missing = 0
         self._streamed: set[tuple[str, object]] = set()
 
     def feed(self, frame: Frame, /) -> Sequence[TokenEvent]:
-        """The token events of one event."""
+        """Return the token events of one event."""
         try:
             delta = _read_delta(frame.data)
         except (ValueError, RecursionError):
             return self._read(frame)
-        answer = self._answer
-        speech = answer.speech
+        output = self._output
+        part = output.part
         if (
-            delta.type != speech.delta
-            or delta.output_index != speech.output_index
-            or delta.content_index != speech.content_index
-            or delta.summary_index != speech.summary_index
-            or (delta.output_index is None and delta.item_id != speech.item_id)
+            delta.type != part.delta
+            or delta.output_index != part.output_index
+            or delta.content_index != part.content_index
+            or delta.summary_index != part.summary_index
+            or (delta.output_index is None and delta.item_id != part.item_id)
             or delta.sequence_number != self._next
             or delta.logprobs
             or not delta.delta
@@ -87,37 +60,37 @@ class OpenAIResponsesDecoder:
             return self._read(frame)
         if self._next is not None:
             self._next += 1
-        speech.length += len(delta.delta)
-        return (answer.speak(delta.delta),)
+        part.length += len(delta.delta)
+        return (output.append(delta.delta),)
 
     def close(self) -> Sequence[TokenEvent]:
-        """Nothing more where the answer is complete; else `StreamInterruptedError`."""
+        """End the body: raise `StreamInterruptedError` where the answer is not complete."""
         if not self.finished:
-            raise interrupted("response.completed")
+            raise interrupted_before("response.completed")
         return ()
 
     def partial(self) -> Response:
-        """The answer so far."""
-        return self._reply.response()
+        """Return the answer so far."""
+        return self._answer.response()
 
     def _read(self, frame: Frame) -> Sequence[TokenEvent]:
-        """The token events of an event of any kind."""
+        """Return the token events of an event of any type."""
         data = frame.data.strip()
         if self.finished or not data or data == b"[DONE]":
             return ()
         if frame.event == "error":
-            raise _reported(frame)
-        event = read_object(frame, self._reply)
+            raise _error_event(frame)
+        event = read_object(frame, self._answer)
         if event is None:
             return ()
-        self._count(int_at(event, "sequence_number"))
+        self._check_sequence(int_at(event, "sequence_number"))
         kind = text_at(event, "type") or frame.event
-        handler = _OF_THE_ANSWER.get(kind)
-        events = handler(self._answer, kind, event) if handler is not None else self._aside(kind, event)
-        self._silent = self._silent and not events
+        handler = _OUTPUT_HANDLERS.get(kind)
+        events = handler(self._output, kind, event) if handler is not None else self._other_event(kind, event)
+        self._nothing_sent = self._nothing_sent and not events
         return events
 
-    def _count(self, number: int | None) -> None:
+    def _check_sequence(self, number: int | None) -> None:
         """Keep count of events that are missing; some servers repeat numbers, or send them out of order."""
         if number is None:
             return
@@ -128,21 +101,21 @@ class OpenAIResponsesDecoder:
         elif self._missing:
             self._missing -= 1
 
-    def _aside(self, kind: str, event: JsonObject) -> list[TokenEvent]:
-        """The token events of what is not a piece of the answer."""
-        if kind in _BEGINNINGS:
-            self._know(_response_of(event))
-            return [StreamStart(self._reply.id, self._reply.model)] if self._silent else []
+    def _other_event(self, kind: str, event: JsonObject) -> list[TokenEvent]:
+        """Return the token events of an event that is not about an output item."""
+        if kind in _STARTS:
+            self._set_identity(_response_of(event))
+            return [StreamStart(self._answer.id, self._answer.model)] if self._nothing_sent else []
         if kind in _ENDINGS:
             return self._end(kind, event)
         if kind in _ERRORS or (event.get("error") and not kind.startswith("response.")):
             raise provider_error(event)
-        if not event or kind in _SILENT or self._is_told(kind, event):
+        if not event or kind in _IGNORED or self._is_repetition(kind, event):
             return []
         return [VendorEvent(kind or "unknown", dict(event))]
 
-    def _is_told(self, kind: str, event: JsonObject) -> bool:
-        """Whether an event that is not modelled says nothing: an empty piece, or the whole of what was streamed."""
+    def _is_repetition(self, kind: str, event: JsonObject) -> bool:
+        """Return whether an unmodelled event is an empty delta, or the end of what was already streamed."""
         stem, _, stage = kind.rpartition(".")
         index = int_at(event, "output_index")
         of = (stem, text_at(event, "item_id") if index is None else index)
@@ -151,41 +124,41 @@ class OpenAIResponsesDecoder:
             return not event.get("delta")
         return stage == "done" and of in self._streamed
 
-    def _know(self, response: JsonObject) -> None:
-        """The answer's id as first told (gateways change it), its model as last told."""
-        self._reply.id = self._reply.id or text_at(response, "id")
-        self._reply.model = text_at(response, "model") or self._reply.model
+    def _set_identity(self, response: JsonObject) -> None:
+        """Keep the answer's first id (gateways change it) and its newest model."""
+        self._answer.id = self._answer.id or text_at(response, "id")
+        self._answer.model = text_at(response, "model") or self._answer.model
 
     def _end(self, kind: str, event: JsonObject) -> list[TokenEvent]:
-        response, reply = _response_of(event), self._reply
-        told = text_at(response, "status")
-        status = told if told in _STATUSES else _ENDINGS[kind]
-        self._know(response)
+        response, answer = _response_of(event), self._answer
+        reported = text_at(response, "status")
+        status = reported if reported in _STATUSES else _ENDINGS[kind]
+        self._set_identity(response)
         counts = object_at(response, "usage")
         usage = usage_of(counts)
         if usage is not None:
-            reply.usage = usage
-        reply.raw_finish_reason = status
+            answer.usage = usage
+        answer.raw_finish_reason = status
         if status in ("failed", "cancelled"):
             raise provider_error({"error": response.get("error") or {"message": f"the response was {status}"}})
-        events = self._answer.settle(objects_at(response, "output"), cut=status != "completed")
-        if self._missing and self._answer.differs:
+        events = self._output.finish(objects_at(response, "output"), cut=status != "completed")
+        if self._missing and self._output.length_differs:
             raise ProtocolError(f"{self._missing} events of the stream were lost, and part of the answer with them")
         if usage is not None:
             events.append(UsageUpdate(usage))
         for name, data in (("usage", unmodelled_counts(counts)), (kind, unmodelled_outcome(event))):
             if data:
                 events.append(VendorEvent(name, data))
-        events.append(reply.finish(self._reason(status, response), status))
-        self.finished, self._answer.speech = True, SILENCE
+        events.append(answer.finish(self._reason(status, response), status))
+        self.finished, self._output.part = True, NO_PART
         return events
 
     def _reason(self, status: str, response: JsonObject) -> FinishReason:
         if status != "completed":
             return _CUTS.get(text_at(object_at(response, "incomplete_details"), "reason") or "", "other")
-        if self._answer.refused:
+        if self._output.refused:
             return "refusal"
-        return "tool_calls" if self._reply.calls else "stop"
+        return "tool_calls" if self._answer.calls else "stop"
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -203,19 +176,20 @@ class _Delta(msgspec.Struct, gc=False):
 
 _read_delta = msgspec.json.Decoder(_Delta).decode
 
-_Handler: TypeAlias = Callable[[Answer, str, JsonObject], list[TokenEvent]]
-_OF_THE_ANSWER: Mapping[str, _Handler] = {
-    **dict.fromkeys(DELTAS, Answer.said),
-    **dict.fromkeys(DONES, Answer.part_done),
-    "response.content_part.done": Answer.part_done,
-    "response.reasoning_part.done": Answer.part_done,
-    "response.reasoning_summary_part.done": Answer.part_done,
-    "response.function_call_arguments.delta": Answer.argued,
-    "response.output_item.added": Answer.item_added,
-    "response.output_item.done": Answer.item_done,
-    "response.output_text.annotation.added": Answer.annotated,
+_Handler: TypeAlias = Callable[[OutputReader, str, JsonObject], list[TokenEvent]]
+_OUTPUT_HANDLERS: Mapping[str, _Handler] = {
+    **dict.fromkeys(DELTAS, OutputReader.text_delta),
+    **dict.fromkeys(DONES, OutputReader.part_done),
+    "response.content_part.done": OutputReader.part_done,
+    "response.reasoning_part.done": OutputReader.part_done,
+    "response.reasoning_summary_part.done": OutputReader.part_done,
+    "response.function_call_arguments.delta": OutputReader.arguments_delta,
+    "response.function_call_arguments.done": OutputReader.arguments_done,
+    "response.output_item.added": OutputReader.item_added,
+    "response.output_item.done": OutputReader.item_done,
+    "response.output_text.annotation.added": OutputReader.annotation_added,
 }
-_BEGINNINGS = frozenset({"response.created", "response.queued", "response.in_progress"})
+_STARTS = frozenset({"response.created", "response.queued", "response.in_progress"})
 _ENDINGS = {
     "response.completed": "completed",
     "response.done": "completed",
@@ -225,23 +199,22 @@ _ENDINGS = {
 }
 _ERRORS = ("error", "response.error")
 _STATUSES = frozenset(_ENDINGS.values())
-_SILENT = frozenset(
+_IGNORED = frozenset(
     {
         *("keepalive", "ping", "heartbeat"),
         *("response.content_part.added", "response.reasoning_part.added", "response.reasoning_summary_part.added"),
-        "response.function_call_arguments.done",
     }
 )
 _CUTS: Mapping[str, FinishReason] = {"max_output_tokens": "length", "content_filter": "content_filter"}
 
 
 def _response_of(event: JsonObject) -> JsonObject:
-    """The response that an event is about; Perplexity's Agent API puts its fields into the event itself."""
+    """Return the response in an event; Perplexity's Agent API puts its fields into the event itself."""
     return object_at(event, "response") or event
 
 
-def _reported(frame: Frame) -> LLMError:
-    """The error of an event that is named so, whatever stands in it."""
+def _error_event(frame: Frame) -> LLMError:
+    """Return the error of an SSE event whose name is "error", whatever its data is."""
     try:
         payload = decode(frame.data)
     except (ValueError, RecursionError):

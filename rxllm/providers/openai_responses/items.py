@@ -1,8 +1,9 @@
-"""The output items of one answer of the OpenAI Responses wire, told apart however a server names them.
+"""The output items of one answer of the OpenAI Responses wire, and which item an event belongs to.
 
-An event belongs to the item at its `output_index`; some servers send none (then by the item's id),
-and some rotate the ids (so the index goes first). A stream that was resumed begins inside an item
-that it never announced: that item is made up from the first event that needs it.
+An event belongs to the item that has its `item_id`, else to the item at its `output_index`: some servers
+change the ids on the way (then the index counts), and some give one index to two items (then the id
+counts). A stream that was resumed begins inside an item that it never announced: that item is made
+from the first event that needs it.
 """
 
 from __future__ import annotations
@@ -13,59 +14,67 @@ from ..._json import int_at, is_object, text_at
 from ..._protocol import JsonObject
 
 WIRE = "openai-responses"
-"""The name under which this wire keeps its own fields in message parts."""
+"""The key under which message parts keep this wire's own fields."""
 
-Voice: TypeAlias = Literal["text", "refusal", "reasoning", "summary"]
-"""What a piece of a message or reasoning item is: "summary" is reasoning told in short."""
-
-
-def call_fields(told: JsonObject) -> dict[str, object]:
-    """What a function_call item says beyond what a `ToolCall` holds: which program called, its namespace."""
-    return {name: value for name, value in told.items() if name not in _CALL and value is not None}
+TextKind: TypeAlias = Literal["text", "refusal", "reasoning", "summary"]
+"""The kind of text in a content part; "summary" is a summary of reasoning."""
 
 
-class Speech:
-    """One part of an item, as it is streamed: what identifies its deltas, and how long it has become."""
+def call_fields(data: JsonObject) -> dict[str, object]:
+    """Return the fields of a function_call item that a `ToolCall` has no attribute for."""
+    return {name: value for name, value in data.items() if name not in _CALL_FIELDS and value is not None}
+
+
+class ContentPart:
+    """One content part of an item while it is streamed: the fields that its deltas share, and its length."""
 
     __slots__ = ("content_index", "delta", "item_id", "length", "output_index", "summary_index")
 
     def __init__(self, delta: str, event: JsonObject) -> None:
         self.delta = delta
-        """The type of the events that carry its pieces."""
+        """The type of the events that carry its deltas."""
         self.output_index = event.get("output_index")
         self.content_index = event.get("content_index")
         self.summary_index = event.get("summary_index")
         self.item_id = event.get("item_id")
         self.length = 0
+        """Characters received."""
 
 
 class Item:
     """One output item."""
 
-    __slots__ = ("annotated", "announced", "call", "done", "kind", "refusal", "speeches", "told", "voice")
+    __slots__ = (
+        *("annotated", "announced", "arguments", "call", "content_parts"),
+        *("data", "done", "reasoning_kind", "refusal", "type"),
+    )
 
-    def __init__(self, kind: str, told: dict[str, object], *, announced: bool) -> None:
-        self.kind = kind
-        self.told = told
-        """The item as last told; parts of the answer that carry it back share this very object."""
+    def __init__(self, item_type: str, data: dict[str, object], *, announced: bool) -> None:
+        self.type = item_type
+        self.data = data
+        """The newest JSON of the item; parts of the answer that carry it back share this very object."""
         self.announced = announced
+        """An output_item.added or .done event has named it."""
         self.done = False
         self.annotated = False
         self.call: int | None = None
-        self.voice: Voice | None = None
-        """The one way of telling reasoning that is taken; a server may tell the same thought in two."""
+        """The index of its tool call, once that has started."""
+        self.arguments: str | None = None
+        """The whole arguments, where function_call_arguments.done gave them."""
+        self.reasoning_kind: TextKind | None = None
+        """"reasoning" or "summary": a server may send one thought as both, and only the first is taken."""
         self.refusal: list[str] = []
-        self.speeches: dict[tuple[Voice, int], Speech] = {}
+        self.content_parts: dict[tuple[TextKind, int], ContentPart] = {}
 
-    def retell(self, told: JsonObject) -> None:
-        """Take a later, fuller telling of the item."""
-        now = dict(told)
-        self.told.clear()
-        self.told.update(now)
+    def update(self, data: JsonObject) -> None:
+        """Replace the item's JSON by newer, fuller JSON."""
+        newer = dict(data)
+        self.data.clear()
+        self.data.update(newer)
 
-    def length(self, *voices: Voice) -> int | None:
-        """How long what was streamed in these voices is; None where nothing was."""
-        lengths = [speech.length for (voice, _), speech in self.speeches.items() if voice in voices]
+    def text_length(self) -> int | None:
+        """Return how many characters of text were streamed; None where no text part was streamed."""
+        lengths = [part.length for (kind, _), part in self.content_parts.items() if kind == "text"]
         return sum(lengths) if lengths else None
 
 
@@ -74,39 +83,41 @@ class Items:
 
     def __init__(self) -> None:
         self.all: list[Item] = []
-        self.kinds: set[str] = set()
-        self._at: dict[int, Item] = {}
-        self._of: dict[str, Item] = {}
+        self.types: set[str] = set()
+        self._by_index: dict[int, Item] = {}
+        self._by_id: dict[str, Item] = {}
 
-    def add(self, event: JsonObject, told: JsonObject, *, announced: bool = True) -> Item:
-        """A new item, which `event` speaks of."""
-        item = Item(text_at(told, "type") or "unknown", dict(told), announced=announced)
+    def add(self, event: JsonObject, data: JsonObject, *, announced: bool = True) -> Item:
+        """Add the item that `event` is about, and return it."""
+        item = Item(text_at(data, "type") or "unknown", dict(data), announced=announced)
         self.all.append(item)
-        self.kinds.add(item.kind)
+        self.types.add(item.type)
         index = int_at(event, "output_index")
         if index is not None:
-            self._at[index] = item
-        for name in (text_at(told, "id"), text_at(told, "call_id"), text_at(event, "item_id")):
+            self._by_index[index] = item
+        for name in (text_at(data, "id"), text_at(data, "call_id"), text_at(event, "item_id")):
             if name is not None:
-                self._of[name] = item
+                self._by_id[name] = item
         return item
 
-    def of_event(self, event: JsonObject, kind: str | None = None) -> Item | None:
-        """The item that `event` speaks of, if it is known and of `kind`."""
-        index = int_at(event, "output_index")
-        if index is not None:
-            item = self._at.get(index)
-        elif (name := text_at(event, "item_id")) is not None:
-            item = self._of.get(name)
-        else:
-            told = event.get("item")
-            item = self.named(told) if is_object(told) else (self.all[-1] if self.all else None)
-        return item if item is not None and kind in (None, item.kind) else None
+    def of_event(self, event: JsonObject, item_type: str | None = None) -> Item | None:
+        """Return the item that `event` is about; None where it is unknown, or not of `item_type`."""
+        data = event.get("item")
+        item = self._by_id.get(text_at(event, "item_id") or "")
+        if item is None and is_object(data):
+            item = self.by_id(data)
+        if item is None or item_type not in (None, item.type):
+            index = int_at(event, "output_index")
+            if index is not None:
+                item = self._by_index.get(index)
+            elif item is None and not is_object(data) and text_at(event, "item_id") is None:
+                item = self.all[-1] if self.all else None
+        return item if item is not None and item_type in (None, item.type) else None
 
-    def named(self, told: JsonObject) -> Item | None:
-        """The item that has the id or call_id of `told`."""
-        names = (text_at(told, "id"), text_at(told, "call_id"))
-        return next((self._of[name] for name in names if name is not None and name in self._of), None)
+    def by_id(self, data: JsonObject) -> Item | None:
+        """Return the known item that has the id or call_id of the item in `data`."""
+        names = (text_at(data, "id"), text_at(data, "call_id"))
+        return next((self._by_id[name] for name in names if name is not None and name in self._by_id), None)
 
 
-_CALL = frozenset({"type", "id", "call_id", "name", "arguments", "status"})
+_CALL_FIELDS = frozenset({"type", "id", "call_id", "name", "arguments", "status"})

@@ -1,11 +1,10 @@
-"""What is asked over the OpenAI Responses wire: the body of a request.
+"""The body of an OpenAI Responses request.
 
 Stateless, since the messages hold the whole conversation and a stream may be cancelled before the
 server has stored anything: `store` is false, and items go back without the ids under which a
-server would look for them. Reasoning goes back in the order it came: as the cipher its vendor
-gave (asked for with `include`, of models that reason: others refuse it), or as the text where the
-vendor tells it; a summary alone is worth nothing to the model and stays out. All this can be
-overruled in `extra_body`.
+server would look for them. Reasoning goes back in the order it came: as the encrypted content
+(requested with `include` from models that reason: others refuse it), or as text where the vendor
+sends text; a summary alone has no value for the model and stays out. `extra_body` can change all this.
 
 Source: https://platform.openai.com/docs/guides/reasoning#encrypted-reasoning-items
 """
@@ -33,19 +32,19 @@ from ...messages import (
     VendorPart,
 )
 from ...options import JsonFormat, Options, Tool
-from .._call_ids import with_fitting_ids
-from .._request import body_bytes, inline, own_fields, said, unsupported_option, unsupported_part
+from .._call_ids import with_valid_ids
+from .._request import body_bytes, inline, unsupported_option, unsupported_part, vendor_fields, without_none
 from .._strict import is_strict
 from .items import WIRE
 
 _REFUSED = ("top_k", "stop", "seed", "frequency_penalty", "presence_penalty")
 _CALL_IDS = ".{1,64}"
-_REASONS = re.compile(r"(^|/)(o\d|gpt-([5-9]|1\d)(?!\d|.*chat)|codex)")
+_REASONING_MODELS = re.compile(r"(^|/)(o\d|gpt-([5-9]|1\d)(?!\d|.*chat)|codex)")
 """Models of OpenAI that reason unasked: o1 and its heirs, gpt-5 and later but for their chat variants."""
 
 
 def responses_request(messages: Sequence[Message], model: str, options: Options, provider: str) -> bytes:
-    """The JSON body that asks for one streamed answer.
+    """Build the JSON body for one streamed answer.
 
     Raises `ConfigurationError` naming the option or part that this wire has no words for.
     """
@@ -53,11 +52,11 @@ def responses_request(messages: Sequence[Message], model: str, options: Options,
         if getattr(options, name) not in (None, ()):
             raise unsupported_option(name, provider, "the Responses API has no such field")
     instructions, rest = _instructions(messages)
-    thinks = options.reasoning is not None or _REASONS.search(model)
+    thinks = options.reasoning is not None or _REASONING_MODELS.search(model)
     body: dict[str, object] = {
         "model": model,
         "instructions": instructions,
-        "input": list(_input(with_fitting_ids(rest, _CALL_IDS), provider)),
+        "input": list(_input(with_valid_ids(rest, _CALL_IDS), provider)),
         "stream": True,
         "store": False,
         "include": ["reasoning.encrypted_content"] if thinks else None,
@@ -73,7 +72,7 @@ def responses_request(messages: Sequence[Message], model: str, options: Options,
 
 
 def _instructions(messages: Sequence[Message]) -> tuple[str | None, Sequence[Message]]:
-    """The system messages that begin the conversation, as one text, and the rest of it."""
+    """Return the system messages that begin the conversation, as one text, and the rest of it."""
     begin = next((at for at, message in enumerate(messages) if not _is_instruction(message)), 0)
     return "\n\n".join(message.text for message in messages[:begin]) or None, messages[begin:]
 
@@ -83,10 +82,10 @@ def _is_instruction(message: Message) -> bool:
 
 
 def _input(messages: Sequence[Message], provider: str) -> Iterable[dict[str, object]]:
-    """The items of the conversation, in its order."""
+    """Return the items of the conversation, in its order."""
     callers: dict[str, object] = {}
     for message in messages:
-        parts = filter(_has_words, message.parts) if message.role == "assistant" else message.parts
+        parts = filter(_is_not_empty_text, message.parts) if message.role == "assistant" else message.parts
         for phase, group in groupby(parts, _phase):
             if phase is None:
                 items = (_item(part, callers) for part in group)
@@ -95,40 +94,42 @@ def _input(messages: Sequence[Message], provider: str) -> Iterable[dict[str, obj
                 yield _message(message.role, phase or None, list(group), provider)
 
 
-def _has_words(part: Part) -> bool:
+def _is_not_empty_text(part: Part) -> bool:
     return not isinstance(part, TextPart) or bool(part.text)
 
 
 def _phase(part: Part) -> str | None:
-    """Which of an answer's messages a part belongs to, "" where that is not told; None where it is no message's."""
+    """Return the phase of the message that a part belongs to ("" where none is given), or None for other parts."""
     if isinstance(part, TextPart):
-        return text_at(own_fields(part.vendor, WIRE), "phase") or ""
+        return text_at(vendor_fields(part.vendor, WIRE), "phase") or ""
     return "" if isinstance(part, ImagePart | DocumentPart | AudioPart) else None
 
 
 def _item(part: Part, callers: dict[str, object]) -> dict[str, object] | None:
-    """The item that stands for a part; None for what only other wires understand.
+    """Return the item of a part; None for parts of other wires.
 
     `callers` remembers which calls a program made: their results have to say so too.
     """
     match part:
         case ToolCall(id=call_id, name=name, arguments=arguments, vendor=vendor):
-            fields = own_fields(vendor, WIRE)
+            fields = vendor_fields(vendor, WIRE)
             callers[call_id] = fields.get("caller")
             return {"type": "function_call", "call_id": call_id, "name": name, "arguments": _json(arguments), **fields}
         case ToolResult(id=call_id, content=content):
-            return said(type="function_call_output", call_id=call_id, output=content, caller=callers.get(call_id))
+            return without_none(
+                type="function_call_output", call_id=call_id, output=content, caller=callers.get(call_id)
+            )
         case ReasoningPart(vendor=vendor):
-            return _thought(own_fields(vendor, WIRE))
+            return _reasoning_item(vendor_fields(vendor, WIRE))
         case VendorPart(wire=wire, data=data) if wire == WIRE:
             return data
         case _:
             return None
 
 
-def _thought(told: JsonObject) -> dict[str, object] | None:
-    """A reasoning item as it may go back."""
-    kept = {name: value for name, value in told.items() if name != "status" and value is not None}
+def _reasoning_item(data: JsonObject) -> dict[str, object] | None:
+    """Return a reasoning item as it may go back."""
+    kept = {name: value for name, value in data.items() if name != "status" and value is not None}
     if text_at(kept, "encrypted_content") is not None:
         return {"type": "reasoning", "summary": [], **{name: kept[name] for name in kept if name != "id"}}
     return kept if objects_at(kept, "content") else None
@@ -142,28 +143,28 @@ def _json(arguments: JsonObject) -> str:
 
 
 def _message(role: Role, phase: str | None, parts: Sequence[Part], provider: str) -> dict[str, object]:
-    """A message item; text alone goes as text where every server takes it so."""
+    """Return a message item; text alone goes as text where every server takes it so."""
     if role == "assistant":
-        content = [_spoken(part, provider) for part in parts]
-        return said(type="message", role="assistant", phase=phase, content=content)
+        content = [_assistant_part(part, provider) for part in parts]
+        return without_none(type="message", role="assistant", phase=phase, content=content)
     role = "system" if role == "system" else "user"
     if len(parts) == 1 and isinstance(parts[0], TextPart):
         return {"role": role, "content": parts[0].text}
-    return {"role": role, "content": [_heard(part, provider) for part in parts]}
+    return {"role": role, "content": [_user_part(part, provider) for part in parts]}
 
 
-def _spoken(part: Part, provider: str) -> dict[str, object]:
+def _assistant_part(part: Part, provider: str) -> dict[str, object]:
     if isinstance(part, TextPart):
         return {"type": "output_text", "text": part.text}
     raise unsupported_part(part, provider, "an assistant message holds text, reasoning and tool calls")
 
 
-def _heard(part: Part, provider: str) -> dict[str, object]:
+def _user_part(part: Part, provider: str) -> dict[str, object]:
     match part:
         case TextPart(text=text):
             return {"type": "input_text", "text": text}
         case ImagePart(detail=detail):
-            return said(type="input_image", image_url=_url(part), detail=detail)
+            return without_none(type="input_image", image_url=_url(part), detail=detail)
         case DocumentPart(name=name) if (content := inline(part)) is not None:
             suffix = content.media_type.rpartition("/")[2].replace("plain", "txt")
             return {"type": "input_file", "filename": name or f"document.{suffix}", "file_data": _url(part)}
@@ -192,12 +193,12 @@ def _text(wanted: JsonFormat | None) -> dict[str, object] | None:
         return {"format": {"type": "json_object"}}
     name = re.sub(r"[^a-zA-Z0-9_-]", "_", wanted.name)[:64]
     strict = is_strict(wanted.schema) or None
-    return {"format": said(type="json_schema", name=name, schema=wanted.schema, strict=strict)}
+    return {"format": without_none(type="json_schema", name=name, schema=wanted.schema, strict=strict)}
 
 
 def _tool(tool: Tool) -> dict[str, object]:
     description = tool.description or None
-    return said(
+    return without_none(
         type="function", name=tool.name, description=description, parameters=tool.parameters, strict=tool.strict
     )
 

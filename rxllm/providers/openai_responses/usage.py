@@ -1,4 +1,4 @@
-"""What the last event of the OpenAI Responses wire tells beside the answer: counts, cost, circumstances."""
+"""What the last event of the OpenAI Responses wire holds beside the answer: counts, cost, circumstances."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ...events import Usage
 
 
 def usage_of(counts: JsonObject) -> Usage | None:
-    """The usage that a `usage` object tells, if it tells any."""
+    """Return the usage in a `usage` object; None where it has none."""
     usage = Usage(
         input_tokens=int_at(counts, "input_tokens"),
         output_tokens=int_at(counts, "output_tokens"),
@@ -20,7 +20,7 @@ def usage_of(counts: JsonObject) -> Usage | None:
 
 
 def unmodelled_counts(counts: JsonObject) -> dict[str, object]:
-    """What a `usage` object tells that `Usage` has no field for."""
+    """Return the fields of a `usage` object that `Usage` has none for."""
     rest: dict[str, object] = {}
     for name, value in counts.items():
         if is_object(value):
@@ -31,16 +31,16 @@ def unmodelled_counts(counts: JsonObject) -> dict[str, object]:
 
 
 def unmodelled_outcome(event: JsonObject) -> dict[str, object]:
-    """What the last event tells that is neither the answer nor an echo of the request."""
+    """Return the fields of the last event that are neither the answer nor an echo of the request."""
     response = object_at(event, "response")
-    told = {**response, **{name: value for name, value in event.items() if name not in _ENVELOPE}}
-    return {name: value for name, value in told.items() if name not in _KNOWN and value}
+    data = {**response, **{name: value for name, value in event.items() if name not in _ENVELOPE}}
+    return {name: value for name, value in data.items() if name not in _KNOWN and value}
 
 
 _COUNTED = frozenset({"input_tokens", "output_tokens", "total_tokens", "cached_tokens", "reasoning_tokens"})
 _ENVELOPE = frozenset({"type", "response", "sequence_number"})
 _ANSWER = frozenset({"id", "object", "model", "status", "output", "output_text", "usage", "error", "created_at"})
-_ECHO = frozenset(
+_REQUEST_ECHO = frozenset(
     {
         *(
             "instructions",
@@ -57,4 +57,4 @@ _ECHO = frozenset(
         *("prompt_cache_key", "prompt_cache_retention", "completed_at"),
     }
 )
-_KNOWN = _ANSWER | _ECHO
+_KNOWN = _ANSWER | _REQUEST_ECHO

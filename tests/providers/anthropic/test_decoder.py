@@ -23,7 +23,7 @@ from rxllm.events import (
     VendorEvent,
 )
 from rxllm.messages import ReasoningPart, TextPart, ToolCall, VendorPart
-from rxllm.providers.anthropic.decoder import AnthropicDecoder
+from rxllm.providers.anthropic import AnthropicDecoder
 from tests.providers.recordings import CUTS, Cut, Recording, check, play, play_frames, recordings
 from tests.shared import needs_shared
 

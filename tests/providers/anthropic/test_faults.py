@@ -10,7 +10,7 @@ from rxllm import errors
 from rxllm._protocol import Frame
 from rxllm.events import TextDelta
 from rxllm.messages import ToolCall
-from rxllm.providers.anthropic.decoder import AnthropicDecoder
+from rxllm.providers.anthropic import AnthropicDecoder
 from tests.providers.anthropic.test_decoder import (
     WHOLE,
     Payload,

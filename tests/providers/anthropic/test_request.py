@@ -23,7 +23,7 @@ from rxllm.messages import (
     messages_to_json,
 )
 from rxllm.options import JsonFormat, Options, Tool
-from rxllm.providers.anthropic.decoder import Anthropic, AnthropicDecoder
+from rxllm.providers.anthropic import Anthropic, AnthropicDecoder
 from rxllm.providers.anthropic.request import MAX_TOKENS, MAX_TOKENS_THINKING
 from tests.providers.anthropic.test_decoder import RECORDINGS, WHOLE, Payload, answer, frames, message_start
 from tests.providers.recordings import Recording, play

@@ -8,7 +8,7 @@ import pytest
 
 from rxllm import errors
 from rxllm.events import ToolCallDelta, ToolCallEnd
-from rxllm.providers.gemini.decoder import GeminiDecoder
+from rxllm.providers.gemini import GeminiDecoder
 from tests.providers.gemini.test_decoder import Payload, answer, chunk, decoded, frames, leaf
 from tests.providers.recordings import play_frames
 

@@ -23,7 +23,7 @@ from rxllm.events import (
     VendorEvent,
 )
 from rxllm.messages import ReasoningPart, TextPart, ToolCall, VendorPart
-from rxllm.providers.gemini.decoder import GeminiDecoder
+from rxllm.providers.gemini import GeminiDecoder
 from tests.providers.recordings import CUTS, Cut, Recording, check, play, play_frames, recordings
 from tests.shared import needs_shared
 

@@ -24,7 +24,7 @@ from rxllm.messages import (
     messages_to_json,
 )
 from rxllm.options import JsonFormat, Options, Tool
-from rxllm.providers.gemini.decoder import Gemini, GeminiDecoder
+from rxllm.providers.gemini import Gemini, GeminiDecoder
 from tests.providers.gemini.test_decoder import RECORDINGS, WHOLE, Payload, answer, chunk, frames
 from tests.providers.recordings import Recording, play
 from tests.shared import needs_shared

@@ -23,7 +23,7 @@ from rxllm.events import (
     VendorEvent,
 )
 from rxllm.messages import ReasoningPart, TextPart, ToolCall
-from rxllm.providers.ollama.decoder import OllamaDecoder
+from rxllm.providers.ollama import OllamaDecoder
 from tests.providers.recordings import CUTS, Cut, Recording, check, play, play_frames, recordings
 from tests.shared import needs_shared
 

@@ -24,7 +24,7 @@ from rxllm.messages import (
     messages_to_json,
 )
 from rxllm.options import JsonFormat, Options, Tool
-from rxllm.providers.ollama.decoder import Ollama
+from rxllm.providers.ollama import Ollama
 from tests.providers.ollama.test_decoder import DONE, WHOLE, Payload, answer, frames, line
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from rxllm.events import StreamEnd, StreamStart, TokenEvent, ToolCallEnd
-from rxllm.providers.openai_chat.decoder import OpenAIChat, OpenAIChatDecoder
+from rxllm.providers.openai_chat import OpenAIChat, OpenAIChatDecoder
 from tests.providers.recordings import Played, play
 
 DONE = "[DONE]"

@@ -20,7 +20,7 @@ from rxllm.messages import (
     VendorPart,
 )
 from rxllm.options import JsonFormat, Options, Tool
-from rxllm.providers.openai_chat.decoder import OpenAIChat
+from rxllm.providers.openai_chat import OpenAIChat
 from rxllm.providers.openai_chat.dialect import (
     AZURE,
     CEREBRAS,

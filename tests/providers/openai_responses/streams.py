@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 
 from rxllm.events import StreamEnd, StreamStart, TokenEvent
-from rxllm.providers.openai_responses.decoder import OpenAIResponses, OpenAIResponsesDecoder
+from rxllm.providers.openai_responses import OpenAIResponses, OpenAIResponsesDecoder
 from tests.providers.recordings import Played, play
 
 Event = dict[str, object]

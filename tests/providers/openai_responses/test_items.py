@@ -98,7 +98,7 @@ class TestCalls:
         for late in ([done(0, "function_call", **call), completed()], [completed({"type": "function_call", **call})]):
             assert played(piece, *late).response.tool_calls == (ToolCall("c1", "f", {"a": 1}),)
         assert played(piece, completed(status="incomplete")).error is None
-        with pytest.raises(ProtocolError, match="never told"):
+        with pytest.raises(ProtocolError, match="never announced"):
             said(piece, completed())
 
     def test_arguments_in_pieces(self) -> None:

@@ -21,7 +21,7 @@ from rxllm.messages import (
     VendorPart,
 )
 from rxllm.options import JsonFormat, Options, Tool
-from rxllm.providers.openai_responses.decoder import OpenAIResponses
+from rxllm.providers.openai_responses import OpenAIResponses
 from tests.providers.openai_responses.streams import Event, added, completed, delta, done, message, played
 
 HELLO = (Message.user("Hi"),)

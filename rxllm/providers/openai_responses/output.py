@@ -1,0 +1,312 @@
+"""The output of one answer of the OpenAI Responses wire: what each event adds to an `AnswerBuilder`.
+
+The wire repeats everything: in deltas, when a part is done, when its item is done, and in the last
+event. The first mention counts. What goes back to the vendor takes its place among the parts when its
+item begins, since items may end in another order than they began.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from ..._json import encode, int_at, is_object, object_at, objects_at, text_at
+from ..._protocol import JsonObject
+from ...errors import ProtocolError
+from ...events import TokenEvent, VendorEvent
+from .._answer_builder import AnswerBuilder, arguments_error, arguments_of
+from .items import WIRE, ContentPart, Item, Items, TextKind, call_fields
+
+DELTAS: Mapping[str, TextKind] = {
+    "response.output_text.delta": "text",
+    "response.refusal.delta": "refusal",
+    "response.reasoning_text.delta": "reasoning",
+    "response.reasoning.delta": "reasoning",
+    "response.reasoning_summary_text.delta": "summary",
+}
+"""The events that carry a delta of text, refusal or reasoning."""
+
+DONES: Mapping[str, TextKind] = {f"{name.removesuffix('delta')}done": kind for name, kind in DELTAS.items()}
+"""The events that carry the whole text that such deltas make."""
+
+
+class OutputReader:
+    """Reads the events of output items; each method takes an event's type and JSON and returns token events."""
+
+    def __init__(self, answer: AnswerBuilder) -> None:
+        self._answer = answer
+        self._items = Items()
+        self.part = NO_PART
+        """The content part of the last delta: the next delta most likely continues it."""
+        self.append: Callable[[str], TokenEvent] = answer.text
+        """Records a delta of that part and returns its token event."""
+        self.length_differs = False
+        """A part that was streamed from its start is not as long as its end event shows."""
+        self._orphan_arguments = False
+        """Arguments came for a call that was not announced; its end, or the final list, may still name it."""
+
+    @property
+    def refused(self) -> bool:
+        """Return whether the answer holds a refusal."""
+        return any(item.refusal for item in self._items.all)
+
+    def text_delta(self, name: str, event: JsonObject) -> list[TokenEvent]:
+        """Take a delta of text, refusal or reasoning."""
+        delta = _delta_of(name, event)
+        events: list[TokenEvent] = []
+        if delta:
+            kind = DELTAS[name]
+            item = self._text_item(event, kind)
+            key = (kind, _part_index(event))
+            part = item.content_parts.get(key)
+            if part is None:
+                part = item.content_parts[key] = ContentPart(name, event)
+            events += self._add_text(item, kind, delta, part)
+        if logprobs := event.get("logprobs"):
+            events.append(VendorEvent("logprobs", {"logprobs": logprobs}))
+        return events
+
+    def part_done(self, name: str, event: JsonObject) -> list[TokenEvent]:
+        """Take the whole text of a part; it counts where no delta of the part came."""
+        data = object_at(event, "part") or event
+        kind = DONES.get(name) or _TEXT_KINDS.get(text_at(data, "type") or "")
+        whole = text_at(data, "text") or text_at(data, "refusal")
+        if kind is None or whole is None:
+            return []
+        item = self._text_item(event, kind)
+        key = (kind, _part_index(event))
+        part = item.content_parts.get(key)
+        if part is not None:
+            self._compare(item, part.length, len(whole))
+            return []
+        if item.reasoning_kind not in (None, kind) and kind in ("reasoning", "summary"):
+            return []
+        part = item.content_parts[key] = ContentPart("", event)
+        return self._add_text(item, kind, whole, part)
+
+    def arguments_delta(self, name: str, event: JsonObject) -> list[TokenEvent]:
+        """Take a delta of a call's arguments; for a call that was never announced, the whole comes at its end."""
+        item = self._items.of_event(event, "function_call")
+        delta = _delta_of(name, event)
+        if not delta or item is None or item.done:
+            self._orphan_arguments |= bool(delta) and item is None
+            return []
+        events = self._start_call(item)
+        return events if item.call is None else [*events, self._answer.add_arguments(item.call, delta)]
+
+    def arguments_done(self, _name: str, event: JsonObject) -> list[TokenEvent]:
+        """Keep a call's whole arguments; some servers send them in this event only."""
+        item = self._items.of_event(event, "function_call")
+        if item is not None and not item.done:
+            item.arguments = text_at(event, "arguments")
+        return []
+
+    def annotation_added(self, name: str, event: JsonObject) -> list[TokenEvent]:
+        """Take a citation or another annotation of a text."""
+        self._text_item(event, "text").annotated = True
+        return [VendorEvent(name, dict(event))]
+
+    def item_added(self, name: str, event: JsonObject) -> list[TokenEvent]:
+        """Begin an item."""
+        data = _item_data(name, event)
+        known = self._items.by_id(data)
+        if known is not None and not known.done and known is self._items.of_event(event, text_at(data, "type")):
+            return []  # a repetition
+        events = self._add_item(event, data)
+        if self._items.all[-1].type not in _MODELLED:
+            events.append(VendorEvent(name, dict(event)))
+        return events
+
+    def item_done(self, name: str, event: JsonObject) -> list[TokenEvent]:
+        """End an item, with its whole JSON."""
+        data = _item_data(name, event)
+        item = self._items.of_event(event, text_at(data, "type"))
+        events: list[TokenEvent] = []
+        if item is not None and item.done and item.data == data:
+            return []  # a repetition
+        if item is None or item.done:
+            events += self._server_call(event)
+            events += self._add_item(event, data)
+            item = self._items.all[-1]
+        item.update(data)
+        return events + self._end_item(item, event, cut=False)
+
+    def finish(self, output: Sequence[dict[str, object]], *, cut: bool) -> list[TokenEvent]:
+        """Take the final list of items, and end the items that no event ended.
+
+        In an answer that was `cut`, a call is whole only where its item's status is "completed". Raises
+        `ProtocolError` where a call of a whole answer has arguments that are not a JSON object.
+        """
+        events: list[TokenEvent] = []
+        streamed = set(self._items.types)
+        for data in output:
+            event: dict[str, object] = {"type": _DONE, "item": data}
+            item = self._items.by_id(data)
+            if item is None and text_at(data, "type") not in streamed:
+                events += self._add_item(event, data)
+                item = self._items.all[-1]
+            if item is not None and not item.done:
+                item.update(data)
+                events += self._end_item(item, event, cut=cut)
+        for item in self._items.all:
+            if item.type == "function_call" and not item.done:
+                events += self._end_call(item, cut=cut)
+        broken = self._answer.unfinished_call()
+        if broken is not None and not cut:
+            raise arguments_error(broken)
+        if self._orphan_arguments and not cut and _TEXT_ITEMS.issuperset(self._items.types):
+            raise ProtocolError("arguments came for a function call that was never announced")
+        return events
+
+    def _text_item(self, event: JsonObject, kind: TextKind) -> Item:
+        """Return the message or reasoning item of an event; a new one where it was not announced."""
+        item_type = "message" if kind in ("text", "refusal") else "reasoning"
+        item = self._items.of_event(event, item_type)
+        return item if item is not None else self._items.add(event, {"type": item_type}, announced=False)
+
+    def _add_text(self, item: Item, kind: TextKind, delta: str, part: ContentPart) -> list[TokenEvent]:
+        part.length += len(delta)
+        if kind == "refusal":
+            item.refusal.append(delta)
+            return [VendorEvent("refusal", {"refusal": delta})]
+        if kind != "text":
+            item.reasoning_kind = item.reasoning_kind or kind
+            if item.reasoning_kind != kind:
+                return [VendorEvent(part.delta, {"delta": delta})]
+        self.part = part
+        self.append = self._answer.text if kind == "text" else self._answer.reasoning
+        return [self.append(delta)]
+
+    def _compare(self, item: Item, streamed: int, whole: int) -> None:
+        self.length_differs = self.length_differs or (item.announced and streamed != whole)
+
+    def _add_item(self, event: JsonObject, data: JsonObject) -> list[TokenEvent]:
+        """Begin an item, and reserve the place among the parts for what goes back to the vendor."""
+        item = self._items.add(event, data)
+        self.part = NO_PART
+        self._answer.end_part()
+        match item.type:
+            case "message":
+                if phase := text_at(data, "phase"):
+                    self._answer.sign("text", {WIRE: {"phase": phase}})
+            case "reasoning":
+                item.data.pop("encrypted_content", None)  # half of it: the whole comes when the item is done
+                self._answer.sign("reasoning", {WIRE: item.data})
+            case "function_call":
+                # One that is complete as it begins may be a call that the server makes itself: wait for its end.
+                return [] if text_at(data, "status") == "completed" else self._start_call(item)
+            case _:
+                self._answer.vendor_part(WIRE, item.data)
+        return []
+
+    def _server_call(self, event: JsonObject) -> list[TokenEvent]:
+        """End a call that the server made itself: another item, its result, takes its place (Perplexity)."""
+        item = self._items.of_event(event, "function_call")
+        if item is None or item.done or item.call is not None:
+            return []
+        item.done = True
+        return [VendorEvent(_ADDED, {"type": _ADDED, "item": item.data})]
+
+    def _end_item(self, item: Item, event: JsonObject, *, cut: bool) -> list[TokenEvent]:
+        """End an item by its newest JSON."""
+        item.done = True
+        match item.type:
+            case "message":
+                return self._end_message(item, event)
+            case "reasoning":
+                if item.reasoning_kind is not None:
+                    return []
+                in_full = _texts(item.data, "content", "text")
+                return self._add_missing(item, "reasoning", in_full or _texts(item.data, "summary", "text"))
+            case "function_call":
+                return self._end_call(item, cut=cut)
+            case _:
+                return [VendorEvent(_DONE, dict(event))]
+
+    def _end_message(self, item: Item, event: JsonObject) -> list[TokenEvent]:
+        events: list[TokenEvent] = []
+        texts = _texts(item.data, "content", "text")
+        streamed = item.text_length()
+        if streamed is None:
+            events += self._add_missing(item, "text", texts)
+        elif texts:
+            self._compare(item, streamed, sum(map(len, texts)))
+        if not item.refusal:
+            events += self._add_missing(item, "refusal", _texts(item.data, "content", "refusal"))
+        if item.refusal:
+            refusal = {"type": "refusal", "refusal": "".join(item.refusal)}
+            self._answer.vendor_part(WIRE, {"type": "message", "role": "assistant", "content": [refusal]})
+        if not item.annotated and any(part.get("annotations") for part in objects_at(item.data, "content")):
+            events.append(VendorEvent(_DONE, dict(event)))
+        return events
+
+    def _add_missing(self, item: Item, kind: TextKind, texts: Sequence[str]) -> list[TokenEvent]:
+        """Add the texts of an item of which nothing of this kind was streamed."""
+        events: list[TokenEvent] = []
+        for index, text in enumerate(texts):
+            part = item.content_parts[kind, index] = ContentPart("", {})
+            events += self._add_text(item, kind, text, part)
+        return events
+
+    def _start_call(self, item: Item) -> list[TokenEvent]:
+        name, call_id = text_at(item.data, "name"), text_at(item.data, "call_id") or text_at(item.data, "id")
+        if item.call is not None or name is None:
+            return []
+        item.call = len(self._answer.calls)
+        fields = call_fields(item.data)
+        return [
+            self._answer.start_call(item.call, call_id or f"call_{item.call}", name, {WIRE: fields} if fields else None)
+        ]
+
+    def _end_call(self, item: Item, *, cut: bool) -> list[TokenEvent]:
+        """End a call; the arguments of its end event count, whatever was streamed."""
+        events = self._start_call(item)
+        if item.call is None:
+            raise ProtocolError("a function call has no name")
+        arguments = item.data.get("arguments")
+        whole = encode(arguments).decode() if is_object(arguments) else text_at(item.data, "arguments")
+        whole = whole or item.arguments
+        if whole is not None and not self._answer.calls[item.call].arguments:
+            events.append(self._answer.add_arguments(item.call, whole))
+        status = text_at(item.data, "status")
+        if status == "incomplete" or (cut and status != "completed"):
+            return events
+        end = self._answer.end_call(item.call, None if whole is None else arguments_of(whole))
+        return events if end is None else [*events, end]
+
+
+NO_PART = ContentPart("", {})
+"""A part that no event continues."""
+
+_MODELLED = ("message", "reasoning", "function_call")
+_TEXT_ITEMS = frozenset({"message", "reasoning"})
+_ADDED = "response.output_item.added"
+_DONE = "response.output_item.done"
+_TEXT_KINDS: Mapping[str, TextKind] = {
+    "output_text": "text",
+    "refusal": "refusal",
+    "reasoning_text": "reasoning",
+    "summary_text": "summary",
+}
+
+
+def _delta_of(name: str, event: JsonObject) -> str:
+    delta = event.get("delta")
+    if delta is None or isinstance(delta, str):
+        return delta or ""
+    raise ProtocolError(f"{name}: its delta is not text")
+
+
+def _part_index(event: JsonObject) -> int:
+    index = int_at(event, "summary_index")
+    return index if index is not None else int_at(event, "content_index") or 0
+
+
+def _item_data(name: str, event: JsonObject) -> JsonObject:
+    data = event.get("item")
+    if is_object(data):
+        return data
+    raise ProtocolError(f"{name}: its item is not an object")
+
+
+def _texts(item: JsonObject, field: str, key: str) -> list[str]:
+    return [text for part in objects_at(item, field) if (text := text_at(part, key)) is not None]
