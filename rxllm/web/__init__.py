@@ -3,8 +3,8 @@
 Which one do I need?
 
 - One stream out of an endpoint of my own: `sse`, `ndjson`, `ui_messages` or `openai_chunks` make a
-  `Feed` of an Observable; `rxllm.web.asgi.FeedResponse` (Starlette, FastAPI) or
-  `rxllm.web.wsgi.FeedApplication` (Flask) sends it.
+  `StreamBody` of an Observable; `rxllm.web.asgi.StreamResponse` (Starlette, FastAPI) or
+  `rxllm.web.wsgi.StreamApplication` (Flask) sends it.
 - All of it, with resuming, stopping, limits, the OpenAI-compatible endpoint and the chat page: a
   `Service` of named models, and `rxllm.web.asgi.asgi_app` or `rxllm.web.wsgi.wsgi_app`.
 - As many processes of that as I like: `rxllm.web.multiprocess.streams.RelayedStreams`, with a Redis between them.
@@ -12,25 +12,25 @@ Which one do I need?
 Only `asgi` needs Starlette, and `serve` uvicorn: ``pip install "rxllm[web]"``.
 """
 
-from .feed import Feed, Format
+from .endpoint_bodies import ndjson, openai_chunks, sse, ui_messages
 from .guard import Guard
-from .http import Reply, Request
-from .live import LiveStream
-from .one_stream import ndjson, openai_chunks, sse, ui_messages
-from .request_parsing import Answering, ChatRequest
+from .http import HttpRequest, HttpResponse
+from .request_parsing import AnswerFunction, ChatRequest
+from .served_stream import ServedStream
 from .service import Service
+from .stream_body import Format, StreamBody
 from .streams import Streams
 
 __all__ = [
-    "Answering",
+    "AnswerFunction",
     "ChatRequest",
-    "Feed",
     "Format",
     "Guard",
-    "LiveStream",
-    "Reply",
-    "Request",
+    "HttpRequest",
+    "HttpResponse",
+    "ServedStream",
     "Service",
+    "StreamBody",
     "Streams",
     "ndjson",
     "openai_chunks",

@@ -8,9 +8,9 @@ from ..assistant.events import ApprovalRequest, StepEnd, StepStart, StructuredAn
 from ..errors import APIConnectionError
 from ..messages import ToolCall
 from .approvals import Approvals
-from .feed import Feed
 from .formats.ai_sdk import UIMessageStream, chunk
-from .live import LiveStream
+from .served_stream import ServedStream
+from .stream_body import StreamBody
 
 
 class UITurn(UIMessageStream):
@@ -87,10 +87,10 @@ class UITurn(UIMessageStream):
 _MOVED = APIConnectionError("this server is closing; the answer goes on: load the page again")
 
 
-class TurnFeed(Feed):
-    """A `Feed` to `useChat`, which ends where the turn waits for the user: the answer comes with another request."""
+class UITurnBody(StreamBody):
+    """A `StreamBody` for `useChat` that ends where the turn waits for the user, who answers with another request."""
 
-    def __init__(self, stream: LiveStream[object], turn: UITurn, *, after: int = 0) -> None:
+    def __init__(self, stream: ServedStream[object], turn: UITurn, *, after: int = 0) -> None:
         super().__init__(stream, turn, after=after)
         self._turn = turn
 

@@ -24,7 +24,7 @@ from ..assistant.events import AssistantEvent
 from ..errors import APIConnectionError, StreamInterruptedError
 from ..options import Timeout
 from ..prompt import Prompt, messages_of
-from .client_protocol import LineDecoder, Position
+from .client_decoder import EventDecoder, Position
 
 RECONNECTS = 5
 """How often in a row a broken connection is made anew without anything coming of it."""
@@ -58,7 +58,7 @@ def watch(url: str, stream: str, *, after: int = 0, token: str | None = None) ->
 
 def broken(error: Exception, position: Position) -> bool:
     """Whether the connection failed, rather than the stream: then it can be gone on with."""
-    if position.stream is None or position.is_told:
+    if position.stream is None or position.has_ended:
         return False
     return isinstance(error, APIConnectionError) or (isinstance(error, StreamInterruptedError) and error.transient)
 
@@ -108,7 +108,7 @@ class _Server:
             provider="rxllm",
             model="",
             request=lambda: request,
-            decoder=lambda: LineDecoder(position),
+            decoder=lambda: EventDecoder(position),
             transport=self._transport,
             timeout=_NO_LIMITS,
         )
@@ -124,7 +124,7 @@ def _subscribing(
         position = begin()
 
         def stop() -> None:
-            if stops and position.stream is not None and not position.is_told:
+            if stops and position.stream is not None and not position.has_ended:
                 server.stop(position.stream)
 
         events = resumed(lambda: server.read(position, body), position)

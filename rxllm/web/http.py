@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 from .._json import decode, encode, is_object
 from ..errors import ConfigurationError
-from .feed import Feed
 from .formats.openai_chat import openai_error, openai_status
+from .stream_body import StreamBody
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Request:
+class HttpRequest:
     """One HTTP request; names of headers are in lower case, `client` is the address it came from."""
 
     method: str
@@ -36,30 +36,30 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Reply:
+class HttpResponse:
     """One HTTP response: bytes, or a feed, which brings its own headers."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
-    body: bytes | Feed = b""
+    body: bytes | StreamBody = b""
 
 
-def json_reply(value: object, status: int = 200) -> Reply:
+def json_response(value: object, status: int = 200) -> HttpResponse:
     """`value` as JSON."""
-    return Reply(status, {"content-type": "application/json", "cache-control": "no-store"}, encode(value))
+    return HttpResponse(status, {"content-type": "application/json", "cache-control": "no-store"}, encode(value))
 
 
-def problem(status: int, message: str) -> Reply:
+def refusal(status: int, message: str) -> HttpResponse:
     """A refusal, in the form that OpenAI clients and our own read alike."""
     kind = "server_error" if status >= 500 else "invalid_request_error"
-    return json_reply({"error": {"message": message, "type": kind, "param": None, "code": None}}, status)
+    return json_response({"error": {"message": message, "type": kind, "param": None, "code": None}}, status)
 
 
-def failure(error: Exception) -> Reply:
+def error_response(error: Exception) -> HttpResponse:
     """What `error` comes to as a response."""
-    reply = json_reply({"error": openai_error(error)}, openai_status(error))
+    reply = json_response({"error": openai_error(error)}, openai_status(error))
     retry_after = getattr(error, "retry_after", None)
     headers = (
         {**reply.headers, "retry-after": str(round(retry_after) or 1)} if retry_after is not None else reply.headers
     )
-    return Reply(reply.status, headers, reply.body)
+    return HttpResponse(reply.status, headers, reply.body)

@@ -6,24 +6,26 @@ import time
 from collections.abc import Mapping
 
 from .._json import object_at
-from .feed import Feed, Format
 from .formats.openai_chat import OpenAICompletion, OpenAIStream, openai_status
-from .http import Reply, Request, json_reply
-from .stream_factory import Desk
+from .http import HttpRequest, HttpResponse, json_response
+from .stream_body import Format, StreamBody
+from .stream_factory import StreamFactory
 
 
-def models(desk: Desk, request: Request, _: str) -> Reply:
+def models(factory: StreamFactory, request: HttpRequest, _: str) -> HttpResponse:
     """What may be asked."""
-    data = [{"id": name, "object": "model", "created": 0, "owned_by": "rxllm"} for name in desk.offers]
-    return json_reply({"object": "list", "data": data})
+    data = [{"id": name, "object": "model", "created": 0, "owned_by": "rxllm"} for name in factory.offers]
+    return json_response({"object": "list", "data": data})
 
 
-def completions(desk: Desk, request: Request, _: str) -> Reply:
+def completions(factory: StreamFactory, request: HttpRequest, _: str) -> HttpResponse:
     """An answer, streamed or whole; disposed with its client."""
     body = request.json()
-    stream = desk.ask(body.get("model"), body, request.client, linger=0.0)
-    wire = _format(body, f"chatcmpl-{stream.id}", str(body.get("model") or next(iter(desk.offers))))
-    return Reply(200, body=Feed(stream, wire, status_of=openai_status, whole=body.get("stream") is not True))
+    stream = factory.ask(body.get("model"), body, request.client, linger=0.0)
+    wire = _format(body, f"chatcmpl-{stream.id}", str(body.get("model") or next(iter(factory.offers))))
+    return HttpResponse(
+        200, body=StreamBody(stream, wire, status_of=openai_status, whole=body.get("stream") is not True)
+    )
 
 
 def _format(body: Mapping[str, object], id: str, model: str) -> Format:  # noqa: A002 - the field's name

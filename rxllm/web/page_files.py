@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from importlib.resources import files
 
-from .http import Reply
+from .http import HttpResponse
 
 _TYPES = {
     "index.html": "text/html; charset=utf-8",
@@ -28,11 +28,11 @@ _HEADERS = {
 }
 
 
-def file(path: str) -> Reply | None:
+def file(path: str) -> HttpResponse | None:
     """The file of the page at this path; None where there is none."""
     name = "index.html" if path == "/" else path.removeprefix("/")
     kind = _TYPES.get(name)
-    return None if kind is None else Reply(200, {"content-type": kind, **_HEADERS}, _content(name))
+    return None if kind is None else HttpResponse(200, {"content-type": kind, **_HEADERS}, _content(name))
 
 
 @cache

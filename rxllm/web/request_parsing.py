@@ -41,10 +41,10 @@ class ChatRequest:
         return self.approvals.ask(call.id)
 
 
-Answering: TypeAlias = Callable[[ChatRequest], Observable[object]]
+AnswerFunction: TypeAlias = Callable[[ChatRequest], Observable[object]]
 """What answers: from a request to a stream of token events, or of an assistant's."""
 
-Offer: TypeAlias = StreamingModel | Answering
+Offer: TypeAlias = StreamingModel | AnswerFunction
 
 
 class _Settings(msgspec.Struct, frozen=True):

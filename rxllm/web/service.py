@@ -23,14 +23,12 @@ from typing import TypeAlias, TypeVar, cast
 from reactivex import Observable
 
 from ..errors import LLMError
-from . import ai_sdk_api as ui_api
-from . import openai_api, own_api
-from . import page_files as page
+from . import ai_sdk_api, openai_api, page_files, stream_api
 from .guard import Guard
-from .http import Reply, Request, failure, problem
-from .live import LiveStream
+from .http import HttpRequest, HttpResponse, error_response, refusal
 from .request_parsing import Offer
-from .stream_factory import Desk
+from .served_stream import ServedStream
+from .stream_factory import StreamFactory
 from .streams import Streams
 
 T = TypeVar("T")
@@ -56,38 +54,38 @@ class Service:
         keep_alive: float = 15.0,
         sessions: int = 1000,
     ) -> None:
-        self.desk = Desk(offers, Streams() if streams is None else streams, linger)
+        self.factory = StreamFactory(offers, Streams() if streams is None else streams, linger)
         self.guard = guard or Guard()
         self.keep_alive = keep_alive
         self._sessions_left = threading.BoundedSemaphore(sessions)
 
-    def handle(self, request: Request) -> Reply:
+    def handle(self, request: HttpRequest) -> HttpResponse:
         """The reply to `request`; returns soon, raises nothing."""
         refused = self.refusal(request)
         if refused is not None:
             return refused
-        reply = Reply(204) if request.method == "OPTIONS" else self._routed(request)
+        reply = HttpResponse(204) if request.method == "OPTIONS" else self._routed(request)
         origin = request.headers.get("origin")
         if origin is None or not self.guard.allows(origin):
             return reply
         shared = _cors(origin)
         if not isinstance(reply.body, bytes):
             reply.body.headers.update(shared)
-        return Reply(reply.status, {**reply.headers, **shared}, reply.body)
+        return HttpResponse(reply.status, {**reply.headers, **shared}, reply.body)
 
-    def refusal(self, request: Request) -> Reply | None:
+    def refusal(self, request: HttpRequest) -> HttpResponse | None:
         """What to reply where the request's sender may not use this server; None where it may."""
         public = request.method == "OPTIONS" or not request.path.startswith(("/api/", "/v1/"))
         reason = self.guard.refusal(request.headers, request.query, public=public)
-        return None if reason is None else problem(401 if "token" in reason else 403, reason)
+        return None if reason is None else refusal(401 if "token" in reason else 403, reason)
 
-    def publish(self, source: Observable[T], *, linger: float | None = None) -> LiveStream[object]:
+    def publish(self, source: Observable[T], *, linger: float | None = None) -> ServedStream[object]:
         """Start a stream of the application's own; whoever is told its id can watch it, and stop it.
 
         It is disposed `linger` seconds (else the service's) after the last watcher has left.
         """
-        wait = self.desk.linger if linger is None else linger
-        return self.desk.streams.open(cast("Observable[object]", source), linger=wait)
+        wait = self.factory.linger if linger is None else linger
+        return self.factory.streams.open(cast("Observable[object]", source), linger=wait)
 
     def enter_session(self) -> bool:
         """Whether there is room for one more WebSocket; `leave_session` follows."""
@@ -99,39 +97,42 @@ class Service:
 
     def close(self, seconds: float = 10.0) -> None:
         """Begin no more, give what is under way so many seconds to end, and dispose the rest. Blocks meanwhile."""
-        self.desk.streams.drain(seconds)
+        self.factory.streams.drain(seconds)
 
-    def _routed(self, request: Request) -> Reply:
+    def _routed(self, request: HttpRequest) -> HttpResponse:
         method = "GET" if request.method == "HEAD" else request.method
         for pattern, routes in _ROUTES:
             match = pattern.fullmatch(request.path)
             if match is not None:
                 route = routes.get(method)
                 parameter = match.group(1) if pattern.groups else ""
-                return problem(405, "not that way") if route is None else self._answered(route, request, parameter)
-        found = page.file(request.path) if method == "GET" else None
-        return problem(404, "there is nothing here") if found is None else found
+                return refusal(405, "not that way") if route is None else self._answered(route, request, parameter)
+        found = page_files.file(request.path) if method == "GET" else None
+        return refusal(404, "there is nothing here") if found is None else found
 
-    def _answered(self, route: Route, request: Request, parameter: str) -> Reply:
+    def _answered(self, route: Route, request: HttpRequest, parameter: str) -> HttpResponse:
         try:
-            return route(self.desk, request, parameter)
+            return route(self.factory, request, parameter)
         except LLMError as error:
-            return failure(error)
+            return error_response(error)
         except Exception as error:  # the fault of a function on offer: its client learns no more than that
             log.exception("a request failed")
-            return failure(error)
+            return error_response(error)
 
 
-Route: TypeAlias = Callable[[Desk, Request, str], Reply]
+Route: TypeAlias = Callable[[StreamFactory, HttpRequest, str], HttpResponse]
 
 _ROUTES: tuple[tuple[re.Pattern[str], Mapping[str, Route]], ...] = (
-    (re.compile("/api/models"), {"GET": own_api.models}),
-    (re.compile("/api/chat"), {"POST": own_api.chat}),
-    (re.compile("/api/streams/([^/]+)"), {"GET": own_api.resume, "POST": own_api.resume, "DELETE": own_api.stop}),
-    (re.compile("/api/streams/([^/]+)/stop"), {"POST": own_api.stop}),
-    (re.compile("/api/streams/([^/]+)/approve"), {"POST": own_api.approve}),
-    (re.compile("/api/ui-chat"), {"POST": ui_api.chat}),
-    (re.compile("/api/ui-chat/([^/]+)/stream"), {"GET": ui_api.resume, "DELETE": ui_api.stop}),
+    (re.compile("/api/models"), {"GET": stream_api.models}),
+    (re.compile("/api/chat"), {"POST": stream_api.chat}),
+    (
+        re.compile("/api/streams/([^/]+)"),
+        {"GET": stream_api.resume, "POST": stream_api.resume, "DELETE": stream_api.stop},
+    ),
+    (re.compile("/api/streams/([^/]+)/stop"), {"POST": stream_api.stop}),
+    (re.compile("/api/streams/([^/]+)/approve"), {"POST": stream_api.approve}),
+    (re.compile("/api/ui-chat"), {"POST": ai_sdk_api.chat}),
+    (re.compile("/api/ui-chat/([^/]+)/stream"), {"GET": ai_sdk_api.resume, "DELETE": ai_sdk_api.stop}),
     (re.compile("/v1/chat/completions"), {"POST": openai_api.completions}),
     (re.compile("/v1/models"), {"GET": openai_api.models}),
 )

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from ..errors import ConfigurationError, NotFoundError
 from .approvals import ApprovalIds
-from .live import LiveStream
 from .request_parsing import ChatRequest, Offer, answer_of, conversation, offered, options_of
+from .served_stream import ServedStream
 from .streams import Streams
 
 
-class Desk:
+class StreamFactory:
     """The models on offer, and the streams that answer.
 
     `linger` is how many seconds a stream that may be resumed lives without a watcher.
@@ -25,7 +25,7 @@ class Desk:
         self.linger = linger
         self.approval_ids = ApprovalIds(streams.secret)
 
-    def ask(self, model: object, body: Mapping[str, object], client: str, *, linger: float) -> LiveStream[object]:
+    def ask(self, model: object, body: Mapping[str, object], client: str, *, linger: float) -> ServedStream[object]:
         """The stream that answers the conversation and options in `body`, begun.
 
         Raises an `LLMError` where it cannot be asked, or is one too many.
@@ -33,12 +33,12 @@ class Desk:
         name, offer = offered(self.offers, model)
         return self.start(offer, ChatRequest(name, conversation(body), options_of(body)), client, linger=linger)
 
-    def start(self, offer: Offer, request: ChatRequest, client: str, *, linger: float) -> LiveStream[object]:
+    def start(self, offer: Offer, request: ChatRequest, client: str, *, linger: float) -> ServedStream[object]:
         """The stream with which `offer` answers `request`, begun."""
         answer = answer_of(offer, request)
         return self.streams.open(answer, client=client, linger=linger, approvals=request.approvals)
 
-    def stream(self, id: str) -> LiveStream[object]:  # noqa: A002 - the field's name
+    def stream(self, id: str) -> ServedStream[object]:  # noqa: A002 - the field's name
         """The stream of this id; raises `NotFoundError` where there is none."""
         found = self.streams.get(id)
         if found is None:

@@ -12,7 +12,7 @@ from reactivex import Observable
 
 from ..errors import LLMError, OverloadedError, RateLimitError
 from .approvals import Approvals
-from .live import LiveStream
+from .served_stream import ServedStream
 
 T = TypeVar("T")
 
@@ -44,9 +44,9 @@ class Streams(Generic[T]):
         self._per_client = per_client
         self._keep = keep
         self._changed = threading.Condition()
-        self._open: dict[str, tuple[LiveStream[T], str]] = {}
+        self._open: dict[str, tuple[ServedStream[T], str]] = {}
         self._clients: Counter[str] = Counter()
-        self._ended: OrderedDict[str, LiveStream[T]] = OrderedDict()
+        self._ended: OrderedDict[str, ServedStream[T]] = OrderedDict()
         self._draining = False
         self._chats: OrderedDict[str, Chat] = OrderedDict()
 
@@ -57,7 +57,7 @@ class Streams(Generic[T]):
 
     def open(
         self, source: Observable[T], *, client: str = "", linger: float = 0.0, approvals: Approvals | None = None
-    ) -> LiveStream[T]:
+    ) -> ServedStream[T]:
         """Start `source` for `client`; it is disposed `linger` seconds after the last watcher has left.
 
         Raises `RateLimitError` (429) where the client, `OverloadedError` (503) where all together
@@ -75,7 +75,7 @@ class Streams(Generic[T]):
             raise
         return stream
 
-    def get(self, id: str) -> LiveStream[T] | None:  # noqa: A002 - the field's name
+    def get(self, id: str) -> ServedStream[T] | None:  # noqa: A002 - the field's name
         """The stream of this id, if it is under way or has ended lately."""
         found = self._open.get(id)
         return self._ended.get(id) if found is None else found[0]
@@ -109,8 +109,8 @@ class Streams(Generic[T]):
             stream.stop()
         return whole
 
-    def _make(self, source: Observable[T], linger: float, approvals: Approvals | None) -> LiveStream[T]:
-        return LiveStream(source, linger=linger, on_end=self._on_end, approvals=approvals)
+    def _make(self, source: Observable[T], linger: float, approvals: Approvals | None) -> ServedStream[T]:
+        return ServedStream(source, linger=linger, on_end=self._on_end, approvals=approvals)
 
     def _refuse_too_many(self, client: str) -> None:
         if self._draining:
@@ -120,7 +120,7 @@ class Streams(Generic[T]):
         if len(self._open) >= self._limit:
             raise OverloadedError("the server has as many streams as it takes", status_code=503, retry_after=1.0)
 
-    def _on_end(self, stream: LiveStream[T]) -> None:
+    def _on_end(self, stream: ServedStream[T]) -> None:
         if stream.error is not None and not isinstance(stream.error, LLMError):
             log.error("a stream that is served failed", exc_info=stream.error)
         with self._changed:

@@ -1,4 +1,4 @@
-"""WSGI: a feed as a response, and a `Service` as an application. For Flask, Django and plain WSGI servers.
+"""WSGI: a body as a response, and a `Service` as an application. For Flask, Django and plain WSGI servers.
 
 A reader costs a thread. That a client has left is seen when something is sent to it: keep-alives
 bound how long that takes. There are no WebSockets here.
@@ -12,9 +12,9 @@ from http.client import responses
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
-from .feed import Feed
-from .http import MAX_BODY_BYTES, Reply, Request, problem
+from .http import MAX_BODY_BYTES, HttpRequest, HttpResponse, refusal
 from .service import Service
+from .stream_body import StreamBody
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 WSGI_KEEP_ALIVE_SECONDS = 5.0
 
 
-class FeedApplication:
-    """A feed as a WSGI application of one answer: return it from a Flask view."""
+class StreamApplication:
+    """A body as a WSGI application of one answer: return it from a Flask view."""
 
-    def __init__(self, feed: Feed, *, keep_alive: float = WSGI_KEEP_ALIVE_SECONDS) -> None:
-        self._feed = feed
+    def __init__(self, body: StreamBody, *, keep_alive: float = WSGI_KEEP_ALIVE_SECONDS) -> None:
+        self._body = body
         self._keep_alive = keep_alive
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Send the feed, until it ends or the client leaves."""
-        pieces = _Pieces(self._feed, self._keep_alive)
+        """Send the body, until it ends or the client leaves."""
+        pieces = _Pieces(self._body, self._keep_alive)
         failure = pieces.failure()
         if failure is not None:
             pieces.close()
             status, body = failure
-            return _plain(Reply(status, {"content-type": "application/json"}, body.encode()), start_response)
-        start_response("200 OK", list(self._feed.headers.items()))
+            return _plain(HttpResponse(status, {"content-type": "application/json"}, body.encode()), start_response)
+        start_response("200 OK", list(self._body.headers.items()))
         return pieces
 
 
@@ -46,9 +46,9 @@ def wsgi_app(service: Service, *, keep_alive: float = WSGI_KEEP_ALIVE_SECONDS) -
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         request = _request(environ)
-        reply = problem(413, "the request is too large") if request is None else service.handle(request)
-        if isinstance(reply.body, Feed):
-            return FeedApplication(reply.body, keep_alive=keep_alive)(environ, start_response)
+        reply = refusal(413, "the request is too large") if request is None else service.handle(request)
+        if isinstance(reply.body, StreamBody):
+            return StreamApplication(reply.body, keep_alive=keep_alive)(environ, start_response)
         return _plain(reply, start_response)
 
     return app
@@ -57,37 +57,37 @@ def wsgi_app(service: Service, *, keep_alive: float = WSGI_KEEP_ALIVE_SECONDS) -
 class _Pieces(Iterator[bytes]):
     """The body; `close`, which servers call in any case, ends the watching, which begins at once."""
 
-    def __init__(self, feed: Feed, keep_alive: float) -> None:
-        self._feed = feed
+    def __init__(self, body: StreamBody, keep_alive: float) -> None:
+        self._body = body
         self._keep_alive = keep_alive
         self._rung = threading.Event()
-        feed.stream.watch(self._rung.set)
+        body.stream.watch(self._rung.set)
 
     def failure(self) -> tuple[int, str] | None:
         """Wait until the head can be sent; the failure that is to be told instead."""
-        while not self._feed.ready():
+        while not self._body.ready():
             self._rung.wait()
             self._rung.clear()
         self._rung.set()
-        return self._feed.failure()
+        return self._body.failure()
 
     def __next__(self) -> bytes:
-        while not self._feed.ended:
+        while not self._body.ended:
             if not self._rung.wait(self._keep_alive):
-                return self._feed.silence.encode()
+                return self._body.silence.encode()
             self._rung.clear()
-            text = self._feed.take()
-            if self._feed.is_behind:
+            text = self._body.take()
+            if self._body.is_behind:
                 self._rung.set()
             if text:
                 return text.encode()
         raise StopIteration
 
     def close(self) -> None:
-        self._feed.stream.unwatch(self._rung.set)
+        self._body.stream.unwatch(self._rung.set)
 
 
-def _request(environ: WSGIEnvironment) -> Request | None:
+def _request(environ: WSGIEnvironment) -> HttpRequest | None:
     """The request; None where its body is too large."""
     length = environ.get("CONTENT_LENGTH") or "0"
     size = int(length) if length.isascii() and length.isdecimal() else 0
@@ -97,7 +97,7 @@ def _request(environ: WSGIEnvironment) -> Request | None:
         name[5:].replace("_", "-").lower(): str(value) for name, value in environ.items() if name.startswith("HTTP_")
     }
     headers["content-type"] = environ.get("CONTENT_TYPE", "")
-    return Request(
+    return HttpRequest(
         environ["REQUEST_METHOD"],
         environ.get("PATH_INFO", "/"),
         dict(parse_qsl(environ.get("QUERY_STRING", ""))),
@@ -107,7 +107,7 @@ def _request(environ: WSGIEnvironment) -> Request | None:
     )
 
 
-def _plain(reply: Reply, start_response: StartResponse) -> Iterable[bytes]:
+def _plain(reply: HttpResponse, start_response: StartResponse) -> Iterable[bytes]:
     body = reply.body if isinstance(reply.body, bytes) else b""
     headers = {"content-length": str(len(body)), **reply.headers}
     start_response(f"{reply.status} {responses.get(reply.status, '')}", list(headers.items()))

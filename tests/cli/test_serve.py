@@ -16,11 +16,11 @@ from rxllm.testing import Gate, LLMServer, Reply
 from ..web.serving import of, served
 
 
-def test_it_serves_and_an_interrupt_ends_it(llm: LLMServer) -> None:
+def test_it_serves_and_an_interrupt_ends_it(llm_server: LLMServer) -> None:
     """With what is under way, which has its time to end."""
     gate = Gate(1)
-    llm.enqueue(Reply("one two", gate=gate))
-    with served(*of(llm), "--drain", "20") as (process, url):
+    llm_server.enqueue(Reply("one two", gate=gate))
+    with served(*of(llm_server), "--drain", "20") as (process, url):
         assert ["openai-compatible:m"] == requests.get(f"{url}api/models", timeout=20).json()["models"]
         assert "rxllm chat" in requests.get(url, timeout=20).text
         response = requests.post(f"{url}api/chat", json={"prompt": "Hi"}, stream=True, timeout=20)
@@ -32,25 +32,25 @@ def test_it_serves_and_an_interrupt_ends_it(llm: LLMServer) -> None:
         assert 0 == process.wait(30)
 
 
-def test_what_does_not_end_is_stopped(llm: LLMServer) -> None:
+def test_what_does_not_end_is_stopped(llm_server: LLMServer) -> None:
     """Its reader is told, the provider sees it, and nothing ugly is printed."""
     gate = Gate(1)
-    llm.enqueue(Reply("one two", gate=gate))
-    with served(*of(llm), "--drain", "0.2") as (process, url):
+    llm_server.enqueue(Reply("one two", gate=gate))
+    with served(*of(llm_server), "--drain", "0.2") as (process, url):
         response = requests.post(f"{url}api/chat", json={"prompt": "Hi"}, stream=True, timeout=20)
         gate.wait_until_reached()
         process.send_signal(signal.SIGINT)
         lines = response.iter_lines(chunk_size=1, decode_unicode=True)
         assert any('"type":"stopped"' in line for line in lines)
-        assert llm.wait_for_request().closed.wait(10)
+        assert llm_server.wait_for_request().closed.wait(10)
         process.wait(30)
         assert process.stderr is not None
         assert "Traceback" not in process.stderr.read()
 
 
-def test_others_than_this_machine_need_a_token(llm: LLMServer) -> None:
+def test_others_than_this_machine_need_a_token(llm_server: LLMServer) -> None:
     """It is made up where none is given, and told to who started the server."""
-    with served(*of(llm), "--host", "0.0.0.0") as (_, address):
+    with served(*of(llm_server), "--host", "0.0.0.0") as (_, address):
         url, _, token = address.partition("#token=")
         assert len(token) > 16
         assert 401 == requests.get(f"{url}api/models", timeout=20).status_code
@@ -70,7 +70,7 @@ def test_without_any_setting_the_embedded_model_answers() -> None:
     assert '"type":"end"' in answer
 
 
-def test_a_port_that_is_taken_is_said_so(llm: LLMServer) -> None:
+def test_a_port_that_is_taken_is_said_so(llm_server: LLMServer) -> None:
     """Rather than a traceback."""
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigurationError, match="cannot listen"):
-        main([*of(llm), "--port", str(taken.getsockname()[1])])
+        main([*of(llm_server), "--port", str(taken.getsockname()[1])])

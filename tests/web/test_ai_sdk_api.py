@@ -105,8 +105,8 @@ class TestWhoseAnswersCount:
     def test_another_server_with_the_same_secret_takes_it(self, llm: LLMServer, url: str, service: Service) -> None:
         """So it may be restarted between question and answer."""
         question = self.question(llm, url)
-        other = Service(service.desk.offers)
-        other.desk.approval_ids = service.desk.approval_ids
+        other = Service(service.factory.offers)
+        other.factory.approval_ids = service.factory.approval_ids
         with running(other) as elsewhere:
             told = chunks(post(elsewhere, ASKED, answered(question)))
         assert "Done" == "".join(str(chunk["delta"]) for chunk in told if chunk["type"] == "text-delta")

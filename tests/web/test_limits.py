@@ -14,8 +14,8 @@ from starlette.routing import Mount, Route
 from rxllm.errors import OverloadedError, RateLimitError
 from rxllm.events import Response, StreamEnd, TextDelta
 from rxllm.testing import Gate, LLMServer, Reply
-from rxllm.web import Guard, LiveStream, Service, Streams, sse
-from rxllm.web.asgi import FeedResponse, asgi_app
+from rxllm.web import Guard, ServedStream, Service, Streams, sse
+from rxllm.web.asgi import StreamResponse, asgi_app
 
 from .running import model_of, running
 
@@ -113,7 +113,7 @@ class TestLimits:
         """A stream is kept in memory, so it has a bound."""
         source = Subject[object]()
         disposed = threading.Event()
-        stream = LiveStream(source.pipe(reactivex.operators.finally_action(disposed.set)), max_chars=100, linger=60)
+        stream = ServedStream(source.pipe(reactivex.operators.finally_action(disposed.set)), max_chars=100, linger=60)
         stream.start()
         for _ in range(11):
             source.on_next(TextDelta("0123456789"))
@@ -132,7 +132,7 @@ class TestWatching:
 
     def test_a_stream_is_stopped_when_the_last_has_left(self) -> None:
         """Not before."""
-        stream = LiveStream[object](reactivex.never())
+        stream = ServedStream[object](reactivex.never())
         stream.start()
         bells = [lambda: None, lambda: None]
         for bell in bells:
@@ -145,7 +145,7 @@ class TestWatching:
     def test_one_that_lingers_waits_for_somebody_to_come_back(self) -> None:
         """And is stopped when nobody does."""
         ended = threading.Event()
-        stream = LiveStream[object](reactivex.never(), linger=0.05, on_end=lambda _: ended.set())
+        stream = ServedStream[object](reactivex.never(), linger=0.05, on_end=lambda _: ended.set())
         stream.start()
         stream.watch(len)  # type: ignore[arg-type]  # never called
         stream.unwatch(len)  # type: ignore[arg-type]
@@ -196,8 +196,8 @@ def test_in_an_application_of_ones_own(llm: LLMServer) -> None:
     """An endpoint with a feed, and the whole service mounted beside it."""
     model = model_of(llm)
 
-    async def ask(request: object) -> FeedResponse:
-        return FeedResponse(sse(model.stream("Hi")))
+    async def ask(request: object) -> StreamResponse:
+        return StreamResponse(sse(model.stream("Hi")))
 
     service = Service({"m": model})
     app = Starlette(routes=[Route("/ask", ask), Mount("/llm", asgi_app(service))])

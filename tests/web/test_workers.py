@@ -281,13 +281,13 @@ def test_a_stream_lives_while_another_process_watches_it(
 
     def service() -> Service:
         streams = RelayedStreams(redis_server.url)
-        get = streams._board.get
+        get = streams._notes.get
 
         def look(name: str) -> bytes | None:
             looks.release()
             return get(name)
 
-        monkeypatch.setattr(streams._board, "get", look)
+        monkeypatch.setattr(streams._notes, "get", look)
         return Service({"m": model_of(llm)}, streams=streams, linger=0.2)
 
     with two_workers(service) as (here, there):

@@ -14,7 +14,7 @@ import requests
 
 from rxllm.testing import ErrorReply, Gate, LLMServer, Reply
 from rxllm.web import Service, openai_chunks, sse, ui_messages
-from rxllm.web.wsgi import FeedApplication, wsgi_app
+from rxllm.web.wsgi import StreamApplication, wsgi_app
 
 from .running import model_of
 
@@ -56,15 +56,15 @@ def url(llm: LLMServer) -> Iterator[str]:
 
     @app.get("/ask")
     def ask() -> object:
-        return FeedApplication(sse(model.stream(flask.request.args["prompt"])), keep_alive=0.05)
+        return StreamApplication(sse(model.stream(flask.request.args["prompt"])), keep_alive=0.05)
 
     @app.get("/ui")
     def ui() -> object:
-        return FeedApplication(ui_messages(model.stream("Hi"), message_id="m1"))
+        return StreamApplication(ui_messages(model.stream("Hi"), message_id="m1"))
 
     @app.get("/chunks")
     def chunks() -> object:
-        return FeedApplication(openai_chunks(model.stream("Hi")))
+        return StreamApplication(openai_chunks(model.stream("Hi")))
 
     inner = wsgi_app(Service({"m": model}))
 

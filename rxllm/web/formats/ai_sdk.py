@@ -3,7 +3,7 @@
 No I/O here. Text and reasoning become parts with a start and an end, tool calls become tool input,
 usage and model the message's metadata. What the protocol has no word for travels as data parts:
 "data-vendor", "data-parts" and, where a retry voids what came before, "data-reset". Tools that ran here, their
-output and their approval are told by the methods below.
+output and their approval are written by the methods below.
 
 Source: https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol
 """
@@ -28,7 +28,7 @@ from ...events import (
     VendorEvent,
 )
 from ...messages import ReasoningPart, ToolCall, VendorPart
-from .json_lines import told
+from .json_lines import error_facts
 from .sse import SSE_COMMENT, SSE_HEADERS
 
 UI_MESSAGE_STREAM_HEADERS: Mapping[str, str] = {**SSE_HEADERS, "x-vercel-ai-ui-message-stream": "v1"}
@@ -170,7 +170,7 @@ class UIMessageStream:
 
     def failed(self, error: Exception) -> str:
         """The end, where the stream failed: `useChat` shows the text as its `error`."""
-        return self._close() + chunk("error", errorText=str(told(error)["message"])) + _DONE
+        return self._close() + chunk("error", errorText=str(error_facts(error)["message"])) + _DONE
 
     def _finish(self, reason: str, metadata: Mapping[str, object]) -> str:
         self._finished = True

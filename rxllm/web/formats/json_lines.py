@@ -2,7 +2,7 @@
 
 A line is the event's own JSON (`event_from_json` reads it) with `seq`, the number to go on after. A
 stream ends in one line more: {"type": "end"}, {"type": "stopped"}, or {"type": "error"} with what
-the reader may know of it: an exception of our own tree is told with keys taken out, any other
+the reader may know of it: an exception of our own tree is described with keys removed, any other
 only by the fact.
 """
 
@@ -36,13 +36,13 @@ def event_line(event: object, seq: int | None = None) -> str:
 
 def error_line(error: Exception) -> str:
     """How a stream failed, as its last line."""
-    return encode({"type": "error", "error": told(error)}).decode()
+    return encode({"type": "error", "error": error_facts(error)}).decode()
 
 
-def told(error: Exception) -> dict[str, object]:
+def error_facts(error: Exception) -> dict[str, object]:
     """What a client may know of `error`: its kind, its message without keys, whether and when to try again.
 
-    >>> told(ValueError("the password is hunter2"))
+    >>> error_facts(ValueError("the password is hunter2"))
     {'kind': 'InternalError', 'message': 'the server failed; its log says how'}
     """
     if not isinstance(error, LLMError):
@@ -60,8 +60,8 @@ def told(error: Exception) -> dict[str, object]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def error_of(facts: Mapping[str, object]) -> LLMError:
-    """The error that `told` told of: of the same class where that is one of ours."""
+def error_from_facts(facts: Mapping[str, object]) -> LLMError:
+    """Return the error that `error_facts` described, of the same class where that is one of ours."""
     kind = getattr(errors, text_at(facts, "kind") or "", StreamError)
     if not (isinstance(kind, type) and issubclass(kind, LLMError)) or kind in (APITimeoutError, OutputParsingError):
         kind = StreamError
@@ -76,8 +76,8 @@ def error_of(facts: Mapping[str, object]) -> LLMError:
     )
 
 
-def failure_of(line: Mapping[str, object]) -> LLMError:
+def error_at_end(line: Mapping[str, object]) -> LLMError:
     """The error that a last line stands for: an "error" line's own, or that somebody stopped the stream."""
     if line.get("type") == "error":
-        return error_of(object_at(line, "error"))
+        return error_from_facts(object_at(line, "error"))
     return StreamInterruptedError("the stream was stopped at the server", transient=False)

@@ -1,6 +1,6 @@
 """Streams as the OpenAI Chat Completions API tells them: what any OpenAI client reads. No I/O here.
 
-Reasoning travels as `reasoning_content`, as several servers have it. Tool calls are told only to
+Reasoning travels as `reasoning_content`, as several servers have it. Tool calls are sent only to
 a client that brought tools: those of an assistant here are run here. The protocol cannot take
 anything back, so a `StreamReset` after the first piece is an error to the client.
 
@@ -25,7 +25,7 @@ from ...events import (
     Usage,
 )
 from ...messages import ToolCall
-from .json_lines import told
+from .json_lines import error_facts
 from .sse import SSE_COMMENT, SSE_HEADERS
 
 _FINISH: Mapping[FinishReason | None, str] = {
@@ -160,7 +160,7 @@ def openai_error(error: Exception) -> dict[str, object]:
     >>> openai_error(ConfigurationError("no such model"))["type"]
     'invalid_request_error'
     """
-    facts = told(error)
+    facts = error_facts(error)
     kind = "invalid_request_error" if 400 <= openai_status(error) < 500 else "server_error"
     return {"message": facts["message"], "type": kind, "param": None, "code": facts["kind"]}
 

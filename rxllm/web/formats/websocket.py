@@ -12,7 +12,7 @@ from typing import TypeAlias
 import msgspec
 
 from ..._json import encode
-from .json_lines import END_LINE, STOPPED_LINE, error_line, event_line, told
+from .json_lines import END_LINE, STOPPED_LINE, error_facts, error_line, event_line
 
 
 class Ask(msgspec.Struct, frozen=True, tag="prompt"):
@@ -69,7 +69,7 @@ def started(stream: str, request: str) -> str:
 
 def refused(error: Exception, *, request: str = "", stream: str = "") -> str:
     """A command could not be carried out."""
-    return encode({"type": "refused", "request": request, "stream": stream, "error": told(error)}).decode()
+    return encode({"type": "refused", "request": request, "stream": stream, "error": error_facts(error)}).decode()
 
 
 PONG = '{"type":"pong"}'

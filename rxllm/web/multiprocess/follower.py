@@ -13,14 +13,14 @@ from ...assistant.events import ApprovalRequest, ToolEnd, ToolStart
 from ...errors import LLMError
 from ...events import TokenEvent
 from ...relay import RedisLog
-from ..live import LiveStream
-from .redis_notes import Board
+from ..served_stream import ServedStream
+from .redis_notes import RedisNotes
 
 _LINGER_SECONDS = 5.0
 
 
-class Mirror(LiveStream[object]):
-    """A `LiveStream` with the events, the numbers and the end of another process's.
+class FollowedStream(ServedStream[object]):
+    """A `ServedStream` with the events, the numbers and the end of another process's.
 
     It is read from its beginning as soon as it is watched; `on_enter` is told, and `on_leave` when
     that is over. Stopping it stops the other; that nobody watches it only ends the reading.
@@ -29,9 +29,9 @@ class Mirror(LiveStream[object]):
     def __init__(
         self,
         log: RedisLog,
-        board: Board,
-        on_enter: Callable[[Mirror], None],
-        on_leave: Callable[[Mirror], None],
+        notes: RedisNotes,
+        on_enter: Callable[[FollowedStream], None],
+        on_leave: Callable[[FollowedStream], None],
         keep_seconds: float,
     ) -> None:
         events = log.read(joined=False).pipe(rx.map(_event_of))
@@ -39,7 +39,7 @@ class Mirror(LiveStream[object]):
         self.told: tuple[LogState, int] = ("open", 0)
         """The state, and the number of the last event, that Redis told when it was last asked."""
         self._there = log
-        self._board = board
+        self._notes = notes
         self._on_enter = on_enter
         self._on_leave = on_leave
         self._keep_seconds = keep_seconds
@@ -71,7 +71,7 @@ class Mirror(LiveStream[object]):
     def approve(self, call_id: str, approved: bool, reason: str = "") -> None:
         """Answer what it asks, where it is produced."""
         answer = msgspec.json.encode((approved, reason))
-        self._board.answer(f"{self.id}:answers", call_id, answer, self._keep_seconds)
+        self._notes.answer(f"{self.id}:answers", call_id, answer, self._keep_seconds)
 
     def release(self) -> None:
         """Follow it no more: who watches is sent away without an end, to go on elsewhere."""

@@ -15,30 +15,30 @@ from ...events import TokenEvent, VendorEvent
 from ...relay import Keeping, RedisLog
 from ..approvals import Approvals
 from ..formats.json_lines import INTERNAL
-from ..live import LiveStream
-from .redis_notes import Board
+from ..served_stream import ServedStream
+from .redis_notes import RedisNotes
 
 _KNOWN = frozenset(get_args(AssistantEvent))
 _WITH_VALUES = (PartialAnswer, StructuredAnswer, ToolProgress)
 
 
-class ProducedStream(LiveStream[object]):
-    """A `LiveStream` that is published. Here it is watched as any other; elsewhere, as a `Mirror`."""
+class PublishedStream(ServedStream[object]):
+    """A `ServedStream` that is published. Here it is watched as any other; elsewhere, as a `FollowedStream`."""
 
     def __init__(
         self,
         source: Observable[object],
-        board: Board,
+        notes: RedisNotes,
         log_of: Callable[[str], RedisLog],
         keeping: Keeping,
         *,
         linger: float,
-        on_end: Callable[[LiveStream[object]], None],
+        on_end: Callable[[ServedStream[object]], None],
         approvals: Approvals | None,
     ) -> None:
         super().__init__(source, linger=linger, on_end=on_end, approvals=approvals)
         self._again_in = linger
-        self._board = board
+        self._notes = notes
         self._published = log_of(self.id)
         self._keeping = keeping
         self._is_claimed = False
@@ -48,7 +48,7 @@ class ProducedStream(LiveStream[object]):
         """Claim the id, and make the request. Raises `APIConnectionError` where Redis is not to be reached."""
         self._writer = self._published.claim(self._cut, self._keeping)
         self._is_claimed = True
-        self._hear_no_more = self._board.hear(f"{self.id}:answers", self._answered)
+        self._hear_no_more = self._notes.hear(f"{self.id}:answers", self._answered)
         super().start()
 
     def stop(self) -> None:
@@ -79,7 +79,7 @@ class ProducedStream(LiveStream[object]):
 
     def _abandon(self) -> None:
         try:
-            is_watched = self._board.get(f"{self.id}:watched") is not None
+            is_watched = self._notes.get(f"{self.id}:watched") is not None
         except APIConnectionError:
             is_watched = True  # perhaps: it is looked for again
         if is_watched:

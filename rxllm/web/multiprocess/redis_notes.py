@@ -1,4 +1,4 @@
-"""A board in Redis where the processes that serve the same clients leave each other notes.
+"""A notes in Redis where the processes that serve the same clients leave each other notes.
 
 What is on it beside the streams themselves: which stream answers which conversation, that somebody
 watches a stream, and answers for whoever asks. All of it expires, but what is said `once`.
@@ -16,7 +16,7 @@ from ...relay._scripts import ANSWER, ANSWERS, GET, ONCE, PUT
 from ...relay._stops import listen
 
 
-class Board:
+class RedisNotes:
     """The notes under `prefix` of one Redis. Safe to use from any thread; each method asks Redis once.
 
     All raise `APIConnectionError` where it is not to be reached.

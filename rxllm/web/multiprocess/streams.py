@@ -21,11 +21,11 @@ from ...assistant.events import AssistantEvent
 from ...errors import APIConnectionError, OverloadedError
 from ...relay import Keeping, RedisLog
 from ..approvals import Approvals
-from ..live import LiveStream
+from ..served_stream import ServedStream
 from ..streams import Chat, Streams
-from .follower import Mirror
-from .publisher import ProducedStream
-from .redis_notes import Board
+from .follower import FollowedStream
+from .publisher import PublishedStream
+from .redis_notes import RedisNotes
 
 if TYPE_CHECKING:
     from ...relay._link import RedisAddress
@@ -64,19 +64,19 @@ class RelayedStreams(Streams[object]):
         self._keeping = Keeping(lease=lease, keep=keep_seconds)
         self._keep_seconds = keep_seconds
         self._limit_of_mirrors = limit
-        self._mirrors: dict[str, Mirror] = {}
+        self._mirrors: dict[str, FollowedStream] = {}
         self._mirroring = threading.Condition()
-        self._board = Board(redis, prefix)
-        self.secret = self._board.once("secret", self.secret)
+        self._notes = RedisNotes(redis, prefix)
+        self.secret = self._notes.once("secret", self.secret)
 
     def open(
         self, source: Observable[object], *, client: str = "", linger: float = 0.0, approvals: Approvals | None = None
-    ) -> LiveStream[object]:
+    ) -> ServedStream[object]:
         """As in `Streams`; raises `OverloadedError` (503) too where Redis is not to be reached."""
         with _reaching_redis():
             return super().open(source, client=client, linger=linger, approvals=approvals)
 
-    def get(self, id: str) -> LiveStream[object] | None:  # noqa: A002 - the field's name
+    def get(self, id: str) -> ServedStream[object] | None:  # noqa: A002 - the field's name
         """The stream of this id, of whichever process."""
         own = super().get(id)
         if own is not None or _ID.fullmatch(id) is None:
@@ -91,7 +91,7 @@ class RelayedStreams(Streams[object]):
             if mirror is None and len(self._mirrors) >= self._limit_of_mirrors:
                 raise OverloadedError("the server watches as many streams as it can", status_code=503, retry_after=1.0)
         if mirror is None:
-            mirror = Mirror(published, self._board, self._enter, self._leave, self._keep_seconds)
+            mirror = FollowedStream(published, self._notes, self._enter, self._leave, self._keep_seconds)
         mirror.told = found
         return mirror
 
@@ -99,12 +99,12 @@ class RelayedStreams(Streams[object]):
         """Note what answers a conversation, for all processes."""
         super().remember(name, chat)
         with _reaching_redis():
-            self._board.put(f"chat:{name}", msgspec.json.encode(chat), self._keep_seconds)
+            self._notes.put(f"chat:{name}", msgspec.json.encode(chat), self._keep_seconds)
 
     def chat(self, name: str) -> Chat | None:
         """What answers this conversation, whichever process said so last."""
         with _reaching_redis():
-            note = self._board.get(f"chat:{name}") if name else None
+            note = self._notes.get(f"chat:{name}") if name else None
         return None if note is None else msgspec.json.decode(note, type=Chat)
 
     def drain(self, seconds: float = 10.0) -> bool:
@@ -115,12 +115,12 @@ class RelayedStreams(Streams[object]):
             mirror.release()
         return super().drain(seconds)
 
-    def _make(self, source: Observable[object], linger: float, approvals: Approvals | None) -> LiveStream[object]:
+    def _make(self, source: Observable[object], linger: float, approvals: Approvals | None) -> ServedStream[object]:
         if linger <= 0:
             return super()._make(source, linger, approvals)
-        return ProducedStream(
+        return PublishedStream(
             source,
-            self._board,
+            self._notes,
             self._log,
             self._keeping,
             linger=linger,
@@ -131,7 +131,7 @@ class RelayedStreams(Streams[object]):
     def _log(self, id: str) -> RedisLog:  # noqa: A002 - the field's name
         return RedisLog(id, self._redis, prefix=self._prefix, events=AssistantEvent)
 
-    def _enter(self, mirror: Mirror) -> None:
+    def _enter(self, mirror: FollowedStream) -> None:
         """A stream of another process is watched here from now on."""
         with self._mirroring:
             self._mirrors[mirror.id] = mirror
@@ -140,7 +140,7 @@ class RelayedStreams(Streams[object]):
             else:
                 self._mirroring.notify_all()
 
-    def _leave(self, mirror: Mirror) -> None:
+    def _leave(self, mirror: FollowedStream) -> None:
         with self._mirroring:
             if self._mirrors.get(mirror.id) is mirror:
                 del self._mirrors[mirror.id]
@@ -155,7 +155,7 @@ class RelayedStreams(Streams[object]):
                 watched = list(self._mirrors)
             for id in watched:  # noqa: A001 - the field's name
                 try:
-                    self._board.put(f"{id}:watched", b"1", WATCHED_SECONDS)
+                    self._notes.put(f"{id}:watched", b"1", WATCHED_SECONDS)
                 except APIConnectionError:
                     break  # its own process does not reach Redis either, and waits
             with self._mirroring:

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from ..errors import ConfigurationError, LLMError
 from .formats import websocket
 from .formats.websocket import Approve, Ask, Command, Ping, Resume, Stop, WebSocketMessages
-from .live import LiveStream
-from .stream_factory import Desk
+from .served_stream import ServedStream
+from .stream_factory import StreamFactory
 
 log = logging.getLogger("rxllm")
 
@@ -24,11 +24,11 @@ MOST_WATCHED = 64
 _MOST_WAITING = 256
 
 
-class Session:
+class WebSocketSession:
     """A client's connection: `ring` is called, from any thread, when there is something to take."""
 
-    def __init__(self, desk: Desk, client: str, ring: Callable[[], None]) -> None:
-        self._desk = desk
+    def __init__(self, factory: StreamFactory, client: str, ring: Callable[[], None]) -> None:
+        self._factory = factory
         self._client = client
         self._ring = ring
         self._watched: dict[str, _Watched] = {}
@@ -90,20 +90,20 @@ class Session:
         match command:
             case Ask(body, request):
                 self._refuse_too_many()
-                stream = self._desk.ask(body.get("model"), body, self._client, linger=self._desk.linger)
+                stream = self._factory.ask(body.get("model"), body, self._client, linger=self._factory.linger)
                 self._reply(websocket.started(stream.id, request))
                 self._watch(stream, 0)
             case Resume(id, after):
                 self._refuse_too_many()
-                self._watch(self._desk.stream(id), max(after, 0))
+                self._watch(self._factory.stream(id), max(after, 0))
             case Stop(id):
-                self._desk.stream(id).stop()
+                self._factory.stream(id).stop()
             case Approve(id, call, approved, reason):
-                self._desk.stream(id).approve(call, approved, reason)
+                self._factory.stream(id).approve(call, approved, reason)
             case Ping():
                 self._reply(websocket.PONG)
 
-    def _watch(self, stream: LiveStream[object], after: int) -> None:
+    def _watch(self, stream: ServedStream[object], after: int) -> None:
         with self._lock:
             if self._closed:  # the client left while its command was carried out
                 return
@@ -124,7 +124,7 @@ class Session:
 class _Watched:
     """How far the client is with one stream."""
 
-    def __init__(self, stream: LiveStream[object], after: int) -> None:
+    def __init__(self, stream: ServedStream[object], after: int) -> None:
         self.stream = stream
         self.ended = False
         self._after = after

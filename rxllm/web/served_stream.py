@@ -34,7 +34,7 @@ _ANSWER_SECONDS = 300.0
 """How long a stream that waits for its user lives without a watcher: it has no request under way."""
 
 
-class LiveStream(Generic[T]):
+class ServedStream(Generic[T]):
     """One stream under way, or ended. Made by `Streams.open`; safe to use from any thread."""
 
     def __init__(
@@ -43,7 +43,7 @@ class LiveStream(Generic[T]):
         *,
         linger: float = 0.0,
         max_chars: int = MAX_CHARS,
-        on_end: Callable[[LiveStream[T]], None] | None = None,
+        on_end: Callable[[ServedStream[T]], None] | None = None,
         approvals: Approvals | None = None,
         id: str | None = None,  # noqa: A002 - the field's name
     ) -> None:

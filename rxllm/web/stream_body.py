@@ -12,7 +12,7 @@ from typing import Protocol
 from .._json import encode
 from ..errors import StreamInterruptedError
 from .formats.openai_chat import openai_error
-from .live import LiveStream
+from .served_stream import ServedStream
 
 
 class Format(Protocol):
@@ -49,7 +49,7 @@ class Format(Protocol):
         ...
 
 
-class Feed:
+class StreamBody:
     """One reader's way through `stream`, from after the event `after`, as `format`.
 
     With `status_of`, the answer's head waits for the first event (of a `whole` one, for the end), so
@@ -58,7 +58,7 @@ class Feed:
 
     def __init__(
         self,
-        stream: LiveStream[object],
+        stream: ServedStream[object],
         format: Format,  # noqa: A002 - the field's name
         *,
         after: int = 0,

@@ -11,7 +11,7 @@ from ..assistant.events import AssistantEvent, assistant_event_from_json
 from ..errors import ProtocolError, StreamInterruptedError
 from ..events import Response, StreamEnd, TokenEvent
 from ..operators._answer import Answer
-from .formats.json_lines import failure_of
+from .formats.json_lines import error_at_end
 
 
 class Position:
@@ -20,7 +20,7 @@ class Position:
     def __init__(self, stream: str | None, after: int = 0) -> None:
         self.stream = stream
         self.after = after
-        self.is_told = False
+        self.has_ended = False
         """Whether the stream has ended, be it with an error: then nothing is to be resumed."""
         self.answer = Answer()
 
@@ -34,21 +34,21 @@ class Position:
             raise ProtocolError("the server sent a line that is not a JSON object")
         kind = line.get("type")
         if kind in ("end", "stopped", "error"):
-            self.is_told = True
+            self.has_ended = True
             if kind == "end":
                 return None
-            raise failure_of(line)
+            raise error_at_end(line)
         try:
             event = assistant_event_from_json(data)
         except ValueError as error:
             raise ProtocolError(f"the server sent an event that this version does not know: {kind!r}") from error
         self.after = int_at(line, "seq") or self.after
-        self.is_told = isinstance(event, StreamEnd)
+        self.has_ended = isinstance(event, StreamEnd)
         self.answer.add(cast(TokenEvent, event))
         return event
 
 
-class LineDecoder:
+class EventDecoder:
     """A `Decoder` of the server's SSE."""
 
     def __init__(self, position: Position) -> None:
