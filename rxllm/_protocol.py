@@ -1,8 +1,8 @@
-"""What crosses the border between the protocols (pure) and the transport (I/O).
+"""The types between the protocols (pure) and the transport (I/O).
 
-An encoder makes a `WireRequest`; the transport makes `Frame`s of what comes back; a `Decoder`
-makes token events of those. A decoder knows no socket, thread, clock or Rx: it is tested by
-feeding it recorded bytes. Each subscription has a decoder of its own.
+An encoder returns a `WireRequest`; the transport turns the answer's bytes into `Frame`s; a `Decoder` turns those into
+token events. A decoder uses no socket, thread, clock or Rx, so it is tested by feeding it recorded bytes. Each
+subscription has its own decoder.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Framing: TypeAlias = Literal["sse", "ndjson"]
 
 
 class WireRequest(msgspec.Struct, frozen=True):
-    """One HTTP request for one streamed answer. Its repr shows no header values: they hold keys."""
+    """One HTTP request for one streamed answer. Its repr shows no header values, because they contain keys."""
 
     url: str
     headers: dict[str, str]
@@ -36,11 +36,10 @@ class WireRequest(msgspec.Struct, frozen=True):
 class Frame(msgspec.Struct, frozen=True, gc=False):
     """One SSE event or one NDJSON line.
 
-    `data` is its payload, UTF-8. `event` is the SSE event name, "" where none was given.
-    `whole` is False for a last frame that the end of the stream cut off before its blank line:
-    it counts if it parses, and is a truncation if not. A frame without data is a comment, which
-    servers send to keep a connection alive: decoders never see it. `bare` marks a JSON document that
-    stood in an SSE body without `data:`: some servers end a broken stream so.
+    `data` is the payload, UTF-8. `event` is the SSE event name, "" if there is none. `whole` is False for a last
+    frame that the stream ended before its blank line: it counts if it parses, else the stream was truncated. A frame
+    without data is a comment, which servers send to keep a connection alive; decoders never receive it. `bare` marks
+    a JSON document in an SSE body without `data:`; some servers end a broken stream that way.
     """
 
     data: bytes
@@ -56,44 +55,48 @@ class Decoder(Protocol):
     """
 
     finished: bool
-    """The terminal event has come, and `StreamEnd` was given out: nothing more needs reading."""
+    """The terminal event has arrived and `StreamEnd` was returned: nothing more needs to be read."""
 
     def feed(self, frame: Frame, /) -> Sequence[TokenEvent]:
-        """The events that `frame` brings, in order; frames after the terminal one bring none."""
+        """Return the events in `frame`, in order; none for frames after the terminal one."""
         ...
 
     def close(self) -> Sequence[TokenEvent]:
-        """The body has ended well: the last events, `StreamEnd` included.
+        """Return the last events, including `StreamEnd`, after the body has ended.
 
-        Raises `StreamInterruptedError` where the answer had not reached its terminal event.
+        Raises:
+            StreamInterruptedError: The answer had not reached its terminal event.
         """
         ...
 
     def partial(self) -> Response:
-        """The answer so far, at any moment."""
+        """Return the answer so far. May be called at any time."""
         ...
 
 
 class Wire(Protocol):
-    """One protocol: how to ask, and how to read the answer. Holds no I/O."""
+    """One vendor protocol: encodes requests and decodes answers. Does no I/O."""
 
     def request(self, messages: Sequence[Message], model: str, options: Options) -> WireRequest:
-        """The request for one streamed answer.
+        """Return the request for one streamed answer.
 
-        Raises `ConfigurationError` naming the option or part that this provider cannot take.
+        Raises:
+            ConfigurationError: The provider does not support an option or a message part; the message names it.
         """
         ...
 
     def decoder(self) -> Decoder:
-        """A fresh decoder for one answer."""
+        """Return a new decoder for one answer."""
         ...
 
 
 JsonObject: TypeAlias = Mapping[str, object]
 
-headers_listener: ContextVar[Callable[[Mapping[str, str]], None] | None] = ContextVar("headers_listener", default=None)
-"""Who hears the headers of an answer, be it an error: once, on the producing thread, names in lower case.
+response_headers_listener: ContextVar[Callable[[Mapping[str, str]], None] | None] = ContextVar(
+    "response_headers_listener", default=None
+)
+"""Called with the headers of each HTTP response, also of errors, on the producing thread; names in lower case.
 
-Each request runs in a copy of its subscriber's context: a listener that is set around a `subscribe`
-hears the answer to that one, and to its retries.
+Each request runs in a copy of its subscriber's context: a listener that is set during a `subscribe` receives the
+headers of that request and of its retries.
 """

@@ -1,27 +1,62 @@
-"""What a stream says: the closed union of token events, and the values they carry.
+"""The events of a stream (`TokenEvent`, a closed union) and the values that they carry.
 
 Grammar of every stream: ``StreamStart? (delta | usage | vendor | reset)* StreamEnd`` and then
-on_completed, or on_error with an `LLMError`. Events hold what is new, never a snapshot; the
-whole answer comes once, in `StreamEnd`. All values are frozen, compare by content, and go to
+on_completed, or on_error with an `LLMError`. An event holds what is new, never a snapshot; the
+whole answer comes once, in `StreamEnd`. All values are frozen, compare by content, and convert to
 JSON and back (`event_to_json`, `event_from_json`).
+
+To add an event: write its class, add it to `TokenEvent` and to `EVENT_PROPERTIES`. The type
+checkers and `tests/test_events.py` then list the places that must handle it.
 """
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
 from .messages import Message, Part, ToolCall
 
+__all__ = [
+    "CONTENT_EVENTS",
+    "EVENT_PROPERTIES",
+    "NEVER_DROPPED_EVENTS",
+    "PRELIMINARY_EVENTS",
+    "EventProperties",
+    "FinishReason",
+    "ReasoningDelta",
+    "Response",
+    "StreamEnd",
+    "StreamReset",
+    "StreamStart",
+    "TextDelta",
+    "Timing",
+    "TokenEvent",
+    "ToolCallDelta",
+    "ToolCallEnd",
+    "ToolCallStart",
+    "Usage",
+    "UsageUpdate",
+    "VendorEvent",
+    "event_from_json",
+    "event_to_json",
+    "is_content",
+]
+
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "other"]
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens of one request. What the vendor did not say is None, never 0.
+    """Token counts of one request. A count that the vendor did not report is None, never 0.
 
-    `input_tokens` and `output_tokens` are the vendor's own plain counts; `estimated` marks
-    counts that were worked out here because the stream was cut before the vendor gave any.
+    Args:
+        input_tokens: Tokens of the prompt, as the vendor counts them.
+        output_tokens: Tokens of the answer, as the vendor counts them.
+        total_tokens: Tokens of both.
+        cached_input_tokens: Those input tokens that came from the vendor's cache.
+        reasoning_tokens: Those output tokens that were reasoning.
+        estimated: True if rxllm computed a count, because the stream was cut before the vendor reported it.
     """
 
     input_tokens: int | None = None
@@ -33,16 +68,32 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """Seconds from the subscription to the first content event, and to the end."""
+    """Durations of one stream.
+
+    Args:
+        first_token: Seconds from the subscription to the first content event; None if none came.
+        total: Seconds from the subscription to the end.
+    """
 
     first_token: float | None
     total: float
 
 
 class Response(msgspec.Struct, frozen=True):
-    """A whole answer, or as much of one as had arrived (`LLMError.partial`).
+    """A complete answer, or the part of one that had arrived (`LLMError.partial`).
 
-    `parts` holds the answer in the order it came, with all that its vendor wants sent back.
+    Args:
+        text: The visible text.
+        reasoning: The reasoning text, if the vendor shows it.
+        tool_calls: The complete tool calls, in order.
+        finish_reason: Why the answer ended; None while it is partial.
+        raw_finish_reason: The vendor's own word for `finish_reason`.
+        usage: Token counts.
+        id: The vendor's id of the answer.
+        model: The model that answered, as the vendor names it.
+        provider: The provider, as `create_streaming_model` names it.
+        timing: Durations, if rxllm made the request.
+        parts: The answer in the order it came, with everything that its vendor wants sent back.
     """
 
     text: str = ""
@@ -64,26 +115,45 @@ class Response(msgspec.Struct, frozen=True):
 
 
 class StreamStart(msgspec.Struct, frozen=True, tag="stream_start"):
-    """The answer begins."""
+    """The server has accepted the request.
+
+    Args:
+        id: The vendor's id of the answer.
+        model: The model that answers, as the vendor names it.
+    """
 
     id: str | None = None
     model: str | None = None
 
 
 class TextDelta(msgspec.Struct, frozen=True, gc=False, tag="text_delta"):
-    """A piece of the answer's visible text."""
+    """A piece of the answer's visible text.
+
+    Args:
+        text: The piece.
+    """
 
     text: str
 
 
 class ReasoningDelta(msgspec.Struct, frozen=True, gc=False, tag="reasoning_delta"):
-    """A piece of what the model thinks before or between its text."""
+    """A piece of the model's reasoning, before or between its text.
+
+    Args:
+        text: The piece.
+    """
 
     text: str
 
 
 class ToolCallStart(msgspec.Struct, frozen=True, tag="tool_call_start"):
-    """The model begins a tool call; `index` tells the calls of one answer apart."""
+    """A tool call begins.
+
+    Args:
+        index: The number of the call within the answer, from 0.
+        id: The vendor's id of the call.
+        name: The name of the tool.
+    """
 
     index: int
     id: str
@@ -91,29 +161,47 @@ class ToolCallStart(msgspec.Struct, frozen=True, tag="tool_call_start"):
 
 
 class ToolCallDelta(msgspec.Struct, frozen=True, gc=False, tag="tool_call_delta"):
-    """A piece of a tool call's arguments, as JSON text."""
+    """A piece of a tool call's arguments.
+
+    Args:
+        index: The number of the call within the answer, from 0.
+        arguments: The piece of JSON text.
+    """
 
     index: int
     arguments: str
 
 
 class ToolCallEnd(msgspec.Struct, frozen=True, tag="tool_call_end"):
-    """A tool call is complete, its arguments parsed."""
+    """A tool call is complete.
+
+    Args:
+        index: The number of the call within the answer, from 0.
+        call: The call, with its arguments parsed.
+    """
 
     index: int
     call: ToolCall
 
 
 class UsageUpdate(msgspec.Struct, frozen=True, tag="usage_update"):
-    """The vendor's count so far; each one replaces the one before."""
+    """The vendor's token counts so far.
+
+    Args:
+        usage: The counts; they replace those of an earlier update.
+    """
 
     usage: Usage
 
 
 class VendorEvent(msgspec.Struct, frozen=True, tag="vendor_event"):
-    """What the wire carried and this package does not model: citations, server tools, and the like.
+    """Something on the wire that rxllm has no event for: citations, server tools, and the like.
 
-    Keep-alive comments and pings between events are told as ``VendorEvent("keep_alive", {})``.
+    Keep-alive comments and pings that follow the start of the answer are ``VendorEvent("keep_alive", {})``.
+
+    Args:
+        name: The vendor's name for it.
+        data: Its JSON.
     """
 
     name: str
@@ -121,13 +209,21 @@ class VendorEvent(msgspec.Struct, frozen=True, tag="vendor_event"):
 
 
 class StreamReset(msgspec.Struct, frozen=True, tag="stream_reset"):
-    """What came before is void: an opted-in retry starts the answer again."""
+    """Everything before this event is void: an opted-in retry starts the answer again.
+
+    Args:
+        reason: The message of the error that caused the retry.
+    """
 
     reason: str
 
 
 class StreamEnd(msgspec.Struct, frozen=True, tag="stream_end"):
-    """The answer is complete; comes once, last, and holds everything."""
+    """The answer is complete. Comes once, last.
+
+    Args:
+        response: The complete answer.
+    """
 
     response: Response
 
@@ -145,14 +241,87 @@ TokenEvent: TypeAlias = (
     | StreamEnd
 )
 
-CONTENT_EVENTS = (TextDelta, ReasoningDelta, ToolCallStart, ToolCallDelta, ToolCallEnd)
-"""The events that are part of the answer itself: the first of them ends the wait for a first token."""
+
+class EventProperties(NamedTuple):
+    """How the rest of the package treats an event class.
+
+    Args:
+        content: Its events are part of the answer. They end the wait for a first token and reset the time limit
+            `Timeout.content` (empty deltas do not: see `is_content`).
+        proves_answer: Its events prove that the answer has begun, so a failed request is no longer repeated.
+        mergeable: Adjacent events of the class may be merged into one (`_core.delta_merge`).
+        droppable: Its events may be dropped where the user chose to drop events.
+    """
+
+    content: bool
+    proves_answer: bool
+    mergeable: bool
+    droppable: bool
+
+
+_TEXT = EventProperties(content=True, proves_answer=True, mergeable=True, droppable=True)
+_CALL = EventProperties(content=True, proves_answer=True, mergeable=False, droppable=False)
+_PRELIMINARY = EventProperties(content=False, proves_answer=False, mergeable=False, droppable=False)
+
+EVENT_PROPERTIES: Mapping[type[TokenEvent], EventProperties] = {
+    StreamStart: _PRELIMINARY,
+    TextDelta: _TEXT,
+    ReasoningDelta: _TEXT,
+    ToolCallStart: _CALL,
+    ToolCallDelta: _CALL._replace(mergeable=True),
+    ToolCallEnd: _CALL,
+    UsageUpdate: _PRELIMINARY,
+    VendorEvent: _PRELIMINARY,
+    StreamReset: _PRELIMINARY,
+    StreamEnd: _PRELIMINARY._replace(proves_answer=True),
+}
+"""The properties of each class in `TokenEvent`: the only place that states them."""
+
+
+def _classes(has_property: Callable[[EventProperties], bool]) -> tuple[type[TokenEvent], ...]:
+    return tuple(event_class for event_class, properties in EVENT_PROPERTIES.items() if has_property(properties))
+
+
+CONTENT_EVENTS = _classes(lambda properties: properties.content)
+"""The classes whose events are part of the answer itself."""
+
+PRELIMINARY_EVENTS = _classes(lambda properties: not properties.proves_answer)
+"""The classes whose events may come before the answer begins. Every other item proves that it has begun."""
+
+NEVER_DROPPED_EVENTS = _classes(lambda properties: not properties.droppable)
+"""The classes whose events are kept even where the user chose to drop events."""
+
+
+def is_content(event: TokenEvent) -> bool:
+    """Return whether `event` is a part of the answer: a delta that is not empty, or the start or end of a tool call.
+
+    Args:
+        event: Any token event.
+
+    Returns:
+        True if it counts as content for `Timeout` and `Timing.first_token`.
+
+    >>> is_content(TextDelta("Hi")), is_content(TextDelta("")), is_content(UsageUpdate(Usage()))
+    (True, False, False)
+    """
+    if isinstance(event, TextDelta | ReasoningDelta):
+        return event.text != ""
+    if isinstance(event, ToolCallDelta):
+        return event.arguments != ""
+    return isinstance(event, CONTENT_EVENTS)
+
 
 _decoder: msgspec.json.Decoder[TokenEvent] = msgspec.json.Decoder(TokenEvent)
 
 
 def event_to_json(event: TokenEvent) -> str:
-    """One event as one line of JSON; its "type" field names its kind.
+    """Return an event as one line of JSON.
+
+    Args:
+        event: Any token event.
+
+    Returns:
+        A JSON object; its field "type" names the event class.
 
     >>> event_to_json(TextDelta("Hi"))
     '{"type":"text_delta","text":"Hi"}'
@@ -161,7 +330,13 @@ def event_to_json(event: TokenEvent) -> str:
 
 
 def event_from_json(text: str | bytes) -> TokenEvent:
-    """The event that `event_to_json` wrote; raises `ValueError` on other JSON.
+    """Return the event that `event_to_json` wrote.
+
+    Args:
+        text: The JSON text.
+
+    Raises:
+        ValueError: The text is not the JSON of a token event.
 
     >>> event_from_json('{"type":"text_delta","text":"Hi"}')
     TextDelta(text='Hi')

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
+from rxllm._core.delta_merge import Delta, merge_deltas, merge_key
 from rxllm.events import (
+    EVENT_PROPERTIES,
     ReasoningDelta,
     Response,
     StreamEnd,
@@ -24,6 +29,7 @@ from rxllm.events import (
     VendorEvent,
     event_from_json,
     event_to_json,
+    is_content,
 )
 from rxllm.messages import Message, ReasoningPart, TextPart, ToolCall
 
@@ -83,3 +89,75 @@ def test_a_response_continues_the_conversation() -> None:
     end = EVENTS[-1]
     assert isinstance(end, StreamEnd)
     assert end.response.message == Message("assistant", end.response.parts)
+
+
+TABLE = {
+    # class: content, proves the answer, mergeable, droppable
+    StreamStart: (False, False, False, False),
+    TextDelta: (True, True, True, True),
+    ReasoningDelta: (True, True, True, True),
+    ToolCallStart: (True, True, False, False),
+    ToolCallDelta: (True, True, True, False),
+    ToolCallEnd: (True, True, False, False),
+    UsageUpdate: (False, False, False, False),
+    VendorEvent: (False, False, False, False),
+    StreamReset: (False, False, False, False),
+    StreamEnd: (False, True, False, False),
+}
+
+
+def test_every_event_has_its_properties() -> None:
+    """A new event needs a decision on each property."""
+    assert TABLE == {event_class: tuple(EVENT_PROPERTIES[event_class]) for event_class in get_args(TokenEvent)}
+    assert set(EVENT_PROPERTIES) == set(get_args(TokenEvent))
+
+
+def test_the_mergeable_events_can_be_merged() -> None:
+    """What may be merged has a merge key, and two of them become one; nothing else has a merge key."""
+    assert set(get_args(Delta)) == {event_class for event_class, properties in TABLE.items() if properties[2]}
+    for event in EVENTS:
+        assert (merge_key(event) is not None) == EVENT_PROPERTIES[type(event)].mergeable
+        assert len(merge_deltas([event, event])) == (1 if EVENT_PROPERTIES[type(event)].mergeable else 2)
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        *((event, EVENT_PROPERTIES[type(event)].content) for event in EVENTS),
+        (TextDelta(""), False),
+        (ReasoningDelta(""), False),
+        (ToolCallDelta(0, ""), False),
+    ],
+)
+def test_content_is_what_is_part_of_the_answer(event: TokenEvent, expected: bool) -> None:
+    """Empty deltas, usage, vendor events and the end are not content."""
+    assert is_content(event) == expected
+
+
+FILES = sorted((Path(__file__).resolve().parents[1] / "rxllm").rglob("*.py"))
+EVENT_NAMES = {event_class.__name__ for event_class in get_args(TokenEvent)}
+
+
+PARTIAL = {
+    "operators/json/document.py": "reads the arguments of one tool",
+    "assistant/_turn.py": "passes on what it does not change",
+}
+"""Files with a `match` on events that has good reason for a wildcard."""
+
+
+def wildcards_on_events() -> Iterator[tuple[str, set[str]]]:
+    """Yield each `match` with a wildcard that tells two or more event classes apart, and the classes it leaves out."""
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Match):
+                patterns = [each for case in node.cases for each in ast.walk(case.pattern)]
+                classes = [each.cls for each in patterns if isinstance(each, ast.MatchClass)]
+                named = EVENT_NAMES & {each.id for each in classes if isinstance(each, ast.Name)}
+                wild = any(isinstance(each, ast.MatchAs) and each.pattern is each.name is None for each in patterns)
+                if len(named) > 1 and wild and named != EVENT_NAMES:
+                    yield str(path.relative_to(FILES[0].parent)), EVENT_NAMES - named
+
+
+def test_every_match_on_events_names_all_of_them() -> None:
+    """A wildcard would hide that a new event was forgotten; without one, the type checkers find it."""
+    assert [] == [place for place, _ in wildcards_on_events() if place not in PARTIAL]

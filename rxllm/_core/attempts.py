@@ -1,77 +1,84 @@
-"""Streams that are tried one after another for one observer.
+"""Several streams for one observer: attempts one after another (`stream_attempts`), or side by side (`Race`).
 
-What is decided when one fails (`Decide`) is the operator's business; this file sees to the rest:
+Both hold back the events that come before a stream's answer (`PRELIMINARY_EVENTS`) until the answer begins. So a
+stream that fails before that shows nothing, and the observer sees one `StreamStart`.
 
-- events before a try's first content event are held back until it comes, so that a try which
-  fails before that shows nothing; of all tries only the first `StreamStart` shown goes out;
-- waits run on a scheduler; disposing ends a wait or the try under way, and starts nothing more;
-- later tries run in a copy of the first subscriber's context, whichever thread starts them.
-
-Per event this costs one attribute and one call.
+Per event this costs one attribute access and one call.
 """
 
 from __future__ import annotations
 
 import contextvars
+import threading
+import time
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from reactivex import Observable, abc
-from reactivex.disposable import SerialDisposable, SingleAssignmentDisposable
+from reactivex.disposable import CompositeDisposable, SerialDisposable, SingleAssignmentDisposable
 from reactivex.scheduler import TimeoutScheduler
+from reactivex.scheduler.scheduler import Scheduler
 
-from ..events import StreamReset, StreamStart, TokenEvent, UsageUpdate, VendorEvent
+from ..events import PRELIMINARY_EVENTS, StreamStart, TokenEvent
 
 T = TypeVar("T")
 
-SILENT = (StreamStart, UsageUpdate, VendorEvent, StreamReset)
-"""The events that are no part of an answer; any other one, the end included, says that there is one."""
 
-
-class Try(NamedTuple):
-    """A stream to try after `delay` seconds; `before` goes out ahead of its first content event."""
+class Attempt(NamedTuple):
+    """A stream to subscribe to after `delay` seconds. The events in `before` precede its answer."""
 
     stream: Observable[TokenEvent]
     delay: float = 0.0
     before: tuple[TokenEvent, ...] = ()
 
 
-Decide: TypeAlias = Callable[[Exception, bool], Try | Exception]
-"""What follows an error: another try, or the error that ends it all.
+OnFailure: TypeAlias = Callable[[Exception, bool], Attempt | Exception]
+"""Decides what follows an error: another attempt, or the error to end the stream with.
 
-The second argument says whether content has been shown, by this try or an earlier one.
+The second argument is True if the observer has received a part of an answer, from this attempt or an earlier one.
 """
 
 
-def in_succession(
-    start: Callable[[], tuple[Try, Decide]], scheduler: abc.SchedulerBase | None
+def stream_attempts(
+    start: Callable[[], tuple[Attempt, OnFailure]], scheduler: abc.SchedulerBase | None
 ) -> Observable[TokenEvent]:
-    """The first of the tries that ends well. `start` is called for each subscription.
+    """Return the stream of the first attempt that succeeds.
 
-    Waits run on `scheduler`, else on the one given to subscribe, else on timer threads.
+    Later attempts run in a copy of the first subscriber's context, whichever thread starts them. Disposing ends a
+    delay or the current attempt, and starts no other.
+
+    Args:
+        start: Called for each subscription; returns the first attempt, and what decides on the next ones.
+        scheduler: Runs the delays; default: the scheduler given to subscribe(), else timer threads.
     """
 
     def subscribe(observer: abc.ObserverBase[TokenEvent], given: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-        first, decide = start()
-        succession = _Succession(observer, decide, given, timers_of(scheduler, given))
-        succession.subscribe(first)
-        return succession
+        first, on_failure = start()
+        attempts = _Attempts(observer, on_failure, given, timer_scheduler(scheduler, given))
+        attempts.subscribe(first)
+        return attempts
 
     return Observable(subscribe)
 
 
-def timers_of(scheduler: abc.SchedulerBase | None, given: abc.SchedulerBase | None) -> abc.SchedulerBase:
-    """Where an operator waits: its own scheduler, the subscription's, or a timer thread for each wait."""
-    return scheduler or given or TimeoutScheduler.singleton()
+def timer_scheduler(own: abc.SchedulerBase | None, given: abc.SchedulerBase | None) -> abc.SchedulerBase:
+    """Return the scheduler that an operator waits on: its own, the subscription's, or timer threads."""
+    return own or given or TimeoutScheduler.singleton()
 
 
-def now_of(scheduler: abc.SchedulerBase) -> float:
-    """The scheduler's time in seconds since the epoch."""
+def scheduler_seconds(scheduler: abc.SchedulerBase) -> float:
+    """Return a scheduler's time in seconds from an arbitrary moment; setting the system clock does not change it.
+
+    Schedulers with a time of their own (virtual time, an event loop) keep it. The others read the system clock,
+    for which the monotonic clock stands in.
+    """
+    if getattr(type(scheduler), "now", None) is Scheduler.now:
+        return time.monotonic()
     return scheduler.to_seconds(scheduler.now)
 
 
-def keep_context() -> Callable[[Callable[[], T]], T]:
-    """What runs a function in a copy of the context of this moment, from any thread, any number of times."""
+def capture_context() -> Callable[[Callable[[], T]], T]:
+    """Capture the current contextvars. Return a function that runs callables in a copy of them, from any thread."""
     context = contextvars.copy_context()
 
     def run(work: Callable[[], T]) -> T:
@@ -80,99 +87,213 @@ def keep_context() -> Callable[[Callable[[], T]], T]:
     return run
 
 
-class _Succession(abc.DisposableBase):
-    """The tries of one subscription."""
+class _Candidate:
+    """The observer of one of the streams: holds back its preliminary events until its answer begins.
+
+    `claim` is called at that moment and returns whether the answer may be delivered. `on_end` is called when
+    the stream ends before that: with its error, or with None if it completed.
+    """
+
+    __slots__ = ("_claim", "_emit", "_held", "_on_end", "claimed", "subscription")
+
+    def __init__(
+        self,
+        emit: Callable[[TokenEvent], None],
+        claim: Callable[[_Candidate], bool],
+        on_end: Callable[[_Candidate, Exception | None], None],
+    ) -> None:
+        # Assigned late: a stream may fail, and the next one replace it, before its subscribe() has returned.
+        self.subscription = SingleAssignmentDisposable()
+        self.claimed = False
+        self._emit = emit
+        self._claim = claim
+        self._on_end = on_end
+        self._held: list[TokenEvent] = []
+
+    def subscribe(self, stream: Observable[TokenEvent], scheduler: abc.SchedulerBase | None) -> None:
+        if not self.subscription.is_disposed:
+            self.subscription.disposable = stream.subscribe(
+                self.on_next, self.on_error, self.on_completed, scheduler=scheduler
+            )
+
+    def on_next(self, event: TokenEvent) -> None:
+        if self.claimed:
+            self._emit(event)
+        elif isinstance(event, PRELIMINARY_EVENTS):
+            self._held.append(event)
+        elif self._claim(self):
+            self.claimed = True
+            for held in self.take_held():
+                self._emit(held)
+            self._emit(event)
+
+    def on_error(self, error: Exception) -> None:
+        self._on_end(self, error)
+
+    def on_completed(self) -> None:
+        self._on_end(self, None)
+
+    def take_held(self) -> list[TokenEvent]:
+        """Return the events held back, and forget them."""
+        held, self._held = self._held, []
+        return held
+
+
+class _Attempts(abc.DisposableBase):
+    """The attempts of one subscription."""
 
     def __init__(
         self,
         observer: abc.ObserverBase[TokenEvent],
-        decide: Decide,
+        on_failure: OnFailure,
         given: abc.SchedulerBase | None,
         timers: abc.SchedulerBase,
     ) -> None:
-        self.observer = observer
-        self.answered = False
-        """Content has gone out."""
-        self._decide = decide
+        self._observer = observer
+        self._answered = False
+        """The observer has received a part of an answer."""
+        self._on_failure = on_failure
         self._given = given
         self._timers = timers
         self._disposed = False
+        self._before: tuple[TokenEvent, ...] = ()
         self._current = SerialDisposable()
-        self._waiting = SerialDisposable()
-        self._in_context: Callable[[Callable[[], None]], None] = keep_context()
+        self._delay = SerialDisposable()
+        self._in_context: Callable[[Callable[[], None]], None] = capture_context()
 
     def dispose(self) -> None:
         self._disposed = True
-        self._waiting.dispose()
+        self._delay.dispose()
         self._current.dispose()
 
-    def subscribe(self, trial: Try) -> None:
+    def subscribe(self, attempt: Attempt) -> None:
         if self._disposed:
             return
-        attempt = _Attempt(self, trial.before)
-        # Filled after the fact: a stream may fail, and the next be in its place, before subscribe() has returned.
-        slot = SingleAssignmentDisposable()
-        self._current.disposable = slot
-        slot.disposable = trial.stream.subscribe(
-            attempt.on_next, attempt.on_error, attempt.on_completed, scheduler=self._given
-        )
+        self._before = attempt.before
+        candidate = _Candidate(self._observer.on_next, self._claim, self._ended)
+        self._current.disposable = candidate.subscription
+        candidate.subscribe(attempt.stream, self._given)
 
-    def failed(self, error: Exception) -> None:
-        """What the operator decides follows `error`."""
+    def _claim(self, candidate: _Candidate) -> bool:
+        """Deliver what precedes the answer of `candidate`; only the first attempt shows its `StreamStart`."""
+        answered, self._answered = self._answered, True
+        for event in (*self._before, *candidate.take_held()):
+            if not (answered and isinstance(event, StreamStart)):
+                self._observer.on_next(event)
+        return True
+
+    def _ended(self, candidate: _Candidate, error: Exception | None) -> None:
+        if error is not None:
+            self._failed(error)
+            return
+        if not candidate.claimed:
+            self._claim(candidate)
+        self._observer.on_completed()
+
+    def _failed(self, error: Exception) -> None:
         try:
-            decision = self._decide(error, self.answered)
+            decision = self._on_failure(error, self._answered)
         except Exception as raised:  # by a function of the user's
             decision = raised
         if isinstance(decision, Exception):
-            self.observer.on_error(decision)
+            self._observer.on_error(decision)
             return
-        trial = decision
-        if trial.delay <= 0:
-            self._in_context(lambda: self.subscribe(trial))
+        attempt = decision
+        if attempt.delay <= 0:
+            self._in_context(lambda: self.subscribe(attempt))
             return
 
-        def wake(_: abc.SchedulerBase, __: object = None) -> None:
-            self._in_context(lambda: self.subscribe(trial))
+        def start_attempt(_: abc.SchedulerBase, __: object = None) -> None:
+            self._in_context(lambda: self.subscribe(attempt))
 
         slot = SingleAssignmentDisposable()
-        self._waiting.disposable = slot
-        slot.disposable = self._timers.schedule_relative(trial.delay, wake)
+        self._delay.disposable = slot
+        try:
+            slot.disposable = self._timers.schedule_relative(attempt.delay, start_attempt)
+        except Exception as failure:  # no thread for the timer: the stream still ends
+            error.add_note(f"no further attempt: the delay could not be scheduled: {failure!r}")
+            self._observer.on_error(error)
 
 
-class _Attempt:
-    """The observer of one try."""
+class Race(abc.DisposableBase):
+    """Streams for one observer, side by side: the first one whose answer begins wins, and the others are disposed.
 
-    __slots__ = ("_before", "_emit", "_held", "_speaking", "_succession")
+    Args:
+        observer: Receives the winner's events and its end.
+        scheduler: The scheduler given to subscribe(); the streams are subscribed with it.
+        on_loss: Called when a stream ends before its answer begins, and no other has won: with its error, or None
+            if it completed, and with the number of streams that have ended so. It may `start` another stream, or
+            `finish` the race. Calls may come from several threads.
+    """
 
-    def __init__(self, succession: _Succession, before: tuple[TokenEvent, ...]) -> None:
-        self._succession = succession
-        self._before = before
-        self._emit = succession.observer.on_next
-        self._held: list[TokenEvent] = []
-        self._speaking = False
+    def __init__(
+        self,
+        observer: abc.ObserverBase[TokenEvent],
+        scheduler: abc.SchedulerBase | None,
+        on_loss: Callable[[Race, Exception | None, int], None],
+    ) -> None:
+        self._observer = observer
+        self._scheduler = scheduler
+        self._on_loss = on_loss
+        self._in_context: Callable[[Callable[[], None]], None] = capture_context()
+        self._lock = threading.Lock()
+        """Guards the three below; not held while anything is delivered or disposed."""
+        self._candidates: list[_Candidate] = []
+        self._losses = 0
+        self._decided = False
+        self.subscriptions = CompositeDisposable()
+        """Disposed with the race; a timer of the caller's may be added."""
 
-    def on_next(self, event: TokenEvent) -> None:
-        if self._speaking:
-            self._emit(event)
-        elif isinstance(event, SILENT):
-            self._held.append(event)
+    @property
+    def decided(self) -> bool:
+        """Whether a stream has won, or the race was finished without a winner."""
+        return self._decided
+
+    def start(self, stream: Observable[TokenEvent]) -> None:
+        """Subscribe to another stream, in a copy of the first subscriber's context; does nothing once decided."""
+        with self._lock:
+            if self._decided:
+                return
+            candidate = _Candidate(self._observer.on_next, self._claim, self._ended)
+            self._candidates.append(candidate)
+        self.subscriptions.add(candidate.subscription)
+        self._in_context(lambda: candidate.subscribe(stream, self._scheduler))
+
+    def finish(self, error: Exception | None) -> None:
+        """End the race without a winner: fail with `error`, or complete; does nothing once decided."""
+        if self._decide(None):
+            self._end(error)
+
+    def dispose(self) -> None:
+        self.subscriptions.dispose()
+
+    def _claim(self, candidate: _Candidate) -> bool:
+        return self._decide(candidate)
+
+    def _decide(self, winner: _Candidate | None) -> bool:
+        with self._lock:
+            if self._decided:
+                return False
+            self._decided = True
+            losers = [candidate for candidate in self._candidates if candidate is not winner]
+        for loser in losers:
+            loser.subscription.dispose()
+        return True
+
+    def _ended(self, candidate: _Candidate, error: Exception | None) -> None:
+        if candidate.claimed:
+            self._end(error)
+            return
+        with self._lock:
+            if self._decided:
+                return
+            self._candidates.remove(candidate)
+            self._losses += 1
+            losses = self._losses
+        self._on_loss(self, error, losses)
+
+    def _end(self, error: Exception | None) -> None:
+        if error is None:
+            self._observer.on_completed()
         else:
-            self._speak()
-            self._emit(event)
-
-    def on_error(self, error: Exception) -> None:
-        self._succession.failed(error)
-
-    def on_completed(self) -> None:
-        if not self._speaking:
-            self._speak()
-        self._succession.observer.on_completed()
-
-    def _speak(self) -> None:
-        """Let out what was held back."""
-        answered, self._succession.answered = self._succession.answered, True
-        self._speaking = True
-        for event in (*self._before, *self._held):
-            if not (answered and isinstance(event, StreamStart)):
-                self._emit(event)
-        self._held.clear()
+            self._observer.on_error(error)

@@ -1,8 +1,7 @@
-"""Joining neighbouring deltas of one kind: what is lost is only where the wire happened to cut.
+"""Merge adjacent deltas of the same kind. Only the chunk boundaries are lost.
 
-Deltas are `TextDelta`, `ReasoningDelta`, and the `ToolCallDelta`s of one call. Everything else
-stays as it is and where it is: tool calls, usage, vendor events, resets and ends, and items
-that are no token events at all.
+Deltas are `TextDelta`, `ReasoningDelta`, and the `ToolCallDelta`s of one call. Every other item stays
+unchanged in its place, also items that are not token events.
 """
 
 from __future__ import annotations
@@ -17,85 +16,87 @@ from ..events import ReasoningDelta, TextDelta, ToolCallDelta
 T = TypeVar("T")
 
 Delta: TypeAlias = TextDelta | ReasoningDelta | ToolCallDelta
-Kind: TypeAlias = type[TextDelta] | type[ReasoningDelta] | int
-"""What neighbours must share to be joined; a tool call's is its index."""
+"""The mergeable events (`EVENT_PROPERTIES`)."""
+
+MergeKey: TypeAlias = type[TextDelta] | type[ReasoningDelta] | int
+"""Adjacent deltas with equal keys may be merged: the class, or the index of a tool call."""
 
 
-def coalesced(items: Iterable[T]) -> list[T]:
-    """`items` with neighbouring deltas of a kind joined.
+def merge_deltas(items: Iterable[T]) -> list[T]:
+    """Return `items` with adjacent deltas of the same kind merged.
 
-    >>> coalesced([TextDelta("Hel"), TextDelta("lo"), ReasoningDelta("hm"), TextDelta("!")])
+    >>> merge_deltas([TextDelta("Hel"), TextDelta("lo"), ReasoningDelta("hm"), TextDelta("!")])
     [TextDelta(text='Hello'), ReasoningDelta(text='hm'), TextDelta(text='!')]
     """
-    joined: list[T] = []
-    for kind, group in groupby(items, kind_of):
-        if kind is None:
-            joined.extend(group)
+    merged: list[T] = []
+    for key, group in groupby(items, merge_key):
+        if key is None:
+            merged.extend(group)
         else:
-            joined.append(cast(T, delta_of(kind, "".join(map(piece_of, cast("Iterable[Delta]", group))))))
-    return joined
+            merged.append(cast(T, make_delta(key, "".join(map(delta_text, cast("Iterable[Delta]", group))))))
+    return merged
 
 
-def kind_of(item: object) -> Kind | None:
-    """What `item` is a piece of; None where it is no delta."""
-    kind = type(item)
-    if kind is TextDelta:
+def merge_key(item: object) -> MergeKey | None:
+    """Return what adjacent deltas must have in common with `item` to be merged; None if it is not a delta."""
+    item_class = type(item)
+    if item_class is TextDelta:
         return TextDelta
-    if kind is ReasoningDelta:
+    if item_class is ReasoningDelta:
         return ReasoningDelta
-    return cast(ToolCallDelta, item).index if kind is ToolCallDelta else None
+    return cast(ToolCallDelta, item).index if item_class is ToolCallDelta else None
 
 
-def piece_of(delta: Delta) -> str:
-    """The text that `delta` brings."""
+def delta_text(delta: Delta) -> str:
+    """Return the text or the arguments in `delta`."""
     return delta.arguments if isinstance(delta, ToolCallDelta) else delta.text
 
 
-def delta_of(kind: Kind, piece: str) -> Delta:
-    """The delta of `kind` that brings `piece`."""
-    return ToolCallDelta(kind, piece) if isinstance(kind, int) else kind(piece)
+def make_delta(key: MergeKey, text: str) -> Delta:
+    """Return the delta with the merge key `key` and `text`."""
+    return ToolCallDelta(key, text) if isinstance(key, int) else key(text)
 
 
-def append_joined(queue: deque[T], item: T) -> None:
-    """Append `item`, as part of the last in `queue` where both are deltas of a kind.
+def append_merged(queue: deque[T], item: T) -> None:
+    """Append `item`, or merge it into the last item of `queue` where both are deltas of the same kind.
 
-    A `Run` then stands in for the last. Another thread may take from the left of `queue` meanwhile.
+    A `DeltaRun` then replaces the last item. Another thread may take items from the left of `queue` meanwhile.
     """
-    if kind_of(item) is None or not _joined_to_last(queue, item):
+    if merge_key(item) is None or not _merge_into_last(queue, item):
         queue.append(item)
 
 
-class Run:
-    """Neighbouring deltas of one kind, collected as they come and joined when they are wanted."""
+class DeltaRun:
+    """Adjacent deltas of one kind, collected one by one; `merged` joins their text."""
 
-    __slots__ = ("_kind", "_pieces")
+    __slots__ = ("_key", "_texts")
 
-    _LONGEST = 1024
+    _MAX_TEXTS = 1024
 
     def __init__(self, first: Delta) -> None:
-        self._kind = kind_of(first)
-        self._pieces = [piece_of(first)]
+        self._key = merge_key(first)
+        self._texts = [delta_text(first)]
 
     def add(self, item: object) -> bool:
-        """Take in `item`; False, and nothing done, where it is not of this run's kind."""
-        if kind_of(item) != self._kind:
+        """Add `item` and return True, or return False if it is not of this run's kind."""
+        if merge_key(item) != self._key:
             return False
-        self._pieces.append(piece_of(cast(Delta, item)))
-        if len(self._pieces) >= self._LONGEST:
-            self._pieces = ["".join(self._pieces)]
+        self._texts.append(delta_text(cast(Delta, item)))
+        if len(self._texts) >= self._MAX_TEXTS:
+            self._texts = ["".join(self._texts)]
         return True
 
-    def joined(self) -> Delta:
-        """All of the run as one delta."""
-        return delta_of(cast(Kind, self._kind), "".join(self._pieces))
+    def merged(self) -> Delta:
+        """Return the whole run as one delta."""
+        return make_delta(cast(MergeKey, self._key), "".join(self._texts))
 
 
-def _joined_to_last(queue: deque[T], item: T) -> bool:
+def _merge_into_last(queue: deque[T], item: T) -> bool:
     try:
         last = queue.pop()
     except IndexError:
         return False
-    run = last if kind_of(last) is None else Run(cast(Delta, last))
-    joined = isinstance(run, Run) and run.add(item)
+    run = last if merge_key(last) is None else DeltaRun(cast(Delta, last))
+    is_merged = isinstance(run, DeltaRun) and run.add(item)
     queue.append(cast(T, run))
-    return joined
+    return is_merged

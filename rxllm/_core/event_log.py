@@ -1,10 +1,9 @@
-"""A stream as an append log: one producer appends, any number of readers read from where they like.
+"""A stream as an append log: one producer appends, any number of readers read from any position.
 
-Events have ids that count up from 1. `read(after)` gives what came after that id, at once and in
-few pieces, and then what comes live; a reader that was cut off goes on after the last id it saw.
-The log ends once: it was completed, it failed, or a reader cancelled it; all readers end alike,
-whenever they come. `broadcast` and the web server stand on it, and a log in another process
-keeps the same promises.
+Events have ids that count up from 1. `read(after)` emits the events after that id at once, merged, and then the live
+ones; a reader that lost its connection continues after the last id it received. The log ends once: completed, failed,
+or cancelled by a reader. Every reader receives that end, also one that subscribes later. `broadcast` and the web
+server use it; the relay's log in Redis has the same interface.
 """
 
 from __future__ import annotations
@@ -23,25 +22,25 @@ from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
 from ..errors import StreamInterruptedError
-from .delta_merge import Delta, Kind, coalesced, delta_of, kind_of, piece_of
+from .delta_merge import Delta, MergeKey, delta_text, make_delta, merge_deltas, merge_key
 
 T = TypeVar("T")
 
 LogState: TypeAlias = Literal["open", "completed", "failed", "cancelled"]
 
 _RAW = 256
-"""How many of the newest events are kept as they came; older ones are joined."""
+"""The number of newest events that are kept unmerged."""
 
 
 class Entry(msgspec.Struct, Generic[T], frozen=True, gc=False):
-    """An event and the id to go on after. A delta may stand for several, `id` being the last one's."""
+    """An event and the id to continue after. A merged delta has the id of its last one."""
 
     id: int
     event: T
 
 
 class Log(Protocol[T]):
-    """What a log does, wherever it is kept. `append` and `close` are called by one producer, one at a time."""
+    """The interface of a log. One producer calls `append` and `close`, one call at a time."""
 
     @property
     def state(self) -> LogState:
@@ -49,28 +48,28 @@ class Log(Protocol[T]):
         ...
 
     def append(self, event: T) -> int:
-        """Add `event` and return its id; once the log has ended, nothing happens."""
+        """Add `event` and return its id; does nothing once the log has ended."""
         ...
 
     def close(self, error: Exception | None = None) -> None:
-        """End the log: completed, or failed with `error`; once it has ended, nothing happens."""
+        """End the log: completed, or failed with `error`; does nothing once the log has ended."""
         ...
 
     def read(self, after: int = 0) -> Observable[Entry[T]]:
-        """What came after the id `after`, neighbouring deltas joined, then what comes, then the end.
+        """Return the entries after the id `after`, adjacent deltas merged; then the live ones, then the end.
 
-        The past comes on the subscribing thread, the rest on the producer's. A slow reader that is
-        up to date slows the producer, one that is still behind does not.
+        Past entries are emitted on the subscribing thread, live ones on the producer's. A slow reader slows the
+        producer once it has caught up, not before.
         """
         ...
 
     def cancel(self) -> None:
-        """Ask the producer to stop, from any thread; readers end with a `StreamInterruptedError`."""
+        """Ask the producer to stop. Readers end with a `StreamInterruptedError`. Thread-safe."""
         ...
 
 
 class MemoryLog(Generic[T]):
-    """A log in this process. `on_cancel` is called, once, when a reader cancels.
+    """A log in the memory of this process. `on_cancel` is called once, when a reader cancels.
 
     >>> log = MemoryLog[str]()
     >>> log.append("a"), log.append("b")
@@ -85,11 +84,11 @@ class MemoryLog(Generic[T]):
         self._on_cancel = on_cancel
         self._history = _History[T]()
         self._readers: tuple[_Reader[T], ...] = ()
-        """Those that are up to date; never changed, but replaced."""
+        """The readers that have caught up. The tuple is replaced, never changed."""
         self._state: LogState = "open"
         self._error: Exception | None = None
         self._lock = threading.Lock()
-        """Guards the above; never held while a reader is called."""
+        """Guards the fields above; not held while a reader is called."""
         self._due: deque[Entry[T]] = deque()
         self._delivering = False
 
@@ -99,13 +98,13 @@ class MemoryLog(Generic[T]):
         return self._state
 
     def append(self, event: T) -> int:
-        """Add `event`, and pass it on to the readers. What a sole reader raises is raised here."""
+        """Add `event`, and deliver it to the readers. Raises what a sole reader raises."""
         with self._lock:
             if self._state != "open":
                 return self._history.last
             number = self._history.add(event)
             entry = Entry(number, event)
-            if self._delivering:  # called from inside a reader: its turn comes after what is under way
+            if self._delivering:  # called from inside a reader: it is delivered after the current entry
                 self._due.append(entry)
                 return number
             self._delivering = True
@@ -113,10 +112,10 @@ class MemoryLog(Generic[T]):
         self._deliver(entry, readers)
         return number
 
-    def after(self, number: int, most: int | None = None) -> list[Entry[T]]:
-        """What is there after the id `number`, neighbouring deltas joined; of more than `most` characters the first."""
+    def after(self, number: int, max_chars: int | None = None) -> list[Entry[T]]:
+        """Return the entries after the id `number`, adjacent deltas merged, up to about `max_chars` characters."""
         with self._lock:
-            return self._history.after(number, most)
+            return self._history.after(number, max_chars)
 
     def close(self, error: Exception | None = None) -> None:
         """End the log: completed, or failed with `error`."""
@@ -131,7 +130,7 @@ class MemoryLog(Generic[T]):
             self._end_readers()
 
     def read(self, after: int = 0) -> Observable[Entry[T]]:
-        """What came after the id `after`, then what comes, then the end."""
+        """Return the entries after the id `after`, then the live ones, then the end."""
 
         def subscribe(observer: abc.ObserverBase[Entry[T]], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             reader = _Reader(observer, after)
@@ -159,7 +158,7 @@ class MemoryLog(Generic[T]):
                     try:
                         reader.push(entry)
                     except Exception:
-                        # The others go on; where there are none, the producer is told.
+                        # The other readers continue. Without any, the producer receives the exception.
                         self._remove(reader)
                         if not self._readers:
                             raise
@@ -187,7 +186,7 @@ class MemoryLog(Generic[T]):
 
     def _end_readers(self) -> None:
         with self._lock:
-            if self._delivering:  # whoever delivers comes here afterwards
+            if self._delivering:  # the delivering thread calls this afterwards
                 return
             readers, self._readers = self._readers, ()
         for reader in readers:
@@ -204,7 +203,7 @@ class MemoryLog(Generic[T]):
 
 
 class _Reader(Generic[T]):
-    """One reader and how far it is."""
+    """One reader, and the id of its last entry."""
 
     __slots__ = ("closed", "observer", "position")
 
@@ -220,7 +219,7 @@ class _Reader(Generic[T]):
 
 
 class _Block(NamedTuple, Generic[T]):
-    """An event, or deltas joined into one: the id of the last, and where each of them ended in the whole."""
+    """An event, or deltas merged into one: the id of the last one, and the offset of each one's end in the text."""
 
     last: int
     event: T
@@ -228,7 +227,7 @@ class _Block(NamedTuple, Generic[T]):
 
 
 class _History(Generic[T]):
-    """All events of a log: the newest as they came, the older ones joined so that little but their text is kept."""
+    """All events of a log: the newest ones unmerged, the older ones merged."""
 
     def __init__(self) -> None:
         self.last = 0
@@ -236,24 +235,24 @@ class _History(Generic[T]):
         self._raw: list[T] = []
 
     def add(self, event: T) -> int:
-        """The id that `event` gets."""
+        """Add `event` and return its id."""
         if len(self._raw) >= _RAW:
             self._pack()
         self._raw.append(event)
         self.last += 1
         return self.last
 
-    def after(self, number: int, most: int | None = None) -> list[Entry[T]]:
-        """What came after the event `number`, neighbouring deltas joined; of more than `most` characters the first."""
+    def after(self, number: int, max_chars: int | None = None) -> list[Entry[T]]:
+        """Return the entries after the id `number`, adjacent deltas merged, up to about `max_chars` characters."""
         entries: list[Entry[T]] = []
-        room = most
+        room = max_chars
         for entry in self._from(number):
             entries.append(entry)
-            if room is not None and kind_of(entry.event) is not None:
-                room -= len(piece_of(cast(Delta, entry.event)))
+            if room is not None and merge_key(entry.event) is not None:
+                room -= len(delta_text(cast(Delta, entry.event)))
                 if room <= 0:
                     break
-        return _joined(entries)
+        return _merged(entries)
 
     def _from(self, number: int) -> Iterator[Entry[T]]:
         for at in range(bisect_right(self._blocks, number, key=_last_of), len(self._blocks)):
@@ -266,13 +265,13 @@ class _History(Generic[T]):
 
     def _pack(self) -> None:
         number = self.last - len(self._raw)
-        for kind, group in groupby(self._raw, kind_of):
+        for kind, group in groupby(self._raw, merge_key):
             events = list(group)
             if kind is None:
                 self._blocks.extend(_Block(number + n, event, ()) for n, event in enumerate(events, 1))
             else:
-                ends = array("Q", accumulate(len(piece_of(cast(Delta, event))) for event in events))
-                self._blocks.append(_Block(number + len(events), coalesced(events)[0], ends))
+                ends = array("Q", accumulate(len(delta_text(cast(Delta, event))) for event in events))
+                self._blocks.append(_Block(number + len(events), merge_deltas(events)[0], ends))
             number += len(events)
         self._raw.clear()
 
@@ -282,17 +281,17 @@ def _last_of(block: _Block[T]) -> int:
 
 
 def _rest_of(block: _Block[T], seen: int) -> T:
-    """The block's delta without its first `seen` pieces."""
+    """Return the block's delta without its first `seen` deltas."""
     whole = cast(Delta, block.event)
-    return cast(T, delta_of(cast(Kind, kind_of(whole)), piece_of(whole)[block.ends[seen - 1] :]))
+    return cast(T, make_delta(cast(MergeKey, merge_key(whole)), delta_text(whole)[block.ends[seen - 1] :]))
 
 
-def _joined(entries: Sequence[Entry[T]]) -> list[Entry[T]]:
-    joined: list[Entry[T]] = []
-    for kind, group in groupby(entries, lambda entry: kind_of(entry.event)):
+def _merged(entries: Sequence[Entry[T]]) -> list[Entry[T]]:
+    merged: list[Entry[T]] = []
+    for kind, group in groupby(entries, lambda entry: merge_key(entry.event)):
         if kind is None:
-            joined.extend(group)
+            merged.extend(group)
         else:
             run = list(group)
-            joined.append(Entry(run[-1].id, coalesced(entry.event for entry in run)[0]))
-    return joined
+            merged.append(Entry(run[-1].id, merge_deltas(entry.event for entry in run)[0]))
+    return merged

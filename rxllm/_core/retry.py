@@ -22,7 +22,7 @@ from ..errors import (
     RateLimitError,
 )
 from ..events import TokenEvent
-from .attempts import Decide, Try, in_succession
+from .attempts import Attempt, OnFailure, stream_attempts
 
 MAX_DELAY = 60.0
 """Seconds; no try waits longer, and a server that asks for more gets no second one."""
@@ -82,10 +82,10 @@ def retry_transient(
     delay_of = backoff(base_delay, max_delay, jitter)
 
     def operator(source: Observable[TokenEvent]) -> Observable[TokenEvent]:
-        def start() -> tuple[Try, Decide]:
+        def start() -> tuple[Attempt, OnFailure]:
             tries = 0
 
-            def decide(error: Exception, answered: bool) -> Try | Exception:
+            def decide(error: Exception, answered: bool) -> Attempt | Exception:
                 nonlocal tries
                 if answered or tries >= max_retries or error_class(error) != "retry":
                     return error
@@ -93,11 +93,11 @@ def retry_transient(
                 if delay is None:
                     return error
                 tries += 1
-                return Try(source, delay)
+                return Attempt(source, delay)
 
-            return Try(source), decide
+            return Attempt(source), decide
 
-        return in_succession(start, scheduler) if max_retries > 0 else source
+        return stream_attempts(start, scheduler) if max_retries > 0 else source
 
     return operator
 

@@ -85,7 +85,7 @@ def token_stream(source: Source) -> Observable[TokenEvent]:
     return Observable(subscribe)
 
 
-def tell_error(observer: abc.ObserverBase[T], error: LLMError) -> None:
+def emit_error(observer: abc.ObserverBase[T], error: LLMError) -> None:
     """End a stream with `error`; where the subscriber gave no on_error, it is logged."""
     try:
         observer.on_error(error)
@@ -289,7 +289,7 @@ class _Subscription(abc.DisposableBase):
         error.model = error.model or self._source.model
         if error.partial is None:
             error.partial = self._partial()
-        tell_error(self._observer, error)
+        emit_error(self._observer, error)
 
     def _partial(self) -> Response:
         """The answer as far as it had come."""

@@ -23,7 +23,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.util import parse_url
 
-from .._protocol import WireRequest, headers_listener
+from .._protocol import WireRequest, response_headers_listener
 from ..errors import (
     APIConnectionError,
     APIStatusError,
@@ -65,8 +65,8 @@ class Transport:
         Blocks; to be called on the producing thread. Raises an `LLMError`, with the server's own
         words where it answered with an error, or `CallAborted`.
         """
-        listener = headers_listener.get()
-        headers_listener.set(None)  # what a subscriber asks for from inside its on_next is not this answer
+        listener = response_headers_listener.get()
+        response_headers_listener.set(None)  # what a subscriber asks for from inside its on_next is not this answer
         while True:
             try:
                 response = self._send(request, call, connect_timeout)

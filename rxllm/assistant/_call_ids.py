@@ -11,7 +11,20 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from ..events import Response, StreamEnd, StreamReset, TokenEvent, ToolCallEnd, ToolCallStart
+from ..events import (
+    ReasoningDelta,
+    Response,
+    StreamEnd,
+    StreamReset,
+    StreamStart,
+    TextDelta,
+    TokenEvent,
+    ToolCallDelta,
+    ToolCallEnd,
+    ToolCallStart,
+    UsageUpdate,
+    VendorEvent,
+)
 from ..messages import Message, Part, ToolCall
 
 
@@ -42,7 +55,7 @@ class CallIds:
                 self.begin_step()
             case StreamEnd(response):
                 event = StreamEnd(self._answer(response))
-            case _:
+            case StreamStart() | TextDelta() | ReasoningDelta() | ToolCallDelta() | UsageUpdate() | VendorEvent():
                 pass
         return event
 

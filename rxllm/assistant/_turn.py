@@ -18,7 +18,7 @@ import msgspec
 from reactivex import abc
 from reactivex.disposable import CompositeDisposable, SerialDisposable, SingleAssignmentDisposable
 
-from .._core.stream import tell_error
+from .._core.stream import emit_error
 from .._core.token_usage import add_usage
 from ..errors import ConfigurationError, LLMError, OutputParsingError, StreamError, ToolArgumentsError
 from ..events import (
@@ -317,7 +317,7 @@ class Turn(abc.DisposableBase):
         error.model = error.model or self._plan.model.model
         so_far = error.partial or self._answer or Response()
         error.partial = msgspec.structs.replace(so_far, usage=self._usage)
-        tell_error(self._observer, error)
+        emit_error(self._observer, error)
 
     def _so_far(self, partial_answer: Response | None = None) -> list[Message]:
         """What of the turn can stay: whole steps, results or the lack of them, the text of a cut answer."""

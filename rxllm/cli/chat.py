@@ -22,7 +22,19 @@ from rich.markdown import Markdown
 from rich.text import Text
 
 from ..errors import LLMError
-from ..events import ReasoningDelta, Response, StreamEnd, StreamReset, TextDelta
+from ..events import (
+    ReasoningDelta,
+    Response,
+    StreamEnd,
+    StreamReset,
+    StreamStart,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallEnd,
+    ToolCallStart,
+    UsageUpdate,
+    VendorEvent,
+)
 from ..messages import Message, messages_from_json, messages_to_json
 from ..model import StreamingModel, create_streaming_model
 from ..providers.catalog import split_model, vendors
@@ -217,7 +229,9 @@ class _Answer:
                 self._text, self._shown, self._reasoning = "", 0, ""
             case StreamEnd(response):
                 self._response = response
-            case _:
+            case StreamStart() | ToolCallStart() | ToolCallDelta() | ToolCallEnd() | UsageUpdate() | VendorEvent():
+                pass
+            case _:  # no token event
                 pass
 
     def whole_blocks(self) -> RenderableType | None:

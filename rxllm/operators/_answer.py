@@ -11,9 +11,12 @@ from ..events import (
     StreamStart,
     TextDelta,
     TokenEvent,
+    ToolCallDelta,
     ToolCallEnd,
+    ToolCallStart,
     Usage,
     UsageUpdate,
+    VendorEvent,
 )
 from ..messages import Part, ReasoningPart, TextPart, ToolCall
 from .text.growing_text import GrowingText
@@ -68,7 +71,7 @@ class Answer:
                 self._reset()
             case StreamEnd(response):
                 self._end = response
-            case _:
+            case TextDelta() | ReasoningDelta() | ToolCallStart() | ToolCallDelta() | VendorEvent():
                 return False
         return True
 

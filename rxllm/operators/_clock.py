@@ -7,11 +7,13 @@ from collections.abc import Callable
 
 from reactivex import abc
 
+from .._core.attempts import scheduler_seconds
+
 
 def stopwatch(scheduler: abc.SchedulerBase | None) -> Callable[[], float]:
     """What tells the seconds since now."""
     if scheduler is None:
         started = time.monotonic()
         return lambda: time.monotonic() - started
-    begun = scheduler.now
-    return lambda: (scheduler.now - begun).total_seconds()
+    begun = scheduler_seconds(scheduler)
+    return lambda: scheduler_seconds(scheduler) - begun

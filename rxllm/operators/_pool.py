@@ -18,7 +18,7 @@ import msgspec
 from reactivex import Observable, abc
 from reactivex.disposable import SingleAssignmentDisposable
 
-from .._core.attempts import keep_context
+from .._core.attempts import capture_context
 from ..errors import StreamInterruptedError
 from ..events import Response, StreamEnd, TokenEvent
 
@@ -101,7 +101,7 @@ class Pool(abc.DisposableBase, Generic[P]):
         self._pumping = False
         self._upstream = SingleAssignmentDisposable()
         self._given: abc.SchedulerBase | None = None
-        self._in_context: Callable[[Callable[[], None]], None] = keep_context()
+        self._in_context: Callable[[Callable[[], None]], None] = capture_context()
 
     def start(self, source: Observable[P], scheduler: abc.SchedulerBase | None) -> Pool[P]:
         """Subscribe to the prompts."""

@@ -16,7 +16,7 @@ import msgspec
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
 
-from .._core.recording_format import redacted
+from .._core.error_format import redacted
 from ..errors import LLMError
 from ..events import CONTENT_EVENTS, Response, StreamEnd, TokenEvent, Usage, UsageUpdate
 from ._clock import stopwatch

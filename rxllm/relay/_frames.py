@@ -13,9 +13,9 @@ from typing import Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 import msgspec
 
-from .._core.delta_merge import Delta, Kind, coalesced, delta_of, kind_of, piece_of
+from .._core.delta_merge import Delta, MergeKey, delta_text, make_delta, merge_deltas, merge_key
+from .._core.error_format import ErrorRecord
 from .._core.event_log import Entry, LogState
-from .._core.recording_format import Failure
 from ..events import TokenEvent
 from .errors import StreamGoneError
 
@@ -34,7 +34,7 @@ class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a stream has ended; `lost` where its producer was given up."""
 
     state: LogState
-    error: Failure | None = None
+    error: ErrorRecord | None = None
     lost: bool = False
 
 
@@ -60,13 +60,13 @@ def frame_of(events: Sequence[TokenEvent], before: int) -> Frame:
     """`events`, of which there is one at least, that follow the event `before`."""
     pieces: list[Piece[TokenEvent]] = []
     number = before
-    for kind, group in groupby(events, kind_of):
+    for kind, group in groupby(events, merge_key):
         run = list(group)
         if kind is None or len(run) == 1:
             pieces.extend(Piece(number + n, event) for n, event in enumerate(run, 1))
         else:
-            lengths = tuple(len(piece_of(cast(Delta, event))) for event in run)
-            pieces.append(Piece(number + len(run), coalesced(run)[0], lengths))
+            lengths = tuple(len(delta_text(cast(Delta, event))) for event in run)
+            pieces.append(Piece(number + len(run), merge_deltas(run)[0], lengths))
         number += len(run)
     return Frame(before, number, _encode(pieces))
 
@@ -96,8 +96,8 @@ def entries_in(
             yield Entry(piece.id, piece.event)
         elif piece.id > after:
             seen = sum(piece.lengths[: after - piece.before])
-            kind, delta = cast(Kind, kind_of(piece.event)), cast(Delta, piece.event)
-            yield Entry(piece.id, delta_of(kind, piece_of(delta)[seen:]))
+            kind, delta = cast(MergeKey, merge_key(piece.event)), cast(Delta, piece.event)
+            yield Entry(piece.id, make_delta(kind, delta_text(delta)[seen:]))
 
 
 def _apart(pieces: Sequence[Piece[TokenEvent]]) -> Iterator[Piece[TokenEvent]]:
@@ -106,10 +106,10 @@ def _apart(pieces: Sequence[Piece[TokenEvent]]) -> Iterator[Piece[TokenEvent]]:
         if not piece.lengths:
             yield piece
             continue
-        kind, text = cast(Kind, kind_of(piece.event)), piece_of(cast(Delta, piece.event))
+        kind, text = cast(MergeKey, merge_key(piece.event)), delta_text(cast(Delta, piece.event))
         begin = 0
         for number, length in enumerate(piece.lengths, piece.before + 1):
-            yield Piece(number, delta_of(kind, text[begin : begin + length]))
+            yield Piece(number, make_delta(kind, text[begin : begin + length]))
             begin += length
 
 

@@ -18,7 +18,7 @@ from collections.abc import Generator, Sequence
 from reactivex import abc
 
 from .._core.event_log import Entry
-from .._core.stream import tell_error
+from .._core.stream import emit_error
 from ..errors import APIConnectionError, LLMError, StreamError, StreamInterruptedError
 from ..events import Response, TokenEvent
 from ..operators._answer import Answer
@@ -113,7 +113,7 @@ class Reading(abc.DisposableBase):
     def _fail(self, error: LLMError) -> None:
         if error.partial is None:
             error.partial = self._partial()
-        tell_error(self._observer, error)
+        emit_error(self._observer, error)
 
     def _batches(self) -> Generator[Sequence[Entry[TokenEvent]], None, None]:
         """The events, frame by frame, until the end. Raises the error that the stream ends with."""
@@ -204,7 +204,7 @@ def _raise_if_failed(ending: Ending) -> None:
     if ending.state == "cancelled":
         raise StreamInterruptedError("the stream was cancelled", transient=False)
     if ending.error is not None:
-        raise ending.error.error()
+        raise ending.error.to_error()
 
 
 _numbers = itertools.count(1)

@@ -21,8 +21,8 @@ from contextlib import suppress
 
 import msgspec
 
+from .._core.error_format import ErrorRecord
 from .._core.event_log import LogState
-from .._core.recording_format import Failure
 from ..errors import APIConnectionError, LLMError, StreamError, StreamInterruptedError
 from ..events import StreamReset, TokenEvent
 from ._frames import Ending, Frame, ending_to_json, frame_of
@@ -138,7 +138,7 @@ class Writer:
         except Exception as error:
             self._fail(StreamError(f"an event could not be published: {type(error).__name__}: {error}"))
             with suppress(LLMError):
-                self._write(None, Ending("failed", Failure.of(error)))
+                self._write(None, Ending("failed", ErrorRecord.of(error)))
         finally:
             self._leave()
             self._link.close()
@@ -256,7 +256,7 @@ def _nothing() -> None:
 def _end_live_streams() -> None:
     """Tell the readers when the interpreter ends, rather than let the leases run out."""
     writers = list(_live)
-    failure = Failure.of(StreamInterruptedError("the process that published the stream has ended"))
+    failure = ErrorRecord.of(StreamInterruptedError("the process that published the stream has ended"))
     for writer in writers:
         writer.close(Ending("failed", failure))
     deadline = time.monotonic() + _EXIT_SECONDS

@@ -7,8 +7,8 @@ from typing import cast
 
 from reactivex import Observable, abc
 
+from .._core.error_format import ErrorRecord
 from .._core.event_log import Entry, LogState
-from .._core.recording_format import Failure
 from ..errors import ConfigurationError
 from ..events import TokenEvent
 from ._frames import Ending, ending_to_json, pieces_of
@@ -82,7 +82,7 @@ class RedisLog:
 
     def close(self, error: Exception | None = None) -> None:
         """End the log after what was appended: completed, or failed with `error`."""
-        ending = Ending("completed") if error is None else Ending("failed", Failure.of(error))
+        ending = Ending("completed") if error is None else Ending("failed", ErrorRecord.of(error))
         self._claimed().close(ending)
 
     def abandon(self) -> None:

@@ -25,7 +25,8 @@ import urllib3
 from reactivex import Observable, abc
 from reactivex.scheduler import EventLoopScheduler
 
-from .._core.recording_format import Line, read_recording, redacted
+from .._core.error_format import redacted
+from .._core.recording_format import Line, read_recording
 from ..errors import StreamInterruptedError
 from ..events import TokenEvent
 from ..operators._clock import stopwatch
@@ -125,7 +126,7 @@ class _Replay(abc.DisposableBase):
 
     def _finish(self, line: Line) -> None:
         if line.error is not None:
-            self._observer.on_error(line.error.error())
+            self._observer.on_error(line.error.to_error())
         elif line.end == "completed":
             self._observer.on_completed()
         else:

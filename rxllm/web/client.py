@@ -18,7 +18,7 @@ from reactivex.disposable import CompositeDisposable, Disposable
 
 from .._core.stream import Source, token_stream
 from .._json import encode
-from .._protocol import WireRequest, headers_listener
+from .._protocol import WireRequest, response_headers_listener
 from .._transport.http import Transport
 from ..assistant.events import AssistantEvent
 from ..errors import APIConnectionError, StreamInterruptedError
@@ -142,11 +142,11 @@ def _with_headers(source: Observable[AssistantEvent], position: Position) -> Obs
     def subscribe(
         observer: abc.ObserverBase[AssistantEvent], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        token = headers_listener.set(hear)
+        token = response_headers_listener.set(hear)
         try:
             return source.subscribe(observer, scheduler=scheduler)
         finally:
-            headers_listener.reset(token)
+            response_headers_listener.reset(token)
 
     return Observable(subscribe)
 

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar, cast
 from reactivex import Observable
 from reactivex.disposable import SingleAssignmentDisposable
 
-from .._core.delta_merge import Delta, kind_of, piece_of
+from .._core.delta_merge import Delta, delta_text, merge_key
 from .._core.event_log import Entry, LogState, MemoryLog
 from ..errors import StreamError
 from .approvals import Approvals
@@ -144,8 +144,8 @@ class ServedStream(Generic[T]):
             self.stop()
 
     def _append(self, event: T) -> None:
-        if kind_of(event) is not None:
-            self._chars_left -= len(piece_of(cast(Delta, event)))
+        if merge_key(event) is not None:
+            self._chars_left -= len(delta_text(cast(Delta, event)))
             if self._chars_left < 0:
                 self._close(StreamError("the answer is longer than this server keeps"))
                 self._upstream.dispose()

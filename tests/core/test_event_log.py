@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reactivex import operators as rx
 
-from rxllm._core.delta_merge import coalesced
+from rxllm._core.delta_merge import merge_deltas
 from rxllm._core.event_log import Entry, MemoryLog
 from rxllm.errors import StreamInterruptedError
 from rxllm.events import ReasoningDelta, TextDelta, TokenEvent, ToolCallDelta, Usage, UsageUpdate
@@ -75,7 +75,7 @@ class TestReading:
         for event in everything:
             log.append(event)
         for after in {*range(len(everything) - len(events), len(everything) + 1), *range(0, len(everything) + 1, 50)}:
-            assert coalesced(everything[after:]) == events_in(reading(log, after))
+            assert merge_deltas(everything[after:]) == events_in(reading(log, after))
 
     def test_a_reader_that_was_cut_off_goes_on_where_it_was(self) -> None:
         """Twenty times: nothing is missed, nothing comes twice."""
@@ -275,7 +275,7 @@ class TestThreads:
             thread.join(LIMIT)
         for seen in readers:
             seen.wait()
-            assert coalesced(events) == coalesced(events_in(seen))
+            assert merge_deltas(events) == merge_deltas(events_in(seen))
             ids = [entry.id for entry in seen.values]
             assert sorted(set(ids)) == ids
 

@@ -15,7 +15,7 @@ from reactivex.testing import TestScheduler
 
 import rxllm
 from rxllm import operators as ops
-from rxllm._core.delta_merge import coalesced
+from rxllm._core.delta_merge import merge_deltas
 from rxllm._core.recording_format import read_recording
 from rxllm.events import StreamEnd, TextDelta, TokenEvent
 from rxllm.testing import LLMServer
@@ -177,7 +177,7 @@ class TestBroadcast:
             thread.join(LIMIT)
             if number % 3 != 2:
                 seen[number].wait()
-                assert coalesced(events) == coalesced(seen[number].values)
+                assert merge_deltas(events) == merge_deltas(seen[number].values)
         assert producer.subscriptions == 1
 
     def test_one_request_reaches_a_real_server(self) -> None:

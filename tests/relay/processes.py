@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from rxllm._core.delta_merge import coalesced
+from rxllm._core.delta_merge import merge_deltas
 from rxllm.events import StreamEnd, TextDelta, TokenEvent, event_from_json
 
 from ..operators.threads import LIMIT
@@ -116,7 +116,7 @@ def text_of(events: Iterable[object]) -> str:
 
 def assert_whole(events: list[TokenEvent], text: str) -> None:
     """All of an answer, once and in order: its start, its text, its end."""
-    kinds = [type(event).__name__ for event in coalesced(events)]
+    kinds = [type(event).__name__ for event in merge_deltas(events)]
     assert ["StreamStart", "TextDelta", "UsageUpdate", "StreamEnd"] == kinds
     assert text == text_of(events)
     end = events[-1]

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rxllm._core.delta_merge import coalesced
-from rxllm._core.recording_format import Failure
+from rxllm._core.delta_merge import merge_deltas
+from rxllm._core.error_format import ErrorRecord
 from rxllm.errors import RateLimitError
 from rxllm.events import ReasoningDelta, Response, TextDelta, TokenEvent, ToolCallDelta, Usage, UsageUpdate
 from rxllm.relay import StreamGoneError
@@ -32,7 +32,7 @@ def test_reading_may_begin_after_any_number(events: list[TokenEvent], before: in
     assert (before, before + len(events)) == (frame.before, frame.last)
     seen = data.draw(st.integers(0, len(events)))
     entries = list(entries_in(frame.payload, before + seen))
-    assert coalesced(events[seen:]) == [entry.event for entry in entries]
+    assert merge_deltas(events[seen:]) == [entry.event for entry in entries]
     assert not entries or entries[-1].id == frame.last
 
 
@@ -61,8 +61,8 @@ def test_a_gap_is_an_error() -> None:
 def test_an_ending_keeps_the_error() -> None:
     """With its kind, what it knows, and the answer so far."""
     error = RateLimitError("slow down", retry_after=3.0, status_code=429, partial=Response("Hel"))
-    ending = ending_from_json(ending_to_json(Ending("failed", Failure.of(error))))
+    ending = ending_from_json(ending_to_json(Ending("failed", ErrorRecord.of(error))))
     assert ending.error is not None
-    again = ending.error.error()
+    again = ending.error.to_error()
     assert isinstance(again, RateLimitError)
     assert (3.0, 429, True, Response("Hel")) == (again.retry_after, again.status_code, again.transient, again.partial)

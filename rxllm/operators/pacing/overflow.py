@@ -8,18 +8,9 @@ from typing import Literal, TypeAlias, TypeVar, cast, get_args
 
 from reactivex import abc
 
-from ..._core.delta_merge import Run, append_joined
+from ..._core.delta_merge import DeltaRun, append_merged
 from ...errors import StreamError
-from ...events import (
-    StreamEnd,
-    StreamReset,
-    StreamStart,
-    ToolCallDelta,
-    ToolCallEnd,
-    ToolCallStart,
-    UsageUpdate,
-    VendorEvent,
-)
+from ...events import NEVER_DROPPED_EVENTS
 from .hop import Hop
 
 T = TypeVar("T")
@@ -29,17 +20,6 @@ OVERFLOWS: tuple[Overflow, ...] = get_args(Overflow)
 
 _TURN = 1024
 """Deliveries in a row, before the scheduler's other work has its turn."""
-
-_NEVER_DROPPED = (
-    StreamStart,
-    ToolCallStart,
-    ToolCallDelta,
-    ToolCallEnd,
-    UsageUpdate,
-    VendorEvent,
-    StreamReset,
-    StreamEnd,
-)
 
 
 def hop_with(overflow: Overflow, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase, size: int) -> Hop[T]:
@@ -68,7 +48,7 @@ class _OneByOne(Hop[T]):
                 if end is not None and not self._closed:
                     self._finish(end)
                 return
-            emit(cast(T, item.joined()) if isinstance(item, Run) else item)
+            emit(cast(T, item.merged()) if isinstance(item, DeltaRun) else item)
             if self._closed:
                 return
 
@@ -92,7 +72,7 @@ class _Blocking(_OneByOne[T]):
     def _put_at_bound(self, item: T) -> None:
         if self._thread is None:
             # The scheduler has not run yet: for all we know it waits for this very thread.
-            append_joined(self._queue, item)
+            append_merged(self._queue, item)
             return
         if self._thread == threading.get_ident():
             self._deliver_in_turn(woken=False)
@@ -122,7 +102,7 @@ class _Coalescing(_OneByOne[T]):
     """The newest event takes in the deltas that follow it."""
 
     def _put_at_bound(self, item: T) -> None:
-        append_joined(self._queue, item)
+        append_merged(self._queue, item)
 
 
 class _Dropping(_OneByOne[T]):
@@ -135,7 +115,7 @@ class _Dropping(_OneByOne[T]):
     def _put_at_bound(self, item: T) -> None:
         with self._taking:
             for at, waiting in enumerate(self._queue):
-                if not isinstance(waiting, _NEVER_DROPPED):
+                if not isinstance(waiting, NEVER_DROPPED_EVENTS):
                     del self._queue[at]
                     break
             self._queue.append(item)

@@ -14,7 +14,7 @@ from typing import TypeVar, cast
 import msgspec
 from reactivex import abc
 
-from ..._core.delta_merge import coalesced
+from ..._core.delta_merge import merge_deltas
 from ...events import ReasoningDelta, StreamEnd, TextDelta
 from .hop import Hop
 from .own_thread import OwnThread
@@ -39,7 +39,7 @@ class Frames(Hop[T]):
         with suppress(IndexError):  # the scheduler takes from the other end meanwhile
             while True:
                 waiting.append(queue.pop())
-        queue.extend(coalesced(reversed(waiting)))
+        queue.extend(merge_deltas(reversed(waiting)))
         self._size = max(_QUEUED, 2 * len(queue))
         time.sleep(_MOMENT)
 
@@ -61,7 +61,7 @@ class Frames(Hop[T]):
         with suppress(IndexError):  # the producer joins what waits meanwhile, or another thread disposes
             for _ in range(len(self._queue)):
                 taken.append(self._queue.popleft())
-        return coalesced(taken)
+        return merge_deltas(taken)
 
 
 class EvenFrames(Frames[T]):
@@ -91,7 +91,7 @@ class EvenFrames(Frames[T]):
     def _deliver(self) -> None:
         end = self._end
         seconds = self._seconds_since_last() if self._held else self._rest
-        self._held = coalesced([*self._held, *self._take_all()])
+        self._held = merge_deltas([*self._held, *self._take_all()])
         if end is not None or (self._held and isinstance(self._held[-1], StreamEnd)):
             due, self._held = self._held, []
         else:

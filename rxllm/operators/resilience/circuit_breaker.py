@@ -11,9 +11,9 @@ from reactivex import operators as rx_ops
 from reactivex.disposable import SerialDisposable, SingleAssignmentDisposable
 from reactivex.subject import BehaviorSubject
 
-from ..._core.attempts import SILENT, now_of, timers_of
+from ..._core.attempts import scheduler_seconds, timer_scheduler
 from ...errors import APIConnectionError, ConfigurationError
-from ...events import TokenEvent
+from ...events import PRELIMINARY_EVENTS, TokenEvent
 from .fallback import is_worth_another
 
 CircuitState: TypeAlias = Literal["closed", "open", "half_open"]
@@ -105,7 +105,7 @@ class CircuitBreaker:
         def subscribe(
             observer: abc.ObserverBase[TokenEvent], given: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            guarded = _Guarded(self, observer, timers_of(self._scheduler, given), self._counts)
+            guarded = _Guarded(self, observer, timer_scheduler(self._scheduler, given), self._counts)
             refusal = self._refusal(guarded)
             if refusal is not None:
                 observer.on_error(refusal)
@@ -124,7 +124,7 @@ class CircuitBreaker:
             if state is None:
                 return
             self._turn(state)
-            self._half_opens_at = now_of(timers) + self._cooldown
+            self._half_opens_at = scheduler_seconds(timers) + self._cooldown
         if state == "open":
             # Filled after the fact: the scheduler may run it at once.
             slot = SingleAssignmentDisposable()
@@ -136,7 +136,7 @@ class CircuitBreaker:
 
     def _refusal(self, guarded: _Guarded) -> APIConnectionError | None:
         """Why a stream may not pass; None where it may."""
-        now = now_of(guarded.timers)
+        now = scheduler_seconds(guarded.timers)
         if self._current == "open" and now >= self._half_opens_at:
             self._half_open()
         with self._lock:
@@ -218,7 +218,7 @@ class _Guarded(abc.DisposableBase):
         self._end("success" if self._spoke else "nothing")
 
     def on_next(self, event: TokenEvent) -> None:
-        if not self._spoke and not isinstance(event, SILENT):
+        if not self._spoke and not isinstance(event, PRELIMINARY_EVENTS):
             self._spoke = True
         try:
             self._emit(event)

@@ -13,7 +13,7 @@ from typing import TypeAlias, TypeGuard, cast
 import reactivex
 from reactivex import Observable, abc
 
-from ..._core.attempts import Decide, Try, in_succession
+from ..._core.attempts import Attempt, OnFailure, stream_attempts
 from ..._core.retry import MAX_DELAY as MAX_DELAY
 from ..._core.retry import ErrorClass as ErrorClass
 from ..._core.retry import backoff as backoff
@@ -52,20 +52,20 @@ def fallback_to(
     goes_on = when or is_worth_another
 
     def operator(source: Observable[TokenEvent]) -> Observable[TokenEvent]:
-        def start() -> tuple[Try, Decide]:
+        def start() -> tuple[Attempt, OnFailure]:
             left = iter(others)
 
-            def decide(error: Exception, answered: bool) -> Try | Exception:
+            def decide(error: Exception, answered: bool) -> Attempt | Exception:
                 if (answered and not restart) or not goes_on(error):
                     return error
                 other = next(left, None)
                 if other is None:
                     return error
-                return Try(stream_of(other), before=(reset_after(error),) if answered else ())
+                return Attempt(stream_of(other), before=(reset_after(error),) if answered else ())
 
-            return Try(source), decide
+            return Attempt(source), decide
 
-        return in_succession(start, None)
+        return stream_attempts(start, None)
 
     return operator
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, SingleAssignmentDisposable
 
-from ..._core.attempts import SILENT, keep_context, timers_of
-from ...events import TokenEvent
+from ..._core.attempts import capture_context, timer_scheduler
+from ...events import PRELIMINARY_EVENTS, TokenEvent
 from .._operator import Operator
 from .fallback import error_class, stream_of
 
@@ -41,7 +41,7 @@ def hedge(
             observer: abc.ObserverBase[TokenEvent], given: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             race = _Race(observer, stream_of(make_stream), given)
-            race.start(source, after_seconds, timers_of(scheduler, given))
+            race.start(source, after_seconds, timer_scheduler(scheduler, given))
             return race
 
         return Observable(subscribe)
@@ -60,7 +60,7 @@ class _Race(abc.DisposableBase):
         """Who is heard from now on: the first to speak, or to end it all."""
         self._second: Observable[TokenEvent] | None = second
         self._given = given
-        self._in_context: Callable[[Callable[[], None]], None] = keep_context()
+        self._in_context: Callable[[Callable[[], None]], None] = capture_context()
         self._lock = threading.Lock()
         """Guards who runs and who has won; not held while anything is delivered or disposed."""
         self._running: list[_Runner] = []
@@ -143,7 +143,7 @@ class _Runner:
     def on_next(self, event: TokenEvent) -> None:
         if self._speaking:
             self._emit(event)
-        elif isinstance(event, SILENT):
+        elif isinstance(event, PRELIMINARY_EVENTS):
             self._held.append(event)
         elif self._speak():
             self._emit(event)

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 from reactivex import abc
 
-from ..._core.attempts import now_of
-from ..._protocol import headers_listener
+from ..._core.attempts import scheduler_seconds
+from ..._protocol import response_headers_listener
 from ..._transport.rate_limit_headers import MAX_RETRY_AFTER, Kind, allowances_of, retry_after
 from ...errors import ConfigurationError, LLMError
 from ...events import StreamEnd, TokenEvent, Usage, UsageUpdate
@@ -119,12 +119,16 @@ class RateLimit(Turnstile):
         self._knows = False
         self._expected = float(_FIRST_GUESS if expected_tokens is None else expected_tokens)
 
-    def hear(self, headers: Mapping[str, str], now: float) -> None:
-        """Take in what an answer's headers say; names in lower case, `now` in seconds since the epoch."""
+    def hear(self, headers: Mapping[str, str], now: float, epoch_now: float | None = None) -> None:
+        """Take in what an answer's headers say; names in lower case.
+
+        `now` is in the scheduler's seconds, `epoch_now` in seconds since the epoch; default: `now`.
+        """
+        epoch_now = now if epoch_now is None else epoch_now
         with self.lock:
-            for what, allowance in allowances_of(headers, now).items():
+            for what, allowance in allowances_of(headers, epoch_now).items():
                 self._allowed[what] = Allowed(allowance, now)
-        self.close_for(retry_after(headers, now), now)
+        self.close_for(retry_after(headers, epoch_now), now)
 
     def close_for(self, seconds: float | None, now: float) -> None:
         """Let nobody in for so long."""
@@ -177,13 +181,13 @@ class _RatedTurn(Turn):
         """Tokens; None where nobody said."""
 
     def wait(self) -> float | None:
-        return self._limit.wait(now_of(self.timers))
+        return self._limit.wait(scheduler_seconds(self.timers))
 
     def entered(self) -> None:
-        self._number = self._limit.take(now_of(self.timers))
+        self._number = self._limit.take(scheduler_seconds(self.timers))
 
     def left(self) -> None:
-        self._limit.spent(self._number, now_of(self.timers), self._spent)
+        self._limit.spent(self._number, scheduler_seconds(self.timers), self._spent)
 
     def on_next(self, event: TokenEvent) -> None:
         if type(event) is StreamEnd:
@@ -194,7 +198,7 @@ class _RatedTurn(Turn):
 
     def on_error(self, error: Exception) -> None:
         if isinstance(error, LLMError):
-            self._limit.close_for(error.retry_after, now_of(self.timers))
+            self._limit.close_for(error.retry_after, scheduler_seconds(self.timers))
             if error.partial is not None:
                 self._count(error.partial.usage)
         if self._spent is None:
@@ -202,14 +206,14 @@ class _RatedTurn(Turn):
         super().on_error(error)
 
     def subscribe(self) -> None:
-        outer = headers_listener.get()
+        outer = response_headers_listener.get()
 
         def listen(headers: Mapping[str, str]) -> None:
-            self._limit.hear(headers, now_of(self.timers))
+            self._limit.hear(headers, scheduler_seconds(self.timers), self.timers.to_seconds(self.timers.now))
             if outer is not None:
                 outer(headers)
 
-        headers_listener.set(listen)  # in this turn's own copy of the context
+        response_headers_listener.set(listen)  # in this turn's own copy of the context
         super().subscribe()
 
     def _count(self, usage: Usage) -> None:

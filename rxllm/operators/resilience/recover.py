@@ -14,11 +14,21 @@ from typing import Literal, TypeAlias
 import msgspec
 from reactivex import Observable, abc
 
-from ..._core.attempts import SILENT, Decide, Try, in_succession
+from ..._core.attempts import Attempt, OnFailure, stream_attempts
 from ..._core.token_usage import add_usage, with_estimate
 from ..._json import encode
 from ...errors import ConfigurationError, LLMError
-from ...events import Response, StreamEnd, StreamReset, TextDelta, TokenEvent, ToolCallStart, Usage, UsageUpdate
+from ...events import (
+    PRELIMINARY_EVENTS,
+    Response,
+    StreamEnd,
+    StreamReset,
+    TextDelta,
+    TokenEvent,
+    ToolCallStart,
+    Usage,
+    UsageUpdate,
+)
 from ...messages import Message
 from ...prompt import Prompt, messages_of
 from .._answer import Answer
@@ -79,11 +89,11 @@ def recover(
         def again(prefix: str) -> Observable[TokenEvent]:
             return source if ask is None else stream_of(partial(ask, _with_prefix(messages, prefix)))
 
-        def start() -> tuple[Try, Decide]:
+        def start() -> tuple[Attempt, OnFailure]:
             recovery = _Recovery(mode, again, messages, max_recoveries, delay_of, when or is_worth_another)
-            return recovery.first_try(source), recovery.decide
+            return recovery.first_attempt(source), recovery.decide
 
-        return in_succession(start, scheduler)
+        return stream_attempts(start, scheduler)
 
     return operator
 
@@ -112,11 +122,11 @@ class _Recovery:
         """What stands of the answer."""
         self._spent = Usage()
 
-    def first_try(self, source: Observable[TokenEvent]) -> Try:
+    def first_attempt(self, source: Observable[TokenEvent]) -> Attempt:
         """The stream itself."""
-        return Try(self._leg.seen_of(source))
+        return Attempt(self._leg.seen_of(source))
 
-    def decide(self, error: Exception, answered: bool) -> Try | Exception:
+    def decide(self, error: Exception, answered: bool) -> Attempt | Exception:
         """Go on, or begin again; the error, where neither can be."""
         if not answered:
             return error
@@ -128,7 +138,7 @@ class _Recovery:
             return self._told(error)
         self._tries += 1
         leg = self._leg = _Leg(self._partial if goes_on else None, self._spent)
-        return Try(leg.seen_of(self._again(leg.prefix)), delay, () if goes_on else (reset_after(error),))
+        return Attempt(leg.seen_of(self._again(leg.prefix)), delay, () if goes_on else (reset_after(error),))
 
     def _take_in(self, error: Exception) -> None:
         """What the failed try has brought, and cost."""
@@ -175,7 +185,7 @@ class _Leg:
 
     def has_content(self) -> bool:
         """Whether any of the answer has come."""
-        return any(not isinstance(event, SILENT) for event in self._events)
+        return any(not isinstance(event, PRELIMINARY_EVENTS) for event in self._events)
 
     def partial(self, error: Exception, messages: Sequence[Message]) -> Response:
         """What came, as the error has it, but with the text that was seen here."""
@@ -207,7 +217,7 @@ class _Leg:
             self.earlier = self._seam = None
             self._events.clear()
         self.called = self.called or type(event) is ToolCallStart
-        return (event,) if isinstance(event, SILENT) else (*self.close(), event)
+        return (event,) if isinstance(event, PRELIMINARY_EVENTS) else (*self.close(), event)
 
     def close(self) -> Sequence[TokenEvent]:
         """What was held back."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from reactivex import Observable, abc
 from reactivex.disposable import SerialDisposable, SingleAssignmentDisposable
 
-from ..._core.attempts import keep_context, now_of, timers_of
+from ..._core.attempts import capture_context, scheduler_seconds, timer_scheduler
 from ...events import TokenEvent
 
 _SOON = 1e-6
@@ -43,7 +43,7 @@ class Turnstile(ABC):
         def subscribe(
             observer: abc.ObserverBase[TokenEvent], given: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            turn = self._turn(Entry(source, observer, given, timers_of(self._scheduler, given)))
+            turn = self._turn(Entry(source, observer, given, timer_scheduler(self._scheduler, given)))
             with self.lock:
                 self._waiting[turn] = None
             self.admit()
@@ -94,7 +94,7 @@ class Turnstile(ABC):
 
     def _look_again_after(self, turn: Turn | None, wait: float | None) -> None:
         """Set the timer for the first who waits, unless it is set so already. Called with the lock held."""
-        due = math.inf if turn is None or wait is None else now_of(turn.timers) + wait
+        due = math.inf if turn is None or wait is None else scheduler_seconds(turn.timers) + wait
         if abs(due - self._due) < _SAME or due == self._due:
             return
         self._due = due
@@ -127,7 +127,7 @@ class Turn(abc.DisposableBase):
         self._entry = entry
         self._emit = entry.observer.on_next
         self._subscription = SingleAssignmentDisposable()
-        self._in_context: Callable[[Callable[[], None]], None] = keep_context()
+        self._in_context: Callable[[Callable[[], None]], None] = capture_context()
 
     @abstractmethod
     def wait(self) -> float | None:

@@ -21,10 +21,12 @@ from ...events import (
     Response,
     StreamEnd,
     StreamReset,
+    StreamStart,
     TextDelta,
     ToolCallDelta,
     ToolCallEnd,
     ToolCallStart,
+    UsageUpdate,
     VendorEvent,
 )
 from ...messages import ReasoningPart, ToolCall, VendorPart
@@ -114,7 +116,9 @@ class UIMessageStream:
                 return self.carry(response) + self._finish(
                     _FINISH.get(response.finish_reason, "other"), _metadata(response)
                 )
-            case _:
+            case StreamStart() | UsageUpdate():
+                return ""
+            case _:  # no token event
                 return ""
 
     def start_step(self) -> str:

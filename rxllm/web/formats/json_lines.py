@@ -9,13 +9,14 @@ only by the fact.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import msgspec
 
 from ... import errors
-from ..._core.recording_format import redacted
-from ..._json import encode, int_at, object_at, text_at
-from ...errors import APITimeoutError, LLMError, OutputParsingError, StreamError, StreamInterruptedError
+from ..._core.error_format import ErrorRecord
+from ..._json import encode, object_at
+from ...errors import LLMError, StreamError, StreamInterruptedError
 
 INTERNAL = "the server failed; its log says how"
 
@@ -47,33 +48,14 @@ def error_facts(error: Exception) -> dict[str, object]:
     """
     if not isinstance(error, LLMError):
         return {"kind": "InternalError", "message": INTERNAL}
-    known = (kind.__name__ for kind in type(error).__mro__ if getattr(errors, kind.__name__, None) is kind)
-    facts: dict[str, object] = {
-        "kind": next(known),
-        "message": redacted(str(error)),
-        "provider": error.provider,
-        "model": error.model,
-        "status_code": error.status_code,
-        "retry_after": error.retry_after,
-        "transient": error.transient,
-    }
-    return {name: value for name, value in facts.items() if value is not None}
+    record = msgspec.structs.replace(ErrorRecord.of(error), request_id=None, text=None, partial=None)
+    return cast("dict[str, object]", msgspec.to_builtins(record))
 
 
 def error_from_facts(facts: Mapping[str, object]) -> LLMError:
-    """Return the error that `error_facts` described, of the same class where that is one of ours."""
-    kind = getattr(errors, text_at(facts, "kind") or "", StreamError)
-    if not (isinstance(kind, type) and issubclass(kind, LLMError)) or kind in (APITimeoutError, OutputParsingError):
-        kind = StreamError
-    retry_after = facts.get("retry_after")
-    return kind(
-        text_at(facts, "message") or "the server reported an error",
-        provider=text_at(facts, "provider"),
-        model=text_at(facts, "model"),
-        status_code=int_at(facts, "status_code"),
-        retry_after=float(retry_after) if isinstance(retry_after, int | float) else None,
-        transient=bool(facts.get("transient")),
-    )
+    """Return the error that `error_facts` described; a `StreamError` where its class is not one of ours."""
+    record = ErrorRecord.read(facts)
+    return record.to_error() if hasattr(errors, record.kind) else StreamError(record.message)
 
 
 def error_at_end(line: Mapping[str, object]) -> LLMError:

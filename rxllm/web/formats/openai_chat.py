@@ -18,11 +18,14 @@ from ...events import (
     ReasoningDelta,
     StreamEnd,
     StreamReset,
+    StreamStart,
     TextDelta,
     ToolCallDelta,
     ToolCallEnd,
     ToolCallStart,
     Usage,
+    UsageUpdate,
+    VendorEvent,
 )
 from ...messages import ToolCall
 from .json_lines import error_facts
@@ -65,16 +68,22 @@ class OpenAIStream:
             case ReasoningDelta(text):
                 self._told = True
                 return self._chunk({"reasoning_content": text})
-            case ToolCallStart() | ToolCallDelta() | ToolCallEnd() if self._tools:
+            case ToolCallStart() | ToolCallDelta() | ToolCallEnd():
+                if not self._tools:
+                    return ""
                 self._told = True
                 return "".join(self._chunk({"tool_calls": [part]}) for part in self._call_parts(event))
-            case StreamReset() if self._told:
+            case StreamReset():
+                if not self._told:
+                    return ""
                 self._failed = True
                 return _data({"error": openai_error(StreamInterruptedError("the answer broke off and began again"))})
             case StreamEnd(response):
                 finish = self._chunk({}, _FINISH.get(response.finish_reason, "stop"))
                 return finish + self._counts(response.usage)
-            case _:
+            case StreamStart() | UsageUpdate() | VendorEvent():
+                return ""
+            case _:  # no token event
                 return ""
 
     def completed(self) -> str:

@@ -16,7 +16,7 @@ from reactivex.subject import Subject
 from reactivex.testing import ReactiveTest, TestScheduler
 
 from rxllm import operators as ops
-from rxllm._core.delta_merge import coalesced
+from rxllm._core.delta_merge import merge_deltas
 from rxllm.errors import StreamError
 from rxllm.events import (
     ReasoningDelta,
@@ -84,9 +84,9 @@ class TestContract(OperatorContract):
             )
             for overflow in ("block", "coalesce", "drop_oldest", "error")
         ),
-        Case("observe_on_ui", given_scheduler(ops.observe_on_ui), MIXED, MIXED, synchronous=False, view=coalesced),
-        Case("smooth", ops.smooth, MIXED, MIXED, synchronous=False, view=coalesced),
-        Case("smooth-rate", lambda: ops.smooth(0.5, frame=1), MIXED, MIXED, synchronous=False, view=coalesced),
+        Case("observe_on_ui", given_scheduler(ops.observe_on_ui), MIXED, MIXED, synchronous=False, view=merge_deltas),
+        Case("smooth", ops.smooth, MIXED, MIXED, synchronous=False, view=merge_deltas),
+        Case("smooth-rate", lambda: ops.smooth(0.5, frame=1), MIXED, MIXED, synchronous=False, view=merge_deltas),
         Case("batch-count", lambda: ops.buffer(3), MIXED, [MIXED[n : n + 3] for n in range(0, 12, 3)]),
         Case("batch-chars", lambda: ops.buffer(chars=5), ["ab", "cd", "efghi", "j"], [["ab", "cd", "efghi"], ["j"]]),
         Case("batch-seconds", lambda: ops.buffer(seconds=25), MIXED, [MIXED], synchronous=False, view=joined_lists),
@@ -283,7 +283,9 @@ class TestBounded:
     @given(st.lists(st.sampled_from(MIXED)), st.integers(1, 5))
     def test_coalescing_loses_nothing_whatever_comes(self, events: list[TokenEvent], size: int) -> None:
         """The events delivered, joined as far as they go, are those that came, joined as far as they go."""
-        assert coalesced(events) == coalesced(delivered(events, lambda s: ops.bounded(s, size, overflow="coalesce")))
+        assert merge_deltas(events) == merge_deltas(
+            delivered(events, lambda s: ops.bounded(s, size, overflow="coalesce"))
+        )
 
 
 class TestObserveOnUi:
@@ -314,7 +316,7 @@ class TestObserveOnUi:
 
     def test_only_neighbours_of_a_kind_are_joined(self) -> None:
         """Order is kept; calls, usage and vendor events are themselves."""
-        assert coalesced(MIXED) == delivered(MIXED, ops.observe_on_ui)
+        assert merge_deltas(MIXED) == delivered(MIXED, ops.observe_on_ui)
 
     def test_items_that_are_no_events_come_one_by_one(self) -> None:
         """Plain strings are not joined: nobody knows whether they are pieces of one text."""
@@ -534,7 +536,7 @@ class TestSmooth:
     def test_loses_nothing_and_keeps_the_order(self, events: list[TokenEvent], rate: float) -> None:
         """Whatever the pace, the same text comes out, with the same things between."""
         run = play(ops.smooth(rate, frame=3, catch_up=20), events)
-        assert coalesced(events) == coalesced(run.values)
+        assert merge_deltas(events) == merge_deltas(run.values)
 
 
 class Counting(VirtualTimeScheduler):

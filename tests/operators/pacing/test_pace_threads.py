@@ -13,7 +13,7 @@ from reactivex import operators as rx
 from reactivex.scheduler import EventLoopScheduler, NewThreadScheduler, ThreadPoolScheduler
 
 from rxllm import operators as ops
-from rxllm._core.delta_merge import coalesced
+from rxllm._core.delta_merge import merge_deltas
 from rxllm.events import StreamEnd, TextDelta, UsageUpdate
 
 from ..kit import Boom, whole
@@ -49,7 +49,7 @@ class TestCrossings:
         seen.subscribe(Producer([*events, StreamEnd(whole("x"))]).observable.pipe(CROSSINGS[name](loop)))
         seen.wait()
         assert seen.completed
-        assert [*coalesced(events), StreamEnd(whole("x"))] == coalesced(seen.values)
+        assert [*merge_deltas(events), StreamEnd(whole("x"))] == merge_deltas(seen.values)
         assert len(seen.threads) == 1
 
     @pytest.mark.parametrize("name", CROSSINGS)
@@ -73,7 +73,7 @@ class TestCrossings:
         if isinstance(scheduler, ThreadPoolScheduler):
             scheduler.executor.shutdown()
         assert overlaps == []
-        assert coalesced(events) == coalesced(seen.values)
+        assert merge_deltas(events) == merge_deltas(seen.values)
 
     @pytest.mark.parametrize("name", CROSSINGS)
     def test_an_error_comes_after_what_was_before_it(self, loop: EventLoopScheduler, name: str) -> None:
