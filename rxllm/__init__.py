@@ -73,6 +73,8 @@ if TYPE_CHECKING:
     from .resilient import continuing, resilient_model
     from .sinks.shared_stream import forget_shared_stream, shared_stream
 
+    __version__: str
+
 __all__ = [
     "APIConnectionError",
     "APIStatusError",
@@ -127,6 +129,7 @@ __all__ = [
     "Vendor",
     "VendorEvent",
     "VendorPart",
+    "__version__",
     "aio",
     "assistant",
     "continuing",
@@ -150,7 +153,7 @@ __all__ = [
 ]
 
 
-_LATER = {
+_LAZY = {
     "aio": "aio",
     "assistant": "assistant",
     "operators": "operators",
@@ -163,11 +166,15 @@ _LATER = {
     "continuing": "resilient",
     "resilient_model": "resilient",
 }
-"""Loaded when first used: not every program needs them, and every program pays for its imports."""
+"""The modules of names that are loaded when first used, as not every program needs them."""
 
 
 def __getattr__(name: str) -> object:
-    if name not in _LATER:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("rxllm")
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = import_module(f".{_LATER[name]}", __name__)
-    return module if name == _LATER[name] else getattr(module, name)
+    module = import_module(f".{_LAZY[name]}", __name__)
+    return module if name == _LAZY[name] else getattr(module, name)

@@ -1,4 +1,4 @@
-"""asyncio, as `rxllm.ui.asyncio` has it: streams as async iterators and awaitables, and a scheduler for a loop.
+"""asyncio: streams as async iterators and awaitables, and a scheduler for an event loop (also `rxllm.ui.asyncio`).
 
 >>> import asyncio, reactivex
 >>> async def collect() -> list[int]:

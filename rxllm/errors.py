@@ -1,9 +1,9 @@
-"""Everything that can end a stream, or refuse to start one.
+"""The errors that can end a stream, or prevent it from starting.
 
     LLMError
-    ├── ConfigurationError              this side: an option, a key or a package is missing or wrong
-    ├── APIConnectionError              no connection, or none that could be used
-    │   └── APITimeoutError             a limit of `Timeout` passed; `phase` says which
+    ├── ConfigurationError              an option, a key or a package is missing or wrong
+    ├── APIConnectionError              no connection, or it failed before an answer began
+    │   └── APITimeoutError             a limit of `Timeout` has passed; `phase` names it
     ├── APIStatusError                  the server answered with an HTTP error
     │   ├── BadRequestError             400, 413, 422
     │   │   └── ContextWindowExceededError
@@ -13,15 +13,15 @@
     │   ├── RateLimitError              429
     │   └── ServerError                 5xx
     │       └── OverloadedError         503, 529, or the vendor's word for it
-    ├── OutputParsingError              the answer is not the JSON, or not of the type, that was asked for
-    └── StreamError                     the answer began and did not end well
-        ├── StreamInterruptedError      it ended before its terminal event
-        ├── ProtocolError               bytes that are not the protocol
-        │   └── ToolArgumentsError      a tool call whose arguments are no JSON object
+    ├── OutputParsingError              the answer is not the JSON, or not of the type, that you asked for
+    └── StreamError                     the answer began and failed
+        ├── StreamInterruptedError      the stream ended before its terminal event
+        ├── ProtocolError               the bytes violate the protocol
+        │   └── ToolArgumentsError      the arguments of a tool call are not a JSON object
         └── ProviderStreamError         the vendor's own error inside the stream
 
 `transient` says whether the same request may succeed later. `partial` is the answer so far.
-No error holds a key or a header.
+No error contains a key or a header.
 """
 
 from __future__ import annotations
@@ -31,11 +31,45 @@ from typing import Literal, TypeAlias
 
 from .events import Response
 
-TimeoutPhase: TypeAlias = Literal["connect", "first_token", "idle", "total"]
+__all__ = [
+    "APIConnectionError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AuthenticationError",
+    "BadRequestError",
+    "ConfigurationError",
+    "ContextWindowExceededError",
+    "LLMError",
+    "NotFoundError",
+    "OutputParsingError",
+    "OverloadedError",
+    "PermissionDeniedError",
+    "ProtocolError",
+    "ProviderStreamError",
+    "RateLimitError",
+    "ServerError",
+    "StreamError",
+    "StreamInterruptedError",
+    "TimeoutPhase",
+    "ToolArgumentsError",
+]
+
+TimeoutPhase: TypeAlias = Literal["connect", "silence", "first_token", "idle", "total"]
 
 
 class LLMError(Exception):
-    """The root of all errors here. The message says what happened and what to do."""
+    """The base class of rxllm's errors. The message says what happened and what to do.
+
+    Args:
+        message: The text of the error.
+        provider: The provider, as `create_streaming_model` names it.
+        model: The model that was asked.
+        status_code: The HTTP status, if the server answered with an error status.
+        request_id: The vendor's id of the request, for its support.
+        retry_after: Seconds that the server asks to wait before the next attempt.
+        transient: Whether the same request may succeed later; default: what is usual for the class.
+        partial: The answer up to the error.
+    """
 
     transient: bool = False
 
@@ -57,7 +91,6 @@ class LLMError(Exception):
         self.status_code = status_code
         self.request_id = request_id
         self.retry_after = retry_after
-        """Seconds the server asks to wait before the next try."""
         if transient is not None:
             self.transient = transient
         self.partial = partial
@@ -74,20 +107,32 @@ def _rebuild(kind: type[LLMError], args: tuple[object, ...], state: dict[str, ob
 
 
 class ConfigurationError(LLMError, ValueError):
-    """Something on this side is missing or wrong; raised at once, before any request."""
+    """An option, a key or a package is missing or wrong. Raised immediately, before any request."""
 
 
 class APIConnectionError(LLMError):
-    """No connection to the server could be made or used."""
+    """There is no connection to the server, or it failed before an answer began."""
 
     transient = True
 
 
 class APITimeoutError(APIConnectionError):
-    """A limit of `Timeout` passed; `phase` is "connect", "first_token", "idle" or "total"."""
+    """A limit of `Timeout` has passed.
 
-    def __init__(self, message: str, *, phase: TimeoutPhase, partial: Response | None = None) -> None:
-        super().__init__(message, partial=partial)
+    `transient` is False if the server showed signs of life (keep-alives, usage) while it sent no content: a request
+    that was only slow is not repeated automatically.
+
+    Args:
+        message: The text of the error.
+        phase: The field of `Timeout` whose limit has passed.
+        transient: Whether the same request may succeed later; default True.
+        partial: The answer up to the error.
+    """
+
+    def __init__(
+        self, message: str, *, phase: TimeoutPhase, transient: bool | None = None, partial: Response | None = None
+    ) -> None:
+        super().__init__(message, transient=transient, partial=partial)
         self.phase: TimeoutPhase = phase
 
 
@@ -96,27 +141,27 @@ class APIStatusError(LLMError):
 
 
 class BadRequestError(APIStatusError):
-    """The request itself is at fault (400, 413, 422)."""
+    """The request is wrong (400, 413, 422)."""
 
 
 class ContextWindowExceededError(BadRequestError):
-    """Prompt and answer together are more than the model can hold."""
+    """Prompt and answer together exceed the model's context window."""
 
 
 class AuthenticationError(APIStatusError):
-    """The key is missing or not valid (401)."""
+    """The key is missing or invalid (401)."""
 
 
 class PermissionDeniedError(APIStatusError):
-    """The key may not do this, or nothing is left to pay with (402, 403)."""
+    """The key has no permission, or the account has no credit (402, 403)."""
 
 
 class NotFoundError(APIStatusError):
-    """No such model or address (404)."""
+    """The model or the address does not exist (404)."""
 
 
 class RateLimitError(APIStatusError):
-    """Too much asked in too short a time (429); not transient where a quota is used up."""
+    """Too many requests or tokens in a short time (429). Not transient if a quota is used up."""
 
     transient = True
 
@@ -128,11 +173,17 @@ class ServerError(APIStatusError):
 
 
 class OverloadedError(ServerError):
-    """The server has too much to do (503, 529)."""
+    """The server is overloaded (503, 529)."""
 
 
 class OutputParsingError(LLMError):
-    """The answer is not the JSON, or not of the type, that was asked for; `text` is what it says."""
+    """The answer is not the JSON, or not of the type, that you asked for.
+
+    Args:
+        message: The text of the error.
+        text: The text of the answer.
+        partial: The answer.
+    """
 
     def __init__(self, message: str, *, text: str, partial: Response | None = None) -> None:
         super().__init__(message, partial=partial)
@@ -140,7 +191,7 @@ class OutputParsingError(LLMError):
 
 
 class StreamError(LLMError):
-    """The answer began, and did not end well."""
+    """The answer began and failed."""
 
 
 class StreamInterruptedError(StreamError):
@@ -150,11 +201,11 @@ class StreamInterruptedError(StreamError):
 
 
 class ProtocolError(StreamError):
-    """The bytes are not what the protocol allows."""
+    """The bytes violate the protocol."""
 
 
 class ToolArgumentsError(ProtocolError):
-    """The model called a tool with arguments that are no JSON object; the call is not in `partial`."""
+    """The model called a tool with arguments that are not a JSON object. The call is not in `partial`."""
 
 
 class ProviderStreamError(StreamError):

@@ -1,13 +1,12 @@
-"""What is said to a model and by it: messages, made of parts.
+"""Messages to and from a model, and the parts that they consist of.
 
 A `Message` has a role and an ordered tuple of parts. Parts are frozen values in a closed
-union (`Part`), so they compare, and go to JSON and back without loss (bytes as base64).
+union (`Part`): they compare by content, and convert to JSON and back without loss (bytes as base64).
 
-What only one vendor understands travels in two places and nowhere else: a part's `vendor`
-(fields to send back with that part, keyed by wire: an Anthropic thinking signature, a Gemini
-thought signature) and `VendorPart` (a whole item of a wire: a server tool's result, an
-encrypted reasoning item). An encoder sends back what bears its own wire's name and leaves
-the rest out.
+Data for one vendor only is kept in two places: a part's `vendor` (fields to send back with that part,
+by wire: an Anthropic thinking signature, a Gemini thought signature) and `VendorPart` (a whole item of
+a wire: a server tool's result, an encrypted reasoning item). An encoder sends back the data of its own
+wire and omits the rest.
 """
 
 from __future__ import annotations
@@ -17,20 +16,49 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+__all__ = [
+    "AudioPart",
+    "DocumentPart",
+    "ImagePart",
+    "Message",
+    "Part",
+    "ReasoningPart",
+    "Role",
+    "TextPart",
+    "ToolCall",
+    "ToolResult",
+    "VendorFields",
+    "VendorPart",
+    "messages_from_json",
+    "messages_to_json",
+]
+
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 VendorFields: TypeAlias = dict[str, dict[str, object]]
-"""Opaque fields to send back with a part, keyed by wire ("anthropic", "gemini", ...)."""
+"""Opaque fields to send back with a part, by wire ("anthropic", "gemini", ...)."""
 
 
 class TextPart(msgspec.Struct, frozen=True, tag="text"):
-    """Plain text."""
+    """Plain text.
+
+    Args:
+        text: The text.
+        vendor: Opaque fields to send back with it, by wire.
+    """
 
     text: str
     vendor: VendorFields | None = None
 
 
 class ImagePart(msgspec.Struct, frozen=True, tag="image"):
-    """An image, by `url` or as `data` (bytes, with its `media_type`)."""
+    """An image.
+
+    Args:
+        url: Where the vendor downloads it. Give either `url` or `data`.
+        data: The bytes of the file.
+        media_type: The MIME type of `data`, e.g. "image/png".
+        detail: The resolution at which the vendor looks at it, where it offers a choice; None: the vendor's default.
+    """
 
     url: str | None = None
     data: bytes | None = None
@@ -42,7 +70,14 @@ class ImagePart(msgspec.Struct, frozen=True, tag="image"):
 
 
 class DocumentPart(msgspec.Struct, frozen=True, tag="document"):
-    """A document such as a PDF, by `url` or as `data` (bytes, with its `media_type`)."""
+    """A document such as a PDF.
+
+    Args:
+        url: Where the vendor downloads it. Give either `url` or `data`.
+        data: The bytes of the file.
+        media_type: The MIME type of `data`, e.g. "application/pdf".
+        name: The file name to tell the vendor.
+    """
 
     url: str | None = None
     data: bytes | None = None
@@ -54,7 +89,13 @@ class DocumentPart(msgspec.Struct, frozen=True, tag="document"):
 
 
 class AudioPart(msgspec.Struct, frozen=True, tag="audio"):
-    """A sound recording, by `url` or as `data` (bytes, with its `media_type`, e.g. "audio/wav")."""
+    """A sound recording.
+
+    Args:
+        url: Where the vendor downloads it. Give either `url` or `data`.
+        data: The bytes of the file.
+        media_type: The MIME type of `data`, e.g. "audio/wav".
+    """
 
     url: str | None = None
     data: bytes | None = None
@@ -65,14 +106,26 @@ class AudioPart(msgspec.Struct, frozen=True, tag="audio"):
 
 
 class ReasoningPart(msgspec.Struct, frozen=True, tag="reasoning"):
-    """What the model thought; `vendor` holds the signature or cipher its vendor wants back."""
+    """Reasoning of the model.
+
+    Args:
+        text: The reasoning, as far as the vendor shows it.
+        vendor: Opaque fields to send back with it, by wire: a signature, or the encrypted reasoning.
+    """
 
     text: str
     vendor: VendorFields | None = None
 
 
 class ToolCall(msgspec.Struct, frozen=True, tag="tool_call"):
-    """A function the model asks you to run; `arguments` is the parsed JSON object."""
+    """A function that the model asks you to run.
+
+    Args:
+        id: The vendor's id of the call; the `ToolResult` carries it.
+        name: The name of the tool.
+        arguments: The parsed JSON object.
+        vendor: Opaque fields to send back with it, by wire.
+    """
 
     id: str
     name: str
@@ -81,7 +134,14 @@ class ToolCall(msgspec.Struct, frozen=True, tag="tool_call"):
 
 
 class ToolResult(msgspec.Struct, frozen=True, tag="tool_result"):
-    """What a tool call gave; `id` is the call's, `name` the function's."""
+    """The result of a tool call.
+
+    Args:
+        id: The id of the call.
+        content: The result, as text for the model.
+        name: The name of the tool.
+        is_error: True if the tool failed and `content` says why.
+    """
 
     id: str
     content: str
@@ -90,7 +150,12 @@ class ToolResult(msgspec.Struct, frozen=True, tag="tool_result"):
 
 
 class VendorPart(msgspec.Struct, frozen=True, tag="vendor"):
-    """A whole item of one wire, carried and sent back as it came."""
+    """An item of one wire that is sent back unchanged.
+
+    Args:
+        wire: The name of the wire ("anthropic", "openai-responses", ...).
+        data: The item's JSON.
+    """
 
     wire: str
     data: dict[str, object]
@@ -100,7 +165,11 @@ Part: TypeAlias = TextPart | ImagePart | DocumentPart | AudioPart | ReasoningPar
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One turn: a role and its parts.
+    """A message of a conversation.
+
+    Args:
+        role: Who speaks: "system", "user", "assistant" or "tool".
+        parts: The content, in order.
 
     >>> Message.user("What is in the picture?", ImagePart(url="https://example.com/cat.png")).text
     'What is in the picture?'
@@ -111,22 +180,38 @@ class Message(msgspec.Struct, frozen=True):
 
     @classmethod
     def system(cls, text: str) -> Message:
-        """Instructions to the model."""
+        """Return a message with instructions to the model.
+
+        Args:
+            text: The instructions.
+        """
         return cls("system", (TextPart(text),))
 
     @classmethod
     def user(cls, *content: str | Part) -> Message:
-        """What the user says: text, images, documents, sound."""
+        """Return a message of the user.
+
+        Args:
+            content: Texts and parts (images, documents, sound), in order.
+        """
         return cls("user", tuple(map(_part, content)))
 
     @classmethod
     def assistant(cls, *content: str | Part) -> Message:
-        """What the model said; take `Response.message` where you have one: it loses nothing."""
+        """Return a message of the model. Prefer `Response.message` if you have a response: it is complete.
+
+        Args:
+            content: Texts and parts, in order.
+        """
         return cls("assistant", tuple(map(_part, content)))
 
     @classmethod
     def tool(cls, *results: ToolResult) -> Message:
-        """What the tools gave, in the order of their calls."""
+        """Return a message with the results of tool calls.
+
+        Args:
+            results: The results, in the order of the calls.
+        """
         return cls("tool", results)
 
     @property
@@ -141,12 +226,23 @@ class Message(msgspec.Struct, frozen=True):
 
 
 def messages_to_json(messages: Sequence[Message]) -> str:
-    """A conversation as JSON text; `messages_from_json` gives it back unchanged."""
+    """Return a conversation as JSON text; `messages_from_json` reads it.
+
+    Args:
+        messages: The conversation.
+    """
     return msgspec.json.encode(messages).decode()
 
 
 def messages_from_json(text: str | bytes) -> tuple[Message, ...]:
-    """The conversation that `messages_to_json` wrote; raises `ValueError` on other JSON."""
+    """Return the conversation that `messages_to_json` wrote.
+
+    Args:
+        text: The JSON text.
+
+    Raises:
+        ValueError: The text is not the JSON of a conversation.
+    """
     return msgspec.json.decode(text, type=tuple[Message, ...])
 
 

@@ -1,7 +1,7 @@
-"""Models: where a prompt becomes an Observable of token events.
+"""Models: a prompt becomes an Observable of token events.
 
-`create_streaming_model` names a provider and its options once; `StreamingModel.stream` asks it,
-any number of times, from any thread.
+`create_streaming_model` takes a provider and its options once; `StreamingModel.stream` makes requests with them, any
+number of times, from any thread.
 """
 
 from __future__ import annotations
@@ -29,31 +29,46 @@ from .providers.catalog import Vendor, split_model, vendor_named, wire_for
 from .providers.local import LocalServer
 from .providers.openai_chat import OpenAIChat
 
+__all__ = ["StreamingModel", "create_streaming_model", "stream_chat"]
+
 
 class StreamingModel(ABC):
-    """Anything that can be asked and answers in a stream. Safe to share between threads."""
+    """A model that answers prompts with streams. Thread-safe."""
 
     provider: str
     model: str
 
     @abstractmethod
     def stream(self, prompt: Prompt, **options: Unpack[CallOptions]) -> Observable[TokenEvent]:
-        """The answer to `prompt` as a cold Observable: each subscription is a request of its own.
+        """Return the answer to `prompt` as a cold Observable: each subscription makes its own request.
 
-        Raises `ConfigurationError` at once where the prompt or an option cannot be honoured;
-        everything that goes wrong later goes to on_error as an `LLMError`. Events come on the
-        producing scheduler's thread, one at a time. Disposing closes the connection.
+        Events are emitted on the producing scheduler's thread, one at a time, in order. Later failures are emitted
+        as an `LLMError`. Disposing the subscription closes the connection.
+
+        Args:
+            prompt: Text, a message, or a sequence of messages (`Prompt`).
+            options: Options of `create_streaming_model` to override for this call.
+
+        Raises:
+            ConfigurationError: The prompt or an option is not supported.
         """
 
     def chat(self, prompt: Prompt, **options: Unpack[CallOptions]) -> Response:
-        """The whole answer to `prompt`; blocks until it is there.
+        """Return the complete answer to `prompt`; blocks until it has arrived.
 
-        Raises the `LLMError` that the stream ends with. An interrupt (Ctrl-C) closes the connection.
+        Interrupting (Ctrl-C) closes the connection.
+
+        Args:
+            prompt: Text, a message, or a sequence of messages (`Prompt`).
+            options: Options of `create_streaming_model` to override for this call.
+
+        Raises:
+            LLMError: The error that the stream ended with.
         """
         return _wait_for(self.stream(prompt, **options))
 
     def close(self) -> None:  # noqa: B027 - nothing to close is the ordinary case
-        """Close idle connections. Streams under way go on."""
+        """Close the idle connections. Active streams continue."""
 
     def __enter__(self) -> StreamingModel:
         return self
@@ -89,17 +104,43 @@ def create_streaming_model(
     max_event_bytes: int = MAX_FRAME_BYTES,
     local: LocalServer | None = None,
 ) -> StreamingModel:
-    """A model of `provider`: "openai", "anthropic", "gemini", "ollama", "local", ... (`rxllm providers` lists them).
+    """Return a model of `provider`.
 
-    `provider` may hold the model: "openai:gpt-4o-mini". The key is `api_key`, else the vendor's own
-    environment variable; a server on this machine needs none. `reasoning` is an effort or a budget
-    in tokens. `response_format` is "json", a JSON schema, or a type. `timeout` is in seconds, for
-    each wait, or a `Timeout`. `max_retries` counts tries again after transient errors, before the
-    first content event. `scheduler` is where tokens are produced; by default each stream has a
-    daemon thread of its own. `max_event_bytes` bounds one event on the wire. `local` are settings
-    of the embedded model: threads, context size, port.
+    None for an option means the vendor's default. Every option that goes on the wire can be overridden in each call.
 
-    Raises `ConfigurationError`, naming what is missing or cannot be honoured.
+    Args:
+        provider: "openai", "anthropic", "gemini", "ollama", "local", ... (`rxllm providers` lists them). It may
+            include the model: "openai:gpt-4o-mini".
+        model: The vendor's name of the model; default: the provider's default model, if it has one.
+        api_key: The key; default: the vendor's environment variable. A server on this machine needs none.
+        base_url: The server's address; default: the vendor's environment variable, else its public address.
+        temperature: Sampling temperature.
+        max_tokens: The most tokens that the answer may have.
+        top_p: Nucleus sampling: the probability mass to sample from.
+        top_k: The number of most likely tokens to sample from.
+        frequency_penalty: Penalty for tokens by their frequency so far.
+        presence_penalty: Penalty for tokens that have occurred.
+        stop: One or several texts at which the answer ends.
+        seed: Seed of the sampling.
+        reasoning: An effort ("low", "medium", "high", ...), or a budget in tokens.
+        response_format: "json", a JSON schema, or a type (dataclass, TypedDict, msgspec, pydantic).
+        tools: The functions that the model may call: `Tool` objects, or dicts in OpenAI's form.
+        tool_choice: "auto", "none", "required", or the name of the one tool to call.
+        timeout: Seconds for each wait, or a `Timeout`; default: `Timeout()`.
+        max_retries: Further attempts after transient errors, before the first content event.
+        scheduler: The producing scheduler; default: a daemon thread for each stream, or a few shared threads if
+            there are many streams.
+        session: A requests session whose proxies, TLS settings, headers, cookies, auth and hooks are used.
+        headers: HTTP headers to add to each request.
+        extra_body: JSON fields to add to the request's body.
+        max_event_bytes: The largest event on the wire, in bytes; a larger one ends the stream with `ProtocolError`.
+        local: Settings of the embedded model (provider "local").
+
+    Returns:
+        A model; the connection is made by the first stream.
+
+    Raises:
+        ConfigurationError: A setting is missing or not supported; the message names it.
 
     >>> model = create_streaming_model("openai-compatible", model="m", base_url="http://127.0.0.1:9/v1")
     >>> model.provider, model.model
@@ -109,7 +150,7 @@ def create_streaming_model(
     vendor = vendor_named(name)
     chosen = model or named_model or vendor.default_model
     if not chosen:
-        raise ConfigurationError(f"provider {name!r} has no default model: name one with model=")
+        raise ConfigurationError(f"provider {name!r} has no default model: pass model=")
     defaults = CallOptions(
         model=chosen,
         temperature=temperature,
@@ -148,10 +189,20 @@ def stream_chat(
     on_error: Callable[[LLMError], object] | None = None,
     **options: Unpack[CallOptions],
 ) -> abc.DisposableBase:
-    """Ask with callbacks: pieces of text, then the whole response, or the error. Returns at once.
+    """Start a stream that calls back; returns at once.
 
-    The callbacks are called on the producing thread. Disposing what is returned stops the stream;
-    no callback is called for that.
+    The callbacks run on the producing thread.
+
+    Args:
+        model: The model to ask.
+        prompt: Text, a message, or a sequence of messages (`Prompt`).
+        on_token: Called with each piece of text.
+        on_complete: Called with the complete response.
+        on_error: Called with the error that ended the stream; default: the error is logged.
+        options: Options of `create_streaming_model` to override for this call.
+
+    Returns:
+        A Disposable that stops the stream; no callback is called for that.
     """
 
     def on_next(event: TokenEvent) -> None:
@@ -166,7 +217,7 @@ def stream_chat(
 
 
 class _ProviderModel(StreamingModel):
-    """A model behind HTTP."""
+    """A model on an HTTP server."""
 
     def __init__(
         self,
@@ -187,7 +238,7 @@ class _ProviderModel(StreamingModel):
         self._max_event_bytes = max_event_bytes
         self._api_key = api_key
         self._base_url = base_url
-        # Built now, so that what is missing or cannot be honoured is said now.
+        # Encodes a request now, so that a missing or unsupported setting raises here.
         self._wire = self._wire_with(None)
         self._wire.request((Message.user("?"),), self.model, _wire_options(defaults))
         timeout_of(defaults.get("timeout"))
@@ -221,7 +272,7 @@ class _ProviderModel(StreamingModel):
         return wire_for(self._vendor, api_key=self._api_key, base_url=self._base_url, headers=combined)
 
     def _prepared(self, request: WireRequest, model: str) -> Callable[[], WireRequest]:
-        """What gives the request on the producing thread."""
+        """Return the function that provides the request; it is called on the producing thread."""
         return lambda: request
 
 
@@ -229,7 +280,7 @@ _NO_ADDRESS_YET = "http://127.0.0.1/v1"
 
 
 class _LocalModel(_ProviderModel):
-    """The embedded model: its server starts on the producing thread, with the first request."""
+    """The embedded model. Its server starts on the producing thread, with the first request."""
 
     def __init__(
         self,
@@ -263,7 +314,7 @@ class _LocalModel(_ProviderModel):
 
 
 def _wire_options(call: CallOptions) -> Options:
-    """What of a call's options goes on the wire."""
+    """Return those options of a call that go on the wire."""
     tools = call.get("tools")
     return Options(
         temperature=call.get("temperature"),
@@ -286,8 +337,8 @@ def _refuse_unknown(options: CallOptions) -> None:
     unknown = options.keys() - CallOptions.__annotations__.keys()
     if unknown:
         raise ConfigurationError(
-            f"no such option: {', '.join(sorted(unknown))}. A call takes {', '.join(CallOptions.__annotations__)}; "
-            "what this package does not model goes into extra_body={...}"
+            f"unknown option: {', '.join(sorted(unknown))}. A call accepts {', '.join(CallOptions.__annotations__)}; "
+            "other fields of the request go into extra_body={...}"
         )
 
 

@@ -1,8 +1,7 @@
-"""How an answer is wanted: sampling, tools, format, and time limits.
+"""The options of a request: sampling, tools, answer format, and time limits.
 
-None always means "not said": the vendor's default holds. An encoder that cannot honour an
-option raises `ConfigurationError` naming it; `Options.extra_body` is the way out for what is
-not modelled here.
+None always means the vendor's default. An option that the provider does not support raises a
+`ConfigurationError` that names it; `Options.extra_body` takes fields that rxllm does not model.
 """
 
 from __future__ import annotations
@@ -16,11 +15,31 @@ from ._json import is_object, text_at
 from ._schema import json_schema
 from .errors import ConfigurationError
 
+__all__ = [
+    "CallOptions",
+    "JsonFormat",
+    "Options",
+    "ReasoningEffort",
+    "Timeout",
+    "Tool",
+    "format_of",
+    "stop_of",
+    "timeout_of",
+    "tool_of",
+]
+
 ReasoningEffort: TypeAlias = Literal["low", "medium", "high"]
 
 
 class Tool(msgspec.Struct, frozen=True):
-    """A function the model may ask for; `parameters` is the JSON schema of its arguments."""
+    """A function that the model may call.
+
+    Args:
+        name: The name of the function.
+        description: What it does and when to call it, for the model.
+        parameters: The JSON schema of its arguments.
+        strict: Whether the vendor must enforce the schema; None: its default.
+    """
 
     name: str
     description: str = ""
@@ -29,34 +48,76 @@ class Tool(msgspec.Struct, frozen=True):
 
 
 class JsonFormat(msgspec.Struct, frozen=True):
-    """The answer is JSON; with a `schema`, JSON of that schema."""
+    """The answer is JSON.
+
+    Args:
+        schema: The JSON schema of the answer; None: any JSON.
+        name: The name of the schema, which some vendors require.
+    """
 
     schema: dict[str, object] | None = None
     name: str = "answer"
 
 
 class Timeout(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits in seconds; None is no limit.
+    """Time limits of a stream, in seconds; None sets no limit. A limit that passes ends it with `APITimeoutError`.
 
-    `connect`: until the connection stands (TCP and TLS). `first_token`: from the request to the
-    first content event. `idle`: between content events after that. `total`: the whole stream.
-    Keep-alives, pings and empty deltas are not content.
+    The limits tell two silences apart. No bytes at all (`silence`): the peer may be dead. Bytes without content
+    (`first_token`, `idle`): the server works, but a model may think, or buffer a tool argument, for minutes; 78 to
+    330 s have been reported. Content is text, reasoning and tool calls. Keep-alives, pings, usage, empty deltas and
+    unknown vendor events are not content: they reset `silence` only.
+
+    The defaults are as patient as the vendors' own SDKs: those of OpenAI and Anthropic wait 600 s for the next byte,
+    and without limit while pings arrive. Set shorter limits where you prefer an early error, for example
+    ``Timeout(first_token=30, idle=15)``. Limits hold while rxllm waits for the server, not while a subscriber works.
+    TCP keepalive ends the connection to a machine that has disappeared, independently of these limits.
+
+    An attempt that runs into `first_token` although the server showed signs of life is not repeated: the answer
+    would be as slow again.
+
+    Args:
+        connect: Until the connection stands: name look-up, TCP and TLS, for all addresses together.
+        silence: Between two reads or writes that move a byte, from the connection on; also limits a stalled upload.
+        first_token: From the moment the request is sent to the first content event.
+        idle: Between content events after the first.
+        total: The whole stream, with all its attempts and the delays between them.
+
+    Source: https://github.com/openai/openai-python#timeouts, https://docs.anthropic.com/en/api/client-sdks
     """
 
     connect: float | None = 10.0
-    first_token: float | None = 120.0
-    idle: float | None = 60.0
+    silence: float | None = 600.0
+    first_token: float | None = 1800.0
+    idle: float | None = 1800.0
     total: float | None = None
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             seconds = getattr(self, name)
             if seconds is not None and not seconds > 0:
-                raise ConfigurationError(f"Timeout({name}=...) takes seconds above 0, or None; got {seconds!r}")
+                raise ConfigurationError(
+                    f"Timeout({name}=...) must be a number of seconds above 0, or None; got {seconds!r}"
+                )
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked of the model for one answer; what an encoder puts on the wire."""
+    """The options that an encoder puts on the wire.
+
+    Args:
+        temperature: Sampling temperature.
+        max_tokens: The most tokens that the answer may have.
+        top_p: Nucleus sampling: the probability mass to sample from.
+        top_k: The number of most likely tokens to sample from.
+        frequency_penalty: Penalty for tokens by their frequency so far.
+        presence_penalty: Penalty for tokens that have occurred.
+        stop: Texts at which the answer ends.
+        seed: Seed of the sampling.
+        reasoning: An effort, or a budget in tokens.
+        response_format: The format of the answer.
+        tools: The functions that the model may call.
+        tool_choice: "auto", "none", "required", or the name of the one tool to call.
+        extra_body: JSON fields to add to the request's body.
+    """
 
     temperature: float | None = None
     max_tokens: int | None = None
@@ -70,12 +131,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     response_format: JsonFormat | None = None
     tools: tuple[Tool, ...] = ()
     tool_choice: str | None = None
-    """"auto", "none", "required", or the name of the one tool to call."""
     extra_body: Mapping[str, object] | None = None
 
 
 class CallOptions(TypedDict, total=False):
-    """The options of `create_streaming_model` that a call may override."""
+    """The options of `create_streaming_model` that a call may override; they are described there."""
 
     model: str
     temperature: float | None
@@ -97,21 +157,27 @@ class CallOptions(TypedDict, total=False):
 
 
 def timeout_of(value: float | Timeout | None) -> Timeout:
-    """The limits that `value` stands for: None the defaults, a number the same for every wait.
+    """Return the time limits that `value` describes.
 
-    A number bounds `connect`, `first_token` and `idle` each, and leaves `total` open.
+    Args:
+        value: None: the defaults. A number of seconds: limits `connect`, `first_token` and `idle` each, and sets no
+            other limit.
     """
     if value is None:
         return Timeout()
     if isinstance(value, Timeout):
         return value
-    return Timeout(connect=value, first_token=value, idle=value)
+    return Timeout(connect=value, silence=None, first_token=value, idle=value)
 
 
 def format_of(value: object) -> JsonFormat | None:
-    """The answer format that `value` stands for: "json", a JSON schema, or a type.
+    """Return the answer format that `value` describes.
 
-    Raises `ConfigurationError` on anything a schema cannot be made of.
+    Args:
+        value: "json", a JSON schema, a type, or None.
+
+    Raises:
+        ConfigurationError: No schema can be made of `value`.
     """
     if value is None or isinstance(value, JsonFormat):
         return value
@@ -125,7 +191,14 @@ def format_of(value: object) -> JsonFormat | None:
 
 
 def tool_of(value: object) -> Tool:
-    """The tool that `value` stands for: a `Tool`, or a dict of the OpenAI form or of `Tool`'s own."""
+    """Return the tool that `value` describes.
+
+    Args:
+        value: A `Tool`, or a dict in OpenAI's form or with the fields of `Tool`.
+
+    Raises:
+        ConfigurationError: `value` has another form.
+    """
     if isinstance(value, Tool):
         return value
     if is_object(value):
@@ -138,5 +211,9 @@ def tool_of(value: object) -> Tool:
 
 
 def stop_of(value: str | Sequence[str] | None) -> tuple[str, ...] | None:
-    """The stop texts as a tuple."""
+    """Return the stop texts as a tuple.
+
+    Args:
+        value: One text, several, or None.
+    """
     return value if value is None else (value,) if isinstance(value, str) else tuple(value)

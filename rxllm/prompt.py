@@ -1,4 +1,4 @@
-"""What callers may pass as a prompt, and the messages it stands for."""
+"""The forms of a prompt, and their conversion to messages."""
 
 from __future__ import annotations
 
@@ -23,16 +23,21 @@ from .messages import (
     VendorPart,
 )
 
+__all__ = ["Prompt", "messages_of"]
+
 Prompt: TypeAlias = str | Message | Mapping[str, object] | Sequence[Message | Mapping[str, object]]
 """Text, a message, or a conversation (messages, or dicts with a role and content)."""
 
 
 def messages_of(prompt: Prompt) -> tuple[Message, ...]:
-    """The conversation that `prompt` stands for.
+    """Return the conversation that `prompt` describes.
 
-    Dicts may be of this package's own JSON form ({"role", "parts"}) or of the OpenAI form
-    ({"role", "content"}, with "tool_calls" or "tool_call_id"). Raises `ConfigurationError`
-    where the prompt is none of these.
+    Args:
+        prompt: Text, a message, or a sequence of messages. A message may be a dict in rxllm's own JSON form
+            ({"role", "parts"}) or in OpenAI's form ({"role", "content"}, with "tool_calls" or "tool_call_id").
+
+    Raises:
+        ConfigurationError: The prompt has another form, or is empty.
 
     >>> messages_of("hi") == messages_of([{"role": "user", "content": "hi"}])
     True

@@ -1,4 +1,4 @@
-"""A model made of models: tried again, guarded, and replaced by others when they fail."""
+"""A model that consists of models: retries, circuit breakers, and fallbacks."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from .options import CallOptions
 from .prompt import Prompt, messages_of
 from .providers._prefix import PrefixForm, prefix_form, providers_with_prefix
 
+__all__ = ["ResilientModel", "continuing", "resilient_model"]
+
 
 def resilient_model(
     primary: StreamingModel,
@@ -28,20 +30,31 @@ def resilient_model(
     recover: RecoverMode | None = None,
     scheduler: abc.SchedulerBase | None = None,
 ) -> ResilientModel:
-    """A model that asks `primary`, and where that cannot answer, each of `fallbacks` in turn.
+    """Return a model that asks `primary`, and if that fails, each of `fallbacks` in order.
 
-    What an error leads to is its class (`rxllm.operators.error_class`): "retry" asks the same model
-    again, at most `max_retries` times, and then the next; "next" asks the next at once; "raise" goes
-    to the user. All of that happens before the first content event. What comes after is for `recover`:
-    "restart" begins the answer again, with a `StreamReset`; "continue" goes on from the text so far, on
-    the first of the models whose provider allows it (see `continuing`). See `rxllm.operators.recover`.
+    The class of an error (`rxllm.operators.error_class`) decides what follows it: "retry" asks the same model again,
+    at most `max_retries` times, then the next one; "next" asks the next one immediately; "raise" ends the stream. All
+    of that happens before the first content event; later errors are for `recover`.
 
-    With a `circuit_breaker`, a model that keeps failing is passed over for a while. The one given guards
-    `primary`; each fallback has one of its own with the same settings; True stands for the defaults.
+    The options of a call apply to all models, except `model=`, which applies to `primary`. An option that one of the
+    models does not support raises immediately. `close` closes all models.
 
-    Options of a call are for all models, but for `model=`, which is for `primary`. One that any of
-    them cannot honour is refused at once. `max_retries` takes the place of the models' own. Waits run
-    on `scheduler`, else on timer threads. `close` closes all of the models.
+    Args:
+        primary: The model to ask first.
+        fallbacks: The models to ask after it, in order.
+        max_retries: Further attempts with each model; replaces the models' own setting.
+        circuit_breaker: Skip a model that keeps failing for a while. The given breaker guards `primary`; each
+            fallback gets its own with the same settings. True: the default settings.
+        recover: What follows an error after the first content event. "restart": the answer begins again, after a
+            `StreamReset`. "continue": the first model whose provider allows it continues the text (see
+            `continuing`). None: the stream ends with the error. See `rxllm.operators.recover`.
+        scheduler: Runs the delays; default: timer threads.
+
+    Returns:
+        The combined model; its name is that of `primary`.
+
+    Raises:
+        ConfigurationError: `recover` is "continue", and no provider of the models allows it.
     """
     models = (primary, *fallbacks)
     if recover == "continue" and all(prefix_form(model.provider, model.model) is None for model in models):
@@ -51,12 +64,18 @@ def resilient_model(
 
 
 def continuing(asked: StreamingModel, /, **options: Unpack[CallOptions]) -> Ask:
-    """How a model is asked to go on with an answer, for `rxllm.operators.recover("continue", ...)`.
+    """Return a function that asks a model to continue an answer, for `rxllm.operators.recover("continue", ...)`.
 
-    Only some providers let an answer be continued: Anthropic (Claude up to 4.5, and it does not think
-    then), DeepSeek (on base_url="https://api.deepseek.com/beta"), Gemini (up to 3.1), Groq, llama.cpp and
-    the embedded model, Mistral, Ollama, OpenRouter (where the model behind it does), and vLLM (whose
-    `extra_body` of the model is replaced). Raises `ConfigurationError` for all others, OpenAI among them.
+    These providers can continue an answer: Anthropic (Claude up to 4.5, without thinking), DeepSeek (at
+    base_url="https://api.deepseek.com/beta"), Gemini (up to 3.1), Groq, llama.cpp and the embedded model, Mistral,
+    Ollama, OpenRouter (if the model behind it can), and vLLM (the model's `extra_body` is replaced).
+
+    Args:
+        asked: The model to ask.
+        options: Options of `create_streaming_model` to override for these calls.
+
+    Raises:
+        ConfigurationError: The provider cannot continue an answer; OpenAI is one of those.
 
     ::
 
@@ -75,7 +94,15 @@ def continuing(asked: StreamingModel, /, **options: Unpack[CallOptions]) -> Ask:
 
 
 class ResilientModel(StreamingModel):
-    """See `resilient_model`. Its name is the first model's; a response names the model that gave it."""
+    """The model that `resilient_model` returns. A response names the model that gave it.
+
+    Args:
+        models: The models, in the order they are asked.
+        breakers: Their circuit breakers, one for each; empty: none.
+        max_retries: Further attempts with each model.
+        recover: What follows an error after the first content event.
+        scheduler: Runs the delays.
+    """
 
     def __init__(
         self,
@@ -90,7 +117,7 @@ class ResilientModel(StreamingModel):
         self.models = tuple(models)
         """The models, in the order they are asked."""
         self.breakers = tuple(breakers)
-        """Their circuit breakers, one each; none without."""
+        """Their circuit breakers, one for each; empty if there are none."""
         self._max_retries = max_retries
         self._recover: RecoverMode | None = recover
         self._scheduler = scheduler
@@ -99,7 +126,15 @@ class ResilientModel(StreamingModel):
         return f"<ResilientModel {', '.join(f'{model.provider}:{model.model}' for model in self.models)}>"
 
     def stream(self, prompt: Prompt, **options: Unpack[CallOptions]) -> Observable[TokenEvent]:
-        """The answer of the first model that has one, as `resilient_model` was told to find it."""
+        """Return the answer of the first model that succeeds.
+
+        Args:
+            prompt: Text, a message, or a sequence of messages (`Prompt`).
+            options: Options of `create_streaming_model` to override for this call.
+
+        Raises:
+            ConfigurationError: One of the models does not support the prompt or an option.
+        """
         messages = messages_of(prompt)
         events = self._asked(messages, options)
         if self._recover is None:
@@ -111,14 +146,14 @@ class ResilientModel(StreamingModel):
         return recover(self._recover, ask, messages, scheduler=self._scheduler)(events)
 
     def close(self) -> None:
-        """Close the idle connections of all the models."""
+        """Close the idle connections of all models."""
         for model in self.models:
             model.close()
 
     def _asked(
         self, messages: Sequence[Message], options: CallOptions, *, goes_on: bool = False
     ) -> Observable[TokenEvent]:
-        """The answer of the first model that gives one; of those that can go on with one, where it `goes_on`."""
+        """Return the answer of the first model that succeeds; if it `goes_on`, of those that can continue one."""
         streams = [
             stream for place in range(len(self.models)) if (stream := self._stream(place, messages, options, goes_on))
         ]
@@ -151,7 +186,7 @@ def _breakers(given: CircuitBreaker | bool, count: int) -> list[CircuitBreaker]:
 
 
 def _prefix_options(form: PrefixForm, options: CallOptions) -> CallOptions:
-    """The options of a call that continues an answer."""
+    """Return the options of a call that continues an answer."""
     call = options.copy()
     if form.body_fields is not None:
         call["extra_body"] = {**(options.get("extra_body") or {}), **form.body_fields}

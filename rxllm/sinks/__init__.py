@@ -1,1 +1,1 @@
-"""Ways out of an Observable: plain iterators, asyncio, and named streams that outlive whoever watches them."""
+"""Conversions of an Observable: plain iterators, asyncio, and shared streams that continue without subscribers."""

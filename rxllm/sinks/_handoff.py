@@ -1,10 +1,8 @@
-"""What carries a stream from the thread that produces it to one consumer that pulls: bounded, in order, cheap.
+"""A bounded queue between the thread that produces a stream and one consumer that pulls.
 
-The producer waits while the consumer is `bound` items behind, so a slow consumer slows the socket; `close` (from any
-thread) lets it go and disposes the source. The consumer is woken only when it sleeps: while it is busy, passing an
-item on costs an append. One producer, one consumer.
-
-The one case without backpressure: items pushed on the consumer's own thread, which would wait for itself.
+The producer blocks while the consumer is `bound` items behind, so a slow consumer slows the socket. `close`, from any
+thread, unblocks the producer and disposes the source. The consumer is woken only when it sleeps: while it is busy, an
+item costs an append. There is no backpressure for items pushed on the consumer's own thread: it would wait for itself.
 """
 
 from __future__ import annotations
@@ -21,26 +19,28 @@ from reactivex.disposable import SingleAssignmentDisposable
 T = TypeVar("T")
 
 _LOOK_SECONDS = 1.0
-"""How often a producer that is made to wait looks whether anybody will ever read on."""
+"""Seconds between checks that the consumer is still alive while the producer is blocked."""
 
 
 class Nothing(enum.Enum):
-    """What there is to read instead of an item."""
+    """Why there is no item."""
 
     YET = enum.auto()
+    """None yet."""
     MORE = enum.auto()
+    """No more: the stream has ended or was closed."""
 
 
 class Handoff(Generic[T]):
     """A bounded queue between an Observable and a consumer that pulls.
 
-    `wake` is called on the producer's thread when there is something to read and the consumer sleeps; it must not
-    block, and returns False when the consumer is gone for good. `alive` says whether the consumer can still read.
+    `wake` is called on the producer's thread when an item arrives while the consumer sleeps; it must not block, and
+    returns False if the consumer will never read again. `alive` returns whether the consumer can still read.
     """
 
     def __init__(self, bound: int, wake: Callable[[], bool], alive: Callable[[], bool] = lambda: True) -> None:
         if bound < 1:
-            raise ValueError(f"a buffer holds at least 1 item; got {bound!r}")
+            raise ValueError(f"a buffer must hold at least 1 item; got {bound!r}")
         self._bound = bound
         self._resume_at = bound // 2
         self._wake = wake
@@ -61,7 +61,7 @@ class Handoff(Generic[T]):
         self._subscription.disposable = source.subscribe(self._put, self._end, self._end)
 
     def close(self) -> None:
-        """Dispose the source and let whoever waits go; from any thread, any number of times."""
+        """Dispose the source, and unblock the producer and the consumer. Safe to call from any thread, repeatedly."""
         self._closed = True
         self._subscription.dispose()
         self._room.set()
@@ -69,11 +69,11 @@ class Handoff(Generic[T]):
             self._sleeping = False
             self._wake()
 
-    # No lock is needed below because each side first writes its own mark and then looks at the other's: the producer
-    # appends, then looks for a sleeper; the consumer marks itself sleeping, then looks for items.
+    # No lock is needed below, because each side first writes its own mark and then reads the other's: the producer
+    # appends, then checks for a sleeper; the consumer marks itself sleeping, then checks for items.
 
     def take(self) -> T | Nothing:
-        """The next item, or that there is none (yet, or any more); raises the stream's error when it comes to it."""
+        """Return the next item, or why there is none; raise the stream's error after its last item."""
         ended = self._ended
         if self._closed:
             return Nothing.MORE
@@ -89,7 +89,7 @@ class Handoff(Generic[T]):
         return Nothing.MORE
 
     def sleep(self) -> bool:
-        """Ask to be woken; False when there is something to read after all."""
+        """Ask to be woken and return True, or return False if there is something to read."""
         self._sleeping = True
         if self._items or self._ended or self._closed:
             self._sleeping = False

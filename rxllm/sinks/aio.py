@@ -1,11 +1,11 @@
-"""asyncio: out of an Observable, and into one.
+"""asyncio: from an Observable, and to one.
 
-`events` is an async iterator over a stream that lives on another thread, `response` and `last` wait for its outcome,
-`from_async` makes an Observable of an async generator. Any loop, any number of loops in any number of threads.
+`events` is an async iterator over a stream that runs on another thread, `response` and `last` await its result, and
+`from_async` converts an async generator to an Observable. They work with any number of loops in any number of threads.
 
-Backpressure holds both ways: a slow `async for` makes the producing thread wait once `buffer` events are behind, and
-an async generator is asked for more when on_next has returned. Cancelling the awaiting task, or leaving the loop,
-disposes the stream at once, which closes its connection.
+Backpressure works in both directions: a slow `async for` blocks the producing thread once `buffer` events wait, and
+an async generator is asked for the next item when on_next has returned. Cancelling the awaiting task, or leaving the
+loop, disposes the stream immediately, which closes its connection.
 """
 
 from __future__ import annotations
@@ -22,22 +22,38 @@ from ..errors import StreamInterruptedError
 from ..events import Response, StreamEnd, TokenEvent
 from ._handoff import Handoff, Nothing
 
+__all__ = ["EventStream", "events", "from_async", "last", "response"]
+
 T = TypeVar("T")
 
 _BURST = 128
-"""Items given in a row before the loop's other tasks get a turn."""
+"""Items returned in a row before the loop's other tasks run."""
 
 
 def events(source: Observable[T], *, buffer: int = 256) -> EventStream[T]:
-    """Iterate over what `source` emits: ``async for event in rxllm.aio.events(model.stream("Hi"))``.
+    """Iterate over the items of `source`: ``async for event in rxllm.aio.events(model.stream("Hi"))``.
 
-    The request is made when the first item is asked for; the stream's error is raised where it is awaited.
+    The first step makes the request; the stream's error is raised where it is awaited.
+
+    Args:
+        source: Any Observable.
+        buffer: Items that may wait for the loop; a full buffer blocks the producing thread.
+
+    Returns:
+        An async iterator that can be used once.
     """
     return EventStream(source, buffer)
 
 
 async def response(source: Observable[TokenEvent]) -> Response:
-    """Wait for the whole answer; raises what the stream ends with."""
+    """Await the complete answer.
+
+    Args:
+        source: A stream of events.
+
+    Raises:
+        LLMError: The error that the stream ended with.
+    """
     event = await last(source)
     if isinstance(event, StreamEnd):
         return event.response
@@ -45,7 +61,14 @@ async def response(source: Observable[TokenEvent]) -> Response:
 
 
 async def last(source: Observable[T]) -> T:
-    """Wait for the last item of `source`; raises its error, or `LookupError` when it completes without any."""
+    """Await the last item of `source`.
+
+    Args:
+        source: Any Observable.
+
+    Raises:
+        LookupError: The stream completed without an item. An error of the stream is raised unchanged.
+    """
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[list[T]] = loop.create_future()
     items: list[T] = []
@@ -66,30 +89,34 @@ async def last(source: Observable[T]) -> T:
 
 
 class EventStream(AsyncIterator[T]):
-    """What `events` gives: an async iterator that disposes its stream when it is left, dropped or cancelled.
+    """The async iterator that `events` returns. It disposes its stream when it is left, deleted or cancelled.
 
-    As a context manager (``async with events(...) as stream``) it does so where the block ends.
+    As a context manager (``async with events(...) as stream``) it disposes the stream at the end of the block.
+
+    Args:
+        source: Any Observable.
+        buffer: Items that may wait for the loop; a full buffer blocks the producing thread.
     """
 
     _started = False
 
     def __init__(self, source: Observable[T], buffer: int = 256) -> None:
         self._source = source
-        self._bell = _Bell()
-        # The producer holds the bell and the handoff, never this object: so that dropping it is seen at once.
-        self._handoff: Handoff[T] = Handoff(buffer, self._bell.ring, self._bell.heard)
+        self._wakeup = _Wakeup()
+        # The producer refers to the wake-up and the handoff, never to this object, so deleting it disposes the stream.
+        self._handoff: Handoff[T] = Handoff(buffer, self._wakeup.wake, self._wakeup.is_alive)
         self._in_a_row = 0
 
     def __aiter__(self) -> EventStream[T]:
         return self
 
     async def __anext__(self) -> T:
-        if self._bell.awaited:
+        if self._wakeup.awaited:
             raise RuntimeError("two tasks are iterating over one stream")
         try:
             if not self._started:
                 self._started = True
-                self._bell.loop = asyncio.get_running_loop()
+                self._wakeup.loop = asyncio.get_running_loop()
                 self._handoff.start(self._source)
             self._in_a_row += 1
             if self._in_a_row >= _BURST:
@@ -97,7 +124,7 @@ class EventStream(AsyncIterator[T]):
                 await asyncio.sleep(0)
             while (item := self._handoff.take()) is Nothing.YET:
                 self._in_a_row = 0
-                await self._bell.wait(self._handoff.sleep)
+                await self._wakeup.wait(self._handoff.sleep)
         except BaseException:
             self._handoff.close()
             raise
@@ -120,7 +147,7 @@ class EventStream(AsyncIterator[T]):
             self._handoff.close()
 
 
-class _Bell:
+class _Wakeup:
     """Wakes one task of one loop, from any thread."""
 
     loop: asyncio.AbstractEventLoop
@@ -133,7 +160,7 @@ class _Bell:
         return self._waiter is not None
 
     async def wait(self, sleep: Callable[[], bool]) -> None:
-        """Wait for the next ring, unless `sleep` says that there is no need to."""
+        """Await the next `wake`, unless `sleep` returns False."""
         self._waiter = self.loop.create_future()
         try:
             if sleep():
@@ -141,10 +168,10 @@ class _Bell:
         finally:
             self._waiter = None
 
-    def ring(self) -> bool:
+    def wake(self) -> bool:
         return _call_soon(self.loop, self._wake)
 
-    def heard(self) -> bool:
+    def is_alive(self) -> bool:
         return not self.loop.is_closed()
 
     def _wake(self) -> None:
@@ -153,11 +180,14 @@ class _Bell:
 
 
 def from_async(make: Callable[[], AsyncIterable[T]], *, loop: asyncio.AbstractEventLoop | None = None) -> Observable[T]:
-    """The Observable of what the async iterator made by `make` yields; a new one for each subscription.
+    """Return the Observable of the items that an async iterator yields.
 
-    It runs as a task of `loop`; when none is given, of the loop running where subscribe() is called; when there is
-    none either, of a loop of its own on a daemon thread. Items come on that loop's thread. Disposing, from any
-    thread, cancels the task.
+    Items are emitted on the loop's thread. Disposing, from any thread, cancels the task.
+
+    Args:
+        make: Returns the async iterator; called for each subscription.
+        loop: Runs the iterator as a task; default: the loop that runs where subscribe() is called, else a new loop
+            on a daemon thread.
     """
 
     def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
@@ -206,11 +236,11 @@ class _Feed(abc.DisposableBase, Generic[T]):
                 return
             self._observer.on_error(StreamInterruptedError("the task that produced the stream was cancelled"))
             raise
-        except Exception as error:  # the subscriber's own
+        except Exception as error:  # raised by the subscriber
             self._loop.call_exception_handler({"message": "a subscriber raised", "exception": error})
 
     async def _deliver(self) -> Callable[[], None]:
-        """Pass all items on; what is to be said at the end."""
+        """Deliver all items. Return the call that ends the stream."""
         try:
             items = aiter(self._make())
         except Exception as error:
@@ -256,7 +286,7 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> bool:
-    """Have the loop make a call, from any thread; False when the loop is closed."""
+    """Schedule a call on the loop, from any thread. Return False if the loop is closed."""
     try:
         loop.call_soon_threadsafe(call)
     except RuntimeError:

@@ -17,10 +17,12 @@ from reactivex.scheduler import EventLoopScheduler
 from .._core.event_log import Entry, MemoryLog
 from ..operators.pacing.pace import bounded
 
+__all__ = ["KEPT", "forget_shared_stream", "shared_stream"]
+
 T = TypeVar("T")
 
 KEPT = 256
-"""Streams that have ended and are kept for replay, the most recently used ones."""
+"""The number of ended streams that are kept for replay: the most recently used ones."""
 
 
 def shared_stream(key: Hashable, factory: Callable[[], Observable[T]]) -> Observable[T]:
@@ -70,7 +72,7 @@ def forget_shared_stream(key: Hashable) -> None:
 
 _lock = threading.Lock()
 _logs: dict[Hashable, MemoryLog[object]] = {}
-"""Ordered by last use."""
+"""In the order of their last use."""
 
 
 def _log_of(key: Hashable, factory: Callable[[], Observable[object]]) -> MemoryLog[object]:
