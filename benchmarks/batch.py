@@ -29,11 +29,11 @@ import ray
 
 import rxllm
 from rxllm import batch
-from rxllm.batch import _ray as crew
-from rxllm.batch._work import Columns, Job, jobs_of
+from rxllm.batch import _ray_pool as ray_pool
+from rxllm.batch._jobs import Columns, Job, jobs_of
 from rxllm.batch._worker import Settings, Worker
 from rxllm.batch.checkpoint import Checkpoint, Settled
-from rxllm.batch.ledger import Correction, Ledger, RateLimits, Wish
+from rxllm.batch.shared_limits import Correction, LeaseRequest, PermitServer, RateLimits
 from rxllm.events import Response, Usage
 from rxllm.testing import Hang, LLMServer
 
@@ -185,24 +185,24 @@ def checkpoint_costs(place: Path, count: int) -> list[tuple[str, str]]:
 
 
 def ledger_costs() -> list[tuple[str, str]]:
-    """The ledger itself, and through its actor."""
+    """The server itself, and through its actor."""
     limits = RateLimits(requests_per_minute=1e9, tokens_per_minute=1e12)
-    ledger = Ledger(limits, 0.0)
+    server = PermitServer(limits, 0.0)
 
     def lease_all() -> None:
         for number in range(20_000):
-            ledger.lease(Wish(16, 200.0, [Correction(number, 1, 30.0)]), number / 1000)
+            server.lease(LeaseRequest(16, 200.0, [Correction(number, 1, 30.0)]), number / 1000)
 
     pure = per(20_000, lease_all)
-    actor = crew._ledger_for(limits)
-    wish = Wish(16, 200.0)
-    trips = [per(1, lambda: ray.get(actor.lease.remote(wish)), time.perf_counter) for _ in range(500)]
-    many = per(5_000, lambda: ray.get([actor.lease.remote(wish) for _ in range(5_000)]), time.perf_counter)
+    actor = ray_pool._server_for(limits)
+    request = LeaseRequest(16, 200.0)
+    trips = [per(1, lambda: ray.get(actor.lease.remote(request)), time.perf_counter) for _ in range(500)]
+    many = per(5_000, lambda: ray.get([actor.lease.remote(request) for _ in range(5_000)]), time.perf_counter)
     ray.kill(actor)
     return [
-        ("ledger: a lease of 16 permits, without Ray", f"{pure:.1f} us of CPU"),
-        ("ledger: a lease through its actor, there and back", f"{statistics.median(trips):.0f} us"),
-        ("ledger: leases through its actor, many callers", f"{1e6 / many:,.0f} a second"),
+        ("server: a lease of 16 permits, without Ray", f"{pure:.1f} us of CPU"),
+        ("server: a lease through its actor, there and back", f"{statistics.median(trips):.0f} us"),
+        ("server: leases through its actor, many callers", f"{1e6 / many:,.0f} a second"),
     ]
 
 
@@ -231,20 +231,20 @@ def run_on_ray(url: str, prompts: int, place: Path, limits: RateLimits | None) -
 def exchange_costs(url: str) -> list[tuple[str, str]]:
     """A letter to a worker and its answer, without jobs or rows: what each sign of life costs the driver."""
     settings = Settings(spec_for(url, "short"), 16, 2)
-    ray_crew = crew.RayCrew(settings, 1, None, {})
-    ray_crew.open()
-    ray_crew.hire(0)
-    assert ray_crew.next(60) is not None
+    pool = ray_pool.RayPool(settings, 1, None, {})
+    pool.open()
+    pool.start_worker(0)
+    assert pool.next(60) is not None
 
     def exchange_all() -> None:
         for _ in range(2_000):
-            ray_crew.exchange(0, [])
-            assert ray_crew.next(60) is not None
+            pool.exchange(0, [])
+            assert pool.next(60) is not None
 
     began = time.perf_counter()
     cpu = per(2_000, exchange_all)
     took = (time.perf_counter() - began) / 2_000 * 1e6
-    ray_crew.close()
+    pool.close()
     return [("driver: an exchange with a worker, rows apart", f"{cpu:.0f} us of CPU, {took:.0f} us there and back")]
 
 

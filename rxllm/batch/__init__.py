@@ -11,12 +11,12 @@ Needs the extra `ray`; reading what was answered does not. `docs/batch.md` says 
 from ._run import BatchEvent
 from .checkpoint import read_rows
 from .errors import WorkerLostError
-from .ledger import RateLimits
 from .mapping import map_prompts
+from .model_spec import ModelSpec
 from .parquet import write_parquet
 from .progress import BatchProgress
 from .rows import AnswerRow, FailureRow, Row, row_from_json, row_to_json
-from .spec import ModelSpec
+from .shared_limits import RateLimits
 
 __all__ = [
     "AnswerRow",

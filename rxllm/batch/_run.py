@@ -25,10 +25,10 @@ from reactivex import abc
 
 from ..errors import ConfigurationError, LLMError, OutputParsingError
 from ..operators.json.typed import Target
-from ._crew import Broken, Crew, Lost, Outcome, Ready, Rows
-from ._dispatch import Dispatch
-from ._work import Columns, Job, Refused, jobs_of
-from ._worker import Reply
+from ._job_queue import JobQueue
+from ._jobs import Columns, InvalidJob, Job, jobs_of
+from ._worker import EncodedRow
+from ._worker_pool import Outcome, RowsReceived, WorkerFailed, WorkerLost, WorkerPool, WorkerReady
 from .checkpoint import Checkpoint, Retry, Settled
 from .errors import WorkerLostError
 from .progress import BatchProgress, Tally
@@ -66,15 +66,15 @@ class Plan(msgspec.Struct, frozen=True):
 class Run(abc.DisposableBase):
     """A subscription to a batch."""
 
-    def __init__(self, plan: Plan, crew: Crew, observer: abc.ObserverBase[BatchEvent]) -> None:
+    def __init__(self, plan: Plan, pool: WorkerPool, observer: abc.ObserverBase[BatchEvent]) -> None:
         self._plan = plan
-        self._crew = crew
+        self._pool = pool
         self._observer = observer
         self._stopped = threading.Event()
-        self._dispatch = Dispatch(plan.backlog)
+        self._queue = JobQueue(plan.backlog)
         self._target = None if plan.response_type is None else Target(plan.response_type)
         self._tally = Tally(plan.total, time.monotonic())
-        self._jobs: Iterator[Job | Refused] = iter(())
+        self._jobs: Iterator[Job | InvalidJob] = iter(())
         self._numbers = itertools.count()
         self._failed_starts = 0
         self._starting: dict[int, float] = {}
@@ -99,8 +99,8 @@ class Run(abc.DisposableBase):
         """Close all connections to the vendor, tell nothing more. From any thread, any number of times."""
         if not self._stopped.is_set():
             self._stopped.set()
-            self._crew.stop()
-            self._crew.wake()
+            self._pool.stop()
+            self._pool.wake()
 
     def _run(self) -> None:
         atexit.register(self._leave)  # comes before Ray's own, which was registered before
@@ -136,10 +136,10 @@ class Run(abc.DisposableBase):
         first = self._fresh(file)
         if first is not None:  # machines are for those who have work for them
             self._jobs = itertools.chain((first,), self._jobs)
-            for _ in range(self._crew.open()):
-                self._hire()
+            for _ in range(self._pool.open()):
+                self._start_worker()
             while not self._stopped.is_set() and not self._is_over(file):
-                came = self._crew.next(_TICK_SECONDS)
+                came = self._pool.next(_TICK_SECONDS)
                 if came is not None:
                     self._take(file, *came)
                 if time.monotonic() - self._looked_at >= _TICK_SECONDS:
@@ -152,7 +152,7 @@ class Run(abc.DisposableBase):
         """Whether every prompt has its row; idle workers are given what a dead one may have left."""
         for worker in tuple(self._idle):
             self._give(file, worker)
-        return not self._asked and self._dispatch.is_empty and bool(self._idle)
+        return not self._asked and self._queue.is_empty and bool(self._idle)
 
     def _fresh(self, file: Checkpoint) -> Job | None:
         """The next prompt that has no row."""
@@ -160,7 +160,7 @@ class Run(abc.DisposableBase):
             if self._stopped.is_set():
                 return None
             standing = file.standing(job.key, job.digest, self._plan.retry)
-            if standing == "twice" or self._dispatch.holds(job.key):
+            if standing == "twice" or self._queue.holds(job.key):
                 raise ConfigurationError(f"two prompts have the key {job.key!r}; the second is number {job.position}")
             if standing == "settled":
                 self._tally.skipped += 1
@@ -172,25 +172,25 @@ class Run(abc.DisposableBase):
 
     def _take(self, file: Checkpoint, worker: int, outcome: Outcome) -> None:
         match outcome:
-            case Ready(error=None) if self._starting.pop(worker, None) is not None:
+            case WorkerReady(error=None) if self._starting.pop(worker, None) is not None:
                 self._failed_starts = 0
                 self._give(file, worker)
-            case Rows(replies) if self._asked.pop(worker, None) is not None:
-                self._settle(file, self._rows(worker, replies))
-                for reply in replies:
+            case RowsReceived(rows) if self._asked.pop(worker, None) is not None:
+                self._settle(file, self._rows(worker, rows))
+                for reply in rows:
                     if reply.hopeless is not None:
                         raise reply.hopeless
                 self._give(file, worker)
-            case Lost(reason):
+            case WorkerLost(reason):
                 self._lose(file, worker, reason)
-            case Ready(error=LLMError() as error) | Broken(error):
+            case WorkerReady(error=LLMError() as error) | WorkerFailed(error):
                 raise error
             case _:
                 pass  # of a worker that was given up
 
-    def _rows(self, worker: int, replies: Sequence[Reply]) -> Iterator[tuple[Settled, Row]]:
-        for reply in replies:
-            job = self._dispatch.settle(worker, reply.key)
+    def _rows(self, worker: int, rows: Sequence[EncodedRow]) -> Iterator[tuple[Settled, Row]]:
+        for reply in rows:
+            job = self._queue.settle(worker, reply.key)
             if reply.hopeless is not None:
                 continue  # it is to be asked when there is hope again
             row = row_from_json(reply.row)
@@ -223,18 +223,18 @@ class Run(abc.DisposableBase):
             self._emit(row)
 
     def _give(self, file: Checkpoint, worker: int) -> None:
-        jobs = self._dispatch.give(worker, partial(self._fresh, file))
-        if jobs or self._dispatch.in_hand_of(worker):
+        jobs = self._queue.give(worker, partial(self._fresh, file))
+        if jobs or self._queue.in_hand_of(worker):
             self._idle.discard(worker)
             self._asked[worker] = time.monotonic()
-            self._crew.exchange(worker, jobs)
+            self._pool.exchange(worker, jobs)
         else:
             self._idle.add(worker)
 
-    def _hire(self) -> None:
+    def _start_worker(self) -> None:
         worker = next(self._numbers)
         self._starting[worker] = time.monotonic()
-        self._crew.hire(worker)
+        self._pool.start_worker(worker)
 
     def _lose(self, file: Checkpoint, worker: int, reason: str) -> None:
         """A worker is gone: its prompts are given out again, and another takes its place."""
@@ -246,7 +246,7 @@ class Run(abc.DisposableBase):
             log.warning("a worker is lost, its prompts are given to others: %s", reason)
             self._tally.lost_workers += 1
             error = WorkerLostError(f"each worker that asked this prompt was lost; the last one: {reason}")
-            failures = [(job, failure_of(error, job.key, job.columns, 0)) for job in self._dispatch.lose(worker)]
+            failures = [(job, failure_of(error, job.key, job.columns, 0)) for job in self._queue.lose(worker)]
             self._settle(file, [(_settled(job, row), row) for job, row in failures])
         else:
             return
@@ -256,16 +256,16 @@ class Run(abc.DisposableBase):
         """Who shows no sign of life? What is in the mailbox by now is one, however long it has been there."""
         now = self._looked_at = time.monotonic()
         for _ in range(len(self._asked) + len(self._starting)):
-            came = self._crew.next(0.0)
+            came = self._pool.next(0.0)
             if came is None:
                 break
             self._take(file, *came)
         while self._places and self._places[0] <= now:
             self._places.popleft()
-            self._hire()
+            self._start_worker()
         silent_after = self._plan.silent_after
         for worker in [worker for worker, since in self._asked.items() if now - since > silent_after]:
-            self._crew.fire(worker)
+            self._pool.end_worker(worker)
             self._lose(file, worker, f"no sign of life for {silent_after:.0f} seconds")
         waited = now - min(self._starting.values(), default=now)
         if not self._idle and not self._asked and waited > self._plan.start_timeout:
@@ -276,7 +276,7 @@ class Run(abc.DisposableBase):
     def _tell(self) -> None:
         self._told_at = time.monotonic()
         workers = len(self._idle) + len(self._asked)
-        self._emit(self._tally.progress(self._told_at, self._dispatch.running, workers))
+        self._emit(self._tally.progress(self._told_at, self._queue.running, workers))
 
     def _emit(self, event: BatchEvent) -> None:
         if self._stopped.is_set():
@@ -290,19 +290,19 @@ class Run(abc.DisposableBase):
     def _end(self, file: Checkpoint) -> None:
         """Close all connections, settle what is ready, end the workers."""
         try:
-            self._crew.stop()
+            self._pool.stop()
             until = time.monotonic() + _FAREWELL_SECONDS
             while self._asked and (left := until - time.monotonic()) > 0:
-                came = self._crew.next(left)
+                came = self._pool.next(left)
                 if came is None:
                     continue
                 worker, outcome = came
-                if self._asked.pop(worker, None) is not None and isinstance(outcome, Rows):
-                    file.write(settled for settled, _ in self._rows(worker, outcome.replies))
+                if self._asked.pop(worker, None) is not None and isinstance(outcome, RowsReceived):
+                    file.write(settled for settled, _ in self._rows(worker, outcome.rows))
         except ConfigurationError as error:  # the disk is full, say, which ended the run
             log.warning("some rows are lost, and will be asked again: %s", error)
         finally:
-            self._crew.close()
+            self._pool.close()
 
 
 class SubscriberRaised(Exception):
@@ -313,7 +313,7 @@ class SubscriberRaised(Exception):
         self.error = error
 
 
-def _settled(job: Job | Refused, row: Row) -> Settled:
+def _settled(job: Job | InvalidJob, row: Row) -> Settled:
     transient = isinstance(row, FailureRow) and row.transient
     return Settled(row.key, job.position, job.digest, isinstance(row, FailureRow), transient, row_to_json(row))
 

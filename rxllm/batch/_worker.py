@@ -24,10 +24,10 @@ from ..operators.json.structured import parse
 from ..operators.many import PromptAnswer, PromptFailure, map_prompts
 from ..operators.resilience.fallback import retry_transient
 from ..operators.resilience.limits import RateLimit
-from ._leased import LeasedLimit
-from ._work import Job
+from ._jobs import Job
+from ._leased_limit import LeasedLimit
+from .model_spec import ModelFactory, ModelSpec
 from .rows import AnswerRow, FailureRow, Key, failure_of, row_to_json
-from .spec import ModelFactory, ModelSpec
 
 POLL_SECONDS = 1.0
 """`exchange` returns after so long, rows or no rows: a sign of life."""
@@ -35,7 +35,7 @@ _LINGER = 0.05
 """Seconds that the first row waits for others to travel with."""
 
 
-class Reply(msgspec.Struct, frozen=True):
+class EncodedRow(msgspec.Struct, frozen=True):
     """A row on its way to the driver: `row` is its JSON, to be stored as it is.
 
     `hopeless` is an error that every other prompt would meet too: there is no row then.
@@ -66,7 +66,7 @@ class Worker:
         self._model: StreamingModel | None = None
         self._jobs: Subject[_Asked] = Subject()
         self._changed = threading.Condition()
-        self._rows: deque[Reply] = deque()
+        self._rows: deque[EncodedRow] = deque()
         self._running = 0
         self._stopped = False
         pool = map_prompts(self._ask, max_concurrent=settings.max_concurrent, ordered=False)
@@ -82,7 +82,7 @@ class Worker:
             return ConfigurationError(f"the model could not be made: {type(error).__name__}: {error}")
         return None
 
-    def exchange(self, jobs: Sequence[Job]) -> list[Reply]:
+    def exchange(self, jobs: Sequence[Job]) -> list[EncodedRow]:
         """Take `jobs`; the rows that are ready, after a moment's wait for some."""
         with self._changed:
             self._running += len(jobs)
@@ -133,7 +133,7 @@ class Worker:
         failed = isinstance(row, FailureRow)
         transient = isinstance(row, FailureRow) and row.transient
         hopeless = _hopeless(result.error) if isinstance(result, PromptFailure) else None
-        reply = Reply(row.key, failed, transient, row_to_json(row), hopeless)
+        reply = EncodedRow(row.key, failed, transient, row_to_json(row), hopeless)
         with self._changed:
             self._running -= 1
             self._rows.append(reply)
@@ -169,7 +169,7 @@ class _Asked:
 
 
 def _hopeless(error: Exception) -> LLMError | None:
-    """The error, if it is the key's or the purse's: what becomes of one prompt then becomes of all."""
+    """The error, if it is the key's or the lease's: what becomes of one prompt then becomes of all."""
     match error:
         case AuthenticationError() | RateLimitError(transient=False) | APIStatusError(status_code=402):
             return error

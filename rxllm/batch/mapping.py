@@ -13,13 +13,13 @@ from reactivex import Observable, abc
 from ..errors import ConfigurationError
 from ..options import CallOptions
 from ..prompt import Prompt
-from ._crew import Crew
+from ._jobs import Columns, RowIn
 from ._run import BatchEvent, Plan, Run
-from ._work import Columns, RowIn
 from ._worker import Settings
+from ._worker_pool import WorkerPool
 from .checkpoint import Retry
-from .ledger import RateLimits
-from .spec import ModelFactory, ModelSpec, fingerprint
+from .model_spec import ModelFactory, ModelSpec, fingerprint
+from .shared_limits import RateLimits
 
 
 class RayDataset(Protocol):
@@ -90,7 +90,7 @@ def map_prompts(
 
     Raises `ImportError` without Ray, and `ConfigurationError` where an argument makes no sense.
     """
-    from ._ray import RayCrew  # the extra `ray`; without it, rows can still be read
+    from ._ray_pool import RayPool  # the extra `ray`; without it, rows can still be read
 
     _check_finer(finer, max_concurrent=max_concurrent, workers=workers)
     spec = ModelSpec(model) if isinstance(model, str) else model
@@ -98,16 +98,16 @@ def map_prompts(
     plan = _plan(prompts, columns, spec, Path(checkpoint), retry_failures, max_concurrent, finer)
     retries = finer.get("max_retries", spec.max_retries if isinstance(spec, ModelSpec) else 2)
     settings = Settings(spec, max_concurrent, retries, None if limits is None else limits.expected_tokens)
-    return batch_of(plan, partial(RayCrew, settings, workers, limits, finer.get("worker_options", {})))
+    return batch_of(plan, partial(RayPool, settings, workers, limits, finer.get("worker_options", {})))
 
 
-def batch_of(plan: Plan, crew: Callable[[], Crew]) -> Observable[BatchEvent]:
-    """A run of `plan` by a fresh crew for each subscription."""
+def batch_of(plan: Plan, pool: Callable[[], WorkerPool]) -> Observable[BatchEvent]:
+    """A run of `plan` by a fresh pool for each subscription."""
 
     def subscribe(
         observer: abc.ObserverBase[BatchEvent], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        return Run(plan, crew(), observer).start()
+        return Run(plan, pool(), observer).start()
 
     return Observable(subscribe)
 

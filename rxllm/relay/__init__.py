@@ -11,15 +11,15 @@ whoever comes and whenever), kept through Redis. Needs the extra `relay`, and Re
 - `RedisLog` is the log under these: `read` with ids to go on from, `append`, `close`, `state`.
 """
 
-from ._writer import Keeping
+from ._writer import PublishOptions
 from .errors import ProducerLostError, StreamGoneError, StreamTakenError
 from .log import RedisLog
 from .publishing import Publication, cancel, publish, subscribe
 
 __all__ = [
-    "Keeping",
     "ProducerLostError",
     "Publication",
+    "PublishOptions",
     "RedisLog",
     "StreamGoneError",
     "StreamTakenError",

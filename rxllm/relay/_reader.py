@@ -22,16 +22,16 @@ from .._core.stream import emit_error
 from ..errors import APIConnectionError, LLMError, StreamError, StreamInterruptedError
 from ..events import Response, TokenEvent
 from ..operators._answer import Answer
-from ._frames import Ending, PiecesOf, ending_from_json, ending_to_json, entries_in
-from ._link import Link, RedisAddress, Row
-from ._scripts import BURY, LOOK, Keys
+from ._lua_scripts import GET_STATE, GIVE_UP, Keys
+from ._redis import RedisAddress, RedisConnections, Row
+from ._segments import Ending, SegmentReader, ending_from_json, ending_to_json, entries_in
 from .errors import ProducerLostError, StreamGoneError
 
 _LONGEST_BLOCK = 1.0
 _FIRST_RETRY, _LAST_RETRY = 0.05, 1.0
 
 
-class Reading(abc.DisposableBase):
+class LogReader(abc.DisposableBase):
     """One subscription. `after` is the number to go on after; None: only what comes from now on."""
 
     def __init__(
@@ -42,11 +42,11 @@ class Reading(abc.DisposableBase):
         after: int | None,
         wait: float,
         patience: float,
-        pieces_of: PiecesOf,
+        segment_reader: SegmentReader,
         *,
         joined: bool,
     ) -> None:
-        self._link = Link(address)
+        self._redis = RedisConnections(address)
         self._keys = keys
         self._observer = observer
         self._after = after
@@ -54,7 +54,7 @@ class Reading(abc.DisposableBase):
         self._lease = wait
         """Seconds for which nobody is to hold the lease before the stream is given up."""
         self._patience = patience
-        self._pieces_of = pieces_of
+        self._pieces_of = segment_reader
         self._joined = joined
         self._answer = Answer()
         self._unheld_since: float | None = None
@@ -63,7 +63,7 @@ class Reading(abc.DisposableBase):
         self._ended_before = False
         self._disposed = threading.Event()
 
-    def start(self) -> Reading:
+    def start(self) -> LogReader:
         """Begin to read, on a thread of its own."""
         context = contextvars.copy_context()
         name = f"rxllm-relay-read-{next(_numbers)}"
@@ -73,7 +73,7 @@ class Reading(abc.DisposableBase):
     def dispose(self) -> None:
         """Deliver nothing more, and close the connection; from any thread."""
         self._disposed.set()
-        self._link.close()
+        self._redis.close()
 
     def _run(self) -> None:
         try:
@@ -88,7 +88,7 @@ class Reading(abc.DisposableBase):
             # The subscriber's own: it is not ours to handle.
             threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
         finally:
-            self._link.close()
+            self._redis.close()
 
     def _deliver(self) -> LLMError | None:
         """Deliver all events; the error that the stream ends with, if it does."""
@@ -122,7 +122,7 @@ class Reading(abc.DisposableBase):
                 if self._after is None:
                     self._look()
                     continue
-                rows = self._link.read(self._keys.log, f"{self._after}-0", self._block())
+                rows = self._redis.read(self._keys.log, f"{self._after}-0", self._block())
                 if not rows:
                     self._look()
             except APIConnectionError as error:
@@ -150,7 +150,7 @@ class Reading(abc.DisposableBase):
 
     def _look(self) -> None:
         """Nothing has come: see whether anything still will."""
-        state, last, lease, held = self._link.call(LOOK, self._keys)
+        state, last, lease, held = self._redis.call(GET_STATE, self._keys)
         if self._after is None:
             self._after = int(last)
             return
@@ -166,7 +166,7 @@ class Reading(abc.DisposableBase):
         elif time.monotonic() - self._unheld_since >= self._lease:
             if not state:
                 raise StreamGoneError("nothing is known of a stream with this id: not published yet, or kept no longer")
-            self._link.call(BURY, self._keys, ending_to_json(Ending("failed", lost=True)))
+            self._redis.call(GIVE_UP, self._keys, ending_to_json(Ending("failed", lost=True)))
 
     def _wait_for_redis(self, error: APIConnectionError) -> None:
         if self._disposed.is_set():
@@ -185,7 +185,7 @@ class Reading(abc.DisposableBase):
             return self._answer.response()
         answer, after = Answer(), 0
         try:
-            while rows := self._link.read(self._keys.log, f"{after}-0"):
+            while rows := self._redis.read(self._keys.log, f"{after}-0"):
                 frames = [row[b"frame"] for row in rows if b"frame" in row]
                 if not frames:
                     break

@@ -25,10 +25,10 @@ from .._core.error_format import ErrorRecord
 from .._core.event_log import LogState
 from ..errors import APIConnectionError, LLMError, StreamError, StreamInterruptedError
 from ..events import StreamReset, TokenEvent
-from ._frames import Ending, Frame, ending_to_json, frame_of
-from ._link import Link, RedisAddress
-from ._scripts import CLAIM, WRITE, Keys
-from ._stops import listen
+from ._channel_listener import listen
+from ._lua_scripts import CLAIM, WRITE, Keys
+from ._redis import RedisAddress, RedisConnections
+from ._segments import Ending, Segment, ending_to_json, segment_of
 from .errors import ProducerLostError, StreamTakenError
 
 log = logging.getLogger("rxllm")
@@ -37,7 +37,7 @@ _FIRST_RETRY, _LAST_RETRY = 0.05, 1.0
 _EXIT_SECONDS = 1.0
 
 
-class Keeping(msgspec.Struct, frozen=True):
+class PublishOptions(msgspec.Struct, frozen=True):
     """How a stream is produced and kept; seconds, and frames."""
 
     frame: float = 1 / 30
@@ -57,23 +57,23 @@ class Keeping(msgspec.Struct, frozen=True):
             raise ValueError(f"keep={self.keep!r} is shorter than lease={self.lease!r}: the stream would not last")
 
 
-class Writer:
+class LogWriter:
     """The producer of one stream. `stop` is called once, on the writer's thread, if the log ends before the stream."""
 
-    def __init__(self, address: RedisAddress, keys: Keys, channel: str, keeping: Keeping) -> None:
+    def __init__(self, address: RedisAddress, keys: Keys, channel: str, options: PublishOptions) -> None:
         self.state: LogState = "open"
         self.error: LLMError | None = None
         self.ended = threading.Event()
         self._stop: Callable[[], None] = _nothing
-        self._link = Link(address)
+        self._redis = RedisConnections(address)
         self._keys = keys
-        self._keeping = keeping
+        self._options = options
         self._token = secrets.token_hex(16)
         self._pending: deque[TokenEvent] = deque()
         self._count = 0
         """The number of the last event that was appended."""
         self._ending: Ending | None = None
-        self._frames: list[Frame] = []
+        self._segments: list[Segment] = []
         self._gathered = 0
         """The number of the last event that is in a frame."""
         self._acknowledged = 0
@@ -83,14 +83,14 @@ class Writer:
         """There is an end, or a stop, that is not to wait for the next frame."""
         self._closing = threading.Lock()
         try:
-            found = self._claim(0, take_over=keeping.take_over)
+            found = self._claim(0, take_over=options.take_over)
         except BaseException:
-            self._link.close()
+            self._redis.close()
             raise
         self._count = self._gathered = self._acknowledged = found
         if found:
             self.append(StreamReset("the producer was lost, and another began again"))
-        self._leave = listen(address, self._link.name, channel, keys.state, self._hurry)
+        self._leave = listen(address, self._redis.name, channel, keys.state, self._hurry)
 
     def start(self, stop: Callable[[], None]) -> None:
         """Begin to carry what is appended; call `stop` if nobody wants more."""
@@ -122,8 +122,8 @@ class Writer:
 
     def _claim(self, start: int, *, take_over: bool = False) -> int:
         """Become the producer, or still be it; the number of the log's last event, `start` if Redis knows of none."""
-        lease, keep = _milliseconds(self._keeping.lease), _milliseconds(self._keeping.keep)
-        state, last = self._link.call(CLAIM, self._keys, self._token, lease, keep, start, "1" if take_over else "")
+        lease, keep = _milliseconds(self._options.lease), _milliseconds(self._options.keep)
+        state, last = self._redis.call(CLAIM, self._keys, self._token, lease, keep, start, "1" if take_over else "")
         if state != b"open":
             raise StreamTakenError("another producer has, or has had, this id; give each stream an id of its own")
         return int(last)
@@ -141,9 +141,9 @@ class Writer:
                 self._write(None, Ending("failed", ErrorRecord.of(error)))
         finally:
             self._leave()
-            self._link.close()
+            self._redis.close()
             _live.discard(self)
-            self._frames.clear()
+            self._segments.clear()
             self._pending.clear()
             if self._ending is None:
                 self._stop()
@@ -158,7 +158,7 @@ class Writer:
         self._wake.clear()
         self._sleeping = True
         if not self._pending and not self._urgent.is_set():
-            self._wake.wait(self._keeping.lease / 3)
+            self._wake.wait(self._options.lease / 3)
         self._sleeping = False
 
     def _send(self) -> None:
@@ -167,44 +167,44 @@ class Writer:
         ending = self._gather()
         idle = self._acknowledged >= self._gathered
         while self.state == "open":
-            at = bisect_right(self._frames, self._acknowledged, key=_last_of)
-            frame = self._frames[at] if at < len(self._frames) else None
-            self._heed(*self._write(frame, ending if at + 1 >= len(self._frames) else None))
+            at = bisect_right(self._segments, self._acknowledged, key=_last_of)
+            frame = self._segments[at] if at < len(self._segments) else None
+            self._heed(*self._write(frame, ending if at + 1 >= len(self._segments) else None))
             if ending is None and self._acknowledged >= self._gathered:
                 break
         if not idle and self.state == "open":
-            self._urgent.wait(self._keeping.frame)
+            self._urgent.wait(self._options.frame)
 
     def _gather(self) -> Ending | None:
         """Make a frame of what came; the ending, if that was all."""
         ending = self._ending  # read first: nothing is appended after it
         events = [self._pending.popleft() for _ in range(len(self._pending))]
         if events:
-            frame = frame_of(events, self._gathered)
+            frame = segment_of(events, self._gathered)
             self._gathered = frame.last
-            self._frames.append(frame)
-            if len(self._frames) > self._keeping.max_frames and self._frames[0].last <= self._acknowledged:
-                del self._frames[0]
+            self._segments.append(frame)
+            if len(self._segments) > self._options.max_frames and self._segments[0].last <= self._acknowledged:
+                del self._segments[0]
         return ending
 
-    def _write(self, frame: Frame | None, ending: Ending | None) -> tuple[str, int]:
+    def _write(self, frame: Segment | None, ending: Ending | None) -> tuple[str, int]:
         """Send, again while there is no connection; the stream's state in Redis, and the number of its last event."""
-        before, last, payload = frame or Frame(self._acknowledged, self._acknowledged, b"")
+        before, last, payload = frame or Segment(self._acknowledged, self._acknowledged, b"")
         closing = ("", b"") if ending is None else (ending.state, ending_to_json(ending))
-        arguments = (self._token, before, last, payload, self._keeping.max_frames, *closing)
+        arguments = (self._token, before, last, payload, self._options.max_frames, *closing)
         pause, give_up_at = _FIRST_RETRY, 0.0
         while True:
             try:
-                state, number = self._link.call(WRITE, self._keys, *arguments)
+                state, number = self._redis.call(WRITE, self._keys, *arguments)
             except APIConnectionError:
                 now = time.monotonic()
-                give_up_at = give_up_at or now + self._keeping.patience
+                give_up_at = give_up_at or now + self._options.patience
                 if now >= give_up_at:
                     raise
                 if ending is None:
                     self._gather()  # what comes meanwhile is kept joined
                 time.sleep(pause)
-                pause = min(pause * 2, _LAST_RETRY, self._keeping.lease / 4)
+                pause = min(pause * 2, _LAST_RETRY, self._options.lease / 4)
             else:
                 return _text_of(state), int(number)
 
@@ -216,12 +216,12 @@ class Writer:
             case "behind":
                 # It came back with less than it had acknowledged.
                 self._acknowledged = last
-                if not any(frame.before == last for frame in self._frames):
+                if not any(frame.before == last for frame in self._segments):
                     raise StreamError("Redis has lost more of the stream than its producer keeps")
             case "unknown":
                 # It came back with nothing: without a copy on disk, or flushed.
                 with suppress(APIConnectionError):
-                    self._acknowledged = self._claim(self._frames[0].before if self._frames else self._acknowledged)
+                    self._acknowledged = self._claim(self._segments[0].before if self._segments else self._acknowledged)
             case "taken":
                 raise StreamTakenError("another producer has taken the stream over")
             case "completed" | "cancelled":
@@ -232,11 +232,11 @@ class Writer:
                 self.state = "failed"
 
 
-_live: set[Writer] = set()
+_live: set[LogWriter] = set()
 _numbers = itertools.count(1)
 
 
-def _last_of(frame: Frame) -> int:
+def _last_of(frame: Segment) -> int:
     return frame.last
 
 

@@ -11,11 +11,11 @@ from .._core.error_format import ErrorRecord
 from .._core.event_log import Entry, LogState
 from ..errors import ConfigurationError
 from ..events import TokenEvent
-from ._frames import Ending, ending_to_json, pieces_of
-from ._link import Link, RedisAddress
-from ._reader import Reading
-from ._scripts import CANCEL, LOOK, Keys, Script
-from ._writer import Keeping, Writer
+from ._lua_scripts import CANCEL, GET_STATE, Keys, Script
+from ._reader import LogReader
+from ._redis import RedisAddress, RedisConnections
+from ._segments import Ending, ending_to_json, segment_reader
+from ._writer import LogWriter, PublishOptions
 from .errors import StreamGoneError
 
 _CANCELLED = Ending("cancelled")
@@ -48,8 +48,8 @@ class RedisLog:
         self._channel = f"{prefix}:stops"
         self._wait = wait
         self._patience = patience
-        self._pieces_of = pieces_of(events)
-        self._writer: Writer | None = None
+        self._pieces_of = segment_reader(events)
+        self._writer: LogWriter | None = None
 
     @property
     def state(self) -> LogState:
@@ -61,18 +61,18 @@ class RedisLog:
 
     def look(self) -> tuple[LogState, int] | None:
         """The stream's state and the number of its last event; None where there is no such stream. Asks Redis."""
-        state, last, *_ = self._call(LOOK)
+        state, last, *_ = self._call(GET_STATE)
         if not isinstance(state, bytes) or not state:
             return None
         return cast(LogState, state.decode()), int(last)
 
-    def claim(self, on_cancel: Callable[[], None], keeping: Keeping | None = None) -> Writer:
+    def claim(self, on_cancel: Callable[[], None], options: PublishOptions | None = None) -> LogWriter:
         """Become the producer, and be told by `on_cancel` if the log ends before `close`; asks Redis once.
 
         Raises `StreamTakenError` where somebody is, or was, and `APIConnectionError` where Redis is not there.
         """
-        keeping = keeping or Keeping(patience=self._patience)
-        self._writer = Writer(self._address, self._keys, self._channel, keeping)
+        options = options or PublishOptions(patience=self._patience)
+        self._writer = LogWriter(self._address, self._keys, self._channel, options)
         self._writer.start(on_cancel)
         return self._writer
 
@@ -107,7 +107,7 @@ class RedisLog:
         def subscribe(
             observer: abc.ObserverBase[Entry[TokenEvent]], _: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            reading = Reading(
+            reading = LogReader(
                 self._address, self._keys, observer, after, self._wait, self._patience, self._pieces_of, joined=joined
             )
             return reading.start()
@@ -115,16 +115,16 @@ class RedisLog:
         return Observable(subscribe)
 
     def _call(self, script: Script, *arguments: str | bytes) -> list[bytes | int]:
-        link = Link(self._address)
+        connections = RedisConnections(self._address)
         try:
-            return link.call(script, self._keys, *arguments)
+            return connections.call(script, self._keys, *arguments)
         finally:
-            link.close()
+            connections.close()
 
     def _unknown(self) -> StreamGoneError:
         return StreamGoneError(f"nothing is known of a stream {self.id!r}")
 
-    def _claimed(self) -> Writer:
+    def _claimed(self) -> LogWriter:
         if self._writer is None:
             raise ConfigurationError("only its producer appends to a log: claim() it first")
         return self._writer

@@ -9,9 +9,9 @@ from reactivex.disposable import SingleAssignmentDisposable
 from .._core.event_log import Entry, LogState
 from ..errors import LLMError
 from ..events import TokenEvent
-from ._frames import Ending
-from ._link import RedisAddress
-from ._writer import Keeping
+from ._redis import RedisAddress
+from ._segments import Ending
+from ._writer import PublishOptions
 from .log import RedisLog
 
 
@@ -39,8 +39,8 @@ def publish(
     The id is claimed first, on the calling thread, so an id that is taken costs no request: raises
     `StreamTakenError` there, `APIConnectionError` where Redis is not to be reached.
     """
-    keeping = Keeping(frame, lease, keep, max_frames, patience, take_over)
-    return Publication(RedisLog(id, redis, prefix=prefix), stream, keeping)
+    options = PublishOptions(frame, lease, keep, max_frames, patience, take_over)
+    return Publication(RedisLog(id, redis, prefix=prefix), stream, options)
 
 
 def subscribe(
@@ -77,10 +77,10 @@ def cancel(id: str, *, redis: RedisAddress, prefix: str = "rxllm") -> None:  # n
 class Publication(abc.DisposableBase):
     """A stream on its way to Redis. Made by `publish`."""
 
-    def __init__(self, log: RedisLog, stream: Observable[TokenEvent], keeping: Keeping) -> None:
+    def __init__(self, log: RedisLog, stream: Observable[TokenEvent], options: PublishOptions) -> None:
         self.id = log.id
         self._upstream = SingleAssignmentDisposable()
-        self._writer = log.claim(self._upstream.dispose, keeping)
+        self._writer = log.claim(self._upstream.dispose, options)
 
         def append(event: TokenEvent) -> None:
             log.append(event)

@@ -13,16 +13,16 @@ import pytest
 from reactivex import Observable
 
 from rxllm.batch import AnswerRow, BatchProgress, FailureRow, ModelSpec, read_rows
+from rxllm.batch._jobs import Columns, Job
 from rxllm.batch._run import Plan
-from rxllm.batch._work import Columns, Job
 from rxllm.batch._worker import Settings
 from rxllm.batch.mapping import batch_of
-from rxllm.batch.spec import fingerprint
+from rxllm.batch.model_spec import fingerprint
 from rxllm.errors import ConfigurationError
 from rxllm.testing import Drop, ErrorReply, Gate, LLMServer, RecordedRequest, Reply
 
 from ..operators.threads import LIMIT, Seen
-from .threads_crew import ThreadCrew
+from .killable_pool import KillablePool
 
 
 class Desk:
@@ -32,7 +32,7 @@ class Desk:
         self.server = server
         self.checkpoint = place / "job.sqlite"
         self.spec = ModelSpec("openai", model="m", base_url=server.base_url(), api_key="k")
-        self.crew: ThreadCrew | None = None
+        self.pool: KillablePool | None = None
 
     def batch(
         self,
@@ -42,10 +42,10 @@ class Desk:
         columns: Columns | None = None,
         max_concurrent: int = 4,
         max_retries: int = 2,
-        crew: dict[str, Any] | None = None,
+        pool: dict[str, Any] | None = None,
         **plan: Any,
     ) -> Observable[Any]:
-        """A batch whose crew is kept as `crew`."""
+        """A batch whose pool is kept as `pool`."""
         model = spec or self.spec
         made = Plan(
             items=items if callable(items) else lambda: items,
@@ -62,11 +62,11 @@ class Desk:
             sync=1.0,
         )
 
-        def hire() -> ThreadCrew:
-            self.crew = ThreadCrew(Settings(model, max_concurrent, max_retries), **(crew or {}))
-            return self.crew
+        def start_pool() -> KillablePool:
+            self.pool = KillablePool(Settings(model, max_concurrent, max_retries), **(pool or {}))
+            return self.pool
 
-        return batch_of(msgspec.structs.replace(made, **plan), hire)
+        return batch_of(msgspec.structs.replace(made, **plan), start_pool)
 
     def run(self, *arguments: Any, **named: Any) -> Seen:
         """A whole run, to its end."""
@@ -118,8 +118,8 @@ def test_a_second_run_asks_nothing_that_is_settled(desk: Desk) -> None:
     again = desk.run(numbered(5))
     assert [] == rows(again)
     assert 5 == again.values[-1].skipped
-    assert desk.crew is not None
-    assert 0 == desk.crew.hired
+    assert desk.pool is not None
+    assert 0 == desk.pool.hired
     assert 5 == len(desk.server.requests)
     changed = desk.run([*numbered(2), "new", *numbered(5)[3:]])
     assert ["new"] == texts(changed)
@@ -177,7 +177,7 @@ def test_an_answer_that_is_cut_is_asked_again(desk: Desk) -> None:
 def test_failed_rows_are_asked_again_when_a_run_says_so(desk: Desk) -> None:
     """And then they have one row, the new one."""
     desk.server.enqueue(ErrorReply(400), ErrorReply(503))
-    desk.run(["a", "b"], max_retries=0, max_concurrent=1, crew={"workers": 1})
+    desk.run(["a", "b"], max_retries=0, max_concurrent=1, pool={"workers": 1})
     assert [] == rows(desk.run(["a", "b"]))
     assert ["b"] == texts(desk.run(["a", "b"], retry="transient"))
     assert ["a"] == texts(desk.run(["a", "b"], retry="all"))
@@ -265,7 +265,7 @@ def test_dispose_closes_all_connections_and_settles_what_was_ready(desk: Desk) -
     desk.server.default = answer
     seen, told = Seen(), threading.Event()
     seen._also = lambda event: told.set() if rows(seen) else None
-    running = seen.subscribe(desk.batch(numbered(100), max_concurrent=4, crew={"workers": 1}))
+    running = seen.subscribe(desk.batch(numbered(100), max_concurrent=4, pool={"workers": 1}))
     assert told.wait(LIMIT)
     desk.server.wait_for_request(7, LIMIT)
     open_ones = [request for request in desk.server.requests if int(request.prompt) >= 3]
@@ -273,8 +273,8 @@ def test_dispose_closes_all_connections_and_settles_what_was_ready(desk: Desk) -
     heard = len(seen.values)
     for request in open_ones:
         assert request.closed.wait(LIMIT)
-    assert desk.crew is not None
-    assert desk.crew.closed.wait(LIMIT)
+    assert desk.pool is not None
+    assert desk.pool.closed.wait(LIMIT)
     assert heard == len(seen.values)
     assert not seen.ended.is_set()
     desk.server.default = "again"
@@ -302,8 +302,8 @@ def test_a_subscriber_that_raises_ends_the_run(desk: Desk, monkeypatch: pytest.M
     seen.subscribe(desk.batch(numbered(50)))
     assert surfaced.wait(LIMIT)
     assert ZeroDivisionError is raised[0].exc_type
-    assert desk.crew is not None
-    assert desk.crew.closed.is_set()
+    assert desk.pool is not None
+    assert desk.pool.closed.is_set()
     assert seen.error is None
     assert 1 <= len(list(read_rows(desk.checkpoint))) < 50
 
@@ -312,27 +312,27 @@ def test_prompts_of_a_dead_worker_are_asked_by_others(desk: Desk) -> None:
     """Each ends in one row; another worker takes the place of the dead one."""
     killed: list[int] = []
 
-    def kill_some(crew: ThreadCrew, worker: int, jobs: Sequence[Job]) -> None:
-        if len(crew.exchanges) in (4, 9):
+    def kill_some(pool: KillablePool, worker: int, jobs: Sequence[Job]) -> None:
+        if len(pool.exchanges) in (4, 9):
             killed.append(worker)
-            crew.kill(worker)
+            pool.kill(worker)
 
-    seen = desk.run(numbered(100), crew={"on_exchange": kill_some})
+    seen = desk.run(numbered(100), pool={"on_exchange": kill_some})
     assert numbered(100) == texts(seen)
     assert 2 == len(killed) == seen.values[-1].lost_workers
     assert 2 == seen.values[-1].workers
-    assert desk.crew is not None
-    assert 4 == desk.crew.hired
+    assert desk.pool is not None
+    assert 4 == desk.pool.hired
 
 
 def test_a_worker_that_shows_no_sign_of_life_is_taken_for_dead(desk: Desk) -> None:
     """Its prompts are asked by others, and it is ended."""
 
-    def silence(crew: ThreadCrew, worker: int, jobs: Sequence[Job]) -> None:
+    def silence(pool: KillablePool, worker: int, jobs: Sequence[Job]) -> None:
         if worker == 0:
-            crew.forget(worker)
+            pool.forget(worker)
 
-    seen = desk.run(numbered(20), silent_after=1.5, crew={"on_exchange": silence})
+    seen = desk.run(numbered(20), silent_after=1.5, pool={"on_exchange": silence})
     assert numbered(20) == texts(seen)
     assert 1 == seen.values[-1].lost_workers
 
@@ -340,11 +340,11 @@ def test_a_worker_that_shows_no_sign_of_life_is_taken_for_dead(desk: Desk) -> No
 def test_a_prompt_that_kills_its_worker_becomes_a_failure(desk: Desk) -> None:
     """After three deaths, and no other prompt fails with it."""
 
-    def kill(crew: ThreadCrew, worker: int, jobs: Sequence[Job]) -> None:
+    def kill(pool: KillablePool, worker: int, jobs: Sequence[Job]) -> None:
         if any(job.key == 13 for job in jobs):
-            crew.kill(worker)
+            pool.kill(worker)
 
-    seen = desk.run(numbered(40), crew={"on_exchange": kill})
+    seen = desk.run(numbered(40), pool={"on_exchange": kill})
     assert seen.completed
     failed = [row for row in rows(seen) if isinstance(row, FailureRow)]
     assert [(13, "WorkerLostError", True)] == [(row.key, row.error, row.transient) for row in failed]
@@ -353,7 +353,7 @@ def test_a_prompt_that_kills_its_worker_becomes_a_failure(desk: Desk) -> None:
 
 def test_workers_that_do_not_start_end_the_run(desk: Desk) -> None:
     """No prompt is blamed for it; the error says why."""
-    seen = desk.run(numbered(9), crew={"starts": lambda worker: False})
+    seen = desk.run(numbered(9), pool={"starts": lambda worker: False})
     assert "WorkerLostError" == type(seen.error).__name__
     assert "it does not start" in str(seen.error)
     assert [] == list(read_rows(desk.checkpoint))
@@ -402,8 +402,8 @@ def test_rows_that_make_no_sense_end_the_run(desk: Desk, items: list[dict[str, s
     seen = desk.run(items, columns=Columns(key="id"))
     assert isinstance(seen.error, ConfigurationError)
     assert says in str(seen.error)
-    assert desk.crew is not None
-    assert desk.crew.closed.is_set()
+    assert desk.pool is not None
+    assert desk.pool.closed.is_set()
 
 
 def test_what_the_prompts_raise_goes_to_on_error(desk: Desk) -> None:

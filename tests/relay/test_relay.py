@@ -19,9 +19,9 @@ from rxllm.errors import APIConnectionError, PermissionDeniedError, RateLimitErr
 from rxllm.events import Response, StreamEnd, StreamReset, TextDelta, TokenEvent, VendorEvent
 from rxllm.operators import broadcast
 from rxllm.relay import (
-    Keeping,
     ProducerLostError,
     Publication,
+    PublishOptions,
     RedisLog,
     StreamGoneError,
     StreamTakenError,
@@ -29,7 +29,7 @@ from rxllm.relay import (
     publish,
     subscribe,
 )
-from rxllm.relay._link import Link
+from rxllm.relay._redis import RedisConnections
 from rxllm.testing import LLMServer
 
 from ..operators.kit import Boom
@@ -198,7 +198,7 @@ class TestPublishing:
         """`append`, `close`, `read`, `cancel`, `state`, with ids that count up from 1."""
         stopped = threading.Event()
         relayed = RedisLog(stream, redis_server.url)
-        writer = relayed.claim(stopped.set, Keeping(lease=600))
+        writer = relayed.claim(stopped.set, PublishOptions(lease=600))
         log: Log[TokenEvent] = relayed
         assert [log.append(TextDelta("a")), log.append(TextDelta("b"))] == [1, 2]
         log.cancel()
@@ -298,7 +298,7 @@ class TestPublishing:
     def test_limits_that_make_no_sense(self, bad: dict[str, float]) -> None:
         """Are refused at once."""
         with pytest.raises(ValueError, match=next(iter(bad))):
-            Keeping(**bad)  # type: ignore[arg-type]  # a dict of options
+            PublishOptions(**bad)  # type: ignore[arg-type]  # a dict of options
 
     def test_an_empty_id(self) -> None:
         """Is refused at once."""
@@ -352,7 +352,7 @@ class TestTheServer:
     def test_what_is_no_redis(self, given: Any) -> None:
         """Is refused by name."""
         with pytest.raises(rxllm.ConfigurationError):
-            Link(given)
+            RedisConnections(given)
 
     def test_no_server(self, stream: str, redis_server: RedisServer, tmp_path: Path) -> None:
         """Publishing raises at once; a reader tries for `patience` seconds; a producer too, and stops its source."""

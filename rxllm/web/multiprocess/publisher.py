@@ -12,7 +12,7 @@ from ..._json import is_object
 from ...assistant.events import AssistantEvent, PartialAnswer, StructuredAnswer, ToolProgress
 from ...errors import APIConnectionError, LLMError, StreamError
 from ...events import TokenEvent, VendorEvent
-from ...relay import Keeping, RedisLog
+from ...relay import PublishOptions, RedisLog
 from ..approvals import Approvals
 from ..formats.json_lines import INTERNAL
 from ..served_stream import ServedStream
@@ -30,7 +30,7 @@ class PublishedStream(ServedStream[object]):
         source: Observable[object],
         notes: RedisNotes,
         log_of: Callable[[str], RedisLog],
-        keeping: Keeping,
+        options: PublishOptions,
         *,
         linger: float,
         on_end: Callable[[ServedStream[object]], None],
@@ -40,13 +40,13 @@ class PublishedStream(ServedStream[object]):
         self._again_in = linger
         self._notes = notes
         self._published = log_of(self.id)
-        self._keeping = keeping
+        self._options = options
         self._is_claimed = False
         self._hear_no_more: Callable[[], None] = _nothing
 
     def start(self) -> None:
         """Claim the id, and make the request. Raises `APIConnectionError` where Redis is not to be reached."""
-        self._writer = self._published.claim(self._cut, self._keeping)
+        self._writer = self._published.claim(self._cut, self._options)
         self._is_claimed = True
         self._hear_no_more = self._notes.hear(f"{self.id}:answers", self._answered)
         super().start()

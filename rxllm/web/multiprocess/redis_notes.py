@@ -11,9 +11,9 @@ from collections.abc import Callable
 from itertools import pairwise
 
 from ...errors import LLMError
-from ...relay._link import Link, RedisAddress
-from ...relay._scripts import ANSWER, ANSWERS, GET, ONCE, PUT
-from ...relay._stops import listen
+from ...relay._channel_listener import listen
+from ...relay._lua_scripts import ADD_ANSWER, GET_ANSWERS, GET_NOTE, SET_NOTE, SET_NOTE_ONCE
+from ...relay._redis import RedisAddress, RedisConnections
 
 
 class RedisNotes:
@@ -24,28 +24,28 @@ class RedisNotes:
 
     def __init__(self, redis: RedisAddress, prefix: str = "rxllm") -> None:
         self._address = redis
-        self._link = Link(redis)
+        self._redis = RedisConnections(redis)
         self._prefix = prefix
         self._channel = f"{prefix}:answered"
 
     def put(self, name: str, value: bytes, seconds: float) -> None:
         """Leave a note, in place of any of that name, for so long."""
-        self._link.call(PUT, [self._key(name)], value, max(1, round(seconds * 1000)))
+        self._redis.call(SET_NOTE, [self._key(name)], value, max(1, round(seconds * 1000)))
 
     def get(self, name: str) -> bytes | None:
         """The note of that name; None where there is none (any more)."""
-        (value,) = self._link.call(GET, [self._key(name)])
+        (value,) = self._redis.call(GET_NOTE, [self._key(name)])
         return value if isinstance(value, bytes) and value else None
 
     def once(self, name: str, value: bytes) -> bytes:
         """The note that the first who came has left, for good; else `value` is that now."""
-        (found,) = self._link.call(ONCE, [self._key(name)], value)
+        (found,) = self._redis.call(SET_NOTE_ONCE, [self._key(name)], value)
         return found if isinstance(found, bytes) else value
 
     def answer(self, name: str, question: str, answer: bytes, seconds: float) -> None:
         """Answer a question of those that are asked as `name`; the first answer counts."""
         milliseconds = max(1, round(seconds * 1000))
-        self._link.call(ANSWER, [self._key(name)], question, answer, milliseconds, self._channel)
+        self._redis.call(ADD_ANSWER, [self._key(name)], question, answer, milliseconds, self._channel)
 
     def hear(self, name: str, on_answer: Callable[[str, bytes], None]) -> Callable[[], None]:
         """Have what is answered as `name`, on threads of its own, until what this returns is called.
@@ -56,7 +56,7 @@ class RedisNotes:
 
         def read() -> None:
             try:
-                found = self._link.call(ANSWERS, [key])
+                found = self._redis.call(GET_ANSWERS, [key])
             except LLMError:
                 return  # whoever listens is told again when there is a connection
             for question, answer in [pair for at, pair in enumerate(pairwise(found)) if at % 2 == 0]:
@@ -66,11 +66,11 @@ class RedisNotes:
         def poke() -> None:
             threading.Thread(target=read, name="rxllm-relay-answers", daemon=True).start()
 
-        return listen(self._address, self._link.name, self._channel, key, poke)
+        return listen(self._address, self._redis.name, self._channel, key, poke)
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}:{name}"
 
     def close(self) -> None:
         """Close the connection."""
-        self._link.close()
+        self._redis.close()

@@ -19,7 +19,7 @@ from reactivex import Observable
 
 from ...assistant.events import AssistantEvent
 from ...errors import APIConnectionError, OverloadedError
-from ...relay import Keeping, RedisLog
+from ...relay import PublishOptions, RedisLog
 from ..approvals import Approvals
 from ..served_stream import ServedStream
 from ..streams import Chat, Streams
@@ -28,7 +28,7 @@ from .publisher import PublishedStream
 from .redis_notes import RedisNotes
 
 if TYPE_CHECKING:
-    from ...relay._link import RedisAddress
+    from ...relay._redis import RedisAddress
 
 log = logging.getLogger("rxllm")
 
@@ -61,7 +61,7 @@ class RelayedStreams(Streams[object]):
         super().__init__(limit=limit, per_client=per_client, keep=keep)
         self._redis = redis
         self._prefix = prefix
-        self._keeping = Keeping(lease=lease, keep=keep_seconds)
+        self._options = PublishOptions(lease=lease, keep=keep_seconds)
         self._keep_seconds = keep_seconds
         self._limit_of_mirrors = limit
         self._mirrors: dict[str, FollowedStream] = {}
@@ -122,7 +122,7 @@ class RelayedStreams(Streams[object]):
             source,
             self._notes,
             self._log,
-            self._keeping,
+            self._options,
             linger=linger,
             on_end=self._on_end,
             approvals=approvals,

@@ -106,7 +106,7 @@ return {1}
 )
 """ARGV: the ending, the channel on which producers listen. 1: it was open; -1: there is none."""
 
-BURY = Script(
+GIVE_UP = Script(
     _STATE,
     """
 if state ~= 'open' or redis.call('EXISTS', KEYS[2]) == 1 then return {0} end
@@ -116,7 +116,7 @@ return {1}
 )
 """ARGV: the ending. Ends a stream whose lease nobody holds; gives 1 where it did."""
 
-LOOK = Script(
+GET_STATE = Script(
     _STATE,
     """
 return {state or '', last, tonumber(found[4] or '0'), redis.call('EXISTS', KEYS[2])}
@@ -124,15 +124,15 @@ return {state or '', last, tonumber(found[4] or '0'), redis.call('EXISTS', KEYS[
 )
 """Gives the state ("" where there is none), the last number, the lease in ms, and 1 where somebody holds it."""
 
-PUT = Script("return {redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) and 1}")
+SET_NOTE = Script("return {redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) and 1}")
 """ARGV: a value, and how many ms it is kept."""
 
-GET = Script("return {redis.call('GET', KEYS[1]) or ''}")
+GET_NOTE = Script("return {redis.call('GET', KEYS[1]) or ''}")
 
-ONCE = Script("redis.call('SET', KEYS[1], ARGV[1], 'NX') return {redis.call('GET', KEYS[1])}")
+SET_NOTE_ONCE = Script("redis.call('SET', KEYS[1], ARGV[1], 'NX') return {redis.call('GET', KEYS[1])}")
 """ARGV: a value, for who comes first. Gives the one that counts."""
 
-ANSWER = Script("""
+ADD_ANSWER = Script("""
 redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 redis.call('PUBLISH', ARGV[4], KEYS[1])
@@ -140,5 +140,5 @@ return {1}
 """)
 """ARGV: a question, its answer, how many ms it is kept, the channel on which who asked listens."""
 
-ANSWERS = Script("return redis.call('HGETALL', KEYS[1])")
+GET_ANSWERS = Script("return redis.call('HGETALL', KEYS[1])")
 """Gives questions and answers in turn."""

@@ -8,58 +8,58 @@ from typing import Protocol, TypeAlias
 import msgspec
 
 from ..errors import LLMError
-from ._work import Job
-from ._worker import Reply
+from ._jobs import Job
+from ._worker import EncodedRow
 
 
-class Ready(msgspec.Struct, frozen=True):
+class WorkerReady(msgspec.Struct, frozen=True):
     """A worker stands; with an error where it has no model, as then none will."""
 
     error: LLMError | None = None
 
 
-class Lost(msgspec.Struct, frozen=True):
+class WorkerLost(msgspec.Struct, frozen=True):
     """A worker is gone, and why."""
 
     reason: str
 
 
-class Rows(msgspec.Struct, frozen=True):
+class RowsReceived(msgspec.Struct, frozen=True):
     """What a worker gives back of an exchange."""
 
-    replies: Sequence[Reply]
+    rows: Sequence[EncodedRow]
 
 
-class Broken(msgspec.Struct, frozen=True):
+class WorkerFailed(msgspec.Struct, frozen=True):
     """A worker lives and cannot work: the fault is in the program, and any other would have it."""
 
     error: Exception
 
 
-Outcome: TypeAlias = Ready | Rows | Lost | Broken
+Outcome: TypeAlias = WorkerReady | RowsReceived | WorkerLost | WorkerFailed
 
 
-class Crew(Protocol):
+class WorkerPool(Protocol):
     """Workers by their numbers. What each does comes through `next`; all but `next` return at once."""
 
     def open(self) -> int:
         """Reach the machines, which may block for as long as that takes; the number of workers to hire."""
         ...
 
-    def hire(self, worker: int) -> None:
-        """Start a worker: `Ready` follows, or `Lost`."""
+    def start_worker(self, worker: int) -> None:
+        """Start a worker: `WorkerReady` follows, or `WorkerLost`."""
         ...
 
     def exchange(self, worker: int, jobs: Sequence[Job]) -> None:
-        """Give it jobs: `Rows` follow, or `Lost`. One at a time for each worker."""
+        """Give it jobs: `RowsReceived` follow, or `WorkerLost`. One at a time for each worker."""
         ...
 
-    def fire(self, worker: int) -> None:
+    def end_worker(self, worker: int) -> None:
         """End a worker; nothing more comes of it."""
         ...
 
     def stop(self) -> None:
-        """Close all connections to the vendor; `Rows` still come. From any thread."""
+        """Close all connections to the vendor; `RowsReceived` still come. From any thread."""
         ...
 
     def next(self, timeout: float) -> tuple[int, Outcome] | None:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 
 from ..errors import LLMError
-from ._link import Link, RedisAddress
+from ._redis import RedisAddress, RedisConnections
 
 _WAIT = 5.0
 _RETRY = 0.5
@@ -22,7 +22,7 @@ class _Listener:
 
     def __init__(self, address: RedisAddress, channel: str) -> None:
         self.wanted: dict[str, Callable[[], None]] = {}
-        self._link = Link(address)
+        self._redis = RedisConnections(address)
         self._channel = channel
         self._over = threading.Event()
 
@@ -31,7 +31,7 @@ class _Listener:
 
     def stop(self) -> None:
         self._over.set()
-        self._link.close()
+        self._redis.close()
 
     def _run(self) -> None:
         while not self._over.is_set():
@@ -42,11 +42,11 @@ class _Listener:
                 if not self._over.is_set() and not isinstance(error, LLMError):
                     raise
                 self._over.wait(_RETRY)
-        self._link.close()
+        self._redis.close()
 
     def _listen(self) -> None:
         listening = False
-        for message in self._link.messages(self._channel, _WAIT):
+        for message in self._redis.messages(self._channel, _WAIT):
             if self._over.is_set():
                 return
             if message is not None:

@@ -1,8 +1,8 @@
-"""Limits that all workers share: one ledger in the cluster hands out permits, many at a time. Pure.
+"""Limits that all workers share: one server in the cluster hands out permits, many at a time. Pure.
 
 A worker takes a lease: permits for some requests, to be used within `LEASE` seconds. What it does
 not use, and what its answers took in tokens, it tells with its next lease; so a permit costs a
-fraction of a message, and a token costs none. The ledger counts a lease from when it was given,
+fraction of a message, and a token costs none. The server counts a lease from when it was given,
 over a minute and a lease: however late in its lease a permit is used, no sixty seconds see more
 than the limit.
 """
@@ -55,7 +55,7 @@ class Correction(msgspec.Struct, frozen=True):
     tokens: float = 0.0
 
 
-class Wish(msgspec.Struct, frozen=True):
+class LeaseRequest(msgspec.Struct, frozen=True):
     """A worker asks for permits, tells what became of earlier ones, and for how long the vendor wants silence."""
 
     permits: int
@@ -72,14 +72,14 @@ class Lease(msgspec.Struct, frozen=True):
     wait: float = 0.0
 
 
-class Ledger:
+class PermitServer:
     """Who may ask how much. Times are seconds on one clock, the caller's.
 
-    `blank` is False where it takes the place of a ledger that was lost: then it gives nothing until
+    `blank` is False where it takes the place of a server that was lost: then it gives nothing until
     whatever that one gave has passed.
 
-    >>> ledger = Ledger(RateLimits(requests_per_minute=3), now=0)
-    >>> [ledger.lease(Wish(2, 10), now=0).permits for _ in range(3)]
+    >>> server = PermitServer(RateLimits(requests_per_minute=3), now=0)
+    >>> [server.lease(LeaseRequest(2, 10), now=0).permits for _ in range(3)]
     [2, 1, 0]
     """
 
@@ -93,27 +93,27 @@ class Ledger:
         self._places: dict[int, tuple[int, int]] = {}
         """Where the leases of the last minutes stand in the two windows."""
 
-    def lease(self, wish: Wish, now: float) -> Lease:
+    def lease(self, request: LeaseRequest, now: float) -> Lease:
         """As many permits as there are, at most those wished for."""
-        self._correct(wish.corrections, now)
-        self._closed_until = max(self._closed_until, now + wish.silence)
-        wait = self._wait(wish, now)
-        if wish.permits == 0 or wait > 0:
-            return Lease(0, 0, min(wait, _MOST_SECONDS) if wish.permits else 0.0)
-        permits = wish.permits
+        self._correct(request.corrections, now)
+        self._closed_until = max(self._closed_until, now + request.silence)
+        wait = self._wait(request, now)
+        if request.permits == 0 or wait > 0:
+            return Lease(0, 0, min(wait, _MOST_SECONDS) if request.permits else 0.0)
+        permits = request.permits
         if self._requests is not None:
             permits = min(permits, int(self._requests.room(now)))
         if self._tokens is not None:
-            permits = min(permits, int(self._tokens.room(now) / wish.expected_tokens))
+            permits = min(permits, int(self._tokens.room(now) / request.expected_tokens))
         permits = max(1, permits)  # one that needs more than the whole limit goes when nothing else does
-        return Lease(self._take(permits, wish.expected_tokens, now), permits)
+        return Lease(self._take(permits, request.expected_tokens, now), permits)
 
-    def _wait(self, wish: Wish, now: float) -> float:
+    def _wait(self, request: LeaseRequest, now: float) -> float:
         waits = [self._closed_until - now]
         if self._requests is not None:
             waits.append(self._requests.wait(now, 1.0))
         if self._tokens is not None:
-            waits.append(self._tokens.wait(now, wish.expected_tokens))
+            waits.append(self._tokens.wait(now, request.expected_tokens))
         return max(waits)
 
     def _take(self, permits: int, expected_tokens: float, now: float) -> int:

@@ -1,4 +1,4 @@
-"""The one file that knows Ray: workers are actors, the ledger is one, and what they answer comes into a mailbox.
+"""The one file that knows Ray: workers are actors, the server is one, and what they answer comes into a mailbox.
 
 Ray's own retries and restarts are off: whose prompts are given out again is the run's decision.
 """
@@ -21,12 +21,12 @@ except ImportError as missing:  # pragma: no cover - the package is there wherev
     raise ImportError("batches need the package ray: pip install 'rxllm[ray]'") from missing
 
 from ..errors import ConfigurationError
-from ._crew import Broken, Lost, Outcome, Ready, Rows
-from ._leased import LeasedLimit
-from ._work import Job
+from ._jobs import Job
+from ._leased_limit import LeasedLimit
 from ._worker import Settings, Worker
+from ._worker_pool import Outcome, RowsReceived, WorkerFailed, WorkerLost, WorkerReady
 from .errors import WorkerLostError
-from .ledger import Lease, Ledger, RateLimits, Wish
+from .shared_limits import Lease, LeaseRequest, PermitServer, RateLimits
 
 log = logging.getLogger("rxllm")
 ray: Any = typed_in_part  # the border: what comes from it is given its type here
@@ -39,7 +39,7 @@ _THREADS = 3
 _LEDGER_SECONDS = 10.0
 
 
-class RayCrew:
+class RayPool:
     """Workers on a Ray cluster: the one this process is connected to, else what `ray.init()` finds or starts."""
 
     def __init__(
@@ -53,32 +53,32 @@ class RayCrew:
         self._lock = threading.Lock()
         """Guards the handles: `stop` comes from any thread."""
         self._handles: dict[int, Any] = {}
-        self._ledger: Any = None
+        self._server: Any = None
 
     def open(self) -> int:
         """Connect to the cluster; a worker for each of its CPUs, unless a number was given."""
         if not ray.is_initialized():
             _start_ray()
         if self._limits is not None:
-            self._ledger = _ledger_for(self._limits)
+            self._server = _server_for(self._limits)
         resources = cast("dict[str, float]", ray.cluster_resources())
         return self._workers or max(1, int(resources.get("CPU", 1)))
 
-    def hire(self, worker: int) -> None:
+    def start_worker(self, worker: int) -> None:
         """Start an actor, in a process of its own."""
         if not ray.is_initialized():  # or a call would start another
             raise WorkerLostError(_SHUT_DOWN)
         options = {"max_concurrency": _THREADS, "scheduling_strategy": "SPREAD", **self._options}
-        handle = _actor(_RayWorker, {**options, "max_restarts": 0}).remote(self._settings, self._ledger)
+        handle = _actor(_RayWorker, {**options, "max_restarts": 0}).remote(self._settings, self._server)
         with self._lock:
             self._handles[worker] = handle
-        self._expect(worker, handle.prepare.remote(), Ready)
+        self._expect(worker, handle.prepare.remote(), WorkerReady)
 
     def exchange(self, worker: int, jobs: Sequence[Job]) -> None:
         """Send jobs; the rows come into the mailbox."""
-        self._expect(worker, self._handles[worker].exchange.remote(jobs), Rows)
+        self._expect(worker, self._handles[worker].exchange.remote(jobs), RowsReceived)
 
-    def fire(self, worker: int) -> None:
+    def end_worker(self, worker: int) -> None:
         """Kill the actor's process."""
         with self._lock:
             handle = self._handles.pop(worker, None)
@@ -99,7 +99,7 @@ class RayCrew:
             return self._mailbox.get(timeout=timeout) if timeout > 0 else self._mailbox.get_nowait()
         except queue.Empty:
             # Of workers that were shut down nothing comes any more.
-            return None if ray.is_initialized() else (_NOBODY, Broken(WorkerLostError(_SHUT_DOWN)))
+            return None if ray.is_initialized() else (_NOBODY, WorkerFailed(WorkerLostError(_SHUT_DOWN)))
 
     def wake(self) -> None:
         """An empty letter."""
@@ -108,9 +108,9 @@ class RayCrew:
     def close(self) -> None:
         """Kill all actors. The cluster stays."""
         for worker in list(self._handles):
-            self.fire(worker)
-        if self._ledger is not None and self._limits is not None and self._limits.name is None and ray.is_initialized():
-            ray.kill(self._ledger)
+            self.end_worker(worker)
+        if self._server is not None and self._limits is not None and self._limits.name is None and ray.is_initialized():
+            ray.kill(self._server)
 
     def _expect(self, worker: int, reference: Any, kind: Callable[[Any], Outcome]) -> None:
         future = cast("Future[Any]", reference.future())
@@ -122,38 +122,38 @@ class RayCrew:
             outcome = kind(future.result())
         except theirs.RayTaskError as error:
             cause = error.cause
-            outcome = Broken(cause if isinstance(cause, Exception) else error)
+            outcome = WorkerFailed(cause if isinstance(cause, Exception) else error)
         except theirs.RayError as error:
-            outcome = Lost(" ".join(str(error).split()))
+            outcome = WorkerLost(" ".join(str(error).split()))
         except Exception as error:  # what came could not be read
-            outcome = Broken(error)
+            outcome = WorkerFailed(error)
         self._mailbox.put((worker, outcome))
 
 
 class _RayWorker(Worker):
-    """A worker whose permits, if it needs any, come from the ledger's actor."""
+    """A worker whose permits, if it needs any, come from the server's actor."""
 
-    def __init__(self, settings: Settings, ledger: Any) -> None:
+    def __init__(self, settings: Settings, server: Any) -> None:
         limit = None
-        if ledger is not None:
-            limit = LeasedLimit(partial(_lease_from, ledger), settings.expected_tokens)
+        if server is not None:
+            limit = LeasedLimit(partial(_lease_from, server), settings.expected_tokens)
         super().__init__(settings, limit)
 
 
-class _RayLedger:
-    """The ledger, as an actor."""
+class _RayPermitServer:
+    """The server, as an actor."""
 
     def __init__(self, limits: RateLimits) -> None:
         restarted = bool(ray.get_runtime_context().was_current_actor_reconstructed)
-        self._ledger = Ledger(limits, time.monotonic(), blank=not restarted)
+        self._server = PermitServer(limits, time.monotonic(), blank=not restarted)
 
-    def lease(self, wish: Wish) -> Lease:
-        """See `Ledger`."""
-        return self._ledger.lease(wish, time.monotonic())
+    def lease(self, request: LeaseRequest) -> Lease:
+        """See `PermitServer`."""
+        return self._server.lease(request, time.monotonic())
 
     def limits(self) -> RateLimits:
         """What it keeps."""
-        return self._ledger.limits
+        return self._server.limits
 
 
 def _start_ray() -> None:
@@ -173,21 +173,21 @@ def _start_ray() -> None:
     started.result()
 
 
-def _ledger_for(limits: RateLimits) -> Any:
+def _server_for(limits: RateLimits) -> Any:
     """The actor that keeps `limits`: the cluster's, where they have a name."""
     options: dict[str, object] = {"num_cpus": 0, "max_restarts": -1}
     if limits.name is None:
-        return _actor(_RayLedger, options).remote(limits)
+        return _actor(_RayPermitServer, options).remote(limits)
     named = {"name": f"rxllm-limits-{limits.name}", "namespace": _NAMESPACE, "lifetime": "detached"}
-    ledger = _actor(_RayLedger, {**options, **named, "get_if_exists": True}).remote(limits)
-    there: RateLimits = ray.get(ledger.limits.remote())
+    server = _actor(_RayPermitServer, {**options, **named, "get_if_exists": True}).remote(limits)
+    there: RateLimits = ray.get(server.limits.remote())
     if there != limits:
         raise ConfigurationError(f"the limits named {limits.name!r} are {there!r} in this cluster; here {limits!r}")
-    return ledger
+    return server
 
 
-def _lease_from(ledger: Any, wish: Wish) -> Lease:
-    lease: Lease = ray.get(ledger.lease.remote(wish), timeout=_LEDGER_SECONDS)
+def _lease_from(server: Any, request: LeaseRequest) -> Lease:
+    lease: Lease = ray.get(server.lease.remote(request), timeout=_LEDGER_SECONDS)
     return lease
 
 

@@ -1,6 +1,6 @@
-"""The one file that knows the redis package: a link to a server, typed, with its errors made ours.
+"""The one file that knows the redis package: a connections to a server, typed, with its errors made ours.
 
-A link has connections of its own with settings of its own, so that nobody's timeouts, retries or
+A connections has connections of its own with settings of its own, so that nobody's timeouts, retries or
 decoding get in the way; of a client it is given it takes the address and the credentials.
 """
 
@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from ..errors import APIConnectionError, ConfigurationError, PermissionDeniedError, StreamError
-from ._scripts import Script
+from ._lua_scripts import Script
 
 RedisAddress: TypeAlias = "redis.Redis | str"
 """A client, or a URL such as "redis://localhost:6379/0"."""
@@ -33,7 +33,7 @@ _AWAY = (theirs.ConnectionError, theirs.TimeoutError, theirs.ReadOnlyError, thei
 _REFUSED = (theirs.AuthenticationError, theirs.AuthorizationError, theirs.NoPermissionError)
 
 
-class Link:
+class RedisConnections:
     """Connections to one Redis. `close` may be called from any thread, and ends what waits."""
 
     def __init__(self, address: RedisAddress) -> None:

@@ -18,8 +18,8 @@ from ..errors import ConfigurationError
 from ..messages import Message
 from ..options import CallOptions
 from ..prompt import Prompt, messages_of
+from .model_spec import is_plain_format, plain_options
 from .rows import FailureRow, Key, failure_of
-from .spec import is_plain_format, plain_options
 
 RowIn: TypeAlias = Mapping[str, object]
 """A row: columns by their names."""
@@ -38,7 +38,7 @@ class Job(msgspec.Struct, frozen=True):
     columns: dict[str, object]
 
 
-class Refused(msgspec.Struct, frozen=True):
+class InvalidJob(msgspec.Struct, frozen=True):
     """A prompt that cannot be asked: its row is known already."""
 
     position: int
@@ -60,10 +60,10 @@ class Columns(msgspec.Struct, frozen=True):
     keep: Sequence[str] = ()
 
 
-def jobs_of(items: Iterable[object], columns: Columns, fingerprint: bytes) -> Iterator[Job | Refused]:
+def jobs_of(items: Iterable[object], columns: Columns, fingerprint: bytes) -> Iterator[Job | InvalidJob]:
     """One job for each item, in their order.
 
-    A prompt or options that no model could take are `Refused`, one by one. Raises
+    A prompt or options that no model could take are `InvalidJob`, one by one. Raises
     `ConfigurationError` where a column is missing or a key is none: then all rows are wrong.
     """
     for position, item in enumerate(items):
@@ -78,7 +78,7 @@ def jobs_of(items: Iterable[object], columns: Columns, fingerprint: bytes) -> It
             raise
         except (ConfigurationError, TypeError) as error:
             refused = failure_of(error, key, kept, 0)
-            yield Refused(position, _digest(fingerprint, refused.message.encode()), refused)
+            yield InvalidJob(position, _digest(fingerprint, refused.message.encode()), refused)
         else:
             yield Job(key, position, digest, prompt, options, kept)
 

@@ -1,4 +1,4 @@
-"""The worker's end of shared limits: a `RateLimit` whose permits come from the cluster's ledger.
+"""The worker's end of shared limits: a `RateLimit` whose permits come from the cluster's server.
 
 Streams wait for their turn as with any `RateLimit`, which this one is: what the vendor's headers
 say holds here too. One thread fetches permits, ahead of need, as many as the last second took.
@@ -13,15 +13,15 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from ..operators.resilience.limits import RateLimit
-from .ledger import LEASE, Correction, Lease, Wish
+from .shared_limits import LEASE, Correction, Lease, LeaseRequest
 
 log = logging.getLogger("rxllm")
 
 _TROUBLE_SECONDS = 1.0
-"""Between tries, while the ledger cannot be reached."""
+"""Between tries, while the server cannot be reached."""
 
 
-class _Purse:
+class _HeldLease:
     """The permits in hand of one lease, to be used by a time on this machine's clock."""
 
     __slots__ = ("left", "number", "tokens", "use_by")
@@ -30,20 +30,20 @@ class _Purse:
         self.number = lease.number
         self.left = lease.permits
         self.tokens = tokens
-        """What each permit counts for in the ledger, until it is corrected."""
+        """What each permit counts for in the server, until it is corrected."""
         self.use_by = use_by
 
 
 class LeasedLimit(RateLimit):
     """Starts streams as `lease` gives permits. `close` ends its thread; what waits then waits for good."""
 
-    def __init__(self, lease: Callable[[Wish], Lease], expected_tokens: int | None) -> None:
+    def __init__(self, lease: Callable[[LeaseRequest], Lease], expected_tokens: int | None) -> None:
         super().__init__(expected_tokens=expected_tokens)
         self._lease = lease
-        self._purses: deque[_Purse] = deque()
+        self._leases: deque[_HeldLease] = deque()
         self._started: deque[float] = deque()
         """When the streams of the last second started."""
-        self._under_way: dict[int, _Purse] = {}
+        self._under_way: dict[int, _HeldLease] = {}
         self._streams = 0
         self._unused: Counter[int] = Counter()
         self._extra: dict[int, float] = {}
@@ -66,21 +66,21 @@ class LeasedLimit(RateLimit):
     def take(self, now: float) -> int:
         """Use a permit; the stream's number."""
         super().take(now)
-        purse = self._purses[0]
-        purse.left -= 1
+        lease = self._leases[0]
+        lease.left -= 1
         self._streams += 1
-        self._under_way[self._streams] = purse
+        self._under_way[self._streams] = lease
         self._started.append(time.monotonic())
         if self._permits() <= len(self._started) // 2:
             self._wanted.set()
         return self._streams
 
     def spent(self, number: int, now: float, tokens: float | None) -> None:
-        """Keep for the ledger what a stream took."""
+        """Keep for the server what a stream took."""
         super().spent(number, now, tokens)
-        purse = self._under_way.pop(number)
+        lease = self._under_way.pop(number)
         if tokens is not None:
-            self._extra[purse.number] = self._extra.get(purse.number, 0.0) + tokens - purse.tokens
+            self._extra[lease.number] = self._extra.get(lease.number, 0.0) + tokens - lease.tokens
 
     def close_for(self, seconds: float | None, now: float) -> None:
         """Let nobody in for so long, here and everywhere."""
@@ -100,35 +100,35 @@ class LeasedLimit(RateLimit):
     def _permits(self) -> int:
         """How many are good still. Called with the lock held."""
         now = time.monotonic()
-        while self._purses and (self._purses[0].left == 0 or self._purses[0].use_by <= now):
-            purse = self._purses.popleft()
-            self._unused[purse.number] += purse.left
+        while self._leases and (self._leases[0].left == 0 or self._leases[0].use_by <= now):
+            lease = self._leases.popleft()
+            self._unused[lease.number] += lease.left
         while self._started and self._started[0] <= now - LEASE:
             self._started.popleft()
-        return sum(purse.left for purse in self._purses)
+        return sum(lease.left for lease in self._leases)
 
     def _fetch(self) -> None:
         while self._wanted.wait() and not self._closed:
             self._wanted.clear()
             self._urgent.clear()
             with self.lock:
-                wish = self._wish()
+                request = self._wish()
             asked_at = time.monotonic()  # before it is given, so that no permit is used after its time
             try:
-                lease = self._lease(wish)
-            except Exception as error:  # whatever the way to the ledger raises, it may be there again soon
+                lease = self._lease(request)
+            except Exception as error:  # whatever the way to the server raises, it may be there again soon
                 log.warning("no permits to be had, trying again: %s", error)
                 lease = Lease(0, 0, _TROUBLE_SECONDS)
-                self._keep(wish)
+                self._keep(request)
             if lease.permits:
                 with self.lock:
-                    self._purses.append(_Purse(lease, wish.expected_tokens, asked_at + LEASE))
+                    self._leases.append(_HeldLease(lease, request.expected_tokens, asked_at + LEASE))
                 self._let_in()
             elif lease.wait:
                 self._urgent.wait(lease.wait)
                 self._wanted.set()
 
-    def _wish(self) -> Wish:
+    def _wish(self) -> LeaseRequest:
         """Called with the lock held."""
         in_hand = self._permits()
         numbers = sorted(self._unused.keys() | self._extra.keys())
@@ -137,13 +137,13 @@ class LeasedLimit(RateLimit):
         self._unused.clear()
         self._extra.clear()
         permits = max(len(self._waiting), len(self._started)) - in_hand
-        return Wish(max(0, permits), self._needs("tokens"), corrections, silence)
+        return LeaseRequest(max(0, permits), self._needs("tokens"), corrections, silence)
 
-    def _keep(self, wish: Wish) -> None:
-        """What the ledger was not told is told it the next time."""
+    def _keep(self, request: LeaseRequest) -> None:
+        """What the server was not told is told it the next time."""
         with self.lock:
-            self._silence = max(self._silence, wish.silence)
-            for correction in wish.corrections:
+            self._silence = max(self._silence, request.silence)
+            for correction in request.corrections:
                 self._unused[correction.number] += correction.unused
                 self._extra[correction.number] = self._extra.get(correction.number, 0.0) + correction.tokens
 

@@ -22,7 +22,7 @@ from .errors import StreamGoneError
 E = TypeVar("E")
 
 
-class Frame(NamedTuple):
+class Segment(NamedTuple):
     """An entry of the log as the producer keeps it: events `before` + 1 to `last`."""
 
     before: int
@@ -38,7 +38,7 @@ class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
     lost: bool = False
 
 
-class Piece(msgspec.Struct, Generic[E], frozen=True, array_like=True, omit_defaults=True):
+class NumberedEvents(msgspec.Struct, Generic[E], frozen=True, array_like=True, omit_defaults=True):
     """An event with its number; a joined delta with its last one's, and the length of each."""
 
     id: int
@@ -50,39 +50,39 @@ class Piece(msgspec.Struct, Generic[E], frozen=True, array_like=True, omit_defau
         return self.id - (len(self.lengths) or 1)
 
 
-PiecesOf: TypeAlias = Callable[[bytes], tuple[Piece[TokenEvent], ...]]
+SegmentReader: TypeAlias = Callable[[bytes], tuple[NumberedEvents[TokenEvent], ...]]
 
 _encode = msgspec.json.Encoder().encode
 _ending_of = msgspec.json.Decoder(Ending).decode
 
 
-def frame_of(events: Sequence[TokenEvent], before: int) -> Frame:
+def segment_of(events: Sequence[TokenEvent], before: int) -> Segment:
     """`events`, of which there is one at least, that follow the event `before`."""
-    pieces: list[Piece[TokenEvent]] = []
+    pieces: list[NumberedEvents[TokenEvent]] = []
     number = before
     for kind, group in groupby(events, merge_key):
         run = list(group)
         if kind is None or len(run) == 1:
-            pieces.extend(Piece(number + n, event) for n, event in enumerate(run, 1))
+            pieces.extend(NumberedEvents(number + n, event) for n, event in enumerate(run, 1))
         else:
             lengths = tuple(len(delta_text(cast(Delta, event))) for event in run)
-            pieces.append(Piece(number + len(run), merge_deltas(run)[0], lengths))
+            pieces.append(NumberedEvents(number + len(run), merge_deltas(run)[0], lengths))
         number += len(run)
-    return Frame(before, number, _encode(pieces))
+    return Segment(before, number, _encode(pieces))
 
 
 @cache
-def pieces_of(events: object) -> PiecesOf:
+def segment_reader(events: object) -> SegmentReader:
     """What reads frames of events of this type, a union of structs: token events, or an assistant's too."""
-    decoder = msgspec.json.Decoder(tuple[Piece[events], ...])  # type: ignore[valid-type]  # a type of the caller's
-    return cast(PiecesOf, decoder.decode)
+    decoder = msgspec.json.Decoder(tuple[NumberedEvents[events], ...])  # type: ignore[valid-type]  # a type of the caller's
+    return cast(SegmentReader, decoder.decode)
 
 
-_token_events = pieces_of(TokenEvent)
+_token_events = segment_reader(TokenEvent)
 
 
 def entries_in(
-    payload: bytes, after: int, read: PiecesOf = _token_events, *, joined: bool = True
+    payload: bytes, after: int, read: SegmentReader = _token_events, *, joined: bool = True
 ) -> Iterator[Entry[TokenEvent]]:
     """The frame's events that came after the number `after`; not `joined`, they are as they came.
 
@@ -100,7 +100,7 @@ def entries_in(
             yield Entry(piece.id, make_delta(kind, delta_text(delta)[seen:]))
 
 
-def _apart(pieces: Sequence[Piece[TokenEvent]]) -> Iterator[Piece[TokenEvent]]:
+def _apart(pieces: Sequence[NumberedEvents[TokenEvent]]) -> Iterator[NumberedEvents[TokenEvent]]:
     """The pieces, each joined delta taken apart into those that came."""
     for piece in pieces:
         if not piece.lengths:
@@ -109,7 +109,7 @@ def _apart(pieces: Sequence[Piece[TokenEvent]]) -> Iterator[Piece[TokenEvent]]:
         kind, text = cast(MergeKey, merge_key(piece.event)), delta_text(cast(Delta, piece.event))
         begin = 0
         for number, length in enumerate(piece.lengths, piece.before + 1):
-            yield Piece(number, make_delta(kind, text[begin : begin + length]))
+            yield NumberedEvents(number, make_delta(kind, text[begin : begin + length]))
             begin += length
 
 

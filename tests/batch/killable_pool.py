@@ -1,4 +1,4 @@
-"""A crew of real workers in this process, which can be killed at will: for what Ray cannot be made to do on time."""
+"""A pool of real workers in this process, which can be killed at will: for what Ray cannot be made to do on time."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 
-from rxllm.batch._crew import Lost, Outcome, Ready, Rows
-from rxllm.batch._work import Job
+from rxllm.batch._jobs import Job
 from rxllm.batch._worker import Settings, Worker
+from rxllm.batch._worker_pool import Outcome, RowsReceived, WorkerLost, WorkerReady
 
 
-class ThreadCrew:
+class KillablePool:
     """Workers on threads. `on_exchange` hears of each exchange before it is made; `kill` is what a crash is."""
 
     def __init__(
@@ -19,7 +19,7 @@ class ThreadCrew:
         settings: Settings,
         workers: int = 2,
         *,
-        on_exchange: Callable[[ThreadCrew, int, Sequence[Job]], None] = lambda crew, worker, jobs: None,
+        on_exchange: Callable[[KillablePool, int, Sequence[Job]], None] = lambda pool, worker, jobs: None,
         starts: Callable[[int], bool] = lambda worker: True,
     ) -> None:
         self.exchanges: list[tuple[int, list[object]]] = []
@@ -37,15 +37,15 @@ class ThreadCrew:
     def open(self) -> int:
         return self._workers
 
-    def hire(self, worker: int) -> None:
+    def start_worker(self, worker: int) -> None:
         self.hired += 1
         if not self._starts(worker):
-            self._mailbox.put((worker, Lost("it does not start")))
+            self._mailbox.put((worker, WorkerLost("it does not start")))
             return
         made = Worker(self._settings)
         with self._lock:
             self._alive[worker] = made
-        self._mailbox.put((worker, Ready(made.prepare())))
+        self._mailbox.put((worker, WorkerReady(made.prepare())))
 
     def exchange(self, worker: int, jobs: Sequence[Job]) -> None:
         self.exchanges.append((worker, [job.key for job in jobs]))
@@ -62,14 +62,14 @@ class ThreadCrew:
             dead = self._alive.pop(worker, None)
         if dead is not None:
             dead.stop()
-            self._mailbox.put((worker, Lost("killed")))
+            self._mailbox.put((worker, WorkerLost("killed")))
 
     def forget(self, worker: int) -> None:
         """Whatever the worker says, nobody hears it: it is cut off."""
         with self._lock:
             self._alive.pop(worker).stop()
 
-    def fire(self, worker: int) -> None:
+    def end_worker(self, worker: int) -> None:
         with self._lock:
             dead = self._alive.pop(worker, None)
         if dead is not None:
@@ -92,12 +92,12 @@ class ThreadCrew:
 
     def close(self) -> None:
         for worker in list(self._alive):
-            self.fire(worker)
+            self.end_worker(worker)
         self.closed.set()
 
     def _exchange(self, number: int, worker: Worker, jobs: Sequence[Job]) -> None:
-        replies = worker.exchange(jobs)
+        rows = worker.exchange(jobs)
         with self._lock:
             alive = self._alive.get(number) is worker
         if alive:
-            self._mailbox.put((number, Rows(replies)))
+            self._mailbox.put((number, RowsReceived(rows)))

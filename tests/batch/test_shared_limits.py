@@ -1,4 +1,4 @@
-"""Limits that many workers share: what the ledger gives, and what workers make of it."""
+"""Limits that many workers share: what the server gives, and what workers make of it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reactivex import Observable
 
-from rxllm.batch._leased import LeasedLimit
-from rxllm.batch.ledger import LEASE, Correction, Lease, Ledger, RateLimits, Wish
+from rxllm.batch._leased_limit import LeasedLimit
+from rxllm.batch.shared_limits import LEASE, Correction, Lease, LeaseRequest, PermitServer, RateLimits
 from rxllm.errors import ConfigurationError, RateLimitError
 from rxllm.events import Response, StreamEnd, TokenEvent, Usage
 
@@ -28,11 +28,11 @@ from ..operators.threads import LIMIT, Producer, Seen
 )
 def test_no_minute_sees_more_than_the_limit(limit: int, steps: list[tuple[float, int, float, int]]) -> None:
     """However late in its lease a permit is used, and however many are given back."""
-    ledger, now, used = Ledger(RateLimits(requests_per_minute=limit), 0.0), 0.0, list[float]()
+    server, now, used = PermitServer(RateLimits(requests_per_minute=limit), 0.0), 0.0, list[float]()
     told: list[Correction] = []
     for pause, wanted, late, kept in steps:
         now += pause
-        lease = ledger.lease(Wish(wanted, 1.0, told), now)
+        lease = server.lease(LeaseRequest(wanted, 1.0, told), now)
         told = []
         if lease.permits:
             using = min(kept, lease.permits)
@@ -46,46 +46,46 @@ def test_no_minute_sees_more_than_the_limit(limit: int, steps: list[tuple[float,
 
 def test_what_is_given_back_may_be_taken_at_once() -> None:
     """Permits that a worker had no use for are another's."""
-    ledger = Ledger(RateLimits(requests_per_minute=5), 0.0)
-    first = ledger.lease(Wish(5, 1.0), 0.0)
-    assert 0 == ledger.lease(Wish(5, 1.0), 1.0).permits
-    assert 3 == ledger.lease(Wish(9, 1.0, [Correction(first.number, 3)]), 2.0).permits
+    server = PermitServer(RateLimits(requests_per_minute=5), 0.0)
+    first = server.lease(LeaseRequest(5, 1.0), 0.0)
+    assert 0 == server.lease(LeaseRequest(5, 1.0), 1.0).permits
+    assert 3 == server.lease(LeaseRequest(9, 1.0, [Correction(first.number, 3)]), 2.0).permits
 
 
 def test_tokens_count_as_expected_until_they_are_known() -> None:
     """More than expected is taken from what is left, less is given back."""
-    ledger = Ledger(RateLimits(tokens_per_minute=100), 0.0)
-    first = ledger.lease(Wish(4, 20.0), 0.0)
+    server = PermitServer(RateLimits(tokens_per_minute=100), 0.0)
+    first = server.lease(LeaseRequest(4, 20.0), 0.0)
     assert 4 == first.permits
-    assert 1 == ledger.lease(Wish(4, 20.0), 0.0).permits
-    assert 2 == ledger.lease(Wish(4, 20.0, [Correction(first.number, 0, -40.0)]), 0.0).permits
-    assert 0 == ledger.lease(Wish(1, 20.0, [Correction(first.number, 0, 500.0)]), 30.0).permits
-    assert 0 == ledger.lease(Wish(1, 20.0), 62.0).permits  # those 500 count from when they were known
-    assert 1 == ledger.lease(Wish(1, 20.0), 92.0).permits
+    assert 1 == server.lease(LeaseRequest(4, 20.0), 0.0).permits
+    assert 2 == server.lease(LeaseRequest(4, 20.0, [Correction(first.number, 0, -40.0)]), 0.0).permits
+    assert 0 == server.lease(LeaseRequest(1, 20.0, [Correction(first.number, 0, 500.0)]), 30.0).permits
+    assert 0 == server.lease(LeaseRequest(1, 20.0), 62.0).permits  # those 500 count from when they were known
+    assert 1 == server.lease(LeaseRequest(1, 20.0), 92.0).permits
 
 
 def test_an_answer_that_needs_more_than_the_limit_goes_alone() -> None:
     """It waits until nothing else is counted, and not for ever."""
-    ledger = Ledger(RateLimits(tokens_per_minute=10), 0.0)
-    assert 1 == ledger.lease(Wish(3, 50.0), 0.0).permits
-    assert 0 == ledger.lease(Wish(3, 50.0), 30.0).permits
-    assert 1 == ledger.lease(Wish(3, 50.0), 62.0).permits
+    server = PermitServer(RateLimits(tokens_per_minute=10), 0.0)
+    assert 1 == server.lease(LeaseRequest(3, 50.0), 0.0).permits
+    assert 0 == server.lease(LeaseRequest(3, 50.0), 30.0).permits
+    assert 1 == server.lease(LeaseRequest(3, 50.0), 62.0).permits
 
 
 def test_a_vendor_that_wants_silence_gets_it_from_all() -> None:
     """Told by one worker, kept by each."""
-    ledger = Ledger(RateLimits(), 0.0)
-    ledger.lease(Wish(0, 1.0, silence=20.0), 0.0)
-    lease = ledger.lease(Wish(3, 1.0), 10.0)
+    server = PermitServer(RateLimits(), 0.0)
+    server.lease(LeaseRequest(0, 1.0, silence=20.0), 0.0)
+    lease = server.lease(LeaseRequest(3, 1.0), 10.0)
     assert (0, 5.0) == (lease.permits, lease.wait)
-    assert 3 == ledger.lease(Wish(3, 1.0), 20.0).permits
+    assert 3 == server.lease(LeaseRequest(3, 1.0), 20.0).permits
 
 
 def test_a_ledger_that_takes_the_place_of_a_lost_one_waits() -> None:
     """Until what that one gave has passed."""
-    ledger = Ledger(RateLimits(requests_per_minute=5), 0.0, blank=False)
-    assert 0 == ledger.lease(Wish(1, 1.0), 60.0).permits
-    assert 1 == ledger.lease(Wish(1, 1.0), 61.0).permits
+    server = PermitServer(RateLimits(requests_per_minute=5), 0.0, blank=False)
+    assert 0 == server.lease(LeaseRequest(1, 1.0), 60.0).permits
+    assert 1 == server.lease(LeaseRequest(1, 1.0), 61.0).permits
 
 
 @pytest.mark.parametrize("field", ["requests_per_minute", "tokens_per_minute", "expected_tokens"])
@@ -96,19 +96,19 @@ def test_a_limit_is_a_number_above_0(field: str) -> None:
 
 
 class Counted:
-    """A ledger in this process, and how often it was asked."""
+    """A server in this process, and how often it was asked."""
 
     def __init__(self, limits: RateLimits) -> None:
-        self.ledger = Ledger(limits, time.monotonic())
-        self.wishes: list[Wish] = []
+        self.server = PermitServer(limits, time.monotonic())
+        self.wishes: list[LeaseRequest] = []
         self.failures = 0
 
-    def lease(self, wish: Wish) -> Lease:
+    def lease(self, request: LeaseRequest) -> Lease:
         if self.failures:
             self.failures -= 1
-            raise ConnectionError("the ledger is away")
-        self.wishes.append(wish)
-        return self.ledger.lease(wish, time.monotonic())
+            raise ConnectionError("the server is away")
+        self.wishes.append(request)
+        return self.server.lease(request, time.monotonic())
 
 
 def answer(tokens: int) -> Observable[TokenEvent]:
@@ -125,7 +125,7 @@ def run_all(limit: LeasedLimit, streams: list[Observable[TokenEvent]]) -> list[S
 
 
 def test_permits_are_fetched_many_at_a_time() -> None:
-    """A stream costs a fraction of a message to the ledger."""
+    """A stream costs a fraction of a message to the server."""
     counted = Counted(RateLimits(requests_per_minute=100_000))
     limit = LeasedLimit(counted.lease, None)
     try:
@@ -144,15 +144,15 @@ def test_the_ledger_learns_what_answers_took() -> None:
     try:
         for _ in range(30):
             run_all(limit, [answer(50) for _ in range(8)])
-            if any(wish.expected_tokens == 50.0 for wish in counted.wishes):
+            if any(request.expected_tokens == 50.0 for request in counted.wishes):
                 break
     finally:
         limit.close()
     told: Counter[int] = Counter()
-    for wish in counted.wishes:
-        told.update({each.number: round(each.tokens) for each in wish.corrections})
+    for request in counted.wishes:
+        told.update({each.number: round(each.tokens) for each in request.corrections})
     assert any(tokens < -900 for tokens in told.values())
-    assert any(wish.expected_tokens == 50.0 for wish in counted.wishes)
+    assert any(request.expected_tokens == 50.0 for request in counted.wishes)
 
 
 def test_a_ledger_that_is_away_is_asked_again_and_told_everything(caplog: pytest.LogCaptureFixture) -> None:
@@ -164,7 +164,7 @@ def test_a_ledger_that_is_away_is_asked_again_and_told_everything(caplog: pytest
         assert all(each.completed for each in run_all(limit, [answer(10) for _ in range(3)]))
     finally:
         limit.close()
-    assert "the ledger is away" in caplog.text
+    assert "the server is away" in caplog.text
 
 
 def test_a_retry_after_is_told_to_the_ledger() -> None:
@@ -178,9 +178,9 @@ def test_a_retry_after_is_told_to_the_ledger() -> None:
         seen.wait()
         told = threading.Event()
         deadline = time.monotonic() + LIMIT
-        while not any(wish.silence == 30.0 for wish in counted.wishes) and time.monotonic() < deadline:
+        while not any(request.silence == 30.0 for request in counted.wishes) and time.monotonic() < deadline:
             told.wait(0.01)
     finally:
         limit.close()
-    assert any(wish.silence == 30.0 for wish in counted.wishes)
-    assert 0 == counted.ledger.lease(Wish(1, 1.0), time.monotonic()).permits
+    assert any(request.silence == 30.0 for request in counted.wishes)
+    assert 0 == counted.server.lease(LeaseRequest(1, 1.0), time.monotonic()).permits

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable
 
-from ._work import Job
+from ._jobs import Job
 from .rows import Key
 
 _SUSPECT = 2
 _GIVEN_UP = 3
 
 
-class Dispatch:
+class JobQueue:
     """All jobs that are on their way; each worker has at most `backlog` in hand."""
 
     def __init__(self, backlog: int) -> None:
