@@ -33,7 +33,7 @@ from ..events import (
     UsageUpdate,
 )
 from ..messages import Message, TextPart, ToolResult
-from ..operators._answer import Answer
+from ..operators._response_builder import ResponseBuilder
 from ..options import CallOptions
 from ._call_ids import CallIds
 from ._plan import Plan, TurnContext
@@ -324,7 +324,7 @@ class Turn(abc.DisposableBase):
         with self._lock:
             if self._running is not None:
                 return [*self._turn, *self._with_results(self._running)]
-            answer = Answer()
+            answer = ResponseBuilder()
             for event in [] if partial_answer is not None else list(self._seen):
                 answer.add(event)
             parts = (partial_answer or answer.response()).parts

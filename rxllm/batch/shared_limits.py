@@ -15,7 +15,7 @@ import msgspec
 
 from .._transport.rate_limit_headers import MINUTE
 from ..errors import ConfigurationError
-from ..operators.resilience.rate_window import Window
+from ..operators.resilience.rate_window import SlidingWindow
 
 LEASE = 1.0
 """Seconds that a permit may be used for."""
@@ -142,5 +142,5 @@ _KEPT = 100_000
 """Leases that may still be corrected; those before are forgotten, and stand as they were."""
 
 
-def _window(limit: float | None, span: float) -> Window | None:
-    return None if limit is None else Window(limit, span)
+def _window(limit: float | None, span: float) -> SlidingWindow | None:
+    return None if limit is None else SlidingWindow(limit, span)

@@ -96,13 +96,13 @@ from .text.filters import stop_at as stop_at
 from .text.filters import think_tags as think_tags
 from .text.markdown import MarkdownBlock as MarkdownBlock
 from .text.markdown import markdown_blocks as markdown_blocks
+from .text.patterns import grapheme_safe as grapheme_safe
+from .text.patterns import redact as redact
+from .text.patterns import replace as replace
 from .text.plain import accumulate as accumulate
 from .text.plain import reasoning as reasoning
 from .text.plain import response as response
 from .text.plain import text as text
-from .text.rewriting import grapheme_safe as grapheme_safe
-from .text.rewriting import redact as redact
-from .text.rewriting import replace as replace
 from .text.sentences import sentences as sentences
 from .text.splitting import lines as lines
 from .text.splitting import paragraphs as paragraphs

@@ -13,8 +13,8 @@ from .._json import encode
 from ..errors import LLMError
 from ..events import Response, StreamEnd, StreamReset, TokenEvent
 from ..prompt import Prompt, messages_of
-from ._answer import Answer
 from ._operator import Operator
+from ._response_builder import ResponseBuilder
 
 
 def finally_response(
@@ -101,7 +101,7 @@ class _Watched(abc.DisposableBase):
             self._tell(self._response or self._so_far())
 
     def _so_far(self) -> Response:
-        answer = Answer()
+        answer = ResponseBuilder()
         for event in self._events.copy():
             answer.add(event)
         response = answer.response()

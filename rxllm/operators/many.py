@@ -12,12 +12,13 @@ import reactivex
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, SingleAssignmentDisposable
 
+from ..errors import ConfigurationError
 from ..events import CONTENT_EVENTS, StreamEnd, TokenEvent
 from ._operator import Operator
-from ._pool import Pool
-from ._pool import Progress as Progress
-from ._pool import PromptAnswer as PromptAnswer
-from ._pool import PromptFailure as PromptFailure
+from ._prompt_pool import Progress as Progress
+from ._prompt_pool import PromptAnswer as PromptAnswer
+from ._prompt_pool import PromptFailure as PromptFailure
+from ._prompt_pool import PromptPool
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -92,16 +93,18 @@ def map_prompts(
         ------P---Q|
     """
     if max_concurrent < 1:
-        raise ValueError(f"map_prompts() asks at least 1 prompt at a time; got max_concurrent={max_concurrent!r}")
+        raise ConfigurationError(
+            f"map_prompts() asks at least 1 prompt at a time; got max_concurrent={max_concurrent!r}"
+        )
     if errors not in ("values", "raise"):
-        raise ValueError(f"errors is 'values' or 'raise'; got {errors!r}")
+        raise ConfigurationError(f"errors is 'values' or 'raise'; got {errors!r}")
     ask = cast("Callable[[P], Observable[TokenEvent]]", getattr(model, "stream", model))
 
     def operator(source: Observable[P]) -> Observable[PromptAnswer[P] | PromptFailure[P]]:
         def subscribe(
             observer: abc.ObserverBase[PromptAnswer[P] | PromptFailure[P]], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            return Pool(observer, ask, max_concurrent, ordered, errors == "raise").start(source, scheduler)
+            return PromptPool(observer, ask, max_concurrent, ordered, errors == "raise").start(source, scheduler)
 
         return Observable(subscribe)
 
@@ -122,7 +125,7 @@ def race(*streams: Observable[TokenEvent]) -> Observable[TokenEvent]:
         -----(Sc)-d|
     """
     if not streams:
-        raise ValueError("race() needs at least one stream")
+        raise ConfigurationError("race() needs at least one stream")
 
     def subscribe(
         observer: abc.ObserverBase[TokenEvent], scheduler: abc.SchedulerBase | None = None

@@ -19,10 +19,10 @@ from reactivex.disposable import CompositeDisposable, Disposable
 from .._core.error_format import redacted
 from ..errors import LLMError
 from ..events import CONTENT_EVENTS, Response, StreamEnd, TokenEvent, Usage, UsageUpdate
-from ._clock import stopwatch
 from ._cost import listed_price
 from ._operator import Operator, PlainStep, run_steps
-from ._pool import PromptAnswer, PromptFailure
+from ._prompt_pool import PromptAnswer, PromptFailure
+from ._stopwatch import stopwatch
 from .many import Labelled, LabelledError
 
 T = TypeVar("T")

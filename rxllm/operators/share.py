@@ -13,8 +13,8 @@ from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignme
 from .._core.event_log import Entry, MemoryLog
 from .._core.recording_format import RecordingWriter
 from ..events import TokenEvent
-from ._clock import stopwatch
 from ._operator import Operator, PlainStep, run_steps
+from ._stopwatch import stopwatch
 
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ from .._core.event_log import Entry
 from .._core.stream import emit_error
 from ..errors import APIConnectionError, LLMError, StreamError, StreamInterruptedError
 from ..events import Response, TokenEvent
-from ..operators._answer import Answer
+from ..operators._response_builder import ResponseBuilder
 from ._lua_scripts import GET_STATE, GIVE_UP, Keys
 from ._redis import RedisAddress, RedisConnections, Row
 from ._segments import Ending, SegmentReader, ending_from_json, ending_to_json, entries_in
@@ -56,7 +56,7 @@ class LogReader(abc.DisposableBase):
         self._patience = patience
         self._pieces_of = segment_reader
         self._joined = joined
-        self._answer = Answer()
+        self._answer = ResponseBuilder()
         self._unheld_since: float | None = None
         self._away_since: float | None = None
         self._pause = _FIRST_RETRY
@@ -183,7 +183,7 @@ class LogReader(abc.DisposableBase):
         """The answer so far: all that is kept of it, not only what this reader was to see."""
         if self._whole:
             return self._answer.response()
-        answer, after = Answer(), 0
+        answer, after = ResponseBuilder(), 0
         try:
             while rows := self._redis.read(self._keys.log, f"{after}-0"):
                 frames = [row[b"frame"] for row in rows if b"frame" in row]

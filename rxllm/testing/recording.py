@@ -29,7 +29,7 @@ from .._core.error_format import redacted
 from .._core.recording_format import Line, read_recording
 from ..errors import StreamInterruptedError
 from ..events import TokenEvent
-from ..operators._clock import stopwatch
+from ..operators._stopwatch import stopwatch
 from .replies import Drop, RawReply
 
 WireEnding: TypeAlias = Literal["complete", "closed", "broken"]

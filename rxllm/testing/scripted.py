@@ -17,7 +17,7 @@ from reactivex.typing import RelativeTime
 
 from ..errors import LLMError, StreamInterruptedError
 from ..events import FinishReason, StreamEnd, TextDelta, TokenEvent
-from ..operators._answer import Answer
+from ..operators._response_builder import ResponseBuilder
 
 Step: TypeAlias = tuple[float, str | TokenEvent | Exception]
 """Seconds after the subscription, and what comes then: a piece of text, an event, or the error that ends the stream."""
@@ -70,7 +70,7 @@ def marble(
     """
     failure = error or StreamInterruptedError("the script says so")
     steps: list[Step] = []
-    answer = Answer()
+    answer = ResponseBuilder()
     for seconds, note in parse(diagram, timespan, lookup=lookup):
         if isinstance(note, OnNext):
             event = _event(cast("object", note.value))
@@ -86,7 +86,7 @@ class _Told:
 
     def __init__(self, observer: abc.ObserverBase[TokenEvent]) -> None:
         self._observer = observer
-        self._answer = Answer()
+        self._answer = ResponseBuilder()
         self.ended = False
 
     def on_next(self, item: str | TokenEvent | Exception) -> None:
@@ -149,7 +149,7 @@ class _Performance:
         self._subscription.disposable = self._scheduler.schedule_relative(wait, act)
 
 
-def ending(answer: Answer, finish_reason: FinishReason | None = None) -> StreamEnd:
+def ending(answer: ResponseBuilder, finish_reason: FinishReason | None = None) -> StreamEnd:
     """The last event of an answer; what is not said is "tool_calls" where there are any, else "stop"."""
     response = answer.response()
     reason = finish_reason or ("tool_calls" if response.tool_calls else "stop")

@@ -25,7 +25,7 @@ from ..events import (
 )
 from ..messages import Message, messages_to_json
 from ..model import StreamingModel
-from ..operators._answer import Answer
+from ..operators._response_builder import ResponseBuilder
 from ..options import CallOptions
 from ..prompt import Prompt, messages_of
 from ._script import counted, error_body, words_of
@@ -156,7 +156,7 @@ def _steps(reply: Reply, call: ScriptedCall, model: str) -> Iterator[Step]:
     """A whole answer, or one that goes wrong as its fault says."""
     start = StreamStart(reply.id or None, reply.model or model)
     yield 0.0, start
-    answer, count, fault = Answer(), 0, reply.fault
+    answer, count, fault = ResponseBuilder(), 0, reply.fault
     answer.add(start)
     for events in _pieces(reply):
         if fault is not None and count == fault.after:

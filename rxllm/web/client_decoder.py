@@ -10,7 +10,7 @@ from .._protocol import Frame
 from ..assistant.events import AssistantEvent, assistant_event_from_json
 from ..errors import ProtocolError, StreamInterruptedError
 from ..events import Response, StreamEnd, TokenEvent
-from ..operators._answer import Answer
+from ..operators._response_builder import ResponseBuilder
 from .formats.json_lines import error_at_end
 
 
@@ -22,7 +22,7 @@ class Position:
         self.after = after
         self.has_ended = False
         """Whether the stream has ended, be it with an error: then nothing is to be resumed."""
-        self.answer = Answer()
+        self.answer = ResponseBuilder()
 
     def read(self, data: bytes | str) -> AssistantEvent | None:
         """The event in a line, None in the last one; raises the `LLMError` that the stream ended with."""

@@ -266,7 +266,7 @@ class TestMapPrompts:
     @pytest.mark.parametrize("arguments", [{"max_concurrent": 0}, {"errors": "maybe"}])
     def test_refuses_what_makes_no_sense(self, arguments: dict[str, Any]) -> None:
         """At once, with the value in the message."""
-        with pytest.raises(ValueError, match=r"0|maybe"):
+        with pytest.raises(ConfigurationError, match=r"0|maybe"):
             ops.map_prompts(ScriptedModel(), **arguments)
 
     @given(
@@ -340,7 +340,7 @@ class TestRace:
 
     def test_needs_a_runner(self) -> None:
         """A race of none is a mistake."""
-        with pytest.raises(ValueError, match="race"):
+        with pytest.raises(ConfigurationError, match="race"):
             ops.race()
 
     def test_on_real_threads_one_wins(self) -> None:

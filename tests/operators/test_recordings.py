@@ -11,7 +11,7 @@ from reactivex import Observable
 from rxllm import operators as ops
 from rxllm._protocol import Decoder
 from rxllm.events import ReasoningDelta, StreamEnd, TextDelta, TokenEvent
-from rxllm.operators._answer import Answer
+from rxllm.operators._response_builder import ResponseBuilder
 from rxllm.providers.anthropic import AnthropicDecoder
 from rxllm.providers.gemini import GeminiDecoder
 from rxllm.providers.ollama import OllamaDecoder
@@ -52,7 +52,7 @@ def through(
 def test_the_answer_so_far_becomes_the_answer(wire: str) -> None:
     """Folded from its events, text, reasoning and tool calls are those of StreamEnd."""
     for events in answers(wire):
-        answer = Answer()
+        answer = ResponseBuilder()
         for event in events[:-1]:
             answer.add(event)
         so_far, end = answer.response(), events[-1]

@@ -1,1 +1,1 @@
-"""When events are delivered, and on which thread."""
+"""When events are delivered, and on which scheduler."""

@@ -1,4 +1,4 @@
-"""The hops of `bounded`: one event at a time, and one class for each thing to do at the bound."""
+"""The queues of `bounded`: they deliver event by event, one class for each thing to do when the queue is full."""
 
 from __future__ import annotations
 
@@ -11,36 +11,38 @@ from reactivex import abc
 from ..._core.delta_merge import DeltaRun, append_merged
 from ...errors import StreamError
 from ...events import NEVER_DROPPED_EVENTS
-from .hop import Hop
+from .delivery_queue import DeliveryQueue
 
 T = TypeVar("T")
 
 Overflow: TypeAlias = Literal["block", "drop_oldest", "coalesce", "error"]
 OVERFLOWS: tuple[Overflow, ...] = get_args(Overflow)
 
-_TURN = 1024
-"""Deliveries in a row, before the scheduler's other work has its turn."""
+_MAX_IN_A_ROW = 1024
+"""Deliveries in one wake-up. Then the scheduler runs its other work."""
 
 
-def hop_with(overflow: Overflow, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase, size: int) -> Hop[T]:
-    """A hop that does `overflow` when `size` events wait."""
+def queue_with_overflow(
+    overflow: Overflow, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase, size: int
+) -> DeliveryQueue[T]:
+    """Return a queue of `size` events that does `overflow` when it is full."""
     match overflow:
         case "block":
-            return _Blocking(observer, scheduler, size)
+            return _BlockingQueue(observer, scheduler, size)
         case "coalesce":
-            return _Coalescing(observer, scheduler, size)
+            return _CoalescingQueue(observer, scheduler, size)
         case "drop_oldest":
-            return _Dropping(observer, scheduler, size)
+            return _DroppingQueue(observer, scheduler, size)
         case "error":
-            return _Failing(observer, scheduler, size)
+            return _FailingQueue(observer, scheduler, size)
 
 
-class _OneByOne(Hop[T]):
-    """Delivers event by event, each taken from the queue when its turn comes."""
+class _OneByOneQueue(DeliveryQueue[T]):
+    """Takes an event from the queue only when it delivers it."""
 
     def _deliver(self) -> None:
         emit = self._observer.on_next
-        for _ in range(_TURN):
+        for _ in range(_MAX_IN_A_ROW):
             end = self._end
             try:
                 item = self._take()
@@ -56,26 +58,26 @@ class _OneByOne(Hop[T]):
         return self._queue.popleft()
 
 
-class _Blocking(_OneByOne[T]):
-    """The producer waits for room."""
+class _BlockingQueue(_OneByOneQueue[T]):
+    """Blocks the producer until there is room."""
 
     def __init__(self, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase, size: int) -> None:
         super().__init__(observer, scheduler, size)
-        self._room_at = size // 2
+        self._unblock_at = size // 2
         self._room = threading.Condition()
         self._blocked = False
 
     def dispose(self) -> None:
         super().dispose()
-        self._make_room()
+        self._unblock()
 
-    def _put_at_bound(self, item: T) -> None:
+    def _append_to_full_queue(self, item: T) -> None:
         if self._thread is None:
-            # The scheduler has not run yet: for all we know it waits for this very thread.
+            # The scheduler has not run yet: it may be waiting for this very thread.
             append_merged(self._queue, item)
             return
         if self._thread == threading.get_ident():
-            self._deliver_in_turn(woken=False)
+            self._deliver_exclusively(woken=False)
         else:
             self._wait_for_room()
         if not self._closed:
@@ -89,30 +91,30 @@ class _Blocking(_OneByOne[T]):
 
     def _take(self) -> T:
         item = self._queue.popleft()
-        if self._blocked and len(self._queue) <= self._room_at:
-            self._make_room()
+        if self._blocked and len(self._queue) <= self._unblock_at:
+            self._unblock()
         return item
 
-    def _make_room(self) -> None:
+    def _unblock(self) -> None:
         with self._room:
             self._room.notify()
 
 
-class _Coalescing(_OneByOne[T]):
-    """The newest event takes in the deltas that follow it."""
+class _CoalescingQueue(_OneByOneQueue[T]):
+    """Merges deltas into the newest event."""
 
-    def _put_at_bound(self, item: T) -> None:
+    def _append_to_full_queue(self, item: T) -> None:
         append_merged(self._queue, item)
 
 
-class _Dropping(_OneByOne[T]):
-    """The oldest event that may be dropped makes room."""
+class _DroppingQueue(_OneByOneQueue[T]):
+    """Drops the oldest event that may be dropped."""
 
     def __init__(self, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase, size: int) -> None:
         super().__init__(observer, scheduler, size)
         self._taking = threading.Lock()
 
-    def _put_at_bound(self, item: T) -> None:
+    def _append_to_full_queue(self, item: T) -> None:
         with self._taking:
             for at, waiting in enumerate(self._queue):
                 if not isinstance(waiting, NEVER_DROPPED_EVENTS):
@@ -125,12 +127,12 @@ class _Dropping(_OneByOne[T]):
             return self._queue.popleft()
 
 
-class _Failing(_OneByOne[T]):
-    """The stream ends with an error, after what is queued."""
+class _FailingQueue(_OneByOneQueue[T]):
+    """Ends the stream with an error, after the queued events."""
 
-    def _put_at_bound(self, item: T) -> None:
+    def _append_to_full_queue(self, item: T) -> None:
         if self._end is None:
-            error = StreamError(f"the subscriber fell behind: {self._size} events wait, and overflow is 'error'")
+            error = StreamError(f"the subscriber is too slow: {self._size} events wait, and overflow is 'error'")
             self._end = partial(self._observer.on_error, error)
-            self._size = 0  # so that whatever an upstream still pushes comes to this place, and nowhere
+            self._size = 0  # every later event comes here and is dropped
             self._upstream.dispose()

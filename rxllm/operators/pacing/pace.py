@@ -1,6 +1,6 @@
-"""The pace of a stream, and where it is delivered. These change when events come, never what they say.
+"""The pace of a stream, and the scheduler on which it is delivered.
 
-Whatever came before an error is delivered before the error.
+These operators change when events come, not what they say. Events that came before an error are delivered before it.
 """
 
 from __future__ import annotations
@@ -11,30 +11,38 @@ from typing import TypeVar
 
 from reactivex import Observable, abc
 
+from ...errors import ConfigurationError
 from .._operator import Operator
-from .buffering import Batches, TimedBatches
-from .overflow import OVERFLOWS, Overflow, hop_with
-from .ui_frames import EvenFrames, Frames
+from .list_buffer import ListBuffer, TimedListBuffer
+from .overflow import OVERFLOWS, Overflow, queue_with_overflow
+from .ui_frames import SmoothFrames, UiFrames
 
+A = TypeVar("A")
+B = TypeVar("B")
 T = TypeVar("T")
 
 
 def bounded(scheduler: abc.SchedulerBase, size: int = 64, *, overflow: Overflow = "block") -> Operator[T, T]:
     """Deliver on `scheduler`, with at most `size` events waiting there.
 
-    When so many wait, `overflow` says what gives way:
+    Tool calls, usage, vendor events, resets and the end are never dropped. "coalesce" merges no events but the deltas
+    of text, of reasoning, and of one tool call's arguments. If only events wait that may be neither dropped nor
+    merged, more than `size` of them wait.
 
-    - "block": the producer, until there is room, and with it the socket;
-    - "coalesce": the newest event takes in the deltas that follow it: nothing is lost;
-    - "drop_oldest": the oldest piece of text or reasoning, or item that is no token event;
-    - "error": the stream, which ends with a `StreamError` after what waits.
+    A producer that runs on the scheduler's own thread cannot wait for itself: it delivers the waiting events and
+    continues. Until the scheduler has run for the first time, its thread is not known, and "block" coalesces.
 
-    Tool calls, usage, vendor events, resets and ends are never dropped nor merged, but for the
-    pieces of one tool call's arguments, which "coalesce" joins; where only such events wait, more
-    than `size` do. A producer on the scheduler's own thread cannot wait for itself: it delivers
-    what waits and goes on. Until the scheduler has run for the first time, its thread is not
-    known, and "block" coalesces. The scheduler must have a thread to spare for as long as the
-    producer waits; disposing lets the producer go.
+    Args:
+        scheduler: Runs on_next, on_error and on_completed. "block" needs a scheduler whose thread is free while the
+            producer waits.
+        size: Events that may wait, 1 or more.
+        overflow: What happens when `size` events wait. "block": the producer blocks until there is room, and with it
+            the socket; disposing unblocks it. "coalesce": deltas are merged into the newest event, nothing is lost.
+            "drop_oldest": the oldest text or reasoning delta, or the oldest item that is no token event, is dropped.
+            "error": the stream ends with a `StreamError` after the waiting events.
+
+    Raises:
+        ConfigurationError: `size` is below 1, or `overflow` is none of the four.
 
     ::
 
@@ -43,25 +51,30 @@ def bounded(scheduler: abc.SchedulerBase, size: int = 64, *, overflow: Overflow 
         --a----b----c----d----e----f|
     """
     if size < 1:
-        raise ValueError(f"bounded() holds at least 1 event; got size={size!r}")
+        raise ConfigurationError(f"bounded(size=...) takes 1 or more; got {size!r}")
     if overflow not in OVERFLOWS:
-        raise ValueError(f"overflow is one of {', '.join(map(repr, OVERFLOWS))}; got {overflow!r}")
+        raise ConfigurationError(f"overflow is one of {', '.join(map(repr, OVERFLOWS))}; got {overflow!r}")
     return _subscribing(
-        lambda observer, source, given: hop_with(overflow, observer, scheduler, size).start(source, given)
+        lambda observer, source, given: queue_with_overflow(overflow, observer, scheduler, size).start(source, given)
     )
 
 
 def observe_on_ui(scheduler: abc.SchedulerBase, *, frame: float = 1 / 60) -> Operator[T, T]:
-    """Deliver on `scheduler`, a user interface's, at most once a `frame` (seconds).
+    """Deliver on the scheduler of a user interface, at most once per frame.
 
-    Each delivery brings all that has come since the last, in order, with neighbouring deltas of
-    one kind joined into one; nothing else is merged, nothing is dropped. The first event comes at
-    once, and so do completion and errors, with what is before them. The producer never waits: it
-    pays for an append, and for one wake-up of the scheduler a frame. What waits for a user
-    interface that hangs is joined too, so memory holds little but the text.
+    Each delivery brings everything since the last one, in order, with adjacent deltas of one kind merged; nothing
+    else is merged and nothing is dropped. The first event, completion and errors are delivered at once, after the
+    events before them. The producer never waits: per event it pays for an append, and per frame for one wake-up.
+    Events that wait for a frozen user interface are merged too, so memory holds little more than the text.
 
-    Put it before `text()`: deltas are joined, plain strings are not. Any reactivex scheduler will
-    do whose `schedule` and `schedule_relative` may be called from any thread (see `rxllm.ui`).
+    Put it before `text()`: deltas are merged, strings are not.
+
+    Args:
+        scheduler: Any reactivex scheduler whose `schedule` and `schedule_relative` are thread-safe (see `rxllm.ui`).
+        frame: Seconds between two deliveries, above 0.
+
+    Raises:
+        ConfigurationError: `frame` is not above 0.
 
     ::
 
@@ -70,8 +83,8 @@ def observe_on_ui(scheduler: abc.SchedulerBase, *, frame: float = 1 / 60) -> Ope
         --a---bc----d---e|
     """
     if not frame > 0:
-        raise ValueError(f"a frame takes more than 0 seconds; got frame={frame!r}")
-    return _subscribing(lambda observer, source, given: Frames(observer, scheduler, frame).start(source, given))
+        raise ConfigurationError(f"observe_on_ui(frame=...) takes seconds above 0; got {frame!r}")
+    return _subscribing(lambda observer, source, given: UiFrames(observer, scheduler, frame).start(source, given))
 
 
 def buffer(
@@ -81,12 +94,19 @@ def buffer(
     chars: int | None = None,
     scheduler: abc.SchedulerBase | None = None,
 ) -> Operator[T, list[T]]:
-    """Gather items into lists: of `count` items, of `chars` characters or more, or of what comes in `seconds`.
+    """Collect items into lists. The limit that is reached first closes a list.
 
-    Whichever limit is reached first closes the list; at least one is to be given. `seconds` runs
-    from the first item of a list, on `scheduler` (else the subscriber's, else a thread of its
-    own). An empty list is never emitted. Characters are those of text, of reasoning and of tool
-    calls' arguments. An end, good or bad, is preceded by what has gathered.
+    An empty list is never emitted. When the stream completes or fails, the open list is emitted before.
+
+    Args:
+        count: Items in a list.
+        seconds: Seconds from a list's first item to its emission. The system clock may be set meanwhile.
+        chars: Characters of text, reasoning and tool call arguments that close a list. A list may hold more, as items
+            are not cut.
+        scheduler: Runs the timer of `seconds`; default: the scheduler given to subscribe(), else a thread of its own.
+
+    Raises:
+        ConfigurationError: No limit is given, or one is not above 0.
 
     ::
 
@@ -96,18 +116,18 @@ def buffer(
     """
     limits = {"count": count, "seconds": seconds, "chars": chars}
     if all(limit is None for limit in limits.values()):
-        raise ValueError("buffer() needs count=, seconds= or chars=")
+        raise ConfigurationError("buffer() needs count=, seconds= or chars=")
     for name, limit in limits.items():
         if limit is not None and not limit > 0:
-            raise ValueError(f"buffer({name}=...) takes a number above 0; got {limit!r}")
-    most, longest = count or math.inf, chars or math.inf
+            raise ConfigurationError(f"buffer({name}=...) takes a number above 0; got {limit!r}")
+    max_count, max_chars = count or math.inf, chars or math.inf
 
     def start(
         observer: abc.ObserverBase[list[T]], source: Observable[T], given: abc.SchedulerBase | None
     ) -> abc.DisposableBase:
         if seconds is None:
-            return Batches(observer, most, longest).start(source, given)
-        return TimedBatches(observer, most, longest, seconds, scheduler or given).start(source, given)
+            return ListBuffer(observer, max_count, max_chars).start(source, given)
+        return TimedListBuffer(observer, max_count, max_chars, seconds, scheduler or given).start(source, given)
 
     return _subscribing(start)
 
@@ -119,15 +139,20 @@ def smooth(
     catch_up: float = 0.5,
     scheduler: abc.SchedulerBase | None = None,
 ) -> Operator[T, T]:
-    """Even out bursts: text and reasoning come a little each `frame` (seconds), cut anew.
+    """Even out bursts: deliver a few characters of text and reasoning per frame, in new pieces.
 
-    The pace is `chars_per_second`, but no less than would show all that waits within `catch_up`
-    seconds; without `chars_per_second` only the latter. Other events keep their place in the
-    order and take no time. The end flushes: nobody waits for text that is there.
+    Other events keep their place in the order and take no time. When the answer ends, everything that waits is
+    delivered at once. Takes token events or strings. A character of several code points may be cut: put
+    `grapheme_safe()` after it where that matters.
 
-    Works on token events and on strings. Delivers on `scheduler` (else the subscriber's, else a thread of its
-    own). A character of several code points may be cut: follow it with
-    `grapheme_safe()` where that matters.
+    Args:
+        chars_per_second: The pace; None: only `catch_up` determines it.
+        frame: Seconds between two deliveries.
+        catch_up: Seconds within which all waiting characters are delivered, if `chars_per_second` is slower.
+        scheduler: Runs on_next; default: the scheduler given to subscribe(), else a thread of its own.
+
+    Raises:
+        ConfigurationError: A number is not above 0.
 
     ::
 
@@ -137,22 +162,18 @@ def smooth(
     """
     for name, value in {"chars_per_second": chars_per_second, "frame": frame, "catch_up": catch_up}.items():
         if value is not None and not value > 0:
-            raise ValueError(f"smooth({name}=...) takes a number above 0; got {value!r}")
+            raise ConfigurationError(f"smooth({name}=...) takes a number above 0; got {value!r}")
     return _subscribing(
-        lambda observer, source, given: EvenFrames(
+        lambda observer, source, given: SmoothFrames(
             observer, scheduler or given, frame, chars_per_second or 0.0, catch_up
         ).start(source, given)
     )
 
 
-A = TypeVar("A")
-B = TypeVar("B")
-
-
 def _subscribing(
     start: Callable[[abc.ObserverBase[B], Observable[A], abc.SchedulerBase | None], abc.DisposableBase],
 ) -> Operator[A, B]:
-    """The operator whose subscriptions `start` begins, with the scheduler given to subscribe()."""
+    """Return the operator that calls `start` for each subscription, with the scheduler given to subscribe()."""
 
     def operator(source: Observable[A]) -> Observable[B]:
         def subscribe(observer: abc.ObserverBase[B], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:

@@ -1,8 +1,8 @@
-"""The hops that deliver by the frame: all that has come since the last one, or as much as keeps an even pace.
+"""The queues that deliver once per UI frame: everything queued (`observe_on_ui`), or an even number of characters.
 
-Between two frames the queue holds events as they came, up to a bound, and joins deltas above it. A producer that gets
-there never waits for anything, and then gives way for once: otherwise it would hold the GIL for as long as it may each
-time that a user interface comes back to Python, which Qt and Tk do dozens of times to paint a window.
+Between two frames the queue keeps events as they came, up to a bound. Above it, deltas are merged. A producer that
+reaches the bound does not wait for the consumer, but sleeps once for a moment: otherwise it would hold the GIL for a
+full switch interval each time that Qt or Tk returns to Python, which they do dozens of times to paint one window.
 """
 
 from __future__ import annotations
@@ -14,34 +14,36 @@ from typing import TypeVar, cast
 import msgspec
 from reactivex import abc
 
+from ..._core.attempts import scheduler_seconds
 from ..._core.delta_merge import merge_deltas
 from ...events import ReasoningDelta, StreamEnd, TextDelta
-from .hop import Hop
-from .own_thread import OwnThread
+from .delivery_queue import DeliveryQueue
+from .timer_thread import TimerThread
 
 T = TypeVar("T")
 
-_QUEUED = 256
+_MAX_UNMERGED = 256
+"""Events in the queue before deltas are merged."""
 
-_MOMENT = 1e-5
-"""Seconds; the system makes some more of it. After 0 seconds a thread has the GIL back before another has seen it."""
+_GIL_RELEASE = 1e-5
+"""Seconds that the producer sleeps. With 0 it would get the GIL back before another thread has taken it."""
 
 
-class Frames(Hop[T]):
-    """Delivers all that has come since the last frame, neighbouring deltas joined."""
+class UiFrames(DeliveryQueue[T]):
+    """Delivers everything queued since the last frame, with adjacent deltas merged."""
 
     def __init__(self, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase, frame: float) -> None:
-        super().__init__(observer, scheduler, _QUEUED, frame)
+        super().__init__(observer, scheduler, _MAX_UNMERGED, frame)
 
-    def _put_at_bound(self, item: T) -> None:
+    def _append_to_full_queue(self, item: T) -> None:
         queue = self._queue
         waiting = [item]
-        with suppress(IndexError):  # the scheduler takes from the other end meanwhile
+        with suppress(IndexError):  # the scheduler's thread takes from the other end meanwhile
             while True:
                 waiting.append(queue.pop())
         queue.extend(merge_deltas(reversed(waiting)))
-        self._size = max(_QUEUED, 2 * len(queue))
-        time.sleep(_MOMENT)
+        self._size = max(_MAX_UNMERGED, 2 * len(queue))
+        time.sleep(_GIL_RELEASE)
 
     def _deliver(self) -> None:
         end = self._end
@@ -58,18 +60,17 @@ class Frames(Hop[T]):
 
     def _take_all(self) -> list[T]:
         taken: list[T] = []
-        with suppress(IndexError):  # the producer joins what waits meanwhile, or another thread disposes
+        with suppress(IndexError):  # the producer may merge, or another thread dispose, meanwhile
             for _ in range(len(self._queue)):
                 taken.append(self._queue.popleft())
         return merge_deltas(taken)
 
 
-class EvenFrames(Frames[T]):
-    """Delivers as many characters a frame as keep an even pace; everything else goes along in its place.
+class SmoothFrames(UiFrames[T]):
+    """Delivers an even number of characters per frame. Events without text keep their place in the order.
 
-    The pace is `rate` characters a second, or the one at which all that waits would be out after
-    `catch_up` seconds, whichever is faster. The end of the answer flushes. Without a `scheduler`
-    the hop has a thread of its own, which ends with it.
+    The pace is `rate` characters per second, or the one that empties the queue in `catch_up` seconds, whichever is
+    faster. The end of the answer delivers everything. Without a `scheduler`, a thread of its own runs the frames.
     """
 
     def __init__(
@@ -80,17 +81,19 @@ class EvenFrames(Frames[T]):
         rate: float,
         catch_up: float,
     ) -> None:
-        own = OwnThread()
-        super().__init__(observer, scheduler or own, frame)
-        self._own = own
+        own_thread = TimerThread()
+        super().__init__(observer, scheduler or own_thread, frame)
+        self._own_thread = own_thread
         self._rate = rate
         self._catch_up = catch_up
         self._held: list[T] = []
-        self._credit = 0.0
+        """Taken from the queue and not delivered yet."""
+        self._allowed_chars = 0.0
+        """Characters that may be delivered now."""
 
     def _deliver(self) -> None:
         end = self._end
-        seconds = self._seconds_since_last() if self._held else self._rest
+        seconds = self._seconds_since_last() if self._held else self._interval
         self._held = merge_deltas([*self._held, *self._take_all()])
         if end is not None or (self._held and isinstance(self._held[-1], StreamEnd)):
             due, self._held = self._held, []
@@ -104,36 +107,36 @@ class EvenFrames(Frames[T]):
         return bool(self._held) or super()._has_more()
 
     def dispose(self) -> None:
-        """Stop: emit nothing more and dispose the source. Thread-safe, may be repeated."""
+        """Stop: dispose the source and emit nothing more. Thread-safe, may be repeated."""
         super().dispose()
-        self._own.dispose()
+        self._own_thread.dispose()
         self._held = []
 
     def _due(self, seconds: float) -> list[T]:
-        """What may be shown after another `seconds`; it leaves `_held`."""
+        """Remove from `_held`, and return, what may be delivered `seconds` after the last frame."""
         waiting = sum(map(_length, self._held))
-        self._credit += seconds * max(self._rate, waiting / self._catch_up)
+        self._allowed_chars += seconds * max(self._rate, waiting / self._catch_up)
         if not self._rate:
-            self._credit = max(self._credit, 1.0)
+            self._allowed_chars = max(self._allowed_chars, 1.0)
         due: list[T] = []
         for at, item in enumerate(self._held):
             length = _length(item)
-            if length > self._credit:
-                shown = int(self._credit)
-                self._credit -= shown
+            if length > self._allowed_chars:
+                shown = int(self._allowed_chars)
+                self._allowed_chars -= shown
                 head, tail = _cut(item, shown)
                 self._held = [tail, *self._held[at + 1 :]]
                 return [*due, head] if shown else due
-            self._credit -= length
+            self._allowed_chars -= length
             due.append(item)
         self._held = []
-        self._credit = 0.0  # nobody saves up while there is nothing to say
+        self._allowed_chars = 0.0  # time without text does not make the next burst faster
         return due
 
     def _seconds_since_last(self) -> float:
-        if self._rested_at is None:
-            return self._rest
-        return max(0.0, (self._scheduler.now - self._rested_at).total_seconds())
+        if self._delivered_at is None:
+            return self._interval
+        return max(0.0, scheduler_seconds(self._scheduler) - self._delivered_at)
 
 
 def _length(item: object) -> int:

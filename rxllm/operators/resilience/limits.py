@@ -15,8 +15,8 @@ from ..._protocol import response_headers_listener
 from ..._transport.rate_limit_headers import MAX_RETRY_AFTER, Kind, allowances_of, retry_after
 from ...errors import ConfigurationError, LLMError
 from ...events import StreamEnd, TokenEvent, Usage, UsageUpdate
-from .rate_window import Allowed, Window
-from .wait_queue import Entry, Turn, Turnstile
+from .rate_window import SlidingWindow, VendorAllowance
+from .wait_queue import LimitedStream, SharedLimit, StreamSubscription
 
 _FIRST_GUESS = 1000
 """Tokens that a stream is taken to need while nothing is known."""
@@ -24,7 +24,7 @@ _LEARNING = 0.2
 """How far one stream's tokens move what the next is expected to need."""
 
 
-class MaxConcurrent(Turnstile):
+class MaxConcurrent(SharedLimit):
     """Run at most `n` of the streams that it is applied to at a time; the others wait, first come, first served.
 
     Construct it once and apply the same object to every stream that shares the limit: each object counts on its own.
@@ -52,14 +52,14 @@ class MaxConcurrent(Turnstile):
         super().__init__(None)
         self.n = n
 
-    def _turn(self, entry: Entry) -> Turn:
-        return _ConcurrentTurn(self, entry)
+    def _turn(self, entry: StreamSubscription) -> LimitedStream:
+        return _CountedStream(self, entry)
 
 
-class _ConcurrentTurn(Turn):
+class _CountedStream(LimitedStream):
     """A stream that needs a free place."""
 
-    def __init__(self, limit: MaxConcurrent, entry: Entry) -> None:
+    def __init__(self, limit: MaxConcurrent, entry: StreamSubscription) -> None:
         super().__init__(limit, entry)
         self._limit = limit
 
@@ -67,7 +67,7 @@ class _ConcurrentTurn(Turn):
         return 0.0 if len(self._limit.running) < self._limit.n else None
 
 
-class RateLimit(Turnstile):
+class RateLimit(SharedLimit):
     """Start no more streams than a vendor allows; the others wait, first come, first served.
 
     Construct it once for each vendor and key and apply the same object to every stream that asks there: each object
@@ -108,12 +108,12 @@ class RateLimit(Turnstile):
             if limit is not None and not limit > 0:
                 raise ConfigurationError(f"RateLimit({name}=...) takes a number above 0, or None; got {limit!r}")
         super().__init__(scheduler)
-        self._windows: dict[Kind, Window] = {}
+        self._windows: dict[Kind, SlidingWindow] = {}
         if requests_per_minute is not None:
-            self._windows["requests"] = Window(requests_per_minute)
+            self._windows["requests"] = SlidingWindow(requests_per_minute)
         if tokens_per_minute is not None:
-            self._windows["tokens"] = Window(tokens_per_minute)
-        self._allowed: dict[str, Allowed] = {}
+            self._windows["tokens"] = SlidingWindow(tokens_per_minute)
+        self._allowed: dict[str, VendorAllowance] = {}
         self._closed_until = 0.0
         self._learns = expected_tokens is None
         self._knows = False
@@ -127,7 +127,7 @@ class RateLimit(Turnstile):
         epoch_now = now if epoch_now is None else epoch_now
         with self.lock:
             for what, allowance in allowances_of(headers, epoch_now).items():
-                self._allowed[what] = Allowed(allowance, now)
+                self._allowed[what] = VendorAllowance(allowance, now)
         self.close_for(retry_after(headers, epoch_now), now)
 
     def close_for(self, seconds: float | None, now: float) -> None:
@@ -163,17 +163,17 @@ class RateLimit(Turnstile):
             self._expected += (tokens - self._expected) * (_LEARNING if self._knows else 1.0)
             self._knows = True
 
-    def _turn(self, entry: Entry) -> Turn:
-        return _RatedTurn(self, entry)
+    def _turn(self, entry: StreamSubscription) -> LimitedStream:
+        return _RatedStream(self, entry)
 
     def _needs(self, kind: Kind) -> float:
         return 1.0 if kind == "requests" else max(1.0, self._expected)
 
 
-class _RatedTurn(Turn):
+class _RatedStream(LimitedStream):
     """A stream whose tokens count."""
 
-    def __init__(self, limit: RateLimit, entry: Entry) -> None:
+    def __init__(self, limit: RateLimit, entry: StreamSubscription) -> None:
         super().__init__(limit, entry)
         self._limit = limit
         self._number = 0

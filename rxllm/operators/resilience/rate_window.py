@@ -13,10 +13,10 @@ _ROUNDING = 1e-6
 """Clocks that are datetimes tell microseconds."""
 
 
-class Window:
+class SlidingWindow:
     """What was taken in the last minute: never more than `limit` in any sixty seconds, or in any `span` of them.
 
-    >>> window = Window(2)
+    >>> window = SlidingWindow(2)
     >>> window.take(0, 1), window.take(10, 1)
     (0, 1)
     >>> window.wait(30, 1), window.wait(60, 1)
@@ -81,7 +81,7 @@ class Window:
             self._first += 1
 
 
-class Allowed:
+class VendorAllowance:
     """An `Allowance` as time goes on: it grows back evenly, or at once where the limit is not known."""
 
     def __init__(self, allowance: Allowance, now: float) -> None:

@@ -31,10 +31,10 @@ from ...events import (
 )
 from ...messages import Message
 from ...prompt import Prompt, messages_of
-from .._answer import Answer
 from .._operator import Operator, run_steps
+from .._response_builder import ResponseBuilder
+from .continuation import OverlapRemover, join_responses
 from .fallback import MAX_DELAY, backoff, is_worth_another, reset_after, stream_of
-from .overlap import Seam, joined
 
 RecoverMode: TypeAlias = Literal["continue", "restart"]
 
@@ -117,7 +117,7 @@ class _Recovery:
         self._delay_of = delay_of
         self._when = when
         self._tries = 0
-        self._leg = _Leg(None, Usage())
+        self._leg = _RecoverAttempt(None, Usage())
         self._partial = Response()
         """What stands of the answer."""
         self._spent = Usage()
@@ -137,7 +137,7 @@ class _Recovery:
         if self._tries >= self._max_recoveries or delay is None or (goes_on and called) or not self._when(error):
             return self._told(error)
         self._tries += 1
-        leg = self._leg = _Leg(self._partial if goes_on else None, self._spent)
+        leg = self._leg = _RecoverAttempt(self._partial if goes_on else None, self._spent)
         return Attempt(leg.seen_of(self._again(leg.prefix)), delay, () if goes_on else (reset_after(error),))
 
     def _take_in(self, error: Exception) -> None:
@@ -146,7 +146,7 @@ class _Recovery:
         partial = leg.partial(error, self._messages)
         self._spent = add_usage(self._spent, partial.usage)
         if leg.has_content():
-            self._partial = partial if leg.earlier is None else joined(leg.earlier, partial, leg.dropped)
+            self._partial = partial if leg.earlier is None else join_responses(leg.earlier, partial, leg.dropped)
 
     def _told(self, error: Exception) -> Exception:
         """`error` with all that stands of the answer, where it is more than the error knows itself."""
@@ -155,7 +155,7 @@ class _Recovery:
         return error
 
 
-class _Leg:
+class _RecoverAttempt:
     """One try: a step that sees its events, and passes them on as part of the whole."""
 
     done = False
@@ -165,7 +165,7 @@ class _Leg:
         """What this try goes on from; None where it begins an answer."""
         self.called = False
         """A tool call has begun."""
-        self._seam = None if earlier is None else Seam(earlier.text)
+        self._seam = None if earlier is None else OverlapRemover(earlier.text)
         self._spent = spent
         self._events: list[TokenEvent] = []
 
@@ -189,7 +189,7 @@ class _Leg:
 
     def partial(self, error: Exception, messages: Sequence[Message]) -> Response:
         """What came, as the error has it, but with the text that was seen here."""
-        answer = Answer()
+        answer = ResponseBuilder()
         for event in self._events:
             answer.add(event)
         seen = answer.response()
@@ -231,7 +231,7 @@ class _Leg:
 
     def _whole(self, response: Response) -> Response:
         if self.earlier is not None:
-            response = joined(self.earlier, response, self.dropped)
+            response = join_responses(self.earlier, response, self.dropped)
         return msgspec.structs.replace(response, usage=add_usage(self._spent, response.usage))
 
 

@@ -1,6 +1,6 @@
 """Streams that wait for their turn, first come, first served, whatever it is they wait for.
 
-A `Turnstile` is shared by many streams and safe to use from many threads. Nothing is locked per
+A `SharedLimit` is shared by many streams and safe to use from many threads. Nothing is locked per
 event, and no lock is held while a stream is started, disposed, or delivers.
 """
 
@@ -24,14 +24,14 @@ _SAME = 1e-3
 """Seconds that are not worth another timer."""
 
 
-class Turnstile(ABC):
+class SharedLimit(ABC):
     """An operator whose state is shared by all streams it is applied to."""
 
     def __init__(self, scheduler: abc.SchedulerBase | None) -> None:
         self.lock = threading.RLock()  # a scheduler may run what it is given at once
-        self.running: set[Turn] = set()
+        self.running: set[LimitedStream] = set()
         self._scheduler = scheduler
-        self._waiting: dict[Turn, None] = {}
+        self._waiting: dict[LimitedStream, None] = {}
         self._admitting = False
         self._timer = SerialDisposable()
         self._due = math.inf
@@ -43,7 +43,7 @@ class Turnstile(ABC):
         def subscribe(
             observer: abc.ObserverBase[TokenEvent], given: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            turn = self._turn(Entry(source, observer, given, timer_scheduler(self._scheduler, given)))
+            turn = self._turn(StreamSubscription(source, observer, given, timer_scheduler(self._scheduler, given)))
             with self.lock:
                 self._waiting[turn] = None
             self.admit()
@@ -66,7 +66,7 @@ class Turnstile(ABC):
             self.admit()
             raise
 
-    def leave(self, turn: Turn) -> None:
+    def leave(self, turn: LimitedStream) -> None:
         """Its turn is over, or was never to come. `admit` is to be called then."""
         with self.lock:
             self._waiting.pop(turn, None)
@@ -75,10 +75,10 @@ class Turnstile(ABC):
                 turn.left()
 
     @abstractmethod
-    def _turn(self, entry: Entry) -> Turn:
+    def _turn(self, entry: StreamSubscription) -> LimitedStream:
         """The turn of one subscription."""
 
-    def _next(self) -> Turn | None:
+    def _next(self) -> LimitedStream | None:
         """Whose turn it is, if it is anyone's; else the end of admitting, and a timer if one is needed."""
         with self.lock:
             turn = next(iter(self._waiting), None)
@@ -92,7 +92,7 @@ class Turnstile(ABC):
             self._look_again_after(turn, wait)
             return None
 
-    def _look_again_after(self, turn: Turn | None, wait: float | None) -> None:
+    def _look_again_after(self, turn: LimitedStream | None, wait: float | None) -> None:
         """Set the timer for the first who waits, unless it is set so already. Called with the lock held."""
         due = math.inf if turn is None or wait is None else scheduler_seconds(turn.timers) + wait
         if abs(due - self._due) < _SAME or due == self._due:
@@ -109,7 +109,7 @@ class Turnstile(ABC):
         self.admit()
 
 
-class Entry(NamedTuple):
+class StreamSubscription(NamedTuple):
     """A subscription: from where to whom, on which schedulers."""
 
     source: Observable[TokenEvent]
@@ -118,10 +118,10 @@ class Entry(NamedTuple):
     timers: abc.SchedulerBase
 
 
-class Turn(abc.DisposableBase):
+class LimitedStream(abc.DisposableBase):
     """One stream, waiting or under way."""
 
-    def __init__(self, turnstile: Turnstile, entry: Entry) -> None:
+    def __init__(self, turnstile: SharedLimit, entry: StreamSubscription) -> None:
         self.timers = entry.timers
         self._turnstile = turnstile
         self._entry = entry

@@ -13,7 +13,7 @@ import msgspec
 from ...events import TokenEvent
 from .._operator import Operator
 from .fences import PIECE, Fence, maybe_opening_fence, opening_fence
-from .text_steps import split_text
+from .text_operator import split_text
 
 
 class CodeBlockStart(msgspec.Struct, frozen=True):

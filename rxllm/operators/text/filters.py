@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from ...errors import ConfigurationError
 from ...events import ReasoningDelta, StreamEnd, TextDelta, TokenEvent
-from .._answer import Answer
 from .._operator import Operator, run_steps
-from .text_steps import FilterStep, filter_text
+from .._response_builder import ResponseBuilder
+from .text_operator import FilterStep, filter_text
 
 
 def stop_at(*texts: str) -> Operator[TokenEvent, TokenEvent]:
@@ -52,7 +52,7 @@ class _StopStep(FilterStep):
 
     def __init__(self, texts: Sequence[str]) -> None:
         super().__init__(lambda: _StopText(texts))
-        self._answer = Answer()
+        self._answer = ResponseBuilder()
         self.done = False
 
     def feed(self, event: TokenEvent, /) -> Sequence[TokenEvent]:

@@ -19,7 +19,7 @@ from ...events import TokenEvent
 from .._operator import Operator
 from .fences import LONGEST, PIECE, Fence, maybe_opening_fence, opening_fence
 from .growing_text import GrowingText
-from .text_steps import split_text
+from .text_operator import split_text
 
 
 class MarkdownBlock(msgspec.Struct, frozen=True):

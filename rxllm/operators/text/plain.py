@@ -12,8 +12,8 @@ from typing import overload
 from reactivex import Observable, abc
 
 from ...events import ReasoningDelta, Response, StreamEnd, StreamReset, TextDelta, TokenEvent
-from .._answer import Answer
 from .._operator import Operator, PlainStep, run_steps
+from .._response_builder import ResponseBuilder
 from .growing_text import GrowingText
 
 
@@ -115,7 +115,7 @@ class _AccumulateText(PlainStep[str]):
 
 class _AccumulateResponse(PlainStep[Response]):
     def __init__(self) -> None:
-        self._answer = Answer()
+        self._answer = ResponseBuilder()
 
     def feed(self, item: TokenEvent, /) -> Sequence[Response]:
         changed = self._answer.add(item) and type(item) is not StreamReset

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from ...events import TokenEvent
 from .._operator import Operator
-from .text_steps import split_text
+from .text_operator import split_text
 
 
 def sentences() -> Operator[TokenEvent | str, str]:

@@ -17,7 +17,7 @@ from reactivex.testing import ReactiveTest, TestScheduler
 
 from rxllm import operators as ops
 from rxllm._core.delta_merge import merge_deltas
-from rxllm.errors import StreamError
+from rxllm.errors import ConfigurationError, StreamError
 from rxllm.events import (
     ReasoningDelta,
     StreamEnd,
@@ -277,7 +277,7 @@ class TestBounded:
     @pytest.mark.parametrize("arguments", [{"size": 0}, {"overflow": "explode"}])
     def test_refuses_what_makes_no_sense(self, arguments: dict[str, Any]) -> None:
         """At once, with the value in the message."""
-        with pytest.raises(ValueError, match=r"0|explode"):
+        with pytest.raises(ConfigurationError, match=r"0|explode"):
             ops.bounded(VirtualTimeScheduler(), **arguments)
 
     @given(st.lists(st.sampled_from(MIXED)), st.integers(1, 5))
@@ -381,7 +381,7 @@ class TestObserveOnUi:
 
     def test_refuses_a_frame_of_no_time(self) -> None:
         """At once."""
-        with pytest.raises(ValueError, match="frame=0"):
+        with pytest.raises(ConfigurationError, match="frame"):
             ops.observe_on_ui(VirtualTimeScheduler(), frame=0)
 
 
@@ -446,7 +446,7 @@ class TestBatch:
     @pytest.mark.parametrize("arguments", [{}, {"count": 0}, {"seconds": -1}, {"chars": 0}])
     def test_refuses_what_makes_no_sense(self, arguments: dict[str, Any]) -> None:
         """No limit at all, or one that is never or always reached."""
-        with pytest.raises(ValueError, match="buffer"):
+        with pytest.raises(ConfigurationError, match="buffer"):
             ops.buffer(**arguments)
 
     @given(st.lists(st.text(max_size=5)), st.integers(1, 5), st.integers(1, 9), st.integers(1, 50))
@@ -529,7 +529,7 @@ class TestSmooth:
     @pytest.mark.parametrize("arguments", [{"chars_per_second": 0}, {"frame": 0}, {"catch_up": -1}])
     def test_refuses_what_makes_no_sense(self, arguments: dict[str, Any]) -> None:
         """At once, naming the argument."""
-        with pytest.raises(ValueError, match=next(iter(arguments))):
+        with pytest.raises(ConfigurationError, match=next(iter(arguments))):
             ops.smooth(**arguments)
 
     @given(st.lists(st.one_of(st.text(min_size=1, max_size=30).map(TextDelta), st.just(USAGE))), st.floats(0.01, 100))

@@ -19,7 +19,7 @@ from rxllm.events import Response, StreamStart, TextDelta, TokenEvent, Usage, Us
 from rxllm.operators.resilience.circuit_breaker import CircuitBreaker, CircuitState
 from rxllm.operators.resilience.fallback import fallback_to
 from rxllm.operators.resilience.limits import MaxConcurrent, RateLimit
-from rxllm.operators.resilience.rate_window import Window
+from rxllm.operators.resilience.rate_window import SlidingWindow
 from rxllm.testing import ErrorReply, LLMServer, Reply
 
 from .. import kit
@@ -393,7 +393,7 @@ class TestWindow:
     @given(st.lists(st.tuples(st.floats(0, 50), st.integers(1, 40)), max_size=40), st.integers(1, 100))
     def test_no_minute_holds_more_than_the_limit(self, asked: list[tuple[float, int]], limit: int) -> None:
         """Whatever is asked for and when, waiting as told keeps every sixty seconds within the limit."""
-        window, now = Window(limit), 0.0
+        window, now = SlidingWindow(limit), 0.0
         taken: list[tuple[float, int]] = []
         for pause, amount in asked:
             now += pause
@@ -406,7 +406,7 @@ class TestWindow:
 
     def test_a_clock_set_back_parks_nobody(self) -> None:
         """What lies in the future counts from now."""
-        window = Window(1)
+        window = SlidingWindow(1)
         window.take(10_000.0, 1)
         assert window.wait(0.0, 1) == MINUTE
 

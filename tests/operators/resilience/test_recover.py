@@ -26,7 +26,7 @@ from rxllm.events import (
     UsageUpdate,
 )
 from rxllm.messages import ReasoningPart, TextPart
-from rxllm.operators.resilience.overlap import Seam, joined
+from rxllm.operators.resilience.continuation import OverlapRemover, join_responses
 from rxllm.operators.resilience.recover import Ask, recover
 
 from .. import kit
@@ -388,7 +388,7 @@ class TestSeam:
     @given(st.text(min_size=1, max_size=60), st.lists(st.text(max_size=8), max_size=12))
     def test_what_is_new_and_what_was_dropped_is_all(self, shown: str, pieces: list[str]) -> None:
         """However it is cut, nothing is lost but the beginning that is counted as dropped."""
-        seam = Seam(shown)
+        seam = OverlapRemover(shown)
         new = "".join([*map(seam.feed, pieces), seam.flush()])
         said = "".join(pieces)
         assert new == said[seam.dropped :]
@@ -398,7 +398,7 @@ class TestSeam:
         """One piece or many."""
         continuation = shown.rstrip()[begin:] + data.draw(st.text(alphabet="abc \n", max_size=20))
         pieces = data.draw(kit.cuts(st.just(continuation))) if continuation else ()
-        whole_seam, cut_seam = Seam(shown), Seam(shown)
+        whole_seam, cut_seam = OverlapRemover(shown), OverlapRemover(shown)
         expected = whole_seam.feed(continuation) + whole_seam.flush()
         assert "".join([*map(cut_seam.feed, pieces), cut_seam.flush()]) == expected
 
@@ -410,7 +410,7 @@ class TestSeam:
         at = data.draw(st.integers(1, len(text)))
         if not text[:at].strip():
             return
-        seam = Seam(text[:at])
+        seam = OverlapRemover(text[:at])
         pieces = data.draw(kit.cuts(st.just(text)))
         joined_text = text[:at] + "".join([*map(seam.feed, pieces), seam.flush()])
         assert joined_text.split() == text.split()
@@ -418,7 +418,7 @@ class TestSeam:
     def test_a_long_text_costs_no_more_than_its_end(self) -> None:
         """A hundred thousand characters are joined in no time."""
         shown = "".join(f"word{n} " for n in range(15_000))
-        seam = Seam(shown)
+        seam = OverlapRemover(shown)
         assert seam.feed("word15000") == "word15000"
 
     def test_parts_keep_what_their_vendor_wants_back(self) -> None:
@@ -427,7 +427,7 @@ class TestSeam:
         later = Response(
             text="ab", parts=(TextPart("ab", {"gemini": {"sig": "x"}}),), timing=rxllm.Timing(0.2, 2.0), id="2"
         )
-        both = joined(earlier, later, dropped=1)
+        both = join_responses(earlier, later, dropped=1)
         assert both.parts == (TextPart("ab", {"gemini": {"sig": "x"}}),)
         assert both.timing == rxllm.Timing(0.1, 3.0)
         assert both.id == "2"

@@ -25,7 +25,7 @@ from rxllm.events import (
     VendorEvent,
 )
 from rxllm.messages import Part, ReasoningPart, TextPart, ToolCall, VendorPart
-from rxllm.operators.text.filtered_answer import filtered
+from rxllm.operators.text.filtered_response import filter_response
 from rxllm.operators.text.filters import _ThinkTags
 
 from ..kit import Boom, Case, OperatorContract, Run, answer, cuts, play, whole
@@ -243,7 +243,7 @@ SIGNED = {"gemini": {"signature": "s"}}
 def test_the_parts_of_a_response_are_filtered_in_their_order(parts: list[Part], wanted: list[Part]) -> None:
     """Tags are found across parts of one run; other parts, and what vendors want back, stay."""
     before = Response(parts=tuple(parts), id="i", usage=Usage(1))
-    after = filtered(before, _ThinkTags(("think",), False))
+    after = filter_response(before, _ThinkTags(("think",), False))
     assert tuple(wanted) == after.parts
     assert after.text == "".join(part.text for part in wanted if isinstance(part, TextPart))
     assert (after.id, after.usage) == ("i", Usage(1))

@@ -1,7 +1,7 @@
-"""How `buffer` gathers: by number and by size on the producer's thread, by time on one timer beside it.
+"""How `buffer` collects items into lists: by number and size on the producer's thread, by time on one timer.
 
-Both threads emit, one at a time; whoever comes second waits. The clock is read once per batch.
-At most one timer is pending; it looks again later where its batch has gone meanwhile.
+Both threads emit, one at a time; the second one waits for the first. At most one timer is pending. If its list has
+been emitted meanwhile, the timer starts again for the list that is open then.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ from __future__ import annotations
 import threading
 from collections import deque
 from contextlib import suppress
-from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 from reactivex.internal import DisposedException
 
+from ..._core.attempts import scheduler_seconds
 from ...events import ReasoningDelta, TextDelta, ToolCallDelta
-from .own_thread import OwnThread
+from .timer_thread import TimerThread
 
 T = TypeVar("T")
 
 
-class Batches(abc.DisposableBase, Generic[T]):
-    """One subscription that gathers until there are `count` items or `chars` characters."""
+class ListBuffer(abc.DisposableBase, Generic[T]):
+    """One subscription that emits a list at `count` items or `chars` characters."""
 
     def __init__(self, observer: abc.ObserverBase[list[T]], count: float, chars: float) -> None:
         self._observer = observer
@@ -31,14 +31,14 @@ class Batches(abc.DisposableBase, Generic[T]):
         self._chars = chars
         self._items: deque[T] = deque()
         self._chars_in = 0
-        """Characters that have come; only the producer counts here."""
+        """Characters received. Only the producer writes it."""
         self._chars_out = 0
-        """Characters that have gone."""
+        """Characters emitted."""
         self._closed = False
         self._emitting = threading.RLock()
         self._upstream = SingleAssignmentDisposable()
 
-    def start(self, source: Observable[T], scheduler: abc.SchedulerBase | None) -> Batches[T]:
+    def start(self, source: Observable[T], scheduler: abc.SchedulerBase | None) -> ListBuffer[T]:
         """Subscribe to `source`."""
         self._upstream.disposable = source.subscribe(
             self._on_next, self._on_error, self._on_completed, scheduler=scheduler
@@ -46,7 +46,7 @@ class Batches(abc.DisposableBase, Generic[T]):
         return self
 
     def dispose(self) -> None:
-        """Emit nothing more."""
+        """Stop: dispose the source and emit nothing more. Thread-safe, may be repeated."""
         self._closed = True
         self._upstream.dispose()
         self._items.clear()
@@ -81,11 +81,8 @@ class Batches(abc.DisposableBase, Generic[T]):
                 raise
 
 
-class TimedBatches(Batches[T]):
-    """Gathers likewise, for at most `seconds` from a batch's first item.
-
-    Without a `scheduler` it has a thread of its own, which ends with it.
-    """
+class TimedListBuffer(ListBuffer[T]):
+    """Emits a list also `seconds` after its first item. Without a `scheduler`, a thread of its own runs the timer."""
 
     def __init__(
         self,
@@ -96,55 +93,56 @@ class TimedBatches(Batches[T]):
         scheduler: abc.SchedulerBase | None,
     ) -> None:
         super().__init__(observer, count, chars)
-        self._own = OwnThread()
-        self._scheduler = scheduler or self._own
-        self._seconds = timedelta(seconds=seconds)
-        self._due: datetime | None = None
-        """When what gathers is to go; None where nothing has come since the last batch."""
-        self._armed = False
-        self._arming = threading.Lock()
+        self._own_thread = TimerThread()
+        self._scheduler = scheduler or self._own_thread
+        self._seconds = seconds
+        self._due: float | None = None
+        """When the open list must be emitted, in the scheduler's seconds; None if no list is open."""
+        self._timer_pending = False
+        self._setting_timer = threading.Lock()
         self._timer: abc.DisposableBase = Disposable()
 
     def dispose(self) -> None:
-        """Stop: emit nothing more and dispose the source. Thread-safe, may be repeated."""
+        """Stop: dispose the source and the timer, and emit nothing more. Thread-safe, may be repeated."""
         super().dispose()
         self._timer.dispose()
-        self._own.dispose()
+        self._own_thread.dispose()
 
     def _on_next(self, item: T) -> None:
         super()._on_next(item)
         if self._due is None and self._items:
-            self._arm()
+            self._set_timer()
 
     def _emit(self) -> None:
         self._due = None
         super()._emit()
 
-    def _arm(self) -> None:
-        now = self._scheduler.now
+    def _set_timer(self) -> None:
+        now = scheduler_seconds(self._scheduler)
         due = self._due = self._due or now + self._seconds
-        with self._arming:
-            if self._armed or self._closed:
+        with self._setting_timer:
+            if self._timer_pending or self._closed:
                 return
-            self._armed = True
+            self._timer_pending = True
         try:
-            self._timer = self._scheduler.schedule_relative(max(due - now, timedelta()), self._tick)
+            self._timer = self._scheduler.schedule_relative(max(due - now, 0.0), self._on_timer)
         except DisposedException:
             if not self._closed:
                 raise
 
-    def _tick(self, scheduler: abc.SchedulerBase, state: object | None = None) -> None:
+    def _on_timer(self, scheduler: abc.SchedulerBase, state: object | None = None) -> None:
         with self._emitting:
-            if self._due is not None and self._due <= self._scheduler.now and not self._closed:
+            # Clocks that are datetimes have microseconds.
+            if self._due is not None and self._due <= scheduler_seconds(self._scheduler) + 1e-6 and not self._closed:
                 self._emit()
-        self._armed = False
-        # What came meanwhile has found the timer armed, so it is looked after here.
+        self._timer_pending = False
+        # An item that came meanwhile found the timer pending, so it has set none.
         if self._items:
-            self._arm()
+            self._set_timer()
 
 
 def length(item: object) -> int:
-    """How many characters `item` brings: of text, of reasoning, or of a tool call's arguments."""
+    """Return the number of characters in `item`: of text, of reasoning, or of a tool call's arguments."""
     if isinstance(item, TextDelta | ReasoningDelta):
         return len(item.text)
     if isinstance(item, ToolCallDelta):

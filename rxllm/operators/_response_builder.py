@@ -22,7 +22,7 @@ from ..messages import Part, ReasoningPart, TextPart, ToolCall
 from .text.growing_text import GrowingText
 
 
-class Answer:
+class ResponseBuilder:
     """A fold of token events. `response()` may be asked after every event at a small, even cost.
 
     Neighbouring deltas of a kind are one part; a tool call counts once it is complete.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from ...errors import ConfigurationError
 from ...events import TextDelta, TokenEvent
 from .._operator import Operator
-from .text_steps import filter_text
+from .text_operator import filter_text
 
 if TYPE_CHECKING:
     import regex

@@ -58,7 +58,7 @@ class PromptFailure(msgspec.Struct, Generic[P_co], frozen=True, tag="failure"):
     progress: Progress
 
 
-class _Asked(Generic[P]):
+class _PromptRun(Generic[P]):
     """One prompt on its way."""
 
     __slots__ = ("index", "outcome", "prompt", "stream")
@@ -70,7 +70,7 @@ class _Asked(Generic[P]):
         self.outcome: Response | Exception = StreamInterruptedError("the stream ended without an answer")
 
 
-class Pool(abc.DisposableBase, Generic[P]):
+class PromptPool(abc.DisposableBase, Generic[P]):
     """One run of prompts."""
 
     def __init__(
@@ -88,9 +88,9 @@ class Pool(abc.DisposableBase, Generic[P]):
         self._fails = fails
         self._lock = threading.Lock()
         """Guards all that follows; never held while anybody else's code runs."""
-        self._waiting: deque[_Asked[P]] = deque()
-        self._running: dict[int, _Asked[P]] = {}
-        self._answered: dict[int, _Asked[P]] = {}
+        self._waiting: deque[_PromptRun[P]] = deque()
+        self._running: dict[int, _PromptRun[P]] = {}
+        self._answered: dict[int, _PromptRun[P]] = {}
         """Ended and not yet delivered."""
         self._come = 0
         self._done = 0
@@ -103,7 +103,7 @@ class Pool(abc.DisposableBase, Generic[P]):
         self._given: abc.SchedulerBase | None = None
         self._in_context: Callable[[Callable[[], None]], None] = capture_context()
 
-    def start(self, source: Observable[P], scheduler: abc.SchedulerBase | None) -> Pool[P]:
+    def start(self, source: Observable[P], scheduler: abc.SchedulerBase | None) -> PromptPool[P]:
         """Subscribe to the prompts."""
         self._given = scheduler
         self._upstream.disposable = source.subscribe(
@@ -122,7 +122,7 @@ class Pool(abc.DisposableBase, Generic[P]):
 
     def _prompt(self, prompt: P) -> None:
         with self._lock:
-            self._waiting.append(_Asked(self._come, prompt))
+            self._waiting.append(_PromptRun(self._come, prompt))
             self._come += 1
         self._pump()
 
@@ -173,7 +173,7 @@ class Pool(abc.DisposableBase, Generic[P]):
             return False
         return not self._ordered or self._waiting[0].index < self._done + _AHEAD * self._max_concurrent
 
-    def _result(self, asked: _Asked[P]) -> PromptAnswer[P] | PromptFailure[P]:
+    def _result(self, asked: _PromptRun[P]) -> PromptAnswer[P] | PromptFailure[P]:
         outcome = asked.outcome
         self._done += 1
         self._failed += isinstance(outcome, Exception)
@@ -183,7 +183,7 @@ class Pool(abc.DisposableBase, Generic[P]):
             return PromptFailure(asked.index, asked.prompt, outcome, progress)
         return PromptAnswer(asked.index, asked.prompt, outcome, progress)
 
-    def _begin(self, asked: _Asked[P]) -> None:
+    def _begin(self, asked: _PromptRun[P]) -> None:
         def on_next(event: TokenEvent) -> None:
             if type(event) is StreamEnd:
                 asked.outcome = event.response
@@ -200,7 +200,7 @@ class Pool(abc.DisposableBase, Generic[P]):
             ended = partial(self._ended, asked)
             asked.stream.disposable = stream.subscribe(on_next, on_error, ended, scheduler=self._given)
 
-    def _ended(self, asked: _Asked[P]) -> None:
+    def _ended(self, asked: _PromptRun[P]) -> None:
         with self._lock:
             del self._running[asked.index]
             self._answered[asked.index] = asked

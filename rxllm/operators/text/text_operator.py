@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 from ...errors import LLMError
 from ...events import CONTENT_EVENTS, ReasoningDelta, Response, StreamEnd, StreamReset, TextDelta, TokenEvent
 from .._operator import Operator, PlainStep, run_steps
-from .filtered_answer import TextFilter, filtered
+from .filtered_response import TextFilter, filter_response
 
 B = TypeVar("B")
 Out = TypeVar("Out", covariant=True)
@@ -36,8 +36,8 @@ class Splitter(Protocol[Out]):
 def split_text(start: Callable[[], Splitter[B]]) -> Operator[TokenEvent | str, B]:
     """The operator that makes values of the text of token events, or of plain pieces of text."""
 
-    def step() -> SplitStep[B]:
-        return SplitStep(start)
+    def step() -> SplitterStep[B]:
+        return SplitterStep(start)
 
     return run_steps(step)
 
@@ -54,7 +54,7 @@ def filter_text(start: Callable[[], TextFilter]) -> Operator[TokenEvent, TokenEv
     return run_steps(step)
 
 
-class SplitStep(PlainStep[B]):
+class SplitterStep(PlainStep[B]):
     """Feeds a splitter with the runs of text."""
 
     def __init__(self, start: Callable[[], Splitter[B]]) -> None:
@@ -92,7 +92,7 @@ class FilterStep(PlainStep[TokenEvent]):
         if type(event) is StreamReset:
             self._filter = self._start()
         elif type(event) is StreamEnd:
-            return (*self._filter.close(), StreamEnd(filtered(event.response, self._start())))
+            return (*self._filter.close(), StreamEnd(filter_response(event.response, self._start())))
         elif _ends_run(event):
             return (*self._filter.close(), event)
         return (event,)
@@ -105,7 +105,7 @@ class FilterStep(PlainStep[TokenEvent]):
         """The error, or a copy of it where its partial response had to be changed."""
         if not isinstance(error, LLMError) or error.partial is None:
             return error
-        changed = filtered(error.partial, self._start())
+        changed = filter_response(error.partial, self._start())
         return error if changed == error.partial else _with_partial(error, changed)
 
 

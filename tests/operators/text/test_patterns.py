@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rxllm import ConfigurationError, StreamInterruptedError
 from rxllm import operators as ops
 from rxllm.events import StreamEnd, StreamReset, TextDelta
-from rxllm.operators.text.rewriting import Match
+from rxllm.operators.text.patterns import Match
 
 from ..kit import Boom, Case, OperatorContract, Run, answer, cuts, play, whole
 

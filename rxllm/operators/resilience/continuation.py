@@ -25,10 +25,10 @@ _LONGEST_END = 4000
 """Characters of the text's end among which a repetition is looked for."""
 
 
-class Seam:
+class OverlapRemover:
     """Between `shown`, the text so far, and the continuation that comes piece by piece.
 
-    >>> seam = Seam("The quick brown fox")
+    >>> seam = OverlapRemover("The quick brown fox")
     >>> seam.feed("brown f"), seam.feed("ox jumps")
     ('', ' jumps')
     """
@@ -107,7 +107,7 @@ def _ends(text: str) -> list[int]:
     return begins[::-1]
 
 
-def joined(earlier: Response, later: Response, dropped: int) -> Response:
+def join_responses(earlier: Response, later: Response, dropped: int) -> Response:
     """`later` as the continuation of `earlier`, without its first `dropped` characters of text; its usage as it is."""
     parts = [*earlier.parts]
     left = dropped

@@ -24,7 +24,7 @@ class TextFilter(Protocol):
         ...
 
 
-def filtered(response: Response, text_filter: TextFilter) -> Response:
+def filter_response(response: Response, text_filter: TextFilter) -> Response:
     """`response` with its text, and its parts, sent through `text_filter` (a fresh one)."""
     parts: list[Part] = []
     for part in response.parts or (TextPart(response.text),):
