@@ -42,6 +42,7 @@ __all__ = [
     "event_from_json",
     "event_to_json",
     "is_content",
+    "proves_answer",
 ]
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "other"]
@@ -309,6 +310,20 @@ def is_content(event: TokenEvent) -> bool:
     if isinstance(event, ToolCallDelta):
         return event.arguments != ""
     return isinstance(event, CONTENT_EVENTS)
+
+
+def proves_answer(event: object) -> bool:
+    """Return whether `event` proves that the answer has begun: it is neither preliminary nor an empty delta.
+
+    Args:
+        event: A token event. Any other item proves it too.
+
+    >>> proves_answer(TextDelta("Hi")), proves_answer(TextDelta("")), proves_answer(StreamStart())
+    (True, False, False)
+    """
+    if isinstance(event, TextDelta | ReasoningDelta | ToolCallDelta):
+        return is_content(event)
+    return not isinstance(event, PRELIMINARY_EVENTS)
 
 
 _decoder: msgspec.json.Decoder[TokenEvent] = msgspec.json.Decoder(TokenEvent)

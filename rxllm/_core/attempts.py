@@ -1,6 +1,6 @@
 """Several streams for one observer: attempts one after another (`stream_attempts`), or side by side (`Race`).
 
-Both hold back the events that come before a stream's answer (`PRELIMINARY_EVENTS`) until the answer begins. So a
+Both hold back the events that come before a stream's answer (`proves_answer`) until the answer begins. So a
 stream that fails before that shows nothing, and the observer sees one `StreamStart`.
 
 Per event this costs one attribute access and one call.
@@ -19,7 +19,7 @@ from reactivex.disposable import CompositeDisposable, SerialDisposable, SingleAs
 from reactivex.scheduler import TimeoutScheduler
 from reactivex.scheduler.scheduler import Scheduler
 
-from ..events import PRELIMINARY_EVENTS, StreamStart, TokenEvent
+from ..events import StreamStart, TokenEvent, proves_answer
 
 T = TypeVar("T")
 
@@ -119,7 +119,7 @@ class _Candidate:
     def on_next(self, event: TokenEvent) -> None:
         if self.claimed:
             self._emit(event)
-        elif isinstance(event, PRELIMINARY_EVENTS):
+        elif not proves_answer(event):
             self._held.append(event)
         elif self._claim(self):
             self.claimed = True

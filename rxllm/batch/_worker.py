@@ -69,7 +69,7 @@ class Worker:
         self._rows: deque[EncodedRow] = deque()
         self._running = 0
         self._stopped = False
-        pool = map_prompts(self._ask, max_concurrent=settings.max_concurrent, ordered=False)
+        pool = map_prompts(self._ask, max_concurrent=settings.max_concurrent, max_waiting=None, ordered=False)
         self._subscription = self._jobs.pipe(pool).subscribe(self._settle)
 
     def prepare(self) -> LLMError | None:
@@ -125,7 +125,7 @@ class Worker:
             options["max_retries"] = 0
         return model.stream(asked.job.prompt, **options)
 
-    def _settle(self, result: PromptAnswer[_Asked] | PromptFailure[_Asked]) -> None:
+    def _settle(self, result: PromptAnswer[_Asked, None] | PromptFailure[_Asked]) -> None:
         try:
             row = self._row(result)
         except Exception as error:  # of a user's type, say; whatever it is, the prompt gets its row
@@ -139,7 +139,7 @@ class Worker:
             self._rows.append(reply)
             self._changed.notify_all()
 
-    def _row(self, result: PromptAnswer[_Asked] | PromptFailure[_Asked]) -> AnswerRow | FailureRow:
+    def _row(self, result: PromptAnswer[_Asked, None] | PromptFailure[_Asked]) -> AnswerRow | FailureRow:
         job, tries = result.prompt.job, result.prompt.tries
         if isinstance(result, PromptFailure):
             return failure_of(result.error, job.key, job.columns, tries)

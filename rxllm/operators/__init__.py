@@ -60,6 +60,7 @@ from .many import Progress as Progress
 from .many import PromptAnswer as PromptAnswer
 from .many import PromptFailure as PromptFailure
 from .many import ensemble as ensemble
+from .many import first_to_finish as first_to_finish
 from .many import map_prompts as map_prompts
 from .many import merge_labelled as merge_labelled
 from .many import race as race

@@ -34,7 +34,7 @@ Price: TypeAlias = Callable[[Response], Decimal | None]
 Counted: TypeAlias = (
     TokenEvent
     | Response
-    | PromptAnswer[object]
+    | PromptAnswer[object, object]
     | PromptFailure[object]
     | Labelled[object, TokenEvent]
     | LabelledError[object]

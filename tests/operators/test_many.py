@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextvars
+import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Literal
 
+import msgspec
 import pytest
 import reactivex
 from hypothesis import given
@@ -19,14 +21,21 @@ from reactivex.testing import TestScheduler
 
 import rxllm
 from rxllm import operators as ops
-from rxllm.errors import ConfigurationError, LLMError, RateLimitError, StreamInterruptedError
+from rxllm.errors import (
+    ConfigurationError,
+    LLMError,
+    OutputParsingError,
+    RateLimitError,
+    StreamError,
+    StreamInterruptedError,
+)
 from rxllm.events import StreamEnd, StreamStart, TextDelta, TokenEvent, Usage, UsageUpdate
 from rxllm.operators import Labelled, LabelledError, Progress, PromptAnswer, PromptFailure
 from rxllm.testing import ErrorReply, Hang, LLMServer, Reply
 from rxllm.testing.scripted import scripted
 from rxllm.testing.scripted_model import ScriptedModel
 
-from .kit import LATE, Boom, Case, OperatorContract, answer, play, whole
+from .kit import LATE, Boom, Case, OperatorContract, answer, play, upstream, whole
 from .threads import LIMIT, Producer, Seen
 
 
@@ -194,9 +203,9 @@ class TestMapPrompts:
 
     def test_answers_that_come_at_once_do_not_nest(self) -> None:
         """Ten thousand of them, without recursion."""
-        results: list[Any] = []
         prompts = reactivex.from_iterable(range(10_000))
-        prompts.pipe(ops.map_prompts(lambda n: reactivex.of(StreamEnd(whole(str(n)))))).subscribe(results.append)
+        asked = prompts.pipe(ops.map_prompts(lambda n: reactivex.of(StreamEnd(whole(str(n))))), rx.to_list())
+        results = asked.run()
         assert [str(n) for n in range(10_000)] == texts(results)
 
     def test_a_subscriber_that_raises_ends_everything(self) -> None:
@@ -287,6 +296,230 @@ class TestMapPrompts:
         assert expected == texts(sorted(run.values, key=lambda result: result.index))
         assert not ordered or [*range(len(prompts))] == [result.index for result in run.values]
         assert list(range(1, len(prompts) + 1)) == [result.progress.done for result in run.values]
+
+
+class TestBackpressure:
+    """A source that is faster than the model is blocked, or prompts are dropped, or the stream fails."""
+
+    @given(
+        st.lists(st.integers(1, 60), min_size=1, max_size=25),
+        st.integers(1, 4),
+        st.integers(0, 4),
+        st.sampled_from(["drop_oldest", "drop_newest", "error"]),
+        st.booleans(),
+    )
+    def test_never_more_in_hand_than_allowed(
+        self, delays: list[int], most: int, waiting: int, overflow: Any, ordered: bool
+    ) -> None:
+        """On virtual time, a prompt each 10 ticks, answers after any delay: for every policy and order."""
+        scheduler = TestScheduler()
+        progress: list[Progress] = []
+        received = 0
+
+        def ask(n: int) -> Observable[TokenEvent]:
+            return reactivex.timer(delays[n], scheduler=scheduler).pipe(rx.map(lambda _: StreamEnd(whole(str(n)))))
+
+        def count(_: int) -> None:
+            nonlocal received
+            received += 1
+
+        operator = ops.map_prompts(ask, max_concurrent=most, max_waiting=waiting, overflow=overflow, ordered=ordered)
+        source = upstream(scheduler, range(len(delays))).pipe(rx.do_action(count))
+        results: list[Any] = []
+        errors: list[Exception] = []
+        source.pipe(operator).subscribe(results.append, errors.append, scheduler=scheduler)
+        scheduler.start()
+        progress = [result.progress for result in results]
+        assert all(each.running <= most and each.running + each.waiting <= most + waiting for each in progress)
+        if errors:
+            assert overflow == "error"
+            assert "prompts wait" in str(errors[0])
+            return
+        assert received == len(delays)
+        indexes = [result.index for result in results]
+        assert len(set(indexes)) == len(indexes)
+        assert not ordered or indexes == sorted(indexes)
+        dropped = progress[-1].dropped if progress else 0
+        assert len(results) + dropped == len(delays)
+        if overflow == "drop_newest" and results:
+            assert results[0].index == 0 or not ordered
+
+    @pytest.mark.parametrize("ordered", [True, False])
+    def test_a_source_is_blocked_on_its_own_thread(self, ordered: bool) -> None:
+        """An endless iterable is pulled as slots free up: at most 2 + 3 in hand, and subscribe() returns at once."""
+        pulled: list[int] = []
+        answers: list[Subject[TokenEvent]] = []
+        full = threading.Semaphore(0)
+
+        def endless() -> Iterator[int]:
+            n = 0
+            while True:
+                pulled.append(n)
+                full.release()
+                yield n
+                n += 1
+
+        def ask(n: int) -> Observable[TokenEvent]:
+            answers.append(Subject())
+            return answers[-1]
+
+        seen = Seen()
+        operator = ops.map_prompts(ask, max_concurrent=2, max_waiting=3, ordered=ordered)
+        subscription = seen.subscribe(reactivex.from_iterable(endless()).pipe(operator))
+        for _ in range(5):
+            assert full.acquire(timeout=LIMIT)
+        for n in range(20):
+            assert len(pulled) <= 5 + n
+            answers[n].on_next(StreamEnd(whole(str(n))))
+            answers[n].on_completed()
+            assert full.acquire(timeout=LIMIT)
+        assert [str(n) for n in range(20)] == texts(seen.values)
+        subscription.dispose()
+        assert len(pulled) == 25
+
+    def test_disposing_releases_a_blocked_source(self) -> None:
+        """The source's thread ends, and nothing more is asked."""
+        producer = Producer(range(100))
+        subscription = producer.observable.pipe(
+            ops.map_prompts(lambda n: reactivex.never(), max_concurrent=1, max_waiting=0)
+        ).subscribe()
+        subscription.dispose()
+        assert producer.finished.wait(LIMIT)
+
+    def test_a_prompt_from_inside_on_next_is_not_blocked(self) -> None:
+        """A subscriber that asks on: it would wait for itself."""
+        source: Subject[str] = Subject()
+        results: list[Any] = []
+
+        def ask_on(result: Any) -> None:
+            results.append(result)
+            if len(results) < 5:
+                source.on_next(f"{result.prompt}+")
+                source.on_next(f"{result.prompt}-")
+
+        model = ScriptedModel()
+        source.pipe(ops.map_prompts(model, max_concurrent=1, max_waiting=0)).subscribe(ask_on)
+        source.on_next("a")
+        assert len(results) == 9
+
+    def test_virtual_time_cannot_be_blocked(self) -> None:
+        """It fails loudly, instead of hanging or of keeping more than was allowed."""
+        run = play(ops.map_prompts(ScriptedModel(Hang()), max_concurrent=1, max_waiting=1), map(str, range(9)))
+        assert isinstance(run.error, StreamError)
+
+    def test_from_a_real_server(self) -> None:
+        """An endless iterable and a real model: what is pulled stays near what is answered."""
+        pulled = itertools.count()
+        with LLMServer(default=Reply("a b", delay=0.005)) as server:
+            model = rxllm.create_streaming_model("openai-compatible", model="m", base_url=server.base_url())
+            prompts = reactivex.from_iterable(f"p{next(pulled)}" for _ in itertools.count())
+            asked = prompts.pipe(ops.map_prompts(model, max_concurrent=4, max_waiting=4), rx.take(20), rx.to_list())
+            assert len(asked.run()) == 20
+        assert next(pulled) <= 20 + 8 + 1
+
+
+class Item(msgspec.Struct):
+    """A type to answer with."""
+
+    n: int
+
+
+class TestTypedAnswers:
+    """`response_type=`: values, one more request, then a failure."""
+
+    def test_a_value_of_the_type(self) -> None:
+        """The model is asked for the schema, and the answer has the value."""
+        model = ScriptedModel('{"n": 1}')
+        (result,) = play(ops.map_prompts(model, response_type=Item), ["p"]).values
+        assert Item(1) == result.value
+        assert model.calls[0].options["response_format"] is Item
+
+    def test_an_answer_of_another_type_is_asked_for_once_more(self) -> None:
+        """With what was wrong; the tokens of both requests count."""
+        model = ScriptedModel('{"n": "x"}', '{"n": 2}')
+        (result,) = play(ops.map_prompts(model, response_type=Item), ["p"]).values
+        assert Item(2) == result.value
+        again = model.calls[1].messages
+        assert ["user", "assistant", "user"] == [message.role for message in again]
+        assert "Expected `int`, got `str`" in again[-1].text
+
+    def test_then_it_is_a_failure(self) -> None:
+        """Two requests, and the next prompt goes on."""
+        model = ScriptedModel("no", "no", '{"n": 3}')
+        operator = ops.map_prompts(model, response_type=Item, max_concurrent=1)
+        failure, result = play(operator, ["p", "q"]).values
+        assert isinstance(failure, PromptFailure)
+        assert isinstance(failure.error, OutputParsingError)
+        assert "no" == failure.error.partial.text  # type: ignore[union-attr]  # it has come
+        assert Item(3) == result.value
+
+    def test_a_function_is_called_once_more(self) -> None:
+        """With the same item: how to say what was wrong is its own business."""
+        said = iter(["[", "[1]"])
+        operator = ops.map_prompts(lambda n: reactivex.of(StreamEnd(whole(next(said)))), response_type=list[int])
+        (result,) = play(operator, [7]).values
+        assert [1] == result.value
+
+
+class TestStopAfterFailures:
+    """What all prompts meet ends the run early."""
+
+    def test_the_same_permanent_error_in_a_row(self) -> None:
+        """Three times the model is unknown: no fourth request."""
+        model = ScriptedModel(*[ErrorReply(404)] * 100)
+        run = play(ops.map_prompts(model, max_concurrent=1, stop_after_failures=3), map(str, range(20)))
+        assert len(run.values) == 3
+        assert isinstance(run.error, rxllm.NotFoundError)
+        assert "3 prompts in a row" in run.error.__notes__[0]
+        assert len(model.calls) <= 4
+
+    def test_transient_errors_and_answers_between_do_not_stop(self) -> None:
+        """Only the same error, only in a row."""
+        replies = [ErrorReply(404), "a", ErrorReply(404), ErrorReply(503), ErrorReply(400)] * 4
+        model = ScriptedModel(*replies)
+        run = play(ops.map_prompts(model, max_concurrent=1, stop_after_failures=2), map(str, range(20)))
+        assert run.completed
+        assert len(run.values) == 20
+
+
+class TestFirstToFinish:
+    """The answer that is complete first."""
+
+    def test_the_first_complete_answer_wins(self) -> None:
+        """Not the one that begins first; its events come at its end, merged, and the other is disposed."""
+        scheduler = TestScheduler()
+        slow = upstream(scheduler, answer("a", "b", "c", "d"))
+        fast = upstream(scheduler, [UsageUpdate(Usage()), *answer("x", "y")])
+        messages = scheduler.start(lambda: ops.first_to_finish(slow, fast)).messages
+        values = [message.value.value for message in messages if message.value.kind == "N"]
+        assert [UsageUpdate(Usage()), TextDelta("xy"), *answer("x", "y")[2:]] == values
+        assert {240} == {message.time for message in messages if message.value.kind == "N"}
+        assert slow.subscriptions[0].unsubscribe == 240
+
+    def test_an_error_loses(self) -> None:
+        """The last one goes on if all fail."""
+        failing = reactivex.throw(Boom())
+        values: list[Any] = []
+        ops.first_to_finish(failing, reactivex.from_iterable(answer("a", "b"))).subscribe(values.append)
+        assert answer("ab")[:1] == values[:1]
+        errors: list[Exception] = []
+        ops.first_to_finish(failing, failing).subscribe(values.append, errors.append)
+        assert isinstance(errors[0], Boom)
+
+    def test_needs_a_stream(self) -> None:
+        """None is a mistake."""
+        with pytest.raises(ConfigurationError, match="first_to_finish"):
+            ops.first_to_finish()
+
+
+@pytest.mark.parametrize("build", [ops.race, lambda *streams: streams[0].pipe(ops.hedge(0, lambda: streams[1]))])
+def test_an_empty_delta_wins_no_race(build: Any) -> None:
+    """Content wins: `TextDelta("")` is none."""
+    scheduler = TestScheduler()
+    empty, full = upstream(scheduler, [TextDelta("")]), upstream(scheduler, [UsageUpdate(Usage()), TextDelta("b")])
+    messages = scheduler.start(lambda: build(empty.pipe(rx.concat(reactivex.never())), full)).messages
+    values = [message.value.value for message in messages if message.value.kind == "N"]
+    assert [UsageUpdate(Usage()), TextDelta("b")] == values
 
 
 class TestRace:

@@ -176,6 +176,18 @@ class _Items(Generic[T]):
         return ()
 
 
+def value_of(target: Target[T], text: str) -> T:
+    """Return the JSON in `text` as the type; raise `OutputParsingError` if it is none."""
+    try:
+        value = decode(text)
+    except (ValueError, RecursionError):  # a fence around it, a raw newline in it, or no JSON
+        document = JsonDocument()
+        document.feed(text)
+        document.finish()
+        value = document.tree.root()
+    return _whole(target, value, text)
+
+
 class _Whole(Generic[T]):
     def __init__(self, target: Target[T]) -> None:
         self._target = target
@@ -186,15 +198,7 @@ class _Whole(Generic[T]):
         return ()
 
     def close(self) -> Sequence[T]:
-        text = "".join(self._pieces)
-        try:
-            value = decode(text)
-        except (ValueError, RecursionError):  # a fence around it, a raw newline in it, or no JSON
-            document = JsonDocument()
-            document.feed(text)
-            document.finish()
-            value = document.tree.root()
-        return (_whole(self._target, value, text),)
+        return (value_of(self._target, "".join(self._pieces)),)
 
 
 def _whole(target: Target[T], value: object, text: str | JsonDocument) -> T:
