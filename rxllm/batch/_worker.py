@@ -21,7 +21,7 @@ from ..errors import APIStatusError, AuthenticationError, ConfigurationError, LL
 from ..events import StreamEnd, TokenEvent
 from ..model import StreamingModel
 from ..operators.json.structured import parse
-from ..operators.many import PromptAnswer, PromptFailure, map_prompts
+from ..operators.prompts import PromptAnswer, PromptFailure, map_prompts
 from ..operators.resilience.fallback import retry_transient
 from ..operators.resilience.limits import RateLimit
 from ._jobs import Job

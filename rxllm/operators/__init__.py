@@ -53,15 +53,10 @@ from .json.structured import array_items as array_items
 from .json.structured import parse as parse
 from .json.structured import partial_json as partial_json
 from .json.structured import tool_calls as tool_calls
-from .many import CanStream as CanStream
 from .many import Labelled as Labelled
 from .many import LabelledError as LabelledError
-from .many import Progress as Progress
-from .many import PromptAnswer as PromptAnswer
-from .many import PromptFailure as PromptFailure
 from .many import ensemble as ensemble
 from .many import first_to_finish as first_to_finish
-from .many import map_prompts as map_prompts
 from .many import merge_labelled as merge_labelled
 from .many import race as race
 from .measure import Cost as Cost
@@ -74,6 +69,11 @@ from .pacing.pace import bounded as bounded
 from .pacing.pace import buffer as buffer
 from .pacing.pace import observe_on_ui as observe_on_ui
 from .pacing.pace import smooth as smooth
+from .prompts import CanStream as CanStream
+from .prompts import Progress as Progress
+from .prompts import PromptAnswer as PromptAnswer
+from .prompts import PromptFailure as PromptFailure
+from .prompts import map_prompts as map_prompts
 from .resilience.circuit_breaker import CircuitBreaker as CircuitBreaker
 from .resilience.circuit_breaker import CircuitState as CircuitState
 from .resilience.fallback import ErrorClass as ErrorClass

@@ -1,0 +1,196 @@
+"""Many prompts for one model: `map_prompts`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Literal, Protocol, TypeAlias, TypeVar, cast, get_args, overload
+
+from reactivex import Observable, abc
+
+from ..errors import ConfigurationError
+from ..events import Response, TokenEvent
+from ..messages import Message
+from ..prompt import Prompt, messages_of
+from ._operator import Operator
+from ._prompt_pool import PoolSettings, PromptPool
+from ._prompt_pool import Progress as Progress
+from ._prompt_pool import PromptAnswer as PromptAnswer
+from ._prompt_pool import PromptFailure as PromptFailure
+from ._prompt_pool import PromptOverflow as PromptOverflow
+from .json.structured import value_of
+from .json.typed import Target
+
+P = TypeVar("P")
+V = TypeVar("V")
+P_contra = TypeVar("P_contra", contravariant=True)
+
+ErrorMode: TypeAlias = Literal["values", "raise"]
+
+
+class CanStream(Protocol[P_contra]):
+    """What operators need of a model: a cold stream for a prompt. `StreamingModel` is one."""
+
+    def stream(self, prompt: P_contra, /) -> Observable[TokenEvent]:
+        """Return the answer to `prompt`; each subscription makes a request."""
+        ...
+
+
+Source: TypeAlias = CanStream[P] | Callable[[P], Observable[TokenEvent]]
+
+
+@overload
+def map_prompts(
+    model: Source[P],
+    *,
+    response_type: type[V],
+    max_concurrent: int = ...,
+    max_waiting: int | None = ...,
+    overflow: PromptOverflow = ...,
+    ordered: bool = ...,
+    errors: Literal["raise"],
+    stop_after_failures: int | None = ...,
+) -> Operator[P, PromptAnswer[P, V]]: ...
+@overload
+def map_prompts(
+    model: Source[P],
+    *,
+    response_type: type[V],
+    max_concurrent: int = ...,
+    max_waiting: int | None = ...,
+    overflow: PromptOverflow = ...,
+    ordered: bool = ...,
+    errors: ErrorMode = ...,
+    stop_after_failures: int | None = ...,
+) -> Operator[P, PromptAnswer[P, V] | PromptFailure[P]]: ...
+@overload
+def map_prompts(
+    model: Source[P],
+    *,
+    response_type: None = None,
+    max_concurrent: int = ...,
+    max_waiting: int | None = ...,
+    overflow: PromptOverflow = ...,
+    ordered: bool = ...,
+    errors: Literal["raise"],
+    stop_after_failures: int | None = ...,
+) -> Operator[P, PromptAnswer[P, None]]: ...
+@overload
+def map_prompts(
+    model: Source[P],
+    *,
+    response_type: None = None,
+    max_concurrent: int = ...,
+    max_waiting: int | None = ...,
+    overflow: PromptOverflow = ...,
+    ordered: bool = ...,
+    errors: ErrorMode = ...,
+    stop_after_failures: int | None = ...,
+) -> Operator[P, PromptAnswer[P, None] | PromptFailure[P]]: ...
+def map_prompts(
+    model: Source[P],
+    *,
+    response_type: type[V] | None = None,
+    max_concurrent: int = 8,
+    max_waiting: int | None = 64,
+    overflow: PromptOverflow = "block",
+    ordered: bool = True,
+    errors: ErrorMode = "values",
+    stop_after_failures: int | None = None,
+) -> Operator[P, PromptAnswer[P, V | None]] | Operator[P, PromptAnswer[P, V | None] | PromptFailure[P]]:
+    """Ask `model` each prompt, `max_concurrent` at a time; emit a result for each, with the progress.
+
+    on_next is called by one thread at a time. While it runs, no new prompt is asked. In order, no prompt is asked
+    more than ``16 * max_concurrent`` ahead of the answer that is due next. An error of the source ends the stream.
+    Disposing ends every running request. Retrying is the model's task (`max_retries`).
+
+    A source that is faster than the model is blocked: at most ``max_concurrent + max_waiting`` prompts are in hand.
+    So that subscribe() does not block, a source without a scheduler of its own (``reactivex.from_iterable(prompts)``)
+    then runs on a new thread, unless subscribe() is given a scheduler. A prompt that your on_next pushes into the
+    source is never blocked, as it would wait for itself. A source on virtual time cannot be blocked: there,
+    "block" ends the stream with a `StreamError` when too many prompts wait.
+
+    Args:
+        model: A model, or a function that returns the stream for an item (a row, for example).
+        response_type: The type of the answers: a dataclass, TypedDict, msgspec Struct, pydantic model, or a type
+            built of them. A model is asked with ``response_format=response_type``; a function has to do so itself. An
+            answer that is not of the type is asked for once more, with the error; then it is a `PromptFailure` with
+            an `OutputParsingError`. Default: no type, and `PromptAnswer.value` is None.
+        max_concurrent: Requests at the same time, 1 or more.
+        max_waiting: Prompts that may wait, 0 or more; None sets no bound.
+        overflow: What happens when one more prompt comes. "block": the source's thread blocks until there is room.
+            "drop_oldest": the prompt that has waited longest is dropped. "drop_newest": the new prompt is dropped.
+            "error": the stream ends with a `StreamError`.
+        ordered: True: results come in the order of the prompts. False: each comes when it is ready.
+        errors: "values": a failed prompt is a `PromptFailure`, and the stream continues. "raise": the first failure
+            ends the stream.
+        stop_after_failures: End the stream with the error, when that many results in a row have failed with the same
+            error that is not transient (same class and status: a wrong model name, for example); default: never.
+
+    Raises:
+        ConfigurationError: A number is out of range, a word is unknown, or JSON cannot be read as `response_type`.
+
+    ::
+
+        --p-q--|
+        [map_prompts(model)]
+        ------P---Q|
+    """
+    for name, value, least in (
+        ("max_concurrent", max_concurrent, 1),
+        ("max_waiting", max_waiting, 0),
+        ("stop_after_failures", stop_after_failures, 1),
+    ):
+        if value is not None and value < least:
+            raise ConfigurationError(f"map_prompts({name}=...) takes {least} or more; got {value!r}")
+    if errors not in get_args(ErrorMode):
+        raise ConfigurationError(f"errors is 'values' or 'raise'; got {errors!r}")
+    if overflow not in get_args(PromptOverflow):
+        raise ConfigurationError(f"overflow is one of {', '.join(get_args(PromptOverflow))}; got {overflow!r}")
+    ask, ask_again = _asking(model, response_type)
+    target = None if response_type is None else Target(response_type)
+
+    def value_in(response: Response) -> V | None:
+        return None if target is None else value_of(target, response.text)
+
+    settings: PoolSettings[P, V | None] = PoolSettings(
+        ask,
+        ask_again,
+        value_in,
+        max_concurrent,
+        math.inf if max_waiting is None else max_waiting,
+        overflow,
+        ordered,
+        errors == "raise",
+        stop_after_failures or math.inf,
+    )
+
+    def operator(source: Observable[P]) -> Observable[PromptAnswer[P, V | None] | PromptFailure[P]]:
+        def subscribe(
+            observer: abc.ObserverBase[PromptAnswer[P, V | None] | PromptFailure[P]],
+            scheduler: abc.SchedulerBase | None = None,
+        ) -> abc.DisposableBase:
+            return PromptPool(observer, settings).start(source, scheduler)
+
+        return Observable(subscribe)
+
+    return operator
+
+
+def _asking(
+    model: Source[P], response_type: type[object] | None
+) -> tuple[Callable[[P], Observable[TokenEvent]], Callable[[P, Response, Exception], Observable[TokenEvent]]]:
+    """Return what asks `model` a prompt, and what asks it again after an answer that is not of the type."""
+    stream = cast("Callable[..., Observable[TokenEvent]] | None", getattr(model, "stream", None))
+    if stream is None:
+        make_stream = cast("Callable[[P], Observable[TokenEvent]]", model)
+        return make_stream, lambda prompt, _, __: make_stream(prompt)
+    ask = stream if response_type is None else partial(stream, response_format=response_type)
+
+    def ask_again(prompt: P, response: Response, error: Exception) -> Observable[TokenEvent]:
+        earlier = (response.message,) if response.parts else ()
+        correction = Message.user(f"Your answer is not valid: {error}. Answer again, with nothing but the valid JSON.")
+        return ask([*messages_of(cast(Prompt, prompt)), *earlier, correction])
+
+    return ask, ask_again
