@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias, TypeGuard
+from typing import TypeAlias, TypeGuard, cast
 
 import msgspec
 
@@ -87,7 +88,9 @@ def _message(value: object) -> Message:
 
 def _tool_message(value: Mapping[str, object]) -> Message:
     content = value.get("content")
-    text = content if isinstance(content, str) else encode(content).decode()
+    parts = _parts(content) if _is_sequence(content) and all(map(_is_text, content)) else None
+    text = encode(content).decode() if parts is None else "".join(cast(TextPart, part).text for part in parts)
+    text = content if isinstance(content, str) else text
     call_id = value.get("tool_call_id")
     if not isinstance(call_id, str):
         raise ConfigurationError("a message with the role 'tool' needs tool_call_id: the id of the call it answers")
@@ -112,10 +115,48 @@ def _part(item: object) -> Part:
         TextPart | ImagePart | DocumentPart | AudioPart | ReasoningPart | ToolCall | ToolResult | VendorPart,
     ):
         return item
-    if _is_mapping(item) and item.get("type") == "image_url":
-        image = item.get("image_url")
-        return ImagePart(url=str(image.get("url") if _is_mapping(image) else image))
+    if _is_mapping(item):
+        match item.get("type"):
+            case "image_url":
+                image = item.get("image_url")
+                return ImagePart(url=str(image.get("url") if _is_mapping(image) else image))
+            case "input_audio":
+                return _audio(item.get("input_audio"))
+            case "file":
+                return _document(item.get("file"))
+            case "refusal":
+                return TextPart(str(item.get("refusal")))
+            case _:
+                pass
     return _converted([item])[0]
+
+
+def _is_text(item: object) -> bool:
+    return isinstance(item, str) or (_is_mapping(item) and item.get("type") in ("text", "refusal"))
+
+
+def _audio(audio: object) -> AudioPart:
+    data, form = (audio.get("data"), audio.get("format")) if _is_mapping(audio) else (None, None)
+    if not isinstance(data, str) or not isinstance(form, str):
+        raise ConfigurationError("a part of type 'input_audio' has the form {'input_audio': {'data', 'format'}}")
+    return AudioPart(data=_from_base64(data), media_type=f"audio/{form}")
+
+
+def _document(file: object) -> DocumentPart:
+    url = file.get("file_data") if _is_mapping(file) else None
+    if not _is_mapping(file) or not isinstance(url, str) or not url.startswith("data:"):
+        raise ConfigurationError("a part of type 'file' needs file_data, a data URL; file_id is not supported")
+    head, _, data = url.removeprefix("data:").partition(",")
+    name = file.get("filename")
+    media_type = head.partition(";")[0] or "application/octet-stream"
+    return DocumentPart(data=_from_base64(data), media_type=media_type, name=name if isinstance(name, str) else None)
+
+
+def _from_base64(data: str) -> bytes:
+    try:
+        return base64.b64decode(data, validate=True)
+    except ValueError as error:
+        raise ConfigurationError("the data of a message part is not base64") from error
 
 
 def _tool_call(item: object) -> ToolCall:
