@@ -9,8 +9,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from .._json import encode
 from ..events import Usage
-from ._writers import WRITERS
-from ._writing import Writer
+from ._writers import WRITERS, ReplyWriter
 from .gates import Gate
 from .recorded import RecordedRequest, WireName
 from .replies import Drop, ErrorReply, Fail, Fault, HttpFraming, KeepAlive, RawReply, Reply, Reset, Stall
@@ -43,7 +42,7 @@ def script_of(answer: Reply | RawReply | ErrorReply, request: RecordedRequest) -
     wire: WireName = request.wire or "openai-chat"
     match answer:
         case Reply():
-            writer = WRITERS[wire](request, answer.id, answer.model or request.model)
+            writer = ReplyWriter(request, answer.id, answer.model or request.model)
             return Script(
                 _Telling(answer, writer, request).chunks(),
                 writer.content_type,
@@ -77,7 +76,7 @@ def words_of(text: str) -> list[str]:
 class _Telling:
     """A reply on its way out: counts as it goes, since its pieces may be endless."""
 
-    def __init__(self, reply: Reply, writer: Writer, request: RecordedRequest) -> None:
+    def __init__(self, reply: Reply, writer: ReplyWriter, request: RecordedRequest) -> None:
         self._reply = reply
         self._writer = writer
         self._prompt = request.prompt

@@ -29,7 +29,7 @@ from ..operators._response_builder import ResponseBuilder
 from ..options import CallOptions
 from ..prompt import Prompt, messages_of
 from ._script import counted, error_body, words_of
-from ._writing import argument_pieces
+from ._writers import argument_pieces
 from .replies import Drop, ErrorReply, Fail, Hang, Reply, Reset, Truncate
 from .scripted import Step, ending, scripted
 

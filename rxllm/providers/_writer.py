@@ -1,0 +1,98 @@
+"""What all answer writers share: their contract, and the framing of their events.
+
+A writer is the server's side of a wire: it writes the events of an answer as the vendor does. The web server answers
+clients of the vendors' APIs with it, and the scripted test server plays the vendor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from .._json import encode
+from ..events import Response, TokenEvent, Usage
+
+SSE_COMMENT = ": keep-alive\n\n"
+
+
+@dataclass(frozen=True)
+class AnswerHead:
+    """What a writer says about an answer beside its events.
+
+    Args:
+        id: The answer's id, with the wire's prefix.
+        model: The model's name.
+        created: Seconds since the epoch.
+        usage: Whether the client wants the token counts, where the wire leaves it to the client.
+        input_tokens: Tokens of the prompt, where the wire tells them before the answer.
+        unknown_finish: What to write for the finish reason "other".
+    """
+
+    id: str
+    model: str
+    created: int = 0
+    usage: bool = True
+    input_tokens: int = 0
+    unknown_finish: str = "stop"
+
+
+class AnswerWriter(Protocol):
+    """The text of one answer on one wire."""
+
+    content_type: str
+    """Of the streamed answer."""
+    id_prefix: str
+    """What ids of answers begin with."""
+
+    def __init__(self, head: AnswerHead) -> None: ...
+
+    def begin(self) -> str:
+        """Return what comes before the first event."""
+        ...
+
+    def event(self, event: TokenEvent) -> str:
+        """Return the text of a delta or of a part of a tool call; "" for all other events."""
+        ...
+
+    def end(self, response: Response) -> str:
+        """Return the last events of a complete answer."""
+        ...
+
+    def error(self, message: str, kind: str) -> str:
+        """Return the vendor's error inside a stream."""
+        ...
+
+    def keep_alive(self) -> str:
+        """Return what says nothing but that the connection lives."""
+        ...
+
+    def document(self, response: Response) -> dict[str, object]:
+        """Return the answer as the one JSON document of a request without streaming."""
+        ...
+
+
+def sse(payload: Mapping[str, object], event: str = "") -> str:
+    """Return one SSE event with this name, or without a name."""
+    head = f"event: {event}\n" if event else ""
+    return f"{head}data: {encode(payload).decode()}\n\n"
+
+
+def sse_event(kind: str, **fields: object) -> str:
+    """Return one SSE event with its name in its payload too."""
+    return sse({"type": kind, **fields}, kind)
+
+
+def known(**counts: object) -> dict[str, object]:
+    """Return the counts that are known."""
+    return {name: count for name, count in counts.items() if count is not None}
+
+
+def is_counted(usage: Usage) -> bool:
+    """Return whether the vendor gave any token count."""
+    return usage.input_tokens is not None or usage.output_tokens is not None or usage.total_tokens is not None
+
+
+def total_of(usage: Usage) -> int:
+    """Return the vendor's total, or else the sum of what it counted."""
+    return (usage.input_tokens or 0) + (usage.output_tokens or 0) if usage.total_tokens is None else usage.total_tokens

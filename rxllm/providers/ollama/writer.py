@@ -1,0 +1,71 @@
+"""Writes answers as Ollama `/api/chat`: a JSON document per line; tool calls come whole.
+
+Source: https://github.com/ollama/ollama/blob/main/docs/api.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..._json import encode
+from ...events import ReasoningDelta, Response, TextDelta, TokenEvent, ToolCallEnd
+from .._writer import AnswerHead, known
+
+_Json = dict[str, object]
+
+
+class OllamaWriter:
+    """An `AnswerWriter` of lines."""
+
+    content_type = "application/x-ndjson"
+    id_prefix = ""
+
+    def __init__(self, head: AnswerHead) -> None:
+        self._head: _Json = {"model": head.model, "created_at": "2025-01-01T00:00:00.000000Z"}
+
+    def begin(self) -> str:
+        """Return nothing."""
+        return ""
+
+    def event(self, event: TokenEvent) -> str:
+        """Return the line of a delta, or of a whole tool call."""
+        match event:
+            case TextDelta(text):
+                return self._line({"content": text})
+            case ReasoningDelta(text):
+                return self._line({"content": "", "thinking": text})
+            case ToolCallEnd(index, call):
+                function = {"index": index, "name": call.name, "arguments": call.arguments}
+                return self._line({"content": "", "tool_calls": [{"id": call.id, "function": function}]})
+            case _:
+                return ""
+
+    def end(self, response: Response) -> str:
+        """Return the line that says that the answer is done."""
+        return encode(self._document({"content": ""}, response)).decode() + "\n"
+
+    def error(self, message: str, kind: str) -> str:
+        """Return the error."""
+        return encode({"error": message}).decode() + "\n"
+
+    def keep_alive(self) -> str:
+        """Return an empty line."""
+        return "\n"
+
+    def document(self, response: Response) -> _Json:
+        """Return the answer as one document."""
+        calls = [
+            {"id": call.id, "function": {"name": call.name, "arguments": call.arguments}}
+            for call in response.tool_calls
+        ]
+        return self._document({"content": response.text, **({"tool_calls": calls} if calls else {})}, response)
+
+    def _document(self, message: Mapping[str, object], response: Response) -> _Json:
+        reason = "length" if response.finish_reason == "length" else "stop"
+        usage = response.usage
+        counts = known(prompt_eval_count=usage.input_tokens, eval_count=usage.output_tokens)
+        said = {"role": "assistant", **message}
+        return {**self._head, "message": said, "done": True, "done_reason": reason, "total_duration": 1, **counts}
+
+    def _line(self, message: Mapping[str, object]) -> str:
+        return encode({**self._head, "message": {"role": "assistant", **message}, "done": False}).decode() + "\n"

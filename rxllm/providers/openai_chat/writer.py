@@ -1,0 +1,127 @@
+"""Writes answers as OpenAI Chat Completions. Reasoning travels as `reasoning_content`, as several servers have it.
+
+Source: https://platform.openai.com/docs/api-reference/chat-streaming
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..._json import encode
+from ...events import (
+    FinishReason,
+    ReasoningDelta,
+    Response,
+    TextDelta,
+    TokenEvent,
+    ToolCallDelta,
+    ToolCallEnd,
+    ToolCallStart,
+    Usage,
+)
+from ...messages import ToolCall
+from .._writer import SSE_COMMENT, AnswerHead, is_counted, sse, total_of
+
+_FINISH: Mapping[FinishReason | None, str] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "content_filter": "content_filter",
+    "refusal": "stop",
+    None: "stop",
+}
+
+
+class ChatCompletionsWriter:
+    """An `AnswerWriter` of `chat.completion.chunk` events."""
+
+    content_type = "text/event-stream; charset=utf-8"
+    id_prefix = "chatcmpl-"
+
+    def __init__(self, head: AnswerHead) -> None:
+        self._head = head
+        self._envelope: dict[str, object] = {
+            "id": head.id,
+            "object": "chat.completion.chunk",
+            "created": head.created,
+            "model": head.model,
+        }
+        self._argued: set[int] = set()
+        """The calls of which arguments have been written."""
+
+    def begin(self) -> str:
+        """Return the chunk with the role."""
+        return self._chunk({"role": "assistant", "content": ""})
+
+    def event(self, event: TokenEvent) -> str:
+        """Return the chunk of a delta or of a part of a tool call."""
+        match event:
+            case TextDelta(text):
+                return self._chunk({"content": text})
+            case ReasoningDelta(text):
+                return self._chunk({"reasoning_content": text})
+            case ToolCallStart(index, id, name):
+                function = {"name": name, "arguments": ""}
+                return self._call({"index": index, "id": id, "type": "function", "function": function})
+            case ToolCallDelta(index, arguments):
+                self._argued.add(index)
+                return self._call({"index": index, "function": {"arguments": arguments}})
+            case ToolCallEnd(index, call) if index not in self._argued:
+                return self._call({"index": index, "function": {"arguments": encode(call.arguments).decode()}})
+            case _:
+                return ""
+
+    def end(self, response: Response) -> str:
+        """Return the finish reason, the token counts if they are wanted, and the end mark."""
+        last = self._chunk({}, self._finish(response))
+        if self._head.usage and is_counted(response.usage):
+            last += sse({**self._envelope, "choices": [], "usage": _usage(response.usage)})
+        return last + "data: [DONE]\n\n"
+
+    def error(self, message: str, kind: str) -> str:
+        """Return the error that OpenAI's clients raise."""
+        return sse({"error": {"message": message, "type": kind, "param": None, "code": kind}})
+
+    def keep_alive(self) -> str:
+        """Return a comment."""
+        return SSE_COMMENT
+
+    def document(self, response: Response) -> dict[str, object]:
+        """Return a `chat.completion`."""
+        message: dict[str, object] = {"role": "assistant", "content": response.text, "refusal": None}
+        if response.reasoning:
+            message["reasoning_content"] = response.reasoning
+        if response.tool_calls:
+            message["tool_calls"] = list(map(_tool_call, response.tool_calls))
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self._finish(response)}
+        usage = _usage(response.usage) if is_counted(response.usage) else None
+        return {**self._envelope, "object": "chat.completion", "choices": [choice], "usage": usage}
+
+    def _finish(self, response: Response) -> str:
+        return _FINISH.get(response.finish_reason, self._head.unknown_finish)
+
+    def _call(self, part: Mapping[str, object]) -> str:
+        return self._chunk({"tool_calls": [part]})
+
+    def _chunk(self, delta: Mapping[str, object], finish: str | None = None) -> str:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+        return sse({**self._envelope, "choices": [choice]})
+
+
+def _tool_call(call: ToolCall) -> dict[str, object]:
+    function = {"name": call.name, "arguments": encode(call.arguments).decode()}
+    return {"id": call.id, "type": "function", "function": function}
+
+
+def _usage(usage: Usage) -> dict[str, object]:
+    """Return the counts. Clients add them up, so an unknown one is 0 here."""
+    counts: dict[str, object] = {
+        "prompt_tokens": usage.input_tokens or 0,
+        "completion_tokens": usage.output_tokens or 0,
+        "total_tokens": total_of(usage),
+    }
+    if usage.cached_input_tokens is not None:
+        counts["prompt_tokens_details"] = {"cached_tokens": usage.cached_input_tokens}
+    if usage.reasoning_tokens is not None:
+        counts["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+    return counts

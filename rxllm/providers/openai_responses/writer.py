@@ -1,0 +1,206 @@
+"""Writes answers as OpenAI Responses: items open and close, and all of them are repeated at the end.
+
+Source: https://platform.openai.com/docs/api-reference/responses-streaming
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..._json import encode
+from ...events import ReasoningDelta, Response, TextDelta, TokenEvent, ToolCallDelta, ToolCallEnd, ToolCallStart, Usage
+from ...messages import ToolCall
+from .._writer import AnswerHead, is_counted, sse, total_of
+
+_Json = dict[str, object]
+
+
+@dataclass
+class _Item:
+    """One item of the answer's output."""
+
+    kind: Literal["reasoning", "message", "function_call"]
+    id: str
+    index: int
+    call: ToolCall | None = None
+    pieces: list[str] = field(default_factory=list[str])
+
+    def json(self, status: str) -> _Json:
+        """Return the item as far as it has come."""
+        text = "".join(self.pieces)
+        head: _Json = {"type": self.kind, "id": self.id, "status": status}
+        is_new = status == "in_progress"
+        if self.call is not None:
+            return {**head, "call_id": self.call.id, "name": self.call.name, "arguments": text}
+        if self.kind == "reasoning":
+            return {**head, "summary": [] if is_new else [{"type": "summary_text", "text": text}]}
+        return {**head, "role": "assistant", "content": [] if is_new else [_text_part(text)]}
+
+
+class ResponsesWriter:
+    """An `AnswerWriter` of `response.*` events."""
+
+    content_type = "text/event-stream; charset=utf-8"
+    id_prefix = "resp_"
+
+    def __init__(self, head: AnswerHead) -> None:
+        self._head = head
+        self._number = 0
+        self._unique = head.id.removeprefix(self.id_prefix)
+        self._open: _Item | None = None
+        """The text or reasoning that is being written."""
+        self._calls: dict[int, _Item] = {}
+        """The calls that are being written, by index."""
+        self._items: list[_Item] = []
+
+    def begin(self) -> str:
+        """Return the events that say that the answer has begun."""
+        response = self._response("in_progress", Response())
+        created = self._event("response.created", response=response)
+        return created + self._event("response.in_progress", response=response)
+
+    def event(self, event: TokenEvent) -> str:
+        """Return the events of a delta or of a part of a tool call."""
+        match event:
+            case TextDelta(text):
+                return self._say("message", text)
+            case ReasoningDelta(text):
+                return self._say("reasoning", text)
+            case ToolCallStart(index, id, name):
+                return self._close() + self._start_call(index, ToolCall(id, name, {}))
+            case ToolCallDelta(index, arguments) if index in self._calls:
+                return self._argue(self._calls[index], arguments)
+            case ToolCallEnd(index, call):
+                started = "" if index in self._calls else self._close() + self._start_call(index, call)
+                return started + self._end_call(self._calls.pop(index), call)
+            case _:
+                return ""
+
+    def end(self, response: Response) -> str:
+        """Return the last event, which holds the whole answer."""
+        closed = self._close()
+        status = _status(response)
+        return closed + self._event(f"response.{status}", response=self._response(status, response))
+
+    def error(self, message: str, kind: str) -> str:
+        """Return the event that says that the answer failed."""
+        failed = {**self._response("failed", Response()), "error": {"code": kind, "message": message}}
+        return self._event("response.failed", response=failed)
+
+    def keep_alive(self) -> str:
+        """Return a keep-alive event."""
+        return self._event("keepalive")
+
+    def document(self, response: Response) -> _Json:
+        """Return a `response`."""
+        if response.reasoning:
+            self._new_item("reasoning").pieces.append(response.reasoning)
+        if response.text or not response.tool_calls:
+            self._new_item("message").pieces.append(response.text)
+        for call in response.tool_calls:
+            self._new_item("function_call", call).pieces.append(encode(call.arguments).decode())
+        return self._response(_status(response), response)
+
+    def _say(self, kind: Literal["reasoning", "message"], piece: str) -> str:
+        opened = ""
+        if self._open is None or self._open.kind != kind:
+            opened = self._close() + self._start(kind)
+        assert self._open is not None
+        self._open.pieces.append(piece)
+        if kind == "reasoning":
+            return opened + self._event("response.reasoning_summary_text.delta", **_at(self._open), delta=piece)
+        return opened + self._event("response.output_text.delta", **_at(self._open), delta=piece, logprobs=[])
+
+    def _start(self, kind: Literal["reasoning", "message"]) -> str:
+        item = self._open = self._new_item(kind)
+        added = self._event("response.output_item.added", output_index=item.index, item=item.json("in_progress"))
+        if kind == "reasoning":
+            part: _Json = {"type": "summary_text", "text": ""}
+            return added + self._event("response.reasoning_summary_part.added", **_at(item), part=part)
+        return added + self._event("response.content_part.added", **_at(item), part=_text_part(""))
+
+    def _close(self) -> str:
+        item, self._open = self._open, None
+        if item is None:
+            return ""
+        text = "".join(item.pieces)
+        if item.kind == "reasoning":
+            part: _Json = {"type": "summary_text", "text": text}
+            done = self._event("response.reasoning_summary_text.done", **_at(item), text=text)
+            done += self._event("response.reasoning_summary_part.done", **_at(item), part=part)
+        else:
+            done = self._event("response.output_text.done", **_at(item), text=text, logprobs=[])
+            done += self._event("response.content_part.done", **_at(item), part=_text_part(text))
+        return done + self._event("response.output_item.done", output_index=item.index, item=item.json("completed"))
+
+    def _start_call(self, index: int, call: ToolCall) -> str:
+        item = self._calls[index] = self._new_item("function_call", call)
+        return self._event("response.output_item.added", output_index=item.index, item=item.json("in_progress"))
+
+    def _argue(self, item: _Item, arguments: str) -> str:
+        item.pieces.append(arguments)
+        at = {"output_index": item.index, "item_id": item.id}
+        return self._event("response.function_call_arguments.delta", **at, delta=arguments)
+
+    def _end_call(self, item: _Item, call: ToolCall) -> str:
+        argued = "" if item.pieces else self._argue(item, encode(call.arguments).decode())
+        done = {"output_index": item.index, "item_id": item.id, "name": call.name, "arguments": "".join(item.pieces)}
+        argued += self._event("response.function_call_arguments.done", **done)
+        return argued + self._event("response.output_item.done", output_index=item.index, item=item.json("completed"))
+
+    def _new_item(self, kind: Literal["reasoning", "message", "function_call"], call: ToolCall | None = None) -> _Item:
+        prefix = {"reasoning": "rs", "message": "msg", "function_call": "fc"}[kind]
+        index = len(self._items)
+        item = _Item(kind, f"{prefix}_{self._unique}_{index}", index, call)
+        self._items.append(item)
+        return item
+
+    def _response(self, status: str, response: Response) -> _Json:
+        incomplete = {"reason": "max_output_tokens" if response.finish_reason == "length" else "content_filter"}
+        is_done = status in ("completed", "incomplete")
+        return {
+            "id": self._head.id,
+            "object": "response",
+            "created_at": self._head.created,
+            "status": status,
+            "model": self._head.model,
+            "output": [item.json("completed") for item in self._items] if status != "in_progress" else [],
+            "error": None,
+            "incomplete_details": incomplete if status == "incomplete" else None,
+            "instructions": None,
+            "metadata": {},
+            "parallel_tool_calls": True,
+            "tool_choice": "auto",
+            "tools": [],
+            "temperature": None,
+            "top_p": None,
+            "usage": _usage(response.usage) if is_done and is_counted(response.usage) else None,
+        }
+
+    def _event(self, kind: str, **fields: object) -> str:
+        number, self._number = self._number, self._number + 1
+        return sse({"type": kind, "sequence_number": number, **fields}, kind)
+
+
+def _status(response: Response) -> str:
+    return "incomplete" if response.finish_reason in ("length", "content_filter") else "completed"
+
+
+def _at(item: _Item) -> _Json:
+    part = "summary_index" if item.kind == "reasoning" else "content_index"
+    return {"output_index": item.index, "item_id": item.id, part: 0}
+
+
+def _text_part(text: str) -> _Json:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def _usage(usage: Usage) -> _Json:
+    return {
+        "input_tokens": usage.input_tokens or 0,
+        "input_tokens_details": {"cached_tokens": usage.cached_input_tokens or 0},
+        "output_tokens": usage.output_tokens or 0,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens or 0},
+        "total_tokens": total_of(usage),
+    }
