@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import math
 import secrets
 import socket
 import sys
 from collections.abc import Sequence
+from typing import cast
 
 import uvicorn
 
@@ -25,16 +25,29 @@ from .availability import choose
 
 PORT = 8642
 
+HEADER_SECONDS = 20.0
+"""Seconds in which a new connection must have sent the head of a request."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until interrupted; returns the exit status. Raises `LLMError` where no model can be had."""
+    """Serve until a signal ends the process.
+
+    Args:
+        argv: The command's words. Default: those of this process.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        LLMError: No model is available, or the address cannot be used.
+    """
     parser = argparse.ArgumentParser(prog="rxllm serve", description="Serve a chat page and the APIs behind it.")
     add_arguments(parser)
     return run(parser.parse_args(argv))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
+    """Add the command's arguments to `parser`."""
     parser.add_argument(
         "--model",
         action="append",
@@ -42,75 +55,135 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PROVIDER[:NAME]",
         help="a model to offer, the default first; may be given more than once (by default what is ready here)",
     )
-    parser.add_argument("--base-url", help="the address of the provider, where it is not its own")
+    parser.add_argument("--base-url", help="the address of the provider, if it is not the vendor's own")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen at (default: this machine only)")
     parser.add_argument("--port", type=int, default=PORT, help=f"default {PORT}; 0 takes a free one")
-    parser.add_argument("--token", help="what clients must know; made up where others than this machine can connect")
+    parser.add_argument("--token", help="what clients must send; made up if other machines can connect")
     parser.add_argument("--origin", action="append", default=[], help="another page that may use the server")
+    parser.add_argument(
+        "--host-name", action="append", default=[], help="a further name of this server, such as a proxy's"
+    )
+    parser.add_argument(
+        "--proxy", action="append", default=[], metavar="ADDRESS", help="a proxy whose X-Forwarded-For is believed"
+    )
     parser.add_argument(
         "--redis", metavar="URL", help="a Redis through which several servers find each other's streams"
     )
     parser.add_argument("--max-streams", type=int, default=256, help="streams at once (default 256)")
+    parser.add_argument("--per-client", type=int, default=32, help="streams at once for one client (default 32)")
     parser.add_argument("--linger", type=float, default=30.0, help="seconds that a stream waits for its page to return")
     parser.add_argument("--drain", type=float, default=10.0, help="seconds that streams have to end at shutdown")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve as the arguments say."""
+    """Serve as the parsed arguments say; return the exit status."""
     models = _models(arguments.model, arguments.base_url)
-    streams = _streams(arguments.redis, arguments.max_streams)
-    try:
-        listener = socket.create_server((arguments.host, arguments.port))
-    except OSError as error:
-        raise ConfigurationError(f"cannot listen at {arguments.host}:{arguments.port}: {error.strerror}") from error
+    streams = _streams(arguments.redis, arguments.max_streams, arguments.per_client)
+    listener = _listener(arguments.host, arguments.port)
     host, port = listener.getsockname()[:2]
-    is_open = host not in LOOPBACK_NAMES
-    token = arguments.token or (secrets.token_urlsafe(16) if is_open else None)
-    guard = Guard(origins=frozenset(arguments.origin), hosts=frozenset("*") if token else LOOPBACK_NAMES, token=token)
+    token = arguments.token or (None if host in LOOPBACK_NAMES else secrets.token_urlsafe(16))
+    guard = Guard(
+        origins=frozenset(arguments.origin),
+        hosts=frozenset("*") if token else LOOPBACK_NAMES | set(arguments.host_name),
+        token=token,
+        proxies=frozenset(arguments.proxy),
+    )
     service = Service(models, guard=guard, streams=streams, linger=arguments.linger)
     config = uvicorn.Config(
-        asgi_app(service, drain_seconds=0.0),
+        asgi_app(service, drain_seconds=arguments.drain),
+        http=_bounded_protocol(),
         log_level="warning",
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=math.ceil(arguments.drain) + 2,  # by then, we have ended all
+        proxy_headers=False,  # the guard reads them, from the proxies that it knows
+        timeout_graceful_shutdown=2,  # after the streams have ended
         ws_max_size=16 * 1024 * 1024,
     )
-    shown = "localhost" if host in ("0.0.0.0", "::") else host  # noqa: S104 - a comparison
     secret = f"#token={token}" if token else ""
-    sys.stderr.write(f"rxllm: {', '.join(models)} at http://{shown}:{port}/{secret}\n")
-    with contextlib.suppress(KeyboardInterrupt):  # which uvicorn passes on when all is done
-        _Server(config, service, arguments.drain).run(sockets=[listener])
+    sys.stderr.write(f"rxllm: {', '.join(models)} at http://{_shown(host)}:{port}/{secret}\n")
+    with contextlib.suppress(KeyboardInterrupt):  # which uvicorn passes on when it has ended
+        uvicorn.Server(config).run(sockets=[listener])
     return 0
 
 
-class _Server(uvicorn.Server):
-    """Lets streams end while the connections that carry them are still there."""
-
-    def __init__(self, config: uvicorn.Config, service: Service, drain_seconds: float) -> None:
-        super().__init__(config)
-        self._service = service
-        self._drain_seconds = drain_seconds
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take no more, give what is under way its time, and end the rest."""
-        draining = asyncio.create_task(asyncio.to_thread(self._service.close, self._drain_seconds))
-        await super().shutdown(sockets)
-        await draining
+def _listener(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise ConfigurationError(f"cannot listen at {host}:{port}: {error.strerror}") from error
 
 
-def _streams(redis: str | None, limit: int) -> Streams[object]:
+def _shown(host: str) -> str:
+    """Return the name under which a browser on another machine finds the server."""
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - a comparison
+        host = _own_address()
+    return f"[{host}]" if ":" in host else host
+
+
+def _own_address() -> str:
+    """Return the address of this machine in its network; "localhost" if it has none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: it only chooses the interface
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "localhost"
+
+
+def _bounded_protocol() -> type[asyncio.Protocol]:
+    """Return uvicorn's HTTP protocol with bounds for connections that send no request, and for their number."""
+    from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+    most = _max_connections()
+
+    class BoundedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # one of two classes
+        _open = 0
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self._timer = asyncio.get_running_loop().call_later(HEADER_SECONDS, self._expire, transport)
+            BoundedProtocol._open += 1
+            super().connection_made(cast(asyncio.Transport, transport))
+            if BoundedProtocol._open > most:
+                cast(asyncio.Transport, transport).abort()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            BoundedProtocol._open -= 1
+            self._timer.cancel()
+            super().connection_lost(exc)
+
+        def _expire(self, transport: asyncio.BaseTransport) -> None:
+            if getattr(self, "cycle", None) is None:  # no request has come
+                cast(asyncio.Transport, transport).abort()
+
+    return BoundedProtocol
+
+
+def _max_connections() -> int:
+    """Raise the limit of open files as far as allowed; return how many connections fit, with room for other files."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 10_000
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = min(most, 65_536) if most != resource.RLIM_INFINITY else 65_536
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
+    return max(16, allowed // 2)
+
+
+def _streams(redis: str | None, limit: int, per_client: int) -> Streams[object]:
     if redis is None:
-        return Streams(limit=limit)
+        return Streams(limit=limit, per_client=per_client)
     try:
         from ..web.multiprocess.streams import RelayedStreams
     except ImportError as missing:
         raise ConfigurationError(str(missing)) from missing
-    return RelayedStreams(redis, limit=limit)
+    return RelayedStreams(redis, limit=limit, per_client=per_client)
 
 
 def _models(names: Sequence[str], base_url: str | None) -> dict[str, StreamingModel]:
-    """The models to offer, by the names that clients will see."""
+    """Return the models to offer, by the names that clients use."""
     models: dict[str, StreamingModel] = {}
     for provider, name in map(split_model, names) if names else _ready():
         model = create_streaming_model(provider, model=name, base_url=base_url)
@@ -119,7 +192,7 @@ def _models(names: Sequence[str], base_url: str | None) -> dict[str, StreamingMo
 
 
 def _ready() -> list[tuple[str, str | None]]:
-    """What can be used here and now: the one that `rxllm` would ask, and the embedded model."""
+    """Return what is ready here: the model that `rxllm` would ask, and the embedded one."""
     found = [choose()]
     if found[0][0] != "local":
         try:

@@ -20,6 +20,7 @@ from reactivex import Observable, abc
 
 from ..errors import StreamInterruptedError
 from ..events import Response, StreamEnd, TokenEvent
+from ._async_wakeup import AsyncWakeup
 from ._handoff import Handoff, Nothing
 
 __all__ = ["EventStream", "events", "from_async", "last", "response"]
@@ -102,21 +103,22 @@ class EventStream(AsyncIterator[T]):
 
     def __init__(self, source: Observable[T], buffer: int = 256) -> None:
         self._source = source
-        self._wakeup = _Wakeup()
+        self._wakeup = AsyncWakeup()
         # The producer refers to the wake-up and the handoff, never to this object, so deleting it disposes the stream.
-        self._handoff: Handoff[T] = Handoff(buffer, self._wakeup.wake, self._wakeup.is_alive)
+        self._handoff: Handoff[T] = Handoff(buffer, self._wakeup.set, self._wakeup.is_alive)
         self._in_a_row = 0
+        self._is_awaited = False
 
     def __aiter__(self) -> EventStream[T]:
         return self
 
     async def __anext__(self) -> T:
-        if self._wakeup.awaited:
+        if self._is_awaited:
             raise RuntimeError("two tasks are iterating over one stream")
         try:
             if not self._started:
                 self._started = True
-                self._wakeup.loop = asyncio.get_running_loop()
+                self._wakeup.attach(asyncio.get_running_loop())
                 self._handoff.start(self._source)
             self._in_a_row += 1
             if self._in_a_row >= _BURST:
@@ -124,8 +126,12 @@ class EventStream(AsyncIterator[T]):
                 await asyncio.sleep(0)
             while (item := self._handoff.take()) is Nothing.YET:
                 self._in_a_row = 0
-                await self._wakeup.wait(self._handoff.sleep)
+                self._is_awaited = True
+                if self._handoff.sleep():
+                    await self._wakeup.wait()
+                self._is_awaited = False
         except BaseException:
+            self._is_awaited = False
             self._handoff.close()
             raise
         if item is Nothing.MORE:
@@ -145,38 +151,6 @@ class EventStream(AsyncIterator[T]):
     def __del__(self) -> None:
         if self._started:
             self._handoff.close()
-
-
-class _Wakeup:
-    """Wakes one task of one loop, from any thread."""
-
-    loop: asyncio.AbstractEventLoop
-
-    def __init__(self) -> None:
-        self._waiter: asyncio.Future[None] | None = None
-
-    @property
-    def awaited(self) -> bool:
-        return self._waiter is not None
-
-    async def wait(self, sleep: Callable[[], bool]) -> None:
-        """Await the next `wake`, unless `sleep` returns False."""
-        self._waiter = self.loop.create_future()
-        try:
-            if sleep():
-                await self._waiter
-        finally:
-            self._waiter = None
-
-    def wake(self) -> bool:
-        return _call_soon(self.loop, self._wake)
-
-    def is_alive(self) -> bool:
-        return not self.loop.is_closed()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
 
 def from_async(make: Callable[[], AsyncIterable[T]], *, loop: asyncio.AbstractEventLoop | None = None) -> Observable[T]:

@@ -1,97 +1,161 @@
-"""The AI SDK's way to ask, so that a page with `useChat` talks to this server.
+"""The AI SDK's API, so that a page with `useChat` talks to this server.
 
-As `useChat` has it, a stream ends with its client. A page that wants to resume after a reload says
-so with ``body: {resumable: true}`` in its transport; then leaving is not stopping, and it stops
-with a DELETE of the address that it resumes from. Both work together.
+By default a stream ends with its client. A page that wants to resume after a reload says so with
+``body: {resumable: true}`` in its transport: then leaving is not stopping, and the page stops the stream with a DELETE
+of the address that it resumes from.
 
-Where a tool call needs approval, the response ends with the question, and the user's answer comes
-with the next request (``sendAutomaticallyWhen: lastAssistantMessageIsCompleteWithApprovalResponses``).
-The stream that asked waits for it, and goes on; where it is no more, or is another process's, the
-conversation alone is enough to go on.
+Where a tool call needs approval, the response ends with the question, and the user's answer comes with the next request
+(``sendAutomaticallyWhen: lastAssistantMessageIsCompleteWithApprovalResponses``). The stream that asked waits for it. If
+that stream is no more, a new one goes on from the conversation. Each question is answered once, whatever the way.
 """
 
 from __future__ import annotations
 
-from .._json import objects_at, text_at
-from ..errors import NotFoundError
-from .ai_sdk_messages import Conversation, ui_conversation
+from typing import Annotated
+
+import msgspec
+
+from ..errors import ConfigurationError, NotFoundError
+from ..messages import ToolCall
+from .ai_sdk_messages import Conversation, Decision, UIMessage, ui_conversation
 from .ai_sdk_turn import UITurn, UITurnBody
+from .approvals import Approvals
+from .chat_request import ChatRequest, offered
 from .http import HttpRequest, HttpResponse
-from .request_parsing import ChatRequest, offered, options_of
+from .options import OPTION_NAMES, converted, options_of
 from .served_stream import ServedStream
 from .stream_factory import StreamFactory
 from .streams import Chat
 
 
-def chat(factory: StreamFactory, request: HttpRequest, _: str) -> HttpResponse:
-    """A prompt as `useChat` sends it: {"id", "messages", "model", "resumable", options...}."""
-    body = request.json()
-    messages = objects_at(body, "messages")
-    said = ui_conversation(messages)
-    approvals = said.approvals(factory.approval_ids)
-    message = text_at(messages[-1], "id") if messages[-1].get("role") == "assistant" else None
-    name = text_at(body, "id") or ""
-    before = _stream_of(factory, name)
+class UIChatBody(msgspec.Struct, frozen=True, rename="camel"):
+    """The body that `useChat` sends, beside the options."""
+
+    messages: list[UIMessage]
+    id: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    model: str | None = None
+    resumable: bool = False
+    trigger: str | None = None
+    message_id: str | None = None
+
+
+_KNOWN = OPTION_NAMES | {"messages", "id", "model", "resumable", "trigger", "messageId"}
+
+
+def chat(factory: StreamFactory, http: HttpRequest, _: str) -> HttpResponse:
+    """Answer a conversation, or go on with an answer whose tool calls the user has approved or denied."""
+    body = http.json()
+    asked = converted(body, UIChatBody, "the request")
+    said = ui_conversation(asked.messages, lambda data, signature: factory.seal.is_own(data, signature, http.user))
+    last = asked.messages[-1]
+    message = last.id if last.role == "assistant" else None
+    streams = _streams_that_asked(factory, http, asked.id, said)
+    before = _stream_of(factory, http, asked.id)
     if before is not None and before.is_under_way:
-        if _asked_for(before, said):
-            return _go_on(factory, before, said, message)
-        if before.is_paused or said.decisions:
-            before.stop()  # nobody answers that one any more
-    options = options_of({key: value for key, value in body.items() if key != "tools"})
-    model, offer = offered(factory.offers, body.get("model"))
-    linger = factory.linger if body.get("resumable") is True else 0.0
-    stream = factory.start(offer, ChatRequest(model, said.messages, options, approvals), request.client, linger=linger)
-    message = message or stream.id
-    if name:
-        factory.streams.remember(name, Chat(stream.id, message))
-    return _feed(factory, stream, message, [call.id for call in said.open_calls])
+        if _waits_for(before, said, streams):
+            return _go_on(factory, http, asked.id, before, said, message)
+        if before.is_paused or said.open_calls:
+            before.stop()  # its question is not answered any more
+    options = options_of({name: value for name, value in body.items() if name != "tools"})
+    model, offer = offered(factory.offers, asked.model)
+    factory.check(said.messages, [decision.call for decision in said.open_calls])
+    for decision, stream in zip(said.open_calls, streams, strict=True):
+        _close_question(factory, stream, decision)
+    extra = {name: value for name, value in body.items() if name not in _KNOWN}
+    approvals = Approvals((call, answer) for call, _, answer in said.open_calls if answer is not None)
+    request = ChatRequest(model, said.messages, options, approvals, http.user or None, http.headers, extra)
+    answer = factory.open(offer, request, http, linger=factory.linger if asked.resumable else 0.0)
+    message = message or answer.id
+    if asked.id:
+        factory.streams.remember(http.user, asked.id, Chat(answer.id, message))
+    return _body(factory, http, asked.id, answer, message, said)
 
 
-def resume(factory: StreamFactory, request: HttpRequest, name: str) -> HttpResponse:
-    """The stream of a chat from its beginning; 204 where none is under way."""
-    stream, known = _stream_of(factory, name), factory.streams.chat(name)
+def resume(factory: StreamFactory, http: HttpRequest, name: str) -> HttpResponse:
+    """Return the stream of a chat from its beginning; 204 if none is under way."""
+    stream, known = _stream_of(factory, http, name), factory.streams.chat(http.user, name)
     if stream is None or known is None or not stream.is_under_way:
         return HttpResponse(204)
-    return _feed(factory, stream, known.message)
+    return _body(factory, http, name, stream, known.message)
 
 
-def stop(factory: StreamFactory, request: HttpRequest, name: str) -> HttpResponse:
+def stop(factory: StreamFactory, http: HttpRequest, name: str) -> HttpResponse:
     """Stop the stream of a chat."""
-    stream = _stream_of(factory, name)
+    stream = _stream_of(factory, http, name)
     if stream is None:
         raise NotFoundError("there is no stream for that chat", status_code=404)
     stream.stop()
     return HttpResponse(204)
 
 
-def _stream_of(factory: StreamFactory, name: str) -> ServedStream[object] | None:
-    known = factory.streams.chat(name)
-    return None if known is None else factory.streams.get(known.stream)
+def _stream_of(factory: StreamFactory, http: HttpRequest, name: str) -> ServedStream[object] | None:
+    known = factory.streams.chat(http.user, name) if name else None
+    return None if known is None else factory.streams.get(known.stream, http.user)
 
 
-def _asked_for(stream: ServedStream[object], said: Conversation) -> bool:
-    """Whether it is this stream that waits for the user's decisions."""
-    calls = [decision.call.id for decision in said.decisions]
-    return bool(calls) and stream.approvals.are_asked(calls)
+def _streams_that_asked(factory: StreamFactory, http: HttpRequest, chat: str, said: Conversation) -> list[str]:
+    """Return the ids of the streams that asked about the open calls; refuse a call that none has asked about."""
+    streams: list[str] = []
+    for call, question, _ in said.open_calls:
+        stream = factory.approval_ids.stream_of(question, call, http.user, chat)
+        if stream is None:
+            raise ConfigurationError(f"the call of {call.name!r} is not one that this server has asked about")
+        streams.append(stream)
+    return streams
+
+
+def _waits_for(stream: ServedStream[object], said: Conversation, streams: list[str]) -> bool:
+    """Return whether it is this stream that waits for the user's decisions."""
+    asked_here = bool(streams) and all(asked == stream.id for asked in streams)
+    return asked_here and stream.approvals.were_asked(decision.call.id for decision in said.open_calls)
 
 
 def _go_on(
-    factory: StreamFactory, stream: ServedStream[object], said: Conversation, message: str | None
-) -> HttpResponse:
-    after = stream.go_on()
-    reply = _feed(factory, stream, message, [call.id for call in said.open_calls], after=after)
-    for call, _, approved, reason in said.decisions:
-        stream.approve(call.id, approved, reason)
-    return reply
-
-
-def _feed(
     factory: StreamFactory,
+    http: HttpRequest,
+    chat: str,
+    stream: ServedStream[object],
+    said: Conversation,
+    message: str | None,
+) -> HttpResponse:
+    decided = [(decision.call.id, decision.answer) for decision in said.open_calls if decision.answer is not None]
+    after = stream.resume()
+    for call, answer in decided:
+        try:
+            factory.approve(stream, call, answer is True, answer if isinstance(answer, str) else "")
+        except ConfigurationError:
+            stream.pause(after)
+            raise
+    return _body(factory, http, chat, stream, message, said, after=after)
+
+
+def _close_question(factory: StreamFactory, stream: str, decision: Decision) -> None:
+    if not factory.streams.close_question(stream, decision.call.id, must_be_open=True):
+        raise ConfigurationError(f"the approval of the call of {decision.call.name!r} was used already, or has expired")
+
+
+def _open_question(
+    factory: StreamFactory, http: HttpRequest, chat: str, stream: ServedStream[object], call: ToolCall
+) -> str:
+    factory.streams.open_question(stream.id, call.id)
+    return factory.approval_ids.issue(call, stream.id, http.user, chat)
+
+
+def _body(
+    factory: StreamFactory,
+    http: HttpRequest,
+    chat: str,
     stream: ServedStream[object],
     message: str | None,
-    open_calls: list[str] | None = None,
+    said: Conversation | None = None,
     *,
     after: int = 0,
 ) -> HttpResponse:
-    turn = UITurn(message, approvals=stream.approvals, name_of=factory.approval_ids.of, open_calls=open_calls or ())
-    return HttpResponse(200, body=UITurnBody(stream, turn, after=after))
+    turn = UITurn(
+        message,
+        stream=stream,
+        ask=lambda call: _open_question(factory, http, chat, stream, call),
+        seal=lambda data: factory.seal.sign(data, http.user),
+        open_calls=[] if said is None else [decision.call.id for decision in said.open_calls],
+    )
+    return HttpResponse(200, {"x-rxllm-stream": stream.id}, UITurnBody(stream, turn, after=after))

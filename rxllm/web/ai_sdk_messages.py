@@ -1,4 +1,4 @@
-"""What `useChat` sends: a conversation in UI messages, with the user's answers to what was asked in it.
+"""What `useChat` sends: a conversation in UI messages, with the user's decisions about tool calls in it.
 
 Source: the types `UIMessage` and `UIToolInvocation` of the npm package `ai`, versions 6 and 7.
 """
@@ -7,125 +7,170 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+import logging
+from collections.abc import Callable, Iterator
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
-from .._json import encode, object_at, objects_at, text_at
+from .._json import encode, is_object
 from ..errors import ConfigurationError
 from ..messages import DocumentPart, ImagePart, Message, Part, ReasoningPart, TextPart, ToolCall, ToolResult
-from .approvals import ApprovalIds, Approvals
 from .formats.ai_sdk import PARTS
+
+log = logging.getLogger("rxllm")
+
+
+class UIApproval(msgspec.Struct, frozen=True):
+    """The question about a tool call, and the user's answer."""
+
+    id: str = ""
+    approved: bool = False
+    reason: str | None = None
+
+
+class UIPart(msgspec.Struct, frozen=True, rename="camel"):
+    """A part of a UI message, of any type; fields that its type does not have are None."""
+
+    type: str
+    text: str | None = None
+    tool_call_id: str = ""
+    tool_name: str | None = None
+    state: str | None = None
+    input: object = None
+    output: object = None
+    error_text: str | None = None
+    preliminary: bool | None = None
+    approval: UIApproval | None = None
+    url: str | None = None
+    media_type: str | None = None
+    filename: str | None = None
+    data: object = None
+
+    @property
+    def is_tool(self) -> bool:
+        """Whether this is a tool call, with its result if there is one."""
+        return self.type == "dynamic-tool" or self.type.startswith("tool-")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the call waits for the user, or for its run after the user has answered."""
+        return self.state in ("approval-requested", "approval-responded")
+
+    def call(self) -> ToolCall:
+        """Return the tool call."""
+        arguments = self.input if is_object(self.input) else {}
+        return ToolCall(self.tool_call_id, self.tool_name or self.type.removeprefix("tool-"), arguments)
+
+
+class UIMessage(msgspec.Struct, frozen=True):
+    """A UI message."""
+
+    role: Literal["system", "user", "assistant"]
+    parts: Annotated[list[UIPart], msgspec.Meta(max_length=10_000)] = []
+    id: str | None = None
 
 
 class Decision(NamedTuple):
-    """What the user said to a question: whether `call` may run."""
+    """An open tool call: the id of its question, and what the user has decided, None for nothing yet."""
 
     call: ToolCall
     question: str
-    approved: bool
-    reason: str
+    answer: bool | str | None
 
 
 class Conversation(NamedTuple):
-    """The messages; what the user has decided since the last one; and which calls of it have no result."""
+    """The messages, and the open calls of the last one if the user has decided about any of them."""
 
     messages: tuple[Message, ...]
-    decisions: tuple[Decision, ...] = ()
-    open_calls: tuple[ToolCall, ...] = ()
-
-    def approvals(self, ids: ApprovalIds) -> Approvals:
-        """The decisions, as a stream can ask for them.
-
-        Raises `ConfigurationError` where one is for a call that this server has not asked about.
-        """
-        approvals = Approvals()
-        for call, question, approved, reason in self.decisions:
-            if not ids.fits(question, call):
-                raise ConfigurationError(f"the call of {call.name!r} is not one that this server has asked about")
-            approvals.answer(call.id, approved, reason)
-        return approvals
+    open_calls: tuple[Decision, ...] = ()
 
 
-def ui_conversation(messages: list[dict[str, object]]) -> Conversation:
-    """The conversation in UI messages; raises `ConfigurationError` where there is none.
+def ui_conversation(messages: list[UIMessage], is_own: Callable[[object, str], bool]) -> Conversation:
+    """Return the conversation in UI messages.
 
-    >>> hello = [{"role": "user", "parts": [{"type": "text", "text": "Hi"}]}]
-    >>> ui_conversation(hello).messages == (Message.user("Hi"),)
-    True
+    Args:
+        messages: The UI messages, oldest first.
+        is_own: Whether a signature is this server's for the data that a client kept for it.
+
+    Raises:
+        ConfigurationError: There is nothing said in the messages, or a part is wrong.
+
+    Example:
+        >>> hello = [UIMessage("user", [UIPart("text", text="Hi")])]
+        >>> ui_conversation(hello, lambda data, signature: False).messages == (Message.user("Hi"),)
+        True
     """
-    steps = [step for message in messages for step in _steps(message)]
+    steps = [step for message in messages for step in _steps(message, is_own)]
     if not steps:
         raise ConfigurationError("messages is a list of UI messages, with something said in them")
-    last = steps[-1] if messages[-1].get("role") == "assistant" else _Step(())
-    decisions = tuple(filter(None, map(_decision, last.tools)))
-    waiting = tuple(_call(tool) for tool in last.tools if _is_open(tool)) if decisions else ()
-    open_ids = {call.id for call in waiting}
-    said = tuple(message for step in steps for message in step.messages(open_ids if step is last else set()))
-    return Conversation(said, decisions, waiting)
+    tools = steps[-1].tools if messages[-1].role == "assistant" else ()
+    open_calls = tuple(_decision(tool) for tool in tools if tool.is_open)
+    if all(decision.answer is None for decision in open_calls):
+        open_calls = ()
+    open_ids = {decision.call.id for decision in open_calls}
+    said: list[Message] = []
+    for step in steps:
+        said.extend(step.messages(open_ids if step is steps[-1] else set()))
+    return Conversation(tuple(said), open_calls)
 
 
 class _Step(NamedTuple):
     """Parts that make one message, and the tool parts among them, which hold the results."""
 
     parts: tuple[Part, ...]
-    role: str = "assistant"
-    tools: tuple[dict[str, object], ...] = ()
+    role: Literal["system", "user", "assistant"] = "assistant"
+    tools: tuple[UIPart, ...] = ()
 
     def messages(self, open_ids: set[str]) -> Iterator[Message]:
-        match self.role:
-            case "system" | "user" | "assistant" as role:
-                yield Message(role, self.parts)
-            case _:
-                raise ConfigurationError(f"a UI message's role is system, user or assistant; got {self.role!r}")
-        results = [_result(tool) for tool in self.tools]
-        if results := [result for result in results if result.id not in open_ids]:
+        yield Message(self.role, self.parts)
+        results = [_result(tool) for tool in self.tools if tool.tool_call_id not in open_ids]
+        if results:
             yield Message.tool(*results)
 
 
-def _steps(message: Mapping[str, object]) -> Iterator[_Step]:
-    role, parts = message.get("role"), objects_at(message, "parts")
-    if role != "assistant":
-        yield _Step(tuple(part for said in parts for part in _user_parts(said)), str(role))
+def _steps(message: UIMessage, is_own: Callable[[object, str], bool]) -> Iterator[_Step]:
+    if message.role != "assistant":
+        yield _Step(tuple(part for said in message.parts for part in _user_parts(said)), message.role)
         return
-    step: list[dict[str, object]] = []
-    end: dict[str, object] = {"type": "step-start"}
-    for part in (*parts, end):
-        if part.get("type") != "step-start":
+    step: list[UIPart] = []
+    for part in (*message.parts, UIPart("step-start")):
+        if part.type != "step-start":
             step.append(part)
         elif step:
-            yield from _assistant_step(step)
+            yield from _assistant_step(step, is_own)
             step = []
 
 
-def _assistant_step(parts: list[dict[str, object]]) -> Iterator[_Step]:
-    tools = tuple(part for part in parts if _is_tool(part))
-    said = next((_kept(part) for part in parts if part.get("type") == PARTS), None)
-    said = said or tuple(made for part in parts if (made := _assistant_part(part)) is not None)
-    if said:
-        called = {part.id for part in said if isinstance(part, ToolCall)}
-        yield _Step(said, "assistant", tuple(tool for tool in tools if _call(tool).id in called))
+def _assistant_step(parts: list[UIPart], is_own: Callable[[object, str], bool]) -> Iterator[_Step]:
+    tools = {part.tool_call_id: part for part in parts if part.is_tool}
+    shown = tuple(made for part in parts if (made := _assistant_part(part)) is not None)
+    kept = next((_kept(part, is_own) for part in parts if part.type == PARTS), ())
+    if {part.id: part for part in kept if isinstance(part, ToolCall)}.keys() == tools.keys():
+        shown = kept or shown
+    if shown:
+        yield _Step(shown, "assistant", tuple(tools.values()))
 
 
-def _kept(part: Mapping[str, object]) -> tuple[Part, ...]:
-    """The parts of a step, kept by the client as we gave them to it."""
-    try:
-        return msgspec.convert(part.get("data"), tuple[Part, ...])
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(f"a part of type {PARTS} is not what this server sent: {error}") from error
+def _kept(part: UIPart, is_own: Callable[[object, str], bool]) -> tuple[Part, ...]:
+    """Return the parts of a step that the client kept for this server; () if they are not signed by it."""
+    sealed = part.data if is_object(part.data) else {}
+    data, signature = sealed.get("parts"), sealed.get("signature")
+    if not isinstance(signature, str) or not is_own(data, signature):
+        log.info("a part of type %s without this server's signature is ignored", PARTS)
+        return ()
+    return msgspec.convert(data, tuple[Part, ...])
 
 
-def _user_parts(part: Mapping[str, object]) -> Iterator[Part]:
-    kind, text = part.get("type"), text_at(part, "text")
-    if kind == "text" and text is not None:
-        yield TextPart(text)
-    elif kind == "file":
+def _user_parts(part: UIPart) -> Iterator[Part]:
+    if part.type == "text" and part.text:
+        yield TextPart(part.text)
+    elif part.type == "file":
         yield _file(part)
 
 
-def _file(part: Mapping[str, object]) -> ImagePart | DocumentPart:
-    url, media_type = text_at(part, "url") or "", text_at(part, "mediaType") or "application/octet-stream"
+def _file(part: UIPart) -> ImagePart | DocumentPart:
+    url, media_type = part.url or "", part.media_type or "application/octet-stream"
     data: bytes | None = None
     if url.startswith("data:"):
         try:
@@ -134,57 +179,37 @@ def _file(part: Mapping[str, object]) -> ImagePart | DocumentPart:
             raise ConfigurationError("a file's data URL is not base64") from error
     elif not url.startswith(("https://", "http://")):
         raise ConfigurationError("a file part needs a data: or https: URL")
+    link = None if data is not None else url
     if media_type.startswith("image/"):
-        return ImagePart(url=None if data is not None else url, data=data, media_type=media_type)
-    return DocumentPart(
-        url=None if data is not None else url, data=data, media_type=media_type, name=text_at(part, "filename")
-    )
+        return ImagePart(url=link, data=data, media_type=media_type)
+    return DocumentPart(url=link, data=data, media_type=media_type, name=part.filename)
 
 
-def _assistant_part(part: dict[str, object]) -> Part | None:
-    text = text_at(part, "text")
-    match part.get("type"):
-        case "text" if text is not None:
-            return TextPart(text)
-        case "reasoning" if text is not None:
-            return ReasoningPart(text)
-        case _:
-            return _call(part) if _is_tool(part) else None
+def _assistant_part(part: UIPart) -> Part | None:
+    if part.type == "text" and part.text:
+        return TextPart(part.text)
+    if part.type == "reasoning" and part.text:
+        return ReasoningPart(part.text)
+    return part.call() if part.is_tool else None
 
 
-def _is_tool(part: Mapping[str, object]) -> bool:
-    kind = text_at(part, "type") or ""
-    return kind == "dynamic-tool" or kind.startswith("tool-")
+def _decision(part: UIPart) -> Decision:
+    approval = part.approval or UIApproval()
+    answer = None if part.state == "approval-requested" else approval.approved or approval.reason or ""
+    return Decision(part.call(), approval.id, answer)
 
 
-def _call(part: Mapping[str, object]) -> ToolCall:
-    name = text_at(part, "toolName") or (text_at(part, "type") or "").removeprefix("tool-")
-    return ToolCall(text_at(part, "toolCallId") or "", name, object_at(part, "input"))
-
-
-def _is_open(part: Mapping[str, object]) -> bool:
-    return part.get("state") in ("approval-requested", "approval-responded")
-
-
-def _decision(part: Mapping[str, object]) -> Decision | None:
-    if part.get("state") != "approval-responded":
-        return None
-    answer = object_at(part, "approval")
-    approved = answer.get("approved") is True
-    return Decision(_call(part), text_at(answer, "id") or "", approved, text_at(answer, "reason") or "")
-
-
-def _result(part: Mapping[str, object]) -> ToolResult:
-    call = _call(part)
-    match part.get("state"):
-        case "output-available" if part.get("preliminary") is not True:
-            output = part.get("output")
+def _result(part: UIPart) -> ToolResult:
+    call = part.call()
+    reason = part.approval.reason if part.approval is not None else None
+    match part.state:
+        case "output-available" if part.preliminary is not True:
+            output = part.output
             return ToolResult(call.id, output if isinstance(output, str) else encode(output).decode(), call.name)
         case "output-denied":
-            reason = text_at(object_at(part, "approval"), "reason")
             said = "The user did not allow this call" + (f": {reason}" if reason else ".")
         case "approval-requested":
             said = "The user did not answer whether this call may run."
         case _:
-            said = text_at(part, "errorText") or "The tool gave nothing."
+            said = part.error_text or "The tool gave nothing."
     return ToolResult(call.id, said, call.name, is_error=True)

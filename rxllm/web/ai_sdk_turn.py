@@ -1,54 +1,59 @@
-"""The UI message stream of an assistant's turn: token events, and what its tools do between them."""
+"""An assistant's turn as a UI message stream: token events, and what its tools do between them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
 from ..assistant.events import ApprovalRequest, StepEnd, StepStart, StructuredAnswer, ToolEnd, ToolProgress, ToolStart
-from ..errors import APIConnectionError
+from ..errors import StreamInterruptedError
 from ..messages import ToolCall
-from .approvals import Approvals
 from .formats.ai_sdk import UIMessageStream, chunk
 from .served_stream import ServedStream
 from .stream_body import StreamBody
 
+_MOVED = StreamInterruptedError("this server is closing; the answer goes on: load the page again")
+
 
 class UITurn(UIMessageStream):
-    """A `UIMessageStream` that knows steps, tool output and approval too.
+    """A `UIMessageStream` of an assistant's turn: it writes steps, tool output and approvals too.
 
-    With `approvals`, which answer this stream's questions, it knows whether nothing comes before
-    the user has answered. `name_of` gives a question its id; `open_calls` are calls of an earlier
-    response that have no results.
+    Args:
+        message_id: The id of the message; None leaves it to the client.
+        stream: The stream that is written, for its approvals. None: no tool call waits for the client.
+        ask: Returns the id of the question about a call, valid from then on. Default: the call's own id.
+        seal: Returns the signature of vendor data that the client keeps. Default: such data is left out.
+        open_calls: The ids of calls of an earlier response that have no results.
     """
 
     def __init__(
         self,
         message_id: str | None = None,
         *,
-        approvals: Approvals | None = None,
-        name_of: Callable[[ToolCall], str] | None = None,
+        stream: ServedStream[object] | None = None,
+        ask: Callable[[ToolCall], str] | None = None,
+        seal: Callable[[object], str] | None = None,
         open_calls: Collection[str] = (),
     ) -> None:
-        super().__init__(message_id)
-        self._approvals = approvals
-        self._name_of = name_of
+        super().__init__(message_id, seal)
+        self._approvals = None if stream is None else stream.approvals
+        self._ask_for_approval = ask
         self._open_calls = set(open_calls)
         self._asked: set[str] = set()
         """The calls whose questions are on their way to the user."""
 
     @property
     def waits(self) -> bool:
-        """Whether the user is asked, and nothing goes on without the answer."""
+        """Whether nothing goes on before the user answers."""
         if self._approvals is None or not self._open_calls or not self._asked.issuperset(self._open_calls):
             return False
         return self._approvals.are_open(self._open_calls)
 
     def begin(self) -> str:
-        """The message begins, or goes on: that the first event says."""
+        """Return the message's start. The first event begins its step."""
         return self.start()
 
     def event(self, number: int, event: object) -> str:
-        """The chunks that one event brings."""
+        """Return the chunks of one event."""
         match event:
             case StepStart():
                 return self.start_step()
@@ -73,10 +78,10 @@ class UITurn(UIMessageStream):
         return "" if self.in_step else self.start_step()
 
     def _ask(self, call: ToolCall) -> str:
-        if self._approvals is not None and self._approvals.is_answered(call.id):
+        if self._approvals is not None and self._approvals.is_decided(call):
             return ""  # the client's message says so already
         self._asked.add(call.id)
-        return self.tool_approval(call.id, None if self._name_of is None else self._name_of(call))
+        return self.tool_approval(call.id, None if self._ask_for_approval is None else self._ask_for_approval(call))
 
     def _tool_end(self, end: ToolEnd) -> str:
         if end.refused:
@@ -84,24 +89,27 @@ class UITurn(UIMessageStream):
         return (self.tool_error if end.result.is_error else self.tool_output)(end.call.id, end.result.content)
 
 
-_MOVED = APIConnectionError("this server is closing; the answer goes on: load the page again")
-
-
 class UITurnBody(StreamBody):
-    """A `StreamBody` for `useChat` that ends where the turn waits for the user, who answers with another request."""
+    """A `StreamBody` for `useChat` that ends where the turn waits for the user, who answers with another request.
+
+    Args:
+        stream: What is read.
+        turn: Writes it.
+        after: The number of the event after which reading begins.
+    """
 
     def __init__(self, stream: ServedStream[object], turn: UITurn, *, after: int = 0) -> None:
         super().__init__(stream, turn, after=after)
         self._turn = turn
 
-    def take(self) -> str:
-        """All that is ready now."""
-        text = super().take()
+    def take(self) -> list[str]:
+        """Return the pieces of text that are ready."""
+        pieces = super().take()
         if self.ended:
-            cut = self.stream.is_released and self.stream.state == "open"
-            return text + (self._turn.failed(_MOVED) if cut else "")
-        if not self._turn.waits:
-            return text
-        self.ended = True
-        self.stream.pause(self.after)
-        return text + self._turn.waiting()
+            if self.stream.is_released and self.stream.state == "open":
+                pieces.append(self._turn.failed(_MOVED))
+        elif self._turn.waits:
+            self.ended = True
+            self.stream.pause(self.after)
+            pieces.append(self._turn.waiting())
+        return pieces

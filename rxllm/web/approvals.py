@@ -1,4 +1,4 @@
-"""Questions to a client that a stream waits for: whether a tool call may run."""
+"""Approvals of tool calls: the questions of one stream, and the signed ids under which a client answers them later."""
 
 from __future__ import annotations
 
@@ -12,94 +12,148 @@ from reactivex import Observable
 from reactivex.subject import AsyncSubject
 
 from .._json import is_object
+from ..errors import NotFoundError
 from ..messages import ToolCall
-
-_MOST = 1000
-"""Questions of one stream: a client must not fill the memory with answers to what was never asked."""
 
 
 class Approvals:
-    """The questions of one stream. One may be asked and answered from any thread, in either order.
+    """The questions of one stream: may this tool call run? Thread-safe.
 
-    `on_ask`, which must not block, is called when something is asked that has no answer yet.
+    A question is known from `expect` or `ask` on, and is answered once. Answers that came with the request itself
+    (`decided`, by call id) are used once, by the first `ask` for exactly that call.
 
-    >>> approvals = Approvals()
-    >>> _ = approvals.ask("call_1").subscribe(print)
-    >>> approvals.answer("call_1", True)
-    True
+    Args:
+        decided: Calls that the client has decided about in its request, with the decision: True, or the reason
+            why not ("" for none). The caller has checked that this server issued each call.
+
+    Example:
+        >>> approvals = Approvals()
+        >>> _ = approvals.ask(ToolCall("call_1", "pay", {})).subscribe(print)
+        >>> approvals.answer("call_1", True)
+        True
     """
 
-    def __init__(self) -> None:
-        self.on_ask: Callable[[], None] = _nothing
+    def __init__(self, decided: Iterable[tuple[ToolCall, bool | str]] = ()) -> None:
+        self.on_ask: Callable[[], None] = _do_nothing
+        """Called, on the asking thread, when a question has no answer yet. Must not block."""
         self._lock = threading.Lock()
-        self._questions: dict[str, AsyncSubject[bool | str]] = {}
+        self._decided = {call.id: (call, answer) for call, answer in decided}
+        self._unused = set(self._decided)
+        self._open: dict[str, AsyncSubject[bool | str]] = {}
         self._asked: set[str] = set()
-        self._answered: set[str] = set()
+        self._taken: set[str] = set()
+        """The calls whose question `ask` has returned: an answer belongs to that one `ask`."""
+        self._answered: dict[str, AsyncSubject[bool | str]] = {}
+        """Questions that were answered before `ask` came for them."""
 
-    def ask(self, call_id: str) -> Observable[bool | str]:
-        """The answer for this tool call, as soon as there is one: True, False, or the reason why not."""
-        question = self._question(call_id)
-        self._asked.add(call_id)
-        if call_id not in self._answered:
-            self.on_ask()
+    def expect(self, call_id: str) -> None:
+        """Accept an answer for this call from now on, although `ask` may come later."""
+        with self._lock:
+            if call_id not in self._asked:
+                self._open_question(call_id)
+
+    def ask(self, call: ToolCall) -> Observable[bool | str]:
+        """Return the answer for `call` as an Observable of one item: True, False, or the reason why not."""
+        with self._lock:
+            if self.is_decided(call) and call.id in self._unused:
+                self._unused.remove(call.id)
+                return _settled(AsyncSubject(), self._decided[call.id][1])
+            question = self._answered.pop(call.id, None) or self._open_question(call.id)
+            self._taken.add(call.id)
+        self.on_ask()
         return question
 
     def answer(self, call_id: str, approved: bool, reason: str = "") -> None:
-        """Let the tool call run, or not; the first answer counts."""
-        if len(self._questions) >= _MOST and call_id not in self._questions:
-            return
-        question = self._question(call_id)
+        """Answer an open question. Raises `NotFoundError` (404) if this call does not wait for an answer."""
         with self._lock:
-            if call_id in self._answered:
-                return
-            self._answered.add(call_id)
-        question.on_next(approved or reason)
-        question.on_completed()
+            question = self._open.pop(call_id, None)
+            if question is not None and call_id not in self._taken:
+                self._answered[call_id] = question
+        if question is None:
+            raise NotFoundError(f"no tool call {call_id!r} waits for approval", status_code=404)
+        _settled(question, approved or reason)
 
-    def are_asked(self, call_ids: Iterable[str]) -> bool:
-        """Whether all of these were asked for, be they answered or not."""
+    def is_decided(self, call: ToolCall) -> bool:
+        """Return whether the request itself held the answer for `call`."""
+        return call.id in self._decided and is_same_call(self._decided[call.id][0], call)
+
+    def were_asked(self, call_ids: Iterable[str]) -> bool:
+        """Return whether each of these calls was asked about, answered or not."""
         return self._asked.issuperset(call_ids)
 
-    def is_answered(self, call_id: str) -> bool:
-        """Whether this has its answer."""
-        return call_id in self._answered
-
     def are_open(self, call_ids: Iterable[str]) -> bool:
-        """Whether all of these wait for their answers."""
-        return (self._asked - self._answered).issuperset(call_ids)
+        """Return whether each of these calls waits for an answer."""
+        return self._open.keys() >= set(call_ids)
 
-    def _question(self, call_id: str) -> AsyncSubject[bool | str]:
-        with self._lock:
-            return self._questions.setdefault(call_id, AsyncSubject[bool | str]())
+    def _open_question(self, call_id: str) -> AsyncSubject[bool | str]:
+        """Return the open question for this call, new if there is none. The caller must hold the lock."""
+        self._asked.add(call_id)
+        return self._open.setdefault(call_id, AsyncSubject())
 
 
 class ApprovalIds:
-    """Names for questions that only who holds `secret` can make, each for one call with its arguments.
+    """Ids of questions, each bound by HMAC to one stream, user, chat and tool call with its arguments.
 
-    A client that sends a conversation back, with its answers in it, cannot have a tool run that no
-    model has asked for, nor with other arguments.
+    Args:
+        secret: The key. All processes that serve the same clients need the same one.
 
-    >>> ids = ApprovalIds(b"secret")
-    >>> call = ToolCall("call_1", "pay", {"sum": 5})
-    >>> ids.fits(ids.of(call), call), ids.fits(ids.of(call), ToolCall("call_1", "pay", {"sum": 50}))
-    (True, False)
+    Example:
+        >>> ids = ApprovalIds(b"secret")
+        >>> call = ToolCall("call_1", "pay", {"sum": 5})
+        >>> id = ids.issue(call, "stream", "ann", "chat")
+        >>> ids.stream_of(id, call, "ann", "chat"), ids.stream_of(id, call, "bob", "chat")
+        ('stream', None)
     """
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
-    def of(self, call: ToolCall) -> str:
-        """The name of the question whether `call` may run."""
-        said = msgspec.json.encode([call.id, call.name, _as_javascript(call.arguments)], order="sorted")
-        return f"{call.id}.{hmac.digest(self._secret, said, 'sha256').hex()[:32]}"
+    def issue(self, call: ToolCall, stream: str, user: str, chat: str) -> str:
+        """Return the id of the question whether `call` may run, asked by `stream` in this user's `chat`."""
+        bound = [stream, user, chat, call.id, call.name, _as_javascript(call.arguments)]
+        signed = hmac.digest(self._secret, msgspec.json.encode(bound, order="sorted"), "sha256")
+        return f"{stream}.{signed.hex()[:32]}"
 
-    def fits(self, approval_id: str, call: ToolCall) -> bool:
-        """Whether that is it."""
-        return hmac.compare_digest(approval_id.encode(), self.of(call).encode())
+    def stream_of(self, approval_id: str, call: ToolCall, user: str, chat: str) -> str | None:
+        """Return the id of the stream that asked, or None if this id is not for this call, user and chat."""
+        stream = approval_id.partition(".")[0]
+        issued = self.issue(call, stream, user, chat)
+        return stream if hmac.compare_digest(approval_id.encode(), issued.encode()) else None
+
+
+class Seal:
+    """Marks vendor data that a client keeps for this server, so that the server recognises its own.
+
+    Args:
+        secret: The key, as for `ApprovalIds`.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    def sign(self, data: object, user: str) -> str:
+        """Return the signature of `data` (anything that JSON can hold) for this user."""
+        bound = msgspec.json.encode(["seal", user, _as_javascript(msgspec.to_builtins(data))], order="sorted")
+        return hmac.digest(self._secret, bound, "sha256").hex()
+
+    def is_own(self, data: object, signature: str, user: str) -> bool:
+        """Return whether `signature` is this server's for `data` and this user."""
+        return hmac.compare_digest(signature.encode(), self.sign(data, user).encode())
+
+
+def is_same_call(one: ToolCall, other: ToolCall) -> bool:
+    """Return whether two calls do the same under the same id; vendor fields do not count."""
+    return (one.id, one.name, one.arguments) == (other.id, other.name, other.arguments)
+
+
+def _settled(question: AsyncSubject[bool | str], answer: bool | str) -> AsyncSubject[bool | str]:
+    question.on_next(answer)
+    question.on_completed()
+    return question
 
 
 def _as_javascript(value: object) -> object:
-    """A value as it comes back from a browser, which does not know 1.0 from 1."""
+    """Return `value` as a browser sends it back: JavaScript has no difference between 1.0 and 1."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if is_object(value):
@@ -109,5 +163,5 @@ def _as_javascript(value: object) -> object:
     return value
 
 
-def _nothing() -> None:
-    """Nobody wants to know."""
+def _do_nothing() -> None:
+    """Ignore that a question was asked."""

@@ -1,13 +1,18 @@
-"""ASGI: a body as a Starlette response, and a `Service` as an ASGI application.
+"""ASGI: a stream as a Starlette response, and a `Service` as an ASGI application.
 
-A client that leaves is seen at once, whether or not there is something to send.
+A client that leaves is seen at once, whether or not there is something to send. A request is refused before its body is
+read, and bodies are bounded in size, in time and in number.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Coroutine
+import signal
+import threading
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from types import FrameType
+from typing import cast
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect
@@ -17,70 +22,114 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from .async_wakeup import AsyncBell
-from .http import MAX_BODY_BYTES, HttpRequest, refusal
+from ..sinks._async_wakeup import AsyncWakeup
+from .formats.errors import Problem
+from .http import MAX_BODY_BYTES, HttpRequest, HttpResponse
 from .service import Service
 from .stream_body import StreamBody
 from .websocket_session import WebSocketSession
 
+__all__ = ["StreamResponse", "asgi_app", "serve_websocket"]
+
 KEEP_ALIVE_SECONDS = 15.0
+
+BODY_SECONDS = 30.0
+"""Seconds in which a request's body must arrive."""
+
+MAX_BODY_BYTES_AT_ONCE = 4 * MAX_BODY_BYTES
+"""Bytes of bodies that may be on their way at once; further ones are refused."""
+
+STALLED_SECONDS = 60.0
+"""Seconds after which a client that takes nothing of what is sent is disconnected."""
 
 _POLICY_VIOLATION = 1008
 
 
 class StreamResponse(Response):
-    """A body as the response of a Starlette or FastAPI endpoint."""
+    """A stream as the response of a Starlette or FastAPI endpoint.
 
-    def __init__(self, body: StreamBody, *, keep_alive: float = KEEP_ALIVE_SECONDS) -> None:
+    Args:
+        body: The stream.
+        keep_alive: Seconds of silence before something is sent that says nothing.
+        headers: Further headers of the response.
+    """
+
+    def __init__(
+        self, body: StreamBody, *, keep_alive: float = KEEP_ALIVE_SECONDS, headers: dict[str, str] | None = None
+    ) -> None:
         self.status_code = 200
         self.background = None
         self._body = body
         self._keep_alive = keep_alive
-        self.init_headers(body.headers)
+        self._extra_headers = headers or {}
+        self._is_sending_since: float | None = None
+        self.init_headers({**body.headers, **self._extra_headers})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the body, until it ends or the client leaves."""
-        await _first_of(_until_gone(receive), self._send(send))
+        """Send the stream until it ends or the client leaves."""
+        await _first_of(_until_gone(receive), self._until_stalled(), self._send(send))
 
     async def _send(self, send: Send) -> None:
         body, stream = self._body, self._body.stream
-        bell = AsyncBell(self._keep_alive)
-        stream.watch(bell.ring)
+        wakeup = AsyncWakeup(self._keep_alive)
+        wakeup.attach(asyncio.get_running_loop())
+        notify = wakeup.set
+        stream.watch(notify)
         try:
-            while not body.ready():
-                await bell.wait()
+            while not body.is_head_ready():
+                await wakeup.wait()
             if (failure := body.failure()) is not None:
-                await _send_plain(send, *failure)
+                headers = {**failure.headers, **self._extra_headers}
+                await _send_whole(send, failure.status, headers, failure.body)
                 return
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            bell.ring()
+            wakeup.set()
             while not body.ended:
-                piece = body.take() if await bell.wait() else body.silence
-                if piece:
-                    await send({"type": "http.response.body", "body": piece.encode(), "more_body": True})
+                text = body.text() if await wakeup.wait() else body.keep_alive
+                if text:
+                    await self._send_text(send, text)
                 if body.is_behind:
-                    bell.ring()
+                    wakeup.set()
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            bell.close()
-            stream.unwatch(bell.ring)
+            wakeup.close()
+            stream.unwatch(notify)
+
+    async def _send_text(self, send: Send, text: str) -> None:
+        self._is_sending_since = asyncio.get_running_loop().time()
+        await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+        self._is_sending_since = None
+
+    async def _until_stalled(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(STALLED_SECONDS)
+            since = self._is_sending_since
+            if since is not None and loop.time() - since >= STALLED_SECONDS:
+                raise TimeoutError("the client does not read")
 
 
 def asgi_app(service: Service, *, drain_seconds: float = 10.0) -> Starlette:
-    """All of `service`, its page and its WebSocket included; when the server stops, streams have time to end.
+    """Return an ASGI application with everything that `service` has, the page and the WebSocket included.
 
-    A Starlette application: mount it in one of your own, or run it with any ASGI server.
+    Mount it in an application of yours, or run it with any ASGI server. When the server shuts down, streams have time
+
+    Args:
+        service: The models and streams.
+        drain_seconds: Seconds that streams have to end at shutdown.
     """
+    bodies = _BodyBudget(MAX_BODY_BYTES_AT_ONCE)
 
     async def handle(request: StarletteRequest) -> Response:
-        return await _handle(service, request)
+        return await _handle(service, request, bodies)
 
     async def websocket(socket: WebSocket) -> None:
         await serve_websocket(service, socket)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None, None]:
-        yield
+        with _closing_on_signals(service, drain_seconds):
+            yield
         await asyncio.to_thread(service.close, drain_seconds)
 
     methods = ["GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH"]
@@ -89,21 +138,29 @@ def asgi_app(service: Service, *, drain_seconds: float = 10.0) -> Starlette:
 
 
 async def serve_websocket(service: Service, socket: WebSocket) -> None:
-    """Serve a session on `socket`, until either side ends it."""
-    client = socket.client.host if socket.client is not None else ""
-    request = HttpRequest("GET", socket.url.path, dict(socket.query_params), _headers(socket), b"", client)
-    refusal = service.refusal(request)
-    if refusal is not None or not service.enter_session():
-        await socket.close(_POLICY_VIOLATION, "refused" if refusal is not None else "too many connections")
+    """Serve a session on `socket` until either side ends it.
+
+    Args:
+        service: The models and streams.
+        socket: A WebSocket that has not been accepted yet.
+    """
+    head = _head(socket, "GET")
+    admitted = await _admit(service, head, socket.query_params.get("token", ""))
+    if isinstance(admitted, HttpResponse) or not service.enter_session():
+        reason = "refused" if isinstance(admitted, HttpResponse) else "too many connections"
+        await socket.close(_POLICY_VIOLATION, reason)
         return
-    await socket.accept()
-    bell = AsyncBell(None)
-    taken = asyncio.Event()
-    session = WebSocketSession(service.factory, client, bell.ring)
     try:
-        await _first_of(_receive(socket, session, taken), _send(socket, session, bell, taken))
+        await socket.accept()
+        wakeup = AsyncWakeup()
+        wakeup.attach(asyncio.get_running_loop())
+        taken = asyncio.Event()
+        session = WebSocketSession(service.factory, admitted, wakeup.set)
+        try:
+            await _first_of(_receive(socket, session, taken), _send(socket, session, wakeup, taken))
+        finally:
+            session.close()
     finally:
-        session.close()
         service.leave_session()
 
 
@@ -111,52 +168,125 @@ async def _receive(socket: WebSocket, session: WebSocketSession, taken: asyncio.
     with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # the latter once sending has failed
         while True:
             await asyncio.to_thread(session.receive, await socket.receive_text())
-            while session.is_flooded:  # who does not read is not heard
+            while session.is_flooded:
                 taken.clear()
                 await taken.wait()
 
 
-async def _send(socket: WebSocket, session: WebSocketSession, bell: AsyncBell, taken: asyncio.Event) -> None:
+async def _send(socket: WebSocket, session: WebSocketSession, wakeup: AsyncWakeup, taken: asyncio.Event) -> None:
     with contextlib.suppress(WebSocketDisconnect, RuntimeError):
         while True:
             messages = session.take()
             taken.set()
             for message in messages:
-                await socket.send_text(message)
-            await (asyncio.sleep(0) if session.is_behind else bell.wait())  # the others have their turn
+                await asyncio.wait_for(socket.send_text(message), STALLED_SECONDS)
+            await (asyncio.sleep(0) if session.is_behind else wakeup.wait())  # other tasks have their turn
 
 
-async def _handle(service: Service, request: StarletteRequest) -> Response:
+async def _handle(service: Service, request: StarletteRequest, bodies: _BodyBudget) -> Response:
+    head = _head(request, request.method)
+    admitted = await _admit(service, head)
+    if isinstance(admitted, HttpResponse):
+        return _response(service, admitted, closes=True)
     try:
-        body = await _body(request)
+        body = await bodies.read(request)
     except ClientDisconnect:
         return Response(status_code=400)
-    if body is None:
-        reply = refusal(413, "the request is too large")
-    else:
-        client = request.client.host if request.client is not None else ""
-        path = request.url.path.removeprefix(request.scope.get("root_path", ""))
-        asked = HttpRequest(request.method, path, dict(request.query_params), _headers(request), body, client)
-        reply = await asyncio.to_thread(service.handle, asked)  # what is on offer may block: memory on a disk
-    if isinstance(reply.body, StreamBody):
-        return StreamResponse(reply.body, keep_alive=service.keep_alive)
-    return Response(reply.body, reply.status, dict(reply.headers))
+    if isinstance(body, Problem):
+        return _response(service, service.refuse(admitted, body), closes=True)
+    whole = HttpRequest(
+        admitted.method, admitted.path, admitted.query, admitted.headers, body, admitted.client, admitted.user
+    )
+    response = await asyncio.to_thread(service.respond, whole)  # functions on offer may block
+    return _response(service, response)
 
 
-async def _body(request: StarletteRequest) -> bytes | None:
-    """The request's body; None where it is too large."""
-    blocks: list[bytes] = []
-    size = 0
-    async for block in request.stream():
-        size += len(block)
-        if size > MAX_BODY_BYTES:
-            return None
-        blocks.append(block)
-    return b"".join(blocks)
+async def _admit(service: Service, head: HttpRequest, query_token: str = "") -> HttpRequest | HttpResponse:
+    if not service.authenticates:
+        return service.admit(head, query_token=query_token)
+    return await asyncio.to_thread(service.admit, head, query_token=query_token)
 
 
-def _headers(request: StarletteRequest | WebSocket) -> dict[str, str]:
-    return {name.lower(): value for name, value in request.headers.items()}
+def _response(service: Service, response: HttpResponse, *, closes: bool = False) -> Response:
+    headers = dict(response.headers)
+    if isinstance(response.body, StreamBody):
+        return StreamResponse(response.body, keep_alive=service.keep_alive, headers=headers)
+    if closes:
+        headers["connection"] = "close"  # the rest of the body is not read
+    return Response(response.body, response.status, headers)
+
+
+class _BodyBudget:
+    """Reads bodies, each bounded in size and time, all together in size. For one event loop."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._bytes_left = max_bytes
+
+    async def read(self, request: StarletteRequest) -> bytes | Problem:
+        """Return the body, or why it is refused."""
+        declared = request.headers.get("content-length", "0")
+        if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
+            return Problem(413, "the request is too large")
+        taken = 0
+        blocks: list[bytes] = []
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                async for block in request.stream():
+                    taken += len(block)
+                    self._bytes_left -= len(block)
+                    if taken > MAX_BODY_BYTES:
+                        return Problem(413, "the request is too large")
+                    if self._bytes_left < 0:
+                        return Problem(503, "the server reads too many requests at once", retry_after=1.0)
+                    blocks.append(block)
+        except TimeoutError:
+            return Problem(408, f"the request's body did not arrive within {BODY_SECONDS:g} s")
+        finally:
+            self._bytes_left += taken
+        return b"".join(blocks)
+
+
+@contextlib.contextmanager
+def _closing_on_signals(service: Service, drain_seconds: float) -> Generator[None]:
+    """Close the service on SIGTERM and SIGINT before the server's own handler runs.
+
+    uvicorn waits for its connections before it ends the lifespan, and closes WebSockets at once: streams would keep it
+    running, and their readers would see no end. A second signal goes to the server directly.
+    """
+    loop = asyncio.get_running_loop()
+    found: dict[int, Callable[[int, FrameType | None], object]] = {}
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        own = found.pop(number, None)
+        if own is None:
+            return
+        signal.signal(number, own)
+
+        def close() -> None:
+            service.close(drain_seconds)
+            loop.call_soon_threadsafe(own, number, None)
+
+        threading.Thread(target=close, name="rxllm-web-drain", daemon=True).start()
+
+    if threading.current_thread() is threading.main_thread():
+        for watched in (signal.SIGTERM, signal.SIGINT):
+            handler = signal.getsignal(watched)
+            if callable(handler) and handler is not signal.default_int_handler:
+                found[watched] = handler
+                signal.signal(watched, on_signal)
+    try:
+        yield
+    finally:
+        for number, handler in found.items():
+            signal.signal(number, handler)
+
+
+def _head(request: StarletteRequest | WebSocket, method: str) -> HttpRequest:
+    """Return a request without its body."""
+    client = request.client.host if request.client is not None else ""
+    path = cast(str, request.scope["path"]).removeprefix(cast(str, request.scope.get("root_path", "")))
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    return HttpRequest(method, path, dict(request.query_params), headers, b"", client)
 
 
 async def _until_gone(receive: Receive) -> None:
@@ -164,10 +294,10 @@ async def _until_gone(receive: Receive) -> None:
         pass
 
 
-async def _send_plain(send: Send, status: int, body: str) -> None:
-    headers = [(b"content-type", b"application/json")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body.encode()})
+async def _send_whole(send: Send, status: int, headers: dict[str, str], body: bytes) -> None:
+    encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
+    await send({"type": "http.response.body", "body": body})
 
 
 async def _first_of(*coroutines: Coroutine[object, object, None]) -> None:

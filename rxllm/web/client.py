@@ -1,8 +1,7 @@
-"""The streams of a `Service` in another process as Observables here: over server-sent events.
+"""The streams of a `Service` in another process as Observables here, over server-sent events.
 
-They are as other streams are: cold, cancellable, with this package's events and errors; an
-assistant's events come too. A connection that breaks is made anew, and goes on after the last
-event that was seen: nothing is lost, nothing repeated, nothing asked twice.
+They are cold and cancellable, with this package's events and errors, an assistant's events included. If a connection
+breaks, a new one goes on after the last event seen: nothing is lost or repeated, and no prompt is sent twice.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import cast
 from urllib.parse import quote
 
+import msgspec
 from reactivex import Observable, abc, defer, throw, timer
 from reactivex import operators as rx
 from reactivex.disposable import CompositeDisposable, Disposable
@@ -22,12 +22,15 @@ from .._protocol import WireRequest, response_headers_listener
 from .._transport.http import Transport
 from ..assistant.events import AssistantEvent
 from ..errors import APIConnectionError, StreamInterruptedError
+from ..messages import Message, ReasoningPart, TextPart, ToolCall, VendorPart
 from ..options import Timeout
 from ..prompt import Prompt, messages_of
 from .client_decoder import EventDecoder, Position
 
+__all__ = ["ask", "watch"]
+
 RECONNECTS = 5
-"""How often in a row a broken connection is made anew without anything coming of it."""
+"""How many connections in a row may break without a new event before the stream fails."""
 
 _FIRST_DELAY = 0.1
 _NO_LIMITS = Timeout(first_token=None, idle=None)  # the server has those, for its own provider
@@ -41,30 +44,45 @@ def ask(
     options: Mapping[str, object] | None = None,
     token: str | None = None,
 ) -> Observable[AssistantEvent]:
-    """Ask the service at `url` ("http://host:8642"); each subscription is a prompt of its own.
+    """Ask a service. Each subscription sends the prompt once; disposing stops the stream there too.
 
-    `options` are those that a service lets its clients set ("temperature", "max_tokens", ...).
-    Disposing stops the stream there too.
+    Args:
+        url: Where the service is, such as "http://host:8642".
+        prompt: The conversation. Vendor fields of messages stay here: a service takes them from no client.
+        model: The name of an offer. Default: the service's first.
+        options: What a service lets its clients set ("temperature", "max_tokens" and so on).
+        token: The token of the service.
     """
-    body = {**(options or {}), "messages": messages_of(prompt), **({} if model is None else {"model": model})}
+    body = {
+        **(options or {}),
+        "messages": list(map(_without_vendor_fields, messages_of(prompt))),
+        **({} if model is None else {"model": model}),
+    }
     server = _Server(url, token)
     return _subscribing(server, lambda: Position(None), encode(body), stops=True)
 
 
 def watch(url: str, stream: str, *, after: int = 0, token: str | None = None) -> Observable[AssistantEvent]:
-    """The stream with this id, from after the event `after`. Disposing stops the watching, not the stream."""
+    """Watch a stream of a service. Disposing stops the watching, not the stream.
+
+    Args:
+        url: Where the service is.
+        stream: The stream's id.
+        after: The number of the event after which to begin; 0 is the beginning.
+        token: The token of the service.
+    """
     return _subscribing(_Server(url, token), lambda: Position(stream, after), b"", stops=False)
 
 
 def broken(error: Exception, position: Position) -> bool:
-    """Whether the connection failed, rather than the stream: then it can be gone on with."""
+    """Return whether the connection failed rather than the stream, so that reading can go on."""
     if position.stream is None or position.has_ended:
         return False
     return isinstance(error, APIConnectionError) or (isinstance(error, StreamInterruptedError) and error.transient)
 
 
 def resumed(attempt: Callable[[], Observable[AssistantEvent]], position: Position) -> Observable[AssistantEvent]:
-    """What `attempt` gives, and where its connection breaks, what it gives then."""
+    """Return the events of `attempt`, called again whenever its connection breaks."""
     seen, failures = position.after, itertools.count()
 
     def again(error: Exception, _: object) -> Observable[AssistantEvent]:
@@ -83,7 +101,7 @@ def resumed(attempt: Callable[[], Observable[AssistantEvent]], position: Positio
 
 
 class _Server:
-    """Where to ask, and with what headers. Connections are kept for as long as it is used."""
+    """The address and the headers of a service, and the connections to it."""
 
     def __init__(self, url: str, token: str | None) -> None:
         self._url = url.rstrip("/")
@@ -93,13 +111,13 @@ class _Server:
         self._transport = Transport()
 
     def read(self, position: Position, body: bytes) -> Observable[AssistantEvent]:
-        """The prompt in `body`, or the rest of the stream where that is known already."""
+        """Return the answer to the prompt in `body`, or the rest of the stream if it has an id already."""
         if position.stream is None:
             return _with_headers(self._events("/api/chat", body, position), position)
         return self._events(_path(position.stream), encode({"after": position.after}), position)
 
     def stop(self, stream: str) -> None:
-        """Have a stream stopped, without waiting for it."""
+        """Ask the service to stop a stream, without waiting for it."""
         self._events(f"{_path(stream)}/stop", b"{}", Position(stream)).subscribe(_ignore, _ignore)
 
     def _events(self, path: str, body: bytes, position: Position) -> Observable[AssistantEvent]:
@@ -134,7 +152,7 @@ def _subscribing(
 
 
 def _with_headers(source: Observable[AssistantEvent], position: Position) -> Observable[AssistantEvent]:
-    """`source`, whose answer's headers say which stream it is."""
+    """Return `source`; the headers of its response set the id in `position`."""
 
     def hear(headers: Mapping[str, str]) -> None:
         position.stream = headers.get("x-rxllm-stream")
@@ -155,5 +173,14 @@ def _path(stream: str) -> str:
     return f"/api/streams/{quote(stream, safe='')}"
 
 
+def _without_vendor_fields(message: Message) -> Message:
+    parts = tuple(
+        msgspec.structs.replace(part, vendor=None) if isinstance(part, TextPart | ReasoningPart | ToolCall) else part
+        for part in message.parts
+        if not isinstance(part, VendorPart)
+    )
+    return Message(message.role, parts)
+
+
 def _ignore(_: object) -> None:
-    """It has ended, or will."""
+    """Ignore how a request to stop ends."""

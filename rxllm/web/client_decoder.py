@@ -1,4 +1,4 @@
-"""What a `Service` sends, read back: lines of JSON to events, and how far the reading has come."""
+"""Reads what a `Service` sends: lines of JSON to events, and how far the reading has come."""
 
 from __future__ import annotations
 
@@ -15,17 +15,22 @@ from .formats.json_lines import error_at_end
 
 
 class Position:
-    """A stream's id, the number of the event to go on after, and what is known of its end."""
+    """How far a client has read a stream.
+
+    Args:
+        stream: The stream's id; None until the service has given it one.
+        after: The number of the last event seen; 0 for none.
+    """
 
     def __init__(self, stream: str | None, after: int = 0) -> None:
         self.stream = stream
         self.after = after
         self.has_ended = False
-        """Whether the stream has ended, be it with an error: then nothing is to be resumed."""
+        """Whether the stream has ended, also with an error: then nothing is to be resumed."""
         self.answer = ResponseBuilder()
 
     def read(self, data: bytes | str) -> AssistantEvent | None:
-        """The event in a line, None in the last one; raises the `LLMError` that the stream ended with."""
+        """Return the event in a line, None for the last line; raises the `LLMError` that the stream ended with."""
         try:
             line = decode(data)
         except (ValueError, RecursionError) as error:
@@ -56,7 +61,7 @@ class EventDecoder:
         self._position = position
 
     def feed(self, frame: Frame, /) -> Sequence[TokenEvent]:
-        """The event of one frame."""
+        """Return the event of one frame."""
         if self.finished:
             return ()
         event = self._position.read(frame.data)
@@ -64,14 +69,14 @@ class EventDecoder:
             self.finished = True
             raise StreamInterruptedError("the stream ended without a StreamEnd", transient=False)
         self.finished = isinstance(event, StreamEnd)
-        return (cast(TokenEvent, event),)  # an assistant's too: who passes them on does not look inside
+        return (cast(TokenEvent, event),)  # an assistant's events too: `token_stream` passes them on unseen
 
     def close(self) -> Sequence[TokenEvent]:
-        """The connection ended too soon, unless the end was there."""
+        """Raise `StreamInterruptedError` if the connection ended before the stream."""
         if self.finished:
             return ()
         raise StreamInterruptedError("the connection ended before the stream did")
 
     def partial(self) -> Response:
-        """The answer so far."""
+        """Return the answer so far."""
         return self._position.answer.response()

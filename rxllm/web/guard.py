@@ -1,8 +1,8 @@
-"""Who may use a server: the page it serves, those who hold its token, and nobody through somebody's browser.
+"""Who may use a server: its own page, allowed origins, clients with its token; and which address a client has.
 
-A web page anywhere can send requests to a server on its visitor's machine or network. So a request
-that bears an Origin other than the server's own (or an allowed one) is refused, and so is one for
-a host name the server does not go by: that is how a foreign page would pose as the own one.
+A web page anywhere can send requests to a server on its visitor's machine or network. So a request with an Origin other
+than the server's own, or an allowed one, is refused, and so is one for a host name that the server does not have: by
+that name a foreign page would pose as the server's own.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from .formats.errors import Problem
+
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -19,42 +21,67 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 class Guard:
     """The rules of one server.
 
-    `origins` are other pages that may use it ("https://app.example.com"; "*" for all). `hosts` are the
-    names it goes by, without ports; "*" for any, which is only safe with a `token`. With a `token`, all
-    but the page itself needs the header "Authorization: Bearer TOKEN" (for a WebSocket, also "?token=").
+    Args:
+        origins: Other pages that may use it, such as "https://app.example.com"; "*" for all.
+        hosts: The names that it has, without ports; "*" for any, which is only safe with a token or `authenticate`.
+        token: With it, everything but the page itself needs the header "Authorization: Bearer TOKEN" or
+            "x-api-key: TOKEN"; for a WebSocket, "?token=TOKEN" will do.
+        proxies: Addresses of reverse proxies whose X-Forwarded-For is believed.
 
-    >>> Guard().refusal({"host": "127.0.0.1:8000", "origin": "https://evil.example"}, {}) is None
-    False
+    Example:
+        >>> Guard().problem({"host": "127.0.0.1:8000", "origin": "https://evil.example"}).message
+        'pages of that origin may not use this server'
     """
 
     origins: frozenset[str] = frozenset()
     hosts: frozenset[str] = LOOPBACK_NAMES
     token: str | None = None
+    proxies: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         return f"Guard(origins={set(self.origins)}, hosts={set(self.hosts)}, token={'set' if self.token else None})"
 
-    def refusal(self, headers: Mapping[str, str], query: Mapping[str, str], *, public: bool = False) -> str | None:
-        """Why a request is refused; None where it is not. The `public` needs no token."""
+    def problem(self, headers: Mapping[str, str], query_token: str = "", *, public: bool = False) -> Problem | None:
+        """Return why a request is refused, None if it is not.
+
+        Args:
+            headers: The request's, names in lower case.
+            query_token: The token in the address of a WebSocket.
+            public: Whether the request needs no token.
+        """
         host = headers.get("host", "")
         if "*" not in self.hosts and _name_of(host) not in self.hosts:
-            return "this server does not go by that host name"
+            return Problem(403, "this server does not have that host name", "host_not_allowed")
         origin = headers.get("origin")
         if origin is not None and not self._is_own(origin, host) and not self.allows(origin):
-            return "pages of that origin may not use this server"
+            return Problem(403, "pages of that origin may not use this server", "origin_not_allowed")
         if self.token is None or public:
             return None
-        given = headers.get("authorization", "").removeprefix("Bearer ") or query.get("token", "")
-        if hmac.compare_digest(given.encode(), self.token.encode()):
+        bearer = headers.get("authorization", "").removeprefix("Bearer ")
+        if any(_equal(given, self.token) for given in (bearer, headers.get("x-api-key", ""), query_token)):
             return None
-        return "this server needs its token"
+        return Problem(401, "this server needs its token", "invalid_api_key")
 
     def allows(self, origin: str) -> bool:
-        """Whether pages of another origin may use the server."""
+        """Return whether pages of this other origin may use the server."""
         return "*" in self.origins or origin in self.origins
 
+    def client_of(self, headers: Mapping[str, str], peer: str) -> str:
+        """Return the address of the client: the last one in X-Forwarded-For that is no proxy, if `peer` is a proxy."""
+        if peer not in self.proxies:
+            return peer
+        hops = [hop.strip() for hop in headers.get("x-forwarded-for", "").split(",")]
+        return next((hop for hop in reversed(hops) if hop and hop not in self.proxies), peer)
+
     def _is_own(self, origin: str, host: str) -> bool:
-        return urlsplit(origin).netloc == host
+        try:
+            return urlsplit(origin).netloc == host
+        except ValueError:
+            return False
+
+
+def _equal(given: str, token: str) -> bool:
+    return hmac.compare_digest(given.encode(), token.encode())
 
 
 def _name_of(host: str) -> str:

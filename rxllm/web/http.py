@@ -1,4 +1,4 @@
-"""Requests and replies as plain values: what the service sees of HTTP, whichever framework carries it."""
+"""HTTP requests and responses as plain values: what the service sees of HTTP, whichever server carries it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from .._json import decode, encode, is_object
 from ..errors import ConfigurationError
-from .formats.openai_chat import openai_error, openai_status
+from .formats.errors import ErrorBody
 from .stream_body import StreamBody
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -15,7 +15,17 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """One HTTP request; names of headers are in lower case, `client` is the address it came from."""
+    """One HTTP request.
+
+    Args:
+        method: GET, POST and so on.
+        path: The decoded path, without the prefix under which the service is mounted.
+        query: The parameters after "?".
+        headers: Names in lower case.
+        body: The whole body, b"" before it has been read.
+        client: The address of the client.
+        user: Who asks, as `Service(authenticate=...)` returned it; "" on a server without it.
+    """
 
     method: str
     path: str
@@ -23,9 +33,10 @@ class HttpRequest:
     headers: Mapping[str, str]
     body: bytes
     client: str
+    user: str = ""
 
     def json(self) -> dict[str, object]:
-        """The body's JSON object; raises `ConfigurationError` where it is none."""
+        """Return the JSON object in the body; raises `ConfigurationError` if there is none."""
         try:
             value = decode(self.body)
         except (ValueError, RecursionError) as error:
@@ -37,29 +48,28 @@ class HttpRequest:
 
 @dataclass(frozen=True)
 class HttpResponse:
-    """One HTTP response: bytes, or a feed, which brings its own headers."""
+    """One HTTP response.
+
+    Args:
+        status: The status code.
+        headers: Names in lower case. A `StreamBody` has more.
+        body: Bytes, or a stream.
+    """
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     body: bytes | StreamBody = b""
 
+    def with_headers(self, headers: Mapping[str, str]) -> HttpResponse:
+        """Return this response with further headers."""
+        return HttpResponse(self.status, {**self.headers, **headers}, self.body)
+
 
 def json_response(value: object, status: int = 200) -> HttpResponse:
-    """`value` as JSON."""
+    """Return `value` as a JSON response."""
     return HttpResponse(status, {"content-type": "application/json", "cache-control": "no-store"}, encode(value))
 
 
-def refusal(status: int, message: str) -> HttpResponse:
-    """A refusal, in the form that OpenAI clients and our own read alike."""
-    kind = "server_error" if status >= 500 else "invalid_request_error"
-    return json_response({"error": {"message": message, "type": kind, "param": None, "code": None}}, status)
-
-
-def error_response(error: Exception) -> HttpResponse:
-    """What `error` comes to as a response."""
-    reply = json_response({"error": openai_error(error)}, openai_status(error))
-    retry_after = getattr(error, "retry_after", None)
-    headers = (
-        {**reply.headers, "retry-after": str(round(retry_after) or 1)} if retry_after is not None else reply.headers
-    )
-    return HttpResponse(reply.status, headers, reply.body)
+def error_response(error: ErrorBody) -> HttpResponse:
+    """Return an error as a response."""
+    return HttpResponse(error.status, error.headers, error.body)

@@ -1,4 +1,4 @@
-"""The chat page's files, as they lie in the package: nothing is built, nothing comes from other hosts."""
+"""The chat page's files, as they are in the package: nothing is built, nothing comes from other hosts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _HEADERS = {
 
 
 def file(path: str) -> HttpResponse | None:
-    """The file of the page at this path; None where there is none."""
+    """Return the file of the page at `path`; None if there is none."""
     name = "index.html" if path == "/" else path.removeprefix("/")
     kind = _TYPES.get(name)
     return None if kind is None else HttpResponse(200, {"content-type": kind, **_HEADERS}, _content(name))

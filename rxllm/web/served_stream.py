@@ -1,13 +1,13 @@
-"""A stream that is served: one request, however many watch it, each at its own pace.
+"""A served stream: one request that any number of web clients watch, each at its own pace.
 
-Its events are kept in a log. Whoever watches is told that there is something, and takes what came
-since, neighbouring deltas joined: a slow watcher costs nothing but its connection, and slows
-nobody. A stream that nobody watches is disposed, at once or after `linger` seconds, in which its
-watcher may come back (a page that is reloaded, a connection that broke).
+The events are kept in a log. A watcher is notified that there is something new and takes what came since, adjacent
+deltas merged. A slow watcher delays no other; only when no watcher keeps up does the producer wait. A stream that no
+client watches is disposed, at once or after `linger` seconds, in which a page that reloads can come back.
 """
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import threading
 from collections.abc import Callable
@@ -18,24 +18,44 @@ from reactivex.disposable import SingleAssignmentDisposable
 
 from .._core.delta_merge import Delta, delta_text, merge_key
 from .._core.event_log import Entry, LogState, MemoryLog
+from ..assistant.events import ApprovalRequest
 from ..errors import StreamError
 from .approvals import Approvals
 
 T = TypeVar("T")
 
 MAX_CHARS = 8_000_000
-"""How much text one stream may hold; what says more fails."""
+"""Characters that one stream may hold; a longer answer fails."""
+
+MAX_UNREAD_CHARS = 1_000_000
+"""Characters that the producer may be ahead of the fastest watcher before it waits."""
 
 AT_ONCE = 65_536
-"""About how many characters are taken at once for one watcher."""
+"""About how many characters a watcher takes at once."""
+
+_EVENT_CHARS = 100
+"""Characters that an event without text counts for, so that a stream of such events is bounded too."""
 
 _FIRST_WATCHER_SECONDS = 10.0
 _ANSWER_SECONDS = 300.0
-"""How long a stream that waits for its user lives without a watcher: it has no request under way."""
+"""Seconds that a stream without watchers waits for its user's approval: it has no request under way."""
+
+_LOOK_SECONDS = 1.0
+"""Seconds between two checks of a producer that waits whether its watchers have left."""
 
 
 class ServedStream(Generic[T]):
-    """One stream under way, or ended. Made by `Streams.open`; safe to use from any thread."""
+    """One stream under way, or ended. Made by `Streams.open`. Thread-safe.
+
+    Args:
+        source: The stream of events; subscribed to by `start`.
+        linger: Seconds that it lives without a watcher.
+        max_chars: Characters that it may hold; a longer answer fails.
+        max_unread: Characters that the producer may be ahead of the fastest watcher before it waits.
+        on_end: Called once when the stream has ended, on the thread that ends it.
+        approvals: The questions of this stream. Default: new ones.
+        id: The name under which clients find the stream. Default: a random one.
+    """
 
     def __init__(
         self,
@@ -43,32 +63,38 @@ class ServedStream(Generic[T]):
         *,
         linger: float = 0.0,
         max_chars: int = MAX_CHARS,
+        max_unread: int = MAX_UNREAD_CHARS,
         on_end: Callable[[ServedStream[T]], None] | None = None,
         approvals: Approvals | None = None,
         id: str | None = None,  # noqa: A002 - the field's name
     ) -> None:
         self.id = secrets.token_urlsafe(16) if id is None else id
-        """Who knows it may watch and stop the stream: it cannot be guessed."""
         self.approvals = Approvals() if approvals is None else approvals
-        """What the stream asks its user."""
-        self.approvals.on_ask = self._ring
+        self.approvals.on_ask = self._notify
         self.error: Exception | None = None
         self.last = 0
         """The number of the newest event."""
         self.is_released = False
-        """Whether this process serves it no more, while it goes on elsewhere."""
+        """Whether this process serves the stream no more, while it goes on in another one."""
         self._paused_after: int | None = None
         self._source = source
         self._linger = linger
-        self._chars_left = max_chars
+        self._max_chars = max_chars
+        self._max_unread = max_unread
+        self._chars = 0
+        self._chars_taken = 0
+        """Characters that the fastest watcher has taken."""
+        self._taken_to = 0
+        """The number of the newest event that a watcher has taken."""
+        self._room = threading.Event()
         self._on_end = on_end
         self._upstream = SingleAssignmentDisposable()
         self._log = MemoryLog[T](self._upstream.dispose)
-        self._bells: tuple[Callable[[], None], ...] = ()
-        """Those who watch; never changed, but replaced."""
+        self._watchers: tuple[Callable[[], object], ...] = ()
+        """Replaced, never changed: read without the lock."""
         self._lock = threading.Lock()
-        """Guards the bells and the timer."""
-        self._abandoned: threading.Timer | None = None
+        """Guards the watchers and the timer."""
+        self._abandon_timer: threading.Timer | None = None
 
     @property
     def state(self) -> LogState:
@@ -77,66 +103,84 @@ class ServedStream(Generic[T]):
 
     @property
     def is_under_way(self) -> bool:
-        """Whether there is more to come."""
+        """Whether the stream has not ended."""
         return self.state == "open"
 
-    def is_over(self, after: int) -> bool:
-        """Whether who has seen the event `after` has seen all, the end included."""
+    def has_nothing_after(self, after: int) -> bool:
+        """Return whether a reader that has seen the event `after` has seen everything, the end included."""
         return self.state != "open" and after > self.last
 
     @property
     def watchers(self) -> int:
-        """How many watch it now."""
-        return len(self._bells)
+        """How many watch the stream now."""
+        return len(self._watchers)
 
     def start(self) -> None:
-        """Make the request; the stream stays `_FIRST_WATCHER_SECONDS` at least for somebody to watch."""
+        """Make the request. The stream then waits at least 10 s for its first watcher."""
         self._set_timer(max(self._linger, _FIRST_WATCHER_SECONDS))
         self._upstream.disposable = self._source.subscribe(self._append, self._close, self._close)
 
     def approve(self, call_id: str, approved: bool, reason: str = "") -> None:
-        """Answer what the stream asks, or will ask: whether a tool call may run."""
+        """Answer the stream's question whether a tool call may run.
+
+        Args:
+            call_id: The call's id.
+            approved: Whether it may run.
+            reason: Why not; the model reads it.
+
+        Raises:
+            NotFoundError: The call does not wait for an answer.
+        """
         self.approvals.answer(call_id, approved, reason)
 
     def pause(self, after: int) -> None:
-        """Its watcher leaves to ask the user, and will go on after the event `after`: the stream waits for that."""
+        """Keep the stream up to 300 s for a watcher that leaves to ask its user and returns after event `after`."""
         self._paused_after = after
 
     @property
     def is_paused(self) -> bool:
-        """Whether a watcher has left to ask the user."""
+        """Whether a watcher has left to ask its user."""
         return self._paused_after is not None
 
-    def go_on(self) -> int:
-        """The event after which the watcher goes on that has asked the user."""
+    def resume(self) -> int:
+        """End the pause; return the number of the event after which the watcher goes on."""
         after, self._paused_after = self._paused_after, None
         return self.last if after is None else after
 
     def stop(self) -> None:
-        """Dispose the stream, for all who watch."""
+        """Dispose the stream for all watchers."""
         self._log.cancel()
         self._ended()
 
     def since(self, after: int) -> tuple[Entry[T], ...]:
-        """What came after the event `after`, neighbouring deltas joined; empty where nothing did, yet or ever.
+        """Return the entries after the event `after`, adjacent deltas merged; empty if there is nothing new.
 
-        Of more than about `AT_ONCE` characters the first: whoever is behind comes again, and is not
-        sent more than it has shown to take.
+        Returns at most about `AT_ONCE` characters: call again for the rest.
         """
-        return tuple(self._log.after(after, AT_ONCE))
+        chars = self._chars
+        entries = tuple(self._log.after(after, AT_ONCE))
+        if entries and entries[-1].id > self._taken_to:
+            if entries[-1].id >= self.last:
+                self._chars_taken = max(self._chars_taken, chars)
+            elif after == self._taken_to:
+                self._chars_taken += sum(_size(entry.event) for entry in entries)
+            self._taken_to = entries[-1].id
+            self._room.set()
+        return entries
 
-    def watch(self, bell: Callable[[], None]) -> None:
-        """Call `bell`, from any thread, whenever there is something new, an end included; it must not block."""
+    def watch(self, notify: Callable[[], object]) -> None:
+        """Call `notify` from any thread whenever there is something new, an end included. It must not block."""
         with self._lock:
-            self._bells = (*self._bells, bell)
+            self._watchers = (*self._watchers, notify)
             self._cancel_timer()
 
-    def unwatch(self, bell: Callable[[], None]) -> None:
-        """Call it no more. The last who leaves a stream that does not linger stops it."""
+    def unwatch(self, notify: Callable[[], object]) -> None:
+        """Call `notify` no more. A stream with `linger=0` stops when its last watcher leaves."""
         with self._lock:
-            self._bells = tuple(other for other in self._bells if other != bell)
-            if self._bells or self._log.state != "open":
+            self._watchers = tuple(other for other in self._watchers if other != notify)
+            if self._watchers or self._log.state != "open":
                 return
+        self._room.set()
         seconds = max(self._linger, 0.0 if self._paused_after is None else _ANSWER_SECONDS)
         if seconds > 0:
             self._set_timer(seconds)
@@ -144,14 +188,25 @@ class ServedStream(Generic[T]):
             self.stop()
 
     def _append(self, event: T) -> None:
-        if merge_key(event) is not None:
-            self._chars_left -= len(delta_text(cast(Delta, event)))
-            if self._chars_left < 0:
-                self._close(StreamError("the answer is longer than this server keeps"))
-                self._upstream.dispose()
-                return
+        self._chars += _size(event)
+        if self._chars > self._max_chars:
+            self._close(StreamError("the answer is longer than this server keeps"))
+            self._upstream.dispose()
+            return
+        if isinstance(event, ApprovalRequest):
+            self.approvals.expect(event.call.id)
         self.last = self._log.append(event)
-        self._ring()
+        self._notify()
+        if self._chars - self._chars_taken > self._max_unread:
+            self._wait_for_a_watcher()
+
+    def _wait_for_a_watcher(self) -> None:
+        """Block the producer until a watcher has caught up, all have left, or the stream has ended."""
+        while not _runs_an_event_loop():
+            self._room.clear()
+            if self._chars - self._chars_taken <= self._max_unread or not self._watchers or self.state != "open":
+                return
+            self._room.wait(_LOOK_SECONDS)
 
     def _close(self, error: Exception | None = None) -> None:
         self.error = error
@@ -159,32 +214,48 @@ class ServedStream(Generic[T]):
         self._ended()
 
     def _ended(self) -> None:
+        self._room.set()
         with self._lock:
             self._cancel_timer()
             on_end, self._on_end = self._on_end, None
         if on_end is not None:
             on_end(self)
-        self._ring()
+        self._notify()
 
-    def _ring(self) -> None:
-        for bell in self._bells:
-            bell()
+    def _notify(self) -> None:
+        for notify in self._watchers:
+            notify()
 
     def _set_timer(self, seconds: float) -> None:
         with self._lock:
-            if self._bells or self._log.state != "open":
+            if self._watchers or self._log.state != "open":
                 return
             self._cancel_timer()
             timer = threading.Timer(seconds, self._abandon)
             timer.name, timer.daemon = "rxllm-web-abandoned", True
-            self._abandoned = timer
+            self._abandon_timer = timer
             timer.start()
 
     def _abandon(self) -> None:
-        if not self._bells:
+        if not self._watchers:
             self.stop()
 
     def _cancel_timer(self) -> None:
-        if self._abandoned is not None:
-            self._abandoned.cancel()
-            self._abandoned = None
+        """Stop the timer. The caller must hold the lock."""
+        if self._abandon_timer is not None:
+            self._abandon_timer.cancel()
+            self._abandon_timer = None
+
+
+def _size(event: object) -> int:
+    """Return the characters that `event` counts for."""
+    return len(delta_text(cast(Delta, event))) if merge_key(event) is not None else _EVENT_CHARS
+
+
+def _runs_an_event_loop() -> bool:
+    """Return whether the calling thread runs an asyncio loop, which must not be blocked."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -1,15 +1,17 @@
-"""One server's models and streams behind plain requests and replies; frameworks are for `asgi` and `wsgi`.
+"""One server's models and streams: from an HTTP request to a response. Servers are for `asgi` and `wsgi`.
 
 GET    /                              the chat page, and its files
-GET    /api/models                    what may be asked
-POST   /api/chat                      a prompt: SSE, or NDJSON where that is what is accepted
+GET    /api/models                    the names on offer
+POST   /api/chat                      a prompt: SSE, or NDJSON if the client accepts that
 GET    /api/streams/ID                the stream again, after `Last-Event-ID` (or ?after=)
 DELETE /api/streams/ID                stop it
 POST   /api/streams/ID/approve        {"call", "approved"}: may that tool call run?
-POST   /api/ui-chat                   as `useChat` of the AI SDK asks and reads
+POST   /api/ui-chat                   `useChat` of the AI SDK
 GET    /api/ui-chat/CHAT/stream       resume it; DELETE stops it
-POST   /v1/chat/completions           as any OpenAI client asks and reads
-GET    /v1/models
+POST   /v1/chat/completions           OpenAI clients
+POST   /v1/responses                  OpenAI clients
+POST   /v1/messages                   Anthropic clients
+GET    /v1/models, /v1/models/ID
 """
 
 from __future__ import annotations
@@ -17,16 +19,19 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import TypeAlias, TypeVar, cast
 
 from reactivex import Observable
 
 from ..errors import LLMError
-from . import ai_sdk_api, openai_api, page_files, stream_api
+from ..messages import Role
+from . import ai_sdk_api, page_files, stream_api, vendor_api
+from .chat_request import ROLES, Offer
+from .formats.errors import ErrorBody, Problem, anthropic_error_body, openai_error_body
 from .guard import Guard
-from .http import HttpRequest, HttpResponse, error_response, refusal
-from .request_parsing import Offer
+from .http import HttpRequest, HttpResponse, error_response
 from .served_stream import ServedStream
 from .stream_factory import StreamFactory
 from .streams import Streams
@@ -35,13 +40,22 @@ T = TypeVar("T")
 
 log = logging.getLogger("rxllm")
 
+Authenticate: TypeAlias = Callable[[HttpRequest], str | None]
+
 
 class Service:
-    """The models (or functions from a `ChatRequest` to a stream) on offer, by the names clients use for them.
+    """The models (or functions from a `ChatRequest` to a stream) on offer. Thread-safe.
 
-    `streams` holds the limits. A stream that may be resumed lives `linger` seconds without a
-    watcher; any other is disposed with its client. `sessions` bounds the WebSockets, `keep_alive`
-    is for how many seconds a connection stays silent. Safe to use from any thread.
+    Args:
+        offers: Models or functions by the names that clients use; the first is the default.
+        guard: Who may use the server. Default: this machine.
+        authenticate: Returns the user who asks, from a request whose body has not been read yet; None refuses it
+            (401). It may block. Streams, chats and approvals belong to their user. Default: all clients are one user.
+        streams: The streams and their limits.
+        linger: Seconds that a stream that can be resumed lives without a watcher. Default: 30.
+        keep_alive: Seconds of silence on a connection before something is sent that says nothing. Default: 15.
+        sessions: How many WebSockets there may be at once. Default: 1000.
+        client_roles: The roles that messages of clients may have. Leave out "system" to keep that word to yourself.
     """
 
     def __init__(
@@ -49,78 +63,138 @@ class Service:
         offers: Mapping[str, Offer],
         *,
         guard: Guard | None = None,
+        authenticate: Authenticate | None = None,
         streams: Streams[object] | None = None,
         linger: float = 30.0,
         keep_alive: float = 15.0,
         sessions: int = 1000,
+        client_roles: Collection[Role] = ROLES,
     ) -> None:
-        self.factory = StreamFactory(offers, Streams() if streams is None else streams, linger)
+        self.factory = StreamFactory(offers, Streams() if streams is None else streams, linger, client_roles)
         self.guard = guard or Guard()
         self.keep_alive = keep_alive
+        self.authenticates = authenticate is not None
+        """Whether `admit` may block."""
+        self._authenticate = authenticate
         self._sessions_left = threading.BoundedSemaphore(sessions)
 
     def handle(self, request: HttpRequest) -> HttpResponse:
-        """The reply to `request`; returns soon, raises nothing."""
-        refused = self.refusal(request)
-        if refused is not None:
-            return refused
-        reply = HttpResponse(204) if request.method == "OPTIONS" else self._routed(request)
-        origin = request.headers.get("origin")
-        if origin is None or not self.guard.allows(origin):
-            return reply
-        shared = _cors(origin)
-        if not isinstance(reply.body, bytes):
-            reply.body.headers.update(shared)
-        return HttpResponse(reply.status, {**reply.headers, **shared}, reply.body)
+        """Return the response to a whole request: `admit`, then `respond`. Raises nothing."""
+        admitted = self.admit(request)
+        return admitted if isinstance(admitted, HttpResponse) else self.respond(admitted)
 
-    def refusal(self, request: HttpRequest) -> HttpResponse | None:
-        """What to reply where the request's sender may not use this server; None where it may."""
-        public = request.method == "OPTIONS" or not request.path.startswith(("/api/", "/v1/"))
-        reason = self.guard.refusal(request.headers, request.query, public=public)
-        return None if reason is None else refusal(401 if "token" in reason else 403, reason)
+    def admit(self, request: HttpRequest, *, query_token: str = "") -> HttpRequest | HttpResponse:
+        """Check who sends a request; its body need not have been read.
 
-    def publish(self, source: Observable[T], *, linger: float | None = None) -> ServedStream[object]:
-        """Start a stream of the application's own; whoever is told its id can watch it, and stop it.
+        Args:
+            request: The request.
+            query_token: The token in the address of a WebSocket.
 
-        It is disposed `linger` seconds (else the service's) after the last watcher has left.
+        Returns:
+            The request with its user, or the response that refuses it or answers a preflight request.
+        """
+        is_api = request.path.startswith(("/api/", "/v1/"))
+        public = request.method == "OPTIONS" or not is_api
+        problem = self.guard.problem(request.headers, query_token, public=public)
+        if problem is not None:
+            return self._shared(request, self._refusal(request, problem))
+        if request.method == "OPTIONS":
+            return self._shared(request, HttpResponse(204))
+        request = replace(request, client=self.guard.client_of(request.headers, request.client))
+        if self._authenticate is None or not is_api:
+            return request
+        try:
+            user = self._authenticate(request)
+        except Exception as error:
+            return self._shared(request, self._failure(request, error))
+        if not user:
+            return self._shared(request, self._refusal(request, Problem(401, "not authenticated", "unauthenticated")))
+        return replace(request, user=user)
+
+    def respond(self, request: HttpRequest) -> HttpResponse:
+        """Return the response to a request that was admitted. Raises nothing."""
+        return self._shared(request, self._route(request))
+
+    def refuse(self, request: HttpRequest, problem: Problem) -> HttpResponse:
+        """Return the response that refuses a request for a reason that the server found."""
+        return self._shared(request, self._refusal(request, problem))
+
+    def publish(
+        self, source: Observable[T], *, user: str | None = None, linger: float | None = None
+    ) -> ServedStream[object]:
+        """Start a stream of the application's own for any number of watchers.
+
+        Args:
+            source: The stream.
+            user: Who may watch and stop it. Default: every client that knows its id.
+            linger: Seconds that it lives after the last watcher has left. Default: the service's.
         """
         wait = self.factory.linger if linger is None else linger
-        return self.factory.streams.open(cast("Observable[object]", source), linger=wait)
+        return self.factory.streams.open(cast("Observable[object]", source), user=user, linger=wait)
 
     def enter_session(self) -> bool:
-        """Whether there is room for one more WebSocket; `leave_session` follows."""
+        """Return whether there may be one more WebSocket. If so, the caller must call `leave_session` later."""
         return self._sessions_left.acquire(blocking=False)
 
     def leave_session(self) -> None:
-        """A WebSocket has ended."""
+        """Note that a WebSocket has ended."""
         self._sessions_left.release()
 
     def close(self, seconds: float = 10.0) -> None:
-        """Begin no more, give what is under way so many seconds to end, and dispose the rest. Blocks meanwhile."""
+        """Start no more streams, wait up to `seconds` for those under way, and dispose the rest. Blocks."""
         self.factory.streams.drain(seconds)
 
-    def _routed(self, request: HttpRequest) -> HttpResponse:
+    def _route(self, request: HttpRequest) -> HttpResponse:
         method = "GET" if request.method == "HEAD" else request.method
         for pattern, routes in _ROUTES:
             match = pattern.fullmatch(request.path)
             if match is not None:
                 route = routes.get(method)
-                parameter = match.group(1) if pattern.groups else ""
-                return refusal(405, "not that way") if route is None else self._answered(route, request, parameter)
+                if route is None:
+                    allowed = {"allow": ", ".join(routes)}
+                    return self._refusal(request, Problem(405, "method not allowed")).with_headers(allowed)
+                return self._answer(route, request, match.group(1) if pattern.groups else "")
         found = page_files.file(request.path) if method == "GET" else None
-        return refusal(404, "there is nothing here") if found is None else found
+        return self._refusal(request, Problem(404, "not found")) if found is None else found
 
-    def _answered(self, route: Route, request: HttpRequest, parameter: str) -> HttpResponse:
+    def _answer(self, route: Route, request: HttpRequest, parameter: str) -> HttpResponse:
         try:
             return route(self.factory, request, parameter)
-        except LLMError as error:
-            return error_response(error)
-        except Exception as error:  # the fault of a function on offer: its client learns no more than that
-            log.exception("a request failed")
-            return error_response(error)
+        except Exception as error:
+            return self._failure(request, error)
+
+    def _failure(self, request: HttpRequest, error: Exception) -> HttpResponse:
+        if not isinstance(error, LLMError):
+            log.error("a request failed", exc_info=error)
+        return error_response(_error_body(request)(error))
+
+    def _refusal(self, request: HttpRequest, problem: Problem) -> HttpResponse:
+        return error_response(_error_body(request)(problem))
+
+    def _shared(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        """Return the response with what lets a page of an allowed origin read it."""
+        origin = request.headers.get("origin")
+        if origin is None or not self.guard.allows(origin):
+            return response
+        headers = {
+            "access-control-allow-origin": origin,
+            "access-control-expose-headers": _EXPOSED,
+            "vary": "origin, access-control-request-headers",
+        }
+        if request.method == "OPTIONS":
+            headers |= {
+                "access-control-allow-methods": "GET, POST, DELETE",
+                "access-control-allow-headers": request.headers.get("access-control-request-headers", ""),
+                "access-control-max-age": "600",
+            }
+            if request.headers.get("access-control-request-private-network") == "true":
+                headers["access-control-allow-private-network"] = "true"
+        return response.with_headers(headers)
 
 
 Route: TypeAlias = Callable[[StreamFactory, HttpRequest, str], HttpResponse]
+
+_EXPOSED = "retry-after, x-request-id, request-id, x-rxllm-stream, x-vercel-ai-ui-message-stream"
 
 _ROUTES: tuple[tuple[re.Pattern[str], Mapping[str, Route]], ...] = (
     (re.compile("/api/models"), {"GET": stream_api.models}),
@@ -133,17 +207,14 @@ _ROUTES: tuple[tuple[re.Pattern[str], Mapping[str, Route]], ...] = (
     (re.compile("/api/streams/([^/]+)/approve"), {"POST": stream_api.approve}),
     (re.compile("/api/ui-chat"), {"POST": ai_sdk_api.chat}),
     (re.compile("/api/ui-chat/([^/]+)/stream"), {"GET": ai_sdk_api.resume, "DELETE": ai_sdk_api.stop}),
-    (re.compile("/v1/chat/completions"), {"POST": openai_api.completions}),
-    (re.compile("/v1/models"), {"GET": openai_api.models}),
+    (re.compile("/v1/chat/completions"), {"POST": vendor_api.chat_completions}),
+    (re.compile("/v1/responses"), {"POST": vendor_api.responses}),
+    (re.compile("/v1/messages"), {"POST": vendor_api.messages}),
+    (re.compile("/v1/models"), {"GET": vendor_api.models}),
+    (re.compile("/v1/models/(.+)"), {"GET": vendor_api.model}),
 )
 
 
-def _cors(origin: str) -> dict[str, str]:
-    """What lets a page of an allowed origin read the reply."""
-    return {
-        "access-control-allow-origin": origin,
-        "access-control-allow-methods": "GET, POST, DELETE",
-        "access-control-allow-headers": "authorization, content-type, last-event-id",
-        "access-control-expose-headers": "x-rxllm-stream, x-vercel-ai-ui-message-stream",
-        "vary": "origin",
-    }
+def _error_body(request: HttpRequest) -> Callable[[Exception | Problem], ErrorBody]:
+    is_anthropic = request.path.startswith("/v1/messages") or "anthropic-version" in request.headers
+    return anthropic_error_body if is_anthropic else openai_error_body

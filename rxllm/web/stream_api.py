@@ -1,57 +1,94 @@
-"""Our own way to ask, for pages and for `rxllm.web.client`: streams that can be resumed and stopped by their id."""
+"""This server's own API, for pages and for `rxllm.web.client`: streams that are resumed and stopped by their id."""
 
 from __future__ import annotations
 
-from .._json import int_at, text_at
+from typing import Annotated, cast
+
+import msgspec
+
+from .._json import int_at, is_array, is_object
 from ..errors import ConfigurationError
+from ..messages import Message
+from ..prompt import Prompt, messages_of
 from .formats.ndjson import NDJSON
 from .formats.sse import SSE, last_event_id
 from .http import HttpRequest, HttpResponse, json_response
+from .options import OPTION_NAMES, converted, options_of
 from .served_stream import ServedStream
 from .stream_body import StreamBody
 from .stream_factory import StreamFactory
 
 
-def models(factory: StreamFactory, request: HttpRequest, _: str) -> HttpResponse:
-    """What may be asked, the default first."""
+class ChatBody(msgspec.Struct, frozen=True):
+    """The body of `POST /api/chat`, beside the options: "messages", or a "prompt" of text."""
+
+    model: str | None = None
+    messages: object = None
+    prompt: str | None = None
+    linger: Annotated[float, msgspec.Meta(ge=0)] | None = None
+
+
+_KNOWN = OPTION_NAMES | frozenset(ChatBody.__struct_fields__)
+
+
+class Approval(msgspec.Struct, frozen=True):
+    """The body of `POST /api/streams/ID/approve`."""
+
+    call: str
+    approved: bool
+    reason: str = ""
+
+
+def models(factory: StreamFactory, http: HttpRequest, _: str) -> HttpResponse:
+    """Return the names on offer, the default first."""
     return json_response({"models": list(factory.offers)})
 
 
-def chat(factory: StreamFactory, request: HttpRequest, _: str) -> HttpResponse:
-    """A prompt: {"messages" or "prompt", "model", options..., "linger": seconds}."""
-    body = request.json()
-    linger = body.get("linger", factory.linger)
-    if not isinstance(linger, int | float) or linger < 0:
-        raise ConfigurationError("linger is a number of seconds")
-    return _feed(factory.ask(body.get("model"), body, request.client, linger=min(linger, factory.linger)), request, 0)
+def chat(factory: StreamFactory, http: HttpRequest, _: str) -> HttpResponse:
+    """Answer a conversation."""
+    return _body(ask(factory, http, http.json()), http, 0)
 
 
-def resume(factory: StreamFactory, request: HttpRequest, id: str) -> HttpResponse:  # noqa: A002 - the field's name
-    """The rest of a stream; 204, which makes an EventSource give up, where its end was seen already."""
-    stream = factory.stream(id)
-    body = request.json() if request.method == "POST" else {}
-    after = int_at(body, "after") or last_event_id(request.headers.get("last-event-id") or request.query.get("after"))
-    if stream.is_over(after):
+def ask(factory: StreamFactory, http: HttpRequest, body: dict[str, object]) -> ServedStream[object]:
+    """Start the stream that answers `body`; shared with the WebSocket."""
+    asked = converted(body, ChatBody, "the request")
+    linger = factory.linger if asked.linger is None else min(asked.linger, factory.linger)
+    extra = {name: value for name, value in body.items() if name not in _KNOWN}
+    said = _conversation(asked)
+    return factory.start(http, asked.model, said, options_of(body), linger=linger, extra=extra)
+
+
+def resume(factory: StreamFactory, http: HttpRequest, id: str) -> HttpResponse:  # noqa: A002 - the field's name
+    """Return the rest of a stream; 204, on which an EventSource gives up, if the client has seen its end."""
+    stream = factory.stream(http, id)
+    body = http.json() if http.method == "POST" else {}
+    after = int_at(body, "after") or last_event_id(http.headers.get("last-event-id") or http.query.get("after"))
+    if stream.has_nothing_after(after):
         return HttpResponse(204)
-    return _feed(stream, request, after)
+    return _body(stream, http, after)
 
 
-def stop(factory: StreamFactory, request: HttpRequest, id: str) -> HttpResponse:  # noqa: A002 - the field's name
+def stop(factory: StreamFactory, http: HttpRequest, id: str) -> HttpResponse:  # noqa: A002 - the field's name
     """Stop a stream; its request is disposed when this returns."""
-    factory.stream(id).stop()
+    factory.stream(http, id).stop()
     return HttpResponse(204)
 
 
-def approve(factory: StreamFactory, request: HttpRequest, id: str) -> HttpResponse:  # noqa: A002 - the field's name
-    """Answer an approval request: {"call": id, "approved": true or false, "reason": why not}."""
-    body = request.json()
-    call, approved = body.get("call"), body.get("approved")
-    if not isinstance(call, str) or not isinstance(approved, bool):
-        raise ConfigurationError('an approval is {"call": "id", "approved": true or false}')
-    factory.stream(id).approve(call, approved, text_at(body, "reason") or "")
+def approve(factory: StreamFactory, http: HttpRequest, id: str) -> HttpResponse:  # noqa: A002 - the field's name
+    """Answer an approval request."""
+    answer = converted(http.json(), Approval, 'an approval is {"call": "id", "approved": true or false}')
+    factory.approve(factory.stream(http, id), answer.call, answer.approved, answer.reason)
     return HttpResponse(204)
 
 
-def _feed(stream: ServedStream[object], request: HttpRequest, after: int) -> HttpResponse:
-    lines = "application/x-ndjson" in request.headers.get("accept", "")
-    return HttpResponse(200, body=StreamBody(stream, NDJSON() if lines else SSE(after), after=after))
+def _conversation(asked: ChatBody) -> tuple[Message, ...]:
+    said = asked.prompt if asked.messages is None else asked.messages
+    if not isinstance(said, str) and not is_array(said) and not is_object(said):
+        raise ConfigurationError('a request has "messages", or a "prompt" of text')
+    return messages_of(cast(Prompt, said))
+
+
+def _body(stream: ServedStream[object], http: HttpRequest, after: int) -> HttpResponse:
+    lines = "application/x-ndjson" in http.headers.get("accept", "")
+    headers = {"x-rxllm-stream": stream.id}
+    return HttpResponse(200, body=StreamBody(stream, NDJSON() if lines else SSE(after), after=after, headers=headers))

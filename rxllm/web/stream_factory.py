@@ -1,12 +1,16 @@
-"""Where prompts are taken and streams are handed out: what all the ways to ask have in common."""
+"""Makes the stream that answers a request, and finds streams again; what all APIs of the server share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from ..errors import ConfigurationError, NotFoundError
-from .approvals import ApprovalIds
-from .request_parsing import ChatRequest, Offer, answer_of, conversation, offered, options_of
+from ..messages import Message, Role, ToolCall
+from ..model import StreamingModel
+from ..options import CallOptions
+from .approvals import ApprovalIds, Approvals, Seal
+from .chat_request import ROLES, ChatRequest, Offer, answer_of, check_conversation, offered
+from .http import HttpRequest
 from .served_stream import ServedStream
 from .streams import Streams
 
@@ -14,33 +18,80 @@ from .streams import Streams
 class StreamFactory:
     """The models on offer, and the streams that answer.
 
-    `linger` is how many seconds a stream that may be resumed lives without a watcher.
+    Args:
+        offers: Models, or functions from a `ChatRequest` to a stream, by the names that clients use.
+        streams: Where streams are kept.
+        linger: Seconds that a stream that can be resumed lives without a watcher.
+        roles: The roles that messages of clients may have.
     """
 
-    def __init__(self, offers: Mapping[str, Offer], streams: Streams[object], linger: float) -> None:
+    def __init__(
+        self,
+        offers: Mapping[str, Offer],
+        streams: Streams[object],
+        linger: float = 30.0,
+        roles: Collection[Role] = ROLES,
+    ) -> None:
         if not offers:
             raise ConfigurationError("a service offers at least one model")
         self.offers = dict(offers)
         self.streams = streams
         self.linger = linger
         self.approval_ids = ApprovalIds(streams.secret)
+        self.seal = Seal(streams.secret)
+        self._roles = frozenset(roles)
 
-    def ask(self, model: object, body: Mapping[str, object], client: str, *, linger: float) -> ServedStream[object]:
-        """The stream that answers the conversation and options in `body`, begun.
+    def start(
+        self,
+        http: HttpRequest,
+        model: str | None,
+        messages: Sequence[Message],
+        options: CallOptions,
+        *,
+        linger: float = 0.0,
+        extra: Mapping[str, object] | None = None,
+        refuse_extra: bool = False,
+    ) -> ServedStream[object]:
+        """Check a client's conversation and start the stream that answers it.
 
-        Raises an `LLMError` where it cannot be asked, or is one too many.
+        Args:
+            http: The request, with its user.
+            model: The name of an offer; None for the first.
+            messages: The conversation, as the client sent it.
+            options: The options that the client set, checked.
+            linger: Seconds that the stream lives without a watcher.
+            extra: Fields of the request's body without a meaning here: for functions on offer.
+            refuse_extra: Whether a model, which cannot use them, refuses `extra`.
+
+        Raises:
+            LLMError: The conversation or the options are refused, or there are too many streams.
         """
+        check_conversation(messages, roles=self._roles)
         name, offer = offered(self.offers, model)
-        return self.start(offer, ChatRequest(name, conversation(body), options_of(body)), client, linger=linger)
+        if refuse_extra and extra and isinstance(offer, StreamingModel):
+            raise ConfigurationError(f"unknown parameters: {', '.join(sorted(extra))}")
+        request = ChatRequest(name, tuple(messages), options, Approvals(), http.user or None, http.headers, extra or {})
+        return self.open(offer, request, http, linger=linger)
 
-    def start(self, offer: Offer, request: ChatRequest, client: str, *, linger: float) -> ServedStream[object]:
-        """The stream with which `offer` answers `request`, begun."""
+    def open(self, offer: Offer, request: ChatRequest, http: HttpRequest, *, linger: float) -> ServedStream[object]:
+        """Start the stream with which `offer` answers a request that has been checked."""
         answer = answer_of(offer, request)
-        return self.streams.open(answer, client=client, linger=linger, approvals=request.approvals)
+        client = f"user {http.user}" if http.user else http.client
+        return self.streams.open(answer, client=client, user=http.user, linger=linger, approvals=request.approvals)
 
-    def stream(self, id: str) -> ServedStream[object]:  # noqa: A002 - the field's name
-        """The stream of this id; raises `NotFoundError` where there is none."""
-        found = self.streams.get(id)
+    def check(self, messages: Sequence[Message], issued: Sequence[ToolCall]) -> None:
+        """Refuse a conversation whose parts this server has made itself, but for its roles and its open tool calls."""
+        check_conversation(messages, roles=self._roles, issued=issued, vendor_fields=True)
+
+    def stream(self, http: HttpRequest, id: str) -> ServedStream[object]:  # noqa: A002 - the field's name
+        """Return this user's stream with this id; raises `NotFoundError` (404)."""
+        found = self.streams.get(id, http.user)
         if found is None:
-            raise NotFoundError("there is no such stream, or no more", status_code=404)
+            raise NotFoundError("there is no such stream, or it is kept no longer", status_code=404)
         return found
+
+    def approve(self, stream: ServedStream[object], call_id: str, approved: bool, reason: str) -> None:
+        """Answer a stream's question, once; raises `LLMError` if it was not asked, or has its answer."""
+        if not self.streams.close_question(stream.id, call_id, must_be_open=False):
+            raise ConfigurationError(f"the tool call {call_id!r} has been approved or denied already")
+        stream.approve(call_id, approved, reason)

@@ -1,10 +1,13 @@
-"""The streams of one server: how many there may be, how they are found again, how they end when it does."""
+"""The streams of one server: how many there may be, whose they are, how they are found again, how they end."""
 
 from __future__ import annotations
 
+import base64
+import hmac
 import logging
 import secrets
 import threading
+import time
 from collections import Counter, OrderedDict
 from typing import Generic, NamedTuple, TypeVar
 
@@ -18,24 +21,31 @@ T = TypeVar("T")
 
 log = logging.getLogger("rxllm")
 
+APPROVAL_SECONDS = 3600.0
+"""Seconds that a client has to answer a question with a request of its own."""
 
-_CHATS = 10_000
+_MAX_CHATS = 10_000
+_MAX_QUESTIONS = 10_000
 
 
 class Chat(NamedTuple):
-    """What answers a conversation that a client has its own name for: a stream, and the message that it writes."""
+    """What answers a conversation that a client has named: a stream, and the message that it writes."""
 
     stream: str
     message: str
 
 
 class Streams(Generic[T]):
-    """The streams that are under way, and those that have ended lately.
+    """The streams under way, and those that have ended lately. Thread-safe.
 
-    `limit` streams may be under way at once, `per_client` of them for one client; `keep` that have
-    ended can still be read. `secret` signs the questions that clients answer with a request of their
-    own (see `rxllm.web.ai_sdk_api`); processes that accept each other's answers need the same secret.
-    Thread-safe.
+    A stream's id holds a signature of its user, so that no other user's request finds the stream.
+
+    Args:
+        limit: How many streams may be under way at once.
+        per_client: How many of them one client (a user, or else an address) may have.
+        keep: How many ended streams can still be read.
+        secret: Signs stream ids, approvals and vendor data that clients keep. Default: a random one, so that
+            nothing signed before a restart is accepted after it.
     """
 
     def __init__(self, *, limit: int = 256, per_client: int = 32, keep: int = 64, secret: bytes | None = None) -> None:
@@ -48,7 +58,9 @@ class Streams(Generic[T]):
         self._clients: Counter[str] = Counter()
         self._ended: OrderedDict[str, ServedStream[T]] = OrderedDict()
         self._draining = False
-        self._chats: OrderedDict[str, Chat] = OrderedDict()
+        self._chats: OrderedDict[tuple[str, str], Chat] = OrderedDict()
+        self._questions: OrderedDict[str, tuple[bool, float]] = OrderedDict()
+        """Whether a question is still to be answered, and until when it is known; by stream and call."""
 
     @property
     def under_way(self) -> int:
@@ -56,14 +68,28 @@ class Streams(Generic[T]):
         return len(self._open)
 
     def open(
-        self, source: Observable[T], *, client: str = "", linger: float = 0.0, approvals: Approvals | None = None
+        self,
+        source: Observable[T],
+        *,
+        client: str = "",
+        user: str | None = "",
+        linger: float = 0.0,
+        approvals: Approvals | None = None,
     ) -> ServedStream[T]:
-        """Start `source` for `client`; it is disposed `linger` seconds after the last watcher has left.
+        """Start a stream.
 
-        Raises `RateLimitError` (429) where the client, `OverloadedError` (503) where all together
-        have too many, or the server is about to end.
+        Args:
+            source: What to subscribe to.
+            client: For whom it counts against `per_client`.
+            user: Who may watch and stop it. "": the clients of a server without users. None: everybody.
+            linger: Seconds that it lives after the last watcher has left.
+            approvals: The questions of the stream. Default: new ones.
+
+        Raises:
+            RateLimitError: The client has too many streams (429).
+            OverloadedError: The server has too many, or is shutting down (503).
         """
-        stream = self._make(source, linger, approvals)
+        stream = self._make(source, self._new_id(user), linger, approvals)
         with self._changed:
             self._refuse_too_many(client)
             self._open[stream.id] = (stream, client)
@@ -75,27 +101,49 @@ class Streams(Generic[T]):
             raise
         return stream
 
-    def get(self, id: str) -> ServedStream[T] | None:  # noqa: A002 - the field's name
-        """The stream of this id, if it is under way or has ended lately."""
-        found = self._open.get(id)
-        return self._ended.get(id) if found is None else found[0]
+    def get(self, id: str, user: str = "") -> ServedStream[T] | None:  # noqa: A002 - the field's name
+        """Return this user's stream with this id if it is under way or has ended lately, else None."""
+        return self._find(id) if self._may_use(id, user) else None
 
-    def remember(self, name: str, chat: Chat) -> None:
-        """Note what answers the conversation that a client calls `name`."""
+    def remember(self, user: str, name: str, chat: Chat) -> None:
+        """Note what answers the conversation that this user's client calls `name`."""
         with self._changed:
-            self._chats[name] = chat
-            self._chats.move_to_end(name)
-            if len(self._chats) > _CHATS:
+            self._chats[user, name] = chat
+            self._chats.move_to_end((user, name))
+            if len(self._chats) > _MAX_CHATS:
                 self._chats.popitem(last=False)
 
-    def chat(self, name: str) -> Chat | None:
-        """What answers this conversation, or did last."""
-        return self._chats.get(name)
+    def chat(self, user: str, name: str) -> Chat | None:
+        """Return what answers this user's conversation `name`, or answered it last; None if there is nothing."""
+        return self._chats.get((user, name))
+
+    def open_question(self, stream: str, call: str) -> None:
+        """Note that `stream` asks about `call`: the answer may come with another request, once, within an hour."""
+        with self._changed:
+            self._questions.setdefault(f"{stream}:{call}", (True, time.monotonic() + APPROVAL_SECONDS))
+            if len(self._questions) > _MAX_QUESTIONS:
+                self._questions.popitem(last=False)
+
+    def close_question(self, stream: str, call: str, *, must_be_open: bool) -> bool:
+        """Note that the question has its answer; return False if it had one already.
+
+        Args:
+            stream: The id of the stream that asked.
+            call: The id of the call that it asked about.
+            must_be_open: Return False too if `open_question` was not called, or too long ago.
+        """
+        key, now = f"{stream}:{call}", time.monotonic()
+        with self._changed:
+            is_open, until = self._questions.get(key, (not must_be_open, now))
+            if not is_open or (must_be_open and until < now):
+                return False
+            self._questions[key] = (False, now + APPROVAL_SECONDS)
+        return True
 
     def drain(self, seconds: float = 10.0) -> bool:
-        """Start no more, and wait until all that are watched have ended; whether they did.
+        """Start no more streams and wait until all have ended; return whether they did.
 
-        Those that nobody watches are stopped at once, the others after `seconds`.
+        Streams without watchers are stopped at once, the others after `seconds`.
         """
         with self._changed:
             self._draining = True
@@ -109,10 +157,34 @@ class Streams(Generic[T]):
             stream.stop()
         return whole
 
-    def _make(self, source: Observable[T], linger: float, approvals: Approvals | None) -> ServedStream[T]:
-        return ServedStream(source, linger=linger, on_end=self._on_end, approvals=approvals)
+    def _find(self, id: str) -> ServedStream[T] | None:  # noqa: A002 - the field's name
+        found = self._open.get(id)
+        return self._ended.get(id) if found is None else found[0]
+
+    def _make(
+        self,
+        source: Observable[T],
+        id: str,  # noqa: A002 - the field's name
+        linger: float,
+        approvals: Approvals | None,
+    ) -> ServedStream[T]:
+        return ServedStream(source, id=id, linger=linger, on_end=self._on_end, approvals=approvals)
+
+    def _new_id(self, user: str | None) -> str:
+        unique = secrets.token_urlsafe(16)
+        return unique + self._signature(unique, user)
+
+    def _may_use(self, id: str, user: str) -> bool:  # noqa: A002 - the field's name
+        unique, signature = id[:22], id[22:].encode()
+        users = (user, None)
+        return any(hmac.compare_digest(signature, self._signature(unique, one).encode()) for one in users)
+
+    def _signature(self, unique: str, user: str | None) -> str:
+        owner = "everybody" if user is None else f"user {user}"
+        return base64.urlsafe_b64encode(hmac.digest(self.secret, f"{unique} {owner}".encode(), "sha256")[:12]).decode()
 
     def _refuse_too_many(self, client: str) -> None:
+        """Raise if there may be no further stream. The caller must hold the lock."""
         if self._draining:
             raise OverloadedError("the server is shutting down", status_code=503, retry_after=5.0)
         if self._clients[client] >= self._per_client:

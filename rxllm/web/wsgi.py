@@ -1,114 +1,178 @@
-"""WSGI: a body as a response, and a `Service` as an application. For Flask, Django and plain WSGI servers.
+"""WSGI: a stream as a response, and a `Service` as an application. For Flask, Django and plain WSGI servers.
 
-A reader costs a thread. That a client has left is seen when something is sent to it: keep-alives
-bound how long that takes. There are no WebSockets here.
+A reader costs a thread. WSGI says nothing about a client that leaves: gunicorn, Werkzeug and waitress have ways of
+their own to see it; everywhere else it is seen when something is sent, at the latest a keep-alive. There are no
+WebSockets here.
 """
 
 from __future__ import annotations
 
+import select
+import socket
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from http.client import responses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import parse_qsl
 
-from .http import MAX_BODY_BYTES, HttpRequest, HttpResponse, refusal
+from .formats.errors import Problem
+from .http import MAX_BODY_BYTES, HttpRequest, HttpResponse
 from .service import Service
 from .stream_body import StreamBody
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+__all__ = ["StreamApplication", "wsgi_app"]
+
 WSGI_KEEP_ALIVE_SECONDS = 5.0
+
+_LOOK_SECONDS = 0.5
+"""Seconds between two checks whether the client has left."""
 
 
 class StreamApplication:
-    """A body as a WSGI application of one answer: return it from a Flask view."""
+    """A stream as a WSGI application of one answer: return it from a Flask view.
 
-    def __init__(self, body: StreamBody, *, keep_alive: float = WSGI_KEEP_ALIVE_SECONDS) -> None:
+    Args:
+        body: The stream.
+        keep_alive: Seconds of silence before something is sent that says nothing.
+        headers: Further headers of the response.
+    """
+
+    def __init__(
+        self,
+        body: StreamBody,
+        *,
+        keep_alive: float = WSGI_KEEP_ALIVE_SECONDS,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         self._body = body
         self._keep_alive = keep_alive
+        self._extra_headers = headers or {}
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Send the body, until it ends or the client leaves."""
-        pieces = _Pieces(self._body, self._keep_alive)
-        failure = pieces.failure()
+        """Send the stream until it ends or the client leaves."""
+        pieces = _Pieces(self._body, self._keep_alive, _leaving(environ))
+        pieces.wait_for_head()
+        failure = self._body.failure()
         if failure is not None:
             pieces.close()
-            status, body = failure
-            return _plain(HttpResponse(status, {"content-type": "application/json"}, body.encode()), start_response)
-        start_response("200 OK", list(self._body.headers.items()))
+            headers = {**failure.headers, **self._extra_headers}
+            return _send_whole(HttpResponse(failure.status, headers, failure.body), start_response)
+        start_response("200 OK", list({**self._body.headers, **self._extra_headers}.items()))
         return pieces
 
 
 def wsgi_app(service: Service, *, keep_alive: float = WSGI_KEEP_ALIVE_SECONDS) -> WSGIApplication:
-    """All of `service` but its WebSocket."""
+    """Return a WSGI application with everything that `service` has except the WebSocket.
+
+    Args:
+        service: The models and streams.
+        keep_alive: Seconds of silence before something is sent that says nothing.
+    """
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        request = _request(environ)
-        reply = refusal(413, "the request is too large") if request is None else service.handle(request)
-        if isinstance(reply.body, StreamBody):
-            return StreamApplication(reply.body, keep_alive=keep_alive)(environ, start_response)
-        return _plain(reply, start_response)
+        response = _respond(service, environ)
+        if isinstance(response.body, StreamBody):
+            application = StreamApplication(response.body, keep_alive=keep_alive, headers=response.headers)
+            return application(environ, start_response)
+        return _send_whole(response, start_response)
 
     return app
 
 
 class _Pieces(Iterator[bytes]):
-    """The body; `close`, which servers call in any case, ends the watching, which begins at once."""
+    """The body. Watches the stream from the beginning until `close`, which servers call in any case."""
 
-    def __init__(self, body: StreamBody, keep_alive: float) -> None:
+    def __init__(self, body: StreamBody, keep_alive: float, has_left: Callable[[], bool]) -> None:
         self._body = body
         self._keep_alive = keep_alive
-        self._rung = threading.Event()
-        body.stream.watch(self._rung.set)
+        self._has_left = has_left
+        self._news = threading.Event()
+        self._notify = self._news.set
+        body.stream.watch(self._notify)
 
-    def failure(self) -> tuple[int, str] | None:
-        """Wait until the head can be sent; the failure that is to be told instead."""
-        while not self._body.ready():
-            self._rung.wait()
-            self._rung.clear()
-        self._rung.set()
-        return self._body.failure()
+    def wait_for_head(self) -> None:
+        """Wait until the head can be sent, but no longer than one keep-alive: then it is sent as it is."""
+        deadline = time.monotonic() + self._keep_alive
+        while not self._body.is_head_ready() and not self._has_left() and time.monotonic() < deadline:
+            self._news.wait(_LOOK_SECONDS)
+            self._news.clear()
+        self._news.set()
 
     def __next__(self) -> bytes:
+        deadline = time.monotonic() + self._keep_alive
         while not self._body.ended:
-            if not self._rung.wait(self._keep_alive):
-                return self._body.silence.encode()
-            self._rung.clear()
-            text = self._body.take()
-            if self._body.is_behind:
-                self._rung.set()
-            if text:
-                return text.encode()
+            if self._news.wait(min(_LOOK_SECONDS, self._keep_alive)):
+                self._news.clear()
+                text = self._body.text()
+                if self._body.is_behind:
+                    self._news.set()
+                if text:
+                    return text.encode()
+            elif self._has_left():
+                break
+            elif time.monotonic() >= deadline:
+                return self._body.keep_alive.encode()
         raise StopIteration
 
     def close(self) -> None:
-        self._body.stream.unwatch(self._rung.set)
+        self._body.stream.unwatch(self._notify)
 
 
-def _request(environ: WSGIEnvironment) -> HttpRequest | None:
-    """The request; None where its body is too large."""
+def _leaving(environ: WSGIEnvironment) -> Callable[[], bool]:
+    """Return what says whether the client has left, as far as this server has a way to know."""
+    disconnected = environ.get("waitress.client_disconnected")
+    if callable(disconnected):
+        return cast("Callable[[], bool]", disconnected)
+    connection = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
+    if isinstance(connection, socket.socket):
+        return lambda: _is_closed(connection)
+    return lambda: False
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    """Return whether the other side has closed the connection. Bytes of a next request do not count."""
+    try:
+        readable, _, _ = select.select([connection], [], [], 0)
+        return bool(readable) and connection.recv(1, socket.MSG_PEEK) == b""
+    except (BlockingIOError, InterruptedError):
+        return False
+    except (OSError, ValueError):  # closed on this side, or TLS, which knows no MSG_PEEK
+        return connection.fileno() < 0
+
+
+def _respond(service: Service, environ: WSGIEnvironment) -> HttpResponse:
+    head = _head(environ)
+    admitted = service.admit(head)
+    if isinstance(admitted, HttpResponse):
+        return admitted
     length = environ.get("CONTENT_LENGTH") or "0"
     size = int(length) if length.isascii() and length.isdecimal() else 0
     if size > MAX_BODY_BYTES:
-        return None
+        return service.refuse(admitted, Problem(413, "the request is too large"))
+    body = environ["wsgi.input"].read(size) if size else b""
+    return service.respond(
+        HttpRequest(
+            admitted.method, admitted.path, admitted.query, admitted.headers, body, admitted.client, admitted.user
+        )
+    )
+
+
+def _head(environ: WSGIEnvironment) -> HttpRequest:
     headers = {
         name[5:].replace("_", "-").lower(): str(value) for name, value in environ.items() if name.startswith("HTTP_")
     }
     headers["content-type"] = environ.get("CONTENT_TYPE", "")
-    return HttpRequest(
-        environ["REQUEST_METHOD"],
-        environ.get("PATH_INFO", "/"),
-        dict(parse_qsl(environ.get("QUERY_STRING", ""))),
-        headers,
-        environ["wsgi.input"].read(size) if size else b"",
-        environ.get("REMOTE_ADDR", ""),
-    )
+    path = environ.get("PATH_INFO", "/").encode("latin-1").decode("utf-8", "replace")
+    query = dict(parse_qsl(environ.get("QUERY_STRING", "")))
+    return HttpRequest(environ["REQUEST_METHOD"], path, query, headers, b"", environ.get("REMOTE_ADDR", ""))
 
 
-def _plain(reply: HttpResponse, start_response: StartResponse) -> Iterable[bytes]:
-    body = reply.body if isinstance(reply.body, bytes) else b""
-    headers = {"content-length": str(len(body)), **reply.headers}
-    start_response(f"{reply.status} {responses.get(reply.status, '')}", list(headers.items()))
+def _send_whole(response: HttpResponse, start_response: StartResponse) -> Iterable[bytes]:
+    body = response.body if isinstance(response.body, bytes) else b""
+    headers = {"content-length": str(len(body)), **response.headers}
+    start_response(f"{response.status} {responses.get(response.status, '')}", list(headers.items()))
     return [body]

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 import requests
 from reactivex import Observable
 
 from rxllm.assistant import Assistant
 from rxllm.errors import ConfigurationError
-from rxllm.messages import Message, ReasoningPart, TextPart, ToolCall, ToolResult
+from rxllm.messages import Message, ReasoningPart, ToolCall, ToolResult
 from rxllm.testing import LLMServer, Reply
 from rxllm.web import ChatRequest, Service
-from rxllm.web.ai_sdk_messages import ui_conversation
+from rxllm.web.ai_sdk_messages import Conversation, UIMessage, ui_conversation
+from rxllm.web.approvals import Seal
 
 from .running import model_of, running
 
@@ -102,15 +104,6 @@ class TestWhoseAnswersCount:
         assert 400 == post(url, ASKED, answered("call_1.0123456789abcdef0123456789abcdef")).status_code
         assert ([], []) == (llm.requests, paid)
 
-    def test_another_server_with_the_same_secret_takes_it(self, llm: LLMServer, url: str, service: Service) -> None:
-        """So it may be restarted between question and answer."""
-        question = self.question(llm, url)
-        other = Service(service.factory.offers)
-        other.factory.approval_ids = service.factory.approval_ids
-        with running(other) as elsewhere:
-            told = chunks(post(elsewhere, ASKED, answered(question)))
-        assert "Done" == "".join(str(chunk["delta"]) for chunk in told if chunk["type"] == "text-delta")
-
 
 class TestAStreamThatWaits:
     """It has asked, and nobody watches it."""
@@ -128,6 +121,14 @@ class TestAStreamThatWaits:
         assert [] == paid
 
 
+SEAL = Seal(b"secret")
+
+
+def read(*messages: dict[str, object]) -> Conversation:
+    made = msgspec.convert(list(messages), list[UIMessage])
+    return ui_conversation(made, lambda data, signature: SEAL.is_own(data, signature, "ann"))
+
+
 class TestConversations:
     """From UI messages to ours."""
 
@@ -141,7 +142,7 @@ class TestConversations:
             Message.assistant(ReasoningPart("hm"), ToolCall("1", "pay", {})),
             Message.tool(ToolResult("1", '{"ok":true}', "pay")),
             Message.assistant("Paid"),
-        ) == ui_conversation([ASKED, {"role": "assistant", "parts": parts}]).messages
+        ) == read(ASKED, {"role": "assistant", "parts": parts}).messages
 
     @pytest.mark.parametrize(
         ("part", "said"),
@@ -156,21 +157,34 @@ class TestConversations:
     def test_every_call_has_a_result(self, part: dict[str, object], said: str) -> None:
         """Vendors refuse a conversation in which one has none."""
         parts = [{"type": "tool-pay", "toolCallId": "1", "input": {}, **part}]
-        messages = ui_conversation([ASKED, {"role": "assistant", "parts": parts}, ASKED]).messages
+        messages = read(ASKED, {"role": "assistant", "parts": parts}, ASKED).messages
         assert Message.tool(ToolResult("1", said, "pay", is_error=True)) == messages[2]
 
     def test_what_was_kept_for_the_vendor_stands_for_the_step(self) -> None:
-        """And nothing else may come that way."""
-        kept = [{"type": "reasoning", "text": "hm", "vendor": None}, {"type": "text", "text": "All"}]
-        parts = [{"type": "text", "text": "Al"}, {"type": "data-parts", "data": kept}]
-        messages = ui_conversation([ASKED, {"role": "assistant", "parts": parts}]).messages
-        assert Message("assistant", (ReasoningPart("hm"), TextPart("All"))) == messages[1]
-        parts[1] = {"type": "data-parts", "data": [{"type": "nonsense"}]}
-        with pytest.raises(ConfigurationError, match="data-parts"):
-            ui_conversation([ASKED, {"role": "assistant", "parts": parts}])
+        """With this server's signature for this user, and not otherwise."""
+        kept = [
+            {"type": "reasoning", "text": "hm", "vendor": {"anthropic": {"n": 1.0}}},
+            {"type": "text", "text": "All"},
+        ]
+        for signature, said in ((SEAL.sign(kept, "ann"), "All"), (SEAL.sign(kept, "bob"), "Al"), ("", "Al")):
+            carried = {"type": "data-parts", "data": {"parts": kept, "signature": signature}}
+            parts = [{"type": "text", "text": "Al"}, carried]
+            assert said == read(ASKED, {"role": "assistant", "parts": parts}).messages[1].text
 
-    @pytest.mark.parametrize("messages", [[], [{"role": "assistant", "parts": []}], [{"role": "robot", "parts": []}]])
+    def test_what_was_kept_must_call_the_tools_that_are_shown(self) -> None:
+        """Kept calls without a tool part would be calls without a result."""
+        kept = [{"type": "tool_call", "id": "1", "name": "pay", "arguments": {}}]
+        data = {"parts": kept, "signature": SEAL.sign(kept, "ann")}
+        parts = [{"type": "text", "text": "Paid"}, {"type": "data-parts", "data": data}]
+        assert not read(ASKED, {"role": "assistant", "parts": parts}).messages[1].tool_calls
+
+    @pytest.mark.parametrize("messages", [[], [{"role": "assistant", "parts": []}]])
     def test_what_is_no_conversation_is_refused(self, messages: list[dict[str, object]]) -> None:
         """With what is wrong."""
         with pytest.raises(ConfigurationError):
-            ui_conversation(messages)
+            read(*messages)
+
+    def test_other_roles_are_refused(self, url: str) -> None:
+        """By name."""
+        response = post(url, {"role": "robot", "parts": []})
+        assert (400, True) == (response.status_code, "robot" in response.text)

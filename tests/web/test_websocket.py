@@ -21,11 +21,14 @@ from rxllm.events import TextDelta, event_from_json
 from rxllm.messages import ToolCall
 from rxllm.testing import ErrorReply, Gate, LLMServer, Reply
 from rxllm.web import ChatRequest, Service
+from rxllm.web.http import HttpRequest
 from rxllm.web.websocket_session import WebSocketSession
 
 from .running import model_of, running
 
 ENDS = ("end", "stopped", "error", "refused")
+
+UPGRADE = HttpRequest("GET", "/api/ws", {}, {}, b"", "client")
 
 
 @pytest.fixture
@@ -188,7 +191,7 @@ class TestWhoMayConnect:
 
     def test_a_session_says_when_it_is_flooded(self, service: Service) -> None:
         """And when it is so no more."""
-        session = WebSocketSession(service.factory, "client", lambda: None)
+        session = WebSocketSession(service.factory, UPGRADE, lambda: None)
         for _ in range(257):
             session.receive('{"type":"ping"}')
         assert session.is_flooded
@@ -200,7 +203,7 @@ def test_who_is_far_behind_is_sent_a_little_at_a_time() -> None:
     """What is sent to one that reads slowly waits here: it is never more than some of what it lacks."""
     source = Subject[object]()
     factory = Service({"m": lambda _: source}).factory
-    session = WebSocketSession(factory, "", lambda: None)
+    session = WebSocketSession(factory, UPGRADE, lambda: None)
     session.receive('{"type":"prompt","body":{"prompt":"Hi"}}')
     for _ in range(10_000):
         source.on_next(TextDelta("x" * 100))

@@ -1,16 +1,15 @@
 """Streams as the AI SDK's UI message stream, version 1: what `useChat` of React, Vue, Svelte and Angular reads.
 
-No I/O here. Text and reasoning become parts with a start and an end, tool calls become tool input,
-usage and model the message's metadata. What the protocol has no word for travels as data parts:
-"data-vendor", "data-parts" and, where a retry voids what came before, "data-reset". Tools that ran here, their
-output and their approval are written by the methods below.
+Text and reasoning become parts with a start and an end, tool calls become tool input, usage and model the message's
+metadata. What the protocol has no word for travels as data parts: "data-vendor", "data-parts" and, where a retry voids
+what came before, "data-reset". `UITurn` adds tools that ran here, their output and their approval.
 
 Source: https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import msgspec
@@ -30,7 +29,7 @@ from ...events import (
     VendorEvent,
 )
 from ...messages import ReasoningPart, ToolCall, VendorPart
-from .json_lines import error_facts
+from .errors import error_facts
 from .sse import SSE_COMMENT, SSE_HEADERS
 
 UI_MESSAGE_STREAM_HEADERS: Mapping[str, str] = {**SSE_HEADERS, "x-vercel-ai-ui-message-stream": "v1"}
@@ -45,14 +44,19 @@ _FINISH: Mapping[FinishReason | None, str] = {
 }
 
 PARTS = "data-parts"
-"""The data part with all of a step, where text and tool parts cannot hold it: in a request it stands for them."""
+"""The data part with all parts of a step and their signature, where text and tool parts cannot hold them."""
 
 _Kind = Literal["text", "reasoning"]
 
 
 class UIMessageStream:
-    """One assistant message on its way out; an instance for each stream.
+    """One assistant message; an instance per reader.
 
+    Args:
+        message_id: The id of the message; None leaves it to the client.
+        seal: Returns the signature of vendor data that the client keeps. Default: such data is left out.
+
+    Example:
     >>> stream = UIMessageStream("m1")
     >>> print(stream.begin() + stream.event(1, TextDelta("Hi")) + stream.completed(), end="")
     data: {"type":"start","messageId":"m1"}
@@ -74,10 +78,11 @@ class UIMessageStream:
     """
 
     headers = UI_MESSAGE_STREAM_HEADERS
-    silence = SSE_COMMENT
+    keep_alive = SSE_COMMENT
 
-    def __init__(self, message_id: str | None = None) -> None:
+    def __init__(self, message_id: str | None = None, seal: Callable[[object], str] | None = None) -> None:
         self._message_id = message_id
+        self._seal = seal
         self._open: _Kind | None = None
         self._parts = 0
         self.in_step = False
@@ -86,16 +91,16 @@ class UIMessageStream:
         self._calls: dict[int, str] = {}
 
     def begin(self) -> str:
-        """The message begins, and its first step."""
+        """Return the start of the message and of its first step."""
         return self.start() + self.start_step()
 
     def start(self) -> str:
-        """The message begins, or (under the id it has) goes on."""
+        """Return the start of the message, or, for a known id, of its continuation."""
         identity = {} if self._message_id is None else {"messageId": self._message_id}
         return chunk("start", **identity)
 
     def event(self, number: int, event: object) -> str:
-        """The chunks that one event brings."""
+        """Return the chunks of one event."""
         match event:
             case TextDelta(text):
                 return self._delta("text", text)
@@ -122,7 +127,7 @@ class UIMessageStream:
                 return ""
 
     def start_step(self) -> str:
-        """The model is asked, for the first time or after tools have run."""
+        """Return the start of a step: the model is asked, for the first time or after tools have run."""
         self._calls.clear()
         self._carried = False
         before = self.finish_step()
@@ -130,50 +135,50 @@ class UIMessageStream:
         return before + chunk("start-step")
 
     def carry(self, response: Response) -> str:
-        """What its vendor wants back as it came (signatures of calls, items of its own tools): the client keeps it."""
-        if self._carried or not _is_to_be_carried(response):
+        """Return what the vendor wants back unchanged, such as signatures of calls, for the client to keep."""
+        if self._carried or self._seal is None or not _is_to_be_carried(response):
             return ""
         self._carried = True
-        return self._close() + chunk(PARTS, data=response.parts)
+        return self._close() + chunk(PARTS, data={"parts": response.parts, "signature": self._seal(response.parts)})
 
     def finish_step(self) -> str:
-        """The model has answered."""
+        """Return the end of the step."""
         if not self.in_step:
             return ""
         self.in_step = False
         return self._close() + chunk("finish-step")
 
     def tool_approval(self, call_id: str, approval_id: str | None = None) -> str:
-        """A tool call waits for approval; the question has the call's own id where it has no other."""
+        """Return the question whether a call may run; without an id of its own it has the call's."""
         return chunk("tool-approval-request", approvalId=approval_id or call_id, toolCallId=call_id)
 
     def tool_output(self, call_id: str, output: object, *, preliminary: bool = False) -> str:
-        """What a tool gave; `preliminary` while it still runs."""
+        """Return what a tool gave; `preliminary` while it still runs."""
         mark = {"preliminary": True} if preliminary else {}
         return chunk("tool-output-available", toolCallId=call_id, output=output, **mark)
 
     def tool_error(self, call_id: str, text: str) -> str:
-        """A tool failed."""
+        """Return that a tool failed."""
         return chunk("tool-output-error", toolCallId=call_id, errorText=text)
 
     def tool_denied(self, call_id: str) -> str:
-        """A tool did not run, as it was not allowed to."""
+        """Return that a tool did not run, as the user denied it."""
         return chunk("tool-output-denied", toolCallId=call_id)
 
     def waiting(self) -> str:
-        """The end of this response, where the message goes on when the user has answered what was asked."""
+        """Return the end of a response after which the user is asked; the message goes on with another one."""
         return self._finish("tool-calls", {}) + _DONE
 
     def completed(self) -> str:
-        """The end."""
+        """Return the end."""
         return ("" if self._finished else self._finish("other", {})) + _DONE
 
     def stopped(self) -> str:
-        """The end, where somebody stopped the stream."""
+        """Return the end of a stream that was stopped."""
         return self._close() + chunk("abort", reason="stopped") + _DONE
 
     def failed(self, error: Exception) -> str:
-        """The end, where the stream failed: `useChat` shows the text as its `error`."""
+        """Return the end of a stream that failed; `useChat` shows the text as its `error`."""
         return self._close() + chunk("error", errorText=str(error_facts(error)["message"])) + _DONE
 
     def _finish(self, reason: str, metadata: Mapping[str, object]) -> str:
@@ -208,8 +213,9 @@ _DONE = "data: [DONE]\n\n"
 
 
 def chunk(kind: str, **fields: object) -> str:
-    r"""One chunk of the protocol as a server-sent event.
+    r"""Return one chunk of the protocol as a server-sent event.
 
+    Example:
     >>> chunk("text-end", id="1")
     'data: {"type":"text-end","id":"1"}\n\n'
     """

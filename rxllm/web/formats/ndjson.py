@@ -24,24 +24,24 @@ class NDJSON:
     """The events of one stream as lines."""
 
     headers = NDJSON_HEADERS
-    silence = "\n"
+    keep_alive = "\n"
 
     def begin(self) -> str:
-        """Nothing comes before the first event."""
+        """Return nothing."""
         return ""
 
     def event(self, number: int, event: object) -> str:
-        """One event."""
+        """Return one event."""
         return event_line(event, number) + "\n"
 
     def completed(self) -> str:
-        """The end."""
+        """Return the end."""
         return END_LINE + "\n"
 
     def stopped(self) -> str:
-        """The end, where somebody stopped the stream."""
+        """Return the end of a stream that was stopped."""
         return STOPPED_LINE + "\n"
 
     def failed(self, error: Exception) -> str:
-        """The end, where the stream failed."""
+        """Return the end of a stream that failed."""
         return error_line(error) + "\n"

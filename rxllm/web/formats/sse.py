@@ -6,7 +6,7 @@ stream ended: its type is "end", "stopped" or "error". No I/O here.
 
 >>> from rxllm.events import TextDelta
 >>> SSE().event(7, TextDelta("Hi"))
-'id: 7\ndata: {"type":"text_delta","text":"Hi","seq":7}\n\n'
+'retry: 1000\nid: 7\ndata: {"type":"text_delta","text":"Hi","seq":7}\n\n'
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ SSE_HEADERS: Mapping[str, str] = {
 }
 
 SSE_COMMENT = ": keep-alive\n\n"
-"""What is sent into a silence: readers skip it, proxies see that the connection lives."""
+"""Readers skip it; proxies see that the connection lives."""
 
 RETRY_MILLISECONDS = 1000
 
 
 def sse(data: str, *, event: str | None = None, id: int | None = None, retry: int | None = None) -> str:  # noqa: A002 - the field's name
-    r"""One server-sent event; `data` may have several lines. `retry` is in milliseconds.
+    r"""Return one server-sent event; `data` may have several lines, `retry` is in milliseconds.
 
     >>> sse("a\nb", event="note", id=3)
     'id: 3\nevent: note\ndata: a\ndata: b\n\n'
@@ -44,7 +44,7 @@ def sse(data: str, *, event: str | None = None, id: int | None = None, retry: in
 
 
 def last_event_id(header: str | None) -> int:
-    """The number to go on after, from a `Last-Event-ID` header; 0, the beginning, where it holds none.
+    """Return the event number in a `Last-Event-ID` header; 0, the beginning, if there is none.
 
     >>> last_event_id("7"), last_event_id(None), last_event_id("x")
     (7, 0, 0)
@@ -55,34 +55,36 @@ def last_event_id(header: str | None) -> int:
 class SSE:
     """The events of one stream as SSE, from after the event `after`.
 
-    The end has a number too: whoever asks to go on after that has seen it all.
+    The end has a number too: a reader that asks to go on after it has seen everything.
     """
 
     headers = SSE_HEADERS
-    silence = SSE_COMMENT
+    keep_alive = SSE_COMMENT
 
     def __init__(self, after: int = 0) -> None:
         self._last = after
+        self._retry = f"retry: {RETRY_MILLISECONDS}\n"
 
     def begin(self) -> str:
-        """How soon a browser asks again."""
-        return f"retry: {RETRY_MILLISECONDS}\n\n"
+        """Return nothing: how soon a browser asks again comes with the first event."""
+        return ""
 
     def event(self, number: int, event: object) -> str:
-        """One event; the line holds no line end, as JSON writes those as escapes."""
+        """Return one event. JSON writes line ends as escapes, so there is one data line."""
         self._last = number
-        return f"id: {number}\ndata: {event_line(event, number)}\n\n"
+        retry, self._retry = self._retry, ""
+        return f"{retry}id: {number}\ndata: {event_line(event, number)}\n\n"
 
     def completed(self) -> str:
-        """The end."""
+        """Return the end."""
         return self._end(END_LINE)
 
     def stopped(self) -> str:
-        """The end, where somebody stopped the stream."""
+        """Return the end of a stream that was stopped."""
         return self._end(STOPPED_LINE)
 
     def failed(self, error: Exception) -> str:
-        """The end, where the stream failed."""
+        """Return the end of a stream that failed."""
         return self._end(error_line(error))
 
     def _end(self, line: str) -> str:

@@ -7,16 +7,18 @@ be served, and "pong". Client to server: the commands below.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeAlias
 
 import msgspec
 
 from ..._json import encode
-from .json_lines import END_LINE, STOPPED_LINE, error_facts, error_line, event_line
+from .errors import error_facts
+from .json_lines import END_LINE, STOPPED_LINE, error_line, event_line
 
 
 class Ask(msgspec.Struct, frozen=True, tag="prompt"):
-    """A new prompt; `request` is the client's own name for it, `body` as of `POST /api/chat`."""
+    """Ask: `request` is the client's own name for it, `body` is as for `POST /api/chat`."""
 
     body: dict[str, object]
     request: str = ""
@@ -30,7 +32,7 @@ class Resume(msgspec.Struct, frozen=True, tag="resume"):
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
-    """Stop a stream: for all who watch it."""
+    """Stop a stream for all its watchers."""
 
     stream: str
 
@@ -45,7 +47,7 @@ class Approve(msgspec.Struct, frozen=True, tag="approve"):
 
 
 class Ping(msgspec.Struct, frozen=True, tag="ping"):
-    """Whether anybody is there; answered with "pong"."""
+    """Ask for a "pong"."""
 
 
 Command: TypeAlias = Ask | Resume | Stop | Approve | Ping
@@ -54,7 +56,7 @@ _decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
 
 
 def command_of(text: str) -> Command:
-    """What a client says; raises `ValueError` where it is none of the above.
+    """Return the command in a client's message; raises `ValueError` if it is none of the above.
 
     >>> command_of('{"type":"stop","stream":"s"}')
     Stop(stream='s')
@@ -63,12 +65,12 @@ def command_of(text: str) -> Command:
 
 
 def started(stream: str, request: str) -> str:
-    """The prompt `request` has become a stream."""
+    """Return that the prompt `request` has become a stream."""
     return encode({"type": "started", "stream": stream, "request": request}).decode()
 
 
 def refused(error: Exception, *, request: str = "", stream: str = "") -> str:
-    """A command could not be carried out."""
+    """Return that a command was refused."""
     return encode({"type": "refused", "request": request, "stream": stream, "error": error_facts(error)}).decode()
 
 
@@ -76,28 +78,35 @@ PONG = '{"type":"pong"}'
 
 
 class WebSocketMessages:
-    """The messages of one stream.
+    """The messages of one stream: a `StreamFormat`, one text per message.
 
     >>> from rxllm.events import TextDelta
     >>> WebSocketMessages("s").event(7, TextDelta("Hi"))
     '{"type":"text_delta","text":"Hi","seq":7,"stream":"s"}'
     """
 
+    headers: Mapping[str, str] = {}
+    keep_alive = ""
+
     def __init__(self, stream: str) -> None:
         self._tail = f',"stream":{encode(stream).decode()}}}'
 
+    def begin(self) -> str:
+        """Return nothing: "started" comes first."""
+        return ""
+
     def event(self, number: int, event: object) -> str:
-        """One event."""
+        """Return one event."""
         return event_line(event, number)[:-1] + self._tail
 
     def completed(self) -> str:
-        """The end."""
+        """Return the end."""
         return END_LINE[:-1] + self._tail
 
     def stopped(self) -> str:
-        """The end, where somebody stopped the stream."""
+        """Return the end of a stream that was stopped."""
         return STOPPED_LINE[:-1] + self._tail
 
     def failed(self, error: Exception) -> str:
-        """The end, where the stream failed."""
+        """Return the end of a stream that failed."""
         return error_line(error)[:-1] + self._tail

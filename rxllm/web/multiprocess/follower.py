@@ -9,8 +9,8 @@ import msgspec
 from reactivex import operators as rx
 
 from ..._core.event_log import Entry, LogState
-from ...assistant.events import ApprovalRequest, ToolEnd, ToolStart
-from ...errors import LLMError
+from ...assistant.events import ToolEnd, ToolStart
+from ...errors import LLMError, NotFoundError
 from ...events import TokenEvent
 from ...relay import RedisLog
 from ..served_stream import ServedStream
@@ -22,7 +22,7 @@ _LINGER_SECONDS = 5.0
 class FollowedStream(ServedStream[object]):
     """A `ServedStream` with the events, the numbers and the end of another process's.
 
-    It is read from its beginning as soon as it is watched; `on_enter` is told, and `on_leave` when
+    It is read from its beginning as soon as it is watched; `on_enter` is known, and `on_leave` when
     that is over. Stopping it stops the other; that nobody watches it only ends the reading.
     """
 
@@ -36,8 +36,8 @@ class FollowedStream(ServedStream[object]):
     ) -> None:
         events = log.read(joined=False).pipe(rx.map(_event_of))
         super().__init__(events, linger=_LINGER_SECONDS, id=log.id)
-        self.told: tuple[LogState, int] = ("open", 0)
-        """The state, and the number of the last event, that Redis told when it was last asked."""
+        self.known: tuple[LogState, int] = ("open", 0)
+        """The state, and the number of the last event, that Redis known when it was last asked."""
         self._there = log
         self._notes = notes
         self._on_enter = on_enter
@@ -48,16 +48,16 @@ class FollowedStream(ServedStream[object]):
     @property
     def is_under_way(self) -> bool:
         """Whether there was more to come when Redis was last asked."""
-        return self.told[0] == "open" and super().is_under_way
+        return self.known[0] == "open" and super().is_under_way
 
-    def is_over(self, after: int) -> bool:
+    def has_nothing_after(self, after: int) -> bool:
         """Whether who has seen the event `after` has seen all, the end included."""
-        state, last = self.told
-        return (state != "open" and after > last) or super().is_over(after)
+        state, last = self.known
+        return (state != "open" and after > last) or super().has_nothing_after(after)
 
-    def watch(self, bell: Callable[[], None]) -> None:
+    def watch(self, notify: Callable[[], object]) -> None:
         """Call `bell` whenever there is something new; with the first, the reading begins."""
-        super().watch(bell)
+        super().watch(notify)
         with self._lock:
             begins, self._is_begun = not self._is_begun, True
         if begins:
@@ -78,13 +78,12 @@ class FollowedStream(ServedStream[object]):
         self.is_released = True
         self._upstream.dispose()
         self._on_leave(self)
-        self._ring()
+        self._notify()
 
     def _append(self, event: object) -> None:
-        if isinstance(event, ApprovalRequest):
-            self.approvals.ask(event.call.id)
-        elif isinstance(event, ToolStart | ToolEnd):
-            self.approvals.answer(event.call.id, True)  # whatever it was
+        if isinstance(event, ToolStart | ToolEnd):
+            with contextlib.suppress(NotFoundError):
+                self.approvals.answer(event.call.id, True)  # the answer itself does not matter here
         super()._append(event)
 
     def _close(self, error: Exception | None = None) -> None:

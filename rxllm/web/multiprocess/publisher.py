@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import cast, get_args
 
@@ -10,11 +11,11 @@ from reactivex import Observable
 
 from ..._json import is_object
 from ...assistant.events import AssistantEvent, PartialAnswer, StructuredAnswer, ToolProgress
-from ...errors import APIConnectionError, LLMError, StreamError
+from ...errors import APIConnectionError, LLMError, NotFoundError, StreamError
 from ...events import TokenEvent, VendorEvent
 from ...relay import PublishOptions, RedisLog
 from ..approvals import Approvals
-from ..formats.json_lines import INTERNAL
+from ..formats.errors import INTERNAL
 from ..served_stream import ServedStream
 from .redis_notes import RedisNotes
 
@@ -33,10 +34,11 @@ class PublishedStream(ServedStream[object]):
         options: PublishOptions,
         *,
         linger: float,
+        id: str,  # noqa: A002 - the field's name
         on_end: Callable[[ServedStream[object]], None],
         approvals: Approvals | None,
     ) -> None:
-        super().__init__(source, linger=linger, on_end=on_end, approvals=approvals)
+        super().__init__(source, id=id, linger=linger, on_end=on_end, approvals=approvals)
         self._again_in = linger
         self._notes = notes
         self._published = log_of(self.id)
@@ -89,7 +91,8 @@ class PublishedStream(ServedStream[object]):
 
     def _answered(self, call_id: str, answer: bytes) -> None:
         approved, reason = msgspec.json.decode(answer, type=tuple[bool, str])
-        self.approvals.answer(call_id, approved, reason)
+        with contextlib.suppress(NotFoundError):  # Redis delivers an answer once or more
+            self.approvals.answer(call_id, approved, reason)
 
 
 def _as_published(event: object) -> object:

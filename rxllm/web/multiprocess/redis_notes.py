@@ -12,8 +12,18 @@ from itertools import pairwise
 
 from ...errors import LLMError
 from ...relay._channel_listener import listen
-from ...relay._lua_scripts import ADD_ANSWER, GET_ANSWERS, GET_NOTE, SET_NOTE, SET_NOTE_ONCE
+from ...relay._lua_scripts import ADD_ANSWER, GET_ANSWERS, GET_NOTE, SET_NOTE, SET_NOTE_ONCE, Script
 from ...relay._redis import RedisAddress, RedisConnections
+
+_OPEN_QUESTION = Script("redis.call('SET', KEYS[1], 'open', 'PX', ARGV[1], 'NX') return {1}")
+_CLOSE_QUESTION = Script(
+    """
+local found = redis.call('GET', KEYS[1])
+if found == 'closed' or (not found and ARGV[2] == '1') then return {0} end
+redis.call('SET', KEYS[1], 'closed', 'PX', ARGV[1])
+return {1}
+"""
+)
 
 
 class RedisNotes:
@@ -41,6 +51,16 @@ class RedisNotes:
         """The note that the first who came has left, for good; else `value` is that now."""
         (found,) = self._redis.call(SET_NOTE_ONCE, [self._key(name)], value)
         return found if isinstance(found, bytes) else value
+
+    def open_question(self, name: str, seconds: float) -> None:
+        """Note that a question is open, unless it has been noted before."""
+        self._redis.call(_OPEN_QUESTION, [self._key(name)], max(1, round(seconds * 1000)))
+
+    def close_question(self, name: str, seconds: float, *, must_be_open: bool) -> bool:
+        """Note that a question has its answer; return False if it had one, or `must_be_open` and is not known."""
+        milliseconds = max(1, round(seconds * 1000))
+        (closed,) = self._redis.call(_CLOSE_QUESTION, [self._key(name)], milliseconds, int(must_be_open))
+        return closed == 1
 
     def answer(self, name: str, question: str, answer: bytes, seconds: float) -> None:
         """Answer a question of those that are asked as `name`; the first answer counts."""

@@ -22,7 +22,7 @@ from ...errors import APIConnectionError, OverloadedError
 from ...relay import PublishOptions, RedisLog
 from ..approvals import Approvals
 from ..served_stream import ServedStream
-from ..streams import Chat, Streams
+from ..streams import APPROVAL_SECONDS, Chat, Streams
 from .follower import FollowedStream
 from .publisher import PublishedStream
 from .redis_notes import RedisNotes
@@ -63,22 +63,57 @@ class RelayedStreams(Streams[object]):
         self._prefix = prefix
         self._options = PublishOptions(lease=lease, keep=keep_seconds)
         self._keep_seconds = keep_seconds
-        self._limit_of_mirrors = limit
-        self._mirrors: dict[str, FollowedStream] = {}
-        self._mirroring = threading.Condition()
+        self._max_followed = limit
+        self._followed: dict[str, FollowedStream] = {}
+        self._following = threading.Condition()
         self._notes = RedisNotes(redis, prefix)
         self.secret = self._notes.once("secret", self.secret)
 
     def open(
-        self, source: Observable[object], *, client: str = "", linger: float = 0.0, approvals: Approvals | None = None
+        self,
+        source: Observable[object],
+        *,
+        client: str = "",
+        user: str | None = "",
+        linger: float = 0.0,
+        approvals: Approvals | None = None,
     ) -> ServedStream[object]:
-        """As in `Streams`; raises `OverloadedError` (503) too where Redis is not to be reached."""
+        """Start a stream, as in `Streams`; raises `OverloadedError` (503) too if Redis is unreachable."""
         with _reaching_redis():
-            return super().open(source, client=client, linger=linger, approvals=approvals)
+            return super().open(source, client=client, user=user, linger=linger, approvals=approvals)
 
-    def get(self, id: str) -> ServedStream[object] | None:  # noqa: A002 - the field's name
-        """The stream of this id, of whichever process."""
-        own = super().get(id)
+    def remember(self, user: str, name: str, chat: Chat) -> None:
+        """Note what answers a conversation, for all processes."""
+        super().remember(user, name, chat)
+        with _reaching_redis():
+            self._notes.put(_chat_key(user, name), msgspec.json.encode(chat), self._keep_seconds)
+
+    def chat(self, user: str, name: str) -> Chat | None:
+        """Return what answers this conversation, whichever process noted it last."""
+        with _reaching_redis():
+            note = self._notes.get(_chat_key(user, name))
+        return None if note is None else msgspec.json.decode(note, type=Chat)
+
+    def open_question(self, stream: str, call: str) -> None:
+        """Note, for all processes, that `stream` asks about `call`."""
+        with _reaching_redis():
+            self._notes.open_question(f"question:{stream}:{call}", APPROVAL_SECONDS)
+
+    def close_question(self, stream: str, call: str, *, must_be_open: bool) -> bool:
+        """Note, for all processes, that the question has its answer; return False if it had one already."""
+        with _reaching_redis():
+            return self._notes.close_question(f"question:{stream}:{call}", APPROVAL_SECONDS, must_be_open=must_be_open)
+
+    def drain(self, seconds: float = 10.0) -> bool:
+        """As in `Streams`; who watches streams of other processes here is sent away, to go on elsewhere."""
+        with self._following:
+            streams = list(self._followed.values())
+        for stream in streams:
+            stream.release()
+        return super().drain(seconds)
+
+    def _find(self, id: str) -> ServedStream[object] | None:  # noqa: A002 - the field's name
+        own = super()._find(id)
         if own is not None or _ID.fullmatch(id) is None:
             return own
         published = self._log(id)
@@ -86,43 +121,30 @@ class RelayedStreams(Streams[object]):
             found = published.look()
         if found is None:
             return None
-        with self._mirroring:
-            mirror = self._mirrors.get(id)
-            if mirror is None and len(self._mirrors) >= self._limit_of_mirrors:
+        with self._following:
+            followed = self._followed.get(id)
+            if followed is None and len(self._followed) >= self._max_followed:
                 raise OverloadedError("the server watches as many streams as it can", status_code=503, retry_after=1.0)
-        if mirror is None:
-            mirror = FollowedStream(published, self._notes, self._enter, self._leave, self._keep_seconds)
-        mirror.told = found
-        return mirror
+        if followed is None:
+            followed = FollowedStream(published, self._notes, self._enter, self._leave, self._keep_seconds)
+        followed.known = found
+        return followed
 
-    def remember(self, name: str, chat: Chat) -> None:
-        """Note what answers a conversation, for all processes."""
-        super().remember(name, chat)
-        with _reaching_redis():
-            self._notes.put(f"chat:{name}", msgspec.json.encode(chat), self._keep_seconds)
-
-    def chat(self, name: str) -> Chat | None:
-        """What answers this conversation, whichever process said so last."""
-        with _reaching_redis():
-            note = self._notes.get(f"chat:{name}") if name else None
-        return None if note is None else msgspec.json.decode(note, type=Chat)
-
-    def drain(self, seconds: float = 10.0) -> bool:
-        """As in `Streams`; who watches streams of other processes here is sent away, to go on elsewhere."""
-        with self._mirroring:
-            mirrors = list(self._mirrors.values())
-        for mirror in mirrors:
-            mirror.release()
-        return super().drain(seconds)
-
-    def _make(self, source: Observable[object], linger: float, approvals: Approvals | None) -> ServedStream[object]:
+    def _make(
+        self,
+        source: Observable[object],
+        id: str,  # noqa: A002 - the field's name
+        linger: float,
+        approvals: Approvals | None,
+    ) -> ServedStream[object]:
         if linger <= 0:
-            return super()._make(source, linger, approvals)
+            return super()._make(source, id, linger, approvals)
         return PublishedStream(
             source,
             self._notes,
             self._log,
             self._options,
+            id=id,
             linger=linger,
             on_end=self._on_end,
             approvals=approvals,
@@ -131,35 +153,39 @@ class RelayedStreams(Streams[object]):
     def _log(self, id: str) -> RedisLog:  # noqa: A002 - the field's name
         return RedisLog(id, self._redis, prefix=self._prefix, events=AssistantEvent)
 
-    def _enter(self, mirror: FollowedStream) -> None:
+    def _enter(self, followed: FollowedStream) -> None:
         """A stream of another process is watched here from now on."""
-        with self._mirroring:
-            self._mirrors[mirror.id] = mirror
-            if len(self._mirrors) == 1:
+        with self._following:
+            self._followed[followed.id] = followed
+            if len(self._followed) == 1:
                 threading.Thread(target=self._say_what_is_watched, name="rxllm-relay-watched", daemon=True).start()
             else:
-                self._mirroring.notify_all()
+                self._following.notify_all()
 
-    def _leave(self, mirror: FollowedStream) -> None:
-        with self._mirroring:
-            if self._mirrors.get(mirror.id) is mirror:
-                del self._mirrors[mirror.id]
-                self._mirroring.notify_all()
+    def _leave(self, followed: FollowedStream) -> None:
+        with self._following:
+            if self._followed.get(followed.id) is followed:
+                del self._followed[followed.id]
+                self._following.notify_all()
 
     def _say_what_is_watched(self) -> None:
         """Tell their own processes, for as long as there is any: else they would stop what they see nobody watch."""
         while True:
-            with self._mirroring:
-                if not self._mirrors:
+            with self._following:
+                if not self._followed:
                     return
-                watched = list(self._mirrors)
+                watched = list(self._followed)
             for id in watched:  # noqa: A001 - the field's name
                 try:
                     self._notes.put(f"{id}:watched", b"1", WATCHED_SECONDS)
                 except APIConnectionError:
                     break  # its own process does not reach Redis either, and waits
-            with self._mirroring:
-                self._mirroring.wait_for(lambda: list(self._mirrors) != watched, WATCHED_SECONDS / 3)  # noqa: B023 - called before the next turn
+            with self._following:
+                self._following.wait_for(lambda: list(self._followed) != watched, WATCHED_SECONDS / 3)  # noqa: B023 - called before the next turn
+
+
+def _chat_key(user: str, name: str) -> str:
+    return f"chat:{len(user)}:{user}:{name}"
 
 
 @contextlib.contextmanager
@@ -170,5 +196,5 @@ def _reaching_redis() -> Generator[None]:
     except APIConnectionError as error:
         log.error("the streams of this server are shared through Redis, and: %s", error)
         raise OverloadedError(
-            "this server does not reach the others that it serves with", status_code=503, retry_after=1.0
+            "the Redis that this server shares with others is unreachable", status_code=503, retry_after=1.0
         ) from error

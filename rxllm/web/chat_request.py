@@ -1,0 +1,142 @@
+"""What a client asks for, checked: which model, which messages, which options.
+
+A client chooses among the models on offer and sets what shapes an answer; never keys, addresses, headers, time limits,
+raw bodies or vendor fields. A conversation from a client is not the model's word: a tool call in it runs only if this
+server issued it and its user approved it just now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias, cast
+
+from reactivex import Observable
+
+from ..errors import ConfigurationError, NotFoundError
+from ..messages import Message, Part, ReasoningPart, Role, TextPart, ToolCall, ToolResult, VendorPart
+from ..model import StreamingModel
+from ..options import CallOptions
+from .approvals import Approvals, is_same_call
+
+ROLES: frozenset[Role] = frozenset({"system", "user", "assistant", "tool"})
+
+_MAX_MESSAGES = 10_000
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """What a client asked.
+
+    Args:
+        model: The model's name, as this server offers it.
+        messages: The conversation. In `useChat` it may end in an answer with tool calls that the user has just
+            approved or denied: ``Assistant(..., approve=request.approve).stream(request.messages)`` runs them.
+        options: What the client set: temperature, tools, response_format and so on.
+        approvals: The questions of this stream.
+        user: What `Service(authenticate=...)` returned; None on a server without it.
+        headers: The HTTP headers, names in lower case.
+        extra: The fields of the request's body that this package has no meaning for.
+    """
+
+    model: str
+    messages: tuple[Message, ...]
+    options: CallOptions = field(default_factory=CallOptions)
+    approvals: Approvals = field(default_factory=Approvals)
+    user: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    extra: Mapping[str, object] = field(default_factory=dict[str, object])
+
+    def approve(self, call: ToolCall) -> Observable[bool | str]:
+        """Return the client's answer whether `call` may run, as an Observable of one item: True, or the reason why not.
+
+        Args:
+            call: The call that an assistant is about to run.
+        """
+        return self.approvals.ask(call)
+
+
+AnswerFunction: TypeAlias = Callable[[ChatRequest], Observable[object]]
+"""A function from a request to a stream of token events, or of an assistant's events."""
+
+Offer: TypeAlias = StreamingModel | AnswerFunction
+
+
+def answer_of(offer: Offer, request: ChatRequest) -> Observable[object]:
+    """Return the stream with which `offer` answers; the model is asked when it is subscribed to."""
+    if isinstance(offer, StreamingModel):
+        return cast("Observable[object]", offer.stream(request.messages, **request.options))
+    return offer(request)
+
+
+def offered(offers: Mapping[str, Offer], name: str | None) -> tuple[str, Offer]:
+    """Return the offer of this name and its name; without a name, the first. Raises `NotFoundError` (404)."""
+    wanted = name or next(iter(offers))
+    if wanted in offers:
+        return wanted, offers[wanted]
+    raise NotFoundError(
+        f"this server offers no model {wanted!r}; it offers {', '.join(offers)}", model=wanted, status_code=404
+    )
+
+
+def check_conversation(
+    messages: Sequence[Message],
+    *,
+    roles: Collection[Role] = ROLES,
+    issued: Sequence[ToolCall] = (),
+    vendor_fields: bool = False,
+) -> None:
+    """Refuse what a client may not say.
+
+    Args:
+        messages: The client's conversation.
+        roles: The roles that clients of this server may use.
+        issued: The tool calls that may be without a result: this server issued them.
+        vendor_fields: Whether parts may have vendor fields: they bear this server's signature.
+
+    Raises:
+        ConfigurationError: Names what is wrong: a role, a part, a vendor field, a tool call without a result.
+    """
+    if len(messages) > _MAX_MESSAGES:
+        raise ConfigurationError(f"a conversation has at most {_MAX_MESSAGES} messages")
+    open_calls: dict[str, ToolCall] = {}
+    for message in messages:
+        if message.role not in roles:
+            raise ConfigurationError(f"clients of this server may not send messages with the role {message.role!r}")
+        if message.role != "tool":
+            _refuse(open_calls)
+        for part in message.parts:
+            _check_part(part, message.role, vendor_fields)
+            if isinstance(part, ToolResult):
+                open_calls.pop(part.id, None)
+        if len({call.id for call in message.tool_calls}) < len(message.tool_calls):
+            raise ConfigurationError("two tool calls in one message have the same id")
+        open_calls.update({call.id: call for call in message.tool_calls})
+    for call in issued:
+        if call.id in open_calls and is_same_call(open_calls[call.id], call):
+            del open_calls[call.id]
+    _refuse(open_calls)
+
+
+def _check_part(part: Part, role: Role, vendor_fields: bool) -> None:
+    if not vendor_fields and (isinstance(part, VendorPart) or getattr(part, "vendor", None) is not None):
+        raise ConfigurationError("clients may not set vendor parts or vendor fields")
+    match part:
+        case TextPart():
+            allowed = role != "tool"
+        case ToolCall() | ReasoningPart() | VendorPart():
+            allowed = role == "assistant"
+        case ToolResult():
+            allowed = role == "tool"
+        case _:
+            allowed = role == "user"
+    if not allowed:
+        raise ConfigurationError(f"a message with the role {role!r} has no part of type {type(part).__name__}")
+
+
+def _refuse(open_calls: Collection[str]) -> None:
+    if open_calls:
+        raise ConfigurationError(
+            f"tool calls without a result in the conversation are not run: {', '.join(sorted(open_calls))}. "
+            "Only a call that this server's model has just made, and its user has approved, runs"
+        )

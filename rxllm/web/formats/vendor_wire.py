@@ -1,0 +1,139 @@
+"""Streams as a vendor's API writes them, for that vendor's clients: a stream format around an answer writer.
+
+Tool calls are written only for a client that brought tools: those of an assistant run here. These wires cannot take
+anything back, so a `StreamReset` after the first content ends the answer with an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import cast
+
+import msgspec
+
+from ..._json import encode
+from ...errors import StreamInterruptedError
+from ...events import (
+    ReasoningDelta,
+    Response,
+    StreamEnd,
+    StreamReset,
+    TextDelta,
+    TokenEvent,
+    ToolCallDelta,
+    ToolCallEnd,
+    ToolCallStart,
+)
+from ...providers._writer import AnswerWriter
+from .errors import ErrorBody, problem_of
+from .sse import SSE_HEADERS
+
+_STOPPED = StreamInterruptedError("the stream was stopped at the server")
+
+
+class VendorStream:
+    """A streamed answer.
+
+    Args:
+        writer: Writes the events.
+        error_kind: Returns the vendor's word for a kind of error, from an HTTP status.
+        tools: Whether the client brought tools of its own, and so gets tool calls.
+    """
+
+    headers: Mapping[str, str] = SSE_HEADERS
+
+    def __init__(self, writer: AnswerWriter, error_kind: Callable[[int], str], *, tools: bool = False) -> None:
+        self._writer = writer
+        self._error_kind = error_kind
+        self._tools = tools
+        self._has_content = False
+        self._ended = False
+
+    @property
+    def keep_alive(self) -> str:
+        """What says that the connection lives."""
+        return self._writer.keep_alive()
+
+    def begin(self) -> str:
+        """Return the beginning of the answer."""
+        return self._writer.begin()
+
+    def event(self, number: int, event: object) -> str:
+        """Return the text of one event."""
+        if self._ended:
+            return ""
+        match event:
+            case TextDelta() | ReasoningDelta():
+                self._has_content = True
+                return self._writer.event(event)
+            case ToolCallStart() | ToolCallDelta() | ToolCallEnd() if self._tools:
+                self._has_content = True
+                return self._writer.event(cast(TokenEvent, event))
+            case StreamReset() if self._has_content:
+                return self.failed(StreamInterruptedError("the answer broke off and began again"))
+            case StreamEnd(response):
+                self._ended = True
+                return self._writer.end(response)
+            case _:
+                return ""
+
+    def completed(self) -> str:
+        """Return the end. A stream without a StreamEnd gets one that says nothing but "stop"."""
+        return "" if self._ended else self._writer.end(Response(finish_reason="stop"))
+
+    def stopped(self) -> str:
+        """Return an error, so that half an answer never looks whole."""
+        return self.failed(_STOPPED)
+
+    def failed(self, error: Exception) -> str:
+        """Return the error; "" after the end."""
+        if self._ended:
+            return ""
+        self._ended = True
+        problem = problem_of(error)
+        return self._writer.error(problem.message, self._error_kind(problem.status))
+
+
+class VendorDocument:
+    """A whole answer as one JSON document: nothing but white space is sent before it is complete.
+
+    Args:
+        writer: Writes the document.
+        error_body: Returns the document for an error.
+        tools: Whether the client brought tools of its own, and so gets tool calls.
+    """
+
+    headers: Mapping[str, str] = {"content-type": "application/json", "cache-control": "no-store"}
+    keep_alive = "\n"
+
+    def __init__(
+        self, writer: AnswerWriter, error_body: Callable[[Exception], ErrorBody], *, tools: bool = False
+    ) -> None:
+        self._writer = writer
+        self._error_body = error_body
+        self._tools = tools
+        self._ended = False
+
+    def begin(self) -> str:
+        """Return nothing."""
+        return ""
+
+    def event(self, number: int, event: object) -> str:
+        """Return the document when the answer is complete."""
+        if not isinstance(event, StreamEnd):
+            return ""
+        self._ended = True
+        response = event.response if self._tools else msgspec.structs.replace(event.response, tool_calls=())
+        return encode(self._writer.document(response)).decode()
+
+    def completed(self) -> str:
+        """Return nothing more; an error if there was no answer."""
+        return "" if self._ended else self.failed(StreamInterruptedError("the stream ended without an answer"))
+
+    def stopped(self) -> str:
+        """Return an error."""
+        return self.failed(_STOPPED)
+
+    def failed(self, error: Exception) -> str:
+        """Return the error."""
+        return self._error_body(error).body.decode()

@@ -1,0 +1,1 @@
+"""Requests of the vendors' APIs, read once into this package's messages and options. No I/O."""

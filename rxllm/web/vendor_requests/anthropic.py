@@ -1,0 +1,134 @@
+"""Reads requests of Anthropic's Messages API.
+
+Source: https://platform.claude.com/docs/en/api/messages
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from ..._json import is_array, is_object, object_at, objects_at, text_at
+from ...errors import ConfigurationError
+from ...messages import DocumentPart, ImagePart, Message, Part, ReasoningPart, TextPart, ToolCall, ToolResult
+from ...options import CallOptions, ReasoningEffort
+from ..options import options_of
+from .vendor_request import VendorRequest, blocks_of, extra_of, from_base64, refuse_unsupported, text_of
+
+_NEUTRAL: Mapping[str, Sequence[object]] = {"container": (), "mcp_servers": ([],), "top_k": ()}
+_IGNORED = frozenset({"metadata", "service_tier", "betas", "context_management", "cache_control", "inference_geo"})
+_READ = frozenset(
+    {"model", "messages", "system", "max_tokens", "stream", "temperature", "top_p", "stop_sequences", "tools"}
+    | {"tool_choice", "thinking", "output_format", "output_config"}
+)
+_KNOWN = _NEUTRAL.keys() | _IGNORED | _READ
+
+_CHOICES: Mapping[object, str] = {"auto": "auto", "any": "required", "none": "none"}
+_MANY_TOKENS, _FEW_TOKENS = 16_000, 4_000
+"""Thinking budgets, in tokens, from which on (and below which) a model is asked for much (little) reasoning."""
+
+
+def read(body: Mapping[str, object]) -> VendorRequest:
+    """Return the request in `body`; raises `ConfigurationError` that names what is not supported."""
+    refuse_unsupported(body, _NEUTRAL)
+    if body.get("max_tokens") is None:
+        raise ConfigurationError("max_tokens is required")
+    said = body.get("messages")
+    if not is_array(said) or not said:
+        raise ConfigurationError("messages is a list of messages")
+    system = "".join(text_of(block) for block in blocks_of(body.get("system") or [], "system"))
+    head = [Message.system(system)] if system else []
+    model = body.get("model")
+    return VendorRequest(
+        model if isinstance(model, str) else None,
+        (*head, *(message for item in said for message in _messages(item))),
+        _options(body),
+        body.get("stream") is True,
+        extra_of(body, _KNOWN),
+    )
+
+
+def _options(body: Mapping[str, object]) -> CallOptions:
+    choice = object_at(body, "tool_choice")
+    if choice.get("disable_parallel_tool_use") is True:
+        raise ConfigurationError("the parameter 'disable_parallel_tool_use' is not supported")
+    form = object_at(body, "output_format") or object_at(object_at(body, "output_config"), "format")
+    return options_of(
+        {
+            "temperature": body.get("temperature"),
+            "top_p": body.get("top_p"),
+            "max_tokens": body.get("max_tokens"),
+            "stop": body.get("stop_sequences") or None,
+            "reasoning": _effort(object_at(body, "thinking")),
+            "tools": [_tool(tool) for tool in objects_at(body, "tools")] or None,
+            "tool_choice": _CHOICES.get(choice.get("type")) or text_at(choice, "name"),
+            "response_format": form.get("schema"),
+        }
+    )
+
+
+def _effort(thinking: Mapping[str, object]) -> ReasoningEffort | None:
+    if thinking.get("type") not in ("enabled", "adaptive"):
+        return None
+    budget = thinking.get("budget_tokens")
+    if not isinstance(budget, int):
+        return "medium"
+    return "high" if budget >= _MANY_TOKENS else "low" if budget < _FEW_TOKENS else "medium"
+
+
+def _tool(tool: Mapping[str, object]) -> dict[str, object]:
+    if tool.get("type", "custom") != "custom":
+        raise ConfigurationError(f"a tool of type {tool.get('type')!r} is not supported")
+    made = {"name": tool.get("name"), "description": tool.get("description") or ""}
+    return {**made, "parameters": tool.get("input_schema")}
+
+
+def _messages(item: object) -> Iterator[Message]:
+    """Return one message; the tool results in a user's message come first, as one of their own."""
+    role = item.get("role") if is_object(item) else None
+    if not is_object(item) or (role != "user" and role != "assistant"):
+        raise ConfigurationError("a message has the role user or assistant")
+    blocks = blocks_of(item.get("content"), "content")
+    results = [_result(block) for block in blocks if block.get("type") == "tool_result"]
+    if results:
+        yield Message.tool(*results)
+    parts = [part for block in blocks if (part := _part(block)) is not None]
+    if parts or not results:
+        yield Message("user" if role == "user" else "assistant", tuple(parts))
+
+
+def _part(block: dict[str, object]) -> Part | None:
+    match block.get("type"):
+        case "text":
+            return TextPart(text_of(block))
+        case "thinking":
+            return ReasoningPart(text_of(block, "thinking"))
+        case "tool_use":
+            return ToolCall(text_of(block, "id"), text_of(block, "name"), object_at(block, "input"))
+        case "image":
+            data, url, media_type = _source(block)
+            return ImagePart(url, data, media_type)
+        case "document":
+            data, url, media_type = _source(block)
+            return DocumentPart(url, data, media_type, text_at(block, "title"))
+        case "tool_result" | "redacted_thinking":
+            return None
+        case kind:
+            raise ConfigurationError(f"a block of type {kind!r} is not supported")
+
+
+def _source(block: Mapping[str, object]) -> tuple[bytes | None, str | None, str | None]:
+    source = object_at(block, "source")
+    match source.get("type"):
+        case "base64":
+            return from_base64(text_of(source, "data")), None, text_of(source, "media_type")
+        case "text":
+            return text_of(source, "data").encode(), None, "text/plain"
+        case "url":
+            return None, text_of(source, "url"), None
+        case kind:
+            raise ConfigurationError(f"a source of type {kind!r} is not supported")
+
+
+def _result(block: Mapping[str, object]) -> ToolResult:
+    said = "".join(text_of(inner) for inner in blocks_of(block.get("content") or "", "content"))
+    return ToolResult(text_of(block, "tool_use_id"), said, is_error=block.get("is_error") is True)

@@ -1,0 +1,167 @@
+"""Reads requests of OpenAI's Responses API. Nothing is stored here, so `previous_response_id` is refused.
+
+Source: https://platform.openai.com/docs/api-reference/responses/create
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
+
+from ..._json import is_array, is_object, object_at, objects_at, text_at
+from ...errors import ConfigurationError
+from ...messages import Message, Part, ReasoningPart, Role, TextPart, ToolCall, ToolResult
+from ...options import CallOptions
+from ..options import options_of
+from .vendor_request import (
+    VendorRequest,
+    arguments_of,
+    audio_of,
+    blocks_of,
+    document_of,
+    extra_of,
+    image_of,
+    refuse_unsupported,
+    text_of,
+)
+
+_NEUTRAL: Mapping[str, Sequence[object]] = {
+    "previous_response_id": (),
+    "conversation": (),
+    "background": (False,),
+    "parallel_tool_calls": (True,),
+    "truncation": ("disabled",),
+    "top_logprobs": (0,),
+    "prompt": (),
+    "max_tool_calls": (),
+}
+_IGNORED = frozenset(
+    {"store", "metadata", "user", "include", "service_tier", "safety_identifier", "prompt_cache_key"}
+    | {"prompt_cache_retention", "stream_options"}
+)
+_READ = frozenset(
+    {"model", "input", "instructions", "stream", "tools", "tool_choice", "text", "reasoning", "max_output_tokens"}
+    | {"temperature", "top_p"}
+)
+_KNOWN = _NEUTRAL.keys() | _IGNORED | _READ
+
+_ROLES: Mapping[object, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+
+
+def read(body: Mapping[str, object]) -> VendorRequest:
+    """Return the request in `body`; raises `ConfigurationError` that names what is not supported."""
+    refuse_unsupported(body, _NEUTRAL)
+    model, instructions = body.get("model"), text_at(body, "instructions")
+    said = list(_conversation(body.get("input")))
+    if instructions is not None:
+        said.insert(0, Message.system(instructions))
+    return VendorRequest(
+        model if isinstance(model, str) else None,
+        tuple(said),
+        _options(body),
+        body.get("stream") is True,
+        extra_of(body, _KNOWN),
+    )
+
+
+def _options(body: Mapping[str, object]) -> CallOptions:
+    form = object_at(object_at(body, "text"), "format")
+    return options_of(
+        {
+            "temperature": body.get("temperature"),
+            "top_p": body.get("top_p"),
+            "max_tokens": body.get("max_output_tokens"),
+            "reasoning": object_at(body, "reasoning").get("effort"),
+            "tools": body.get("tools"),
+            "tool_choice": body.get("tool_choice"),
+            "response_format": form or None,
+        }
+    )
+
+
+def _conversation(said: object) -> Iterator[Message]:
+    if isinstance(said, str):
+        yield Message.user(said)
+        return
+    if not is_array(said) or not said:
+        raise ConfigurationError("input is text or a list of items")
+    answer: list[Part] = []
+    results: list[ToolResult] = []
+    for item in said:
+        if not is_object(item):
+            raise ConfigurationError("an item of input is not an object")
+        parts = _answer_parts(item)
+        if item.get("type") == "function_call_output":
+            yield from _flushed(answer, [])
+            results.append(_result(item))
+        elif parts is not None:
+            yield from _flushed([], results)
+            answer.extend(parts)
+        else:
+            yield from _flushed(answer, results)
+            yield _message(item)
+    yield from _flushed(answer, results)
+
+
+def _flushed(answer: list[Part], results: list[ToolResult]) -> Iterator[Message]:
+    """Return the answer and the results that are complete, and empty the lists."""
+    if answer:
+        yield Message("assistant", tuple(answer))
+        answer.clear()
+    if results:
+        yield Message.tool(*results)
+        results.clear()
+
+
+def _answer_parts(item: Mapping[str, object]) -> list[Part] | None:
+    """Return the parts that an item adds to an answer; None for another item."""
+    match item.get("type", "message"):
+        case "function_call":
+            return [ToolCall(text_of(item, "call_id"), text_of(item, "name"), arguments_of(item.get("arguments")))]
+        case "reasoning":
+            thought = "".join(text_of(part) for part in objects_at(item, "summary") or objects_at(item, "content"))
+            return [ReasoningPart(thought)] if thought else []
+        case "message" if item.get("role") == "assistant":
+            return list(_message(item).parts)
+        case _:
+            return None
+
+
+def _message(item: Mapping[str, object]) -> Message:
+    kind, role = item.get("type", "message"), _ROLES.get(item.get("role"))
+    if kind != "message":
+        raise ConfigurationError(f"an item of type {kind!r} is not supported")
+    if role is None:
+        raise ConfigurationError(f"an item's role is system, developer, user or assistant; got {item.get('role')!r}")
+    return Message(role, tuple(map(_part, blocks_of(item.get("content"), "content"))))
+
+
+def _part(block: dict[str, object]) -> Part:
+    match block.get("type"):
+        case "text" | "input_text" | "output_text":
+            return TextPart(text_of(block))
+        case "refusal":
+            return TextPart(text_of(block, "refusal"))
+        case "input_image" if block.get("file_id") is None:
+            return image_of(text_of(block, "image_url"))
+        case "input_file" if block.get("file_id") is None:
+            url = text_at(block, "file_url") or text_of(block, "file_data")
+            return document_of(url, text_at(block, "filename"))
+        case "input_audio":
+            audio = object_at(block, "input_audio")
+            return audio_of(text_of(audio, "data"), text_of(audio, "format"))
+        case kind:
+            raise ConfigurationError(f"a part of type {kind!r} is not supported, nor are file ids")
+
+
+def _result(item: Mapping[str, object]) -> ToolResult:
+    output = item.get("output")
+    said = "".join(cast(TextPart, _text_part(block)).text for block in blocks_of(output, "output"))
+    return ToolResult(text_of(item, "call_id"), said)
+
+
+def _text_part(block: dict[str, object]) -> Part:
+    part = _part(block)
+    if not isinstance(part, TextPart):
+        raise ConfigurationError("the output of a tool call is text")
+    return part
