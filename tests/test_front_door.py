@@ -48,7 +48,9 @@ PUBLIC_MODULES: dict[str, set[str]] = {
     # assistant
     # ui
     # web
-    # relay, batch, testing, otel
+    # testing
+    "rxllm.testing": set(),
+    # relay, batch, otel
 }
 """Modules that users import, each with the names whose parameters need no description.
 

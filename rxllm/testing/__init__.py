@@ -1,16 +1,16 @@
-"""For tests of programs that talk to language models: a scripted server, and streams on virtual time.
+"""Test programs that use language models: a scripted server, scripted models, and streams on virtual time.
 
 Which one do I need?
 
-- My program makes its own HTTP requests, or I want the real road: `LLMServer`, the pytest fixture
+- Your program makes its own HTTP requests, or you want real HTTP: `LLMServer`, the pytest fixture
   `llm_server`. It speaks the protocols of OpenAI (chat and responses), Anthropic, Gemini and Ollama.
-- I hold a piece back until my test lets it go: `Gate`.
-- Something is to go wrong: `ErrorReply`, `Hang`, or a fault in a `Reply`: `Stall`, `Drop`, `Reset`,
+- You want to hold a piece of an answer back until your test releases it: `Gate`.
+- You want a failure: `ErrorReply`, `Hang`, or a fault in a `Reply`: `Stall`, `Drop`, `Reset`,
   `Truncate`, `Fail`, `KeepAlive`.
-- I have recorded bytes: `RawReply`. I want to record, and replay: `record_wire`, `wire_replies`, and
-  `replay` for what `ops.record` wrote.
-- I test what is built on models, or on virtual time: `ScriptedModel`, with the same replies and no HTTP.
-- I test an operator: `scripted` (events at given times) and `marble` (the same, drawn).
+- You have recorded bytes: `RawReply`. You want to record and replay: `record_wire`, `wire_replies`, and
+  `replay` for files that `ops.record` wrote.
+- You test code that takes a model, or you need virtual time: `ScriptedModel`, with the same replies and no HTTP.
+- You test an operator: `scripted` (events at given times) and `marble` (the same, drawn).
 """
 
 from .gates import Gate

@@ -1,4 +1,4 @@
-"""One client's connection: requests are read off it, responses written to it."""
+"""Read requests from a client's connection, and write responses to it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ._exchange import Exchange
 from ._script import Chunk, Script
 
 _UNREACHED = 1024
-"""Bytes that a Content-Length promises beyond what is sent, where the connection is to end early."""
+"""Bytes that Content-Length promises beyond the body, when the script ends the connection early."""
 
 
 class RawRequest(NamedTuple):
-    """A request as it was read, before it is recorded. Names of headers are in lower case."""
+    """A request before it is recorded. Header names are in lower case."""
 
     method: str
     path: str
@@ -24,12 +24,12 @@ class RawRequest(NamedTuple):
 
     @property
     def keeps_alive(self) -> bool:
-        """Whether the client wants to send another request after this one."""
+        """Return whether the client may send another request on this connection."""
         return self.headers.get("connection", "").lower() != "close"
 
 
 def read_request(reader: IO[bytes]) -> RawRequest | None:
-    """The next request; None where the client sends none, or none that is HTTP."""
+    """Return the next request; None if the client has closed the connection or sends no HTTP."""
     try:
         words = reader.readline(65536).decode("latin-1").split()
         if len(words) != 3:
@@ -41,9 +41,9 @@ def read_request(reader: IO[bytes]) -> RawRequest | None:
 
 
 def write_response(connection: socket.socket, script: Script, request: Exchange) -> bool:
-    """Write the response; False where it could not be written to its end, since nobody waits for it.
+    """Write the response. Return False if the exchange ended while this thread waited.
 
-    Raises `OSError` where the client has gone.
+    Raises `OSError` if the client has closed the connection.
     """
     chunks = script.chunks
     if script.framing == "length":
@@ -51,8 +51,8 @@ def write_response(connection: socket.socket, script: Script, request: Exchange)
     if script.framing != "bare":
         connection.sendall(_head(script, chunks))
     chunked = script.framing == "chunked"
-    for data, pause, gate in chunks:
-        if pause and not request.wait(pause):
+    for data, delay, gate in chunks:
+        if delay and not request.wait(delay):
             return False
         if gate is not None and not request.wait_at(gate):
             return False
@@ -85,7 +85,7 @@ def _read_body(reader: IO[bytes], headers: dict[str, str]) -> bytes:
         length = int(headers.get("content-length", "0"))
         body = reader.read(length)
         if len(body) < length:
-            raise ValueError("the client left in the middle of its request")
+            raise ValueError("the client closed the connection inside its request")
         return body
     pieces: list[bytes] = []
     while size := int(reader.readline(1024).split(b";")[0], 16):

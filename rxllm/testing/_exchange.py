@@ -1,4 +1,4 @@
-"""A request while it is being answered: all waiting for it ends when its client leaves, or the server stops."""
+"""A request while the server answers it. Waits end when the client closes the connection or the server stops."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from .recorded import RecordedRequest
 
 
 class Exchange(RecordedRequest):
-    """The server's side of a recorded request."""
+    """The server's side of a recorded request. Thread-safe."""
 
     def __init__(self, method: str, path: str, headers: Mapping[str, str], body: bytes, attempt: int) -> None:
         super().__init__(method, path, headers, body, attempt)
-        self._over = threading.Event()
-        self._given_up = False
+        self._ended = threading.Event()
+        self._closed_by_server = False
         self._gate: Gate | None = None
 
     def client_left(self) -> None:
-        """Note that the client has closed the connection, unless it was the server."""
-        if self._given_up or self.closed.is_set():
+        """Record that the client closed the connection; do nothing if the server closed it first."""
+        if self._closed_by_server or self.closed.is_set():
             return
         self.closed_at = time.monotonic()
         self._end()
         self.closed.set()
 
-    def give_up(self) -> None:
-        """Note that the server ends the connection."""
-        self._given_up = True
+    def close_by_server(self) -> None:
+        """Record that the server closes the connection."""
+        self._closed_by_server = True
         self._end()
 
     def wait(self, seconds: float | None) -> bool:
-        """Wait so long, or for good; False as soon as the request is `over`."""
-        return not self._over.wait(seconds)
+        """Block for `seconds` (None: without limit). Return False as soon as the exchange has ended."""
+        return not self._ended.wait(seconds)
 
     def wait_at(self, gate: Gate) -> bool:
-        """Wait for `gate` to let one piece through; False as soon as the request is `over`."""
+        """Block until `gate` lets one piece through. Return False as soon as the exchange has ended."""
         self._gate = gate
-        return gate.pass_one(self._over.is_set)
+        return gate.pass_one(self._ended.is_set)
 
     def _end(self) -> None:
-        """End all waiting for this answer."""
-        self._over.set()
+        """Wake every thread that waits in this exchange."""
+        self._ended.set()
         if self._gate is not None:
             self._gate.wake()

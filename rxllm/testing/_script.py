@@ -1,4 +1,4 @@
-"""From an answer to the bytes of its HTTP response: what to write, when, and how it ends. No I/O."""
+"""Turn an answer into its HTTP response: the bytes, when to write them, and how the response ends. No I/O."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ Ending: TypeAlias = Literal["whole", "stall", "drop", "reset"]
 
 
 class Chunk(NamedTuple):
-    """One write: its bytes, the seconds to wait before, and the gate to pass first."""
+    """One write: its bytes, the delay before it in seconds, and the gate to pass first."""
 
     data: bytes
-    pause: float = 0.0
+    delay: float = 0.0
     gate: Gate | None = None
 
 
 @dataclass(frozen=True)
 class Script:
-    """A whole HTTP response. The chunks may be endless; the ending comes after them."""
+    """A whole HTTP response. The chunks may be endless; the ending follows them."""
 
     chunks: Iterable[Chunk]
     content_type: str
@@ -38,13 +38,13 @@ class Script:
 
 
 def script_of(answer: Reply | RawReply | ErrorReply, request: RecordedRequest) -> Script:
-    """The response that `answer` stands for, to `request`."""
+    """Return the HTTP response that gives `answer` to `request`."""
     wire: WireName = request.wire or "openai-chat"
     match answer:
         case Reply():
             writer = ReplyWriter(request, answer.id, answer.model or request.model)
             return Script(
-                _Telling(answer, writer, request).chunks(),
+                _ReplyChunks(answer, writer, request).chunks(),
                 writer.content_type,
                 headers=answer.headers,
                 framing=answer.framing,
@@ -65,7 +65,7 @@ def script_of(answer: Reply | RawReply | ErrorReply, request: RecordedRequest) -
 
 
 def words_of(text: str) -> list[str]:
-    """`text` cut before each word, as models cut theirs: joined, the pieces are the text.
+    """Return `text` cut before each word, as models cut it. The joined pieces are the text.
 
     >>> words_of("To be, or not")
     ['To', ' be,', ' or', ' not']
@@ -73,14 +73,14 @@ def words_of(text: str) -> list[str]:
     return re.findall(r"\s*\S+|\s+$", text)
 
 
-class _Telling:
-    """A reply on its way out: counts as it goes, since its pieces may be endless."""
+class _ReplyChunks:
+    """The chunks of one reply. Counts pieces while it writes them, because they may be endless."""
 
     def __init__(self, reply: Reply, writer: ReplyWriter, request: RecordedRequest) -> None:
         self._reply = reply
         self._writer = writer
         self._prompt = request.prompt
-        self._told = 0
+        self._written = 0
 
     def chunks(self) -> Iterator[Chunk]:
         reply, fault = self._reply, self._reply.fault
@@ -98,33 +98,33 @@ class _Telling:
                     yield Chunk(self._writer.keep_alive(), every)
             case None | Stall(None) | Drop(None) | Reset(None):
                 finish = reply.finish_reason or ("tool_calls" if reply.tool_calls else "stop")
-                yield Chunk(self._writer.end(finish, counted(reply, self._prompt, self._told)))
+                yield Chunk(self._writer.end(finish, counted_usage(reply, self._prompt, self._written)))
             case _:
                 return
 
     def _pieces(self) -> Iterator[bytes]:
         reply = self._reply
         for piece in words_of(reply.reasoning) if isinstance(reply.reasoning, str) else reply.reasoning:
-            self._told += 1
+            self._written += 1
             yield self._writer.reasoning(piece)
         for piece in words_of(reply.text) if reply.pieces is None else reply.pieces:
-            self._told += 1
+            self._written += 1
             yield self._writer.text(piece)
         for index, call in enumerate(reply.tool_calls):
-            self._told += 1
+            self._written += 1
             yield from self._writer.tool_call(index, call)
 
 
-def counted(reply: Reply, prompt: str, told: int) -> Usage | None:
-    """The usage to tell, `told` being the pieces of text and the tool calls that were."""
+def counted_usage(reply: Reply, prompt: str, pieces: int) -> Usage | None:
+    """Return the usage of `reply` when `pieces` pieces of text and tool calls were sent. Counts words of the prompt."""
     if reply.usage != "counted":
         return reply.usage
-    asked = len(prompt.split())
-    return Usage(input_tokens=asked, output_tokens=told, total_tokens=asked + told)
+    words = len(prompt.split())
+    return Usage(input_tokens=words, output_tokens=pieces, total_tokens=words + pieces)
 
 
 def error_body(reply: ErrorReply, wire: WireName) -> bytes:
-    """The body of an HTTP error, in the vendor's form unless it is given as bytes."""
+    """Return the body of an HTTP error in the vendor's form, or as it is if it is bytes."""
     if isinstance(reply.body, bytes):
         return reply.body
     return encode(_error_document(wire, reply.status, reply.body, reply.kind))

@@ -1,8 +1,8 @@
-"""The one thread of a server that accepts connections, notices clients that leave, and closes sockets.
+"""One thread of a server accepts connections, detects closes by clients, and closes sockets.
 
-A client may leave at any moment, also while the thread that answers it sends, sleeps or waits at
-a gate. So all sockets are watched here. And they are closed here alone, so that none is watched
-after it was closed and its number given to another.
+A client may close at any moment, also while the thread that answers it sends, sleeps or waits at
+a gate, so this thread watches all sockets. Only this thread closes them: the operating system may
+reuse the number of a closed socket while a selector still watches it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _PEEK = socket.MSG_PEEK | getattr(socket, "MSG_DONTWAIT", 0)
 
 
 class Sockets:
-    """Accepts on `listener` and hands each connection to `accepted`, until it is stopped."""
+    """Accept connections on `listener` and pass each to `accepted`, until `stop`. All methods are thread-safe."""
 
     def __init__(self, listener: socket.socket, accepted: Callable[[socket.socket], None]) -> None:
         self._listener = listener
         self._accepted = accepted
         self._selector = selectors.DefaultSelector()
-        self._orders: deque[Callable[[], None]] = deque()
+        self._tasks: deque[Callable[[], None]] = deque()
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_write.setblocking(False)
         self._stopping = False
@@ -35,21 +35,21 @@ class Sockets:
         self._thread.start()
 
     def watch(self, connection: socket.socket, left: Callable[[], None]) -> None:
-        """Call `left` once when the client of `connection` leaves; replaces the watch before."""
-        self._order(lambda: self._watch(connection, left))
+        """Call `left` once, on this object's thread, when the client closes `connection`. Replaces an earlier watch."""
+        self._post(lambda: self._watch(connection, left))
 
     def close(self, connection: socket.socket, *, reset: bool = False) -> None:
-        """Close `connection`, by a TCP reset if asked to."""
-        self._order(lambda: self._close(connection, reset))
+        """Close `connection`, with a TCP reset if `reset`."""
+        self._post(lambda: self._close(connection, reset))
 
     def stop(self) -> None:
-        """Close the listener and whatever is left, and end the thread."""
-        self._order(self._stop)
+        """Close the listener and end the thread. Blocks until it has ended."""
+        self._post(self._stop)
         self._thread.join()
 
-    def _order(self, order: Callable[[], None]) -> None:
-        self._orders.append(order)
-        # A full pipe has a wake-up in it already; a closed one has nobody left to wake.
+    def _post(self, task: Callable[[], None]) -> None:
+        self._tasks.append(task)
+        # A full pipe holds a wake-up already; after a close there is no thread to wake.
         with contextlib.suppress(OSError):
             self._wake_write.send(b"\0")
 
@@ -62,24 +62,24 @@ class Sockets:
                     self._wake_read.recv(4096)
                 elif isinstance(key.fileobj, socket.socket):
                     self._look_at(key.fileobj, key.data)
-            while self._orders:
-                self._orders.popleft()()
+            while self._tasks:
+                self._tasks.popleft()()
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # the client has given up already
+        with contextlib.suppress(OSError):  # the client has closed the connection already
             connection, _ = self._listener.accept()
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._accepted(connection)
 
     def _look_at(self, connection: socket.socket, left: Callable[[], None]) -> None:
         try:
-            there = connection.recv(1, _PEEK)
+            peeked = connection.recv(1, _PEEK)
         except BlockingIOError:
-            return  # its own thread was faster
+            return  # the connection's own thread has read it
         except OSError:
-            there = b""
+            peeked = b""
         self._selector.unregister(connection)
-        if not there:
+        if not peeked:
             left()
 
     def _watch(self, connection: socket.socket, left: Callable[[], None]) -> None:
@@ -91,7 +91,7 @@ class Sockets:
             self._selector.register(connection, selectors.EVENT_READ, left)
 
     def _close(self, connection: socket.socket, reset: bool) -> None:
-        # An order given while the server stops may come after it has: the selector is closed by then.
+        # A task posted while the server stops may run after the selector is closed.
         if not self._stopping and connection in self._selector.get_map():
             self._selector.unregister(connection)
         if reset:

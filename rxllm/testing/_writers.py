@@ -1,4 +1,4 @@
-"""The answer writers of the wires, as the scripted server uses them: from pieces of a reply to bytes."""
+"""Write the pieces of a reply in the protocol of its request, with the answer writers of the wires."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ReplyWriter:
         self.content_type = kind.content_type
 
     def begin(self) -> bytes:
-        """Return what comes before the first piece."""
+        """Return what precedes the first piece."""
         return self._writer.begin().encode()
 
     def reasoning(self, piece: str) -> bytes:
@@ -68,7 +68,7 @@ class ReplyWriter:
         return self._writer.event(TextDelta(piece)).encode()
 
     def tool_call(self, index: int, call: ToolCall) -> Iterator[bytes]:
-        """Return a whole tool call, in as many pieces as this wire makes of one."""
+        """Yield a whole tool call, in as many events as this wire uses."""
         pieces = [ToolCallDelta(index, piece) for piece in argument_pieces(call)]
         events: list[TokenEvent] = [ToolCallStart(index, call.id, call.name), *pieces, ToolCallEnd(index, call)]
         texts = [self._writer.event(event) for event in events]
@@ -84,7 +84,7 @@ class ReplyWriter:
         return self._writer.error(message, kind).encode()
 
     def keep_alive(self) -> bytes:
-        """Return what says nothing but that the connection lives."""
+        """Return a keep-alive, which carries no content."""
         return self._writer.keep_alive().encode()
 
 

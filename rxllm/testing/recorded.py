@@ -1,4 +1,4 @@
-"""What a scripted server saw of a request, and when its client left."""
+"""A request that a scripted server received, and when its client closed the connection."""
 
 from __future__ import annotations
 
@@ -13,12 +13,23 @@ WireName: TypeAlias = Literal["openai-chat", "openai-responses", "anthropic", "g
 
 
 class RecordedRequest:
-    """One request as it came in. Names of headers are in lower case.
+    """One request that the server received.
 
-    `wire` is the protocol its path belongs to, None where it is no request for an answer.
-    `attempt` counts the requests with this path and body, from 1. `closed` is set once the client
-    has closed the connection (`closed_at` on `time.monotonic`'s clock), be it in the middle of the
-    answer or long after; `answered` once the whole answer was sent.
+    Args:
+        method: the HTTP method, in upper case.
+        path: the path with its query.
+        headers: the headers; names are in lower case.
+        body: the body as bytes.
+        attempt: how many requests with this path and body have come, from 1.
+
+    Attributes:
+        wire: the protocol that the path belongs to; None if it is no request for an answer.
+        json: the body as a JSON object; empty if it is none.
+        received_at: when it came, in seconds of `time.monotonic`.
+        closed: set once the client has closed the connection, inside the answer or long after it.
+        closed_at: when that was, in seconds of `time.monotonic`; None before.
+        answered: set once the whole answer is sent.
+        bytes_sent: how many bytes of the body are sent so far.
     """
 
     def __init__(self, method: str, path: str, headers: Mapping[str, str], body: bytes, attempt: int) -> None:
@@ -40,14 +51,14 @@ class RecordedRequest:
 
     @property
     def model(self) -> str:
-        """The model the request asks for."""
+        """Return the name of the model that the request asks for."""
         if self.wire == "gemini":
             return self.path.rpartition("/")[2].partition(":")[0]
         return text_at(self.json, "model") or ""
 
     @property
     def prompt(self) -> str:
-        """The text of the last message, whatever the protocol."""
+        """Return the text of the last message, in any protocol."""
         source = self.json.get("input", self.json.get("messages", self.json.get("contents")))
         if is_array(source):
             source = source[-1] if source else ""
@@ -77,7 +88,7 @@ def _object_in(body: bytes) -> Mapping[str, object]:
 
 
 def _text_in(value: object) -> str:
-    """The text in a message of any protocol."""
+    """Return the text of a message in any protocol."""
     if isinstance(value, str):
         return value
     if is_array(value):

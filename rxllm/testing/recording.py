@@ -1,13 +1,13 @@
-"""Tests on real streams: record one once, replay it as often as you like.
+"""Test on real streams: record one once, and replay it.
 
 Two kinds of recording, both lines of JSON with times in seconds:
 
 - of events, written by the operator `record(path)`, replayed as an Observable by `replay(path)`;
-- of the bytes on the wire, written by a session that `record_wire(path)` makes, replayed by a
-  real server, and so over the whole road, with `LLMServer(*wire_replies(path))`.
+- of the bytes on the wire, written by the session of `record_wire(path)`, replayed by a real
+  server with `LLMServer(*wire_replies(path))`.
 
-Neither holds a request, nor any header but the content type; what looks like a key is taken out
-of errors and bodies.
+A recording holds no request and no header but the content type. Text that looks like a key is
+removed from errors and bodies.
 """
 
 from __future__ import annotations
@@ -38,12 +38,22 @@ WireEnding: TypeAlias = Literal["complete", "closed", "broken"]
 def replay(
     path: str | Path, *, speed: float | None = 1.0, scheduler: abc.SchedulerBase | None = None
 ) -> Observable[TokenEvent]:
-    """The recorded stream as a cold Observable: each subscription plays it from the start.
+    """Return a recorded stream as a cold Observable: each subscription plays it from the start.
 
-    `speed` 2 plays it twice as fast as it was, None without any waiting. It plays on `scheduler`,
-    by default a thread of its own, as a model's stream does; on a `TestScheduler`, in virtual
-    time. It ends as the recorded one did, with an error of the same type and content; a
-    recording that was cut off, or whose stream was disposed, with a `StreamInterruptedError`.
+    It ends as the recorded stream did, with an error of the same type and content. A recording
+    that is cut off, or whose stream was disposed, ends with a `StreamInterruptedError`.
+
+    Args:
+        path: a file that `ops.record` wrote.
+        speed: 1 keeps the recorded times, 2 plays twice as fast, None does not wait.
+        scheduler: where it plays; default: a thread for each subscription. A `TestScheduler`
+            plays it in virtual time.
+
+    Returns:
+        The Observable of the recorded events.
+
+    Raises:
+        ValueError: `speed` is not above 0.
     """
     if speed is not None and not speed > 0:
         raise ValueError(f"speed is a number above 0, or None for no waiting; got {speed!r}")
@@ -56,10 +66,15 @@ def replay(
 
 
 def record_wire(path: str | Path) -> requests.Session:
-    """A session that records the bodies of all its responses; give it to `create_streaming_model(session=)`.
+    """Return a session that records the bodies of all its responses, for `create_streaming_model(session=)`.
 
-    Everything is written to one file, which is written anew. Settings of the session (proxies, CA)
-    are yours to make. The file is complete once the streams have ended.
+    The file is complete once all streams have ended. You may set proxies and CAs on the session.
+
+    Args:
+        path: the file to write; its old content is lost.
+
+    Returns:
+        A `requests.Session`. It is as thread-safe as any other.
     """
     log = _WireLog(path)
     session = requests.Session()
@@ -68,9 +83,15 @@ def record_wire(path: str | Path) -> requests.Session:
 
 
 def wire_replies(path: str | Path) -> tuple[RawReply, ...]:
-    """The recorded responses, in the order in which they began, for an `LLMServer` to give.
+    """Return the recorded responses in the order in which they began, as replies of an `LLMServer`.
 
-    Bodies come in the pieces in which they were read; one that broke off, breaks off.
+    Bodies are sent in the pieces in which they were read. A body that broke off breaks off again.
+
+    Args:
+        path: a file that a session of `record_wire` wrote.
+
+    Returns:
+        One `RawReply` for each response.
     """
     decode = msgspec.json.Decoder(_WireLine).decode
     responses: dict[int, list[_WireLine]] = {}
@@ -81,7 +102,7 @@ def wire_replies(path: str | Path) -> tuple[RawReply, ...]:
 
 
 class _Replay(abc.DisposableBase):
-    """One playing of a recording, on one timer."""
+    """One subscription to a recording, on one timer."""
 
     def __init__(
         self,
@@ -134,7 +155,7 @@ class _Replay(abc.DisposableBase):
 
 
 class _WireLine(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line of a wire recording: a response's begin, a piece of its body, or its end."""
+    """One line of a wire recording: the start of a response, a piece of its body, or its end."""
 
     at: float
     response: int
@@ -143,7 +164,7 @@ class _WireLine(msgspec.Struct, frozen=True, omit_defaults=True):
     content_type: str | None = None
     body: str | None = None
     base64: str | None = None
-    """The piece, where it is not whole UTF-8 text."""
+    """The piece, if it is not valid UTF-8."""
     end: WireEnding | None = None
 
     def piece(self) -> bytes:
@@ -161,23 +182,23 @@ class _WireLog:
         self._lock = threading.Lock()
 
     def response(self, response: requests.Response, *_: object, **__: object) -> None:
-        """As a hook of the session: note that a response has begun, and read along."""
+        """Record that a response has begun, and record what is read of its body. A hook of `requests`."""
         number = next(self._numbers)
         url = response.url.partition("?")[0].rpartition("@")[2]
         self.write(_WireLine(self.now(), number, url, response.status_code, response.headers.get("content-type")))
-        response.raw = _ReadAlong(cast(urllib3.HTTPResponse, response.raw), self, number)
+        response.raw = _RecordedBody(cast(urllib3.HTTPResponse, response.raw), self, number)
 
     def now(self) -> float:
         return round(time.monotonic() - self._started, 6)
 
     def write(self, line: _WireLine) -> None:
-        # Opened for each line: nobody says when a session has served its last response.
+        # Opened for each line: a session does not report its last response.
         with self._lock, self._path.open("ab") as file:
             file.write(msgspec.json.encode(line) + b"\n")
 
 
-class _ReadAlong:
-    """A response's raw body that writes down what is read of it."""
+class _RecordedBody:
+    """A response's raw body that records what is read of it."""
 
     def __init__(self, raw: urllib3.HTTPResponse, log: _WireLog, number: int) -> None:
         self._raw = raw
@@ -186,7 +207,7 @@ class _ReadAlong:
         self._ended = False
 
     def __getattr__(self, name: str) -> object:
-        if name == "_fp":  # the transport's way past urllib3, on which nothing could be written down
+        if name == "_fp":  # the transport bypasses urllib3 if it finds this, and nothing would be recorded
             raise AttributeError(name)
         return getattr(self._raw, name)
 

@@ -1,8 +1,8 @@
-"""What a scripted server answers: values that say it, for every protocol alike.
+"""What a scripted server or model answers, the same for every protocol.
 
-A `Reply` is spoken in whichever protocol the request came in. A fault (`Stall`, `Drop`, `Reset`,
-`Truncate`, `Fail`, `KeepAlive`) goes wrong after so many pieces of it. `RawReply` sends bytes as
-they are, `ErrorReply` an HTTP error, `Hang` nothing at all.
+A `Reply` is written in the protocol of its request. A fault (`Stall`, `Drop`, `Reset`, `Truncate`,
+`Fail`, `KeepAlive`) interrupts it after a number of pieces. `RawReply` sends bytes as they are,
+`ErrorReply` an HTTP error, `Hang` nothing.
 """
 
 from __future__ import annotations
@@ -16,45 +16,64 @@ from ..messages import ToolCall
 from .gates import Gate
 
 HttpFraming: TypeAlias = Literal["chunked", "length", "close", "bare"]
-"""How the end of a body is told: by chunks, by Content-Length, by closing the connection.
+"""How a response marks the end of its body: HTTP chunks, Content-Length, or closing the connection.
 
-"bare" sends the body alone: status line, headers and framing are its own business.
+"bare" sends the body alone: it must hold the status line and the headers itself.
 """
 
 
 @dataclass(frozen=True)
 class Stall:
-    """Silence after `after` pieces (None: after the last event), the connection left open."""
+    """The server falls silent and leaves the connection open.
+
+    Args:
+        after: how many pieces are sent before it; None: all, and the last event.
+    """
 
     after: int | None = None
 
 
 @dataclass(frozen=True)
 class Drop:
-    """The connection ends after `after` pieces (None: after the last event), the body unfinished."""
+    """The server closes the connection, and the body is unfinished.
+
+    Args:
+        after: how many pieces are sent before it; None: all, and the last event.
+    """
 
     after: int | None = None
 
 
 @dataclass(frozen=True)
 class Reset:
-    """A TCP reset after `after` pieces (None: after the last event)."""
+    """The server resets the TCP connection.
+
+    Args:
+        after: how many pieces are sent before it; None: all, and the last event.
+    """
 
     after: int | None = None
 
 
 @dataclass(frozen=True)
 class Truncate:
-    """The body ends as HTTP wants it after `after` pieces (None: after all), without the last events."""
+    """The body ends as HTTP requires, without the terminal event of the protocol.
+
+    Args:
+        after: how many pieces are sent before it; None: all.
+    """
 
     after: int | None = None
 
 
 @dataclass(frozen=True)
 class Fail:
-    """The vendor's own error inside the stream after `after` pieces, and then the end.
+    """The vendor's own error inside the stream, and then the end.
 
-    `kind` is the vendor's word for it, such as "overloaded_error" or "rate_limit_exceeded"; Ollama has none.
+    Args:
+        after: how many pieces are sent before it; None: all.
+        message: the error's message.
+        kind: the vendor's word, such as "overloaded_error" or "rate_limit_exceeded"; Ollama has none.
     """
 
     after: int | None = None
@@ -64,7 +83,12 @@ class Fail:
 
 @dataclass(frozen=True)
 class KeepAlive:
-    """Nothing but keep-alives after `after` pieces, one every `every` seconds, without end."""
+    """The server sends only keep-alives, without end.
+
+    Args:
+        after: how many pieces are sent before it; None: all.
+        every: seconds between two keep-alives.
+    """
 
     after: int | None = None
     every: float = 0.02
@@ -75,13 +99,23 @@ Fault: TypeAlias = Stall | Drop | Reset | Truncate | Fail | KeepAlive
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer, told in the protocol of the request.
+    """An answer in the protocol of the request: first reasoning, then text, then tool calls.
 
-    `text` is cut into pieces at its words; `pieces` are sent as given, one event each, and may
-    be an endless iterable. Reasoning comes first, then text, then tool calls. `usage` is counted
-    (words of the prompt, pieces of the answer) unless given; None leaves it out. `delay` is in
-    seconds between pieces, and `gate` holds each piece back until the test releases it. A fault
-    counts all pieces: of reasoning, of text, of tool arguments.
+    Args:
+        text: the text; it is sent word by word.
+        pieces: sent instead of `text`, one delta each; may be an endless iterable.
+        reasoning: the reasoning, sent word by word, or its pieces.
+        tool_calls: the tool calls.
+        finish_reason: default: "tool_calls" if there are any, else "stop".
+        usage: the token counts; "counted" counts words of the prompt and pieces of the answer,
+            None sends none.
+        id: the answer's id; default: a fixed one.
+        model: the model that answers; default: the one that the request asks for.
+        delay: seconds between two pieces.
+        gate: holds each piece back until the test releases it.
+        fault: interrupts the answer; it counts pieces of reasoning, of text and of tool arguments.
+        headers: further HTTP headers.
+        framing: how the end of the body is marked.
     """
 
     text: str = ""
@@ -90,11 +124,9 @@ class Reply:
     reasoning: str | Sequence[str] = ""
     tool_calls: Sequence[ToolCall] = ()
     finish_reason: FinishReason | None = None
-    """"tool_calls" where there are any, else "stop"."""
     usage: Usage | Literal["counted"] | None = "counted"
     id: str = ""
     model: str = ""
-    """The model the request asked for, unless given."""
     delay: float = 0.0
     gate: Gate | None = None
     fault: Fault | None = None
@@ -104,11 +136,19 @@ class Reply:
 
 @dataclass(frozen=True)
 class RawReply:
-    """Bytes as they are, for instance a recorded stream.
+    """Bytes as they are, for example a recorded stream.
 
-    `cuts` says how the body is cut into pieces, each one write (and one HTTP chunk): a size for
-    all of them, or the size of each, the rest being one more. None sends one piece. Without a
-    `content_type` it is the one of the request's protocol.
+    Args:
+        body: the body of the response.
+        content_type: default: that of the request's protocol.
+        status: the HTTP status.
+        headers: further HTTP headers.
+        cuts: the size of each piece in bytes, or one size for all; a piece is one write and one
+            HTTP chunk. None sends one piece.
+        framing: how the end of the body is marked.
+        delay: seconds between two pieces.
+        gate: holds each piece back until the test releases it.
+        fault: interrupts the body after a number of pieces.
     """
 
     body: bytes
@@ -125,10 +165,17 @@ class RawReply:
 
 @dataclass(frozen=True)
 class ErrorReply:
-    """An HTTP error. A `body` of text becomes an error document in the vendor's form; bytes stay as they are.
+    """An HTTP error.
 
-    >>> ErrorReply(429, "slow down", headers={"retry-after": "1"}).status
-    429
+    Args:
+        status: the HTTP status.
+        body: a message, which is sent in the vendor's form; or bytes, which are sent as they are.
+        kind: the vendor's word for the error.
+        headers: further HTTP headers.
+
+    Example:
+        >>> ErrorReply(429, "slow down", headers={"retry-after": "1"}).status
+        429
     """
 
     status: int
@@ -140,7 +187,7 @@ class ErrorReply:
 
 @dataclass(frozen=True)
 class Hang:
-    """The request is read, and nothing is ever answered."""
+    """The server reads the request and never answers."""
 
 
 Answer: TypeAlias = Reply | RawReply | ErrorReply | Hang

@@ -1,4 +1,4 @@
-"""Streams of token events at given times, on any scheduler: tests of operators take no real time."""
+"""Streams of token events at given times, on any scheduler, so that tests of operators take no real time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..events import FinishReason, StreamEnd, TextDelta, TokenEvent
 from ..operators._response_builder import ResponseBuilder
 
 Step: TypeAlias = tuple[float, str | TokenEvent | Exception]
-"""Seconds after the subscription, and what comes then: a piece of text, an event, or the error that ends the stream."""
+"""Seconds after the subscription, and what is emitted: text, an event, or the error that ends the stream."""
 
 _EVENTS: tuple[type, ...] = get_args(TokenEvent)
 
@@ -28,25 +28,31 @@ _EVENTS: tuple[type, ...] = get_args(TokenEvent)
 def scripted(
     steps: Iterable[Step], *, ends: bool = True, scheduler: abc.SchedulerBase | None = None
 ) -> Observable[TokenEvent]:
-    """A stream that emits `steps` at their times, counted from each subscription.
+    """Return a stream that emits `steps` at their times.
 
-    After the last step comes a `StreamEnd` with the whole answer, and the completion; unless the
-    script brought its own ending, or `ends` is False: then there is silence. The steps may be
-    endless. The scheduler is the given one, else the subscriber's, else a thread of its own.
+    Args:
+        steps: pairs of seconds since the subscription and what to emit; may be endless.
+        ends: whether a `StreamEnd` with the whole answer and the completion follow the last step,
+            unless the steps contain their own ending. False: the stream stays silent.
+        scheduler: where it runs; default: the subscriber's, else a thread for each subscription.
 
-    >>> from reactivex.testing import TestScheduler
-    >>> scheduler = TestScheduler()
-    >>> observer = scheduler.start(lambda: scripted([(1, "Hel"), (2.5, "lo")], scheduler=scheduler))
-    >>> [(message.time, type(message.value.value).__name__) for message in observer.messages[:3]]
-    [(201.0, 'TextDelta'), (202.5, 'TextDelta'), (202.5, 'StreamEnd')]
+    Returns:
+        A cold Observable.
+
+    Example:
+        >>> from reactivex.testing import TestScheduler
+        >>> scheduler = TestScheduler()
+        >>> observer = scheduler.start(lambda: scripted([(1, "Hel"), (2.5, "lo")], scheduler=scheduler))
+        >>> [(message.time, type(message.value.value).__name__) for message in observer.messages[:3]]
+        [(201.0, 'TextDelta'), (202.5, 'TextDelta'), (202.5, 'StreamEnd')]
     """
 
     def subscribe(
         observer: abc.ObserverBase[TokenEvent], scheduler_: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        # A thread of its own ends with the script.
+        # This thread ends with the steps.
         chosen = scheduler or scheduler_ or EventLoopScheduler(exit_if_empty=True)
-        return _Performance(iter(steps), ends, observer, chosen).begin()
+        return _Playback(iter(steps), ends, observer, chosen).start()
 
     return Observable(subscribe)
 
@@ -59,16 +65,25 @@ def marble(
     error: Exception | None = None,
     scheduler: abc.SchedulerBase | None = None,
 ) -> Observable[TokenEvent]:
-    """A stream drawn as reactivex draws it: each element is a piece of text, or what `lookup` says.
+    """Return a stream drawn as a marble diagram of reactivex.
 
-    Each character takes `timespan` seconds. `|` is `StreamEnd` with the whole answer and the
-    completion, `#` is `error` (by default a `StreamInterruptedError`).
+    Args:
+        diagram: the drawing. An element is text, or a key of `lookup`; `|` is `StreamEnd` with the
+            whole answer and the completion; `#` is `error`.
+        timespan: seconds that one character takes.
+        lookup: what elements stand for: text or events.
+        error: the error at `#`; default: a `StreamInterruptedError`.
+        scheduler: where it runs; default: the subscriber's, else a thread for each subscription.
 
-    >>> from rxllm import operators as ops
-    >>> marble("--He-llo|", timespan=0.001).pipe(ops.response()).run().text
-    'Hello'
+    Returns:
+        A cold Observable.
+
+    Example:
+        >>> from rxllm import operators as ops
+        >>> marble("--He-llo|", timespan=0.001).pipe(ops.response()).run().text
+        'Hello'
     """
-    failure = error or StreamInterruptedError("the script says so")
+    failure = error or StreamInterruptedError("the diagram ends with an error")
     steps: list[Step] = []
     answer = ResponseBuilder()
     for seconds, note in parse(diagram, timespan, lookup=lookup):
@@ -81,8 +96,8 @@ def marble(
     return scripted(steps, ends=False, scheduler=scheduler)
 
 
-class _Told:
-    """Tells an observer a script, and keeps what was said, so that the ending can hold it all."""
+class _Script:
+    """Emits events to an observer and keeps the answer, so that the ending can hold it."""
 
     def __init__(self, observer: abc.ObserverBase[TokenEvent]) -> None:
         self._observer = observer
@@ -90,7 +105,7 @@ class _Told:
         self.ended = False
 
     def on_next(self, item: str | TokenEvent | Exception) -> None:
-        """A piece of text, an event, or an error that ends the stream."""
+        """Emit text, an event, or an error that ends the stream."""
         if isinstance(item, Exception):
             self.on_error(item)
             return
@@ -102,7 +117,7 @@ class _Told:
             self._observer.on_completed()
 
     def on_error(self, error: Exception) -> None:
-        """The end, by an error, which holds the answer so far as every error does."""
+        """End the stream with an error that holds the answer so far."""
         self.ended = True
         if isinstance(error, LLMError) and error.partial is None:
             error = copy(error)
@@ -110,54 +125,54 @@ class _Told:
         self._observer.on_error(error)
 
     def on_completed(self) -> None:
-        """The end of a script that brought none of its own."""
+        """End the stream with a `StreamEnd`, unless it has ended."""
         if not self.ended:
             self.on_next(ending(self._answer))
 
 
-class _Performance:
-    """One subscription to a script: each step schedules the next, since there may be no last."""
+class _Playback:
+    """One subscription: each step schedules the next, because steps may be endless."""
 
     def __init__(
         self, steps: Iterator[Step], ends: bool, observer: abc.ObserverBase[TokenEvent], scheduler: abc.SchedulerBase
     ) -> None:
         self._steps = steps
         self._ends = ends
-        self._told = _Told(observer)
+        self._script = _Script(observer)
         self._scheduler = scheduler
         self._at = 0.0
         self._subscription = MultipleAssignmentDisposable()
 
-    def begin(self) -> abc.DisposableBase:
-        self._go_on()
+    def start(self) -> abc.DisposableBase:
+        self._schedule_next()
         return self._subscription
 
-    def _go_on(self) -> None:
+    def _schedule_next(self) -> None:
         step = next(self._steps, None)
         if step is None:
             if self._ends:
-                self._told.on_completed()
+                self._script.on_completed()
             return
         wait, self._at = max(0.0, step[0] - self._at), step[0]
 
         def act(_scheduler: abc.SchedulerBase, _state: object = None) -> None:
             if not self._subscription.is_disposed:
-                self._told.on_next(step[1])
-                if not self._told.ended and not self._subscription.is_disposed:
-                    self._go_on()
+                self._script.on_next(step[1])
+                if not self._script.ended and not self._subscription.is_disposed:
+                    self._schedule_next()
 
         self._subscription.disposable = self._scheduler.schedule_relative(wait, act)
 
 
 def ending(answer: ResponseBuilder, finish_reason: FinishReason | None = None) -> StreamEnd:
-    """The last event of an answer; what is not said is "tool_calls" where there are any, else "stop"."""
+    """Return the last event of an answer. `finish_reason` defaults to "tool_calls" if there are any, else "stop"."""
     response = answer.response()
     reason = finish_reason or ("tool_calls" if response.tool_calls else "stop")
     return StreamEnd(structs.replace(response, finish_reason=reason, raw_finish_reason=reason))
 
 
 def _event(value: object) -> TokenEvent:
-    """What an element of a diagram stands for: reactivex makes numbers of what looks like one."""
+    """Return the event of an element of a diagram. reactivex parses "1" as a number."""
     return cast("TokenEvent", value) if isinstance(value, _EVENTS) else TextDelta(str(value))
 
 

@@ -1,4 +1,4 @@
-"""A model that answers from a script, without HTTP: the same replies as the server's, on any scheduler."""
+"""A model that answers from a list of replies, without HTTP, on any scheduler."""
 
 from __future__ import annotations
 
@@ -28,17 +28,25 @@ from ..model import StreamingModel
 from ..operators._response_builder import ResponseBuilder
 from ..options import CallOptions
 from ..prompt import Prompt, messages_of
-from ._script import counted, error_body, words_of
+from ._script import counted_usage, error_body, words_of
 from ._writers import argument_pieces
 from .replies import Drop, ErrorReply, Fail, Hang, Reply, Reset, Truncate
 from .scripted import Step, ending, scripted
 
 ModelReply: TypeAlias = str | Reply | ErrorReply | Hang | LLMError | Observable[TokenEvent]
-"""Text that stands for a `Reply`, an answer as for the server, an error, or a stream of one's own."""
+"""Text (a `Reply`), an answer as for `LLMServer`, an error, or your own Observable of events."""
 
 
 class ScriptedCall:
-    """One subscription to a `ScriptedModel`: what was asked, and how it stands."""
+    """One subscription to a `ScriptedModel`.
+
+    Args:
+        messages: the prompt.
+        options: the options of the call.
+
+    Attributes:
+        state: "running", or how the stream ended.
+    """
 
     def __init__(self, messages: tuple[Message, ...], options: CallOptions) -> None:
         self.messages = messages
@@ -50,26 +58,35 @@ class ScriptedCall:
 
     @property
     def prompt(self) -> str:
-        """The text of the last message."""
+        """Return the text of the last message."""
         return self.messages[-1].text
 
 
 class ScriptedModel(StreamingModel):
-    """A model for tests of what is built on models; each subscription takes the next reply.
+    """A model for tests of code that uses models. Each subscription takes the next reply. Thread-safe.
 
-    Once there is none it takes the `default`, which may be a function of the call; without one
-    the prompt is echoed. `Reply.delay` and faults take place on `scheduler`, on virtual time if it
-    is a TestScheduler; `ErrorReply` and `Fail` become the errors that a real provider's would.
-    Nothing is retried here. `calls` are the subscriptions so far.
+    `ErrorReply` and `Fail` become the errors that a real provider raises. Nothing is retried.
 
-    >>> model = ScriptedModel("Hello!", ErrorReply(429, "slow down"))
-    >>> model.chat("Hi").text
-    'Hello!'
-    >>> model.chat("Hi again")
-    Traceback (most recent call last):
-    rxllm.errors.RateLimitError: HTTP 429: slow down
-    >>> [(call.prompt, call.state) for call in model.calls]
-    [('Hi', 'completed'), ('Hi again', 'failed')]
+    Args:
+        replies: what to answer, in turn: a reply, or a function from the call to one.
+        default: what to answer when no reply is left; default: the text of the last message.
+        provider: the model's provider name.
+        model: the model's name.
+        scheduler: where streams run; default: the subscriber's, else a thread for each
+            subscription. With a `TestScheduler`, `Reply.delay` is virtual time.
+
+    Attributes:
+        calls: the subscriptions so far.
+
+    Example:
+        >>> model = ScriptedModel("Hello!", ErrorReply(429, "slow down"))
+        >>> model.chat("Hi").text
+        'Hello!'
+        >>> model.chat("Hi again")
+        Traceback (most recent call last):
+        rxllm.errors.RateLimitError: HTTP 429: slow down
+        >>> [(call.prompt, call.state) for call in model.calls]
+        [('Hi', 'completed'), ('Hi again', 'failed')]
     """
 
     def __init__(
@@ -89,7 +106,12 @@ class ScriptedModel(StreamingModel):
         self._lock = threading.Lock()
 
     def stream(self, prompt: Prompt, **options: Unpack[CallOptions]) -> Observable[TokenEvent]:
-        """The next reply, at each subscription."""
+        """Return an Observable that gives the next reply at each subscription.
+
+        Args:
+            prompt: as for every model.
+            options: kept in `calls`; they change nothing.
+        """
         messages = messages_of(prompt)
 
         def subscribe(
@@ -100,11 +122,11 @@ class ScriptedModel(StreamingModel):
                 self.calls.append(call)
                 reply = self._replies.popleft() if self._replies else self._default
             answer = reply(call) if callable(reply) else reply
-            return _watched(self._told(answer, call), call, observer, scheduler)
+            return _track_state(self._events(answer, call), call, observer, scheduler)
 
         return Observable(subscribe)
 
-    def _told(self, reply: ModelReply, call: ScriptedCall) -> Observable[TokenEvent]:
+    def _events(self, reply: ModelReply, call: ScriptedCall) -> Observable[TokenEvent]:
         if isinstance(reply, Observable):
             return reply
         match reply:
@@ -121,13 +143,13 @@ class ScriptedModel(StreamingModel):
         return scripted(steps, ends=False, scheduler=self._scheduler)
 
 
-def _watched(
+def _track_state(
     source: Observable[TokenEvent],
     call: ScriptedCall,
     observer: abc.ObserverBase[TokenEvent],
     scheduler: abc.SchedulerBase | None,
 ) -> abc.DisposableBase:
-    """Subscribe, and note in `call` how it ends."""
+    """Subscribe to `source`, and record in `call` how it ends."""
 
     def on_error(error: Exception) -> None:
         call.state = "failed"
@@ -153,7 +175,7 @@ def _status_error(reply: ErrorReply) -> LLMError:
 
 
 def _steps(reply: Reply, call: ScriptedCall, model: str) -> Iterator[Step]:
-    """A whole answer, or one that goes wrong as its fault says."""
+    """Yield the events of a reply, up to its fault."""
     start = StreamStart(reply.id or None, reply.model or model)
     yield 0.0, start
     answer, count, fault = ResponseBuilder(), 0, reply.fault
@@ -170,9 +192,9 @@ def _steps(reply: Reply, call: ScriptedCall, model: str) -> Iterator[Step]:
         case Fail(_, message, kind):
             yield at, stream_error(VendorFault(message, (kind,)))
         case Drop() | Reset() | Truncate():
-            yield at, StreamInterruptedError("the script breaks off here")
+            yield at, StreamInterruptedError("the scripted reply breaks off here")
         case None:
-            if (usage := counted(reply, call.prompt, count)) is not None:
+            if (usage := counted_usage(reply, call.prompt, count)) is not None:
                 answer.add(UsageUpdate(usage))
                 yield at, UsageUpdate(usage)
             yield at, ending(answer, reply.finish_reason)

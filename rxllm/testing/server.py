@@ -1,7 +1,7 @@
-"""A language-model server on the loopback interface that says what a test tells it to.
+"""A language-model server on the loopback interface whose answers a test chooses.
 
-It is a real HTTP/1.1 server (keep-alive, a thread per connection) and speaks all five protocols:
-clients, ours or anybody's, are pointed at it by their base URL, and nothing is patched.
+It is a real HTTP/1.1 server (keep-alive, one thread for each connection) and speaks five protocols.
+Any client can use it through its base URL; nothing is patched.
 """
 
 from __future__ import annotations
@@ -25,29 +25,41 @@ from .recorded import RecordedRequest
 from .replies import Answer, ErrorReply, Hang, Reply
 
 Answering: TypeAlias = Answer | str | Callable[[RecordedRequest], Answer | str]
-"""An answer, text that stands for a `Reply`, or a function from the request to either."""
+"""An answer, text (a `Reply`), or a function from the request to one of these."""
 
 _WITHOUT_V1 = frozenset({"anthropic", "gemini", "ollama"})
 
 
 def echo(request: RecordedRequest) -> Reply:
-    """The prompt, said back: what a server answers that was told nothing."""
+    """Return the text of the last message: the default answer of a server.
+
+    Args:
+        request: the request to answer.
+    """
     return Reply(request.prompt)
 
 
 class LLMServer:
-    """A scripted server, from its creation to `close`, or as a context manager.
+    """A scripted server that runs until `close`. Also a context manager. Thread-safe.
 
-    Each request for an answer takes the next of `replies` (and of what `enqueue` adds), and the
-    `default` once there is none: itself an answer, or a function from the request to one.
-    `models` are the names it lists. Safe to use from many threads.
+    Args:
+        replies: what to answer, one for each request; then `default`.
+        default: what to answer when no reply is left; default: the text of the last message.
+        models: the names of the models that it lists.
+        port: the port to listen at; 0 takes a free one.
 
-    >>> import requests
-    >>> with LLMServer("Hello there") as server:
-    ...     url = server.base_url("ollama") + "/api/chat"
-    ...     lines = requests.post(url, json={"model": "m", "messages": []}).text.splitlines()
-    >>> lines[0]
-    '{"model":"m","created_at":"2025-01-01T00:00:00.000000Z","message":{"role":"assistant","content":"Hello"},"done":false}'
+    Attributes:
+        requests: every request for an answer, in the order in which they came.
+        connections: how many connections were made so far.
+        url: the root of the server, without a path.
+
+    Example:
+        >>> import requests
+        >>> with LLMServer("Hello there") as server:
+        ...     url = server.base_url("ollama") + "/api/chat"
+        ...     lines = requests.post(url, json={"model": "m", "messages": []}).text.splitlines()
+        >>> lines[0]
+        '{"model":"m","created_at":"2025-01-01T00:00:00.000000Z","message":{"role":"assistant","content":"Hello"},"done":false}'
     """
 
     def __init__(
@@ -56,9 +68,7 @@ class LLMServer:
         self.default = default
         self.models = models
         self.requests: list[RecordedRequest] = []
-        """Every request for an answer, in the order they came."""
         self.connections = 0
-        """How many connections were made so far."""
         self._replies = deque(replies)
         self._attempts: Counter[tuple[str, bytes]] = Counter()
         self._changed = threading.Condition()
@@ -69,7 +79,6 @@ class LLMServer:
         self._closing = False
         listener = socket.create_server(("127.0.0.1", port), backlog=1024)
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        """The root of the server, without a path."""
         self._sockets = Sockets(listener, self._accepted)
 
     def __enter__(self) -> Self:
@@ -81,18 +90,31 @@ class LLMServer:
         self.close()
 
     def base_url(self, provider: str = "openai") -> str:
-        """The `base_url` with which the provider of this name reaches the server."""
+        """Return the `base_url` with which a provider reaches the server.
+
+        Args:
+            provider: the provider's name, as for `create_streaming_model`.
+        """
         return self.url if provider in _WITHOUT_V1 else f"{self.url}/v1"
 
     def enqueue(self, *replies: Answering) -> None:
-        """Answer the next requests so, one each, before the `default`."""
+        """Add replies for the next requests.
+
+        Args:
+            replies: what to answer, one for each request.
+        """
         with self._changed:
             self._replies.extend(replies)
 
     def wait_for_request(self, number: int = 1, timeout: float = 10.0) -> RecordedRequest:
-        """The request with this number, from 1, as soon as it has come.
+        """Block until a request has come, and return it.
 
-        Raises `TimeoutError` where it has not come after `timeout` seconds.
+        Args:
+            number: which one, from 1.
+            timeout: seconds to wait at most.
+
+        Raises:
+            TimeoutError: it has not come within `timeout` seconds.
         """
         with self._changed:
             if not self._changed.wait_for(lambda: len(self.requests) >= number, timeout):
@@ -102,34 +124,34 @@ class LLMServer:
     def close_idle_connections(self) -> None:
         """Close the connections that wait for another request, as servers do after a while.
 
-        One whose answer has been sent (`RecordedRequest.answered`) is one of them, be it just now.
+        A connection is one of them as soon as its answer is sent (`RecordedRequest.answered`).
         """
         with self._changed:
-            self._changed.wait_for(lambda: not self._turning_idle())
+            self._changed.wait_for(lambda: not self._is_sending_last_bytes())
             idle = {connection: self._open[connection] for connection in self._idle}
-        _end(idle)
+        _shut_down(idle)
 
     def close(self) -> None:
-        """End all connections and threads. Harmless when done twice."""
+        """End all connections and threads. Blocks until they have ended; a second call does nothing."""
         with self._changed:
             if self._closing:
                 return
             self._closing = True
             connections, threads = dict(self._open), list(self._threads)
-        _end(connections)
+        _shut_down(connections)
         for thread in threads:
             thread.join()
         self._sockets.stop()
 
-    def _turning_idle(self) -> bool:
-        """Whether an answer has been sent whose connection does not wait for the next request yet."""
+    def _is_sending_last_bytes(self) -> bool:
+        """Return whether a connection has sent its answer and does not wait for the next request yet."""
         return any(
             request is not None and request.answered.is_set() and connection not in self._idle
             for connection, request in self._open.items()
         )
 
     def _accepted(self, connection: socket.socket) -> None:
-        """On the sockets' thread: give the connection a thread of its own."""
+        """Start a thread for the connection. Runs on the thread of `Sockets`."""
         name = f"llm-server-{next(self._names)}"
         thread = threading.Thread(target=self._serve, args=(connection,), name=name, daemon=True)
         with self._changed:
@@ -142,7 +164,7 @@ class LLMServer:
             thread.start()
 
     def _serve(self, connection: socket.socket) -> None:
-        """On a connection's own thread: answer its requests, one after the other."""
+        """Answer the requests of one connection in turn. Runs on the connection's own thread."""
         ending = "drop"
         try:
             with connection.makefile("rb") as reader:
@@ -155,7 +177,7 @@ class LLMServer:
             self._sockets.close(connection, reset=ending == "reset")
 
     def _answer_all(self, connection: socket.socket, reader: IO[bytes]) -> str:
-        """Answer until one side ends the connection; how it ends."""
+        """Answer until one side ends the connection. Return how it ends."""
         request = None
         while (raw := read_request(reader)) is not None:
             request = self._record(connection, raw)
@@ -177,14 +199,14 @@ class LLMServer:
             self._open[connection] = request
             self._idle.discard(connection)
             if self._closing:
-                request.give_up()
+                request.close_by_server()
             if request.wire is not None:
                 self.requests.append(request)
                 self._changed.notify_all()
             return request
 
     def _respond(self, connection: socket.socket, request: Exchange) -> str:
-        """Answer `request`; how the connection is to go on or end."""
+        """Answer `request`. Return how the connection goes on or ends."""
         answer = self._script(request)
         if answer is None:
             request.wait(None)
@@ -201,37 +223,37 @@ class LLMServer:
         return "drop" if answer.framing in ("close", "bare") else answer.ending
 
     def _script(self, request: RecordedRequest) -> Script | None:
-        """The response to `request`; None where none is to come."""
+        """Return the response to `request`; None for `Hang`."""
         if request.wire is None:
-            return self._about(request)
+            return self._server_info(request)
         with self._changed:
             answering = self._replies.popleft() if self._replies else self.default
         try:
             answer = answering(request) if callable(answering) else answering
         except Exception:
-            answer = ErrorReply(500, f"the test's own script raised: {traceback.format_exc(limit=-3)}")
+            answer = ErrorReply(500, f"the function that makes the reply raised: {traceback.format_exc(limit=-3)}")
         if isinstance(answer, Hang):
             return None
         return script_of(Reply(answer) if isinstance(answer, str) else answer, request)
 
-    def _about(self, request: RecordedRequest) -> Script:
-        """What a server tells of itself: its models; and that there is nothing else."""
+    def _server_info(self, request: RecordedRequest) -> Script:
+        """Return the response to a request for the models or the version, else 404."""
         path = request.path.partition("?")[0].rstrip("/")
         if path.endswith("/api/tags"):
-            told: object = {"models": [{"name": name, "model": name} for name in self.models]}
+            info: object = {"models": [{"name": name, "model": name} for name in self.models]}
         elif path.endswith("/api/version"):
-            told = {"version": "0.0.0-scripted"}
+            info = {"version": "0.0.0-scripted"}
         elif path.endswith("/models"):
-            told = {"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]}
+            info = {"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]}
         else:
-            return script_of(ErrorReply(404, f"there is nothing at {request.path}"), request)
-        return Script([Chunk(encode(told))], "application/json", framing="length")
+            return script_of(ErrorReply(404, f"not found: {request.path}"), request)
+        return Script([Chunk(encode(info))], "application/json", framing="length")
 
 
-def _end(connections: Mapping[socket.socket, Exchange | None]) -> None:
-    """End connections from this side, and all waiting on them."""
+def _shut_down(connections: Mapping[socket.socket, Exchange | None]) -> None:
+    """Close connections from the server's side and wake the threads that wait on them."""
     for connection, request in connections.items():
         if request is not None:
-            request.give_up()
+            request.close_by_server()
         with contextlib.suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)

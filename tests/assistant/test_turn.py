@@ -252,10 +252,10 @@ def test_a_failure_before_any_answer_keeps_nothing() -> None:
 def test_dispose_in_the_middle_of_a_tool_keeps_what_others_gave() -> None:
     """Asked to keep: the call that was cancelled has a result that says so."""
     memory = Memory()
-    stopped = threading.Event()
-    added = threading.Event()
+    started, stopped, added = threading.Event(), threading.Event(), threading.Event()
 
     def slow(context: ToolContext) -> str:
+        started.set()
         assert context.cancelled.wait(LIMIT)
         stopped.set()
         return "too late"
@@ -271,6 +271,7 @@ def test_dispose_in_the_middle_of_a_tool_keeps_what_others_gave() -> None:
 
     subscription = assistant.stream("?").subscribe(on_next)
     assert added.wait(LIMIT)
+    assert started.wait(LIMIT)
     subscription.dispose()
     results = [part for part in memory.messages()[-1].parts if isinstance(part, rxllm.ToolResult)]
     assert [(True, "The call was cancelled."), (False, "3")] == [(part.is_error, part.content) for part in results]

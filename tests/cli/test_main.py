@@ -36,7 +36,9 @@ def server() -> Iterator[LLMServer]:
 
 def environment(**variables: str) -> dict[str, str]:
     """A machine on which no provider is set up, but for `variables`."""
-    kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH") if name in os.environ}
+    kept = {
+        name: os.environ[name] for name in ("PATH", "PYTHONPATH", "SYSTEMROOT", "LD_LIBRARY_PATH") if name in os.environ
+    }
     return {**kept, "OLLAMA_HOST": "http://127.0.0.1:9", "PYTHONUTF8": "1", **variables}
 
 

@@ -16,7 +16,7 @@ LIMIT_SECONDS = 20
 
 Models = dict[str, rxllm.StreamingModel]
 
-pytest.importorskip("PySide6.QtWidgets", reason="PySide6 is not installed")
+pytest.importorskip("PySide6.QtWidgets", reason="Qt's libraries are not here", exc_type=ImportError)
 
 
 class User:

@@ -19,7 +19,9 @@ class QtHost(WidgetHost):
         super().__init__()
         monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
         self.core = pytest.importorskip(f"{binding}.QtCore", reason=f"{binding} is not installed")
-        self.widgets = importlib.import_module(f"{binding}.QtWidgets")
+        self.widgets = pytest.importorskip(
+            f"{binding}.QtWidgets", reason="Qt's libraries are not here", exc_type=ImportError
+        )
         qt = importlib.import_module("rxllm.ui.qt")
 
         self.ui = qt

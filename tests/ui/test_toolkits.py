@@ -37,8 +37,9 @@ def test_the_contract_holds(toolkit: str, display: str) -> None:
     """All of test_schedulers.py and of test_bindings.py; nothing is skipped."""
     files = "test_schedulers.py", "test_bindings.py"
     quiet = "-W", "ignore::ImportWarning"  # PyGObject's importer is of an older kind
+    alone = "-o", "addopts=-q"  # a toolkit has one process; that Python may have no xdist
     done = subprocess.run(
-        [pythons(toolkit), "-m", "pytest", "-q", *quiet, "-k", f"[{toolkit}", *(str(HERE / name) for name in files)],
+        [pythons(toolkit), "-m", "pytest", *alone, *quiet, "-k", f"[{toolkit}", *(str(HERE / name) for name in files)],
         capture_output=True,
         text=True,
         timeout=LIMIT_SECONDS,

@@ -20,7 +20,7 @@ PROGRAM = (
 @contextlib.contextmanager
 def served(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The process, and the address that it says it serves at."""
-    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH") if name in os.environ}
     env = {**kept, "PYTHONUTF8": "1", "OLLAMA_HOST": "http://127.0.0.1:9"}
     command = [sys.executable, "-c", PROGRAM, "--port", "0", *words]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as process:
