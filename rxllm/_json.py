@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import TypeGuard
 
 import msgspec
@@ -40,6 +41,12 @@ def int_at(source: Mapping[str, object], key: str) -> int | None:
     """`source[key]` where it is a whole number."""
     value = source.get(key)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def count_at(source: Mapping[str, object], key: str) -> int | None:
+    """Return the count at `source[key]` as a whole number: some vendors' token counts have fractions."""
+    value = source.get(key)
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) else None
 
 
 def object_at(source: Mapping[str, object], key: str) -> dict[str, object]:

@@ -28,7 +28,8 @@ __all__ = [
     "tool_of",
 ]
 
-ReasoningEffort: TypeAlias = Literal["low", "medium", "high"]
+ReasoningEffort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+"""How much a model thinks; which words a model takes is in `rxllm.providers.model_rules`. "none" is off, as 0 is."""
 
 
 class Tool(msgspec.Struct, frozen=True):

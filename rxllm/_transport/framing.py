@@ -94,13 +94,13 @@ class NDJSONFraming:
         for line in lines.split(b"\n"):
             if line.startswith(b"{"):
                 yield Frame(line)
-            elif stripped := line.strip():
+            elif stripped := _without_field(line.strip()):
                 _refuse_html(stripped)
                 yield Frame(stripped)
 
     def close(self) -> Iterator[Frame]:
         """The body has ended: what came of a last line."""
-        last = (self._start.rest() + self._pending.rest()).strip()
+        last = _without_field((self._start.rest() + self._pending.rest()).strip())
         if last:
             _refuse_html(last)
             yield Frame(last, whole=False)
@@ -195,6 +195,13 @@ def _parsed(event: bytes) -> Frame | None:
         if line.startswith("error:"):
             return Frame(line[6:].strip().encode(), "error")
     return Frame(b"") if event.startswith(b":") else None
+
+
+def _without_field(line: bytes) -> bytes:
+    """Return the data of a line of server-sent events, which some imitators of NDJSON servers send; "" of others."""
+    if line.startswith(b"data:"):
+        return line[5:].strip()
+    return b"" if line.startswith((b":", b"event:", b"id:", b"retry:")) else line
 
 
 def _refuse_html(text: bytes) -> None:

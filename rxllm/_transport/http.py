@@ -211,7 +211,7 @@ class Body:
             self._raw.close()
         self._call.finish()
 
-    def error(self) -> APIStatusError:
+    def error(self) -> LLMError:
         """The error that this answer is, its body read as far as 64 KiB; closes the body."""
         body = bytearray()
         try:

@@ -6,8 +6,9 @@ error wherever it is reported. Pure: no I/O, no clock but the one passed in.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from .._json import decode, encode, is_array, is_object, object_at, objects_at, text_at
@@ -18,11 +19,13 @@ from ..errors import (
     ContextWindowExceededError,
     LLMError,
     NotFoundError,
+    OutputParsingError,
     OverloadedError,
     PermissionDeniedError,
     ProviderStreamError,
     RateLimitError,
     ServerError,
+    ToolArgumentsError,
 )
 from .rate_limit_headers import retry_after, until_reset
 
@@ -34,6 +37,9 @@ _BY_WORD: Mapping[str, type[APIStatusError]] = {
     "too_many_requests": RateLimitError,
     "resource_exhausted": RateLimitError,
     "insufficient_quota": RateLimitError,
+    "exceeded_current_quota_error": RateLimitError,
+    "usage_limit_reached": RateLimitError,
+    "ratelimitreached": RateLimitError,
     "tokens": RateLimitError,
     "requests": RateLimitError,
     "429": RateLimitError,
@@ -90,6 +96,8 @@ _TRANSIENT_WORDS = frozenset(
         *("timeout_error", "timeout", "deadline_exceeded", "408", "500", "502", "504"),
     }
 )
+_CUT = re.compile(r"unexpected EOF|connection (was )?(reset|closed|refused)|ECONNRESET|i/o timeout", re.IGNORECASE)
+"""The server lost its own upstream: the same request may succeed later."""
 _BY_PHRASE: Mapping[re.Pattern[str], type[APIStatusError]] = {
     re.compile(pattern, re.IGNORECASE): kind
     for pattern, kind in (
@@ -101,7 +109,11 @@ _BY_PHRASE: Mapping[re.Pattern[str], type[APIStatusError]] = {
             r"|maximum model length|prompt token count|exceeded model token limit|reduce the length of the messages"
             # Hugging Face, Together | Z.ai | Alibaba | Bedrock, Cohere | LiteLLM
             r"|`inputs` (tokens \+|must have less)|prompt exceeds max length|range of input length should be"
-            r"|too many (input )?tokens|ContextWindowExceededError",
+            r"|too many (input )?tokens|ContextWindowExceededError"
+            # Poolside, GLM | Letta's list | crewAI's list | OpenAI: "Your input exceeds ..." | Cohere, Ollama
+            r"|exceeds? the maximum allowed input length|input tokens exceed the configured limit|exceeds? token limit"
+            r"|input (length|tokens?) .{0,40}exceeds?|token limit exceeded|(prompt|input|request) is too large for"
+            r"|greater than the context|prompt too long",
             ContextWindowExceededError,
         ),
         (r"(incorrect|invalid) api key|api key not valid", AuthenticationError),
@@ -109,13 +121,44 @@ _BY_PHRASE: Mapping[re.Pattern[str], type[APIStatusError]] = {
     )
 }
 """What says the kind of an error where its words and codes do not."""
+_SPENT_WORDS = frozenset(
+    {
+        *("insufficient_quota", "exceeded_current_quota_error", "billing_hard_limit_reached", "insufficient_balance"),
+        *("1113", "1008", "credits_exhausted", "payment_required"),
+    }
+)
+"""Words and codes that say that a quota is spent: OpenAI, Moonshot, Z.ai (1113), MiniMax (1008)."""
+_SPENT = re.compile(
+    r"insufficient (account )?(balance|quota|funds|credits?)|exceeded your current quota|please (recharge|top up)"
+    r"|out of credits|no resource package|(monthly|spending|billing) (hard )?limit (has been )?reached",
+    re.IGNORECASE,
+)
+"""The same in sentences; beside a wait it is a limit all the same: Gemini words its limits a minute so."""
+_WAIT = re.compile(
+    r"(?:try again|retry|retrying|reset(?:s|ting)?|wait)(?: your request)?(?: again)?(?: in| after|:)? (?:about )?"
+    r"(?:(\d+(?:\.\d+)?) ?h(?:ours?)?)?,? ?(?:(\d+(?:\.\d+)?) ?m(?:in(?:ute)?s?)?(?![a-z]))?,? ?"
+    r"(?:(\d+(?:\.\d+)?) ?s(?:ec(?:ond)?s?)?(?![a-z]))?(?:(\d+(?:\.\d+)?) ?ms)?",
+    re.IGNORECASE,
+)
+"""A wait in a sentence: "try again in 6.379s", "wait 38 seconds before retrying", "retry after 1m30s"."""
+_MAX_WAIT = 7 * 86_400.0
+"""Seconds; a wait in a body that is longer is taken to be this."""
+_MODEL_SLIPS: Mapping[str, type[ToolArgumentsError | OutputParsingError]] = {
+    "tool_use_failed": ToolArgumentsError,
+    "json_validate_failed": OutputParsingError,
+}
+"""Codes for what the model did wrong, not the request: https://console.groq.com/docs/tool-use#error-handling."""
+_SLIP = re.compile(r"^error parsing tool call", re.IGNORECASE)
+"""The same, of Ollama: https://github.com/ollama/ollama/issues/12884."""
 _HOPELESS = re.compile(r"^request too large", re.IGNORECASE)
 """One request alone is more than a rate limit allows: no wait will help it."""
 _UNSEEN = re.compile(rb"<(style|script)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
 """What of an HTML page nobody reads."""
 _MAX_PAGE = 8192
 
-_MESSAGES = ("message", "detail", "msg", "status_msg", "error_msg")
+_MESSAGES = ("message", "detail", "msg", "status_msg", "error_msg", "errorMessage", "error_message", "Message")
+_ERRORS = ("error", "errors", "Error", "err", "error_message", "errorMessage")
+"""The keys under which vendors put the object, text or list that is an error."""
 _CODES = ("code", "type", "status", "status_code", "statusCode", "StatusCode", "reason", "error_type")
 
 
@@ -127,6 +170,8 @@ class Fault(NamedTuple):
     retry_after: float | None = None
     """Seconds."""
     request_id: str | None = None
+    text: str = ""
+    """What the model had written, where the vendor refused that."""
 
 
 def fault_of(payload: object) -> Fault | None:
@@ -146,25 +191,35 @@ def _fault_in(payload: object) -> Fault | None:
         return next((fault for fault in map(_fault_in, payload) if fault), None)
     if not is_object(payload):
         return Fault(payload, ()) if isinstance(payload, str) and payload else None
-    error = payload.get("error") or payload.get("errors")
+    error: object = next((payload[key] for key in _ERRORS if payload.get(key)), None)
+    status = object_at(payload, "base_resp")
+    if error is None and status.get("status_code"):  # MiniMax; 0 is success
+        error = status
+    sign_in = text_at(payload, "signin_url")
     if isinstance(error, str):
-        return Fault(error, _words(payload))
+        message = f"{error}: sign in at {sign_in}" if sign_in else error
+        return Fault(message, _words(payload), _wait_in([payload], error))
     if is_array(error):
         return _fault_in(error)
     body = error if is_object(error) else payload
-    message = next((body[name] for name in _MESSAGES if body.get(name)), None)
-    if message is None and body is payload:
+    said: object = next((body[name] for name in _MESSAGES if body.get(name)), None)
+    if said is None and body is payload:
         return None
-    if not isinstance(message, str):
-        message = encode(message or body).decode()
+    message = said if isinstance(said, str) else encode(said or body).decode()
     # Where Google tells its reasons, and OpenRouter what is behind its own message, "Provider returned error".
     details = [*objects_at(body, "details"), object_at(body, "metadata")]
     cause = text_at(details[-1], "raw")
     words = (*_words(body), *(word for detail in details for word in _words(detail)))
-    return Fault(f"{message}: {cause}" if cause else message, words, _wait_in(details), text_at(payload, "request_id"))
+    return Fault(
+        f"{message}: {cause}" if cause else message,
+        words,
+        _wait_in([*details, body, payload], message),
+        text_at(payload, "request_id"),
+        text_at(body, "failed_generation") or "",
+    )
 
 
-def status_error(status: int, headers: Mapping[str, str], body: bytes, now: float) -> APIStatusError:
+def status_error(status: int, headers: Mapping[str, str], body: bytes, now: float) -> LLMError:
     """The error for an HTTP answer that is not 200.
 
     `headers` have lower-case names; `body` is as much as was read; `now` is the time in seconds
@@ -172,6 +227,10 @@ def status_error(status: int, headers: Mapping[str, str], body: bytes, now: floa
     """
     fault = _fault_of_body(body)
     message = f"HTTP {status}: {fault.message[:_MAX_MESSAGE]}" if fault.message else f"HTTP {status}"
+    slip = _model_slip(fault)
+    if slip is not None and 400 <= status < 500:
+        slip.status_code = status
+        return slip
     kind = _kind(fault, status)
     request_id = headers.get("x-request-id") or headers.get("request-id") or headers.get("x-goog-request-id")
     return kind(
@@ -185,11 +244,15 @@ def status_error(status: int, headers: Mapping[str, str], body: bytes, now: floa
 
 def stream_error(fault: Fault) -> LLMError:
     """The error for what a vendor reported inside a stream that began with HTTP 200."""
+    slip = _model_slip(fault)
+    if slip is not None:
+        return slip
     named = _by_words(fault)
     message = fault.message[:_MAX_MESSAGE] or "the provider reported an error without a message"
     kind: type[LLMError]
     if named is None or named is BadRequestError:
-        kind, transient = ProviderStreamError, bool(_TRANSIENT_WORDS.intersection(fault.words))
+        kind = ProviderStreamError
+        transient = bool(_TRANSIENT_WORDS.intersection(fault.words) or _CUT.search(fault.message))
     else:
         kind, transient = named, _transient(named, fault, 0)
     return kind(message, transient=transient, retry_after=fault.retry_after, request_id=fault.request_id)
@@ -199,6 +262,17 @@ _ADVICE: Mapping[type[APIStatusError], str] = {
     AuthenticationError: " (check the API key)",
     NotFoundError: " (check the model name and base_url)",
 }
+
+
+def _model_slip(fault: Fault) -> LLMError | None:
+    """Return the error for what the model did wrong, so that it can be asked again; None for other faults."""
+    message = fault.message[:_MAX_MESSAGE]
+    kind = next((_MODEL_SLIPS[word] for word in fault.words if word in _MODEL_SLIPS), None)
+    if kind is OutputParsingError:
+        return OutputParsingError(message, text=fault.text)
+    if kind is not None or _SLIP.search(message):
+        return ToolArgumentsError(message)
+    return None
 
 
 def _fault_of_body(body: bytes) -> Fault:
@@ -220,11 +294,26 @@ def _words(body: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(str(value).lower() for value in values if isinstance(value, str | int))
 
 
-def _wait_in(details: list[dict[str, object]]) -> float | None:
-    """The wait that is asked for: Google's google.rpc.RetryInfo has a duration such as "34.4s", OpenRouter seconds."""
-    told = [detail.get(name) for detail in details for name in ("retryDelay", "retry_after_seconds")]
-    waits = (retry_after({"retry-after": str(wait).removesuffix("s")}, 0.0) for wait in told if wait is not None)
-    return next((seconds for seconds in waits if seconds is not None), None)
+def _wait_in(details: Sequence[Mapping[str, object]], message: str) -> float | None:
+    """Return the wait in seconds that a body names, in a field or in its sentence.
+
+    Google's google.rpc.RetryInfo has a duration such as "34.4s", OpenRouter and ChatGPT seconds.
+    """
+    fields = ("retryDelay", "retry_after_seconds", "resets_in_seconds", "retry_after")
+    values = [detail.get(name) for detail in details for name in fields]
+    for value in values:
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            try:
+                seconds = float(str(value).removesuffix("s"))
+            except ValueError:
+                continue
+            if 0 <= seconds < math.inf:
+                return min(seconds, _MAX_WAIT)
+    for match in _WAIT.finditer(message):
+        if any(match.groups()):
+            hours, minutes, seconds, milliseconds = (float(group or 0) for group in match.groups())
+            return min(hours * 3600 + minutes * 60 + seconds + milliseconds / 1000, _MAX_WAIT)
+    return None
 
 
 def _wait(fault: Fault, status: int, headers: Mapping[str, str], now: float) -> float | None:
@@ -252,6 +341,8 @@ def _kind(fault: Fault, status: int) -> type[APIStatusError]:
 
 
 def _transient(kind: type[APIStatusError], fault: Fault, status: int) -> bool:
-    if "insufficient_quota" in fault.words or _HOPELESS.search(fault.message):
+    if _SPENT_WORDS.intersection(fault.words) or _HOPELESS.search(fault.message):
+        return False
+    if fault.retry_after is None and _SPENT.search(fault.message):
         return False
     return kind.transient or status in (408, 409, 425)

@@ -101,6 +101,24 @@ def azure_address(endpoint: str) -> str:
     return urlunsplit(_versioned(parts)) if "/deployments/" in parts.path else endpoint
 
 
+def completed_address(address: str, default: str) -> str:
+    """Return `address` with the end of the path of the vendor's `default` address, where it was left out.
+
+    That is certain at the vendor's own host, at servers on your machine, and where a part of the path is there.
+
+    >>> completed_address("http://127.0.0.1:9000", "http://127.0.0.1:8000/v1")
+    'http://127.0.0.1:9000/v1'
+    >>> completed_address("https://proxy.example.com", "https://api.example.com/v1")
+    'https://proxy.example.com'
+    """
+    parts, known = urlsplit(address), urlsplit(default)
+    path, whole = parts.path.rstrip("/"), known.path.rstrip("/")
+    certain = parts.hostname == known.hostname or is_loopback(default) or path
+    if path == whole or not certain or not f"{whole}/".startswith(f"{path}/"):
+        return address
+    return urlunsplit(parts._replace(path=whole))
+
+
 def _versioned(parts: SplitResult) -> SplitResult:
     if "api-version" in parse_qs(parts.query):
         return parts

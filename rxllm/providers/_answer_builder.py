@@ -1,7 +1,7 @@
 """What all decoders share: strict reading of JSON, and `AnswerBuilder`, the answer as it grows.
 
- Its methods record a piece and return the event for it,
-so that what is emitted and what `StreamEnd` holds cannot differ.
+Its methods record a piece and return the event for it, so that what is emitted and what `StreamEnd` holds
+cannot differ.
 """
 
 from __future__ import annotations
@@ -27,6 +27,22 @@ from ..events import (
     VendorEvent,
 )
 from ..messages import Part, ReasoningPart, TextPart, ToolCall, VendorFields, VendorPart
+from ._endpoint import Endpoint
+
+
+def read_objects(frame: Frame, answer: AnswerBuilder) -> Sequence[dict[str, object]]:
+    """Return the JSON objects of a frame: nearly always one; raises what `read_object` raises.
+
+    Some servers put several documents into one event: one after the other, or with line breaks between.
+    """
+    try:
+        value = read_object(frame, answer)
+    except ProtocolError:
+        values = [] if frame.bare else _documents(frame.data.decode("utf-8", "replace"))
+        if not values:
+            raise
+        return values
+    return () if value is None else (value,)
 
 
 def read_object(frame: Frame, answer: AnswerBuilder | None = None) -> dict[str, object] | None:
@@ -85,6 +101,21 @@ def interrupted_before(terminal: str) -> StreamInterruptedError:
     return StreamInterruptedError(f"the stream ended before {terminal}; the answer so far is in .partial")
 
 
+BROKEN_OFF = frozenset(
+    {
+        *("abort", "aborted", "cancelled", "canceled", "interrupted", "disconnect", "disconnected"),
+        *("network_error", "insufficient_system_resource", "time_limit", "timeout", "engine_error", "server_error"),
+    }
+)
+"""Finish reasons, in lower case, that say that the server broke the answer off."""
+
+
+def broken_off(answer: AnswerBuilder, reason: str) -> StreamInterruptedError:
+    """Return the error for an answer that the server broke off for `reason`; its tool calls are not handed out."""
+    answer.drop_calls()
+    return StreamInterruptedError(f"the server broke the answer off ({reason}); what came of it is in .partial")
+
+
 def arguments_error(name: str) -> ToolArgumentsError:
     """Return the error for a whole answer with a tool call whose arguments are not a JSON object."""
     return ToolArgumentsError(f"the arguments of the tool call {name!r} are not a JSON object")
@@ -118,6 +149,26 @@ def _encodable(value: object, answer: AnswerBuilder) -> object:
     return value
 
 
+def _documents(text: str) -> list[dict[str, object]]:
+    """Return the JSON objects that follow each other in `text`, up to a [DONE]; empty where there is anything else."""
+    values: list[dict[str, object]] = []
+    position = 0
+    while position < len(text) and not text.startswith("[DONE]", position):
+        try:
+            value, position = _scan(text, position)
+        except (ValueError, RecursionError):
+            return []
+        if not is_object(value):
+            return []
+        values.append(value)
+        while text[position : position + 1].isspace():
+            position += 1
+    return values
+
+
+_scan = json.JSONDecoder().raw_decode
+
+
 class _Call:
     """A tool call as it grows."""
 
@@ -138,8 +189,9 @@ class AnswerBuilder:
     Parts keep the order in which they came; neighbouring pieces of a kind are one part.
     """
 
-    def __init__(self, provider: str) -> None:
+    def __init__(self, provider: str, endpoint: Endpoint | None = None) -> None:
         self.provider = provider
+        self._endpoint = endpoint
         self.id: str | None = None
         self.model: str | None = None
         self.usage = Usage()
@@ -206,6 +258,7 @@ class AnswerBuilder:
     def start_call(self, index: int, call_id: str, name: str, vendor: VendorFields | None = None) -> ToolCallStart:
         """Record the begin of the tool call `index`."""
         self.end_part()
+        name = name if self._endpoint is None else self._endpoint.tool_name(name)
         call = self.calls[index] = _Call(call_id, name)
         call.vendor = vendor
         self._parts.append(call)
@@ -239,8 +292,14 @@ class AnswerBuilder:
         """Return the name of a tool call whose arguments never became a JSON object; None where there is none."""
         return next((call.name for call in self.calls.values() if call.ended is None), None)
 
+    def drop_calls(self) -> None:
+        """Take the tool calls out of the answer: its vendor broke it off, and they must not be run."""
+        self._parts = [part for part in self._parts if not isinstance(part, _Call)]
+
     def finish(self, reason: FinishReason, raw: str | None) -> StreamEnd:
-        """Return the terminal event, with the whole answer."""
+        """Return the terminal event, with the whole answer; without its tool calls where it was refused or filtered."""
+        if reason in ("refusal", "content_filter"):
+            self.drop_calls()
         self.finish_reason, self.raw_finish_reason = reason, raw
         return StreamEnd(self.response())
 
@@ -277,6 +336,8 @@ def arguments_of(text: str) -> dict[str, object] | None:
         value = decode(text)
     except (ValueError, RecursionError):
         return None
+    if isinstance(value, str) and value[:1] in ("{", "["):
+        return arguments_of(value)  # some models encode the object twice
     if value is None:
         return {}
     return value if is_object(value) else None

@@ -6,12 +6,12 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 from urllib.parse import unquote_to_bytes, urlsplit, urlunsplit
 
-from .._json import encode, is_object
+from .._json import encode, is_array, is_object
 from ..errors import ConfigurationError
-from ..messages import AudioPart, DocumentPart, ImagePart, Part, VendorFields
+from ..messages import AudioPart, DocumentPart, ImagePart, Part, ToolResult
 from ..options import Options
 
 _VERSION = re.compile(r"/v\d+(?:alpha|beta)?\d*$")
@@ -24,16 +24,21 @@ class Inline(NamedTuple):
     base64: str
 
 
-def endpoint(base_url: str, version: str, path: str, query: str = "") -> str:
+def endpoint_url(base_url: str, version: str, path: str, query: str = "", *, pasted: str = "") -> str:
     """Return the address of `path` under `base_url`, whose path may already end with `version` or another version.
 
-    >>> endpoint("https://api.example.com/v1/", "/v1", "/messages")
+    `pasted` is a regular expression of what else people paste at the end of an address: it is cut off.
+
+    >>> endpoint_url("https://api.example.com/v1/", "/v1", "/messages")
     'https://api.example.com/v1/messages'
-    >>> endpoint("https://api.example.com/v1alpha?tenant=7", "/v1beta", "/models")
+    >>> endpoint_url("https://api.example.com/v1alpha?tenant=7", "/v1beta", "/models")
     'https://api.example.com/v1alpha/models?tenant=7'
+    >>> endpoint_url("https://api.example.com/v1/messages", "/v1", "/messages")
+    'https://api.example.com/v1/messages'
     """
     parts = urlsplit(base_url)
-    root = parts.path.rstrip("/")
+    root = parts.path.rstrip("/").removesuffix(path)
+    root = re.sub(rf"(?:{pasted})$", "", root) if pasted else root
     if not root.endswith(version) and not (_VERSION.fullmatch(version) and _VERSION.search(root)):
         root += version
     queries = "&".join(filter(None, (parts.query, query)))
@@ -48,7 +53,7 @@ def header_fields(ours: Mapping[str, str | None], theirs: Mapping[str, str]) -> 
 
 
 def body_bytes(body: Mapping[str, object], extra: Mapping[str, object] | None) -> bytes:
-    """Encode the body as JSON: fields without a value left out, `extra` merged over the rest.
+    """Encode the body as JSON: fields without a value left out, `extra` merged over the rest, its `tools` added.
 
     Raises `ConfigurationError` where something in it is no JSON.
 
@@ -56,10 +61,35 @@ def body_bytes(body: Mapping[str, object], extra: Mapping[str, object] | None) -
     b'{"a":1,"c":{"d":2,"e":3}}'
     """
     fields = {name: value for name, value in body.items() if value is not None}
+    if extra:
+        fields = merged(fields, extra)
+        more, ours = extra.get("tools"), body.get("tools")
+        if is_array(more) and is_array(ours):
+            fields["tools"] = [*ours, *more]  # server tools stand beside the functions
+    return json_bytes(fields)
+
+
+def json_bytes(value: object) -> bytes:
+    """Encode a value as JSON, halves of surrogate pairs as U+FFFD; raise `ConfigurationError` where it is no JSON."""
     try:
-        return encode(merged(fields, extra) if extra else fields)
+        return encode(value)
+    except UnicodeEncodeError:
+        return encode(_without_lone_surrogates(value))
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"the prompt or an option cannot be sent as JSON: {error}") from error
+
+
+def _without_lone_surrogates(value: object) -> object:
+    """Replace each half of a surrogate pair by U+FFFD: JSON text cannot hold it, and servers refuse the request."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, tuple):
+        return _without_lone_surrogates(list(cast("tuple[object, ...]", value)))
+    if is_array(value):
+        return [_without_lone_surrogates(item) for item in value]
+    if is_object(value):
+        return {str(_without_lone_surrogates(key)): _without_lone_surrogates(item) for key, item in value.items()}
+    return value
 
 
 def merged(body: Mapping[str, object], extra: Mapping[str, object]) -> dict[str, object]:
@@ -76,9 +106,9 @@ def without_none(**fields: object) -> dict[str, object]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def vendor_fields(vendor: VendorFields | None, wire: str) -> dict[str, object]:
-    """Return the fields that a part keeps for `wire`, to be sent back with it."""
-    return vendor.get(wire, {}) if vendor else {}
+def result_text(result: ToolResult) -> str:
+    """Return a tool result's text; of an error never empty, which vendors refuse."""
+    return result.content or ("The tool failed without a message." if result.is_error else "")
 
 
 def inline(part: ImagePart | DocumentPart | AudioPart) -> Inline | None:

@@ -20,7 +20,15 @@ import msgspec
 
 from .._protocol import Wire
 from ..errors import ConfigurationError
-from ._address import azure_address, checked_address, checked_headers, is_loopback, is_sendable, ollama_address
+from ._address import (
+    azure_address,
+    checked_address,
+    checked_headers,
+    completed_address,
+    is_loopback,
+    is_sendable,
+    ollama_address,
+)
 from .openai_chat.dialect import (
     AZURE,
     CEREBRAS,
@@ -187,7 +195,9 @@ def _address(vendor: Vendor, base_url: str | None) -> str:
     if not address:
         raise ConfigurationError(f"provider {vendor.name!r} needs base_url={_or_set(vendor.base_url_variables)}")
     checked = checked_address(ollama_address(address) if vendor.wire == "ollama" else address, vendor.name)
-    return azure_address(checked) if vendor.name == "azure" else checked
+    if vendor.name == "azure":
+        return azure_address(checked)
+    return completed_address(checked, vendor.base_url) if vendor.base_url else checked
 
 
 def _variable(names: tuple[str, ...]) -> str | None:

@@ -65,7 +65,7 @@ def test_partial_answers_grow_to_the_whole(mode: StructuredMode) -> None:
 def test_a_wire_without_schemas_is_given_a_tool() -> None:
     """Known before anything is sent."""
     with LLMServer(ANSWERS["tool"]) as server:
-        model = rxllm.create_streaming_model("deepseek", api_key="k", base_url=server.base_url())
+        model = rxllm.create_streaming_model("deepseek", api_key="k", base_url=server.base_url(), reasoning=0)
         assert Person("Ada", 36) == Assistant(model).chat("Who?", response_type=Person)
         assert "give_answer" in server.requests[0].body.decode()
 

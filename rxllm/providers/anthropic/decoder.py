@@ -16,33 +16,39 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from ..._json import decode, encode, int_at, object_at, objects_at, text_at
+from ..._json import count_at, decode, encode, int_at, object_at, objects_at, text_at
 from ..._protocol import Frame
 from ...errors import ProtocolError
 from ...events import FinishReason, Response, StreamStart, TokenEvent, Usage, UsageUpdate, VendorEvent
 from .._answer_builder import (
+    BROKEN_OFF,
     AnswerBuilder,
     arguments_error,
+    broken_off,
     error_event,
     interrupted_before,
     provider_error,
-    read_object,
+    read_objects,
     unknown_fields,
 )
-from .request import WIRE
+from .._endpoint import Endpoint
+from .request import CONTAINER, WIRE
 
 
 class AnthropicDecoder:
     """Messages stream events to token events."""
 
-    def __init__(self, provider: str) -> None:
+    def __init__(self, provider: str, endpoint: Endpoint | None = None) -> None:
         self.finished = False
-        self._answer = AnswerBuilder(provider)
+        self._key = WIRE if endpoint is None else endpoint.key
+        self._answer = AnswerBuilder(provider, endpoint)
         self._started = False
         self._nothing_sent = True
         """No event has been returned yet, except text and reasoning."""
         self._early: list[TokenEvent] = []
         self._blocks: dict[int, _Block] = {}
+        self._signed = False
+        """The thinking block under way has a signature."""
         self._calls_without_arguments: list[int] = []
         """Calls that ended without a letter of arguments: theirs are {}, unless the answer was cut there."""
         self._usage: dict[str, object] = {}
@@ -60,10 +66,12 @@ class AnthropicDecoder:
         return (self._answer.reasoning(delta.thinking),) if delta.thinking else ()
 
     def close(self) -> Sequence[TokenEvent]:
-        """End the body: raise `StreamInterruptedError` where message_stop has not come."""
-        if not self.finished:
+        """Return the last events; raise `StreamInterruptedError` where neither message_stop nor a stop_reason came."""
+        if self.finished:
+            return ()
+        if self._answer.raw_finish_reason is None or self._blocks:
             raise interrupted_before("message_stop")
-        return ()
+        return self._message_stop({})
 
     def partial(self) -> Response:
         """Return the answer so far."""
@@ -75,12 +83,11 @@ class AnthropicDecoder:
             return ()
         if frame.event == "error":
             raise error_event(frame)
-        payload = read_object(frame, self._answer)
-        if payload is None:
-            return ()
-        kind = payload.get("type") or frame.event
-        events = self._event(kind if isinstance(kind, str) and kind else "unknown", payload)
-        self._nothing_sent = self._nothing_sent and not events
+        events: list[TokenEvent] = []
+        for payload in read_objects(frame, self._answer):
+            kind = payload.get("type") or frame.event
+            events += self._event(kind if isinstance(kind, str) and kind else "unknown", payload)
+            self._nothing_sent = self._nothing_sent and not events
         return events
 
     def _event(self, kind: str, payload: dict[str, object]) -> Sequence[TokenEvent]:
@@ -127,7 +134,8 @@ class AnthropicDecoder:
 
     def _sign(self, source: dict[str, object]) -> None:
         if signature := text_at(source, "signature"):
-            self._answer.sign("reasoning", {WIRE: {"signature": signature}})
+            self._signed = True
+            self._answer.sign("reasoning", {self._key: {"signature": signature}})
 
     def _input(self, piece: str | None, block: _Block | None) -> Sequence[TokenEvent]:
         if not piece:
@@ -168,6 +176,7 @@ class AnthropicDecoder:
             if text := text_at(data, "text"):
                 events.append(self._answer.text(text))
         elif block.kind == "thinking":
+            self._signed = False
             if text := text_at(data, "thinking"):
                 events.append(self._answer.reasoning(text))
             self._sign(data)
@@ -184,7 +193,7 @@ class AnthropicDecoder:
         block.call = len(self._answer.calls)
         own = {key: value for key, value in block.data.items() if key not in _CALL_FIELDS and value is not None}
         call_id = text_at(block.data, "id") or f"toolu_{block.call}"
-        return self._answer.start_call(block.call, call_id, name, {WIRE: own} if own else None)
+        return self._answer.start_call(block.call, call_id, name, {self._key: own} if own else None)
 
     def _end_block(self, index: int) -> list[TokenEvent]:
         block = self._blocks.pop(index, None)
@@ -192,8 +201,11 @@ class AnthropicDecoder:
             return self._end_vendor_block(block)
         if block is not None and block.call is not None:
             return self._end_call(block, block.call)
+        if block is not None and block.kind == "thinking" and not self._signed:
+            # Compatible endpoints sign no thoughts, and want them back all the same.
+            self._answer.sign("reasoning", {self._key: {"signature": ""}})
         if block is not None and block.citations:
-            self._answer.sign("text", {WIRE: {"citations": block.citations}})
+            self._answer.sign("text", {self._key: {"citations": block.citations}})
         self._answer.end_part()
         return []
 
@@ -216,13 +228,15 @@ class AnthropicDecoder:
         """Report a block of a type that we do not model, and keep it to be sent back where it is whole."""
         data, whole = block.completed()
         if whole:
-            self._answer.vendor_part(WIRE, data)
+            self._answer.vendor_part(self._key, data)
         return [VendorEvent(block.kind, data)]
 
     def _message_delta(self, payload: dict[str, object]) -> Sequence[TokenEvent]:
         delta = object_at(payload, "delta")
         events = self._end_blocks()
         self._stop_reason(delta)
+        if container := object_at(delta, "container") or object_at(payload, "container"):
+            self._answer.vendor_part(self._key, {**container, "type": CONTAINER})
         events += self._add_usage(object_at(payload, "usage"))
         events += _vendor_event("message_delta", {**payload, **delta}, _MESSAGE_DELTA_FIELDS)
         events += _vendor_event("usage", self._usage, _USAGE_FIELDS)
@@ -240,6 +254,8 @@ class AnthropicDecoder:
     def _message_stop(self, payload: dict[str, object]) -> Sequence[TokenEvent]:
         events = [*self._end_blocks(), *_vendor_event("message_stop", payload, _MESSAGE_STOP_FIELDS)]
         reason, raw = self._answer.finish_reason or "other", self._answer.raw_finish_reason
+        if raw is not None and raw.lower() in BROKEN_OFF:
+            raise broken_off(self._answer, raw)
         if raw is None or reason in ("stop", "tool_calls"):
             events += self._end_calls_without_arguments()
             if (name := self._answer.unfinished_call()) is not None:
@@ -318,17 +334,17 @@ class _Block:
 
 
 def _usage_of(counts: Mapping[str, object]) -> Usage:
-    initial, output = int_at(counts, "input_tokens"), int_at(counts, "output_tokens")
-    cached = int_at(counts, "cache_read_input_tokens")
+    initial, output = count_at(counts, "input_tokens"), count_at(counts, "output_tokens")
+    cached = count_at(counts, "cache_read_input_tokens")
     total = None
     if initial is not None and output is not None:
-        total = initial + output + (cached or 0) + (int_at(counts, "cache_creation_input_tokens") or 0)
+        total = initial + output + (cached or 0) + (count_at(counts, "cache_creation_input_tokens") or 0)
     return Usage(
         input_tokens=initial,
         output_tokens=output,
         total_tokens=total,
         cached_input_tokens=cached,
-        reasoning_tokens=int_at(object_at(counts, "output_tokens_details"), "thinking_tokens"),
+        reasoning_tokens=count_at(object_at(counts, "output_tokens_details"), "thinking_tokens"),
     )
 
 

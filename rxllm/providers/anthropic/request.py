@@ -16,7 +16,6 @@ import base64
 import re
 from collections.abc import Mapping, Sequence
 
-from ..._json import is_array, is_object
 from ...errors import ConfigurationError
 from ...messages import (
     AudioPart,
@@ -30,28 +29,36 @@ from ...messages import (
     ToolResult,
     VendorPart,
 )
-from ...options import JsonFormat, Options, ReasoningEffort, Tool
+from ...options import JsonFormat, Options, Tool
 from .._call_ids import with_valid_ids
+from .._conversation import with_results_behind_calls
+from .._endpoint import Endpoint
 from .._request import (
     Inline,
     body_bytes,
     inline,
     refuse_detail,
+    result_text,
     unsupported_option,
     unsupported_part,
-    vendor_fields,
     without_none,
 )
+from .._schemas import SchemaError, anthropic_schema, tool_parameters
+from ..model_rules import ModelRules, is_off, model_rules
 
 WIRE = "anthropic"
+CONTAINER = "rxllm_container"
+"""The type of the `VendorPart` that holds an answer's container; the next request names it."""
+_THOUGHTS = ("thinking", "redacted_thinking")
 MAX_TOKENS = 8192
 """Asked for where the caller names no `max_tokens`: the API demands one, and this is in every current model's reach."""
 MAX_TOKENS_THINKING = 32_000
 """The same for a model that sets its own budget: thinking counts as output."""
 
-_BUDGETS: Mapping[ReasoningEffort, int] = {"low": 2048, "medium": 8192, "high": 24_576}
+_BUDGETS: Mapping[str, int] = {"low": 2048, "medium": 8192, "high": 24_576}
 """Thinking tokens for an effort, on models from before the API knew efforts."""
 _MIN_BUDGET = 1024
+_ADAPTIVE = {"type": "adaptive", "display": "summarized"}
 _BEFORE_EFFORT = re.compile(r"claude-(?:[123]\b|instant|(?:opus|sonnet|haiku)-4(?:[-.][015])?(?=$|[@:]|-\D|-\d{8}))")
 """Models up to Claude 4.5, which think by a budget only."""
 
@@ -60,26 +67,32 @@ _CALL_IDS = r"[a-zA-Z0-9_-]{1,64}"
 _Block = dict[str, object]
 
 
-def messages_request(messages: Sequence[Message], model: str, options: Options, provider: str) -> bytes:
-    """Build the JSON body. `Options.extra_body` is merged over it, objects into objects.
+def messages_request(messages: Sequence[Message], model: str, options: Options, endpoint: Endpoint) -> bytes:
+    """Build the JSON body. `Options.extra_body` is merged over it, objects into objects, and its tools are added.
 
-    Raises `ConfigurationError` naming the option or part that the API cannot take.
+    Raises `ConfigurationError` naming the option or part that the API or the model does not take.
     """
+    provider = endpoint.provider
     _refuse(options, provider)
-    max_tokens, thinking, effort = _thinking(model, options)
+    rules = model_rules("anthropic", model)
+    if rules is not None:
+        rules.check(options, provider, model)
+    max_tokens, thinking, effort = _thinking(model, options, rules, provider)
+    conversation = with_results_behind_calls(messages, provider)
     body: dict[str, object] = {
         "model": model,
         "max_tokens": max_tokens,
-        "messages": _turns(with_valid_ids(messages, _CALL_IDS), provider),
-        "system": _system(messages, provider),
+        "messages": _turns(with_valid_ids(conversation, _CALL_IDS), endpoint),
+        "system": _system(messages, endpoint),
+        "container": _container(messages, endpoint),
         "thinking": thinking,
         "output_config": without_none(effort=effort, format=_format(options.response_format, provider)) or None,
         "temperature": options.temperature,
         "top_p": options.top_p,
         "top_k": options.top_k,
         "stop_sequences": options.stop or None,
-        "tools": [_tool(tool) for tool in options.tools] or None,
-        "tool_choice": _tool_choice(options.tool_choice),
+        "tools": [_tool(tool, endpoint) for tool in options.tools] or None,
+        "tool_choice": _tool_choice(options.tool_choice, endpoint),
         "stream": True,
     }
     return body_bytes(body, options.extra_body)
@@ -92,21 +105,32 @@ def _refuse(options: Options, provider: str) -> None:
             raise unsupported_option(option, provider, advice)
 
 
-def _thinking(model: str, options: Options) -> tuple[int, _Block | None, str | None]:
+def _thinking(
+    model: str, options: Options, rules: ModelRules | None, provider: str
+) -> tuple[int, _Block | None, str | None]:
     """Return max_tokens, the thinking configuration, and the effort.
 
-    A budget in tokens leaves `MAX_TOKENS` for the answer. An effort is sent as such, with
-    thoughts to be shown; for a model that knows no efforts it becomes a budget, at most half of `max_tokens`.
+    A budget in tokens leaves `MAX_TOKENS` for the answer. An effort is sent as such, with thoughts to be
+    shown; for a model that knows no efforts it becomes a budget, at most half of `max_tokens`.
     """
     wanted, limit = options.reasoning, options.max_tokens
-    if wanted is None or wanted == 0:
-        return MAX_TOKENS if limit is None else limit, None if wanted is None else {"type": "disabled"}, None
-    if isinstance(wanted, str) and not _BEFORE_EFFORT.search(model):
-        thinking: _Block = {"type": "adaptive", "display": "summarized"}
-        return MAX_TOKENS_THINKING if limit is None else limit, thinking, wanted
+    by_budget = _BEFORE_EFFORT.search(model.replace(".", "-")) is not None
+    if wanted is None:
+        default = MAX_TOKENS_THINKING if rules is not None and rules.thinks else MAX_TOKENS
+        shown: _Block | None = {**_ADAPTIVE} if rules is not None and rules.show_thoughts else None
+        return default if limit is None else limit, shown, None
+    if is_off(wanted):
+        off = "between_tools" if rules is not None and rules.off == "between_tools" else "disabled"
+        return MAX_TOKENS if limit is None else limit, {"type": off}, None
+    if isinstance(wanted, str) and not by_budget:
+        return MAX_TOKENS_THINKING if limit is None else limit, {**_ADAPTIVE}, wanted
+    if isinstance(wanted, str) and wanted not in _BUDGETS:
+        raise unsupported_option("reasoning", f"{provider}:{model}", f"it takes {' '.join(_BUDGETS)}, not {wanted!r}")
     budget = wanted if isinstance(wanted, int) else _BUDGETS[wanted]
     if isinstance(wanted, str) and limit is not None:
         budget = max(_MIN_BUDGET, min(budget, limit // 2))
+    if limit is not None and budget >= limit:
+        raise unsupported_option("reasoning", provider, f"{budget} tokens of thought leave none of max_tokens={limit}")
     return budget + MAX_TOKENS if limit is None else limit, {"type": "enabled", "budget_tokens": budget}, None
 
 
@@ -115,37 +139,29 @@ def _format(wanted: JsonFormat | None, provider: str) -> _Block | None:
         return None
     if wanted.schema is None:
         raise unsupported_option("response_format", provider, "it has no plain JSON mode; give a JSON schema or a type")
-    return {"type": "json_schema", "schema": _closed(wanted.schema)}
+    try:
+        return {"type": "json_schema", "schema": anthropic_schema(wanted.schema)}
+    except SchemaError as error:
+        advice = f"the schema of {wanted.name}: {error}; a tool can take it"
+        raise unsupported_option("response_format", provider, advice) from error
 
 
-def _closed(schema: object) -> object:
-    """Return the schema with `additionalProperties: false` on each object, which the API demands."""
-    if is_array(schema):
-        return [_closed(item) for item in schema]
-    if not is_object(schema):
-        return schema
-    closed = {key: _closed_under(key, value) for key, value in schema.items()}
-    if schema.get("type") == "object":
-        closed.setdefault("additionalProperties", False)
-    return closed
+def _tool(tool: Tool, endpoint: Endpoint) -> _Block:
+    try:
+        parameters = tool_parameters(tool)
+        schema = anthropic_schema(parameters) if tool.strict else parameters
+    except SchemaError as error:
+        strict = ", strict=True" if tool.strict else ""
+        raise unsupported_option(f"Tool({tool.name!r}{strict})", endpoint.provider, str(error)) from error
+    return without_none(
+        name=endpoint.wire_name(tool.name),
+        description=tool.description or None,
+        input_schema=schema,
+        strict=tool.strict,
+    )
 
 
-def _closed_under(keyword: str, value: object) -> object:
-    if keyword in ("properties", "$defs", "definitions") and is_object(value):
-        return {name: _closed(schema) for name, schema in value.items()}
-    return value if keyword in ("const", "default", "enum", "examples") else _closed(value)
-
-
-def _tool(tool: Tool) -> _Block:
-    return {
-        "name": tool.name,
-        **({"description": tool.description} if tool.description else {}),
-        "input_schema": _closed(tool.parameters) if tool.strict else tool.parameters,
-        **without_none(strict=tool.strict),
-    }
-
-
-def _tool_choice(choice: str | None) -> _Block | None:
+def _tool_choice(choice: str | None, endpoint: Endpoint) -> _Block | None:
     match choice:
         case None:
             return None
@@ -154,25 +170,32 @@ def _tool_choice(choice: str | None) -> _Block | None:
         case "required":
             return {"type": "any"}
         case name:
-            return {"type": "tool", "name": name}
+            return {"type": "tool", "name": endpoint.wire_name(name)}
 
 
-def _system(messages: Sequence[Message], provider: str) -> object:
+def _container(messages: Sequence[Message], endpoint: Endpoint) -> object:
+    """Return the id of the container in which the newest answer's code runs, if any."""
+    parts = [part for message in messages for part in message.parts if isinstance(part, VendorPart)]
+    own = [part.data for part in parts if endpoint.is_own(part) and part.data.get("type") == CONTAINER]
+    return own[-1].get("id") if own else None
+
+
+def _system(messages: Sequence[Message], endpoint: Endpoint) -> object:
     """Return the system text: plain where it is one part, else one block for each part."""
     parts = [part for message in messages if message.role == "system" for part in message.parts]
     for part in parts:
         if not isinstance(part, TextPart):
-            raise unsupported_part(part, provider, "a system message is text")
-    blocks = [block for part in parts if (block := _block(part, provider))]
+            raise unsupported_part(part, endpoint.provider, "a system message is text")
+    blocks = [block for part in parts if (block := _block(part, endpoint))]
     if len(blocks) == 1 and set(blocks[0]) == {"type", "text"}:
         return blocks[0]["text"]
     return blocks or None
 
 
-def _turns(messages: Sequence[Message], provider: str) -> list[_Block]:
+def _turns(messages: Sequence[Message], endpoint: Endpoint) -> list[_Block]:
     turns: list[tuple[str, list[_Block]]] = []
     for message in messages:
-        blocks = [block for part in message.parts if (block := _block(part, provider))]
+        blocks = [block for part in message.parts if (block := _block(part, endpoint))]
         if message.role == "system" or not blocks:
             continue
         role = "assistant" if message.role == "assistant" else "user"
@@ -180,35 +203,57 @@ def _turns(messages: Sequence[Message], provider: str) -> list[_Block]:
             turns[-1][1].extend(blocks)
         else:
             turns.append((role, blocks))
+    turns = [(role, blocks) for role, given in turns if (blocks := _ordered(role, given))]
     if not turns:
         raise ConfigurationError(
-            f"{provider!r} needs at least one message that is not a system message and not empty", provider=provider
+            f"{endpoint.provider!r} needs at least one message that is not a system message and not empty",
+            provider=endpoint.provider,
         )
     return [{"role": role, "content": blocks} for role, blocks in turns]
 
 
-def _block(part: Part, provider: str) -> _Block | None:
+def _ordered(role: str, blocks: list[_Block]) -> list[_Block]:
+    """Return the blocks of a turn in the order that the API demands.
+
+    Results come first in a user's turn. An assistant's turn does not end with a thought, as one that was cut
+    while it thought does: https://github.com/tailcallhq/forgecode/issues/2107. Text that other vendors put
+    behind their calls stands before them.
+    """
+    if role == "user":
+        return sorted(blocks, key=lambda block: block["type"] != "tool_result")
+    while blocks and blocks[-1]["type"] in _THOUGHTS:
+        blocks = blocks[:-1]
+    if all(block["type"] in ("text", "tool_use") for block in blocks):
+        return sorted(blocks, key=lambda block: block["type"] == "tool_use")
+    return blocks
+
+
+def _block(part: Part, endpoint: Endpoint) -> _Block | None:
     """Return the content block of a part; None where this API has none for it."""
     match part:
-        case TextPart(text=text):
-            return {"type": "text", "text": text, **vendor_fields(part.vendor, WIRE)} if text else None
+        case TextPart(text=text):  # text of blanks only is refused, also with fields beside it
+            return {"type": "text", "text": text, **endpoint.fields(part.vendor)} if text.strip() else None
         case ReasoningPart():
-            signature = vendor_fields(part.vendor, WIRE)  # without one the API takes no thoughts back
-            return {"type": "thinking", "thinking": part.text, **signature} if signature else None
+            own = endpoint.fields(part.vendor)  # the API takes thoughts back with their signature only
+            return {"type": "thinking", "thinking": part.text, **own} if own else None
         case ToolCall():
-            own = vendor_fields(part.vendor, WIRE)
-            return {"type": "tool_use", "id": part.id, "name": part.name, "input": part.arguments, **own}
+            own = endpoint.fields(part.vendor)
+            name = endpoint.wire_name(part.name)
+            return {"type": "tool_use", "id": part.id, "name": name, "input": part.arguments, **own}
         case ToolResult():
             failed = {"is_error": True} if part.is_error else {}
-            return {"type": "tool_result", "tool_use_id": part.id, "content": part.content, **failed}
+            return {"type": "tool_result", "tool_use_id": part.id, "content": result_text(part), **failed}
         case ImagePart():
-            return _image(part, provider)
+            return _image(part, endpoint.provider)
         case DocumentPart():
-            return {"type": "document", "source": _document(part, provider), **without_none(title=part.name)}
+            source = _document(part, endpoint.provider)
+            return {"type": "document", "source": source, **without_none(title=part.name)}
         case AudioPart():
-            raise unsupported_part(part, provider, "the Messages API hears no sound; send a transcript as text")
-        case VendorPart():
-            return part.data if part.wire == WIRE else None
+            raise unsupported_part(
+                part, endpoint.provider, "the Messages API hears no sound; send a transcript as text"
+            )
+        case VendorPart(data=data):
+            return data if endpoint.is_own(part) and data.get("type") != CONTAINER else None
 
 
 def _image(part: ImagePart, provider: str) -> _Block:

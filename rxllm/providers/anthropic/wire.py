@@ -7,17 +7,25 @@ from collections.abc import Mapping, Sequence
 from ..._protocol import WireRequest
 from ...messages import Message
 from ...options import Options
-from .._request import endpoint, header_fields
+from .._endpoint import Endpoint
+from .._request import endpoint_url, header_fields
 from .decoder import AnthropicDecoder
-from .request import messages_request
+from .request import WIRE, messages_request
 
 
 class Anthropic:
-    """The Messages API at `base_url`, the host root (a /v1 at its end is not doubled)."""
+    """The wire to the Messages API at one address.
+
+    Args:
+        provider: The provider's name, for errors and answers.
+        base_url: The host root; a /v1 or the full address of the Messages API works too.
+        api_key: The key; None sends none.
+        headers: Further headers; they override those of the wire.
+    """
 
     def __init__(self, *, provider: str, base_url: str, api_key: str | None, headers: Mapping[str, str]) -> None:
-        self._provider = provider
-        self._url = endpoint(base_url, "/v1", "/messages")
+        self._url = endpoint_url(base_url, "/v1", "/messages")
+        self._endpoint = Endpoint(WIRE, provider, self._url)
         self._headers = header_fields(
             {
                 "x-api-key": api_key,
@@ -30,8 +38,8 @@ class Anthropic:
 
     def request(self, messages: Sequence[Message], model: str, options: Options) -> WireRequest:
         """Build the request for one streamed answer; raise `ConfigurationError` naming what the API cannot take."""
-        return WireRequest(self._url, dict(self._headers), messages_request(messages, model, options, self._provider))
+        return WireRequest(self._url, dict(self._headers), messages_request(messages, model, options, self._endpoint))
 
     def decoder(self) -> AnthropicDecoder:
         """Return a new decoder for one answer."""
-        return AnthropicDecoder(self._provider)
+        return AnthropicDecoder(self._endpoint.provider, self._endpoint)

@@ -21,19 +21,23 @@ from typing import Literal
 
 import msgspec
 
-from ..._json import encode, int_at, is_array, is_object, object_at, objects_at, text_at
+from ..._json import count_at, encode, int_at, is_array, is_object, object_at, objects_at, text_at
 from ..._protocol import Frame
 from ...errors import ProtocolError
 from ...events import FinishReason, Response, StreamStart, TokenEvent, Usage, UsageUpdate, VendorEvent
 from .._answer_builder import (
+    BROKEN_OFF,
     AnswerBuilder,
     arguments_error,
+    broken_off,
     error_event,
     interrupted_before,
     provider_error,
     read_object,
+    read_objects,
     unknown_fields,
 )
+from .._endpoint import Endpoint
 from .arguments import StreamedArguments
 from .request import WIRE
 
@@ -41,13 +45,16 @@ from .request import WIRE
 class GeminiDecoder:
     """Chunks of generateContent to token events."""
 
-    def __init__(self, provider: str) -> None:
+    def __init__(self, provider: str, endpoint: Endpoint | None = None) -> None:
         self.finished = False
-        self._answer = AnswerBuilder(provider)
+        self._key = WIRE if endpoint is None else endpoint.key
+        self._answer = AnswerBuilder(provider, endpoint)
         self._started = False
         self._blocked = False
         self._streamed_arguments: StreamedArguments | None = None
         """The arguments of the last call, while they come leaf by leaf."""
+        self._may_get_arguments = False
+        """The last call came whole, but without arguments: some servers send them in the next chunk."""
         self._counts: msgspec.Raw | dict[str, object] = {}
         """The last token counts, unread where they came with plain text."""
 
@@ -75,8 +82,12 @@ class GeminiDecoder:
         raw = self._answer.raw_finish_reason
         if raw is None and not self._blocked:
             raise interrupted_before("a finishReason")
+        if raw is not None and raw.lower() in BROKEN_OFF:
+            raise broken_off(self._answer, raw)
         reason = _FINISH_REASONS.get(raw, "other") if raw else "content_filter"
-        events = self._end_streamed_call() if reason == "stop" else []
+        if reason == "other":
+            self._answer.drop_calls()  # MALFORMED_FUNCTION_CALL and its like: a call in it is not to be run
+        events = self._end_streamed_call() if reason == "stop" or self._may_get_arguments else []
         if reason == "stop" and (name := self._answer.unfinished_call()) is not None:
             raise arguments_error(name)
         if reason == "stop" and self._answer.calls:
@@ -97,12 +108,12 @@ class GeminiDecoder:
             return ()
         if frame.event == "error":
             raise error_event(frame)
-        chunk = read_object(frame, self._answer)
-        if chunk is None:
-            return ()
-        if chunk.get("error"):
-            raise provider_error(chunk)
-        return self._chunk(chunk)
+        events: list[TokenEvent] = []
+        for chunk in read_objects(frame, self._answer):
+            if chunk.get("error"):
+                raise provider_error(chunk)
+            events += self._chunk(chunk)
+        return events
 
     def _chunk(self, chunk: dict[str, object]) -> Sequence[TokenEvent]:
         events: list[TokenEvent] = []
@@ -141,6 +152,8 @@ class GeminiDecoder:
 
     def _part(self, part: dict[str, object], events: list[TokenEvent]) -> None:
         call = part.get("functionCall")
+        if self._may_get_arguments and not (is_object(call) and "name" not in call):
+            events += self._end_streamed_call()
         if is_object(call):
             own = {name: value for name, value in part.items() if name != "functionCall" and value is not None}
             self._call(call, own, events)
@@ -150,7 +163,7 @@ class GeminiDecoder:
             self._text(part, events)
             events += self._answer.vendor_events(part, _PART_FIELDS)
         else:
-            self._answer.vendor_part(WIRE, part)
+            self._answer.vendor_part(self._key, part)
             events.append(VendorEvent(kind, part))
 
     def _text(self, part: dict[str, object], events: list[TokenEvent]) -> None:
@@ -162,7 +175,7 @@ class GeminiDecoder:
         if text:
             events.append(self._answer.reasoning(text) if thought else self._answer.text(text))
         if own:
-            self._answer.sign("reasoning" if thought else "text", {WIRE: own})
+            self._answer.sign("reasoning" if thought else "text", {self._key: own})
             self._answer.end_part()
 
     def _call(self, call: dict[str, object], own: dict[str, object], events: list[TokenEvent]) -> None:
@@ -173,10 +186,13 @@ class GeminiDecoder:
         if name is not None and not self._continues(name, text_at(call, "id")):
             events += self._end_streamed_call()
             self._start_call(name, text_at(call, "id"), own, events)
-            if not (call.get("willContinue") or leaves):
+            if call.get("args") and not (call.get("willContinue") or leaves):
                 self._whole_call(call.get("args"), events)
                 return
             self._streamed_arguments = StreamedArguments()
+            if not (call.get("willContinue") or leaves):
+                self._may_get_arguments = True
+                return
         arguments = self._streamed_arguments
         if arguments is None:
             if call.get("args") or leaves:
@@ -202,7 +218,7 @@ class GeminiDecoder:
         answer = re.sub(r"[^\w-]", "", self._answer.id or "", flags=re.ASCII)
         call_id = own_id or "_".join(filter(None, ("call", answer, str(index))))
         fields = {**own, "functionCall": {"id": own_id}} if own_id else own
-        events.append(self._answer.start_call(index, call_id, name, {WIRE: fields} if fields else None))
+        events.append(self._answer.start_call(index, call_id, name, {self._key: fields} if fields else None))
 
     def _whole_call(self, args: object, events: list[TokenEvent]) -> None:
         """Add the arguments of a call that has them at once; they may be JSON text, which no model should send."""
@@ -216,6 +232,7 @@ class GeminiDecoder:
     def _end_streamed_call(self) -> list[TokenEvent]:
         """End the call whose arguments come leaf by leaf, if there is one: the wire may never mark its end."""
         arguments, self._streamed_arguments = self._streamed_arguments, None
+        self._may_get_arguments = False
         if arguments is None:
             return []
         text = arguments.end()
@@ -273,11 +290,11 @@ _plain_chunk = msgspec.json.Decoder(_PlainChunk).decode
 
 def _usage_of(totals: Mapping[str, object]) -> Usage:
     return Usage(
-        input_tokens=int_at(totals, "promptTokenCount"),
-        output_tokens=int_at(totals, "candidatesTokenCount"),
-        total_tokens=int_at(totals, "totalTokenCount"),
-        cached_input_tokens=int_at(totals, "cachedContentTokenCount"),
-        reasoning_tokens=int_at(totals, "thoughtsTokenCount"),
+        input_tokens=count_at(totals, "promptTokenCount"),
+        output_tokens=count_at(totals, "candidatesTokenCount"),
+        total_tokens=count_at(totals, "totalTokenCount"),
+        cached_input_tokens=count_at(totals, "cachedContentTokenCount"),
+        reasoning_tokens=count_at(totals, "thoughtsTokenCount"),
     )
 
 
@@ -290,6 +307,7 @@ _COUNTS = frozenset(
 _FINISH_REASONS: Mapping[str, FinishReason] = {
     "STOP": "stop",
     "MAX_TOKENS": "length",
+    "CONTINUATION": "length",
     "SAFETY": "content_filter",
     "RECITATION": "content_filter",
     "LANGUAGE": "content_filter",
@@ -297,6 +315,8 @@ _FINISH_REASONS: Mapping[str, FinishReason] = {
     "PROHIBITED_CONTENT": "content_filter",
     "SPII": "content_filter",
     "MODEL_ARMOR": "content_filter",
+    "ESCALATION": "content_filter",
+    "PUP_LIMITED_DISABLED": "content_filter",
     "IMAGE_SAFETY": "content_filter",
     "IMAGE_PROHIBITED_CONTENT": "content_filter",
     "IMAGE_RECITATION": "content_filter",

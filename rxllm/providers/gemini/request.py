@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
-from ..._json import object_at, text_at
+from ..._json import object_at, objects_at, text_at
 from ...errors import ConfigurationError
 from ...messages import (
     AudioPart,
@@ -30,27 +30,34 @@ from ...messages import (
     ToolResult,
     VendorPart,
 )
-from ...options import JsonFormat, Options, ReasoningEffort, Tool
+from ...options import JsonFormat, Options, Tool
+from .._conversation import with_results_behind_calls
+from .._endpoint import Endpoint
 from .._request import (
     body_bytes,
     inline,
     merged,
     refuse_detail,
     refuse_format_beside_tools,
+    result_text,
+    unsupported_option,
     unsupported_part,
-    vendor_fields,
     without_none,
 )
+from .._schemas import SchemaError, gemini_schema, tool_parameters
+from ..model_rules import ModelRules, is_off, model_rules
 
 WIRE = "gemini"
 
-_BUDGETS: Mapping[ReasoningEffort, int] = {"low": 1024, "medium": 8192, "high": 24_576}
+_BUDGETS: Mapping[str, int] = {"low": 1024, "medium": 8192, "high": 24_576}
 """Thinking tokens for an effort, on Gemini 2.5, which knows no levels."""
-_KNOWS_NO_LEVELS = re.compile(r"gemini-[12]\b")
-_ONE_OR_THE_OTHER = _KNOWS_NO_LEVELS
-"""The same models refuse a JSON answer beside function calls: https://github.com/googleapis/python-genai/issues/867"""
-_CHECKS_SIGNATURES = re.compile(r"gemini-(?:[3-9]|\d\d)")
+_BEFORE_LEVELS = re.compile(r"gemini-[12]\b")
+"""These models refuse a JSON answer beside function calls too: https://github.com/googleapis/python-genai/issues/867"""
+_CHECKS_SIGNATURES = re.compile(r"gemini-(?![12]\b)")
+"""Gemini 3 and later, under its aliases such as gemini-flash-latest too."""
 _UNCHECKED = "skip_thought_signature_validator"
+_WITHOUT_SYSTEM = re.compile(r"gemma-[123]\b")
+"""Models that answer 400 to a system instruction: "Developer instruction is not enabled"."""
 _MEDIA_TYPES = {
     "png": "image/png",
     "jpg": "image/jpeg",
@@ -69,25 +76,37 @@ _MEDIA_TYPES = {
 _Part = dict[str, object]
 
 
-def generate_request(messages: Sequence[Message], model: str, options: Options, provider: str) -> bytes:
-    """Build the JSON body. `Options.extra_body` is merged over it, objects into objects.
+def generate_request(messages: Sequence[Message], model: str, options: Options, endpoint: Endpoint) -> bytes:
+    """Build the JSON body. `Options.extra_body` is merged over it, objects into objects, and its tools are added.
 
-    Raises `ConfigurationError` naming the option or part that the API cannot take.
+    Raises `ConfigurationError` naming the option or part that the API or the model does not take.
     """
-    if _ONE_OR_THE_OTHER.search(model):
+    provider = endpoint.provider
+    if _BEFORE_LEVELS.search(model):
         refuse_format_beside_tools(options, provider)
+    rules = model_rules("gemini", model)
+    if rules is not None:
+        rules.check(options, provider, model)
     system = _system(messages, provider)
+    contents = _Turns(model, endpoint).contents(with_results_behind_calls(messages))
+    if system and _WITHOUT_SYSTEM.search(model):
+        contents = [{"role": "user", "parts": system}, *contents]
+        if len(contents) > 1 and contents[1]["role"] == "user":
+            contents[:2] = [{"role": "user", "parts": [*system, *objects_at(contents[1], "parts")]}]
+        system = []
     body: dict[str, object] = {
-        "contents": _Turns(model, provider).contents(messages),
+        "contents": contents,
         "systemInstruction": {"parts": system} if system else None,
-        "generationConfig": _generation(model, options) or None,
-        "tools": [{"functionDeclarations": [_tool(tool) for tool in options.tools]}] if options.tools else None,
-        "toolConfig": _tool_config(options),
+        "generationConfig": _generation(model, options, rules, provider) or None,
+        "tools": [{"functionDeclarations": [_tool(tool, endpoint) for tool in options.tools]}]
+        if options.tools
+        else None,
+        "toolConfig": _tool_config(options, endpoint),
     }
     return body_bytes(body, options.extra_body)
 
 
-def _generation(model: str, options: Options) -> _Part:
+def _generation(model: str, options: Options, rules: ModelRules | None, provider: str) -> _Part:
     return without_none(
         temperature=options.temperature,
         topP=options.top_p,
@@ -97,38 +116,48 @@ def _generation(model: str, options: Options) -> _Part:
         seed=options.seed,
         frequencyPenalty=options.frequency_penalty,
         presencePenalty=options.presence_penalty,
-        thinkingConfig=_thinking(model, options.reasoning),
-        **_format(options.response_format),
+        thinkingConfig=_thinking(model, options.reasoning, rules),
+        **_format(options.response_format, provider),
     )
 
 
-def _format(wanted: JsonFormat | None) -> _Part:
+def _format(wanted: JsonFormat | None, provider: str) -> _Part:
     if wanted is None:
         return {}
-    return without_none(responseMimeType="application/json", responseJsonSchema=wanted.schema)
+    try:
+        schema = None if wanted.schema is None else gemini_schema(wanted.schema, for_answer=True)
+    except SchemaError as error:
+        advice = f"the schema of {wanted.name}: {error}; a tool can take it"
+        raise unsupported_option("response_format", provider, advice) from error
+    return without_none(responseMimeType="application/json", responseJsonSchema=schema)
 
 
-def _thinking(model: str, wanted: ReasoningEffort | int | None) -> _Part | None:
+def _thinking(model: str, wanted: str | int | None, rules: ModelRules | None) -> _Part | None:
     """Return a budget as such, an effort as a level, or as a budget for models from before levels."""
-    if wanted is None:
+    if wanted is None or (is_off(wanted) and rules is not None and rules.off == "nothing"):
         return None
-    if isinstance(wanted, str) and not _KNOWS_NO_LEVELS.search(model):
+    if is_off(wanted):
+        return {"thinkingBudget": 0}
+    if isinstance(wanted, str) and not (_BEFORE_LEVELS.search(model) and wanted in _BUDGETS):
         return {"thinkingLevel": wanted.upper(), "includeThoughts": True}
-    budget = wanted if isinstance(wanted, int) else _BUDGETS[wanted]
-    return {"thinkingBudget": budget, **({"includeThoughts": True} if budget else {})}
+    return {"thinkingBudget": wanted if isinstance(wanted, int) else _BUDGETS[wanted], "includeThoughts": True}
 
 
-def _tool(tool: Tool) -> _Part:
+def _tool(tool: Tool, endpoint: Endpoint) -> _Part:
     """Return a function declaration; without parameters where it takes none, since the API refuses empty objects."""
-    takes_nothing = set(tool.parameters) <= {"type", "properties", "required"} and not tool.parameters.get("properties")
+    try:
+        parameters = gemini_schema(tool_parameters(tool), for_answer=False)
+    except SchemaError as error:
+        raise unsupported_option(f"Tool({tool.name!r})", endpoint.provider, str(error)) from error
+    takes_nothing = set(parameters) <= {"type", "properties", "required"} and not parameters.get("properties")
     return without_none(
-        name=tool.name,
+        name=endpoint.wire_name(tool.name),
         description=tool.description or None,
-        parametersJsonSchema=None if takes_nothing else tool.parameters,
+        parametersJsonSchema=None if takes_nothing else parameters,
     )
 
 
-def _tool_config(options: Options) -> _Part | None:
+def _tool_config(options: Options, endpoint: Endpoint) -> _Part | None:
     """Return which functions may be called. Every mode but AUTO enforces their schemas; VALIDATED is AUTO that does."""
     strict = any(tool.strict for tool in options.tools)
     match options.tool_choice:
@@ -143,7 +172,7 @@ def _tool_config(options: Options) -> _Part | None:
         case "required":
             mode = {"mode": "ANY"}
         case name:
-            return {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": [name]}}
+            return {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": [endpoint.wire_name(name)]}}
     return {"functionCallingConfig": mode}
 
 
@@ -160,8 +189,9 @@ def _system(messages: Sequence[Message], provider: str) -> list[_Part]:
 class _Turns:
     """The conversation as the API's contents; knows the calls already made, as results are named after them."""
 
-    def __init__(self, model: str, provider: str) -> None:
-        self._provider = provider
+    def __init__(self, model: str, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._provider = endpoint.provider
         self._checks_signatures = _CHECKS_SIGNATURES.search(model) is not None
         self._calls: dict[str, ToolCall] = {}
 
@@ -191,15 +221,16 @@ class _Turns:
         """Return the API's part; None where the API has none for it."""
         match part:
             case TextPart():
-                own = vendor_fields(part.vendor, WIRE)
+                own = self._endpoint.fields(part.vendor)
                 return {"text": part.text, **own} if part.text or own else None
             case ReasoningPart():
-                own = vendor_fields(part.vendor, WIRE)
+                own = self._endpoint.fields(part.vendor)
                 return {"text": part.text, "thought": True, **own} if own else None
             case ToolCall():
                 self._calls[part.id] = part
-                call: _Part = {"functionCall": {"name": part.name, "args": part.arguments}}
-                return merged(call, vendor_fields(part.vendor, WIRE))
+                name = self._endpoint.wire_name(part.name)
+                call: _Part = {"functionCall": {"name": name, "args": part.arguments}}
+                return merged(call, self._endpoint.fields(part.vendor))
             case ToolResult():
                 return {"functionResponse": self._result(part)}
             case ImagePart():
@@ -208,7 +239,7 @@ class _Turns:
             case DocumentPart() | AudioPart():
                 return _file(part)
             case VendorPart():
-                return part.data if part.wire == WIRE else None
+                return part.data if self._endpoint.is_own(part) else None
 
     def _result(self, result: ToolResult) -> _Part:
         call = self._calls.get(result.id)
@@ -216,9 +247,10 @@ class _Turns:
         if not name:
             advice = f"it wants the function's name, and no earlier call has the id {result.id!r}; give name="
             raise unsupported_part(result, self._provider, advice)
-        own = vendor_fields(call.vendor, WIRE) if call else {}
-        answer = {"error" if result.is_error else "output": result.content}
-        return without_none(id=text_at(object_at(own, "functionCall"), "id"), name=name, response=answer)
+        own = self._endpoint.fields(call.vendor if call else None)
+        answer = {"error" if result.is_error else "output": result_text(result)}
+        call_id = text_at(object_at(own, "functionCall"), "id")
+        return without_none(id=call_id, name=self._endpoint.wire_name(name), response=answer)
 
 
 def _file(part: ImagePart | DocumentPart | AudioPart) -> _Part:

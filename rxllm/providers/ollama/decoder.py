@@ -16,27 +16,31 @@ from typing import Literal
 
 import msgspec
 
-from ..._json import encode, int_at, object_at, objects_at, text_at
+from ..._json import count_at, encode, object_at, objects_at, text_at
 from ..._protocol import Frame
 from ...errors import ProtocolError
 from ...events import FinishReason, Response, StreamStart, TokenEvent, Usage, UsageUpdate, VendorEvent
 from .._answer_builder import (
+    BROKEN_OFF,
     AnswerBuilder,
     arguments_error,
+    broken_off,
     interrupted_before,
     provider_error,
-    read_object,
+    read_objects,
     unknown_fields,
 )
+from .._endpoint import Endpoint
 from .request import WIRE
 
 
 class OllamaDecoder:
     """Lines of a chat to token events."""
 
-    def __init__(self, provider: str) -> None:
+    def __init__(self, provider: str, endpoint: Endpoint | None = None) -> None:
         self.finished = False
-        self._answer = AnswerBuilder(provider)
+        self._key = WIRE if endpoint is None else endpoint.key
+        self._answer = AnswerBuilder(provider, endpoint)
         self._started = False
 
     def feed(self, frame: Frame, /) -> Sequence[TokenEvent]:
@@ -64,14 +68,14 @@ class OllamaDecoder:
 
     def _read(self, frame: Frame) -> Sequence[TokenEvent]:
         """Return the events of a line of any form."""
-        if self.finished or not frame.data.strip():
+        if self.finished or frame.data.strip() in (b"", b"[DONE]"):
             return ()
-        line = read_object(frame, self._answer)
-        if line is None:
-            return ()
-        if line.get("error"):
-            raise provider_error(line)
-        return self._line(line)
+        events: list[TokenEvent] = []
+        for line in read_objects(frame, self._answer):
+            if line.get("error"):
+                raise provider_error(line)
+            events += self._line(line)
+        return events
 
     def _line(self, line: dict[str, object]) -> Sequence[TokenEvent]:
         events: list[TokenEvent] = []
@@ -101,7 +105,7 @@ class OllamaDecoder:
         index = len(self._answer.calls)
         stamp = "".join(filter(str.isalnum, created_at))
         call_id = text_at(call, "id") or "_".join(filter(None, ("call", stamp, str(index))))
-        events.append(self._answer.start_call(index, call_id, name, _own_fields(call, function)))
+        events.append(self._answer.start_call(index, call_id, name, _own_fields(self._key, call, function)))
         arguments = function.get("arguments")
         text = arguments if isinstance(arguments, str) else encode(arguments or {}).decode()
         if text:
@@ -112,6 +116,8 @@ class OllamaDecoder:
 
     def _end(self, line: dict[str, object], events: list[TokenEvent]) -> None:
         raw = text_at(line, "done_reason")
+        if raw is not None and raw.lower() in BROKEN_OFF:
+            raise broken_off(self._answer, raw)
         reason: FinishReason = "stop" if raw is None else _FINISH_REASONS.get(raw, "other")
         if reason == "stop" and (name := self._answer.unfinished_call()) is not None:
             raise arguments_error(name)
@@ -150,17 +156,19 @@ def _generated(line: Mapping[str, object]) -> dict[str, object]:
     return {name: line[key] for key, name in (("response", "content"), ("thinking", "thinking")) if key in line}
 
 
-def _own_fields(call: Mapping[str, object], function: Mapping[str, object]) -> dict[str, dict[str, object]] | None:
+def _own_fields(
+    key: str, call: Mapping[str, object], function: Mapping[str, object]
+) -> dict[str, dict[str, object]] | None:
     """Return the fields of a tool call that `ToolCall` has no attribute for, to be sent back with it."""
     own = {name: value for name, value in call.items() if name not in ("id", "function") and value is not None}
     inner = {name: value for name, value in function.items() if name not in ("name", "arguments") and value is not None}
     if inner:
         own["function"] = inner
-    return {WIRE: own} if own else None
+    return {key: own} if own else None
 
 
 def _usage_of(line: Mapping[str, object]) -> Usage:
-    prompt, output = int_at(line, "prompt_eval_count"), int_at(line, "eval_count")
+    prompt, output = count_at(line, "prompt_eval_count"), count_at(line, "eval_count")
     total = prompt + output if prompt is not None and output is not None else None
     return Usage(input_tokens=prompt, output_tokens=output, total_tokens=total)
 

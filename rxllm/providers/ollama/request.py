@@ -21,35 +21,40 @@ from ...messages import (
     ToolResult,
     VendorPart,
 )
-from ...options import JsonFormat, Options, ReasoningEffort, Tool
+from ...options import JsonFormat, Options, Tool
+from .._conversation import with_results_behind_calls
+from .._endpoint import Endpoint
 from .._request import (
     body_bytes,
     inline,
     merged,
     refuse_detail,
     refuse_format_beside_tools,
+    result_text,
     unsupported_option,
     unsupported_part,
-    vendor_fields,
     without_none,
 )
+from .._schemas import SchemaError, inlined_parameters, tool_parameters
+from ..model_rules import is_off
 
 WIRE = "ollama"
 
 _Object = dict[str, object]
 
 
-def chat_request(messages: Sequence[Message], model: str, options: Options, provider: str) -> bytes:
+def chat_request(messages: Sequence[Message], model: str, options: Options, endpoint: Endpoint) -> bytes:
     """Build the JSON body. `Options.extra_body` is merged over it: {"options": {"num_ctx": 8192}}.
 
     Raises `ConfigurationError` naming the option or part that the API cannot take.
     """
+    provider = endpoint.provider
     # https://github.com/ollama/ollama/issues/11185: a format keeps the model from the words that call a tool.
     refuse_format_beside_tools(options, provider)
     body: dict[str, object] = {
         "model": model,
-        "messages": list(_messages(messages, provider)),
-        "tools": _tools(options, provider),
+        "messages": list(_messages(with_results_behind_calls(messages), endpoint)),
+        "tools": _tools(options, endpoint),
         "think": _think(options.reasoning, provider),
         "format": _format(options.response_format),
         "options": _sampling(options) or None,
@@ -71,11 +76,13 @@ def _sampling(options: Options) -> _Object:
     )
 
 
-def _think(wanted: ReasoningEffort | int | None, provider: str) -> str | bool | None:
-    if isinstance(wanted, int):
-        if wanted:
-            raise unsupported_option("reasoning", provider, 'it has no token budget; say "low", "medium", "high" or 0')
+def _think(wanted: str | int | None, provider: str) -> str | bool | None:
+    if wanted is None:
+        return None
+    if is_off(wanted):
         return False
+    if isinstance(wanted, int):
+        raise unsupported_option("reasoning", provider, 'it has no token budget; say "low", "medium", "high" or 0')
     return wanted
 
 
@@ -85,35 +92,41 @@ def _format(wanted: JsonFormat | None) -> object:
     return "json" if wanted.schema is None else wanted.schema
 
 
-def _tools(options: Options, provider: str) -> list[_Object] | None:
+def _tools(options: Options, endpoint: Endpoint) -> list[_Object] | None:
     """Return the tools; with the choice "none" no tools are offered."""
+    provider = endpoint.provider
     if options.tool_choice not in (None, "auto", "none"):
         raise unsupported_option("tool_choice", provider, 'the model always chooses itself; say "auto" or "none"')
     if not options.tools or options.tool_choice == "none":
         return None
     if any(tool.strict for tool in options.tools):
         raise unsupported_option("Tool(strict=True)", provider, "it holds no model to a tool's schema")
-    return [_tool(tool) for tool in options.tools]
+    return [_tool(tool, endpoint) for tool in options.tools]
 
 
-def _tool(tool: Tool) -> _Object:
-    function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
-    return {"type": "function", "function": function}
+def _tool(tool: Tool, endpoint: Endpoint) -> _Object:
+    try:
+        parameters = inlined_parameters(tool_parameters(tool))
+    except SchemaError as error:
+        raise unsupported_option(f"Tool({tool.name!r})", endpoint.provider, str(error)) from error
+    name = endpoint.wire_name(tool.name)
+    return {"type": "function", "function": {"name": name, "description": tool.description, "parameters": parameters}}
 
 
-def _messages(messages: Sequence[Message], provider: str) -> Iterable[_Object]:
+def _messages(messages: Sequence[Message], endpoint: Endpoint) -> Iterable[_Object]:
     names: dict[str, str] = {}
     for message in messages:
         names.update((call.id, call.name) for call in message.tool_calls)
-        result = _message(message, provider)
-        if len(result) > 1:
-            yield result
+        wire_message = _message(message, endpoint)
+        if len(wire_message) > 1:
+            yield wire_message
         for part in message.parts:
             if isinstance(part, ToolResult):
-                yield _result(part, part.name or names.get(part.id, ""))
+                name = part.name or names.get(part.id, "")
+                yield _result(part, endpoint.wire_name(name) if name else "")
 
 
-def _message(message: Message, provider: str) -> _Object:
+def _message(message: Message, endpoint: Endpoint) -> _Object:
     """Return a message without its tool results: its role, and its text, images and calls, if any."""
     texts: list[str] = []
     thoughts: list[str] = []
@@ -124,30 +137,32 @@ def _message(message: Message, provider: str) -> _Object:
             case TextPart():
                 texts.append(part.text)
             case ReasoningPart():
-                if part.vendor is None or WIRE in part.vendor:
+                if part.vendor is None or endpoint.fields(part.vendor):
                     thoughts.append(part.text)
             case ToolCall():
-                calls.append(_call(part))
+                calls.append(_call(part, endpoint))
             case ImagePart():
-                images.append(_image(part, provider))
+                images.append(_image(part, endpoint.provider))
             case DocumentPart() | AudioPart():
-                raise unsupported_part(part, provider, "it takes text and images only")
+                raise unsupported_part(part, endpoint.provider, "it takes text and images only")
             case ToolResult() | VendorPart():
                 pass
     result: _Object = {"role": "user" if message.role == "tool" else message.role}
     content = ("" if message.role == "assistant" else "\n").join(texts)
     if content or images or calls:
         result["content"] = content
+    if message.role == "assistant" and not (content.strip() or calls):
+        return {"role": "assistant"}  # cut while it thought: nothing to go on from
     return result | without_none(thinking="".join(thoughts) or None, images=images or None, tool_calls=calls or None)
 
 
-def _call(call: ToolCall) -> _Object:
-    own = vendor_fields(call.vendor, WIRE)
-    return merged(without_none(id=call.id or None, function={"name": call.name, "arguments": call.arguments}), own)
+def _call(call: ToolCall, endpoint: Endpoint) -> _Object:
+    function = {"name": endpoint.wire_name(call.name), "arguments": call.arguments}
+    return merged(without_none(id=call.id or None, function=function), endpoint.fields(call.vendor))
 
 
 def _result(result: ToolResult, name: str) -> _Object:
-    content = f"Error: {result.content}" if result.is_error else result.content
+    content = f"Error: {result_text(result)}" if result.is_error else result.content
     return {"role": "tool", "content": content, **without_none(tool_name=name or None, tool_call_id=result.id or None)}
 
 

@@ -19,17 +19,20 @@ from ..._transport.vendor_errors import fault_of
 from ...errors import ProtocolError, StreamInterruptedError
 from ...events import FinishReason, Response, StreamStart, TokenEvent, UsageUpdate, VendorEvent
 from .._answer_builder import (
+    BROKEN_OFF,
     AnswerBuilder,
     arguments_error,
+    broken_off,
     error_event,
     interrupted_before,
     is_filled,
     provider_error,
-    read_object,
+    read_objects,
 )
+from .._endpoint import Endpoint
 from .chunk import CHUNK_FIELDS, DELTA_FIELDS, plain_chunk
 from .messages import WIRE
-from .reasoning import DETAILS, joined_details, nested_text, reasoning_of
+from .reasoning import DETAILS, joined_field, nested_text, reasoning_of
 from .tool_calls import ToolCalls, calls_of
 from .usage import unmodelled_counts, usage_of
 
@@ -37,17 +40,19 @@ from .usage import unmodelled_counts, usage_of
 class OpenAIChatDecoder:
     """Chat completion chunks to token events."""
 
-    def __init__(self, provider: str) -> None:
+    def __init__(self, provider: str, endpoint: Endpoint | None = None) -> None:
         self.finished = False
-        self._answer = AnswerBuilder(provider)
-        self._calls = ToolCalls(self._answer)
+        self._key = WIRE if endpoint is None else endpoint.key
+        self._answer = AnswerBuilder(provider, endpoint)
+        self._calls = ToolCalls(self._answer, self._key)
         self._started = False
         self._early: list[TokenEvent] = []
         self._answered = False
         self._finish: str | None = None
         self._native_finish: str | None = None
         self._reasoning_field: str | None = None
-        self._reasoning_details: list[dict[str, object]] = []
+        self._fields: dict[str, list[object]] = {}
+        """Fields of the deltas that go back to the vendor: those that we do not model, and reasoning_details."""
         self._refusal: list[str] = []
 
     def feed(self, frame: Frame, /) -> Sequence[TokenEvent]:
@@ -89,14 +94,18 @@ class OpenAIChatDecoder:
         if frame.event == "error":
             raise error_event(frame)
         try:
-            chunk = read_object(frame, self._answer)
-            return self._chunk(chunk) if chunk is not None else ()
+            chunks = read_objects(frame, self._answer)
         except StreamInterruptedError:
             if self._finish is None:
                 raise
             return ()  # cut after its finish_reason: the answer itself is whole
+        events: list[TokenEvent] = []
+        try:
+            for chunk in chunks:
+                events += self._chunk(chunk)
         except RecursionError as error:
             raise ProtocolError("an event is nested too deep") from error
+        return events
 
     def _chunk(self, chunk: dict[str, object]) -> list[TokenEvent]:
         events: list[TokenEvent] = []
@@ -151,7 +160,8 @@ class OpenAIChatDecoder:
             delta = object_at(choice, "message")  # the whole answer at once, from what does not stream
         self._answered = True
         self._add_reasoning(*reasoning_of(delta), events)
-        self._reasoning_details += objects_at(delta, DETAILS)
+        if delta.get(DETAILS):
+            self._fields.setdefault(DETAILS, []).append(delta[DETAILS])
         self._add_content(delta.get("content"), events)
         self._add_refusal(text_at(delta, "refusal"), events)
         if calls := calls_of(delta):
@@ -159,6 +169,8 @@ class OpenAIChatDecoder:
         for name, value in delta.items():
             if name not in DELTA_FIELDS and is_filled(value):
                 events.append(_vendor_event(name, value))
+                if name not in _NOT_SENT_BACK:
+                    self._fields.setdefault(name, []).append(value)
         if counts := object_at(choice, "usage"):
             self._add_usage(counts, events)
         logprobs = choice.get("logprobs")
@@ -168,14 +180,16 @@ class OpenAIChatDecoder:
         finish = text_at(choice, "finish_reason")
         self._finish = self._finish if finish in (None, "null") else finish
         self._native_finish = text_at(choice, "native_finish_reason") or self._native_finish
-        if self._finish == "error":
-            raise provider_error(choice if choice.get("error") else {"message": _FAILED})
+        if self._finish is not None and self._finish.lower() in _BROKEN_OFF:
+            if choice.get("error"):
+                raise provider_error(choice)
+            raise broken_off(self._answer, self._finish)
 
     def _add_reasoning(self, thought: str, field: str, events: list[TokenEvent]) -> None:
         if thought:
             self._reasoning_field = field
             events.append(self._answer.reasoning(thought))
-            self._answer.sign("reasoning", {WIRE: {"field": field}})
+            self._answer.sign("reasoning", {self._key: {"field": field}})
 
     def _add_content(self, content: object, events: list[TokenEvent]) -> None:
         if isinstance(content, str):
@@ -217,18 +231,22 @@ class OpenAIChatDecoder:
         """Return the last events; raise where the answer is not whole in spite of its terminal event."""
         if not self._answered:
             raise interrupted_before("any answer: only its end came")
+        reason = self._reason()
+        if reason in ("refusal", "content_filter"):
+            return self._ended([], reason)
         events = self._calls.end()
         reason = self._reason()
         broken = self._calls.broken()
         if broken is not None and (self._finish is None or reason in ("stop", "tool_calls")):
             raise interrupted_before("a tool call was whole") if self._finish is None else arguments_error(broken)
-        fields: dict[str, object] = {}
-        if self._reasoning_details:
-            fields[DETAILS] = joined_details(self._reasoning_details)
+        return self._ended(events, reason)
+
+    def _ended(self, events: list[TokenEvent], reason: FinishReason) -> list[TokenEvent]:
+        fields = {name: joined_field(pieces) for name, pieces in self._fields.items()}
         if self._refusal:
             fields["refusal"] = "".join(self._refusal)
         if fields:
-            self._answer.vendor_part(WIRE, fields)
+            self._answer.vendor_part(self._key, fields)
         events.append(self._answer.finish(reason, self._finish))
         self.finished = True
         self._started = False  # nothing is plain any more: all that comes now is passed over
@@ -247,7 +265,9 @@ class OpenAIChatDecoder:
 _NOTHING: frozenset[str] = frozenset()
 _CHOICE_FIELDS = frozenset({"index", "delta", "message", "text", "finish_reason", "logprobs", "usage"})
 _KEEP_ALIVES = ("ping", "keepalive", "keep-alive", "keep_alive", "heartbeat")
-_FAILED = "the provider ended the answer with the finish_reason 'error'"
+_BROKEN_OFF = BROKEN_OFF | {"error"}
+_NOT_SENT_BACK = frozenset({"annotations", "audio", "citations", "images", "search_results"})
+"""Fields of a delta that are results for you: no vendor takes them in an earlier answer."""
 
 _REASONS: Mapping[str, FinishReason] = {
     "stop": "stop",
@@ -259,6 +279,7 @@ _REASONS: Mapping[str, FinishReason] = {
     "max_tokens": "length",
     "max_output_tokens": "length",
     "model_length": "length",
+    "model_context_window_exceeded": "length",
     "tool_calls": "tool_calls",
     "tool_call": "tool_calls",
     "tool_use": "tool_calls",

@@ -1,10 +1,12 @@
 """How the vendors that speak OpenAI Chat Completions differ in what they take. Data, no behaviour.
 
-What they send back is_other_call as well, but every decoder reads all of that: see `openai_chat`.
+What they send back differs as well, but every decoder reads all of that: see `openai_chat.decoder`.
+What single models take is in `providers.model_rules`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -17,7 +19,11 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
 
     key_header: str = "Authorization"
     """The header for the key; in Authorization it is a bearer token, elsewhere it stands alone."""
+    rules: str = ""
+    """The maker whose rows in `model_rules` hold for the models here; "" for none."""
     system_role: Literal["system", "developer"] = "system"
+    one_system_message: bool = False
+    """Whether all system messages become one, at the front: templates of local models refuse any other."""
     max_tokens: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     seed: str = "seed"
     required_choice: Literal["required", "any"] = "required"
@@ -26,27 +32,54 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """Whether usage must be requested, and may be."""
     reasoning: Literal["reasoning_effort", "reasoning"] = "reasoning_effort"
     """Efforts as a word under `reasoning_effort`, or everything in OpenRouter's `reasoning` object."""
-    efforts: tuple[str, ...] = ("low", "medium", "high")
+    reasoning_off: Mapping[str, object] | None = None
+    """The fields that turn thinking off, where that is not the effort "none"."""
     reasoning_budget: str | None = None
     """The field for a budget in tokens, where `reasoning` is a word and there is one."""
     formats: tuple[Literal["json_object", "json_schema"], ...] = ("json_object", "json_schema")
+    object_root: bool = False
+    """Whether the schema of an answer must have an object at its root."""
     format_beside_tools: bool = True
     """Whether it calls tools beside a requested answer format; else the format wins, and no tool is called."""
     documents: Documents | None = "file"
     audio: Literal["object", "text"] | None = "object"
     """Whether `input_audio` holds an object with data and format, or the data alone."""
     reasoning_back: tuple[str, ...] = ()
-    """The message fields in which this vendor takes its own reasoning back while tools are in play."""
+    """The message fields in which this vendor takes its own reasoning back; "content" is Mistral's thinking chunk."""
+    reasoning_back_without_tools: bool = False
+    """Whether it takes reasoning back also where no tools are in play."""
+    reasoning_on_calls: str | None = None
+    """The field that every message with tool calls must have, "" where nothing was thought."""
+    unknown_fields_back: bool = False
+    """Whether fields of an answer that we do not model go back to it."""
+    empty_content: str | None = None
+    """The `content` of a message that holds tool calls only."""
+    message_after_tool: str | None = None
+    """What the assistant says between a tool's result and the user, where the vendor refuses to have nothing there."""
     call_ids: str = ".+"
     """A pattern of the tool calls' ids that it takes."""
     unsupported: tuple[str, ...] = ()
     """Names of `Options` this vendor has no field for."""
 
 
-GATEWAY = Dialect(reasoning_back=("reasoning_content", "reasoning", "reasoning_text", "reasoning_details"))
-OPENAI = Dialect(max_tokens="max_completion_tokens", call_ids=".{1,40}", unsupported=("top_k",))
+_SIGNED_ID = "|.*__thought__.*"
+"""Ids in which LiteLLM keeps a thought signature of Gemini: they go back as they are."""
+
+GATEWAY = Dialect(
+    reasoning_back=("reasoning_content", "reasoning", "reasoning_text", "reasoning_details"),
+    unknown_fields_back=True,
+    empty_content="",
+)
+OPENAI = Dialect(
+    rules="openai",
+    max_tokens="max_completion_tokens",
+    object_root=True,
+    call_ids=".{1,40}" + _SIGNED_ID,
+    unsupported=("top_k",),
+)
 AZURE = msgspec.structs.replace(OPENAI, key_header="api-key")
 GROQ = Dialect(
+    rules="groq",
     max_tokens="max_completion_tokens",
     documents=None,
     audio=None,
@@ -54,29 +87,44 @@ GROQ = Dialect(
     unsupported=("top_k",),
 )
 MISTRAL = Dialect(
+    rules="mistral",
     seed="random_seed",
     required_choice="any",
     stream_options=False,
-    efforts=("high",),
     documents="document_url",
     audio="text",
+    reasoning_back=("content",),
+    reasoning_back_without_tools=True,
+    # https://github.com/avante-corp/avante.nvim/issues/2562: "Unexpected role 'user' after role 'tool'", code 3230.
+    message_after_tool="Noted.",
     call_ids="[a-zA-Z0-9]{9}",
     unsupported=("top_k",),
 )
 DEEPSEEK = Dialect(
+    rules="deepseek",
+    reasoning_off={"thinking": {"type": "disabled"}},
     formats=("json_object",),
     documents=None,
     audio=None,
     reasoning_back=("reasoning_content",),
+    # https://api-docs.deepseek.com/guides/thinking_mode: it must come back with every call, or the answer is a 400.
+    reasoning_on_calls="reasoning_content",
     unsupported=("top_k", "seed"),
 )
-XAI = Dialect(max_tokens="max_completion_tokens", documents=None, audio=None, unsupported=("top_k",))
-OPENROUTER = Dialect(reasoning="reasoning", documents="file_or_url", reasoning_back=("reasoning_details", "reasoning"))
+XAI = Dialect(rules="xai", max_tokens="max_completion_tokens", documents=None, audio=None, unsupported=("top_k",))
+OPENROUTER = Dialect(
+    reasoning="reasoning",
+    reasoning_off={"reasoning": {"effort": "none"}},
+    documents="file_or_url",
+    reasoning_back=("reasoning_details", "reasoning"),
+    unknown_fields_back=True,
+)
 TOGETHER = Dialect(documents=None)
 FIREWORKS = Dialect(
     reasoning_budget="reasoning_effort", documents=None, audio=None, reasoning_back=("reasoning_content",)
 )
 CEREBRAS = Dialect(
+    rules="cerebras",
     max_tokens="max_completion_tokens",
     documents=None,
     audio=None,
@@ -91,12 +139,22 @@ PERPLEXITY = Dialect(
     unsupported=("seed", "stop", "tools", "tool_choice"),
 )
 VLLM = Dialect(
-    reasoning_budget="thinking_token_budget", documents=None, reasoning_back=("reasoning", "reasoning_content")
+    one_system_message=True,
+    reasoning_budget="thinking_token_budget",
+    documents=None,
+    reasoning_back=("reasoning", "reasoning_content"),
 )
 LLAMACPP = Dialect(
+    one_system_message=True,
     reasoning_budget="thinking_budget_tokens",
     format_beside_tools=False,
     documents=None,
     reasoning_back=("reasoning_content",),
 )
-LMSTUDIO = Dialect(formats=("json_schema",), documents=None, audio=None, reasoning_back=("reasoning_content",))
+LMSTUDIO = Dialect(
+    one_system_message=True,
+    formats=("json_schema",),
+    documents=None,
+    audio=None,
+    reasoning_back=("reasoning_content",),
+)

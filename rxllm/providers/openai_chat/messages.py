@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..._json import encode, text_at
+from ..._json import text_at
 from ...messages import (
     AudioPart,
     DocumentPart,
@@ -18,75 +18,112 @@ from ...messages import (
     VendorPart,
 )
 from .._call_ids import with_valid_ids
-from .._request import inline, unsupported_part, vendor_fields, without_none
+from .._conversation import with_results_behind_calls
+from .._endpoint import Endpoint
+from .._request import inline, json_bytes, merged, result_text, unsupported_part, without_none
 from .dialect import Dialect
 from .reasoning import DETAILS
 
 WIRE = "openai-chat"
 """The name under which this wire keeps its own fields in message parts."""
 
-EXTRA = "extra_content"
-"""The field of a tool call in which Gemini's OpenAI surface keeps its thought signature, and wants it back."""
-
 
 def wire_messages(
-    messages: Sequence[Message], dialect: Dialect, provider: str, *, with_tools: bool
+    messages: Sequence[Message], dialect: Dialect, endpoint: Endpoint, *, with_tools: bool
 ) -> list[dict[str, object]]:
     """Return the `messages` field; each tool result becomes a wire message of its own.
 
-    Reasoning goes back to the vendors that want it, and only while tools are in play: there they
-    think on from it. Raises `ConfigurationError` naming a part that the vendor does not support.
+    Reasoning goes back to the endpoint that made it, to most only while tools are in play: there the model
+    thinks on from it. Raises `ConfigurationError` naming a part that the vendor does not support.
     """
     tools_in_play = with_tools or any(message.tool_calls for message in messages)
+    fields_back = _FieldsBack(dialect, endpoint, with_reasoning=tools_in_play or dialect.reasoning_back_without_tools)
     result: list[dict[str, object]] = []
-    for message in with_valid_ids(messages, dialect.call_ids):
+    if dialect.one_system_message:
+        messages = _system_first(messages)
+    for message in with_valid_ids(with_results_behind_calls(messages, endpoint.provider), dialect.call_ids):
         results = [part for part in message.parts if isinstance(part, ToolResult)]
         result += map(_result, results)
         if message.role == "assistant":
-            result.append(_assistant(message, dialect.reasoning_back if tools_in_play else (), provider))
+            result += _assistant(message, fields_back, dialect, endpoint)
         elif len(results) < len(message.parts) or not results:
-            result.append(_user_or_system(message, dialect, provider))
+            if dialect.message_after_tool is not None and result and result[-1]["role"] == "tool":
+                result.append({"role": "assistant", "content": dialect.message_after_tool})
+            result.append(_user_or_system(message, dialect, endpoint.provider))
     return result
 
 
-def _assistant(message: Message, reasoning_back: Sequence[str], provider: str) -> dict[str, object]:
+def _system_first(messages: Sequence[Message]) -> Sequence[Message]:
+    """Return the messages with all system messages joined to one at the front."""
+    system = [message.text for message in messages if message.role == "system"]
+    if not system:
+        return messages
+    others = [message for message in messages if message.role != "system" or not message.text]
+    return [Message.system("\n\n".join(filter(None, system))), *(one for one in others if one.role != "system")]
+
+
+def _assistant(
+    message: Message, fields_back: _FieldsBack, dialect: Dialect, endpoint: Endpoint
+) -> list[dict[str, object]]:
+    """Return the wire message; none for an answer of which nothing can go back, such as one cut while it thought."""
     for part in message.parts:
         if isinstance(part, ImagePart | DocumentPart | AudioPart):
-            raise unsupported_part(part, provider, "the assistant speaks text only")
-    calls = [_call(part) for part in message.parts if isinstance(part, ToolCall)]
-    fields = _returned_fields(message.parts, reasoning_back)
+            raise unsupported_part(part, endpoint.provider, "the assistant speaks text only")
+    calls = [_call(part, endpoint) for part in message.parts if isinstance(part, ToolCall)]
+    fields = fields_back.of(message.parts)
     # A refusal goes back as text: the field it came in is known to few servers, and refused by some.
-    text = message.text or text_at(fields, "refusal") or ("" if not calls else None)
-    result: dict[str, object] = {"role": "assistant", "content": text}
+    text = message.text or text_at(fields, "refusal")
+    thinking = fields.pop("content", None)
+    if not calls and not (text or "").strip():
+        return []
+    content: object = text or (dialect.empty_content if calls else "")
+    if thinking:
+        chunk = {"type": "thinking", "thinking": [{"type": "text", "text": thinking}]}
+        content = [chunk, *([{"type": "text", "text": text}] if text else [])]
+    result: dict[str, object] = {"role": "assistant", "content": content}
     if calls:
         result["tool_calls"] = calls
-    return result | {name: value for name, value in fields.items() if name != "refusal"}
+        if dialect.reasoning_on_calls is not None:
+            fields.setdefault(dialect.reasoning_on_calls, "")
+    return [result | {name: value for name, value in fields.items() if name != "refusal"}]
 
 
 def _result(result: ToolResult) -> dict[str, object]:
-    return {"role": "tool", "tool_call_id": result.id, "content": result.content}
+    return {"role": "tool", "tool_call_id": result.id, "content": result_text(result)}
 
 
-def _call(call: ToolCall) -> dict[str, object]:
-    function = {"name": call.name, "arguments": encode(call.arguments).decode()}
-    extra = vendor_fields(call.vendor, WIRE).get(EXTRA)
-    return without_none(id=call.id, type="function", function=function, extra_content=extra)
+def _call(call: ToolCall, endpoint: Endpoint) -> dict[str, object]:
+    function = {"name": endpoint.wire_name(call.name), "arguments": json_bytes(call.arguments).decode()}
+    return merged(without_none(id=call.id, type="function", function=function), endpoint.fields(call.vendor))
 
 
-def _returned_fields(parts: Sequence[Part], reasoning_back: Sequence[str]) -> dict[str, object]:
-    """Return the fields of an earlier answer that go back as they came."""
-    fields: dict[str, object] = {}
-    thoughts: list[str] = []
-    field: str | None = None
-    for part in parts:
-        if isinstance(part, VendorPart) and part.wire == WIRE:
-            fields |= {name: value for name, value in part.data.items() if name != DETAILS or name in reasoning_back}
-        elif isinstance(part, ReasoningPart) and (part.vendor is None or WIRE in part.vendor):
-            thoughts.append(part.text)
-            field = field or text_at(vendor_fields(part.vendor, WIRE), "field")
-    if field is not None and field in reasoning_back and field != DETAILS and DETAILS not in fields:
-        fields[field] = "".join(thoughts)
-    return fields
+class _FieldsBack:
+    """The fields of an answer that go back to the endpoint that made it."""
+
+    def __init__(self, dialect: Dialect, endpoint: Endpoint, *, with_reasoning: bool) -> None:
+        self._dialect = dialect
+        self._endpoint = endpoint
+        self._reasoning_back = dialect.reasoning_back if with_reasoning else ()
+
+    def of(self, parts: Sequence[Part]) -> dict[str, object]:
+        """Return the fields by their names; the words of reasoning under the name in which they came."""
+        fields: dict[str, object] = {}
+        thoughts: list[str] = []
+        field: str | None = None
+        for part in parts:
+            if isinstance(part, VendorPart) and self._endpoint.is_own(part):
+                fields |= {name: value for name, value in part.data.items() if self._goes_back(name, part)}
+            elif isinstance(part, ReasoningPart) and (own := self._endpoint.fields(part.vendor)):
+                thoughts.append(part.text)
+                field = field or text_at(own, "field")
+        if field is not None and field in self._reasoning_back and field != DETAILS and DETAILS not in fields:
+            fields[field] = "".join(thoughts)
+        return fields
+
+    def _goes_back(self, name: str, part: VendorPart) -> bool:
+        if name in (DETAILS, *self._dialect.reasoning_back):
+            return name in self._reasoning_back
+        return name == "refusal" or self._dialect.unknown_fields_back or part.wire == WIRE
 
 
 def _user_or_system(message: Message, dialect: Dialect, provider: str) -> dict[str, object]:

@@ -32,26 +32,47 @@ def nested_text(value: object) -> str:
     return next((words for name in _WORDS if (words := nested_text(value.get(name)))), "")
 
 
-def joined_details(pieces: Sequence[dict[str, object]]) -> list[dict[str, object]]:
-    """Return the `reasoning_details` of a whole answer: deltas of one entry joined."""
+def joined_field(pieces: Sequence[object]) -> object:
+    """Return the value of a field of a whole answer from its values in the deltas.
+
+    Lists of objects are joined entry by entry, text that is not repeated is joined; else the last value counts.
+    """
+    if all(is_array(piece) and all(map(is_object, piece)) for piece in pieces):
+        return _joined_entries([entry for piece in pieces if is_array(piece) for entry in piece if is_object(entry)])
+    if all(isinstance(piece, str) for piece in pieces):
+        return pieces[-1] if all(piece == pieces[0] for piece in pieces) else "".join(map(str, pieces))
+    return pieces[-1]
+
+
+def _joined_entries(pieces: Sequence[dict[str, object]]) -> list[dict[str, object]]:
+    """Return the entries of such a list, `reasoning_details` and the like: deltas of one entry joined."""
     entries: list[dict[str, object]] = []
     words: list[list[str]] = []
+    names: list[str] = []
     for piece in pieces:
-        name = next((name for name in ("text", "summary") if isinstance(piece.get(name), str)), None)
+        name = next((name for name in _JOINED if isinstance(piece.get(name), str)), None)
         last = entries[-1] if entries else None
         rest = {key: value for key, value in piece.items() if key != name and value is not None}
         if last is None or any(last.get(key) != piece.get(key) for key in ("type", "index")) or "data" in piece:
             entries.append(rest)
             words.append([])
+            names.append(name or _name_of_text(piece))
         else:
             last.update(rest)
         if name is not None:
             words[-1].append(str(piece[name]))
-    for entry, parts in zip(entries, words, strict=True):
+    for entry, name, parts in zip(entries, names, words, strict=True):
         if parts:
-            entry["summary" if str(entry.get("type")).endswith("summary") else "text"] = "".join(parts)
+            entry[name] = "".join(parts)
     return entries
 
 
+def _name_of_text(entry: dict[str, object]) -> str:
+    kind = str(entry.get("type"))
+    return "summary" if kind.endswith("summary") else "thinking" if kind == "thinking" else "text"
+
+
+_JOINED = ("text", "summary", "thinking")
+"""The keys of the words in an entry."""
 _FIELDS = ("reasoning_content", "reasoning", "reasoning_text")
 _WORDS = ("text", "thinking", "summary", "reasoning", "content")

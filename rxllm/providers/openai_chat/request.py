@@ -4,30 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...errors import ConfigurationError
 from ...messages import Message
 from ...options import JsonFormat, Options, Tool
+from .._endpoint import Endpoint
+from .._function_tools import chosen_tool, function_parameters
 from .._request import body_bytes, refuse_format_beside_tools, unsupported_option, without_none
-from .._strict import is_strict
+from .._schemas import SchemaError, format_name, strict_schema
+from ..model_rules import ModelRules, check_tools_on_chat, is_off, model_rules
 from .dialect import Dialect
 from .messages import wire_messages
 
 _ADVICE = "a field that only this vendor knows can go into extra_body"
 
 
-def chat_request(messages: Sequence[Message], model: str, options: Options, dialect: Dialect, provider: str) -> bytes:
+def chat_request(
+    messages: Sequence[Message], model: str, options: Options, dialect: Dialect, endpoint: Endpoint
+) -> bytes:
     """Build the JSON body for one streamed answer.
 
-    Raises `ConfigurationError` naming the option or part that `dialect` has no words for.
+    Raises `ConfigurationError` naming the option or part that the vendor or the model does not take.
     """
+    provider = endpoint.provider
     for name in dialect.unsupported:
         if getattr(options, name) not in (None, ()):
             raise unsupported_option(name, provider, _ADVICE)
+    rules = model_rules(dialect.rules, model)
+    if rules is not None:
+        rules.check(options, provider, model)
+        check_tools_on_chat(rules, options, provider, model)
     if not dialect.format_beside_tools:
         refuse_format_beside_tools(options, provider)
     body: dict[str, object] = {
         "model": model,
-        "messages": wire_messages(messages, dialect, provider, with_tools=bool(options.tools)),
+        "messages": wire_messages(messages, dialect, endpoint, with_tools=bool(options.tools)),
         "stream": True,
         "stream_options": {"include_usage": True} if dialect.stream_options else None,
         "temperature": options.temperature,
@@ -39,24 +48,30 @@ def chat_request(messages: Sequence[Message], model: str, options: Options, dial
         dialect.seed: options.seed,
         dialect.max_tokens: options.max_tokens,
         "response_format": _response_format(options.response_format, dialect, provider),
-        "tools": list(map(_tool, options.tools)) or None,
-        "tool_choice": _tool_choice(options.tool_choice, options.tools, dialect),
-        **_reasoning(options.reasoning, dialect, provider),
+        "tools": [_tool(tool, endpoint) for tool in options.tools] or None,
+        "tool_choice": _tool_choice(options.tool_choice, options.tools, dialect, endpoint),
+        **_reasoning(options.reasoning, dialect, rules, provider),
     }
     return body_bytes(body, options.extra_body)
 
 
-def _reasoning(wanted: str | int | None, dialect: Dialect, provider: str) -> dict[str, object]:
+def _reasoning(
+    wanted: str | int | None, dialect: Dialect, rules: ModelRules | None, provider: str
+) -> dict[str, object]:
     if wanted is None:
         return {}
+    if is_off(wanted):
+        if dialect.reasoning_budget is not None:
+            return {dialect.reasoning_budget: 0}
+        if rules is not None and rules.off == "nothing":
+            return {}
+        return dict(dialect.reasoning_off or {"reasoning_effort": "none"})
     if isinstance(wanted, str):
-        if wanted not in dialect.efforts:
-            raise unsupported_option("reasoning", provider, f"it knows {' '.join(dialect.efforts)}, not {wanted!r}")
         return {"reasoning": {"effort": wanted}} if dialect.reasoning == "reasoning" else {"reasoning_effort": wanted}
     if dialect.reasoning == "reasoning":
         return {"reasoning": {"max_tokens": wanted}}
     if dialect.reasoning_budget is None:
-        raise unsupported_option("reasoning", provider, f"it knows {' '.join(dialect.efforts)}, no token budget")
+        raise unsupported_option("reasoning", provider, 'it takes an effort such as "low", no token budget')
     return {dialect.reasoning_budget: wanted}
 
 
@@ -68,23 +83,28 @@ def _response_format(wanted: JsonFormat | None, dialect: Dialect, provider: str)
     if "json_schema" not in dialect.formats:
         raise unsupported_option("response_format", provider, 'it knows "json" only, no schemas')
     schema = wanted.schema if wanted.schema is not None else {"type": "object"}
-    described: dict[str, object] = {"name": wanted.name, "schema": schema}
-    if is_strict(schema):
-        described["strict"] = True
+    described: dict[str, object] = {"name": format_name(wanted.name), "schema": schema}
+    try:
+        described |= {"schema": strict_schema(schema), "strict": True}
+    except SchemaError as error:
+        if dialect.object_root and schema.get("type") != "object":
+            raise unsupported_option("response_format", provider, f"the schema of {wanted.name}: {error}") from error
     return {"type": "json_schema", "json_schema": described}
 
 
-def _tool(tool: Tool) -> dict[str, object]:
-    description = tool.description or None
-    function = without_none(name=tool.name, description=description, parameters=tool.parameters, strict=tool.strict)
+def _tool(tool: Tool, endpoint: Endpoint) -> dict[str, object]:
+    function = without_none(
+        name=endpoint.wire_name(tool.name),
+        description=tool.description or None,
+        parameters=function_parameters(tool, endpoint.provider),
+        strict=tool.strict,
+    )
     return {"type": "function", "function": function}
 
 
-def _tool_choice(choice: str | None, tools: Sequence[Tool], dialect: Dialect) -> object:
+def _tool_choice(choice: str | None, tools: Sequence[Tool], dialect: Dialect, endpoint: Endpoint) -> object:
     if choice in (None, "auto", "none"):
         return choice
     if choice == "required":
         return dialect.required_choice
-    if choice not in [tool.name for tool in tools]:
-        raise ConfigurationError(f'tool_choice is "auto", "none", "required" or the name of a tool; got {choice!r}')
-    return {"type": "function", "function": {"name": choice}}
+    return {"type": "function", "function": {"name": chosen_tool(choice, tools, endpoint)}}

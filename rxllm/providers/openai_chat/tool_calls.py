@@ -16,7 +16,6 @@ from ..._protocol import JsonObject
 from ...events import TokenEvent, VendorEvent
 from ...messages import VendorFields
 from .._answer_builder import AnswerBuilder, arguments_of
-from .messages import EXTRA, WIRE
 
 
 def calls_of(delta: JsonObject) -> list[dict[str, object]]:
@@ -30,10 +29,12 @@ def calls_of(delta: JsonObject) -> list[dict[str, object]]:
 
 
 class ToolCalls:
-    """The calls of one answer, as they grow; what is known of them goes to a `AnswerBuilder`."""
+    """The calls of one answer, as they grow; what is known of them goes to an `AnswerBuilder`."""
 
-    def __init__(self, answer: AnswerBuilder) -> None:
+    def __init__(self, answer: AnswerBuilder, key: str) -> None:
         self._answer = answer
+        self._key = key
+        """The key under which calls keep what is to be sent back with them."""
         self._calls: dict[int, _PartialCall] = {}
         self._by_index: dict[int, int] = {}
         self._by_id: dict[str, int] = {}
@@ -63,6 +64,8 @@ class ToolCalls:
         for at, call in self._calls.items():
             if call.name and not call.begun:
                 events += self._begin(at, call)
+            if call.placeholder and call.begun and not call.pieces:
+                events.append(self._answer.add_arguments(at, call.placeholder))
         events += self._answer.end_calls()
         return events
 
@@ -79,22 +82,24 @@ class ToolCalls:
         piece = _text_of(function.get("arguments"))
         if not (call_id or name or piece):
             return []
-        at = self._find_call(int_at(item, "index"), call_id, name, piece)
+        at = self._find_call(_index_of(item), call_id, name, piece)
         call = self._calls[at]
         if name and piece and call_id and call_id == call.id and call.is_whole():
             return []  # the finished call repeated
         call.id, call.name = call.id or call_id, call.name or name
-        call.extra = call.extra or object_at(item, EXTRA)
+        call.add_fields(item, function)
+        if piece == "{}" and not call.pieces:
+            call.placeholder, piece = piece, ""  # no arguments, or some servers' placeholder for those to come
         if piece:
             call.pieces.append(piece)
         if call.begun:
             return [self._answer.add_arguments(at, piece)] if piece else []
-        return self._begin(at, call) if call.name and (call.id or piece) else []
+        return self._begin(at, call) if call.name and (call.id or piece or call.placeholder) else []
 
     def _begin(self, at: int, call: _PartialCall) -> list[TokenEvent]:
         """Start a call whose name is known; one without an id gets one, so that a result can name it."""
         call.begun = True
-        vendor: VendorFields | None = {WIRE: {EXTRA: call.extra}} if call.extra else None
+        vendor: VendorFields | None = {self._key: call.fields} if call.fields else None
         start = self._answer.start_call(at, call.id or f"call_{at}", call.name, vendor)
         return [start, *(self._answer.add_arguments(at, piece) for piece in call.pieces)]
 
@@ -104,7 +109,8 @@ class ToolCalls:
         at = by_id if index is None else self._by_index.get(index)
         if at is None and index in self._calls and index not in self._by_index.values():
             at = index  # came without its index so far
-        if at is None or self._calls[at].is_other_call(call_id, name, piece):
+        is_known = at is not None and call_id != "" and self._by_id.get(call_id) == at
+        if at is None or (not is_known and self._calls[at].is_other_call(call_id, name, piece)):
             at = self._free if index is None or index in self._calls else index
             self._free = max(self._free, at + 1)
             self._calls[at] = _PartialCall()
@@ -119,14 +125,23 @@ class ToolCalls:
 class _PartialCall:
     """A call as its pieces come."""
 
-    __slots__ = ("begun", "extra", "id", "name", "pieces")
+    __slots__ = ("begun", "fields", "id", "name", "pieces", "placeholder")
 
     def __init__(self) -> None:
         self.id = ""
         self.name = ""
         self.pieces: list[str] = []
         self.begun = False
-        self.extra: dict[str, object] = {}
+        self.placeholder = ""
+        self.fields: dict[str, object] = {}
+        """What the vendor said of the call beyond our model of it, such as Gemini's thought signature."""
+
+    def add_fields(self, item: JsonObject, function: JsonObject) -> None:
+        """Keep the fields of a piece that are not modelled, to be sent back with the call."""
+        self.fields.update((name, value) for name, value in item.items() if name not in _CALL_FIELDS and value)
+        more = {name: value for name, value in function.items() if name not in _CALL_FIELDS and value}
+        if more and function is not item:
+            self.fields["function"] = more
 
     def is_other_call(self, call_id: str, name: str, piece: str) -> bool:
         """Return whether a piece with this id and name cannot be of this call.
@@ -135,15 +150,26 @@ class _PartialCall:
         """
         if not name:
             return False
+        if call_id and self.id and call_id != self.id:
+            return bool(self.pieces or self.placeholder) or name != self.name
         if call_id and self.id:
-            return call_id != self.id
+            return False
         return bool(self.name) and (name != self.name or bool(piece and self.is_whole()))
 
     def is_whole(self) -> bool:
         """Return whether the arguments so far are a JSON object, or the text "null"."""
-        last = next((piece for piece in reversed(self.pieces) if not piece.isspace()), "")
+        last = next((piece for piece in reversed(self.pieces) if not piece.isspace()), self.placeholder)
         # Their end decides most cases, and costs nothing: a server may repeat the name with every piece.
         return last.rstrip().endswith(("}", "l")) and arguments_of("".join(self.pieces)) is not None
+
+
+_CALL_FIELDS = frozenset({"index", "id", "type", "function", "name", "arguments"})
+
+
+def _index_of(item: JsonObject) -> int | None:
+    """Return the index of a call; some servers send it as text."""
+    index = text_at(item, "index")
+    return int(index) if index is not None and index.isdecimal() else int_at(item, "index")
 
 
 def _text_of(arguments: object) -> str:

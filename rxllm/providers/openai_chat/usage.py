@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..._json import int_at, object_at
+from ..._json import count_at, object_at
 from ..._protocol import JsonObject
 from ...events import Usage
 
@@ -52,4 +52,4 @@ _MODELLED = {
 
 
 def _count(counts: JsonObject, *names: str) -> int | None:
-    return next((count for name in names if (count := int_at(counts, name)) is not None), None)
+    return next((count for name in names if (count := count_at(counts, name)) is not None), None)

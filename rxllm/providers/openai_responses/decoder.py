@@ -21,7 +21,9 @@ from ..._protocol import Frame, JsonObject
 from ..._transport.vendor_errors import fault_of
 from ...errors import LLMError, ProtocolError
 from ...events import FinishReason, Response, StreamStart, TokenEvent, UsageUpdate, VendorEvent
-from .._answer_builder import AnswerBuilder, interrupted_before, provider_error, read_object
+from .._answer_builder import AnswerBuilder, broken_off, interrupted_before, provider_error, read_objects
+from .._endpoint import Endpoint
+from .items import WIRE
 from .output import DELTAS, DONES, NO_PART, OutputReader
 from .usage import unmodelled_counts, unmodelled_outcome, usage_of
 
@@ -29,10 +31,10 @@ from .usage import unmodelled_counts, unmodelled_outcome, usage_of
 class OpenAIResponsesDecoder:
     """The events of one streamed response to token events."""
 
-    def __init__(self, provider: str) -> None:
+    def __init__(self, provider: str, endpoint: Endpoint | None = None) -> None:
         self.finished = False
-        self._answer = AnswerBuilder(provider)
-        self._output = OutputReader(self._answer)
+        self._answer = AnswerBuilder(provider, endpoint)
+        self._output = OutputReader(self._answer, WIRE if endpoint is None else endpoint.key)
         self._nothing_sent = True
         self._next: int | None = None
         self._missing = 0
@@ -80,9 +82,12 @@ class OpenAIResponsesDecoder:
             return ()
         if frame.event == "error":
             raise _error_event(frame)
-        event = read_object(frame, self._answer)
-        if event is None:
-            return ()
+        events: list[TokenEvent] = []
+        for event in read_objects(frame, self._answer):
+            events += self._event(frame, event)
+        return events
+
+    def _event(self, frame: Frame, event: JsonObject) -> list[TokenEvent]:
         self._check_sequence(int_at(event, "sequence_number"))
         kind = text_at(event, "type") or frame.event
         handler = _OUTPUT_HANDLERS.get(kind)
@@ -139,6 +144,8 @@ class OpenAIResponsesDecoder:
         if usage is not None:
             answer.usage = usage
         answer.raw_finish_reason = status
+        if status == "cancelled" and not response.get("error"):
+            raise broken_off(self._answer, status)
         if status in ("failed", "cancelled"):
             raise provider_error({"error": response.get("error") or {"message": f"the response was {status}"}})
         events = self._output.finish(objects_at(response, "output"), cut=status != "completed")
@@ -205,7 +212,11 @@ _IGNORED = frozenset(
         *("response.content_part.added", "response.reasoning_part.added", "response.reasoning_summary_part.added"),
     }
 )
-_CUTS: Mapping[str, FinishReason] = {"max_output_tokens": "length", "content_filter": "content_filter"}
+_CUTS: Mapping[str, FinishReason] = {
+    "max_output_tokens": "length",
+    "max_tokens": "length",
+    "content_filter": "content_filter",
+}
 
 
 def _response_of(event: JsonObject) -> JsonObject:

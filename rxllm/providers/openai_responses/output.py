@@ -14,7 +14,7 @@ from ..._protocol import JsonObject
 from ...errors import ProtocolError
 from ...events import TokenEvent, VendorEvent
 from .._answer_builder import AnswerBuilder, arguments_error, arguments_of
-from .items import WIRE, ContentPart, Item, Items, TextKind, call_fields
+from .items import ContentPart, Item, Items, TextKind, call_fields
 
 DELTAS: Mapping[str, TextKind] = {
     "response.output_text.delta": "text",
@@ -32,8 +32,10 @@ DONES: Mapping[str, TextKind] = {f"{name.removesuffix('delta')}done": kind for n
 class OutputReader:
     """Reads the events of output items; each method takes an event's type and JSON and returns token events."""
 
-    def __init__(self, answer: AnswerBuilder) -> None:
+    def __init__(self, answer: AnswerBuilder, key: str) -> None:
         self._answer = answer
+        self._key = key
+        """The key under which parts keep what is to be sent back with them."""
         self._items = Items()
         self.part = NO_PART
         """The content part of the last delta: the next delta most likely continues it."""
@@ -187,15 +189,15 @@ class OutputReader:
         match item.type:
             case "message":
                 if phase := text_at(data, "phase"):
-                    self._answer.sign("text", {WIRE: {"phase": phase}})
+                    self._answer.sign("text", {self._key: {"phase": phase}})
             case "reasoning":
                 item.data.pop("encrypted_content", None)  # half of it: the whole comes when the item is done
-                self._answer.sign("reasoning", {WIRE: item.data})
+                self._answer.sign("reasoning", {self._key: item.data})
             case "function_call":
                 # One that is complete as it begins may be a call that the server makes itself: wait for its end.
                 return [] if text_at(data, "status") == "completed" else self._start_call(item)
             case _:
-                self._answer.vendor_part(WIRE, item.data)
+                self._answer.vendor_part(self._key, item.data)
         return []
 
     def _server_call(self, event: JsonObject) -> list[TokenEvent]:
@@ -234,7 +236,7 @@ class OutputReader:
             events += self._add_missing(item, "refusal", _texts(item.data, "content", "refusal"))
         if item.refusal:
             refusal = {"type": "refusal", "refusal": "".join(item.refusal)}
-            self._answer.vendor_part(WIRE, {"type": "message", "role": "assistant", "content": [refusal]})
+            self._answer.vendor_part(self._key, {"type": "message", "role": "assistant", "content": [refusal]})
         if not item.annotated and any(part.get("annotations") for part in objects_at(item.data, "content")):
             events.append(VendorEvent(_DONE, dict(event)))
         return events
@@ -254,7 +256,9 @@ class OutputReader:
         item.call = len(self._answer.calls)
         fields = call_fields(item.data)
         return [
-            self._answer.start_call(item.call, call_id or f"call_{item.call}", name, {WIRE: fields} if fields else None)
+            self._answer.start_call(
+                item.call, call_id or f"call_{item.call}", name, {self._key: fields} if fields else None
+            )
         ]
 
     def _end_call(self, item: Item, *, cut: bool) -> list[TokenEvent]:

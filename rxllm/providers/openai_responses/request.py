@@ -15,9 +15,8 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from ..._json import encode, objects_at, text_at
+from ..._json import objects_at, text_at
 from ..._protocol import JsonObject
-from ...errors import ConfigurationError
 from ...messages import (
     AudioPart,
     DocumentPart,
@@ -33,40 +32,47 @@ from ...messages import (
 )
 from ...options import JsonFormat, Options, Tool
 from .._call_ids import with_valid_ids
-from .._request import body_bytes, inline, unsupported_option, unsupported_part, vendor_fields, without_none
-from .._strict import is_strict
-from .items import WIRE
+from .._conversation import with_results_behind_calls
+from .._endpoint import Endpoint
+from .._function_tools import chosen_tool, function_parameters
+from .._request import body_bytes, inline, json_bytes, result_text, unsupported_option, unsupported_part, without_none
+from .._schemas import SchemaError, format_name, strict_schema
+from ..model_rules import ModelRules, is_off, model_rules
 
 _REFUSED = ("top_k", "stop", "seed", "frequency_penalty", "presence_penalty")
-_CALL_IDS = ".{1,64}"
+_CALL_IDS = ".{1,64}|.*__thought__.*"
 _REASONING_MODELS = re.compile(r"(^|/)(o\d|gpt-([5-9]|1\d)(?!\d|.*chat)|codex)")
 """Models of OpenAI that reason unasked: o1 and its heirs, gpt-5 and later but for their chat variants."""
 
 
-def responses_request(messages: Sequence[Message], model: str, options: Options, provider: str) -> bytes:
+def responses_request(messages: Sequence[Message], model: str, options: Options, endpoint: Endpoint) -> bytes:
     """Build the JSON body for one streamed answer.
 
     Raises `ConfigurationError` naming the option or part that this wire has no words for.
     """
+    provider = endpoint.provider
     for name in _REFUSED:
         if getattr(options, name) not in (None, ()):
             raise unsupported_option(name, provider, "the Responses API has no such field")
-    instructions, rest = _instructions(messages)
+    rules = model_rules("openai", model) or model_rules("xai", model)
+    if rules is not None:
+        rules.check(options, provider, model)
+    instructions, rest = _instructions(with_results_behind_calls(messages))
     thinks = options.reasoning is not None or _REASONING_MODELS.search(model)
     body: dict[str, object] = {
         "model": model,
         "instructions": instructions,
-        "input": list(_input(with_valid_ids(rest, _CALL_IDS), provider)),
+        "input": _without_stored_ids(list(_input(with_valid_ids(rest, _CALL_IDS), endpoint))),
         "stream": True,
         "store": False,
         "include": ["reasoning.encrypted_content"] if thinks else None,
         "temperature": options.temperature,
         "top_p": options.top_p,
         "max_output_tokens": options.max_tokens,
-        "reasoning": _reasoning(options.reasoning, provider),
-        "text": _text(options.response_format),
-        "tools": list(map(_tool, options.tools)) or None,
-        "tool_choice": _tool_choice(options.tool_choice, options.tools),
+        "reasoning": _reasoning(options.reasoning, rules, provider),
+        "text": _text(options.response_format, provider),
+        "tools": [_tool(tool, endpoint) for tool in options.tools] or None,
+        "tool_choice": _tool_choice(options.tool_choice, options.tools, endpoint),
     }
     return body_bytes(body, options.extra_body)
 
@@ -81,50 +87,75 @@ def _is_instruction(message: Message) -> bool:
     return message.role == "system" and all(isinstance(part, TextPart) for part in message.parts)
 
 
-def _input(messages: Sequence[Message], provider: str) -> Iterable[dict[str, object]]:
+def _input(messages: Sequence[Message], endpoint: Endpoint) -> Iterable[dict[str, object]]:
     """Return the items of the conversation, in its order."""
-    callers: dict[str, object] = {}
+    items = _Items(endpoint)
     for message in messages:
         parts = filter(_is_not_empty_text, message.parts) if message.role == "assistant" else message.parts
-        for phase, group in groupby(parts, _phase):
+        for phase, group in groupby(parts, items.phase):
             if phase is None:
-                items = (_item(part, callers) for part in group)
-                yield from (item for item in items if item is not None)
+                yield from (item for part in group if (item := items.of_part(part)) is not None)
             else:
-                yield _message(message.role, phase or None, list(group), provider)
+                yield _message(message.role, phase or None, list(group), endpoint.provider)
 
 
 def _is_not_empty_text(part: Part) -> bool:
     return not isinstance(part, TextPart) or bool(part.text)
 
 
-def _phase(part: Part) -> str | None:
-    """Return the phase of the message that a part belongs to ("" where none is given), or None for other parts."""
-    if isinstance(part, TextPart):
-        return text_at(vendor_fields(part.vendor, WIRE), "phase") or ""
-    return "" if isinstance(part, ImagePart | DocumentPart | AudioPart) else None
+class _Items:
+    """The items of parts; knows which calls a program made: their results have to name it too."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._callers: dict[str, object] = {}
+
+    def phase(self, part: Part) -> str | None:
+        """Return the phase of the message that a part belongs to ("" where none is given), or None for other parts."""
+        if isinstance(part, TextPart):
+            return text_at(self._endpoint.fields(part.vendor), "phase") or ""
+        return "" if isinstance(part, ImagePart | DocumentPart | AudioPart) else None
+
+    def of_part(self, part: Part) -> dict[str, object] | None:
+        """Return the item of a part; None for parts of other wires."""
+        match part:
+            case ToolCall(id=call_id, name=name, arguments=arguments, vendor=vendor):
+                fields = self._endpoint.fields(vendor)
+                self._callers[call_id] = fields.get("caller")
+                call = {"type": "function_call", "call_id": call_id, "name": self._endpoint.wire_name(name)}
+                return {**call, "arguments": json_bytes(arguments).decode(), **fields}
+            case ToolResult(id=call_id):
+                output, caller = result_text(part), self._callers.get(call_id)
+                return without_none(type="function_call_output", call_id=call_id, output=output, caller=caller)
+            case ReasoningPart(vendor=vendor):
+                return _reasoning_item(self._endpoint.fields(vendor))
+            case VendorPart(data=data) if self._endpoint.is_own(part):
+                return data
+            case _:
+                return None
 
 
-def _item(part: Part, callers: dict[str, object]) -> dict[str, object] | None:
-    """Return the item of a part; None for parts of other wires.
+def _without_stored_ids(items: Sequence[dict[str, object]]) -> list[dict[str, object]]:
+    """Return the items without the ids under which the server would look for them in vain: nothing is stored.
 
-    `callers` remembers which calls a program made: their results have to say so too.
+    An id that another item names, such as that of a program or of a request for approval, stays.
+    Source: openclaw/openclaw pull request 90706, and the API's "Items are not persisted when `store` is set to false".
     """
-    match part:
-        case ToolCall(id=call_id, name=name, arguments=arguments, vendor=vendor):
-            fields = vendor_fields(vendor, WIRE)
-            callers[call_id] = fields.get("caller")
-            return {"type": "function_call", "call_id": call_id, "name": name, "arguments": _json(arguments), **fields}
-        case ToolResult(id=call_id, content=content):
-            return without_none(
-                type="function_call_output", call_id=call_id, output=content, caller=callers.get(call_id)
-            )
-        case ReasoningPart(vendor=vendor):
-            return _reasoning_item(vendor_fields(vendor, WIRE))
-        case VendorPart(wire=wire, data=data) if wire == WIRE:
-            return data
-        case _:
-            return None
+    if not any("id" in item for item in items):
+        return list(items)
+    whole = json_bytes(items)
+    result: list[dict[str, object]] = []
+    for item in items:
+        name = (text_at(item, "id") or "").encode()
+        if not name or item.get("type") in _OWN_ITEMS or whole.count(name) > json_bytes(item).count(name):
+            result.append(item)
+        else:
+            result.append({key: value for key, value in item.items() if key != "id"})
+    return result
+
+
+_OWN_ITEMS = ("reasoning", "message", "function_call", "function_call_output")
+"""Items that are written here, without ids but where one must stay."""
 
 
 def _reasoning_item(data: JsonObject) -> dict[str, object] | None:
@@ -133,13 +164,6 @@ def _reasoning_item(data: JsonObject) -> dict[str, object] | None:
     if text_at(kept, "encrypted_content") is not None:
         return {"type": "reasoning", "summary": [], **{name: kept[name] for name in kept if name != "id"}}
     return kept if objects_at(kept, "content") else None
-
-
-def _json(arguments: JsonObject) -> str:
-    try:
-        return encode(arguments).decode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigurationError(f"a tool call's arguments cannot be sent as JSON: {error}") from error
 
 
 def _message(role: Role, phase: str | None, parts: Sequence[Part], provider: str) -> dict[str, object]:
@@ -179,33 +203,43 @@ def _url(part: ImagePart | DocumentPart) -> str | None:
     return part.url if content is None else f"data:{content.media_type};base64,{content.base64}"
 
 
-def _reasoning(wanted: str | int | None, provider: str) -> dict[str, object] | None:
-    if isinstance(wanted, int):
-        advice = 'it takes an effort, "low", "medium" or "high", no token budget'
-        raise unsupported_option(f"reasoning={wanted}", provider, advice)
-    return None if wanted is None else {"effort": wanted}
+def _reasoning(wanted: str | int | None, rules: ModelRules | None, provider: str) -> dict[str, object] | None:
+    if wanted is None or (is_off(wanted) and rules is not None and rules.off == "nothing"):
+        return None
+    if isinstance(wanted, int) and wanted:
+        raise unsupported_option("reasoning", provider, 'it takes an effort such as "low", no token budget')
+    return {"effort": wanted or "none"}
 
 
-def _text(wanted: JsonFormat | None) -> dict[str, object] | None:
+def _text(wanted: JsonFormat | None, provider: str) -> dict[str, object] | None:
     if wanted is None:
         return None
     if wanted.schema is None:
         return {"format": {"type": "json_object"}}
-    name = re.sub(r"[^a-zA-Z0-9_-]", "_", wanted.name)[:64]
-    strict = is_strict(wanted.schema) or None
-    return {"format": without_none(type="json_schema", name=name, schema=wanted.schema, strict=strict)}
+    described: dict[str, object] = {"type": "json_schema", "name": format_name(wanted.name), "schema": wanted.schema}
+    try:
+        described |= {"schema": strict_schema(wanted.schema), "strict": True}
+    except SchemaError as error:
+        if wanted.schema.get("type") != "object":
+            raise unsupported_option("response_format", provider, f"the schema of {wanted.name}: {error}") from error
+    return {"format": described}
 
 
-def _tool(tool: Tool) -> dict[str, object]:
-    description = tool.description or None
+def _tool(tool: Tool, endpoint: Endpoint) -> dict[str, object]:
+    """Return a function tool; without `strict` the API would make it strict by itself, with other arguments.
+
+    Source: https://developers.openai.com/api/docs/guides/migrate-to-responses
+    """
     return without_none(
-        type="function", name=tool.name, description=description, parameters=tool.parameters, strict=tool.strict
+        type="function",
+        name=endpoint.wire_name(tool.name),
+        description=tool.description or None,
+        parameters=function_parameters(tool, endpoint.provider),
+        strict=bool(tool.strict),
     )
 
 
-def _tool_choice(choice: str | None, tools: Sequence[Tool]) -> object:
+def _tool_choice(choice: str | None, tools: Sequence[Tool], endpoint: Endpoint) -> object:
     if choice in (None, "auto", "none", "required"):
         return choice
-    if choice not in [tool.name for tool in tools]:
-        raise ConfigurationError(f'tool_choice is "auto", "none", "required" or the name of a tool; got {choice!r}')
-    return {"type": "function", "name": choice}
+    return {"type": "function", "name": chosen_tool(choice, tools, endpoint)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..._json import int_at, is_object, object_at
+from ..._json import count_at, is_object, object_at
 from ..._protocol import JsonObject
 from ...events import Usage
 
@@ -10,11 +10,11 @@ from ...events import Usage
 def usage_of(counts: JsonObject) -> Usage | None:
     """Return the usage in a `usage` object; None where it has none."""
     usage = Usage(
-        input_tokens=int_at(counts, "input_tokens"),
-        output_tokens=int_at(counts, "output_tokens"),
-        total_tokens=int_at(counts, "total_tokens"),
-        cached_input_tokens=int_at(object_at(counts, "input_tokens_details"), "cached_tokens"),
-        reasoning_tokens=int_at(object_at(counts, "output_tokens_details"), "reasoning_tokens"),
+        input_tokens=count_at(counts, "input_tokens"),
+        output_tokens=count_at(counts, "output_tokens"),
+        total_tokens=count_at(counts, "total_tokens"),
+        cached_input_tokens=count_at(object_at(counts, "input_tokens_details"), "cached_tokens"),
+        reasoning_tokens=count_at(object_at(counts, "output_tokens_details"), "reasoning_tokens"),
     )
     return None if usage == Usage() else usage
 

@@ -44,8 +44,8 @@ class TestFaults:
         assert decoded(*WHOLE) == list(play_frames(AnthropicDecoder("anthropic"), [*frames(*WHOLE), *after]).events)
 
     def test_done_and_empty_payloads_before_the_end_do_not_end_it(self) -> None:
-        """A gateway's [DONE] is no message_stop."""
-        played = play_frames(AnthropicDecoder("a"), [*frames(*WHOLE[:-1]), Frame(b""), Frame(b"[DONE]")])
+        """A gateway's [DONE] is no stop_reason."""
+        played = play_frames(AnthropicDecoder("a"), [*frames(*WHOLE[:-2]), Frame(b""), Frame(b"[DONE]")])
         assert isinstance(played.error, errors.StreamInterruptedError)
 
     def test_the_same_message_may_start_twice(self) -> None:

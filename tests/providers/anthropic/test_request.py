@@ -93,7 +93,7 @@ class TestRequest:
             stop=("END",),
             tools=(tool,),
             tool_choice="required",
-            response_format=JsonFormat({"type": "object", "properties": {"a": {"type": "object"}}}),
+            response_format=JsonFormat({"type": "object", "properties": {"a": {"type": "string"}}}),
             reasoning="low",
             extra_body={"metadata": {"user_id": "u"}, "output_config": {"effort": "max"}},
         )
@@ -105,7 +105,7 @@ class TestRequest:
             "thinking": {"type": "adaptive", "display": "summarized"},
             "output_config": {
                 "effort": "max",
-                "format": {"type": "json_schema", "schema": {**closed, "properties": {"a": closed}}},
+                "format": {"type": "json_schema", "schema": {**closed, "properties": {"a": {"type": "string"}}}},
             },
             "temperature": 0.5,
             "top_p": 0.9,
@@ -135,11 +135,11 @@ class TestRequest:
         parameters = {
             "type": "object",
             "properties": {
-                "enum": {"type": "object"},
-                "b": {"anyOf": [{"type": "object"}, {"const": {"type": "object"}}]},
+                "enum": {"type": "object", "properties": {}},
+                "b": {"anyOf": [{"type": "object", "properties": {}}, {"const": {"type": "object"}}]},
             },
         }
-        closed = {"type": "object", "additionalProperties": False}
+        closed = {"type": "object", "properties": {}, "additionalProperties": False}
         assert {
             **closed,
             "properties": {"enum": closed, "b": {"anyOf": [closed, {"const": {"type": "object"}}]}},
@@ -153,8 +153,8 @@ class TestRequest:
             ("claude-sonnet-4-5-20250929", "high", None, (24_576 + MAX_TOKENS, "enabled", 24_576, None)),
             ("anthropic/claude-haiku-4.5", "medium", None, (8192 + MAX_TOKENS, "enabled", 8192, None)),
             ("claude-3-7-sonnet-latest", "high", 10_000, (10_000, "enabled", 5000, None)),
-            ("claude-opus-5", 3000, None, (3000 + MAX_TOKENS, "enabled", 3000, None)),
-            ("claude-opus-5", 3000, 4000, (4000, "enabled", 3000, None)),
+            ("claude-sonnet-4-6", 3000, None, (3000 + MAX_TOKENS, "enabled", 3000, None)),
+            ("claude-x", 3000, 4000, (4000, "enabled", 3000, None)),
             ("claude-opus-5", 0, None, (MAX_TOKENS, "disabled", None, None)),
         ],
     )

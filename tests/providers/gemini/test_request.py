@@ -190,7 +190,7 @@ class TestRequest:
             Message.tool(ToolResult("fc-1", "found")),
             Message.tool(ToolResult("call_2", "no clock", is_error=True), ToolResult("x", "5", name="count")),
         ]
-        assert asked(*conversation)["contents"] == [
+        assert asked(*conversation, model="gemini-2.5-pro")["contents"] == [
             {"role": "user", "parts": [{"text": "Hi"}, {"text": "Look up rx."}]},
             {
                 "role": "model",
@@ -300,7 +300,7 @@ class TestRequest:
         """A conversation goes on after any answer: every signature and server-side part goes back as it came."""
         response = play(GeminiDecoder("gemini"), [recording.body]).response
         restored = messages_from_json(messages_to_json([response.message]))[0]
-        sent = asked(Message.user("go on"), restored)["contents"]
+        sent = asked(Message.user("go on"), restored, model="gemini-2.5-pro")["contents"]
         back = sent[1]["parts"] if len(sent) > 1 else []
         assert sorted(_signatures(recording.body)) == sorted(
             part["thoughtSignature"] for part in back if "thoughtSignature" in part

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 
 from rxllm.events import StreamEnd, StreamStart, TokenEvent, ToolCallEnd
-from rxllm.providers.openai_chat import OpenAIChat, OpenAIChatDecoder
+from rxllm.providers.openai_chat import OpenAIChatDecoder
 from tests.providers.recordings import Played, play
 
 DONE = "[DONE]"
 
 
 def decoder() -> OpenAIChatDecoder:
-    return OpenAIChat(provider="acme", base_url="http://127.0.0.1/v1", api_key=None, headers={}).decoder()
+    return OpenAIChatDecoder("acme")
 
 
 def chunk(delta: object = None, finish: str | None = None, *, index: int | None = 0, **fields: object) -> str:

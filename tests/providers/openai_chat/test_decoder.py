@@ -215,7 +215,7 @@ class TestEndings:
                 ("max_tokens", "length"),
             ),
             *(("model_length", "length"), ("tool_calls", "tool_calls"), ("function_call", "tool_calls")),
-            *(("content_filter", "content_filter"), ("refusal", "refusal"), ("insufficient_system_resource", "other")),
+            *(("content_filter", "content_filter"), ("refusal", "refusal")),
         ],
     )
     def test_finish_reasons(self, raw: str, reason: str) -> None:
@@ -323,10 +323,16 @@ class TestErrors:
         assert isinstance(result.error, ProviderStreamError)
         assert "Down." in str(result.error)
 
-    def test_a_finish_reason_error_without_more(self) -> None:
-        """It is no answer."""
-        result = played(chunk({"content": "x"}), chunk(finish="error"), DONE)
-        assert isinstance(result.error, ProviderStreamError)
+    @pytest.mark.parametrize(
+        "reason", ["error", "abort", "network_error", "insufficient_system_resource", "time_limit"]
+    )
+    def test_a_finish_reason_that_says_broken_off(self, reason: str) -> None:
+        """It is no answer, it may succeed later, and a whole call before it is not handed out."""
+        call = tool(id="c", name="f", arguments='{"a": 1}')
+        result = played(chunk({"content": "x"}), call, chunk(finish=reason), DONE)
+        assert isinstance(result.error, StreamInterruptedError)
+        assert result.error.transient
+        assert (result.response.text, result.response.tool_calls) == ("x", ())
 
     def test_a_status_of_success_is_no_error(self) -> None:
         """MiniMax tells one with every chunk."""

@@ -126,6 +126,9 @@ class TestEnvelope:
         assert "s3cret" not in repr(made) + repr(made.request(HELLO, "m", Options()))
 
 
+CLOSED = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
+
+
 class TestOptions:
     """Each option by its name on the wire, or refused by name."""
 
@@ -167,7 +170,7 @@ class TestOptions:
                 },
                 {
                     "type": "function",
-                    "function": {"name": "now", "parameters": {"type": "object", "properties": {}}, "strict": True},
+                    "function": {"name": "now", "parameters": CLOSED, "strict": True},
                 },
             ],
             "tool_choice": "auto",
@@ -194,14 +197,17 @@ class TestOptions:
             "response_format": {"type": "json_schema", "json_schema": anything}
         }
 
-    @pytest.mark.parametrize("closed", [True, False])
-    def test_a_schema(self, closed: bool) -> None:
+    @pytest.mark.parametrize(("further", "strict"), [(False, True), (None, True), (True, False)])
+    def test_a_schema(self, further: bool | None, strict: bool) -> None:
         """Strict where the schema allows that: OpenAI refuses strict with any other."""
         schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
-        schema |= {"additionalProperties": False} if closed else {}
-        strict = {"strict": True} if closed else {}
+        schema |= {} if further is None else {"additionalProperties": further}
+        described = {"name": "city", "schema": {**schema, "additionalProperties": False}, "strict": True}
         assert asked(response_format=JsonFormat(schema, "city")) == {
-            "response_format": {"type": "json_schema", "json_schema": {"name": "city", "schema": schema, **strict}}
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": described if strict else {"name": "city", "schema": schema},
+            }
         }
 
     def test_extra_body_comes_last(self) -> None:
@@ -350,7 +356,7 @@ class TestThereAndBack:
         call = {"id": "t", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
         thought = {"reasoning_content": "Hm"} if kept else {}
         assert spoken == [
-            {"role": "assistant", "content": None, "tool_calls": [call], **thought},
+            {"role": "assistant", "content": dialect.empty_content, "tool_calls": [call], **thought},
             {"role": "tool", "tool_call_id": "t", "content": "ok"},
         ]
 
@@ -395,8 +401,16 @@ class TestThereAndBack:
         assert (spoken[0]["tool_calls"][0]["id"], spoken[1]["tool_call_id"]) == ("call_0", "call_0")
 
 
-@pytest.mark.parametrize("content", ["\ud800", object()])
-def test_what_is_no_json_is_refused(content: object) -> None:
+def test_what_is_no_json_is_refused() -> None:
     """Before anything is sent."""
     with pytest.raises(ConfigurationError, match="JSON"):
-        asked(extra_body={"x": content})
+        asked(extra_body={"x": object()})
+
+
+def test_half_a_character_is_replaced() -> None:
+    """A tool's result may end in half an emoji; refused, it would stop the conversation for good."""
+    call = Message.assistant(ToolCall("a", "f", {"n": "\ud83d"}))
+    sent = said(Message.user("Go"), call, Message.tool(ToolResult("a", "x\ud83d")))
+    assert isinstance(sent, list)
+    assert sent[2]["content"] == "x\ufffd"
+    assert json.loads(sent[1]["tool_calls"][0]["function"]["arguments"]) == {"n": "\ufffd"}

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 
 from rxllm.events import StreamEnd, StreamStart, TokenEvent
-from rxllm.providers.openai_responses import OpenAIResponses, OpenAIResponsesDecoder
+from rxllm.providers.openai_responses import OpenAIResponsesDecoder
 from tests.providers.recordings import Played, play
 
 Event = dict[str, object]
@@ -21,7 +21,7 @@ COUNTS: Event = {
 
 
 def decoder() -> OpenAIResponsesDecoder:
-    return OpenAIResponses(provider="acme", base_url="http://127.0.0.1/v1", api_key=None, headers={}).decoder()
+    return OpenAIResponsesDecoder("acme")
 
 
 def created(**response: object) -> Event:

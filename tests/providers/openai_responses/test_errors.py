@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from rxllm._protocol import Frame
 from rxllm.errors import ContextWindowExceededError as _TooLong
-from rxllm.errors import LLMError, OverloadedError, ProtocolError, ProviderStreamError, RateLimitError
+from rxllm.errors import (
+    LLMError,
+    OverloadedError,
+    ProtocolError,
+    ProviderStreamError,
+    RateLimitError,
+    StreamInterruptedError,
+)
 from tests.providers.openai_responses.streams import (
     COUNTS,
     Event,
@@ -61,7 +68,7 @@ class TestErrors:
     def test_a_failure_without_a_word(self, status: str) -> None:
         """The status is what there is to say."""
         result = played(delta("x"), completed(status=status, usage=COUNTS))
-        assert isinstance(result.error, ProviderStreamError)
+        assert isinstance(result.error, ProviderStreamError if status == "failed" else StreamInterruptedError)
         assert status in str(result.error)
         assert (result.response.raw_finish_reason, result.response.usage.output_tokens) == (status, 5)
 

@@ -138,9 +138,11 @@ class TestOptions:
             "name": "weather",
             "description": "Tells it.",
             "parameters": WEATHER.parameters,
+            "strict": False,
         }
         bare = Tool("f", strict=True)
-        plain = {"type": "function", "name": "f", "parameters": bare.parameters, "strict": True}
+        closed = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
+        plain = {"type": "function", "name": "f", "parameters": closed, "strict": True}
         assert asked(tools=(WEATHER, bare)) == {"tools": [weather, plain]}
 
     @pytest.mark.parametrize("choice", ["auto", "none", "required"])
@@ -320,7 +322,7 @@ class TestBack:
         call: Event = {"call_id": "c1", "name": "f", "arguments": "{}", "caller": caller}
         program: Event = {"call_id": "c0", "code": "f()"}
         assert self.back(added(0, "program", **program), done(1, "function_call", **call)) == [
-            {"type": "program", "id": "item_0", **program},
+            {"type": "program", **program},
             {"type": "function_call", **call},
             {"type": "function_call_output", "call_id": "c1", "output": "r", "caller": caller},
         ]

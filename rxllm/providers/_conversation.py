@@ -1,0 +1,78 @@
+"""A conversation as every vendor takes it: each tool call has its result, right behind it.
+
+Vendors refuse a call without a result, a result without its call, and anything between the two. All of
+these happen: a tool run is interrupted, a user speaks while a tool runs, a memory is trimmed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Sequence
+
+import msgspec
+
+from ..errors import ConfigurationError
+from ..messages import Message, ToolResult
+
+NO_RESULT = "There is no result: the tool run was interrupted."
+
+
+def with_results_behind_calls(messages: Sequence[Message], provider: str | None = None) -> Sequence[Message]:
+    """Return the messages with each tool result moved behind its call, and an error result where there is none.
+
+    Calls in the last message stay open. With a `provider`, a result without a call raises
+    `ConfigurationError`; without, it stays where it is.
+
+    >>> from rxllm.messages import ToolCall
+    >>> asked = [Message.assistant(ToolCall("c1", "now", {})), Message.user("Well?")]
+    >>> [message.role for message in with_results_behind_calls(asked)]
+    ['assistant', 'tool', 'user']
+    """
+    if not any(message.tool_calls or _results(message) for message in messages):
+        return messages
+    result: list[Message] = []
+    for index, message in enumerate(messages):
+        calls = message.tool_calls
+        if _results(message):
+            rest = _without_results(message, messages, index, provider)
+            result += [rest] if rest is not None else []
+        else:
+            result.append(message)
+        if calls and index + 1 < len(messages):
+            found = _results_of(messages, index)
+            behind = [
+                found[call.id].popleft() if found[call.id] else ToolResult(call.id, NO_RESULT, call.name, is_error=True)
+                for call in calls
+            ]
+            result.append(Message.tool(*behind))
+    return result
+
+
+def _results(message: Message) -> list[ToolResult]:
+    return [part for part in message.parts if isinstance(part, ToolResult)]
+
+
+def _results_of(messages: Sequence[Message], index: int) -> defaultdict[str, deque[ToolResult]]:
+    """Return the results that follow the calls of a message, up to the next message with calls, by id."""
+    found: defaultdict[str, deque[ToolResult]] = defaultdict(deque)
+    for message in messages[index + 1 :]:
+        for result in _results(message):
+            found[result.id].append(result)
+        if message.tool_calls:
+            break
+    return found
+
+
+def _without_results(message: Message, messages: Sequence[Message], index: int, provider: str | None) -> Message | None:
+    """Return the message without the results that stand behind their calls already; None where nothing is left."""
+    before = next((earlier for earlier in reversed(messages[:index]) if earlier.tool_calls), None)
+    ids = [call.id for call in before.tool_calls] if before is not None else []
+    orphans = [result for result in _results(message) if result.id not in ids]
+    if orphans and provider is not None:
+        raise ConfigurationError(
+            f"{provider!r}: the tool result {orphans[0].id!r} answers no tool call of the message before it; "
+            "leave it out, or keep the call",
+            provider=provider,
+        )
+    parts = tuple(part for part in message.parts if not isinstance(part, ToolResult) or part in orphans)
+    return msgspec.structs.replace(message, parts=parts) if parts else None

@@ -1,0 +1,97 @@
+"""The schema of a tool's parameters: every vendor wants one object at its root.
+
+Tools of MCP servers often have none: no type, no properties, or a choice of objects.
+Sources: the answers "tools.0.custom.input_schema.type: Field required" and "input_schema does not support
+oneOf, allOf, or anyOf at the top level" (Anthropic), "object schema missing properties" (OpenAI).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..._json import is_array, is_object, object_at, objects_at, text_at
+from ...options import Tool
+from .nodes import Schema, SchemaError, definition_name, recursive_names, types_of, with_definitions
+
+_MAX_NODES = 400
+"""Schemas that an inlined schema may hold: beyond, references are shorter."""
+
+
+def tool_parameters(tool: Tool) -> Schema:
+    """Return the parameters with an object at the root; raise `SchemaError` where they are of another type.
+
+    >>> tool_parameters(Tool("now", parameters={"type": "object"}))
+    {'type': 'object', 'properties': {}}
+    """
+    root = with_definitions(tool.parameters)
+    for key in ("allOf", "anyOf", "oneOf"):
+        branches = [with_definitions({**branch, "$defs": object_at(root, "$defs")}) for branch in objects_at(root, key)]
+        if branches:
+            root = _folded({name: value for name, value in root.items() if name != key}, branches, key)
+    if "object" not in (types_of(root) or ("object",)):
+        raise SchemaError(f"its parameters are of the type {root.get('type')!r}, not an object")
+    return {**root, "type": "object", "properties": object_at(root, "properties")}
+
+
+def inlined_parameters(schema: Schema) -> Schema:
+    """Return the schema with its references replaced by what they name, where it is small and not recursive.
+
+    Some models do not see `$defs` (gpt-oss), or write arguments behind a `$ref` as text (GLM-5.3:
+    pydantic/pydantic-ai issue 10243).
+    """
+    definitions = object_at(schema, "$defs")
+    if not definitions or recursive_names(schema):
+        return schema
+    nodes = [0]
+    inlined = _inlined({key: value for key, value in schema.items() if key != "$defs"}, definitions, nodes)
+    return inlined if is_object(inlined) and nodes[0] <= _MAX_NODES else schema
+
+
+def _inlined(value: object, definitions: Mapping[str, object], nodes: list[int]) -> object:
+    nodes[0] += 1
+    if nodes[0] > _MAX_NODES:
+        return value
+    if is_array(value):
+        return [_inlined(item, definitions, nodes) for item in value]
+    if not is_object(value):
+        return value
+    name = definition_name(value)
+    if name is not None and name in definitions:
+        value = {**object_at(definitions, name), **{key: item for key, item in value.items() if key != "$ref"}}
+    return {key: _inlined(item, definitions, nodes) for key, item in value.items()}
+
+
+def _folded(root: Schema, branches: Sequence[Schema], keyword: str) -> Schema:
+    """Return the root with the properties of all branches; which belong together goes into its description."""
+    if any(types_of(branch) and "object" not in types_of(branch) for branch in branches):
+        raise SchemaError(f"its parameters are a choice ({keyword}) of types other than objects")
+    properties = dict(object_at(root, "properties"))
+    for branch in branches:
+        for name, schema in object_at(branch, "properties").items():
+            properties[name] = _either(properties.get(name), schema)
+    required = [_required(branch) for branch in branches]
+    if keyword == "allOf":
+        common = {name for names in required for name in names}
+    else:
+        common = set(required[0]).intersection(*required[1:])
+    folded: Schema = {**root, "type": "object", "properties": properties}
+    names = [*_required(root), *(name for name in properties if name in common and name not in _required(root))]
+    if names:
+        folded["required"] = names
+    groups = ["[" + ", ".join(names) + "]" for names in required]
+    if keyword != "allOf" and len(set(groups)) > 1:
+        rule = f"Give the properties of one of these groups: {' or '.join(groups)}."
+        folded["description"] = " ".join(filter(None, (text_at(root, "description"), rule)))
+    return folded
+
+
+def _required(schema: Mapping[str, object]) -> list[str]:
+    names = schema.get("required")
+    return [name for name in names if isinstance(name, str)] if is_array(names) else []
+
+
+def _either(one: object, other: object) -> object:
+    if one is None or one == other:
+        return other
+    known = objects_at(one, "anyOf") if is_object(one) and set(one) == {"anyOf"} else [one]
+    return {"anyOf": [*known, *([] if other in known else [other])]}
