@@ -42,7 +42,7 @@ from reactivex.scheduler.mainloop import TkinterScheduler
 import rxllm
 from rxllm import operators as ops
 from rxllm.ui import qt, tk
-from rxllm.ui._bind import Binding
+from rxllm.ui._binding import Binding
 
 COUNT = 100_000
 SECONDS = 5.0

@@ -102,7 +102,7 @@ class ChatWindow(QWidget):
         events: Subject[rxllm.TokenEvent] = Subject()
         self.line.disposable = qt.bind_each(self.status, self.status.setText, status(events, self.model))
         self.answer = qt.bind_markdown(self.view, answer.pipe(ops.tee(events)))
-        self.stop.wire(self.answer)
+        self.stop.connect_to(self.answer)
         for widget in (self.send, self.retry):
             qt.bind_enabled(widget, self.answer.idle)
 

@@ -91,7 +91,7 @@ class ChatApp(App[None]):
         line = self.query_one("#status", Label)
         self.line.disposable = bind_each(line, line.update, status(events, self.model))
         self.answer = bind_text(view, answer.pipe(ops.tee(events)))
-        self.query_one(StopButton).wire(self.answer)
+        self.query_one(StopButton).connect_to(self.answer)
         bind_enabled(self.query_one("#retry"), self.answer.idle)
 
 

@@ -83,7 +83,7 @@ class ChatWindow(tkinter.Tk):
         events: Subject[rxllm.TokenEvent] = Subject()
         self.line.disposable = tk.bind_each(self.status, self.show_status, status(events, self.model))
         self.answer = tk.bind_markdown(self.view, answer.pipe(ops.tee(events)))
-        self.stop_button.wire(self.answer)
+        self.stop_button.connect_to(self.answer)
         for button in (self.send_button, self.retry_button):
             tk.bind_enabled(button, self.answer.idle)
 

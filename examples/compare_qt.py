@@ -63,7 +63,7 @@ class Panel(QGroupBox):
         finished.connect()
         answer = self.model.stream(prompt, temperature=self.temperature)
         self.answer = qt.bind_markdown(self.view, answer.pipe(ops.tee(events)))
-        self.stop.wire(self.answer)
+        self.stop.connect_to(self.answer)
         return finished
 
 

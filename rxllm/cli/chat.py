@@ -21,6 +21,7 @@ from rich.live import Live
 from rich.markdown import Markdown
 from rich.text import Text
 
+from .._inert_text import inert_text
 from ..errors import LLMError
 from ..events import (
     ReasoningDelta,
@@ -40,7 +41,6 @@ from ..model import StreamingModel, create_streaming_model
 from ..providers.catalog import split_model, vendors
 from ..sinks.iterate import iter_events
 from .availability import choose
-from .terminal import neutralised
 
 readline: ModuleType | None
 try:
@@ -200,10 +200,10 @@ class Chat:
         return f"{self._model.provider}:{self._model.model}"
 
     def _say(self, text: str) -> None:
-        self._console.print(Text(neutralised(text), style="dim"))
+        self._console.print(Text(inert_text(text), style="dim"))
 
     def _fail(self, text: str) -> None:
-        self._console.print(Text(neutralised(text), style="red"))
+        self._console.print(Text(inert_text(text), style="red"))
 
 
 class _Answer:
@@ -240,14 +240,14 @@ class _Answer:
         if end < 0 or len(_FENCE.findall(self._text, self._shown, end)) % 2:
             return None
         whole, self._shown = self._text[self._shown : end], end + 2
-        return Group(Markdown(neutralised(whole)), Text()) if whole.strip() else None
+        return Group(Markdown(inert_text(whole)), Text()) if whole.strip() else None
 
     def render(self) -> RenderableType:
         """What has not become whole; where there is no text at all, what the model thinks last."""
         growing = self._text[self._shown :]
         if growing or self._text or self._response is not None:
-            return Markdown(neutralised(growing))
-        return Text(neutralised(self._reasoning.strip() or "…"), style="dim italic")
+            return Markdown(inert_text(growing))
+        return Text(inert_text(self._reasoning.strip() or "…"), style="dim italic")
 
     def message(self) -> Message | None:
         """What the conversation keeps of it."""

@@ -1,6 +1,6 @@
 """The `rxllm` command: `rxllm "prompt"` streams an answer; `rxllm COMMAND` does something else.
 
-Text from models goes to a terminal with its control sequences neutralised, and to a pipe or file
+Text from models goes to a terminal with its control sequences inert_text, and to a pipe or file
 as it is. The exit status is 0, 1 after an error (told on stderr), 2 for wrong usage, 130 after
 Ctrl-C, which closes the connection and leaves what had arrived.
 
@@ -22,6 +22,7 @@ from importlib.metadata import version
 from types import ModuleType
 from typing import NamedTuple, TextIO
 
+from .._inert_text import inert_text
 from ..errors import ConfigurationError, LLMError
 from ..events import Response, StreamEnd, TextDelta, TokenEvent, event_to_json
 from ..messages import Message
@@ -30,7 +31,6 @@ from ..providers.catalog import split_model, vendors
 from ..providers.presets import model_presets
 from ..sinks.iterate import iter_events
 from .availability import availability, choose
-from .terminal import neutralised
 
 _STDIN_SECONDS = 0.5
 """How long a pipe may stay silent that may or may not be meant for us."""
@@ -149,7 +149,7 @@ def _is_piped_in() -> bool:
 
 def _show_text(events: Iterator[TokenEvent]) -> Response:
     """Write the text as it comes, and a new line after the last, however it ends."""
-    safe = neutralised if sys.stdout.isatty() else str
+    safe = inert_text if sys.stdout.isatty() else str
     last = "\n"
     response = Response()
     try:
@@ -166,7 +166,7 @@ def _show_text(events: Iterator[TokenEvent]) -> Response:
 
 
 def _show_json(events: Iterator[TokenEvent]) -> Response:
-    safe = neutralised if sys.stdout.isatty() else str
+    safe = inert_text if sys.stdout.isatty() else str
     response = Response()
     for event in events:
         print(safe(event_to_json(event)), flush=True)
@@ -190,7 +190,7 @@ def _stats(response: Response, model: StreamingModel) -> str:
     known = [f"{count} {name}" for name, count in counts.items() if count is not None]
     said.append(f"tokens {', '.join(known) or 'unknown'}")
     said.append(f"finish {response.raw_finish_reason or response.finish_reason}")
-    return neutralised(" | ".join(said))
+    return inert_text(" | ".join(said))
 
 
 def _no_arguments(parser: argparse.ArgumentParser) -> None:
@@ -230,7 +230,7 @@ def _print_table(rows: Sequence[tuple[str, ...]]) -> int:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print(neutralised("  ".join(cells).rstrip()))
+        print(inert_text("  ".join(cells).rstrip()))
     return 0
 
 
@@ -260,7 +260,7 @@ def _of_extra(description: str, module: str, extra: str) -> Command:
 
 
 def _fail(message: str) -> int:
-    print(f"rxllm: {neutralised(message)}", file=sys.stderr)
+    print(f"rxllm: {inert_text(message)}", file=sys.stderr)
     return 1
 
 

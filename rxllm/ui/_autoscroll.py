@@ -1,49 +1,52 @@
-"""Whether a view follows the end of a text that grows, in toolkits whose layout lags behind the text."""
+"""Whether a view follows the end of a text that grows; the same rule for all toolkits."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-_NEARLY_AT_END = 4
 
-
-class Scrolled(NamedTuple):
-    """What part of a whole is in view, in pixels or any other unit."""
+class ViewPosition(NamedTuple):
+    """What a view shows: `top` is where it begins, in the unit that the toolkit keeps when the layout changes."""
 
     top: float
-    page: float
-    whole: float
+    end_in_view: bool
 
 
-class Following:
-    """Follows until the user scrolls up, and again once the end is back in view.
+class Autoscroll:
+    """Follows the end while it was in view before a change, until the user scrolls up.
 
-    Text that was added is laid out later, when the loop is idle; and only then does the view reach the end to which it
-    was sent. So that the end is out of view says nothing: that the view has moved up does.
+    The end may leave the view without anyone scrolling: the text is laid out later, the window or the font changes, a
+    line is inserted. So an end out of view does not stop it; only a view that has moved up does.
 
-    >>> place = Scrolled(60, 40, 100)
-    >>> following = Following(lambda: place)
-    >>> place = Scrolled(60, 40, 200)       # text was added; it is not in view yet
-    >>> following.look()
-    True
-    >>> place = Scrolled(30, 40, 200)       # the user has scrolled up
-    >>> following.look()
-    False
+    >>> at = ViewPosition(60, True)
+    >>> autoscroll = Autoscroll(lambda: at, lambda: print("to the end"))
+    >>> at = ViewPosition(60, False)        # the window became narrower
+    >>> autoscroll.layout_changed()
+    to the end
+    >>> at = ViewPosition(30, False)        # the user has scrolled up
+    >>> autoscroll.layout_changed()
     """
 
-    def __init__(self, measure: Callable[[], Scrolled]) -> None:
+    def __init__(self, measure: Callable[[], ViewPosition], to_end: Callable[[], object]) -> None:
         self._measure = measure
+        self._to_end = to_end
         self._top = 0.0
         self._follows = False
-        self.look()
+        self.follows()
 
-    def look(self) -> bool:
-        """Whether to follow; to be asked before each addition."""
-        top, page, whole = self._measure()
-        if top + page >= whole - _NEARLY_AT_END:
+    def follows(self) -> bool:
+        """Return whether the view follows the end; to be called before each change."""
+        top, end_in_view = self._measure()
+        if end_in_view:
             self._follows = True
         elif top < self._top:
             self._follows = False
         self._top = top
         return self._follows
+
+    def layout_changed(self) -> None:
+        """Scroll to the end if the view follows it; to be called after each change of text, size or font."""
+        if self.follows():
+            self._to_end()
+            self._top = self._measure().top

@@ -1,25 +1,25 @@
-"""How much text to show at once."""
+"""How much text one update of a widget shows."""
 
 from __future__ import annotations
 
 _SMALLEST, _FIRST, _LARGEST = 256, 1024, 1 << 20
 
 
-class Pieces:
-    """Learns how many characters can be shown in `seconds`.
+class ChunkSize:
+    """The number of characters that a widget can show in `seconds`, learned from each update.
 
-    Where more time goes into showing anything at all (a paragraph of a megabyte is laid out anew for each word), larger
-    pieces cost hardly more: then they grow for as long as that gains something, and shrink while it loses little.
+    Where most of the time goes into showing anything at all (a paragraph of a megabyte is laid out anew for each word),
+    a larger chunk costs hardly more: then it grows while that gains something, and shrinks while it loses little.
 
-    >>> def turns(pieces, each, any_at_all):
-    ...     for _ in range(40): pieces.learn(pieces.size, any_at_all + each * pieces.size)
-    ...     return pieces.size
-    >>> pieces = Pieces(0.005)
-    >>> turns(pieces, each=2e-6, any_at_all=0)
+    >>> def turns(chunk, each, any_at_all):
+    ...     for _ in range(40): chunk.learn(chunk.size, any_at_all + each * chunk.size)
+    ...     return chunk.size
+    >>> chunk = ChunkSize(0.005)
+    >>> turns(chunk, each=2e-6, any_at_all=0)
     2048
-    >>> turns(pieces, each=2e-6, any_at_all=0.1) > 30_000
+    >>> turns(chunk, each=2e-6, any_at_all=0.1) > 30_000
     True
-    >>> turns(pieces, each=2e-6, any_at_all=0)
+    >>> turns(chunk, each=2e-6, any_at_all=0)
     4096
     """
 
@@ -30,7 +30,7 @@ class Pieces:
         self.size = _FIRST
 
     def learn(self, shown: int, took: float) -> None:
-        """So many characters took so many seconds; what is less than a piece tells nothing."""
+        """Learn that `shown` characters took `took` seconds; less than a whole chunk says nothing."""
         if shown < self.size:
             return
         pace = shown / max(took, 1e-9)

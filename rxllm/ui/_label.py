@@ -1,14 +1,14 @@
-"""Short text that one stream adds to a label, of whatever toolkit; a label is laid out as a whole each time."""
+"""Short text that one stream adds to a label of any toolkit; a label is laid out as a whole each time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from ._bind import error_line
+from ._binding import error_line
 
 
 class GrowingLabel:
-    """What one stream adds to a label whose text is got by `read` and set by `write`.
+    """The text that one stream adds to a label, read by `read` and written by `write`.
 
     >>> shown = ["Answer: "]
     >>> label = GrowingLabel(lambda: shown[-1], shown.append)
@@ -28,9 +28,9 @@ class GrowingLabel:
         self._write(self._read() + text)
 
     def reset(self) -> None:
-        """Take back all that was added."""
+        """Remove all that was added."""
         self._write(self._before)
 
     def fail(self, error: Exception) -> None:
-        """Say what went wrong, on a line of its own."""
+        """Show an error on a line of its own."""
         self._write(f"{self._read()}\n{error_line(error)}".lstrip("\n"))

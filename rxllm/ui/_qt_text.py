@@ -1,127 +1,258 @@
-"""Text and Markdown that grow at the end of a Qt text widget, of PySide6 or PyQt6.
+"""The region of a Qt text widget that one stream owns, of PySide6 or PyQt6.
 
-Appending costs what is appended, not what is there already. The view follows the end only if it was at the end; the
-user's cursor and selection are not touched.
+Appending costs what is appended, not what is there already. Text of others, the user's cursor, selection and scroll
+position are not touched.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from ..operators.text.markdown import MarkdownBlock
-from ._bind import ERROR_COLOR, error_line
-
-_NEARLY_AT_END = 4
-"""Pixels."""
+from ._binding import ERROR_COLOR, error_line
+from ._markdown import Paragraph, Run
+from ._qt_widget import WidgetRef
 
 _MARGIN = 8
-"""Of code, in pixels."""
+"""Beside code and below paragraphs, in pixels."""
+
+_INDENT = 24
+"""Of an item in a list, in pixels."""
+
+_PAPER = (128, 128, 128, 40)
+"""Behind code; it lets a light and a dark palette through, and a palette that changes later."""
+
+_LINE = (128, 128, 128, 160)
+"""Around the cells of tables."""
+
+_ABOVE = {"heading": 14, "item": 3, "code": 0}
+"""Pixels above a paragraph that follows one of its own kind; 8 above all others."""
 
 
-class GrowingText:
-    """What one stream adds to the end of a QPlainTextEdit or a QTextEdit."""
+class QtRegion:
+    """A range of the document of a QTextEdit or QPlainTextEdit, between two cursors that move with the text."""
 
-    def __init__(self, gui: Any, widget: Any) -> None:
+    def __init__(self, gui: Any, ref: WidgetRef) -> None:
         self._gui = gui
-        self._widget = widget
-        self._document = widget.document()
-        self._start = self._end().position()
+        self._ref = ref
+        self._autoscroll = ref.autoscroll
+        self.written = 0
+        widget = ref()
+        document = widget.document()
+        self._start = gui.QTextCursor(document)
+        self._start.movePosition(self._start.MoveOperation.End)
+        self._end = gui.QTextCursor(self._start)
+        self._table: Any = None
+        self._formats: dict[object, Any] = {}
         if widget.isReadOnly():
-            self._document.setUndoRedoEnabled(False)  # nobody undoes here, and the steps would fill memory
+            document.setUndoRedoEnabled(False)  # no one can undo here, and the steps would fill memory
+
+    @contextmanager
+    def change(self) -> Generator[None]:
+        """Keep the view at the end, or where the user has scrolled to."""
+        bar = self._ref.call("verticalScrollBar")
+        follows, at = self._autoscroll.follows(), 0 if bar is None else bar.value()
+        edit = self._gui.QTextCursor(self._start)
+        edit.beginEditBlock()
+        try:
+            yield
+        finally:
+            edit.endEditBlock()
+        if follows:
+            self._autoscroll.layout_changed()
+        elif bar is not None and bar.value() != at:
+            bar.setValue(at)
 
     def add(self, text: str) -> None:
-        """Append."""
-        self._following(lambda: self._end().insertText(text, self._gui.QTextCharFormat()))
+        """Append plain text."""
+        with self.change():
+            self._write(text, self._gui.QTextCharFormat())
 
     def reset(self) -> None:
-        """Take back all that was added."""
-        self._following(lambda: self._remove_from(self._start))
+        """Remove all of the region's text."""
+        with self.change():
+            self.remove_last(self._end.position() - self._start.position())
+            self.written = 0
+            if self._end.block().length() == 1:
+                self._end.setBlockFormat(self._gui.QTextBlockFormat())
 
     def fail(self, error: Exception) -> None:
-        """Say what went wrong, in red, on a line of its own."""
+        """Show an error in red, on a line of its own."""
+        dark = self._ref().palette().base().color().lightness() < 128
         red = self._gui.QTextCharFormat()
-        red.setForeground(self._gui.QColor(ERROR_COLOR))
+        red.setForeground(self._gui.QColor("#ff8a80" if dark else ERROR_COLOR))
+        with self.change():
+            if self._end.positionInBlock() > 0:
+                self._write_block(self._gui.QTextBlockFormat())
+            elif self._end.block().length() == 1:
+                self._end.setBlockFormat(self._gui.QTextBlockFormat())
+            self._write(error_line(error), red)
 
-        def say() -> None:
-            cursor = self._end()
-            if cursor.positionInBlock() > 0:
-                cursor.insertBlock(self._gui.QTextBlockFormat())
-            cursor.insertText(error_line(error), red)
+    def begin(self, paragraph: Paragraph, previous: Paragraph | None) -> None:
+        """Begin a paragraph: on the line where the region ends, if that is empty and not the region's."""
+        looks = self._block_format(paragraph, previous)
+        block = self._end.block()
+        if block.length() == 1 and (previous is None or previous.kind == "table"):
+            self._end.setBlockFormat(looks)
+        elif self._end.positionInBlock() == 0 and (previous is None or previous.kind == "table"):
+            self._push_down_text_of_others(looks)
+        else:
+            self._write_block(looks)
+        if paragraph.kind == "item" and paragraph.marker:
+            self.insert(Run(paragraph.marker + "\t"), paragraph._replace(kind="text"))
+        elif paragraph.kind == "rule":
+            self.insert(Run("─" * 24), paragraph._replace(kind="quote"))
 
-        self._following(say)
+    def insert(self, run: Run, paragraph: Paragraph) -> None:
+        """Append text to the last paragraph."""
+        text = run.text if paragraph.kind == "code" else run.text.replace("\n", "\u2028")
+        self._write(text, self._char_format(run, paragraph))
 
-    def _following(self, change: Callable[[], object]) -> None:
-        bar = self._widget.verticalScrollBar()
-        follows = bar.value() >= bar.maximum() - _NEARLY_AT_END
-        change()
-        if follows:
-            bar.setValue(bar.maximum())
+    def table(self, paragraph: Paragraph, previous: Paragraph | None) -> None:
+        """Append a table."""
+        if self._end.positionInBlock() == 0 and self._end.block().length() > 1:
+            self._push_down_text_of_others(self._gui.QTextBlockFormat())
+        looks = self._gui.QTextTableFormat()
+        looks.setBorderCollapse(True)
+        looks.setBorder(1)
+        looks.setBorderBrush(self._gui.QBrush(self._gui.QColor(*_LINE)))
+        looks.setCellPadding(4)
+        looks.setTopMargin(_MARGIN)
+        begin = self._end.position()
+        pen = self._pen()
+        # Outside of the edit block: in one, Qt (6.12) lays out tables at the wrong place.
+        pen.endEditBlock()
+        self._table = pen.insertTable(1, max(map(len, paragraph.rows)), looks)
+        self._gui.QTextCursor(self._start).beginEditBlock()
+        self._fill_table(Paragraph("table"), paragraph)
+        self._put_pen_down()
+        self.written += self._end.position() - begin
 
-    def _end(self) -> Any:
-        cursor = self._gui.QTextCursor(self._document)
-        cursor.movePosition(cursor.MoveOperation.End)
-        return cursor
+    def extend_table(self, old: Paragraph, new: Paragraph) -> bool:
+        """Change the rows of the table at the end of the region; return False where that is not possible."""
+        if self._table is None or max(map(len, new.rows)) != self._table.columns():
+            return False
+        if self._table.lastPosition() + 1 != self._end.position():  # others have changed it
+            return False
+        begin = self._end.position()
+        self._fill_table(old, new)
+        self._put_pen_down()
+        self.written += self._end.position() - begin
+        return True
 
-    def _remove_from(self, position: int) -> None:
-        cursor = self._end()
-        cursor.setPosition(position, cursor.MoveMode.KeepAnchor)
+    def _fill_table(self, old: Paragraph, new: Paragraph) -> None:
+        table = self._table
+        if len(new.rows) > table.rows():
+            table.appendRows(len(new.rows) - table.rows())
+        for number in range(len(new.rows)):
+            before, after = old.rows[number] if number < len(old.rows) else (), new.rows[number]
+            for column, runs in enumerate(after):
+                if column >= len(before) or before[column] != runs:
+                    self._fill_cell(table.cellAt(number, column), runs, new, header=number == 0)
+        self._end.setPosition(table.lastPosition() + 1)
+
+    def _fill_cell(self, cell: Any, runs: Sequence[Run], paragraph: Paragraph, *, header: bool) -> None:
+        cursor = cell.firstCursorPosition()
+        cursor.setPosition(cell.lastCursorPosition().position(), cursor.MoveMode.KeepAnchor)
         cursor.removeSelectedText()
+        for run in runs:
+            shown = run._replace(styles=(*run.styles, "bold")) if header else run
+            cursor.insertText(shown.text, self._char_format(shown, paragraph))
 
+    def units(self, text: str) -> int:
+        """Return the length of a text as Qt counts it."""
+        return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
-class GrowingMarkdown(GrowingText):
-    """Markdown that one stream adds to the end of a QTextEdit; only its last block is ever rendered anew."""
+    def remove_last(self, units: int) -> None:
+        """Remove so many characters from the end, or all that is left of the region."""
+        self.written -= units
+        end = self._end.position()
+        begin = max(end - units, self._start.position())
+        if begin < end:
+            cursor = self._cursor_at_end()
+            cursor.setPosition(begin, cursor.MoveMode.KeepAnchor)
+            cursor.removeSelectedText()
 
-    def __init__(self, gui: Any, widget: Any) -> None:
-        super().__init__(gui, widget)
-        features = gui.QTextDocument.MarkdownFeature
-        self._features = features.MarkdownDialectGitHub | features.MarkdownNoHTML
-        self._starts: list[int] = []
-        """Where each block begins."""
+    def _write(self, text: str, looks: Any) -> None:
+        self._pen().insertText(text, looks)
+        self._put_pen_down()
+        self.written += self.units(text)
 
-    def show(self, block: MarkdownBlock) -> None:
-        """Show the block in place of the one with its index, and of those after that."""
-        self._following(lambda: self._show(block))
+    def _write_block(self, looks: Any) -> None:
+        self._pen().insertBlock(looks, self._gui.QTextCharFormat())
+        self._put_pen_down()
+        self.written += 1
 
-    def _show(self, block: MarkdownBlock) -> None:
-        # Not as one edit block: Qt (6.12) then lays out tables at the wrong place.
-        if block.index < len(self._starts):
-            self._remove_from(self._starts[block.index])
-            del self._starts[block.index :]
-            self._plain_if_empty()
-        cursor = self._end()
-        self._starts.append(cursor.position())
-        if cursor.position() > 0:
-            cursor.insertBlock(self._gui.QTextBlockFormat(), self._gui.QTextCharFormat())
-        begin = cursor.position()
-        # Qt merges the first inserted paragraph into the one at the cursor, whose format wins: so that is a dummy.
-        cursor.insertMarkdown(f".\n\n{block.text}", self._features)
-        self._remove_dummy(begin)
-        self._mark_code(begin)
+    def _pen(self) -> Any:
+        """Return a cursor that inserts at the end of the region, and inside of it."""
+        if self._start.position() > self._end.position():  # an empty region, and others have inserted text here
+            self._end.setPosition(self._start.position())
+        self._start.setKeepPositionOnInsert(True)
+        self._end.setKeepPositionOnInsert(False)
+        return self._cursor_at_end()
 
-    def _plain_if_empty(self) -> None:
-        """The paragraph that Qt keeps below a table has taken on the looks of what was removed."""
-        cursor = self._end()
-        if cursor.block().length() == 1:
-            cursor.setBlockFormat(self._gui.QTextBlockFormat())
+    def _cursor_at_end(self) -> Any:
+        self._end.setPosition(self._end.position())  # its anchor has moved with the text of others
+        return self._gui.QTextCursor(self._end)
 
-    def _remove_dummy(self, begin: int) -> None:
-        cursor = self._gui.QTextCursor(self._document)
-        cursor.setPosition(begin)
-        after = cursor.block().next()
-        table = after.isValid() and self._gui.QTextCursor(after).currentTable() is not None
-        cursor.movePosition(
-            cursor.MoveOperation.NextCharacter if table else cursor.MoveOperation.NextBlock, cursor.MoveMode.KeepAnchor
-        )
-        cursor.removeSelectedText()
+    def _put_pen_down(self) -> None:
+        """Have text that others insert at an end of the region stay outside of it."""
+        self._start.setKeepPositionOnInsert(False)
+        self._end.setKeepPositionOnInsert(self._end.position() > self._start.position())
 
-    def _mark_code(self, begin: int) -> None:
-        paper = self._widget.palette().alternateBase()
-        block = self._document.findBlock(begin)
-        while block.isValid():
-            looks = block.blockFormat()
-            if looks.nonBreakableLines():
-                looks.setBackground(paper)
-                looks.setLeftMargin(_MARGIN)
-                self._gui.QTextCursor(block).setBlockFormat(looks)
-            block = block.next()
+    def _push_down_text_of_others(self, looks: Any) -> None:
+        """Move the text that follows on this line to a line of its own."""
+        self._pen()
+        self._end.setKeepPositionOnInsert(True)
+        self._cursor_at_end().insertBlock()
+        self._end.setBlockFormat(looks)
+        self._put_pen_down()
+
+    def _block_format(self, paragraph: Paragraph, previous: Paragraph | None) -> Any:
+        looks = self._gui.QTextBlockFormat()
+        kind = paragraph.kind
+        if previous is not None:
+            looks.setTopMargin(_ABOVE.get(kind, _MARGIN) if previous.kind == kind or kind == "heading" else _MARGIN)
+        if kind == "heading":
+            looks.setHeadingLevel(paragraph.level)
+        elif kind == "code":
+            looks.setNonBreakableLines(True)
+            looks.setBackground(self._gui.QBrush(self._gui.QColor(*_PAPER)))
+            looks.setLeftMargin(_MARGIN)
+        elif kind == "quote":
+            looks.setLeftMargin(_INDENT)
+        elif kind == "item":
+            looks.setLeftMargin(_INDENT * (paragraph.level + 1))
+            if paragraph.marker:
+                width = self._ref().fontMetrics().horizontalAdvance(paragraph.marker + " ")
+                looks.setTextIndent(-float(max(_INDENT - 4, width)))
+                # Tab positions count from the left margin, where the text of the item begins.
+                looks.setTabPositions([self._gui.QTextOption.Tab(0.0, self._gui.QTextOption.TabType.LeftTab)])
+        return looks
+
+    def _char_format(self, run: Run, paragraph: Paragraph) -> Any:
+        key = run.styles, run.link, paragraph.kind, paragraph.level
+        if key not in self._formats:
+            self._formats[key] = self._new_char_format(run, paragraph)
+        return self._formats[key]
+
+    def _new_char_format(self, run: Run, paragraph: Paragraph) -> Any:
+        gui, looks, kind = self._gui, self._gui.QTextCharFormat(), paragraph.kind
+        if kind == "heading":
+            # The difference to the widget's own size, so that zooming changes headings, too.
+            looks.setProperty(gui.QTextFormat.Property.FontSizeAdjustment, max(4 - paragraph.level, 0))
+        if kind == "heading" or "bold" in run.styles:
+            looks.setFontWeight(gui.QFont.Weight.Bold)
+        if kind == "code" or "code" in run.styles:
+            looks.setFontFamilies([gui.QFontDatabase.systemFont(gui.QFontDatabase.SystemFont.FixedFont).family()])
+            looks.setFontFixedPitch(True)
+            if kind != "code":
+                looks.setBackground(self._gui.QBrush(self._gui.QColor(*_PAPER)))
+        looks.setFontItalic("italic" in run.styles)
+        looks.setFontStrikeOut("strike" in run.styles)
+        if run.link:
+            looks.setAnchor(True)
+            looks.setAnchorHref(run.link)
+            looks.setFontUnderline(True)
+        return looks

@@ -1,144 +1,216 @@
 """Text that grows at the end of a Textual widget, of each kind that shows text.
 
-The view follows the end only if it was there. Each `settle` calls back when what was added has been drawn.
+The view follows the end while it is in view. Each `settle` calls back when what was added has been drawn.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
-from typing import Protocol, cast
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from typing import Generic, Protocol, TypeVar, cast
 
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Log, Markdown, Static, TextArea
 
-from ._bind import TextView, error_line
+from ._binding import TextView, error_line
 
+W = TypeVar("W", bound=Widget)
+
+_MOUNT_SECONDS = 0.01
 _PUNCTUATION = re.compile(r"([\\`*_{}\[\]<>()#+.!|~-])")
 
 
 class SettlingView(TextView, Protocol):
-    """A view that says when it has drawn."""
+    """A view that reports when it has drawn."""
 
     def settle(self, done: Callable[[], None], /) -> object:
         """Call `done` when what was added has been drawn."""
 
 
-class MarkdownText:
-    """What one stream adds to a Markdown."""
+class _Region(ABC, Generic[W]):
+    """The text that one stream adds to a widget; what others add after it stays, and stays after it."""
 
-    def __init__(self, widget: Markdown) -> None:
-        self._widget = widget
-        self._before = widget.source
-        self._drawing: asyncio.Future[None] | None = None
-        _anchor(widget)
+    def __init__(self, widget: W) -> None:
+        self.widget = widget
+        self._before = self._read()
+        self._own = ""
+        self._others = ""
+        """What follows the region."""
+        self._known_end = self._end()
 
     def add(self, text: str) -> None:
         """Append."""
-        self._drawing = asyncio.ensure_future(self._widget.append(text))
+        rest = self._rest()
+        self._own += text
+        if rest:
+            self._replace(self._before + self._own + rest)
+        else:
+            self._append(text)
+        self._known_end = self._end()
 
     def reset(self) -> None:
-        """Take back all that was added."""
-        self._drawing = asyncio.ensure_future(self._widget.update(self._before))
+        """Remove all that was added."""
+        rest = self._rest()
+        self._own = ""
+        self._replace(self._before + rest)
+        self._known_end = self._end()
 
     def fail(self, error: Exception) -> None:
-        """Say what went wrong, in a paragraph of its own."""
+        """Show an error on a line of its own."""
+        own = self._own or self._before
+        self.add("\n" * (own != "" and not own.endswith("\n")) + error_line(error))
+
+    def settle(self, done: Callable[[], None]) -> None:
+        """Call `done` after the next refresh."""
+        self.widget.call_after_refresh(done)
+
+    def _rest(self) -> str:
+        """Return what others have added; where they have replaced the text, the region begins anew at its end."""
+        if self._end() != self._known_end:
+            text = self._read()
+            if text.startswith(self._before + self._own):
+                self._others = text[len(self._before) + len(self._own) :]
+            else:
+                self._before, self._own, self._others = text, "", ""
+        return self._others
+
+    @abstractmethod
+    def _read(self) -> str: ...
+
+    @abstractmethod
+    def _end(self) -> object:
+        """Return what tells cheaply whether the text has changed."""
+
+    @abstractmethod
+    def _append(self, text: str) -> None: ...
+
+    @abstractmethod
+    def _replace(self, text: str) -> None: ...
+
+
+class MarkdownText(_Region[Markdown]):
+    """What one stream adds to a Markdown. What comes before the widget is mounted waits for that."""
+
+    def __init__(self, widget: Markdown) -> None:
+        self._drawing: asyncio.Future[object] | None = None
+        self._early: asyncio.Future[object] | None = None
+        """The last change that waits for the widget to be mounted."""
+        super().__init__(widget)
+        _anchor(widget)
+
+    def fail(self, error: Exception) -> None:
+        """Show an error in a paragraph of its own."""
         self.add("\n\n" + _PUNCTUATION.sub(r"\\\1", error_line(error)))
 
     def settle(self, done: Callable[[], None]) -> None:
-        """When the Markdown is parsed and its widgets are mounted."""
+        """Call `done` when the Markdown is parsed and its widgets are mounted."""
         if self._drawing is None or self._drawing.done():
             done()
         else:
             self._drawing.add_done_callback(lambda _: done())
 
+    def _read(self) -> str:
+        return self.widget.source
 
-class StaticText:
-    """What one stream adds to a Static, or a Label, as plain text; for short texts: all of it is drawn each time."""
+    def _end(self) -> object:
+        return len(self.widget.source) if self._early is None or self._early.done() else self._known_end
 
-    def __init__(self, widget: Static) -> None:
-        self._widget = widget
-        self._before = self._text = Content(str(widget.content))
-        _anchor(widget)
+    def _append(self, text: str) -> None:
+        self._draw(lambda: self.widget.append(text))
 
-    def add(self, text: str) -> None:
-        """Append."""
-        self._update(self._text + text)
+    def _replace(self, text: str) -> None:
+        self._draw(lambda: self.widget.update(text))
 
-    def reset(self) -> None:
-        """Take back all that was added."""
-        self._update(self._before)
+    def _draw(self, change: Callable[[], Awaitable[object]]) -> None:
+        if self._early is None and self.widget.is_mounted:
+            self._drawing = asyncio.ensure_future(change())
+        else:
+            self._drawing = self._early = asyncio.ensure_future(self._when_mounted(self._early, change))
 
-    def fail(self, error: Exception) -> None:
-        """Say what went wrong, on a line of its own."""
-        line_end = "\n" if self._text else ""
-        self._update(self._text + Content.styled(line_end + error_line(error), "$text-error"))
+    async def _when_mounted(
+        self, before: asyncio.Future[object] | None, change: Callable[[], Awaitable[object]]
+    ) -> object:
+        if before is not None:
+            await before
+        while not self.widget.is_mounted:  # mounting replaces what a Markdown holds
+            await asyncio.sleep(_MOUNT_SECONDS)
+        await change()
+        self._known_end = len(self.widget.source)
+        if self._drawing is self._early:
+            self._early = None
+        return None
 
-    def settle(self, done: Callable[[], None]) -> None:
-        """After the next refresh."""
-        self._widget.call_after_refresh(done)
 
-    def _update(self, text: Content) -> None:
-        self._text = text
-        self._widget.update(text)
-
-
-class LogText:
+class LogText(_Region[Log]):
     """What one stream adds to a Log."""
 
-    def __init__(self, widget: Log) -> None:
-        self._widget = widget
-        self._before = "\n".join(widget.lines)
+    def _read(self) -> str:
+        return "\n".join(self.widget.lines)
 
-    def add(self, text: str) -> None:
-        """Append."""
-        self._widget.write(text, scroll_end=self._widget.is_vertical_scroll_end)
+    def _end(self) -> object:
+        lines = self.widget.lines
+        return len(lines), len(lines[-1]) if lines else 0
 
-    def reset(self) -> None:
-        """Take back all that was added."""
-        self._widget.clear()
-        self.add(self._before)
+    def _append(self, text: str) -> None:
+        self.widget.write(text, scroll_end=self.widget.is_vertical_scroll_end)
 
-    def fail(self, error: Exception) -> None:
-        """Say what went wrong, on a line of its own."""
-        last = self._widget.lines[-1:]
-        self.add("\n" * bool(last and last[0]) + error_line(error))
-
-    def settle(self, done: Callable[[], None]) -> None:
-        """After the next refresh."""
-        self._widget.call_after_refresh(done)
+    def _replace(self, text: str) -> None:
+        self.widget.clear()
+        self._append(text)
 
 
-class TextAreaText:
+class TextAreaText(_Region[TextArea]):
     """What one stream adds to a TextArea, which may be read-only; the user's cursor and selection stay."""
 
-    def __init__(self, widget: TextArea) -> None:
-        self._widget = widget
-        self._start = widget.document.end
+    def _read(self) -> str:
+        return self.widget.text
 
-    def add(self, text: str) -> None:
-        """Append."""
-        widget = self._widget
+    def _end(self) -> object:
+        return self.widget.document.end
+
+    def _append(self, text: str) -> None:
+        self._change(lambda: self.widget.insert(text, self.widget.document.end))
+
+    def _replace(self, text: str) -> None:
+        self._change(lambda: self.widget.replace(text, (0, 0), self.widget.document.end))
+
+    def _change(self, change: Callable[[], object]) -> None:
+        widget = self.widget
         follows, at = widget.is_vertical_scroll_end, widget.scroll_offset.y
-        widget.insert(text, widget.document.end)
+        change()
         if follows:
             widget.scroll_end(animate=False)
         else:
             widget.scroll_to(y=at, animate=False)  # after a cursor at the end has been scrolled to
 
-    def reset(self) -> None:
-        """Take back all that was added."""
-        self._widget.delete(self._start, self._widget.document.end)
+
+class StaticText(_Region[Static]):
+    """What one stream adds to a Static, or a Label, as plain text; for short texts: all of it is drawn each time."""
+
+    def __init__(self, widget: Static) -> None:
+        super().__init__(widget)
+        _anchor(widget)
 
     def fail(self, error: Exception) -> None:
-        """Say what went wrong, on a line of its own."""
-        self.add("\n" * bool(self._widget.document.end[1]) + error_line(error))
+        """Show an error on a line of its own."""
+        text = self._before + self._own
+        line_end = "\n" if text else ""
+        self.widget.update(Content(text) + Content.styled(line_end + error_line(error), "$text-error"))
 
-    def settle(self, done: Callable[[], None]) -> None:
-        """After the next refresh."""
-        self._widget.call_after_refresh(done)
+    def _read(self) -> str:
+        return str(self.widget.content)
+
+    def _end(self) -> object:
+        return self._read()
+
+    def _append(self, text: str) -> None:
+        self._replace(self._before + self._own)
+
+    def _replace(self, text: str) -> None:
+        self.widget.update(Content(text))
 
 
 def _anchor(widget: Widget) -> None:

@@ -1,6 +1,6 @@
-"""Text and Markdown that grow at the end of a Tk text widget.
+"""The region of a Tk text widget that one stream owns.
 
-The view follows the end only if the end was in view; the user's selection and insertion cursor are not touched, and a
+Text of others, the user's selection, insertion cursor and scroll position are not touched, nor is the undo stack; a
 disabled (read-only) widget stays so.
 """
 
@@ -8,81 +8,255 @@ from __future__ import annotations
 
 import itertools
 import tkinter
-from collections.abc import Callable
+import webbrowser
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from functools import partial
 from tkinter.font import Font
+from typing import Literal
 
-from ..operators.text.markdown import MarkdownBlock
-from ._bind import ERROR_COLOR, error_line
-from ._tk_markdown import looks, styled
+from ._autoscroll import Autoscroll, ViewPosition
+from ._binding import ERROR_COLOR, error_line
+from ._markdown import Paragraph, Run, table_lines
 
-_ERROR = "rxllm-error"
 _numbers = itertools.count()
+_autoscrolls: dict[tkinter.Text, Autoscroll] = {}
+
+_HEADING_SCALES = (1.7, 1.4, 1.2, 1.1, 1.0, 1.0)
+_INDENT = 20
+"""Of an item in a list, in pixels."""
 
 
-class GrowingText:
-    """What one stream adds to the end of a Text."""
+class TkRegion:
+    """A range of a Text between two marks, which move with the text."""
+
+    def __init__(self, widget: tkinter.Text) -> None:
+        self.written = 0
+        self._widget = widget
+        name = f"rxllm_{next(_numbers)}"  # a hyphen would be taken for a minus in indices
+        self._start, self._end = f"{name}_start", f"{name}_end"
+        for mark in (self._start, self._end):
+            widget.mark_set(mark, "end-1c")
+        self._utf16 = int(widget.tk.call("string", "length", "😀")) == 2
+        self._looks = _looks_of(widget)
+        self._autoscroll = _autoscroll_of(widget)
+
+    @contextmanager
+    def change(self) -> Generator[None]:
+        """Make the widget editable, and keep the view at the end, or where the user has scrolled to."""
+        widget = self._widget
+        follows = self._autoscroll.follows()
+        self._looks.follow_theme()
+        state: Literal["normal", "disabled"] = "disabled" if str(widget["state"]) == "disabled" else "normal"
+        undo = bool(widget["undo"])
+        widget.configure(state="normal", undo=False)
+        if widget.compare(self._start, ">", self._end):  # an empty region, and others have inserted text here
+            widget.mark_set(self._end, self._start)
+        widget.mark_gravity(self._start, "left")
+        widget.mark_gravity(self._end, "right")
+        try:
+            yield
+        finally:
+            # Text that others insert at an end of the region stays outside of it.
+            widget.mark_gravity(self._start, "right")
+            widget.mark_gravity(self._end, "left" if widget.compare(self._start, "<", self._end) else "right")
+            widget.configure(state=state, undo=undo)
+        if follows:
+            self._autoscroll.layout_changed()
+
+    def add(self, text: str) -> None:
+        """Append plain text."""
+        with self.change():
+            self._write(text, ())
+
+    def reset(self) -> None:
+        """Remove all of the region's text."""
+        with self.change():
+            self._widget.delete(self._start, self._end)
+            self.written = 0
+
+    def fail(self, error: Exception) -> None:
+        """Show an error in red, on a line of its own."""
+        with self.change():
+            if self._widget.compare(self._end, "!=", f"{self._end} linestart"):
+                self._write("\n", ())
+            self._write(error_line(error), (self._looks.error_tag(),))
+
+    def begin(self, paragraph: Paragraph, previous: Paragraph | None) -> None:
+        """Begin a paragraph on a line of its own."""
+        widget = self._widget
+        if previous is not None:
+            self._write("\n", (self._looks.tag(previous, ()),))
+        else:
+            if widget.compare(self._end, "!=", f"{self._end} linestart"):
+                self._write("\n", ())
+            if widget.compare(self._end, "!=", f"{self._end} lineend"):  # text of others follows on this line
+                widget.mark_gravity(self._end, "left")
+                widget.insert(self._end, "\n")
+                widget.mark_gravity(self._end, "right")
+        if paragraph.kind == "item" and paragraph.marker:
+            self.insert(Run(paragraph.marker + "  "), paragraph)
+        elif paragraph.kind == "rule":
+            self.insert(Run("─" * 24), paragraph)
+
+    def insert(self, run: Run, paragraph: Paragraph) -> None:
+        """Append text to the last paragraph."""
+        tags = [self._looks.tag(paragraph, run.styles)]
+        if run.link:
+            tags.append(self._looks.link_tag(run.link))
+        self._write(run.text, tuple(tags))
+
+    def table(self, paragraph: Paragraph, previous: Paragraph | None) -> None:
+        """Append a table as lines of fixed-width text."""
+        self.begin(paragraph, previous)
+        for run in table_lines(paragraph.rows):
+            self.insert(run, paragraph)
+
+    def extend_table(self, old: Paragraph, new: Paragraph) -> bool:
+        """Return False: a cell that grows may widen a column of all rows."""
+        return False
+
+    def units(self, text: str) -> int:
+        """Return the length of a text as Tk counts it."""
+        if not self._utf16 or text.isascii():
+            return len(text)
+        return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+    def remove_last(self, units: int) -> None:
+        """Remove so many characters from the end, or all that is left of the region."""
+        self.written -= units
+        begin = self._widget.index(f"{self._end} - {units} chars")
+        if self._widget.compare(begin, "<", self._start):
+            begin = self._start
+        self._widget.delete(begin, self._end)
+
+    def _write(self, text: str, tags: tuple[str, ...]) -> None:
+        self._widget.insert(self._end, text, tags)
+        self.written += self.units(text)
+
+
+class _Looks:
+    """The tags of a widget: their fonts come from its font, their colours from its paper and ink."""
 
     def __init__(self, widget: tkinter.Text) -> None:
         self._widget = widget
-        self._mark = f"rxllm-{next(_numbers)}"
-        self._set_mark(self._mark)
-        widget.tag_configure(_ERROR, foreground=ERROR_COLOR)
-
-    def add(self, text: str) -> None:
-        """Append."""
-        self._change(lambda: self._widget.insert("end", text))
-
-    def reset(self) -> None:
-        """Take back all that was added."""
-        self._change(lambda: self._widget.delete(self._mark, "end-1c"))
-
-    def fail(self, error: Exception) -> None:
-        """Say what went wrong, in red, on a line of its own."""
-        fresh = self._widget.compare("end-1c", "==", "end-1c linestart")
-        self._change(
-            lambda: self._widget.insert("end", error_line(error) if fresh else "\n" + error_line(error), _ERROR)
-        )
-
-    def _change(self, change: Callable[[], object]) -> None:
-        widget = self._widget
-        follows = not widget.winfo_viewable() or widget.dlineinfo("end-1c") is not None
-        state = str(widget["state"])
-        widget["state"] = "normal"
-        change()
-        widget["state"] = state
-        if follows:
-            widget.see("end")
-
-    def _set_mark(self, mark: str) -> None:
-        self._widget.mark_set(mark, "end-1c")
-        self._widget.mark_gravity(mark, "left")
-
-
-class GrowingMarkdown(GrowingText):
-    """Markdown that one stream adds to the end of a Text; only its last block is ever written anew."""
-
-    def __init__(self, widget: tkinter.Text) -> None:
-        super().__init__(widget)
-        self._ends: list[tuple[str, ...]] = []
-        """The tag in which each block ends."""
+        self._theme: tuple[str, str] | None = None
+        self._tags: dict[str, tuple[str, tuple[str, ...]]] = {}
+        self._links: dict[str, str] = {}
         font = Font(widget, font=widget["font"]).actual()
-        mono = Font(widget, font="TkFixedFont").actual()["family"]
-        for tag, look in looks(font["family"], font["size"], mono):
-            widget.tag_configure(tag, look)
+        self._family, self._size = font["family"], font["size"]
+        self._mono = Font(widget, font="TkFixedFont").actual()["family"]
+        self._fonts: list[Font] = []
 
-    def show(self, block: MarkdownBlock) -> None:
-        """Show the block in place of the one with its index, and of those after that."""
-        self._change(lambda: self._show(block))
+    def follow_theme(self) -> None:
+        """Give the tags colours that suit the widget's, if those have changed."""
+        theme = str(self._widget["background"]), str(self._widget["foreground"])
+        if theme != self._theme:
+            self._theme = theme
+            for name, (kind, styles) in self._tags.items():
+                self._colour(name, kind, styles)
+            for name in self._links.values():
+                self._widget.tag_configure(name, foreground=self._mixed("#1a6ff0", 0.35))
 
-    def _show(self, block: MarkdownBlock) -> None:
-        widget = self._widget
-        if block.index < len(self._ends):
-            widget.delete(f"{self._mark}-{block.index}", "end-1c")
-            del self._ends[block.index :]
-        self._set_mark(f"{self._mark}-{block.index}")
-        if widget.compare("end-1c", "!=", "end-1c linestart"):
-            widget.insert("end", "\n", self._ends[-1] if self._ends else ())
-        pieces = styled(block.text)
-        for text, tags in pieces:
-            widget.insert("end", text, tags)
-        self._ends.append(pieces[-1][1][:1] if pieces else ())
+    def error_tag(self) -> str:
+        """Return the tag of errors."""
+        name = "rxllm_error"
+        self._widget.tag_configure(name, foreground=self._mixed(ERROR_COLOR, 0.3 if self._dark() else 0))
+        return name
+
+    def tag(self, paragraph: Paragraph, styles: tuple[str, ...]) -> str:
+        """Return the tag of text of these styles in such a paragraph; made when it is first needed."""
+        kind, level = paragraph.kind, paragraph.level
+        name = "_".join(("rxllm", kind, str(level), *styles))
+        if name not in self._tags:
+            size = round(self._size * (_HEADING_SCALES[level - 1] if kind == "heading" else 1))
+            bold: Literal["bold", "normal"] = "bold" if kind == "heading" or "bold" in styles else "normal"
+            slant: Literal["italic", "roman"] = "italic" if "italic" in styles else "roman"
+            mono = kind in ("code", "table") or "code" in styles
+            family = self._mono if mono else self._family
+            font = Font(self._widget, family=family, size=size, weight=bold, slant=slant, overstrike="strike" in styles)
+            self._fonts.append(font)
+            self._widget.tag_configure(name, font=font)
+            self._space(name, kind, level)
+            self._tags[name] = kind, styles
+            self._colour(name, kind, styles)
+            self._widget.tag_raise("sel")
+        return name
+
+    def link_tag(self, address: str) -> str:
+        """Return the tag of a link; a click opens it in the desktop's browser."""
+        if address not in self._links:
+            self._links[address] = name = f"rxllm_link_{next(_numbers)}"
+            widget = self._widget
+            widget.tag_configure(name, underline=True, foreground=self._mixed("#1a6ff0", 0.35))
+            widget.tag_bind(name, "<Button-1>", lambda _: _open(address))
+            widget.tag_bind(name, "<Enter>", lambda _: widget.configure(cursor="hand2"))
+            widget.tag_bind(name, "<Leave>", lambda _: widget.configure(cursor="xterm"))
+        return self._links[address]
+
+    def _space(self, name: str, kind: str, level: int) -> None:
+        indent = _INDENT * (level + 1)
+        match kind:
+            case "code" | "table":
+                self._widget.tag_configure(name, lmargin1=8, lmargin2=8, wrap="none")
+            case "item":
+                self._widget.tag_configure(name, lmargin1=indent - 4, lmargin2=indent + 12, spacing3=2)
+            case "quote" | "rule":
+                self._widget.tag_configure(name, lmargin1=_INDENT, lmargin2=_INDENT, spacing3=6)
+            case "heading":
+                self._widget.tag_configure(name, spacing1=8, spacing3=4)
+            case _:
+                self._widget.tag_configure(name, spacing3=6)
+
+    def _colour(self, name: str, kind: str, styles: tuple[str, ...]) -> None:
+        if kind in ("code", "table") or "code" in styles:
+            self._widget.tag_configure(name, background=self._mixed(str(self._widget["foreground"]), 0.92))
+        elif kind == "quote":
+            self._widget.tag_configure(name, foreground=self._mixed(str(self._widget["background"]), 0.75))
+
+    def _dark(self) -> bool:
+        return sum(self._widget.winfo_rgb(self._widget["background"])) < 3 * 0x8000
+
+    def _mixed(self, color: str, other: float) -> str:
+        """Return a colour mixed with what is farther from it of paper and ink: `other` is the latter's share."""
+        one = self._widget.winfo_rgb(color)
+        paper, ink = (self._widget.winfo_rgb(self._widget[name]) for name in ("background", "foreground"))
+        far = max((paper, ink), key=lambda rgb: sum(abs(a - b) for a, b in zip(rgb, one, strict=True)))
+        far = ink if color not in (str(self._widget["background"]), str(self._widget["foreground"])) else far
+        return "#" + "".join(f"{round(a + (b - a) * other) >> 8:02x}" for a, b in zip(one, far, strict=True))
+
+
+_looks: dict[tkinter.Text, _Looks] = {}
+
+
+def _looks_of(widget: tkinter.Text) -> _Looks:
+    if widget not in _looks:
+        _looks[widget] = _Looks(widget)
+        widget.bind("<Destroy>", lambda _: _looks.pop(widget, None), add="+")
+    return _looks[widget]
+
+
+def _autoscroll_of(widget: tkinter.Text) -> Autoscroll:
+    """Return what keeps the end of a Text in view; one for all streams that it shows."""
+    if widget not in _autoscrolls:
+        autoscroll = Autoscroll(partial(_position, widget), partial(widget.see, "end"))
+        _autoscrolls[widget] = autoscroll
+
+        def changed(_: object) -> None:
+            with suppress(tkinter.TclError):  # the widget is being destroyed
+                autoscroll.layout_changed()
+
+        widget.bind("<Configure>", lambda _: widget.after_idle(changed, None), add="+")
+        widget.bind("<<WidgetViewSync>>", changed, add="+")
+        widget.bind("<Destroy>", lambda _: _autoscrolls.pop(widget, None), add="+")
+    return _autoscrolls[widget]
+
+
+def _position(widget: tkinter.Text) -> ViewPosition:
+    line, _, column = widget.index("@0,0").partition(".")
+    end_in_view = not widget.winfo_viewable() or widget.dlineinfo("end-1c") is not None
+    return ViewPosition(int(line) + int(column) * 1e-6, end_in_view)
+
+
+def _open(address: str) -> None:
+    webbrowser.open(address)

@@ -4,36 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from functools import partial
 
 from ..sinks.aio import EventStream, events, from_async, last, response
-from ._pump import PumpScheduler
+from ._loop_scheduler import LoopScheduler
 
 __all__ = ["AsyncIOScheduler", "EventStream", "events", "from_async", "last", "response"]
 
 
-class AsyncIOScheduler(PumpScheduler):
-    """Runs actions on `loop` (the running one, when none is given), from any thread; stops quietly when it is closed.
+class AsyncIOScheduler(LoopScheduler):
+    """Runs actions on an asyncio loop, from any thread; stops quietly when the loop is closed.
 
-    Actions see the context variables of where the scheduler was made. What one raises goes to the loop's
+    Actions see the context variables of where the scheduler was made. The error of an action goes to the loop's
     exception handler.
+
+    Args:
+        loop: The loop; the running one by default.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        super().__init__()
         self._loop = loop or asyncio.get_running_loop()
         self._context = contextvars.copy_context()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def _wake(self) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._drain, context=self._context)
-        except RuntimeError:  # the loop is closed
-            self._close()
+        self._handle: asyncio.TimerHandle | None = None
+        super().__init__(partial(self._loop.call_soon_threadsafe, context=self._context))
 
     def _arm(self, seconds: float | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = None if seconds is None else self._loop.call_later(seconds, self._drain, context=self._context)
+        if self._handle is not None:
+            self._handle.cancel()
+        self._handle = None if seconds is None else self._loop.call_later(seconds, self._drain, context=self._context)
 
     def _report(self, error: Exception) -> None:
         self._loop.call_exception_handler({"message": "a scheduled action raised", "exception": error})

@@ -22,8 +22,8 @@ from IPython.display import display  # pyright: ignore[reportUnknownVariableType
 from reactivex import Observer
 
 from ..events import Response, StreamEnd, StreamReset, TextDelta, TokenEvent
-from ._bind import Binding, Streamed, as_events, bind, error_line
-from ._pump import PumpScheduler
+from ._binding import Binding, Streamed, as_events, bind, error_line
+from ._loop_scheduler import LoopScheduler
 
 _FRAME_SECONDS = 1 / 15
 _CHARACTERS_PER_SECOND = 1_000_000
@@ -79,7 +79,7 @@ class Live:
         observer = Observer(self._take, self._fail)
         binding = bind(as_events(self._stream), loop, observer, settle, frame=_FRAME_SECONDS)
         try:
-            loop.run_until_over(binding)
+            loop.run_until_ended(binding)
         except KeyboardInterrupt:
             binding.dispose()
             self._stopped = True
@@ -108,24 +108,25 @@ def live(stream: Streamed) -> Live:
     return Live(stream)
 
 
-class CellScheduler(PumpScheduler):
-    """Runs actions on the thread that runs a cell, in `run_until_over`."""
+class CellScheduler(LoopScheduler):
+    """Runs actions on the thread that runs a cell, in `run_until_ended`."""
 
     def __init__(self) -> None:
-        super().__init__()
         self._woken = threading.Event()
         self._due = math.inf
+        super().__init__(lambda _: self._woken.set())
 
-    def run_until_over(self, binding: Binding) -> None:
-        """Run what is scheduled until the binding has ended."""
+    def run_until_ended(self, binding: Binding) -> None:
+        """Run what is scheduled until the binding has ended.
+
+        Args:
+            binding: Made on this scheduler.
+        """
         while not binding.stopped:
             self._woken.wait(min(max(0.0, self._due - time.monotonic()), _LOOK_SECONDS))
             if self._woken.is_set() or time.monotonic() >= self._due:
                 self._woken.clear()
                 self._drain()
-
-    def _wake(self) -> None:
-        self._woken.set()
 
     def _arm(self, seconds: float | None) -> None:
         self._due = math.inf if seconds is None else time.monotonic() + seconds

@@ -4,7 +4,7 @@
 
     answer = bind_text(self.query_one(Markdown), model.stream(prompt))    # shows the answer as it comes
     bind_enabled(self.query_one(Input), answer.idle)
-    self.query_one(StopButton).wire(answer)
+    self.query_one(StopButton).connect_to(answer)
 
 The bindings are made in the app: in handlers and actions. Each ends, and the connection closes, when it is disposed,
 its widget is removed, or the app exits.
@@ -20,20 +20,29 @@ from weakref import WeakKeyDictionary
 
 from reactivex import Observable, abc
 from textual.app import App
+from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Button, Log, Markdown, Static, TextArea
+from textual.widgets import Button, Input, Log, Markdown, Static, TextArea
 
-from ._bind import Binding, Streamed, as_each, as_events, as_text, bind, bind_state
-from ._stop_binding import Wire
+from .._inert_text import inert_text
+from ._binding import Binding, Streamed, as_each, as_events, as_text, bind
+from ._binding import bind_enabled as bind_enabled_on
+from ._stop_binding import StopBinding
 from ._textual_text import LogText, MarkdownText, SettlingView, StaticText, TextAreaText
 from .asyncio import AsyncIOScheduler
+
+__all__ = ["StopButton", "TextualScheduler", "bind_each", "bind_enabled", "bind_text"]
 
 R = TypeVar("R")
 T = TypeVar("T")
 
 
 class TextualScheduler(AsyncIOScheduler):
-    """Runs actions in `app`; make it there, use it from any thread. What an action raises is the app's to report."""
+    """Runs actions in an app; make it there, use it from any thread. The error of an action ends the app.
+
+    Args:
+        app: The running app.
+    """
 
     def __init__(self, app: App[R]) -> None:
         super().__init__()
@@ -47,47 +56,99 @@ class TextualScheduler(AsyncIOScheduler):
 
 
 def bind_text(widget: Markdown | Log | TextArea | Static, stream: Streamed) -> Binding:
-    """Append the visible text of `stream` to `widget`, a frame at a time, and the error it ends with.
+    """Append the visible text of a stream to a widget, at most once per frame, and the error that it ends with.
 
-    A Markdown renders it as it comes; a Static, or Label, is for short texts. The view follows the end only if it was
-    at the end.
+    Control characters are made visible: an answer can send nothing to the terminal.
+
+    Args:
+        widget: A Markdown renders the text as it comes. A Static, or Label, is for short texts. The view follows the
+            end while the end is in view.
+        stream: A model's events, or strings. Subscribed to at once, which makes the request.
+
+    Returns:
+        The binding; disposing it stops the stream.
+
+    Raises:
+        TypeError: The widget is of another class.
     """
     view = _view_of(widget)
     return _bind(widget, as_events(stream), as_text(view), view.settle)
 
 
 def bind_enabled(widget: Widget, when: Observable[bool]) -> Binding:
-    """Enable and disable `widget` as `when` says, a binding's `running` or `idle` for example."""
+    """Enable and disable a widget; it gets the keyboard focus back that it loses when it is disabled.
+
+    Args:
+        widget: Any widget.
+        when: For example a binding's `running` or `idle`. When it fails, the widget is disabled.
+
+    Returns:
+        The binding; it ends with `when` or with the widget.
+    """
+    lost_focus = False
 
     def enable(value: bool) -> None:
+        nonlocal lost_focus
+        if not value:
+            lost_focus = lost_focus or widget.has_focus
         widget.disabled = not value
+        if value and lost_focus:
+            lost_focus = False
+            if not isinstance(_app_of(widget).focused, Input | TextArea):  # the user types elsewhere
+                widget.focus()
 
-    return _until_removed(widget, bind_state(when, _scheduler_of(widget), enable))
+    return _until_removed(widget, bind_enabled_on(_scheduler_of(widget), enable, when))
 
 
-def bind_each(widget: Widget, show: Callable[[T], object], stream: Observable[T]) -> Binding:
-    """Call `show` in the app with each item of `stream`, a frame at a time, until `widget` is removed.
+def bind_each(widget: Widget, show: Callable[[T], object], stream: Observable[T], *, latest: bool = False) -> Binding:
+    """Call a function in the app with each item of a stream, until a widget is removed.
 
-    ``bind_each(label, label.update, texts)`` for example. An error is left to who shows the answer.
+    Args:
+        widget: The binding ends with it.
+        show: Called at most once per frame. A string that goes to the ``update`` of this widget is shown as plain
+            text, not as Textual's markup.
+        stream: Subscribed to at once. Its error is left to the binding that shows the answer.
+        latest: True shows only the newest of the items that wait: for a value that replaces the one before.
+
+    Returns:
+        The binding.
+
+    Example:
+        ``bind_each(label, label.update, events.pipe(ops.accumulate()), latest=True)``
     """
-    return _bind(widget, stream, as_each(show))
+    if isinstance(widget, Static) and show == widget.update:
+        show = partial(_update, widget)
+    return _bind(widget, stream, as_each(show), latest=latest)
 
 
 class StopButton(Button):
-    """A button that disposes what it is wired to when it is pressed, and is enabled while that runs."""
+    """A button that stops the stream that it is connected to, and is enabled while that runs.
+
+    Args:
+        label: The caption.
+        id: The widget's id.
+    """
 
     def __init__(self, label: str = "Stop", *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(label, variant="error", id=id, disabled=True)
-        self._wire = Wire(partial(bind_enabled, self))
+        self._binding = StopBinding(partial(bind_enabled, self))
 
-    def wire(self, stream: Binding) -> None:
-        """Be the button of `stream`, and no more of the one before."""
-        self._wire.lead_to(stream)
+    def connect_to(self, stream: Binding) -> None:
+        """Connect the button to a stream, in place of the one before.
+
+        Args:
+            stream: What a press disposes.
+        """
+        self._binding.connect(stream)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
-        """Stop what it is wired to."""
+        """Stop the stream.
+
+        Args:
+            event: Textual's.
+        """
         event.stop()
-        self._wire.stop()
+        self._binding.stop()
 
 
 _schedulers: WeakKeyDictionary[App[object], TextualScheduler] = WeakKeyDictionary()
@@ -99,8 +160,10 @@ def _bind(
     source: Observable[T],
     observer: abc.ObserverBase[T],
     settle: Callable[[Callable[[], None]], object] = lambda done: done(),
+    *,
+    latest: bool = False,
 ) -> Binding:
-    return _until_removed(widget, bind(source, _scheduler_of(widget), observer, settle))
+    return _until_removed(widget, bind(source, _scheduler_of(widget), observer, settle, latest=latest))
 
 
 def _until_removed(widget: Widget, binding: Binding) -> Binding:
@@ -109,24 +172,32 @@ def _until_removed(widget: Widget, binding: Binding) -> Binding:
     return binding
 
 
+def _app_of(widget: Widget) -> App[object]:
+    return cast(App[object], widget.app)  # pyright: ignore[reportUnknownMemberType] - Textual leaves it open
+
+
 def _scheduler_of(widget: Widget) -> TextualScheduler:
-    app = cast(App[object], widget.app)  # pyright: ignore[reportUnknownMemberType] - Textual leaves it open
+    app = _app_of(widget)
     if app not in _schedulers:
         _schedulers[app] = TextualScheduler(app)
     return _schedulers[app]
 
 
 async def _hold(binding: Binding) -> None:
-    """Wait for the binding's end, and see to it."""
-    over = asyncio.Event()
-    binding.running.subscribe(on_completed=over.set)
+    """Wait for the binding's end, and bring it about when this is cancelled."""
+    ended = asyncio.Event()
+    binding.running.subscribe(on_completed=ended.set)
     try:
-        await over.wait()
+        await ended.wait()
     finally:
         binding.dispose()
 
 
-def _view_of(widget: Markdown | Log | TextArea | Static) -> SettlingView:
+def _update(widget: Static, item: object) -> None:
+    widget.update(Content(inert_text(item)) if isinstance(item, str) else cast(Content, item))
+
+
+def _view_of(widget: Widget) -> SettlingView:
     match widget:
         case Markdown():
             return MarkdownText(widget)
@@ -134,5 +205,7 @@ def _view_of(widget: Markdown | Log | TextArea | Static) -> SettlingView:
             return LogText(widget)
         case TextArea():
             return TextAreaText(widget)
-        case _:
+        case Static():
             return StaticText(widget)
+        case _:
+            raise TypeError(f"bind_text needs a Markdown, Log, TextArea or Static; got {type(widget).__name__}")

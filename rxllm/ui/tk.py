@@ -4,10 +4,10 @@
 
     answer = bind_markdown(text_widget, model.stream(prompt))    # shows the answer as it comes
     bind_enabled(send_button, answer.idle)
-    stop_button.wire(answer)                                     # a StopButton
+    stop_button.connect_to(answer)                               # a StopButton
 
 The bindings are made on Tk's thread. Each ends, and the connection closes, when it is disposed or its widget is
-destroyed: by closing its window, for example.
+destroyed: by closing its window, for example. The widgets of customtkinter may be given, too.
 
 Tk may be touched on its own thread only, and the calls that tkinter carries over from other threads block those and
 fail outside mainloop(). So a wake-up from another thread never touches Tk: it writes one byte to a socket that Tk's
@@ -24,35 +24,42 @@ import tkinter
 from collections.abc import Callable
 from functools import partial
 from tkinter import ttk
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
 
-from ._bind import Binding, Streamed, as_each, as_events, as_markdown, as_text, bind, bind_state
+from ._binding import Binding, Streamed, as_each, as_events, as_text, bind
+from ._binding import bind_enabled as bind_enabled_on
 from ._label import GrowingLabel
-from ._pump import PumpScheduler
-from ._stop_binding import Wire
-from ._tk_text import GrowingMarkdown, GrowingText
+from ._loop_scheduler import LoopScheduler
+from ._markdown_view import MarkdownView
+from ._stop_binding import StopBinding
+from ._tk_text import TkRegion
+
+__all__ = ["StopButton", "TkScheduler", "bind_each", "bind_enabled", "bind_markdown", "bind_text"]
 
 T = TypeVar("T")
 
 _POLL_SECONDS = 0.05
 
 
-class TkScheduler(PumpScheduler):
-    """Runs actions on the thread of `root`'s mainloop; make it on that thread, use it from any.
+class TkScheduler(LoopScheduler):
+    """Runs actions on the thread of a program's mainloop; make it on that thread, use it from any.
 
-    `root` may be any widget of the program. When the program's root window is destroyed, the streams bound to widgets
-    are disposed, and scheduling does nothing. What an action raises goes to `report_callback_exception`.
-    `poll` has the loop look for work by itself instead of being woken; it is the only way on Windows.
+    When the program's root window is destroyed, the streams bound to widgets are disposed, and scheduling does
+    nothing. The error of an action goes to `report_callback_exception`.
+
+    Args:
+        root: Any widget of the program.
+        poll: True has the loop look for work by itself instead of being woken; the only way on Windows.
     """
 
     def __init__(self, root: tkinter.Misc, *, poll: bool = sys.platform == "win32") -> None:
-        super().__init__()
+        super().__init__(self._ring)
         self._root: tkinter.Tk = root.nametowidget(".")
         self._command = self._root.register(self._drain)
-        self._timer: str | None = None
+        self._after: str | None = None
         self._longest = _POLL_SECONDS if poll else math.inf
         self._bell: _Bell | None = None
         if poll:
@@ -61,27 +68,27 @@ class TkScheduler(PumpScheduler):
             self._bell = _Bell(self._root, self._drain)
         self._root.bind("<Destroy>", self._destroyed, add="+")
 
-    def _wake(self) -> None:
+    def _ring(self, _: object) -> None:
         if self._bell is not None:
             self._bell.ring()
 
     def _arm(self, seconds: float | None) -> None:
-        if self._timer is not None:
-            self._root.tk.call("after", "cancel", self._timer)
-            self._timer = None
+        if self._after is not None:
+            self._root.tk.call("after", "cancel", self._after)
+            self._after = None
         seconds = min(math.inf if seconds is None else seconds, self._longest)
         if seconds < math.inf:
-            self._timer = self._root.tk.call("after", min(math.ceil(seconds * 1000), 0x7FFFFFFF), self._command)
+            self._after = self._root.tk.call("after", min(math.ceil(seconds * 1000), 0x7FFFFFFF), self._command)
 
     def _report(self, error: Exception) -> None:
         self._root.report_callback_exception(type(error), error, error.__traceback__)
 
     def _destroyed(self, event: tkinter.Event[tkinter.Misc]) -> None:
-        if event.widget is not self._root:  # a window hears of its children's end, too
+        if event.widget is not self._root:  # a window gets the events of its children, too
             return
         self._longest = math.inf
         self._arm(None)
-        self._close()
+        self.close()
         with self._lock:  # no producer is about to ring
             if self._bell is not None:
                 self._bell.remove()
@@ -89,64 +96,132 @@ class TkScheduler(PumpScheduler):
 
 
 def bind_text(widget: tkinter.Text | tkinter.Label | ttk.Label, stream: Streamed) -> Binding:
-    """Append the visible text of `stream` to `widget`, a frame at a time, and the error it ends with.
+    """Append the visible text of a stream to a widget, at most once per frame, and the error that it ends with.
 
-    The view follows the end only if the end was in view. A disabled (read-only) Text is written to all the same.
+    Args:
+        widget: A Text or Label, or customtkinter's. A disabled (read-only) Text is written to all the same. The view
+            follows the end while the end is in view.
+        stream: A model's events, or strings. Subscribed to at once, which makes the request.
+
+    Returns:
+        The binding; disposing it stops the stream.
+
+    Raises:
+        TypeError: The widget is of another class.
     """
-    view = GrowingText(widget) if isinstance(widget, tkinter.Text) else _label(widget)
+    text = _text_of(widget)
+    if text is None and not _is_label(widget):
+        raise TypeError(f"bind_text needs a Text or Label; got {type(widget).__name__}")
+    view = TkRegion(text) if text is not None else _label(widget)
     return _bind(widget, as_events(stream), as_text(view))
 
 
 def bind_markdown(widget: tkinter.Text, stream: Streamed) -> Binding:
-    """Append the visible text of `stream` to `widget` as Markdown, styled as it comes; for the rest see `bind_text`."""
-    return _bind(widget, as_events(stream), as_markdown(GrowingMarkdown(widget)))
+    """Append the visible text of a stream to a widget as Markdown, styled as it comes, and the error it ends with.
+
+    HTML is shown as text, images as links; nothing is loaded. A click on a link opens http, https and mailto
+    addresses in the desktop's browser.
+
+    Args:
+        widget: A Text, or customtkinter's CTkTextbox.
+        stream: A model's events, or strings. Subscribed to at once, which makes the request.
+
+    Returns:
+        The binding; disposing it stops the stream.
+
+    Raises:
+        TypeError: The widget is of another class.
+    """
+    text = _text_of(widget)
+    if text is None:
+        raise TypeError(f"bind_markdown needs a Text; got {type(widget).__name__}")
+    view = MarkdownView(TkRegion(text))
+    return _bind(widget, as_events(stream), as_text(view, view.finish))
 
 
 def bind_enabled(widget: tkinter.Widget, when: Observable[bool]) -> Binding:
-    """Enable and disable `widget` as `when` says, a binding's `running` or `idle` for example."""
+    """Enable and disable a widget; a read-only Entry or Combobox is read-only again when it is enabled.
+
+    Args:
+        widget: Any widget that has a state.
+        when: For example a binding's `running` or `idle`. When it fails, the widget is disabled.
+
+    Returns:
+        The binding; it ends with `when` or with the widget.
+    """
+    state = str(widget.cget("state"))
+    enabled = state if state == "readonly" else "normal"
+    configure: Callable[..., object] = widget.configure
 
     def enable(value: bool) -> None:
-        widget["state"] = "normal" if value else "disabled"
+        configure(state=enabled if value else "disabled")
 
-    return _until_gone(widget, bind_state(when, _scheduler_of(widget), enable))
+    return _until_gone(widget, bind_enabled_on(_scheduler_of(widget), enable, when))
 
 
-def bind_each(widget: tkinter.Misc, show: Callable[[T], object], stream: Observable[T]) -> Binding:
-    """Call `show` on Tk's thread with each item of `stream`, a frame at a time, until `widget` is destroyed.
+def bind_each(
+    widget: tkinter.Misc, show: Callable[[T], object], stream: Observable[T], *, latest: bool = False
+) -> Binding:
+    """Call a function on Tk's thread with each item of a stream, until a widget is destroyed.
 
-    An error is left to who shows the answer.
+    Args:
+        widget: The binding ends with it.
+        show: Called at most once per frame.
+        stream: Subscribed to at once. Its error is left to the binding that shows the answer.
+        latest: True shows only the newest of the items that wait: for a value that replaces the one before.
+
+    Returns:
+        The binding.
     """
-    return _bind(widget, stream, as_each(show))
+    return _bind(widget, stream, as_each(show), latest=latest)
 
 
 class StopButton(ttk.Button):
-    """A button that disposes what it is wired to when it is clicked, and is enabled while that runs."""
+    """A button that stops the stream that it is connected to, and is enabled while that runs.
+
+    Args:
+        master: The parent widget.
+        text: The caption.
+    """
 
     def __init__(self, master: tkinter.Misc | None = None, *, text: str = "Stop") -> None:
-        self._wire = Wire(partial(bind_enabled, self))
-        super().__init__(master, text=text, command=self._wire.stop, state="disabled")
+        self._binding = StopBinding(partial(bind_enabled, self))
+        super().__init__(master, text=text, command=self._binding.stop, state="disabled")
 
-    def wire(self, stream: Binding) -> None:
-        """Be the button of `stream`, and no more of the one before."""
-        self._wire.lead_to(stream)
+    def connect_to(self, stream: Binding) -> None:
+        """Connect the button to a stream, in place of the one before.
+
+        Args:
+            stream: What a click disposes.
+        """
+        self._binding.connect(stream)
 
 
-def _label(widget: tkinter.Label | ttk.Label) -> GrowingLabel:
-    def write(text: str) -> None:
-        widget["text"] = text
+def _text_of(widget: Any) -> tkinter.Text | None:
+    """Return the Text itself, or the one inside of a CTkTextbox."""
+    inner = getattr(widget, "_textbox", widget)
+    return inner if isinstance(inner, tkinter.Text) else None
 
-    return GrowingLabel(lambda: str(widget["text"]), write)
+
+def _is_label(widget: Any) -> bool:
+    return isinstance(widget, tkinter.Label | ttk.Label) or type(widget).__name__ == "CTkLabel"
+
+
+def _label(widget: Any) -> GrowingLabel:
+    return GrowingLabel(lambda: str(widget.cget("text")), lambda text: widget.configure(text=text))
 
 
 _schedulers: dict[tkinter.Misc, TkScheduler] = {}
 """The bindings' schedulers, one for each root window."""
 
 _bound: dict[tkinter.Misc, CompositeDisposable] = {}
-"""What ends with each widget."""
+"""What is disposed with each widget."""
 
 
-def _bind(widget: tkinter.Misc, source: Observable[T], observer: abc.ObserverBase[T]) -> Binding:
-    return _until_gone(widget, bind(source, _scheduler_of(widget), observer, settle=widget.after_idle))
+def _bind(
+    widget: tkinter.Misc, source: Observable[T], observer: abc.ObserverBase[T], *, latest: bool = False
+) -> Binding:
+    return _until_gone(widget, bind(source, _scheduler_of(widget), observer, settle=widget.after_idle, latest=latest))
 
 
 def _until_gone(widget: tkinter.Misc, binding: Binding) -> Binding:
@@ -177,17 +252,17 @@ def _unbound(widget: tkinter.Misc, binding: Binding) -> None:
 
 
 def _forget(widget: tkinter.Misc) -> None:
-    """The widget is destroyed; called for its children, too."""
+    """Dispose what is bound to a widget that is destroyed; called for its children, too."""
     if widget in _bound:
         _bound.pop(widget).dispose()
 
 
 class _Bell:
-    """A socket pair: one end watched by Tk, the other written to by whoever rings."""
+    """A socket pair: Tk watches one end, any thread writes to the other."""
 
-    def __init__(self, root: tkinter.Tk, answer: Callable[[], None]) -> None:
+    def __init__(self, root: tkinter.Tk, on_ring: Callable[[], None]) -> None:
         self._tk = root.tk
-        self._answer = answer
+        self._on_ring = on_ring
         self._inside, self._outside = socket.socketpair()
         self._inside.setblocking(False)
         self._outside.setblocking(False)
@@ -203,4 +278,4 @@ class _Bell:
 
     def _rung(self, *_: object) -> None:
         self._inside.recv(64)
-        self._answer()
+        self._on_ring()

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import queue
+import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any, Protocol
 
-from rxllm.ui._pump import PumpScheduler
+import pytest
+
+from rxllm.ui._loop_scheduler import LoopScheduler
 from rxllm.ui.asyncio import AsyncIOScheduler
 
 LIMIT_SECONDS = 30.0
@@ -26,7 +31,7 @@ Stop = Callable[[], None]
 class Host(ABC):
     """A loop and its scheduler. `errors` holds what the toolkit reported of callbacks that raised."""
 
-    scheduler: PumpScheduler
+    scheduler: LoopScheduler
 
     def __init__(self) -> None:
         self.errors: list[BaseException] = []
@@ -130,3 +135,47 @@ class AsyncioHost(Host):
 
     def close(self) -> None:
         self.loop.close()
+
+
+class QueueHost(Host):
+    """The least that a toolkit has: a loop that calls what any thread posts. `LoopScheduler` does the rest."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        self._calls: queue.Queue[Callable[[], object] | None] = queue.Queue()
+        self._closed = False
+        self.scheduler = LoopScheduler(self._post)
+        monkeypatch.setattr("sys.excepthook", lambda kind, error, trace: self.errors.append(error))
+
+    def _post(self, call: Callable[[], object]) -> None:
+        if self._closed:
+            raise RuntimeError("the loop is gone")
+        self._calls.put(call)
+
+    def _run(self, body: Callable[[Stop], object]) -> None:
+        limit = threading.Timer(LIMIT_SECONDS, self._give_up)
+        limit.start()
+        self.nested(body)
+        limit.cancel()
+
+    def _give_up(self) -> None:
+        self.timed_out = True
+        self._calls.put(None)
+
+    def nested(self, until: Callable[[Stop], object]) -> None:
+        """Run the loop, inside of itself too."""
+        until(lambda: self._calls.put(None))
+        while (call := self._calls.get()) is not None:
+            call()
+
+    def every(self, seconds: float, call: Callable[[], None]) -> None:
+        def tick() -> None:
+            while not self._closed:
+                time.sleep(seconds)
+                self._calls.put(call)
+
+        threading.Thread(target=tick, daemon=True).start()
+
+    def close(self) -> None:
+        self._closed = True
+        self.scheduler.schedule(lambda *_: None)

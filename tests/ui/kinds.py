@@ -1,7 +1,6 @@
 """The user interfaces that the contract tests run on: those of this process.
 
-Toolkits that share no process with others (two Qts, GTK 4 beside the GTK 3 of wx) have one to themselves, where
-RXLLM_TOOLKIT names them: see test_toolkits.py.
+PyQt6 shares no process with PySide6 and has one to itself, where RXLLM_TOOLKIT names it: see test_toolkits.py.
 """
 
 from __future__ import annotations
@@ -13,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from .hosts import LOOPS, AsyncioHost, Host
+from .hosts import LOOPS, AsyncioHost, Host, QueueHost
 
 TOOLKIT = os.environ.get("RXLLM_TOOLKIT")
 
-KINDS = [TOOLKIT] if TOOLKIT else ["qt", "tk", "tk-poll", "pygame", *LOOPS]
+KINDS = [TOOLKIT] if TOOLKIT else ["qt", "tk", "tk-poll", "queue", *LOOPS]
 WITH_DIALOGS = [kind for kind in KINDS if kind not in LOOPS]
-WITH_WIDGETS = [kind for kind in WITH_DIALOGS if kind != "pygame"]
-ENDING = [kind for kind in KINDS if kind in {"tk", "tk-poll", "pygame", *LOOPS}]
+WITH_WIDGETS = [kind for kind in WITH_DIALOGS if kind != "queue"]
+ENDING = [kind for kind in KINDS if kind in {"tk", "tk-poll", "queue", *LOOPS}]
 """Those whose UI can end in a process that goes on."""
 
 
@@ -31,9 +30,7 @@ def make_host(kind: str, monkeypatch: pytest.MonkeyPatch) -> Host:
         "pyqt6": lambda: _toolkit("qt").QtHost(monkeypatch, "PyQt6"),
         "tk": lambda: _toolkit("tk").TkHost(),
         "tk-poll": lambda: _toolkit("tk").TkHost(poll=True),
-        "gtk": lambda: _toolkit("gtk").GtkHost(monkeypatch),
-        "wx": lambda: _toolkit("wx").WxHost(monkeypatch),
-        "pygame": lambda: _toolkit("pygame").PygameHost(monkeypatch),
+        "queue": lambda: QueueHost(monkeypatch),
     }
     loop = LOOPS.get(kind)
     return AsyncioHost(loop) if loop else kinds[kind]()

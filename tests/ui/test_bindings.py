@@ -14,7 +14,7 @@ from reactivex.subject import BehaviorSubject
 
 import rxllm
 from rxllm.testing import Fail, Gate, LLMServer, Reply
-from rxllm.ui._bind import Binding, bind
+from rxllm.ui._binding import Binding, bind
 
 from .hosts import LIMIT_SECONDS, Stop, TextWidget, WidgetHost
 from .kinds import WITH_WIDGETS, make_host
@@ -187,7 +187,7 @@ class TestStopping:
             host.click(button)
             when(host, lambda: not host.enabled(button), stop)
 
-        self._run(host, llm_server, text, act, lambda binding: button.wire(binding))
+        self._run(host, llm_server, text, act, lambda binding: button.connect_to(binding))
         assert enabled == [False, True]
         assert text.content() == "one"
 

@@ -18,7 +18,7 @@ from textual.widgets import Button, Label, Log, Markdown, Static, TextArea
 
 import rxllm
 from rxllm.testing import Fail, Gate, LLMServer, Reply
-from rxllm.ui._bind import Binding
+from rxllm.ui._binding import Binding
 from rxllm.ui.textual import StopButton, TextualScheduler, bind_each, bind_enabled, bind_text
 
 from ..sinks.streams import Produced
@@ -176,7 +176,7 @@ class TestStopping:
         app = Screen()
 
         async def act(pilot: Pilot[None], binding: Binding) -> None:
-            app.stop.wire(binding)
+            app.stop.connect_to(binding)
             await until(pilot, lambda: not app.stop.disabled)
             await pilot.click("#stop")
             await over(binding)

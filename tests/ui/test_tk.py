@@ -11,7 +11,6 @@ from reactivex import Observable
 
 import rxllm
 from rxllm.ui import tk
-from rxllm.ui._tk_markdown import styled
 
 from .host_tk import TkHost
 from .hosts import Stop
@@ -38,9 +37,9 @@ class TestMarkdown:
         """Each kind of text has its own."""
         text = self._shown(host, "# Title\n\nSome **bold** text.\n\n```\ncode\n```\n")
         assert text.get("1.0", "end-1c") == "Title\nSome bold text.\ncode"
-        assert self._tagged(text, "md-heading1").strip() == "Title"
-        assert self._tagged(text, "md-bold") == "bold"
-        assert self._tagged(text, "md-block") == "code"
+        assert self._tagged(text, "rxllm_heading_1").strip() == "Title"
+        assert self._tagged(text, "rxllm_text_0_bold") == "bold"
+        assert self._tagged(text, "rxllm_code_0") == "code"
 
     def test_however_it_is_cut(self, host: TkHost) -> None:
         """The last block is written anew, the others stay."""
@@ -70,25 +69,6 @@ class TestMarkdown:
     def _tagged(self, widget: tkinter.Text, tag: str) -> str:
         ranges = widget.tag_ranges(tag)
         return "".join(widget.get(begin, end) for begin, end in zip(ranges[::2], ranges[1::2], strict=True))
-
-
-@pytest.mark.parametrize(
-    ("source", "expected"),
-    [
-        ("plain", [("plain", ("md-text",))]),
-        ("two\nlines", [("two", ("md-text",)), (" ", ("md-text",)), ("lines", ("md-text",))]),
-        ("2. second", [("2.  ", ("md-item",)), ("second", ("md-item",))]),
-        ("- a\n  more", [("•  ", ("md-item",)), ("a", ("md-item",)), (" ", ("md-item",)), ("more", ("md-item",))]),
-        ("---", [("─" * 24, ("md-quote",))]),
-        ("| a | b |", [("| a | b |", ("md-block",))]),
-        ("[text](https://example.com)", [("text", ("md-text", "md-link"))]),
-        ("a_b_c and 2 * 3 * 4", [("a_b_c and 2 * 3 * 4", ("md-text",))]),
-        ("~~~\n**code**\n\n~~~", [("**code**", ("md-block",)), ("\n", ("md-block",)), ("", ("md-block",))]),
-    ],
-)
-def test_styled(source: str, expected: list[tuple[str, tuple[str, ...]]]) -> None:
-    """Markdown by the piece."""
-    assert styled(source) == expected
 
 
 def test_the_users_selection_and_cursor_stay(host: TkHost) -> None:

@@ -19,7 +19,7 @@ with LLMServer(Reply("one two three", gate=Gate(1))) as server:
     window.statusBar().addWidget(button)
     window.show()
     answer = qt.bind_text(view, model.stream("Hi"))
-    button.wire(answer)
+    button.connect_to(answer)
 
     def close_when_shown() -> None:
         if view.toPlainText() and button.isEnabled():

@@ -14,7 +14,7 @@ with LLMServer(Reply("one two three", gate=Gate(1))) as server:
     button = tk.StopButton(window)
     button.pack()
     answer = tk.bind_text(view, model.stream("Hi"))
-    button.wire(answer)
+    button.connect_to(answer)
     shown: list[str] = []
 
     def close_when_shown() -> None:

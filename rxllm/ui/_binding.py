@@ -1,0 +1,342 @@
+"""A binding connects a stream to a widget: it decides when the widget sees what, on the UI thread.
+
+A widget gets at most one update per frame, and no more than it can take: where an update takes long (a paragraph of a
+megabyte is laid out anew for each word), what arrives meanwhile is gathered, so that most of the UI thread's time
+stays free.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Generic, Protocol, TypeAlias, TypeVar, cast
+
+from reactivex import Observable, Observer, abc
+from reactivex import operators as rx
+from reactivex.disposable import SingleAssignmentDisposable
+from reactivex.subject import ReplaySubject
+
+from .._inert_text import inert_text
+from ..events import StreamReset, TextDelta, TokenEvent
+from ..operators.pacing.pace import observe_on_ui
+from ._chunk_size import ChunkSize
+from ._loop_scheduler import LoopScheduler
+
+T = TypeVar("T")
+
+Streamed: TypeAlias = Observable[TokenEvent | str]
+"""What can be shown: a model's events, or text that operators made of them."""
+
+ERROR_COLOR = "#c0392b"
+
+_UPDATE_SECONDS = 0.005
+"""The longest update that is not noticed."""
+
+_REST_FACTOR = 3
+"""Seconds of rest for each second of updating."""
+
+
+class Binding(abc.DisposableBase):
+    """A stream that is being shown. Disposing it, from any thread, closes the stream's connection."""
+
+    def __init__(self, scheduler: LoopScheduler) -> None:
+        self._scheduler = scheduler
+        self._running = ReplaySubject[bool](1)
+        self.subscription = SingleAssignmentDisposable()
+        self.stopped = False
+        """True once nothing more will be shown."""
+        self._running.on_next(True)
+        scheduler.streams.add(self)
+
+    @property
+    def running(self) -> Observable[bool]:
+        """True, then False when the stream has ended or was disposed, then completion; on the UI thread."""
+        return self._running
+
+    @property
+    def idle(self) -> Observable[bool]:
+        """The opposite of `running`: for the button that sends."""
+        return self.running.pipe(rx.map(_negated))
+
+    def dispose(self) -> None:
+        """Stop the stream; what is shown stays. Thread-safe."""
+        if not self.stopped:
+            self.stopped = True
+            self.subscription.dispose()
+            self._scheduler.schedule(self._announce_end)
+
+    def end(self) -> None:
+        """Note, on the UI thread, that the stream has ended by itself."""
+        if not self.stopped:
+            self.stopped = True
+            self._announce_end()
+
+    def _announce_end(self, *_: object) -> None:
+        self._scheduler.streams.remove(self)
+        self._running.on_next(False)
+        self._running.on_completed()
+
+
+def bind(
+    source: Observable[T],
+    scheduler: LoopScheduler,
+    observer: abc.ObserverBase[T],
+    settle: Callable[[Callable[[], None]], object] = lambda done: done(),
+    *,
+    frame: float = 1 / 60,
+    latest: bool = False,
+) -> Binding:
+    """Have `observer` see the items of `source` on the UI thread.
+
+    `settle` calls its argument once the toolkit has painted the update. With `latest`, of the items that wait only the
+    last is shown. `frame` is in seconds.
+    """
+    binding = Binding(scheduler)
+    feed = _Feed(binding, scheduler, observer, settle, latest=latest)
+    binding.subscription.disposable = source.pipe(observe_on_ui(scheduler, frame=frame)).subscribe(
+        feed.on_next, feed.on_error, feed.on_completed
+    )
+    return binding
+
+
+def bind_each(
+    scheduler: LoopScheduler,
+    show: Callable[[T], object],
+    stream: Observable[T],
+    *,
+    on_error: Callable[[Exception], object] | None = None,
+    latest: bool = False,
+) -> Binding:
+    """Call a function on the UI thread with each item of a stream, at most once per frame.
+
+    Args:
+        scheduler: The UI thread's.
+        show: Called with each item.
+        stream: Subscribed to at once.
+        on_error: Called on the UI thread with the error that ends the stream. By default the error is left to the
+            binding that shows the answer.
+        latest: True shows only the newest of the items that wait: for a value that replaces the one before
+            (`ops.accumulate()`, a progress bar), so that a slow widget is never behind.
+
+    Returns:
+        The binding. It ends when the stream ends, when it is disposed or when the UI is gone.
+
+    Example:
+        ``bind_each(LoopScheduler(GLib.idle_add), label.set_text, stream.pipe(ops.accumulate()), latest=True)``
+    """
+    return bind(stream, scheduler, as_each(show, on_error), latest=latest)
+
+
+def bind_enabled(scheduler: LoopScheduler, set_enabled: Callable[[bool], object], when: Observable[bool]) -> Binding:
+    """Call a function on the UI thread with the latest value of an Observable of bool; False once that has failed.
+
+    A value that is emitted on the UI thread is passed on immediately: a button that was clicked cannot be clicked again
+    in between. Must be called on the UI thread.
+
+    Args:
+        scheduler: The UI thread's.
+        set_enabled: Enables or disables a widget.
+        when: For example a binding's `running` or `idle`.
+
+    Returns:
+        The binding. It ends when the Observable ends, when it is disposed or when the UI is gone.
+    """
+    binding = Binding(scheduler)
+    state = _State(binding, scheduler, set_enabled)
+    binding.subscription.disposable = when.subscribe(state.on_next, state.on_error, state.on_completed)
+    return binding
+
+
+class TextView(Protocol):
+    """A widget's part in showing text; called on the UI thread only."""
+
+    def add(self, text: str, /) -> None:
+        """Append text."""
+
+    def reset(self) -> None:
+        """Remove all that was added."""
+
+    def fail(self, error: Exception, /) -> None:
+        """Show an error below the text."""
+
+
+def as_text(view: TextView, finish: Callable[[], None] | None = None) -> abc.ObserverBase[TokenEvent]:
+    """Return the observer that has `view` show the visible text of a stream, made inert; `finish` follows its end."""
+
+    def show(event: TokenEvent) -> None:
+        if type(event) is TextDelta:
+            view.add(inert_text(event.text))
+        elif type(event) is StreamReset:
+            view.reset()
+
+    return Observer(show, view.fail, finish)
+
+
+def as_each(show: Callable[[T], object], on_error: Callable[[Exception], object] | None = None) -> abc.ObserverBase[T]:
+    """Return the observer that calls `show` with each item."""
+
+    def on_next(item: T) -> None:
+        show(item)
+
+    def fail(error: Exception) -> None:
+        if on_error is not None:
+            on_error(error)
+
+    return Observer(on_next, fail)
+
+
+def as_events(stream: Streamed) -> Observable[TokenEvent]:
+    """Return `stream` with its strings as text deltas: those are joined on their way to the UI."""
+    return stream.pipe(rx.map(_event_of))
+
+
+class _State:
+    """A state on its way to the UI thread: not its history, only the latest."""
+
+    def __init__(self, binding: Binding, scheduler: LoopScheduler, show: Callable[[bool], object]) -> None:
+        self._binding = binding
+        self._scheduler = scheduler
+        self._show = show
+        self._thread = threading.get_ident()
+        self._latest = False
+        self._ended = False
+
+    def on_next(self, value: bool) -> None:
+        self._latest = value
+        if threading.get_ident() == self._thread:
+            self._apply()
+        else:
+            self._scheduler.schedule(self._apply)
+
+    def on_error(self, error: Exception) -> None:
+        self._ended = True
+        self.on_next(False)
+
+    def on_completed(self) -> None:
+        self._ended = True
+        self.on_next(self._latest)
+
+    def _apply(self, *_: object) -> None:
+        if not self._binding.stopped:
+            self._show(self._latest)
+            if self._ended:
+                self._binding.end()
+
+
+def error_line(error: Exception) -> str:
+    """Return what the user reads of an error.
+
+    >>> error_line(ValueError("no such model"))
+    '⚠ no such model'
+    """
+    return f"⚠ {inert_text(str(error)) or type(error).__name__}"
+
+
+class _Feed(Generic[T]):
+    """Between the frames and the widget: updates for a few milliseconds in a row, then rests three times as long."""
+
+    def __init__(
+        self,
+        binding: Binding,
+        scheduler: LoopScheduler,
+        observer: abc.ObserverBase[T],
+        settle: Callable[[Callable[[], None]], object],
+        *,
+        latest: bool,
+    ) -> None:
+        self._binding = binding
+        self._scheduler = scheduler
+        self._observer = observer
+        self._settle = settle
+        self._latest = latest
+        self._waiting: deque[T] = deque()
+        self._end: Callable[[], None] | None = None
+        self._resting = False
+        self._began = 0.0
+        self._chunk = ChunkSize(_UPDATE_SECONDS)
+        self._shown = 0
+        """Characters shown in this update."""
+        self._worked = 0.0
+        """Seconds of CPU time of this thread when the update began."""
+
+    def on_next(self, item: T) -> None:
+        if self._latest:
+            self._waiting.clear()
+        self._waiting.append(item)
+        if not self._resting:
+            self._update()
+
+    def on_error(self, error: Exception) -> None:
+        self._end_with(partial(self._observer.on_error, error))
+
+    def on_completed(self) -> None:
+        self._end_with(self._observer.on_completed)
+
+    def _end_with(self, end: Callable[[], None]) -> None:
+        self._end = end
+        if not self._resting:
+            self._update()
+
+    def _update(self) -> None:
+        self._resting = True
+        self._shown = 0
+        self._began, self._worked = time.monotonic(), time.thread_time()
+        try:
+            self._show_waiting()
+        except BaseException:
+            self._binding.dispose()
+            raise
+        self._settle(self._settled)
+
+    def _show_waiting(self) -> None:
+        size = self._chunk.size
+        while self._waiting and self._shown < size and time.monotonic() - self._began < _UPDATE_SECONDS:
+            self._observer.on_next(self._next_chunk(size - self._shown))
+            if self._binding.stopped:  # the widget's own code has disposed it
+                return
+        if not self._waiting and self._end is not None:
+            self._binding.end()
+            self._end()
+
+    def _next_chunk(self, most: int) -> T:
+        """Take the item that waits longest; text deltas are joined to `most` characters, or cut there."""
+        item = self._waiting.popleft()
+        if not isinstance(item, TextDelta):
+            return item
+        texts, length = [item.text], len(item.text)
+        while length < most and self._waiting and isinstance(more := self._waiting[0], TextDelta):
+            texts.append(more.text)
+            length += len(more.text)
+            self._waiting.popleft()
+        text = "".join(texts)
+        if length > most:
+            self._waiting.appendleft(cast(T, TextDelta(text[most:])))
+        self._shown += min(length, most)
+        return cast(T, TextDelta(text[:most]))
+
+    def _settled(self) -> None:
+        took = time.monotonic() - self._began
+        self._chunk.learn(self._shown, time.thread_time() - self._worked)
+        if took < _UPDATE_SECONDS and not self._has_more():
+            self._rested()
+        else:
+            self._scheduler.schedule_relative(_REST_FACTOR * took, self._rested)
+
+    def _rested(self, *_: object) -> None:
+        self._resting = False
+        if self._has_more() and not self._binding.stopped:
+            self._update()
+
+    def _has_more(self) -> bool:
+        return bool(self._waiting) or self._end is not None
+
+
+def _event_of(item: TokenEvent | str) -> TokenEvent:
+    return TextDelta(item) if isinstance(item, str) else item
+
+
+def _negated(value: bool) -> bool:
+    return not value

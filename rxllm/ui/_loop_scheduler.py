@@ -1,0 +1,252 @@
+"""One scheduler for all toolkits: actions from any thread run in order on the UI thread, without starving its loop.
+
+Scheduling costs an append and, when the scheduler is at rest, one wake-up of the UI thread; it never waits for that
+thread. At most one wake-up is pending at any time. The scheduler runs actions for at most a few milliseconds in a row
+and then leaves the loop a short time for painting, input and timers, for as long as there is something to run.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import math
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from reactivex import abc, typing
+from reactivex.disposable import CompositeDisposable
+from reactivex.scheduler.periodicscheduler import PeriodicScheduler
+
+from .._runtime.deadlines import Watch, watchdog
+
+S = TypeVar("S")
+
+log = logging.getLogger("rxllm")
+
+_TURN_SECONDS = 0.006
+"""How long actions run in a row: under half a frame at 60 Hz."""
+
+_BREATH_SECONDS = 0.002
+"""How long the loop then has for itself."""
+
+_COMPACT_AT = 64
+
+
+class LoopScheduler(PeriodicScheduler):
+    """Run actions on the UI thread of any toolkit: immediate and timed ones, scheduled from any thread.
+
+    It stands on the one function that each toolkit has, "call this on the UI thread soon". When that function raises,
+    or after `close`, the loop is gone: what is pending is dropped, `streams` is disposed, and scheduling does nothing.
+    An action that raises does not stop the others; its error goes to `sys.excepthook`.
+
+    Args:
+        post: Calls the function that it is given once, soon, on the UI thread. Must be thread-safe and must not block.
+            ``GLib.idle_add``, ``wx.CallAfter``, ``loop.call_soon_threadsafe`` do as they are; others need a lambda.
+        now: The clock of timed actions, in seconds; `time.monotonic` by default.
+
+    Example:
+        >>> posted = []
+        >>> scheduler = LoopScheduler(posted.append)
+        >>> disposable = scheduler.schedule(lambda *_: print("on the UI thread"))
+        >>> posted.pop()()      # the toolkit's loop does this
+        on the UI thread
+    """
+
+    def __init__(
+        self, post: Callable[[Callable[..., None]], object], now: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__()
+        self.streams = CompositeDisposable()
+        """Disposed when the loop is gone."""
+        self._post = post
+        self._clock = now
+        # Reentrant: a finalizer or a signal handler that schedules may run while this thread holds it.
+        self._lock = threading.RLock()
+        self._inbox: deque[_Action[Any]] = deque()
+        self._timed: list[tuple[float, int, _Action[Any]]] = []
+        self._compact_at = _COMPACT_AT
+        self._numbers = itertools.count()
+        self._awake = False
+        self._posted = False
+        self._closed = False
+        self._timer: Watch | None = None
+
+    @property
+    def closed(self) -> bool:
+        """True once the loop is gone."""
+        return self._closed
+
+    def schedule(self, action: typing.ScheduledAction[S], state: S | None = None) -> abc.DisposableBase:
+        """Run an action on the UI thread soon, after the actions that were scheduled before it. Thread-safe.
+
+        Args:
+            action: Called with this scheduler and `state`.
+            state: Passed to `action`.
+
+        Returns:
+            What cancels the action; afterwards it disposes what the action returned.
+        """
+        return self._put(_Action(self, action, state, -math.inf))
+
+    def schedule_relative(
+        self, duetime: typing.RelativeTime, action: typing.ScheduledAction[S], state: S | None = None
+    ) -> abc.DisposableBase:
+        """Run an action on the UI thread after a time. Thread-safe.
+
+        Args:
+            duetime: Seconds, or a timedelta.
+            action: Called with this scheduler and `state`.
+            state: Passed to `action`.
+
+        Returns:
+            What cancels the action; afterwards it disposes what the action returned.
+        """
+        seconds = self.to_seconds(duetime)
+        if seconds <= 0:
+            return self.schedule(action, state)
+        return self._put(_Action(self, action, state, self._clock() + seconds))
+
+    def schedule_absolute(
+        self, duetime: typing.AbsoluteTime, action: typing.ScheduledAction[S], state: S | None = None
+    ) -> abc.DisposableBase:
+        """Run an action on the UI thread at a time. Thread-safe.
+
+        Args:
+            duetime: A datetime, or seconds since the epoch.
+            action: Called with this scheduler and `state`.
+            state: Passed to `action`.
+
+        Returns:
+            What cancels the action; afterwards it disposes what the action returned.
+        """
+        return self.schedule_relative(self.to_datetime(duetime) - self.now, action, state)
+
+    def close(self) -> None:
+        """Drop what is pending and dispose `streams`: the UI is gone, or about to go. Idempotent."""
+        with self._lock:
+            self._closed = True
+            self._inbox.clear()
+            self._timed.clear()
+        self.streams.dispose()
+
+    def _arm(self, seconds: float | None) -> None:
+        """Have `_drain` run on the UI thread once after `seconds`, in place of the time set before; None: not at all.
+
+        Called on the UI thread. Toolkits with a timer of their own override this.
+        """
+        if self._timer is not None:
+            watchdog.stop(self._timer)
+            self._timer = None
+        if seconds is not None:
+            self._timer = Watch(time.monotonic() + seconds, math.inf, self._wake)
+            watchdog.add(self._timer)
+
+    def _report(self, error: Exception) -> None:
+        """Report the error of an action, on the UI thread, as the toolkit reports those of its own callbacks."""
+        sys.excepthook(type(error), error, error.__traceback__)
+
+    def _wake(self) -> None:
+        """Have the UI thread call `_drain` soon."""
+        try:
+            self._post(self._drain)
+        except Exception:
+            # A `post` that has never worked may be a mistake; later, the loop has ended.
+            log.log(logging.DEBUG if self._posted else logging.WARNING, "the UI loop takes no calls", exc_info=True)
+            self.close()
+        self._posted = True
+
+    def _put(self, action: _Action[Any]) -> abc.DisposableBase:
+        with self._lock:
+            if self._closed:
+                action.dispose()
+                return action
+            self._inbox.append(action)
+            if not self._awake:
+                self._awake = True
+                self._wake()
+        return action
+
+    def _drain(self, *_: object) -> None:
+        """Run what is due, for one turn, on the UI thread."""
+        if self._closed:
+            return
+        # Armed first: an action that runs a loop of its own (a modal dialog) does not stop the others.
+        self._arm(_BREATH_SECONDS)
+        if not self._run_one_turn() and not self._closed:
+            self._rest()
+
+    def _run_one_turn(self) -> bool:
+        """Run due actions for one turn; return False when there were none."""
+        now, began = self._clock(), time.monotonic()
+        inbox, timed = self._inbox, self._timed
+        ran = False
+        while time.monotonic() < began + _TURN_SECONDS:
+            if timed and timed[0][0] <= now:
+                action = heapq.heappop(timed)[2]
+            elif inbox:
+                action = inbox.popleft()
+                if action.due > now:
+                    self._set_aside(action)
+                    continue
+            else:
+                break
+            ran = True
+            try:
+                action.run()
+            except Exception as error:
+                self._report(error)
+            now = self._clock()
+        return ran
+
+    def _set_aside(self, action: _Action[Any]) -> None:
+        if len(self._timed) >= self._compact_at:
+            self._timed[:] = [entry for entry in self._timed if not entry[2].disposed]
+            heapq.heapify(self._timed)
+            self._compact_at = max(_COMPACT_AT, 2 * len(self._timed))
+        heapq.heappush(self._timed, (action.due, next(self._numbers), action))
+
+    def _rest(self) -> None:
+        with self._lock:
+            if self._inbox:
+                return
+            self._awake = False
+        self._arm(max(0.0, self._timed[0][0] - self._clock()) if self._timed else None)
+
+
+class _Action(abc.DisposableBase, Generic[S]):
+    """One scheduled action; disposing it before its turn drops it, later it disposes what it returned."""
+
+    __slots__ = ("_action", "_inner", "_scheduler", "_state", "due")
+
+    def __init__(
+        self, scheduler: LoopScheduler, action: typing.ScheduledAction[S], state: S | None, due: float
+    ) -> None:
+        self._scheduler = scheduler
+        self._action: typing.ScheduledAction[S] | None = action
+        self._state = state
+        self._inner: abc.DisposableBase | None = None
+        self.due = due
+
+    @property
+    def disposed(self) -> bool:
+        return self._action is None
+
+    def run(self) -> None:
+        action = self._action
+        if action is None:
+            return
+        inner = action(self._scheduler, self._state)
+        if isinstance(inner, abc.DisposableBase):
+            self._inner = inner
+            if self.disposed:
+                inner.dispose()
+
+    def dispose(self) -> None:
+        self._action = self._state = None
+        if self._inner is not None:
+            self._inner.dispose()

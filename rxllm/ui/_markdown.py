@@ -1,0 +1,311 @@
+r"""Markdown as styled paragraphs, parsed while it is written; for any text widget.
+
+Only the last paragraph may still change. Nothing in the result can load a resource: images become links, HTML is shown
+as text, and a link is kept only for http, https and mailto.
+
+>>> parser = MarkdownParser()
+>>> parser.feed("- **Bold** `co"), parser.feed("de`\n")
+(0, 0)
+>>> parser.paragraphs
+[Paragraph(kind='item', runs=(Run(text='Bold', styles=('bold',), link=''), Run(text=' ', styles=(), link=''), \
+Run(text='code', styles=('code',), link='')), level=0, marker='•', rows=())]
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple, TypeAlias
+
+from ..operators.text.fences import Fence, opening_fence
+
+Kind: TypeAlias = Literal["text", "heading", "item", "quote", "code", "rule", "table"]
+Style: TypeAlias = Literal["bold", "italic", "strike", "code"]
+
+SAFE_LINK = re.compile(r"(?:https?://|mailto:)\S", re.IGNORECASE)
+"""The beginning of an address that a click may open."""
+
+
+class Run(NamedTuple):
+    """Text of one look. `link` is an address, or empty."""
+
+    text: str
+    styles: tuple[Style, ...] = ()
+    link: str = ""
+
+
+class Paragraph(NamedTuple):
+    """A paragraph, heading, list item, line of code, or table (whose `rows` hold cells of runs).
+
+    `level` is that of a heading (1 to 6) or the depth of an item (from 0), `marker` the bullet or number of an item.
+    For code, `marker` is the language.
+    """
+
+    kind: Kind
+    runs: tuple[Run, ...] = ()
+    level: int = 0
+    marker: str = ""
+    rows: tuple[tuple[tuple[Run, ...], ...], ...] = ()
+
+
+class _Open(NamedTuple):
+    """The paragraph that may still grow."""
+
+    kind: Kind
+    lines: tuple[str, ...]
+    level: int = 0
+    marker: str = ""
+
+
+_HELD = re.compile(
+    r"[ \t]*(?:#{1,6}|[-*+=]{1,3}|\d{1,9}[.)]?|`{1,2}|`{3}[^`]*|~{1,2}|~{3}.*|>"
+    r"|\|?[ \t:|-]*|\[[^\]]{0,80}|\[[^\]]{1,80}\]:.*)"
+)
+"""The beginning of a line that does not yet show what it is."""
+
+_HEADING = re.compile(r" {0,3}(#{1,6})(?:\s+(.*?))?\s*#*\s*$")
+_UNDERLINE = re.compile(r" {0,3}(=+|-+)\s*$")
+_RULE = re.compile(r" {0,3}([-*_])(?:\s*\1){2,}\s*$")
+_ITEM = re.compile(r"([ \t]*)(?:[-*+]|(\d{1,9}[.)]))\s+(.*)")
+_TASK = re.compile(r"\[([ xX])\]\s+")
+_QUOTE = re.compile(r" {0,3}> ?(.*)")
+_TABLE_RULE = re.compile(r"\s*\|?(?:\s*:?-+:?\s*\|)+\s*(?::?-+:?)?\s*$")
+_CELL_END = re.compile(r"(?<!\\)\|")
+_DEFINITION = re.compile(r" {0,3}\[([^\]]{1,80})\]:\s*<?(\S+?)>?(?:\s+[\"'(].*)?$")
+_INLINE = re.compile(
+    r"\\(?P<escaped>[!-/:-@\[-`{-~])"
+    r"|(?P<ticks>`+)(?P<code>[^`].{0,1000}?|)(?<!`)(?P=ticks)(?!`)"
+    r"|!?\[(?P<label>(?:[^\[\]]|\[[^\[\]]{0,200}\]){0,500})\](?:\(\s*<?(?P<url>[^\s()<>]*(?:\([^\s()]*\)[^\s()<>]*)?)>?[^()]{0,200}\)|\[(?P<ref>[^\]]{0,80})\])?"
+    r"|<(?P<auto>(?:https?://|mailto:)[^\s<>]+)>"
+    r"|(?P<bare>https?://[^\s<>\[\]`|\"]*[^\s<>\[\]`|\".,:;!?)*_~'])"
+    r"|(?P<mark>\*{1,3}|~~|(?<!\w)_{1,3})(?=\S)(?P<body>.{0,500}?[^\s*_~])(?P=mark)(?!(?<=_)\w)",
+    re.DOTALL,
+)
+_MARKS: dict[str, tuple[Style, ...]] = {"*": ("italic",), "**": ("bold",), "***": ("bold", "italic"), "~~": ("strike",)}
+
+
+class MarkdownParser:
+    """Parses Markdown that grows. `paragraphs` is what it has come to."""
+
+    def __init__(self) -> None:
+        self.paragraphs: list[Paragraph] = []
+        self._closed = 0
+        """The number of paragraphs that are whole."""
+        self._open: _Open | None = None
+        self._fence: Fence | None = None
+        self._language = ""
+        self._indents: list[int] = []
+        """The indents of the list items around this line."""
+        self._tail = ""
+        self._definitions: dict[str, str] = {}
+        self._unresolved: dict[str, int] = {}
+        """The first paragraph with a link to each name that is not defined yet."""
+        self._sources: dict[int, _Open] = {}
+        """The sources of paragraphs with such links."""
+
+    def feed(self, text: str) -> int:
+        """Add text; return the index of the first paragraph that has changed."""
+        first = self._closed
+        *lines, self._tail = (self._tail + text).split("\n")
+        del self.paragraphs[self._closed :]
+        for line in lines:
+            first = min(first, self._read(line))
+        self._show_tail()
+        return first
+
+    def finish(self) -> int:
+        """End the last line, which may have been held back; return as `feed` does."""
+        return self.feed("\n")
+
+    def _show_tail(self) -> None:
+        """Show the line under way, and keep what will be parsed once it has ended."""
+        closed, opened, fence, indents = self._closed, self._open, self._fence, list(self._indents)
+        if self._tail and (fence is not None or not _HELD.fullmatch(self._tail)):
+            self._read(self._tail)
+        if self._open is not None:
+            self.paragraphs.append(self._render(self._open))
+        self._closed, self._open, self._fence, self._indents = closed, opened, fence, indents
+
+    def _read(self, line: str) -> int:
+        """Read a line; return the index of the first whole paragraph that it changes."""
+        if self._fence is not None:
+            if self._fence.closed_by(line):
+                self._fence = None
+            else:
+                self._add(_Open("code", (line,), marker=self._language))
+        elif not line.strip():
+            self._close()
+        elif (fence := opening_fence(line.lstrip())) is not None:
+            self._close()
+            self._fence, self._language = fence, line.strip(" \t`~").partition(" ")[0]
+        elif self._open is None and (found := _DEFINITION.match(line)):
+            return self._define(found[1].casefold(), found[2])
+        else:
+            self._read_text(line)
+        return self._closed
+
+    def _read_text(self, line: str) -> None:
+        opened = self._open
+        if opened is not None and opened.kind == "text" and (found := _UNDERLINE.match(line)):
+            self._open = opened._replace(kind="heading", level=1 if found[1][0] == "=" else 2)
+            self._close()
+        elif found := _HEADING.match(line):
+            self._add(_Open("heading", (found[2] or "",), len(found[1])))
+        elif _RULE.match(line):
+            self._add(_Open("rule", ()))
+        elif found := _ITEM.match(line):
+            self._begin_item(found[1].expandtabs(4), found[2] or "•", found[3])
+        elif found := _QUOTE.match(line):
+            self._continue("quote", found[1])
+        elif line.lstrip().startswith("|") or (opened and opened.kind == "table" and "|" in line):
+            self._continue("table", line)
+        elif opened is not None and _TABLE_RULE.match(line) and len(opened.lines) == 1 and "|" in opened.lines[0]:
+            self._open = _Open("table", (*opened.lines, line))
+        elif opened is None and self._indents and line[0] in " \t":
+            self._open = _Open("item", (line.strip(),), len(self._indents) - 1)
+        elif opened is None and not self._indents and line.startswith("    "):
+            self._add(_Open("code", (line[4:],)))
+        else:
+            if opened is None:
+                self._indents.clear()
+            self._continue(opened.kind if opened is not None and opened.kind != "table" else "text", line)
+
+    def _begin_item(self, indent: str, marker: str, text: str) -> None:
+        self._close()
+        width = len(indent)
+        while self._indents and width < self._indents[-1]:
+            self._indents.pop()
+        if not self._indents or width >= self._indents[-1] + 2:
+            self._indents.append(width)
+        if task := _TASK.match(text):
+            marker, text = "☐" if task[1] == " " else "☑", text[task.end() :]
+        self._open = _Open("item", (text,), len(self._indents) - 1, marker)
+
+    def _continue(self, kind: Kind, line: str) -> None:
+        """Add a line to the paragraph under way, or begin one where that is of another kind."""
+        if self._open is not None and self._open.kind == kind:
+            self._open = self._open._replace(lines=(*self._open.lines, line))
+        else:
+            self._close()
+            self._open = _Open(kind, (line,))
+
+    def _add(self, paragraph: _Open) -> None:
+        """Add a whole paragraph."""
+        self._close()
+        self._open = paragraph
+        self._close()
+        if paragraph.kind != "code":
+            self._indents.clear()
+
+    def _close(self) -> None:
+        if self._open is not None:
+            self.paragraphs.append(self._render(self._open))
+            self._closed += 1
+            self._open = None
+
+    def _define(self, name: str, address: str) -> int:
+        """Define the address of a link; return the first paragraph that has such a link."""
+        self._definitions.setdefault(name, address)
+        first = self._unresolved.pop(name, self._closed)
+        for index in range(first, self._closed):
+            if index in self._sources:
+                self.paragraphs[index] = self._render(self._sources[index], index)
+        return first
+
+    def _render(self, source: _Open, index: int | None = None) -> Paragraph:
+        at = self._closed if index is None else index
+        if source.kind == "code":
+            return Paragraph("code", (Run(source.lines[0]),) if source.lines[0] else (), marker=source.marker)
+        if source.kind == "table":
+            return Paragraph("table", rows=tuple(self._rows(source, at)))
+        runs = _merged(self._inline(_joined(source.lines), (), source, at))
+        return Paragraph(source.kind, runs, source.level, source.marker)
+
+    def _rows(self, source: _Open, index: int) -> Iterator[tuple[tuple[Run, ...], ...]]:
+        for line in source.lines:
+            if not _TABLE_RULE.match(line):
+                cells = _CELL_END.split(line.strip().removeprefix("|").removesuffix("|"))
+                yield tuple(_merged(self._inline(cell.strip(), (), source, index)) for cell in cells)
+
+    def _inline(self, text: str, styles: tuple[Style, ...], source: _Open, index: int) -> Iterator[Run]:
+        at = 0
+        for found in _INLINE.finditer(text):
+            if found.start() > at:
+                yield Run(html.unescape(text[at : found.start()]), styles)
+            at = found.end()
+            kind = found.lastgroup
+            if found["escaped"]:
+                yield Run(found["escaped"], styles)
+            elif found["ticks"]:
+                yield Run(found["code"].strip() or found["code"], (*styles, "code"))
+            elif found["mark"]:
+                more = _MARKS[found["mark"].replace("_", "*")]
+                yield from self._inline(found["body"], (*styles, *(s for s in more if s not in styles)), source, index)
+            elif kind in ("auto", "bare"):
+                yield Run(found[kind], styles, found[kind])
+            else:
+                yield from self._link(found, styles, source, index)
+        if at < len(text):
+            yield Run(html.unescape(text[at:]), styles)
+
+    def _link(self, found: re.Match[str], styles: tuple[Style, ...], source: _Open, index: int) -> Iterator[Run]:
+        label, address = found["label"], found["url"]
+        if address is None:
+            name = (found["ref"] or label).casefold()
+            address = self._definitions.get(name)
+            if address is None:
+                self._unresolved.setdefault(name, index)
+                self._sources[index] = source
+                yield Run(found[0], styles)
+                return
+        address = html.unescape(address)
+        link = address if SAFE_LINK.match(address) else ""
+        for run in self._inline(label or address, styles, source, index):
+            yield run._replace(link=link)
+
+
+def table_widths(rows: Sequence[Sequence[Sequence[Run]]]) -> list[int]:
+    """Return the width of each column in characters, for widgets without tables."""
+    count = max(map(len, rows), default=0)
+    return [max((_width(row[at]) for row in rows if at < len(row)), default=0) for at in range(count)]
+
+
+def table_lines(rows: Sequence[Sequence[Sequence[Run]]]) -> Iterator[Run]:
+    """Yield a table as lines of fixed-width text, its first row in bold."""
+    widths = table_widths(rows)
+    for number, row in enumerate(rows):
+        if number:
+            yield Run("\n")
+        for at, width in enumerate(widths):
+            cell = row[at] if at < len(row) else ()
+            yield from (run._replace(styles=(*run.styles, "bold")) if number == 0 else run for run in cell)
+            if at < len(widths) - 1:
+                yield Run(" " * (width - _width(cell)) + " │ ")
+        if number == 0:
+            yield Run("\n" + "─┼─".join("─" * width for width in widths))
+
+
+def _width(cell: Sequence[Run]) -> int:
+    return sum(len(run.text) for run in cell)
+
+
+def _joined(lines: Sequence[str]) -> str:
+    """Join lines by spaces, or by a line end where two spaces or a backslash ask for one."""
+    parts: list[str] = []
+    for line in lines:
+        text = line.strip()
+        hard = line.endswith("  ") or text.endswith("\\")
+        parts += [text.removesuffix("\\") if hard else text, "\n" if hard else " "]
+    return "".join(parts[:-1])
+
+
+def _merged(runs: Iterator[Run]) -> tuple[Run, ...]:
+    """Join neighbours of one look."""
+    merged: list[Run] = []
+    for run in runs:
+        if merged and merged[-1][1:] == run[1:]:
+            merged[-1] = merged[-1]._replace(text=merged[-1].text + run.text)
+        elif run.text:
+            merged.append(run)
+    return tuple(merged)

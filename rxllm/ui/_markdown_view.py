@@ -1,0 +1,166 @@
+"""Markdown in a region of any text widget: what is shown already is kept, and only what has changed is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from itertools import zip_longest
+from typing import Protocol
+
+from ._markdown import MarkdownParser, Paragraph, Run
+
+
+class MarkdownRegion(Protocol):
+    """The range of a widget's text that one stream owns; called on the UI thread only.
+
+    It begins at the end of what is in the widget, and moves with the text around it.
+    """
+
+    written: int
+    """A position: the units written so far, less those removed."""
+
+    def change(self) -> AbstractContextManager[object]:
+        """Return the context in which the region may be changed: scrolling and read-only state are kept."""
+        ...
+
+    def begin(self, paragraph: Paragraph, previous: Paragraph | None) -> None:
+        """Begin a paragraph, below the `previous` one."""
+
+    def insert(self, run: Run, paragraph: Paragraph) -> None:
+        """Append text to the last paragraph."""
+
+    def table(self, paragraph: Paragraph, previous: Paragraph | None) -> None:
+        """Append a table."""
+
+    def extend_table(self, old: Paragraph, new: Paragraph) -> bool:
+        """Change the table at the end of the region; return False where that is not possible."""
+        ...
+
+    def units(self, text: str) -> int:
+        """Return how much `written` grows by a text."""
+        ...
+
+    def remove_last(self, units: int) -> None:
+        """Remove so much from the end of the region, or all that is left of it."""
+
+    def reset(self) -> None:
+        """Remove all of the region's text."""
+
+    def fail(self, error: Exception) -> None:
+        """Show an error on a line of its own."""
+
+
+class MarkdownView:
+    """Shows the Markdown of one stream in a region."""
+
+    def __init__(self, region: MarkdownRegion) -> None:
+        self._region = region
+        self._parser = MarkdownParser()
+        self._begins: list[int] = []
+        """Where each paragraph begins."""
+        self._last: Paragraph | None = None
+
+    def add(self, text: str) -> None:
+        """Append Markdown."""
+        with self._region.change():
+            self._show(self._parser.feed(text))
+
+    def finish(self) -> None:
+        """Show the end of the last line, which may have been held back."""
+        with self._region.change():
+            self._show(self._parser.finish())
+
+    def reset(self) -> None:
+        """Remove all that was added."""
+        self._parser = MarkdownParser()
+        self._begins.clear()
+        self._last = None
+        self._region.reset()
+
+    def fail(self, error: Exception) -> None:
+        """Show an error below the text."""
+        self.finish()
+        self._region.fail(error)
+
+    def _show(self, first: int) -> None:
+        paragraphs = self._parser.paragraphs
+        if first < len(self._begins) and self._extend(first, paragraphs):
+            first += 1
+        if first < len(self._begins):
+            self._region.remove_last(self._region.written - self._begins[first])
+            del self._begins[first:]
+        at = first
+        while at < len(paragraphs):
+            at = self._append(at, paragraphs)
+        if paragraphs:
+            self._last = paragraphs[-1]
+
+    def _extend(self, at: int, paragraphs: Sequence[Paragraph]) -> bool:
+        """Change the end of the last paragraph, where that is enough."""
+        if at != len(self._begins) - 1 or at >= len(paragraphs) or self._last is None:
+            return False
+        old, new = self._last, paragraphs[at]
+        if old == new:
+            return True
+        if old.kind == new.kind == "table":
+            return self._region.extend_table(old, new)
+        if old._replace(runs=()) != new._replace(runs=()):
+            return False
+        removed, added = _difference(old.runs, new.runs)
+        if removed:
+            self._region.remove_last(sum(self._region.units(run.text) for run in removed))
+        for run in added:
+            self._region.insert(run, new)
+        return True
+
+    def _append(self, at: int, paragraphs: Sequence[Paragraph]) -> int:
+        """Append the paragraph at an index, and the lines of code that follow a line of code; return the next index."""
+        region, paragraph, previous = self._region, paragraphs[at], paragraphs[at - 1] if at else None
+        if paragraph.kind == "code" and previous is not None and previous.kind == "code":
+            return self._append_code(at, paragraphs)
+        self._begins.append(region.written)
+        if paragraph.kind == "table":
+            region.table(paragraph, previous)
+        else:
+            region.begin(paragraph, previous)
+            for run in paragraph.runs:
+                region.insert(run, paragraph)
+        return at + 1
+
+    def _append_code(self, at: int, paragraphs: Sequence[Paragraph]) -> int:
+        """Append lines of code at once: a widget lays out anew after each insertion."""
+        lines: list[str] = []
+        begin, paragraph = self._region.written, paragraphs[at]
+        while at < len(paragraphs) and paragraphs[at].kind == "code":
+            line = "\n" + "".join(run.text for run in paragraphs[at].runs)
+            self._begins.append(begin)
+            begin += self._region.units(line)
+            lines.append(line)
+            at += 1
+        self._region.insert(Run("".join(lines)), paragraph)
+        return at
+
+
+def _difference(old: Sequence[Run], new: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+    """Return what to remove from the end of `old` and what to append then, to get `new`.
+
+    >>> _difference([Run("a "), Run("b", ("bold",))], [Run("a "), Run("bc", ("bold",)), Run("d")])
+    ([], [Run(text='c', styles=('bold',), link=''), Run(text='d', styles=(), link='')])
+    """
+    for at, (before, after) in enumerate(zip_longest(old, new)):
+        if before == after:
+            continue
+        removed, added = list(old[at:]), list(new[at:])
+        if before is not None and after is not None and before[1:] == after[1:]:
+            length = _common(before.text, after.text)
+            removed[0] = before._replace(text=before.text[length:])
+            added[0] = after._replace(text=after.text[length:])
+        return [run for run in removed if run.text], [run for run in added if run.text]
+    return [], []
+
+
+def _common(one: str, other: str) -> int:
+    """Return the length of the common beginning of two texts."""
+    if other.startswith(one):
+        return len(one)
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

@@ -1,0 +1,144 @@
+"""References to Qt widgets that keep none alive, and what ends with a widget or its window."""
+
+from __future__ import annotations
+
+import weakref
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+from reactivex.disposable import CompositeDisposable
+
+from ._autoscroll import Autoscroll, ViewPosition
+from ._binding import Binding
+from ._qt_scheduler import QtScheduler
+
+_LOOK_SECONDS = 0.1
+"""How often a window is checked for being hidden."""
+
+_NEARLY_AT_END = 4
+"""Pixels."""
+
+
+class WidgetRef:
+    """A widget that lives and dies without regard to this reference; there is one for each widget.
+
+    A weak reference alone does not do: the Python object of a widget that C++ made may go while the widget stays.
+    """
+
+    def __init__(self, widget: Any, address: int) -> None:
+        self._weak = weakref.ref(widget)
+        self._type: Any = type(widget)
+        self._address = address
+        self._autoscroll: Autoscroll | None = None
+        self.bindings = CompositeDisposable()
+        """Disposed when the widget is destroyed."""
+        widget.destroyed.connect(partial(_forget, address))
+
+    def __call__(self) -> Any:
+        """Return the widget; None once it is destroyed."""
+        widget = self._weak()
+        if _refs.get(self._address) is not self:
+            return None
+        if widget is None:
+            widget = _wrapped(self._address, self._type)
+            self._weak = weakref.ref(widget)
+        return widget
+
+    def call(self, method: str, *args: object) -> Any:
+        """Call a method of the widget; return None where that is destroyed."""
+        widget = self()
+        return None if widget is None else getattr(widget, method)(*args)
+
+    @property
+    def autoscroll(self) -> Autoscroll:
+        """What keeps the end of this scroll area in view."""
+        if self._autoscroll is None:
+            self._autoscroll = autoscroll = Autoscroll(self._position, self._to_end)
+
+            def range_changed(_low: int, _high: int) -> None:
+                autoscroll.layout_changed()
+
+            self().verticalScrollBar().rangeChanged.connect(range_changed)
+        return self._autoscroll
+
+    def end_with_widget(self, binding: Binding, *, while_hidden: bool = True) -> Binding:
+        """Have `binding` end when the widget is destroyed; unless `while_hidden`, when its window is hidden, too."""
+        self.bindings.add(binding)
+        binding.running.subscribe(on_completed=lambda: _remove(self.bindings, binding))
+        if not while_hidden:
+            _HiddenWindow(self, binding).look()
+        return binding
+
+    def _position(self) -> ViewPosition:
+        bar = self.call("verticalScrollBar")
+        if bar is None:
+            return ViewPosition(0, end_in_view=False)
+        return ViewPosition(bar.value(), bar.value() >= bar.maximum() - _NEARLY_AT_END)
+
+    def _to_end(self) -> None:
+        if (bar := self.call("verticalScrollBar")) is not None:
+            bar.setValue(bar.maximum())
+
+
+def widget_ref(widget: Any) -> WidgetRef:
+    """Return the reference to a widget."""
+    address = address_of(widget)
+    if address not in _refs:
+        _refs[address] = WidgetRef(widget, address)
+    return _refs[address]
+
+
+_refs: dict[int, WidgetRef] = {}
+"""By the address of the C++ object."""
+
+
+class _HiddenWindow:
+    """Disposes a binding when the window of its widget has been visible and is not any more.
+
+    It looks ten times a second: an event filter in Python would be called by widgets that are half destroyed.
+    """
+
+    def __init__(self, ref: WidgetRef, binding: Binding) -> None:
+        self._ref = ref
+        self._binding = binding
+        self._seen = False
+
+    def look(self, *_: object) -> None:
+        widget = self._ref()
+        if self._binding.stopped or widget is None:
+            return
+        visible = bool(widget.window().isVisible())
+        if self._seen and not visible:
+            self._binding.dispose()
+        else:
+            self._seen = visible
+            QtScheduler().schedule_relative(_LOOK_SECONDS, self.look)
+
+
+def _remove(bindings: CompositeDisposable, binding: Binding) -> None:
+    bindings.remove(binding)
+
+
+def _forget(address: int, *_: object) -> None:
+    """End what is bound to a widget that is destroyed."""
+    if (ref := _refs.pop(address, None)) is not None:
+        ref.bindings.dispose()
+
+
+def address_of(widget: Any) -> int:
+    """Return the address of the C++ object."""
+    if _is_pyside(widget.__class__):
+        return int(import_module("shiboken6").getCppPointer(widget)[0])
+    return int(import_module("PyQt6.sip").unwrapinstance(widget))
+
+
+def _wrapped(address: int, kind: Any) -> Any:
+    own = next(base for base in kind.__mro__ if base.__module__.startswith(("PySide6", "PyQt6")))
+    if _is_pyside(kind):
+        return import_module("shiboken6").wrapInstance(address, own)
+    return import_module("PyQt6.sip").wrapinstance(address, own)
+
+
+def _is_pyside(kind: Any) -> bool:
+    return any(base.__module__.startswith("PySide6") for base in kind.__mro__)

@@ -1,0 +1,164 @@
+"""Things end while they are bound: python lifetimes_qt.py PySide6|PyQt6 CASE. Prints "end"."""
+
+import gc
+import sys
+import threading
+import time
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import reactivex
+
+from rxllm.ui import qt
+
+core, widgets = (import_module(f"{sys.argv[1]}.{name}") for name in ("QtCore", "QtWidgets"))
+app = widgets.QApplication([])
+
+
+def pump(seconds: float = 0.2) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        app.processEvents(core.QEventLoop.ProcessEventsFlag.WaitForMoreEvents, 10)
+        core.QCoreApplication.sendPostedEvents(None, core.QEvent.Type.DeferredDelete.value)
+
+
+def shown(kind: Any = None) -> Any:
+    view = (kind or widgets.QTextBrowser)()
+    view.show()
+    pump(0.05)
+    return view
+
+
+def dispose_then_drop() -> None:
+    view = shown()
+    qt.bind_text(view, reactivex.never()).dispose()
+    del view
+    pump()
+
+
+def drop() -> None:
+    view = shown()
+    answer = qt.bind_markdown(view, reactivex.never())
+    del view
+    gc.collect()
+    pump()
+    assert answer.stopped
+
+
+def take_out() -> None:
+    window, view, stop = widgets.QWidget(), widgets.QTextEdit(), qt.StopButton()
+    layout = widgets.QVBoxLayout(window)
+    layout.addWidget(view)
+    layout.addWidget(stop)
+    window.show()
+    stop.connect_to(qt.bind_text(view, reactivex.never()))
+    pump(0.05)
+    stop.click()
+    view.setParent(None)
+    del view
+    pump()
+
+
+def empty_layout() -> None:
+    window = widgets.QWidget()
+    layout = widgets.QVBoxLayout(window)
+    window.show()
+    for number in range(6):
+        view = widgets.QTextEdit()
+        layout.addWidget(view)
+        answer = qt.bind_markdown(view, reactivex.never())
+        pump(0.02)
+        while layout.count():
+            widget = layout.takeAt(0).widget()
+            if number % 2:
+                widget.deleteLater()
+            else:
+                widget.setParent(None)
+            del widget
+        del view
+        gc.collect()
+        pump(0.05)
+        assert answer.stopped
+
+
+def delete_later() -> None:
+    view = shown()
+    qt.bind_text(view, reactivex.never()).dispose()
+    view.close()
+    view.deleteLater()
+    pump()
+
+
+def dialog() -> None:
+    def ask() -> Any:
+        box, view, stop, send = widgets.QDialog(), widgets.QTextEdit(), qt.StopButton(), widgets.QPushButton()
+        layout = widgets.QVBoxLayout(box)
+        for widget in (view, stop, send):
+            layout.addWidget(widget)
+        answer = qt.bind_text(view, reactivex.never())
+        stop.connect_to(answer)
+        qt.bind_enabled(send, answer.idle)
+        core.QTimer.singleShot(50, box.accept)
+        box.exec()
+        return answer
+
+    for _ in range(5):
+        answer = ask()
+        gc.collect()
+        pump(0.05)
+        assert answer.stopped
+
+
+def application() -> None:
+    global app
+    view = shown()
+    qt.bind_text(view, reactivex.interval(0.001).pipe(reactivex.operators.map(str)))
+    pump(0.05)
+    del view
+    del app
+    gc.collect()
+    time.sleep(0.1)
+
+
+def other_thread() -> None:
+    ran: list[bool] = []
+    made: list[Any] = []
+    thread = threading.Thread(target=lambda: made.append(qt.QtScheduler()))
+    thread.start()
+    thread.join()
+    made[0].schedule(lambda *_: ran.append(threading.current_thread() is threading.main_thread()))
+    made[0].schedule_relative(0.01, lambda *_: ran.append(threading.current_thread() is threading.main_thread()))
+    limit = time.monotonic() + 20
+    while len(ran) < 2 and time.monotonic() < limit:
+        pump(0.02)
+    assert ran == [True, True]
+
+
+def starts_and_stops() -> None:
+    view = shown()
+    for number in range(200):
+        text = reactivex.interval(0.0005).pipe(reactivex.operators.map(lambda n: f"- item {n}\n"))
+        answer = (qt.bind_markdown if number % 2 else qt.bind_text)(view, text)
+        if number % 10 == 0:
+            pump(0.01)
+        answer.dispose()
+        if number % 50 == 49:
+            view.close()
+            view = shown()
+    pump()
+
+
+CASES: dict[str, Callable[[], None]] = {
+    "dispose, then drop the view": dispose_then_drop,
+    "drop the view": drop,
+    "stop, then take the view out of its window": take_out,
+    "empty a layout": empty_layout,
+    "dispose, close, delete later": delete_later,
+    "a dialog": dialog,
+    "the application": application,
+    "a scheduler made on another thread": other_thread,
+    "200 starts and stops": starts_and_stops,
+}
+CASES[sys.argv[2]]()
+print("end")
