@@ -211,7 +211,9 @@ def run_on_ray(url: str, prompts: int, place: Path, limits: RateLimits | None) -
     cpu, began, first, settled = 0.0, 0.0, 0, 0
     memory = 0.0
     texts: Sequence[str] = [f"Say something about number {n}" for n in range(prompts)]
-    events = batch.map_prompts(texts, spec_for(url, "short"), checkpoint=place / "run", workers=2, limits=limits)
+    events = batch.map_prompts(
+        texts, spec_for(url, "short"), cluster=True, checkpoint=place / "run", workers=2, limits=limits
+    )
     for event in rxllm.iter_events(events):
         if isinstance(event, batch.BatchProgress):
             settled = event.settled
@@ -260,7 +262,7 @@ def stop_latency(place: Path) -> list[tuple[str, str]]:
     for number in range(5):
         with LLMServer(default=Hang()) as server:
             spec = batch.ModelSpec("openai", model="m", base_url=server.base_url(), api_key="k")
-            events = batch.map_prompts(["a"] * 99, spec, checkpoint=place / f"stop-{number}", workers=2)
+            events = batch.map_prompts(["a"] * 99, spec, cluster=True, checkpoint=place / f"stop-{number}", workers=2)
             running = events.subscribe(lambda event: None)
             server.wait_for_request(32, 60)
             began = time.monotonic()

@@ -1,7 +1,7 @@
-"""From what the user gives to what is to be asked: one job for each prompt, made as it is needed. Pure.
+"""Turns the user's items into jobs: one for each prompt, made when it is needed. Pure.
 
-An item is a prompt, or a row: a mapping whose columns hold the prompt, a key, options, and
-whatever else. A prompt by itself is a row with one column, "prompt".
+An item is a prompt, or a row: a mapping whose columns hold the prompt, a key, options and other values. A prompt by
+itself is a row with the one column "prompt".
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from .model_spec import is_plain_format, plain_options
 from .rows import FailureRow, Key, failure_of
 
 RowIn: TypeAlias = Mapping[str, object]
-"""A row: columns by their names."""
+"""A row: column names and values."""
 
 _DIGEST_BYTES = 16
 
 
 class Job(msgspec.Struct, frozen=True):
-    """One prompt to be asked. `digest` changes when the answer may: prompt, model, or options did."""
+    """One prompt to ask. `digest` changes when the prompt, the model or the options change."""
 
     key: Key
     position: int
@@ -39,7 +39,7 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class InvalidJob(msgspec.Struct, frozen=True):
-    """A prompt that cannot be asked: its row is known already."""
+    """A prompt that cannot be asked, with its failure row."""
 
     position: int
     digest: bytes
@@ -52,7 +52,7 @@ class InvalidJob(msgspec.Struct, frozen=True):
 
 
 class Columns(msgspec.Struct, frozen=True):
-    """Where in a row everything is: names of columns, or functions of the row."""
+    """Where in a row to find everything: names of columns, or functions of the row."""
 
     prompt: str | Callable[[RowIn], Prompt] = "prompt"
     key: str | None = None
@@ -61,30 +61,64 @@ class Columns(msgspec.Struct, frozen=True):
 
 
 def jobs_of(items: Iterable[object], columns: Columns, fingerprint: bytes) -> Iterator[Job | InvalidJob]:
-    """One job for each item, in their order.
+    """Yield one job for each item, in their order.
 
-    A prompt or options that no model could take are `InvalidJob`, one by one. Raises
-    `ConfigurationError` where a column is missing or a key is none: then all rows are wrong.
+    A row of which no job can be made is an `InvalidJob`, whatever the reason, and the others go on. Only where the
+    very first row lacks a column, or has one of the wrong type, all rows are taken to be wrong.
+
+    Raises:
+        ConfigurationError: The first row has not the named columns.
     """
     for position, item in enumerate(items):
         row: RowIn = item if _is_row(item) else {"prompt": item}
-        key = position if columns.key is None else _key_of(row, columns.key, position)
-        kept = {name: _plain(_column(row, name, position), name, position) for name in columns.keep}
         try:
-            prompt = messages_of(cast("Prompt", _taken(row, columns.prompt, position)))
-            options = _options_of(row, columns.options, position)
-            digest = _digest(fingerprint, encode([prompt, plain_options(options)]))
-        except MissingColumnError:
-            raise
-        except (ConfigurationError, TypeError) as error:
-            refused = failure_of(error, key, kept, 0)
-            yield InvalidJob(position, _digest(fingerprint, refused.message.encode()), refused)
+            job = _job_of(row, columns, position, fingerprint)
+        except Exception as error:  # of a function of the user's, or of a value of any kind
+            if position == 0 and isinstance(error, ColumnError):
+                raise
+            yield _invalid(error, row, columns, position, fingerprint)
         else:
-            yield Job(key, position, digest, prompt, options, kept)
+            yield job
 
 
-class MissingColumnError(ConfigurationError):
-    """A row has not the column that was named."""
+class ColumnError(ConfigurationError):
+    """A row lacks a column, or has one of the wrong type."""
+
+
+def _job_of(row: RowIn, columns: Columns, position: int, fingerprint: bytes) -> Job:
+    key = _key_of(row, columns, position)
+    kept = _kept(row, columns, position)
+    prompt = messages_of(cast("Prompt", _taken(row, columns.prompt, position)))
+    options = _options_of(row, columns.options, position)
+    digest = _digest(fingerprint, encode([prompt, plain_options(options)]))
+    return Job(key, position, digest, prompt, options, kept)
+
+
+def _invalid(error: Exception, row: RowIn, columns: Columns, position: int, fingerprint: bytes) -> InvalidJob:
+    """Return the failure row of a row, with as much of its key and columns as can be stored."""
+    key: Key = position
+    kept: dict[str, object] = {}
+    try:
+        key = _key_of(row, columns, position)
+        kept = _kept(row, columns, position)
+    except Exception:
+        if columns.key is not None and key == position:
+            key = _printable(str(row.get(columns.key, f"row {position}")))
+    failure = failure_of(error, key, kept, 0)
+    if f"row {position}" not in failure.message:
+        failure = msgspec.structs.replace(failure, message=f"row {position}: {failure.message}")
+    return InvalidJob(position, _digest(fingerprint, failure.message.encode()), failure)
+
+
+def _kept(row: RowIn, columns: Columns, position: int) -> dict[str, object]:
+    kept = {name: _plain(_column(row, name, position), name, position) for name in columns.keep}
+    if kept:
+        encode(kept)  # raises where text is not Unicode
+    return kept
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _is_row(item: object) -> TypeGuard[RowIn]:
@@ -97,18 +131,25 @@ def _taken(row: RowIn, what: str | Callable[[RowIn], object], position: int) -> 
 
 def _column(row: RowIn, name: str, position: int) -> object:
     if name not in row:
-        raise MissingColumnError(f"row {position} has no column {name!r}; it has {', '.join(map(repr, row)) or 'none'}")
+        raise ColumnError(f"row {position} has no column {name!r}; it has {', '.join(map(repr, row)) or 'none'}")
     return row[name]
 
 
-def _key_of(row: RowIn, name: str, position: int) -> Key:
+def _key_of(row: RowIn, columns: Columns, position: int) -> Key:
+    name = columns.key
+    if name is None:
+        return position
     value = _column(row, name, position)
     if isinstance(value, str):
+        value.encode()  # raises where it is not Unicode
         return value
     try:
-        return operator.index(cast("int", value))  # numpy's integers too
+        number = operator.index(cast("int", value))  # numpy's integers too
     except TypeError:
-        raise MissingColumnError(f"a key is text or a whole number; row {position} has {value!r} as {name!r}") from None
+        raise ColumnError(f"a key is text or a whole number; row {position} has {value!r} as {name!r}") from None
+    if not -(2**63) <= number < 2**63:
+        raise ConfigurationError(f"a key that is a number has at most 64 bits; row {position} has {number} as {name!r}")
+    return number
 
 
 def _options_of(row: RowIn, what: str | Callable[[RowIn], object] | None, position: int) -> CallOptions:
@@ -124,7 +165,7 @@ def _options_of(row: RowIn, what: str | Callable[[RowIn], object] | None, positi
         raise ConfigurationError(
             f'the response_format of row {position} is "json" or a JSON schema; a type is for all rows, for ModelSpec'
         )
-    # Tables have all columns in all rows: None is what was not said.
+    # In a table each row has all columns; None stands for an option that is not set.
     return cast("CallOptions", {name: value for name, value in given.items() if value is not None})
 
 
@@ -132,7 +173,7 @@ def _plain(value: object, name: str, position: int) -> object:
     try:
         return msgspec.to_builtins(value, str_keys=True, enc_hook=_from_numpy)
     except TypeError as error:
-        raise MissingColumnError(f"column {name!r} of row {position} cannot be kept as JSON: {error}") from error
+        raise ColumnError(f"column {name!r} of row {position} cannot be kept as JSON: {error}") from error
 
 
 def _from_numpy(value: object) -> object:

@@ -1,6 +1,7 @@
-"""The one file that knows Ray: workers are actors, the server is one, and what they answer comes into a mailbox.
+"""Workers on a Ray cluster: each is an actor, the permit server is one, and their results go into a mailbox.
 
-Ray's own retries and restarts are off: whose prompts are given out again is the run's decision.
+The only file that imports Ray. Ray's own retries and restarts are off, because the run gives the prompts of a lost
+worker to others.
 """
 
 from __future__ import annotations
@@ -32,41 +33,52 @@ log = logging.getLogger("rxllm")
 ray: Any = typed_in_part  # the border: what comes from it is given its type here
 
 _NAMESPACE = "rxllm"
-_NOBODY = -1
+_NO_WORKER = -1
 _SHUT_DOWN = "Ray was shut down while the batch ran"
 _THREADS = 3
-"""Of a worker: one for `exchange`, one for `stop`, one to spare."""
-_LEDGER_SECONDS = 10.0
+"""Threads of an actor: one for `exchange`, one for `stop`, one spare."""
+_PERMIT_SECONDS = 10.0
 
 
 class RayPool:
-    """Workers on a Ray cluster: the one this process is connected to, else what `ray.init()` finds or starts."""
+    """Workers on the Ray cluster of this process, else on the one that `ray.init(address)` finds or starts."""
 
     def __init__(
-        self, settings: Settings, workers: int | None, limits: RateLimits | None, options: Mapping[str, object]
+        self,
+        settings: Settings,
+        workers: int | None,
+        limits: RateLimits | None,
+        options: Mapping[str, object],
+        address: str | None = None,
     ) -> None:
         self._settings = settings
         self._workers = workers
         self._limits = limits
         self._options = options
+        self._address = address
         self._mailbox: queue.SimpleQueue[tuple[int, Outcome] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        """Guards the handles: `stop` comes from any thread."""
+        """Guards the handles, because `stop` is thread-safe."""
         self._handles: dict[int, Any] = {}
         self._server: Any = None
 
-    def open(self) -> int:
-        """Connect to the cluster; a worker for each of its CPUs, unless a number was given."""
+    def open(self) -> None:
+        """Connect to the cluster."""
         if not ray.is_initialized():
-            _start_ray()
+            _start_ray(self._address)
         if self._limits is not None:
             self._server = _server_for(self._limits)
+
+    def size(self) -> int:
+        """Return the number of workers that was given, else the number of CPUs in the cluster now."""
+        if self._workers is not None or not ray.is_initialized():
+            return self._workers or 0
         resources = cast("dict[str, float]", ray.cluster_resources())
-        return self._workers or max(1, int(resources.get("CPU", 1)))
+        return max(1, int(resources.get("CPU", 1)))
 
     def start_worker(self, worker: int) -> None:
-        """Start an actor, in a process of its own."""
-        if not ray.is_initialized():  # or a call would start another
+        """Start an actor, in its own process."""
+        if not ray.is_initialized():  # a call would start another cluster
             raise WorkerLostError(_SHUT_DOWN)
         options = {"max_concurrency": _THREADS, "scheduling_strategy": "SPREAD", **self._options}
         handle = _actor(_RayWorker, {**options, "max_restarts": 0}).remote(self._settings, self._server)
@@ -75,7 +87,7 @@ class RayPool:
         self._expect(worker, handle.prepare.remote(), WorkerReady)
 
     def exchange(self, worker: int, jobs: Sequence[Job]) -> None:
-        """Send jobs; the rows come into the mailbox."""
+        """Send jobs; the rows arrive in the mailbox."""
         self._expect(worker, self._handles[worker].exchange.remote(jobs), RowsReceived)
 
     def end_worker(self, worker: int) -> None:
@@ -86,7 +98,7 @@ class RayPool:
             ray.kill(handle)
 
     def stop(self) -> None:
-        """Have all actors close their connections."""
+        """Make all actors close their connections."""
         with self._lock:
             handles = list(self._handles.values())
         if ray.is_initialized():
@@ -94,19 +106,19 @@ class RayPool:
                 handle.stop.remote()
 
     def next(self, timeout: float) -> tuple[int, Outcome] | None:
-        """The first of what has come into the mailbox."""
+        """Return the first outcome in the mailbox."""
         try:
             return self._mailbox.get(timeout=timeout) if timeout > 0 else self._mailbox.get_nowait()
         except queue.Empty:
-            # Of workers that were shut down nothing comes any more.
-            return None if ray.is_initialized() else (_NOBODY, WorkerFailed(WorkerLostError(_SHUT_DOWN)))
+            # Nothing arrives from workers after Ray was shut down.
+            return None if ray.is_initialized() else (_NO_WORKER, WorkerFailed(WorkerLostError(_SHUT_DOWN)))
 
     def wake(self) -> None:
-        """An empty letter."""
+        """Put an empty message into the mailbox."""
         self._mailbox.put(None)
 
     def close(self) -> None:
-        """Kill all actors. The cluster stays."""
+        """Kill all actors. The cluster keeps running."""
         for worker in list(self._handles):
             self.end_worker(worker)
         if self._server is not None and self._limits is not None and self._limits.name is None and ray.is_initialized():
@@ -117,7 +129,7 @@ class RayPool:
         future.add_done_callback(partial(self._arrived, worker, kind))
 
     def _arrived(self, worker: int, kind: Callable[[Any], Outcome], future: Future[Any]) -> None:
-        """On a thread of Ray's."""
+        """Put the outcome into the mailbox; called on a thread of Ray."""
         try:
             outcome = kind(future.result())
         except theirs.RayTaskError as error:
@@ -125,13 +137,13 @@ class RayPool:
             outcome = WorkerFailed(cause if isinstance(cause, Exception) else error)
         except theirs.RayError as error:
             outcome = WorkerLost(" ".join(str(error).split()))
-        except Exception as error:  # what came could not be read
+        except Exception as error:  # the result cannot be unpickled
             outcome = WorkerFailed(error)
         self._mailbox.put((worker, outcome))
 
 
 class _RayWorker(Worker):
-    """A worker whose permits, if it needs any, come from the server's actor."""
+    """A worker that leases its permits from the actor of the permit server, if there is one."""
 
     def __init__(self, settings: Settings, server: Any) -> None:
         limit = None
@@ -141,28 +153,28 @@ class _RayWorker(Worker):
 
 
 class _RayPermitServer:
-    """The server, as an actor."""
+    """The permit server, as an actor."""
 
     def __init__(self, limits: RateLimits) -> None:
         restarted = bool(ray.get_runtime_context().was_current_actor_reconstructed)
         self._server = PermitServer(limits, time.monotonic(), blank=not restarted)
 
     def lease(self, request: LeaseRequest) -> Lease:
-        """See `PermitServer`."""
+        """Return a lease; see `PermitServer`."""
         return self._server.lease(request, time.monotonic())
 
     def limits(self) -> RateLimits:
-        """What it keeps."""
+        """Return the limits that it keeps."""
         return self._server.limits
 
 
-def _start_ray() -> None:
-    """`ray.init()`, on a thread that stays: the processes it starts end with the thread that started them."""
+def _start_ray(address: str | None) -> None:
+    """Call `ray.init()` on a thread that stays: the processes that it starts end with the thread that started them."""
     started: Future[None] = Future()
 
     def start() -> None:
         try:
-            ray.init()
+            ray.init(address)
         except Exception as error:
             started.set_exception(error)
         else:
@@ -174,20 +186,20 @@ def _start_ray() -> None:
 
 
 def _server_for(limits: RateLimits) -> Any:
-    """The actor that keeps `limits`: the cluster's, where they have a name."""
+    """Return the actor that keeps `limits`; one for the whole cluster where they have a name."""
     options: dict[str, object] = {"num_cpus": 0, "max_restarts": -1}
     if limits.name is None:
         return _actor(_RayPermitServer, options).remote(limits)
     named = {"name": f"rxllm-limits-{limits.name}", "namespace": _NAMESPACE, "lifetime": "detached"}
     server = _actor(_RayPermitServer, {**options, **named, "get_if_exists": True}).remote(limits)
-    there: RateLimits = ray.get(server.limits.remote())
-    if there != limits:
-        raise ConfigurationError(f"the limits named {limits.name!r} are {there!r} in this cluster; here {limits!r}")
+    known: RateLimits = ray.get(server.limits.remote())
+    if known != limits:
+        raise ConfigurationError(f"the limits named {limits.name!r} are {known!r} in this cluster; here {limits!r}")
     return server
 
 
 def _lease_from(server: Any, request: LeaseRequest) -> Lease:
-    lease: Lease = ray.get(server.lease.remote(request), timeout=_LEDGER_SECONDS)
+    lease: Lease = ray.get(server.lease.remote(request), timeout=_PERMIT_SECONDS)
     return lease
 
 

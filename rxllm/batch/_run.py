@@ -1,8 +1,7 @@
-"""One run: a thread that deals out jobs, settles rows on disk, and only then tells of them.
+"""One run: a thread that gives jobs to workers, stores their rows, and then emits them.
 
-All state belongs to that thread. `dispose` reaches over it only to close connections, at once;
-what workers have ready is settled even then. A row is on disk before it is emitted, and is
-emitted before its worker is given more: a slow subscriber or disk slows the asking, and nothing piles up.
+All state belongs to that thread; `dispose` only closes connections. A row is on disk before it is emitted, and is
+emitted before its worker is given more: a slow subscriber or disk slows the requests, and nothing accumulates.
 """
 
 from __future__ import annotations
@@ -25,13 +24,15 @@ from reactivex import abc
 
 from ..errors import ConfigurationError, LLMError, OutputParsingError
 from ..operators.json.typed import Target
+from ._early_stop import EarlyStop, SettledRow
 from ._job_queue import JobQueue
 from ._jobs import Columns, InvalidJob, Job, jobs_of
+from ._source import JobSource
 from ._worker import EncodedRow
 from ._worker_pool import Outcome, RowsReceived, WorkerFailed, WorkerLost, WorkerPool, WorkerReady
 from .checkpoint import Checkpoint, Retry, Settled
 from .errors import WorkerLostError
-from .progress import BatchProgress, Tally
+from .progress import BatchProgress, ProgressCounter
 from .rows import AnswerRow, FailureRow, Row, failure_of, row_from_json, row_to_json, usage_of
 
 log = logging.getLogger("rxllm")
@@ -39,13 +40,15 @@ log = logging.getLogger("rxllm")
 BatchEvent: TypeAlias = Row | BatchProgress
 
 _TICK_SECONDS = 1.0
-_FAREWELL_SECONDS = 5.0
+_RESIZE_SECONDS = 5.0
+_STOP_SECONDS = 5.0
 _FAILED_STARTS = 3
-"""Workers in a row that end before they were ready: then no other is expected to be."""
+"""Failed starts in a row that end a run which has no worker."""
+_LONGEST_START_DELAY = 60.0
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What a run is to do."""
+    """What a run does."""
 
     items: Callable[[], Iterable[object]]
     total: int | None
@@ -60,7 +63,9 @@ class Plan(msgspec.Struct, frozen=True):
     start_timeout: float
     sync: float
     silent_after: float = 60.0
-    """Seconds; a worker gives a sign of life each second, and is taken for dead after so many without."""
+    """A worker that sends nothing for this many seconds is taken for dead; a live one sends once a second."""
+    stop_after: int = 20
+    """The run ends if its first rows, this many, all fail with the same error; 0 turns that off."""
 
 
 class Run(abc.DisposableBase):
@@ -72,38 +77,43 @@ class Run(abc.DisposableBase):
         self._observer = observer
         self._stopped = threading.Event()
         self._queue = JobQueue(plan.backlog)
+        self._early_stop = EarlyStop(plan.stop_after)
         self._target = None if plan.response_type is None else Target(plan.response_type)
-        self._tally = Tally(plan.total, time.monotonic())
-        self._jobs: Iterator[Job | InvalidJob] = iter(())
+        self._counter = ProgressCounter(plan.total, time.monotonic())
+        self._source: JobSource | None = None
+        self._first: Job | None = None
+        """The first job that needs a worker, until it is given to one."""
         self._numbers = itertools.count()
         self._failed_starts = 0
         self._starting: dict[int, float] = {}
         """Workers that are not ready yet, and since when."""
-        self._asked: dict[int, float] = {}
-        """Workers that owe an answer, and since when."""
+        self._busy: dict[int, float] = {}
+        """Workers with an exchange under way, and since when."""
         self._idle: set[int] = set()
-        """Workers that are ready and owe none."""
-        self._places: deque[float] = deque()
-        """When the places of workers that are gone are to be filled: not at once, for then Ray itself may be going."""
-        self._looked_at = self._told_at = time.monotonic()
+        """Workers that are ready and have nothing to do."""
+        self._replacements: deque[float] = deque()
+        """Times at which lost workers are replaced; delayed, because the cluster itself may be shutting down."""
+        self._looked_at = self._resized_at = self._reported_at = time.monotonic()
 
     def start(self) -> Run:
-        """Begin, on a thread of its own."""
+        """Start the thread of the run."""
         context = contextvars.copy_context()
-        name = f"rxllm-batch-{next(_run_numbers)}"
-        self._thread = threading.Thread(target=context.run, args=(self._run,), name=name, daemon=True)
+        self._name = f"rxllm-batch-{next(_run_numbers)}"
+        self._thread = threading.Thread(target=context.run, args=(self._run,), name=self._name, daemon=True)
         self._thread.start()
         return self
 
     def dispose(self) -> None:
-        """Close all connections to the vendor, tell nothing more. From any thread, any number of times."""
+        """Close all connections to the vendor and emit nothing more. Thread-safe; may be called again."""
         if not self._stopped.is_set():
             self._stopped.set()
             self._pool.stop()
             self._pool.wake()
+            if self._source is not None:
+                self._source.stop()
 
     def _run(self) -> None:
-        atexit.register(self._leave)  # comes before Ray's own, which was registered before
+        atexit.register(self._exit)  # runs before Ray's own handler, which was registered earlier
         try:
             with closing(Checkpoint(self._plan.checkpoint, self._plan.about, sync=self._plan.sync)) as file:
                 try:
@@ -111,7 +121,7 @@ class Run(abc.DisposableBase):
                 finally:
                     self._end(file)
         except SubscriberRaised as raised:
-            error = raised.error  # the subscriber's own: it is not ours to handle
+            error = raised.error
             threading.excepthook(
                 threading.ExceptHookArgs((type(error), error, error.__traceback__, threading.current_thread()))
             )
@@ -122,111 +132,124 @@ class Run(abc.DisposableBase):
             if not self._stopped.is_set():
                 self._observer.on_completed()
         finally:
-            atexit.unregister(self._leave)
+            atexit.unregister(self._exit)
 
-    def _leave(self) -> None:
-        """The interpreter exits: settle what is ready, and stop using Ray before it is gone."""
+    def _exit(self) -> None:
+        """Store what is ready before the interpreter exits, and stop using Ray before it is gone."""
         self.dispose()
-        self._thread.join(2 * _FAREWELL_SECONDS)
+        self._thread.join(2 * _STOP_SECONDS)
 
     def _work(self, file: Checkpoint) -> None:
         plan = self._plan
-        self._jobs = jobs_of(plan.items(), plan.columns, plan.fingerprint)
-        self._tell()
-        first = self._fresh(file)
-        if first is not None:  # machines are for those who have work for them
-            self._jobs = itertools.chain((first,), self._jobs)
-            for _ in range(self._pool.open()):
+        jobs = jobs_of(plan.items(), plan.columns, plan.fingerprint)
+        source = self._source = JobSource(jobs, plan.backlog, self._pool.wake)
+        source.start(f"{self._name}-source")
+        self._report()
+        self._first = self._next_job(file)
+        while self._first is None and not source.is_exhausted and not self._stopped.is_set():
+            source.wait(_TICK_SECONDS)
+            self._first = self._next_job(file)
+            self._report_if_due()
+        if self._first is not None:  # no worker is started before there is work
+            self._pool.open()
+            for _ in range(self._pool.size()):
                 self._start_worker()
-            while not self._stopped.is_set() and not self._is_over(file):
-                came = self._pool.next(_TICK_SECONDS)
-                if came is not None:
-                    self._take(file, *came)
+            while not self._stopped.is_set() and not self._is_complete(file, source):
+                outcome = self._pool.next(_TICK_SECONDS)
+                if outcome is not None:
+                    self._handle(file, *outcome)
                 if time.monotonic() - self._looked_at >= _TICK_SECONDS:
-                    self._look_around(file)
-                if time.monotonic() - self._told_at >= plan.progress_every:
-                    self._tell()
-        self._tell()
+                    self._check_workers(file)
+                self._report_if_due()
+        self._store(file, self._early_stop.flush())
+        self._report()
 
-    def _is_over(self, file: Checkpoint) -> bool:
-        """Whether every prompt has its row; idle workers are given what a dead one may have left."""
+    def _is_complete(self, file: Checkpoint, source: JobSource) -> bool:
+        """Give idle workers what there is; return whether every prompt has its row."""
         for worker in tuple(self._idle):
             self._give(file, worker)
-        return not self._asked and self._queue.is_empty and bool(self._idle)
+        return source.is_exhausted and self._first is None and not self._busy and self._queue.is_empty
 
-    def _fresh(self, file: Checkpoint) -> Job | None:
-        """The next prompt that has no row."""
-        for job in self._jobs:
-            if self._stopped.is_set():
-                return None
+    def _next_job(self, file: Checkpoint) -> Job | None:
+        """Return the next prompt that needs an answer; None where none has been read yet."""
+        first, self._first = self._first, None
+        if first is not None or self._source is None:
+            return first
+        while not self._stopped.is_set() and (job := self._source.take()) is not None:
             standing = file.standing(job.key, job.digest, self._plan.retry)
             if standing == "twice" or self._queue.holds(job.key):
                 raise ConfigurationError(f"two prompts have the key {job.key!r}; the second is number {job.position}")
             if standing == "settled":
-                self._tally.skipped += 1
+                self._counter.skipped += 1
             elif isinstance(job, Job):
                 return job
             else:
                 self._settle(file, [(_settled(job, job.row), job.row)])
         return None
 
-    def _take(self, file: Checkpoint, worker: int, outcome: Outcome) -> None:
+    def _handle(self, file: Checkpoint, worker: int, outcome: Outcome) -> None:
         match outcome:
             case WorkerReady(error=None) if self._starting.pop(worker, None) is not None:
                 self._failed_starts = 0
                 self._give(file, worker)
-            case RowsReceived(rows) if self._asked.pop(worker, None) is not None:
-                self._settle(file, self._rows(worker, rows))
-                for reply in rows:
-                    if reply.hopeless is not None:
-                        raise reply.hopeless
+            case RowsReceived(rows) if self._busy.pop(worker, None) is not None:
+                self._settle(file, list(self._decoded(worker, rows)))
+                for row in rows:
+                    if row.fatal is not None:
+                        raise row.fatal
                 self._give(file, worker)
             case WorkerLost(reason):
                 self._lose(file, worker, reason)
             case WorkerReady(error=LLMError() as error) | WorkerFailed(error):
                 raise error
             case _:
-                pass  # of a worker that was given up
+                pass  # from a worker that was taken for dead
 
-    def _rows(self, worker: int, rows: Sequence[EncodedRow]) -> Iterator[tuple[Settled, Row]]:
-        for reply in rows:
-            job = self._queue.settle(worker, reply.key)
-            if reply.hopeless is not None:
-                continue  # it is to be asked when there is hope again
-            row = row_from_json(reply.row)
+    def _decoded(self, worker: int, rows: Sequence[EncodedRow]) -> Iterator[SettledRow]:
+        for encoded in rows:
+            job = self._queue.settle(worker, encoded.key)
+            if encoded.fatal is not None:
+                continue  # the next run asks it again
+            row = row_from_json(encoded.row)
             checked = self._checked(row, job)
             if checked is not row:
                 yield _settled(job, checked), checked
             else:
-                yield Settled(reply.key, job.position, job.digest, reply.failed, reply.transient, reply.row), row
+                yield (
+                    Settled(encoded.key, job.position, job.digest, encoded.failed, encoded.transient, encoded.row),
+                    row,
+                )
 
     def _checked(self, row: Row, job: Job) -> Row:
-        """The row; where it holds a value that is not of the type that was asked for, a failure."""
+        """Return the row, or a failure if its value is not of the type that was asked for."""
         target = self._target
         if target is None or not isinstance(row, AnswerRow) or "response_format" in job.options:
             return row
         try:
             target.whole(row.value)
         except ValueError as error:
-            said = f"the answer's JSON is not of the type it should be: {error}"
-            wrong = OutputParsingError(said, text=row.text, partial=row.response)
+            message = f"the answer's JSON is not of the type that was asked for: {error}"
+            wrong = OutputParsingError(message, text=row.text, partial=row.response)
             return failure_of(wrong, row.key, row.columns, row.tries)
         return row
 
-    def _settle(self, file: Checkpoint, rows: Iterable[tuple[Settled, Row]]) -> None:
-        """On disk first, then to the subscriber."""
-        settled = list(rows)
-        if settled:
-            file.write(row for row, _ in settled)
-        for _, row in settled:
-            self._tally.count(isinstance(row, FailureRow), usage_of(row))
+    def _settle(self, file: Checkpoint, rows: list[SettledRow]) -> None:
+        if rows:
+            self._store(file, self._early_stop.pass_on(rows))
+
+    def _store(self, file: Checkpoint, rows: list[SettledRow]) -> None:
+        """Write the rows to disk, then emit them."""
+        if rows:
+            file.write(settled for settled, _ in rows)
+        for _, row in rows:
+            self._counter.count(isinstance(row, FailureRow), usage_of(row))
             self._emit(row)
 
     def _give(self, file: Checkpoint, worker: int) -> None:
-        jobs = self._queue.give(worker, partial(self._fresh, file))
+        jobs = self._queue.give(worker, partial(self._next_job, file))
         if jobs or self._queue.in_hand_of(worker):
             self._idle.discard(worker)
-            self._asked[worker] = time.monotonic()
+            self._busy[worker] = time.monotonic()
             self._pool.exchange(worker, jobs)
         else:
             self._idle.add(worker)
@@ -237,46 +260,56 @@ class Run(abc.DisposableBase):
         self._pool.start_worker(worker)
 
     def _lose(self, file: Checkpoint, worker: int, reason: str) -> None:
-        """A worker is gone: its prompts are given out again, and another takes its place."""
+        """A worker is gone: give its prompts to others, and replace it."""
+        delay = _TICK_SECONDS
         if self._starting.pop(worker, None) is not None:
             self._failed_starts += 1
-            if self._failed_starts >= _FAILED_STARTS:
-                raise WorkerLostError(f"{_FAILED_STARTS} workers in a row did not come to work: {reason}")
-        elif self._asked.pop(worker, None) is not None:
+            if self._failed_starts >= _FAILED_STARTS and not self._idle and not self._busy:
+                raise WorkerLostError(f"{self._failed_starts} workers in a row did not start: {reason}")
+            log.warning("a worker did not start: %s", reason)
+            delay = min(2.0 ** (self._failed_starts - 1), _LONGEST_START_DELAY)
+        elif self._busy.pop(worker, None) is not None:
             log.warning("a worker is lost, its prompts are given to others: %s", reason)
-            self._tally.lost_workers += 1
+            self._counter.lost_workers += 1
             error = WorkerLostError(f"each worker that asked this prompt was lost; the last one: {reason}")
             failures = [(job, failure_of(error, job.key, job.columns, 0)) for job in self._queue.lose(worker)]
             self._settle(file, [(_settled(job, row), row) for job, row in failures])
         else:
             return
-        self._places.append(time.monotonic() + _TICK_SECONDS)
+        self._replacements.append(time.monotonic() + delay)
 
-    def _look_around(self, file: Checkpoint) -> None:
-        """Who shows no sign of life? What is in the mailbox by now is one, however long it has been there."""
+    def _check_workers(self, file: Checkpoint) -> None:
+        """End silent workers and start new ones. A queued outcome counts as a sign of life, so they come first."""
         now = self._looked_at = time.monotonic()
-        for _ in range(len(self._asked) + len(self._starting)):
-            came = self._pool.next(0.0)
-            if came is None:
+        for _ in range(len(self._busy) + len(self._starting)):
+            outcome = self._pool.next(0.0)
+            if outcome is None:
                 break
-            self._take(file, *came)
-        while self._places and self._places[0] <= now:
-            self._places.popleft()
+            self._handle(file, *outcome)
+        while self._replacements and self._replacements[0] <= now:
+            self._replacements.popleft()
             self._start_worker()
+        if now - self._resized_at >= _RESIZE_SECONDS:
+            self._resized_at = now
+            present = len(self._starting) + len(self._busy) + len(self._idle) + len(self._replacements)
+            for _ in range(self._pool.size() - present):
+                self._start_worker()
         silent_after = self._plan.silent_after
-        for worker in [worker for worker, since in self._asked.items() if now - since > silent_after]:
+        for worker in [worker for worker, since in self._busy.items() if now - since > silent_after]:
             self._pool.end_worker(worker)
-            self._lose(file, worker, f"no sign of life for {silent_after:.0f} seconds")
+            self._lose(file, worker, f"silent for {silent_after:.0f} seconds")
         waited = now - min(self._starting.values(), default=now)
-        if not self._idle and not self._asked and waited > self._plan.start_timeout:
-            raise WorkerLostError(
-                f"no worker came to work within {waited:.0f} seconds: is there room for one in the cluster?"
-            )
+        if not self._idle and not self._busy and waited > self._plan.start_timeout:
+            raise WorkerLostError(f"no worker started within {waited:.0f} seconds: has the cluster room for one?")
 
-    def _tell(self) -> None:
-        self._told_at = time.monotonic()
-        workers = len(self._idle) + len(self._asked)
-        self._emit(self._tally.progress(self._told_at, self._queue.running, workers))
+    def _report_if_due(self) -> None:
+        if time.monotonic() - self._reported_at >= self._plan.progress_every:
+            self._report()
+
+    def _report(self) -> None:
+        self._reported_at = time.monotonic()
+        workers = len(self._idle) + len(self._busy)
+        self._emit(self._counter.progress(self._reported_at, self._queue.running, workers))
 
     def _emit(self, event: BatchEvent) -> None:
         if self._stopped.is_set():
@@ -288,29 +321,35 @@ class Run(abc.DisposableBase):
             raise SubscriberRaised(error) from error
 
     def _end(self, file: Checkpoint) -> None:
-        """Close all connections, settle what is ready, end the workers."""
+        """Close all connections, store what is ready, end the workers."""
+        if self._source is not None:
+            self._source.stop()
         try:
             self._pool.stop()
-            until = time.monotonic() + _FAREWELL_SECONDS
-            while self._asked and (left := until - time.monotonic()) > 0:
+            until = time.monotonic() + _STOP_SECONDS
+            while self._busy and (left := until - time.monotonic()) > 0:
                 came = self._pool.next(left)
                 if came is None:
                     continue
                 worker, outcome = came
-                if self._asked.pop(worker, None) is not None and isinstance(outcome, RowsReceived):
-                    file.write(settled for settled, _ in self._rows(worker, outcome.rows))
-        except ConfigurationError as error:  # the disk is full, say, which ended the run
-            log.warning("some rows are lost, and will be asked again: %s", error)
+                if self._busy.pop(worker, None) is not None and isinstance(outcome, RowsReceived):
+                    file.write(settled for settled, row in self._decoded(worker, outcome.rows) if _is_answer(row))
+        except ConfigurationError as error:  # such as a full disk, which ended the run
+            log.warning("some rows are lost; the next run asks them again: %s", error)
         finally:
             self._pool.close()
 
 
 class SubscriberRaised(Exception):
-    """The subscriber's own exception, on its way out."""
+    """Carries the subscriber's own exception out of the run."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()
         self.error = error
+
+
+def _is_answer(row: Row) -> bool:
+    return isinstance(row, AnswerRow)
 
 
 def _settled(job: Job | InvalidJob, row: Row) -> Settled:

@@ -1,8 +1,8 @@
-"""What a worker does, in whatever process it is: it asks the prompts it is given, and hands over the rows.
+"""Asks the prompts it is given, in whatever process it runs, and returns the rows.
 
-It takes jobs and gives rows in one call, `exchange`; between two calls it goes on by itself with
-what it has. Nothing is pushed: a driver that does not call leaves it with a full hand and nothing
-to do, so the driver sets the pace.
+`exchange` takes jobs and returns the rows that are ready; between two calls the requests go on. The worker sends
+nothing by itself: if the driver does not call, the worker keeps its rows and starts nothing new. So the driver sets
+the pace.
 """
 
 from __future__ import annotations
@@ -16,55 +16,57 @@ import reactivex
 from reactivex import Observable, Subject
 from reactivex import operators as rx_ops
 
-from .._transport.rate_limit_headers import MAX_RETRY_AFTER
 from ..errors import APIStatusError, AuthenticationError, ConfigurationError, LLMError, RateLimitError
 from ..events import StreamEnd, TokenEvent
 from ..model import StreamingModel
 from ..operators.json.structured import parse
 from ..operators.prompts import PromptAnswer, PromptFailure, map_prompts
-from ..operators.resilience.fallback import retry_transient
 from ..operators.resilience.limits import RateLimit
 from ._jobs import Job
 from ._leased_limit import LeasedLimit
+from ._outage import OutageGate, with_retries
 from .model_spec import ModelFactory, ModelSpec
-from .rows import AnswerRow, FailureRow, Key, failure_of, row_to_json
+from .rows import AnswerRow, FailureRow, Key, Row, failure_of, row_to_json
 
 POLL_SECONDS = 1.0
-"""`exchange` returns after so long, rows or no rows: a sign of life."""
-_LINGER = 0.05
-"""Seconds that the first row waits for others to travel with."""
+"""`exchange` returns after at most this time, with or without rows: it shows that the worker is alive."""
+_COLLECT_SECONDS = 0.05
+"""How long the first row waits for others to be returned with it."""
 
 
 class EncodedRow(msgspec.Struct, frozen=True):
-    """A row on its way to the driver: `row` is its JSON, to be stored as it is.
+    """A row on its way to the driver; `row` is its JSON, as it is stored.
 
-    `hopeless` is an error that every other prompt would meet too: there is no row then.
+    With `fatal`, an error that every other prompt would meet too, the row is not stored.
     """
 
     key: Key
     failed: bool
     transient: bool
     row: bytes
-    hopeless: LLMError | None = None
+    fatal: LLMError | None = None
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What a worker needs to know."""
+    """How a worker asks."""
 
     model: ModelSpec | ModelFactory
     max_concurrent: int
     max_retries: int
     expected_tokens: int | None = None
+    outage_timeout: float = 600.0
+    """Seconds that requests wait, at most, while nearly all of them fail transiently."""
 
 
 class Worker:
-    """Asks `max_concurrent` prompts at a time. One `exchange` at a time; `stop` at any time, from any thread."""
+    """Asks `max_concurrent` prompts at a time. Call `exchange` from one thread at a time; `stop` is thread-safe."""
 
     def __init__(self, settings: Settings, limit: RateLimit | None = None) -> None:
         self._settings = settings
         self._limit = limit or RateLimit()
+        self._gate = OutageGate(settings.max_concurrent, settings.outage_timeout)
         self._model: StreamingModel | None = None
-        self._jobs: Subject[_Asked] = Subject()
+        self._jobs: Subject[_JobState] = Subject()
         self._changed = threading.Condition()
         self._rows: deque[EncodedRow] = deque()
         self._running = 0
@@ -73,31 +75,33 @@ class Worker:
         self._subscription = self._jobs.pipe(pool).subscribe(self._settle)
 
     def prepare(self) -> LLMError | None:
-        """Make the model; the error where there is none to be made."""
+        """Create the model; return the error where that fails."""
         try:
             self._model = self._settings.model()
         except LLMError as error:
             return error
-        except Exception as error:  # a factory of the user's: its exceptions may not travel
+        except Exception as error:  # raised by a factory of the user's; its class may not be importable elsewhere
             return ConfigurationError(f"the model could not be made: {type(error).__name__}: {error}")
         return None
 
     def exchange(self, jobs: Sequence[Job]) -> list[EncodedRow]:
-        """Take `jobs`; the rows that are ready, after a moment's wait for some."""
+        """Start `jobs`; return the rows that are ready. Blocks for at most `POLL_SECONDS` while there are none."""
         with self._changed:
             self._running += len(jobs)
         for job in jobs:
-            self._jobs.on_next(_Asked(job))
+            self._jobs.on_next(_JobState(job))
         enough = max(1, self._settings.max_concurrent // 2)
         with self._changed:
             self._changed.wait_for(lambda: self._rows or not self._running or self._stopped, POLL_SECONDS)
-            self._changed.wait_for(lambda: len(self._rows) >= enough or not self._running or self._stopped, _LINGER)
+            self._changed.wait_for(
+                lambda: len(self._rows) >= enough or not self._running or self._stopped, _COLLECT_SECONDS
+            )
             rows = list(self._rows)
             self._rows.clear()
         return rows
 
     def stop(self) -> None:
-        """End all requests: their connections close now. What is ready can still be fetched."""
+        """Close the connections of all requests now. Rows that are ready can still be fetched."""
         self._subscription.dispose()
         with self._changed:
             self._stopped = True
@@ -107,59 +111,64 @@ class Worker:
         if self._model is not None:
             self._model.close()
 
-    def _ask(self, asked: _Asked) -> Observable[TokenEvent]:
-        options = asked.job.options
-        retries = options.get("max_retries", self._settings.max_retries)
-        # What has been seen of an answer is not shown to anybody before its end, so a try may fail at any place.
-        return reactivex.defer(lambda _: self._try(asked)).pipe(
-            self._limit, rx_ops.filter(_is_end), retry_transient(retries, max_delay=MAX_RETRY_AFTER)
-        )
+    def _ask(self, state: _JobState) -> Observable[TokenEvent]:
+        retries = state.job.options.get("max_retries", self._settings.max_retries)
+        # No subscriber has seen a part of the answer before its end, so an attempt that fails midway is retried too.
+        attempt = reactivex.defer(lambda _: self._attempt(state)).pipe(self._limit, rx_ops.filter(_is_end))
+        return with_retries(attempt, self._gate, retries)
 
-    def _try(self, asked: _Asked) -> Observable[TokenEvent]:
+    def _attempt(self, state: _JobState) -> Observable[TokenEvent]:
         model = self._model
         if model is None:
-            raise ConfigurationError("a worker is asked to prepare before it is given jobs")
-        asked.tries += 1
-        options = asked.job.options.copy()
+            raise ConfigurationError("a worker must be prepared before it is given jobs")
+        state.tries += 1
+        options = state.job.options.copy()
         if isinstance(self._settings.model, ModelSpec):
             options["max_retries"] = 0
-        return model.stream(asked.job.prompt, **options)
+        return model.stream(state.job.prompt, **options)
 
-    def _settle(self, result: PromptAnswer[_Asked, None] | PromptFailure[_Asked]) -> None:
+    def _settle(self, result: PromptAnswer[_JobState, None] | PromptFailure[_JobState]) -> None:
         try:
-            row = self._row(result)
-        except Exception as error:  # of a user's type, say; whatever it is, the prompt gets its row
+            row: Row = self._row(result)
+            data = row_to_json(row)
+        except Exception as error:  # of a user's type, or text that is not Unicode: the prompt gets its row
             row = failure_of(error, result.prompt.job.key, result.prompt.job.columns, result.prompt.tries)
+            row = msgspec.structs.replace(row, partial=None)
+            data = row_to_json(row)
         failed = isinstance(row, FailureRow)
         transient = isinstance(row, FailureRow) and row.transient
-        hopeless = _hopeless(result.error) if isinstance(result, PromptFailure) else None
-        reply = EncodedRow(row.key, failed, transient, row_to_json(row), hopeless)
+        fatal = _fatal(result.error) if isinstance(result, PromptFailure) else None
+        encoded = EncodedRow(row.key, failed, transient, data, fatal)
         with self._changed:
             self._running -= 1
-            self._rows.append(reply)
+            self._rows.append(encoded)
             self._changed.notify_all()
 
-    def _row(self, result: PromptAnswer[_Asked, None] | PromptFailure[_Asked]) -> AnswerRow | FailureRow:
+    def _row(self, result: PromptAnswer[_JobState, None] | PromptFailure[_JobState]) -> Row:
         job, tries = result.prompt.job, result.prompt.tries
         if isinstance(result, PromptFailure):
             return failure_of(result.error, job.key, job.columns, tries)
         try:
-            value = self._value(job, result.response.text)
+            value = answer_value(self._settings.model, job, result.response.text)
         except LLMError as error:
             error.partial = result.response
             return failure_of(error, job.key, job.columns, tries)
         return AnswerRow(job.key, result.response, value, job.columns, tries)
 
-    def _value(self, job: Job, text: str) -> object:
-        """The JSON in the answer, where some was asked for; raises `OutputParsingError` where there is none."""
-        model = self._settings.model
-        own = model.options.get("response_format") if isinstance(model, ModelSpec) else None
-        wanted = job.options.get("response_format", own)
-        return None if wanted is None else reactivex.just(text).pipe(parse()).run()
+
+def answer_value(model: ModelSpec | ModelFactory, job: Job, text: str) -> object:
+    """Return the JSON value in `text`, if the job or the model has a `response_format`.
+
+    Raises:
+        OutputParsingError: It has one, and `text` is not JSON.
+    """
+    own = model.options.get("response_format") if isinstance(model, ModelSpec) else None
+    wanted = job.options.get("response_format", own)
+    return None if wanted is None else reactivex.just(text).pipe(parse()).run()
 
 
-class _Asked:
-    """A job, and how often it was tried."""
+class _JobState:
+    """A job, and how many requests were made for it."""
 
     __slots__ = ("job", "tries")
 
@@ -168,8 +177,8 @@ class _Asked:
         self.tries = 0
 
 
-def _hopeless(error: Exception) -> LLMError | None:
-    """The error, if it is the key's or the lease's: what becomes of one prompt then becomes of all."""
+def _fatal(error: Exception) -> LLMError | None:
+    """Return `error` if it concerns the key or the credit, so that every other prompt would fail the same way."""
     match error:
         case AuthenticationError() | RateLimitError(transient=False) | APIStatusError(status_code=402):
             return error

@@ -1,4 +1,4 @@
-"""What a run needs of the machines it has: workers to hire, and a mailbox. Ray is one; a test has its own."""
+"""The interface between a run and its workers. Implemented in this process, on Ray, and by the tests."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from ._worker import EncodedRow
 
 
 class WorkerReady(msgspec.Struct, frozen=True):
-    """A worker stands; with an error where it has no model, as then none will."""
+    """A worker has started; `error` is set where it could not create the model: then no other worker can."""
 
     error: LLMError | None = None
 
 
 class WorkerLost(msgspec.Struct, frozen=True):
-    """A worker is gone, and why."""
+    """A worker is gone."""
 
     reason: str
 
 
 class RowsReceived(msgspec.Struct, frozen=True):
-    """What a worker gives back of an exchange."""
+    """The rows that one `exchange` returned."""
 
     rows: Sequence[EncodedRow]
 
 
 class WorkerFailed(msgspec.Struct, frozen=True):
-    """A worker lives and cannot work: the fault is in the program, and any other would have it."""
+    """A worker is alive but cannot work, because of an error in the program: every other worker would have it."""
 
     error: Exception
 
@@ -40,34 +40,38 @@ Outcome: TypeAlias = WorkerReady | RowsReceived | WorkerLost | WorkerFailed
 
 
 class WorkerPool(Protocol):
-    """Workers by their numbers. What each does comes through `next`; all but `next` return at once."""
+    """Workers, each with a number. What they do arrives through `next`. Only `open` and `next` block."""
 
-    def open(self) -> int:
-        """Reach the machines, which may block for as long as that takes; the number of workers to hire."""
+    def open(self) -> None:
+        """Connect to the machines. Blocks for as long as that takes."""
+        ...
+
+    def size(self) -> int:
+        """Return the number of workers that there should be; it changes when machines join or leave."""
         ...
 
     def start_worker(self, worker: int) -> None:
-        """Start a worker: `WorkerReady` follows, or `WorkerLost`."""
+        """Start a worker: `WorkerReady` or `WorkerLost` follows."""
         ...
 
     def exchange(self, worker: int, jobs: Sequence[Job]) -> None:
-        """Give it jobs: `RowsReceived` follow, or `WorkerLost`. One at a time for each worker."""
+        """Give it jobs: `RowsReceived` or `WorkerLost` follows. One exchange at a time for each worker."""
         ...
 
     def end_worker(self, worker: int) -> None:
-        """End a worker; nothing more comes of it."""
+        """End a worker; nothing more arrives from it."""
         ...
 
     def stop(self) -> None:
-        """Close all connections to the vendor; `RowsReceived` still come. From any thread."""
+        """Close all connections to the vendor; `RowsReceived` still arrive. Thread-safe."""
         ...
 
     def next(self, timeout: float) -> tuple[int, Outcome] | None:
-        """What came first of what has come; None after `timeout` seconds, or when woken."""
+        """Return the next outcome and its worker; None after `timeout` seconds, or after `wake`."""
         ...
 
     def wake(self) -> None:
-        """Have `next` return. From any thread."""
+        """Make `next` return. Thread-safe."""
         ...
 
     def close(self) -> None:

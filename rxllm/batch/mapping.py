@@ -1,4 +1,4 @@
-"""`map_prompts`: where a batch is put together and becomes an Observable."""
+"""`map_prompts`: checks the arguments of a batch and returns it as an Observable."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from ..errors import ConfigurationError
 from ..options import CallOptions
 from ..prompt import Prompt
 from ._jobs import Columns, RowIn
+from ._local_pool import LocalPool, limit_for
+from ._progress_bar import with_progress_bar
 from ._run import BatchEvent, Plan, Run
 from ._worker import Settings
 from ._worker_pool import WorkerPool
@@ -23,34 +25,42 @@ from .shared_limits import RateLimits
 
 
 class RayDataset(Protocol):
-    """What is needed of a `ray.data.Dataset`."""
+    """The part of `ray.data.Dataset` that a batch uses."""
 
     def iter_rows(self) -> Iterable[dict[str, object]]:
-        """Its rows."""
+        """Return its rows."""
         ...
 
 
 Prompts: TypeAlias = Iterable[Prompt | RowIn] | RayDataset | Callable[[], Iterable[Prompt | RowIn]]
-"""Prompts or rows, or a function that gives them anew for each subscription."""
+"""Prompts or rows, or a function that returns them for each subscription."""
 
 
 class RunOptions(TypedDict, total=False):
-    """The finer points of a run, all with defaults: arguments of `map_prompts`."""
+    """More arguments of `map_prompts`, all with defaults."""
 
     max_retries: int
-    """Tries again after transient errors, also in the middle of an answer, which nobody has seen: the model's, or 2."""
+    """Retries after transient errors, also in the middle of an answer; default: those of the model, or 2."""
+    outage_timeout: float
+    """Seconds that requests wait while nearly all of them fail transiently: 600. 0 turns that off."""
+    stop_after_equal_failures: int
+    """The run ends if its first prompts, this many, fail with the same permanent error: 20. 0 turns that off."""
     total: int
-    """How many prompts there are, for `BatchProgress.eta`; known without where they have a length."""
+    """Number of prompts, for `BatchProgress.eta`; default: the length of `prompts`, if it has one."""
     job: str
-    """What the job is called in its checkpoint; a run that calls it otherwise is refused."""
+    """Name of the job in its checkpoint; a run with another name is refused. Default: ""."""
+    version: str
+    """Change it when a model factory or what it closes over has changed: then all prompts are asked again."""
     progress_every: float
     """Seconds between two `BatchProgress`: 1."""
-    start_timeout: float
-    """Seconds that the first worker may take to start, machines that are yet to be booted included: 600."""
+    show_progress: bool
+    """Draw a progress bar on stderr, with the package tqdm or rich: False."""
     sync: float
-    """Seconds of work that a power cut (not a crash) of the driver's machine may take: 1."""
+    """Seconds of work that a power cut (not a crash) may lose: 1."""
+    start_timeout: float
+    """With a cluster: seconds until the first worker must have started, machines that must boot included: 600."""
     worker_options: Mapping[str, object]
-    """Options of the workers' Ray actors: `{"num_gpus": 1}`, `{"runtime_env": {"env_vars": ...}}`."""
+    """With a cluster: options of the Ray actors, such as `{"num_gpus": 1}`."""
 
 
 def map_prompts(
@@ -62,47 +72,84 @@ def map_prompts(
     key: str | None = None,
     options: str | Callable[[RowIn], CallOptions] | None = None,
     keep: Sequence[str] = (),
+    cluster: bool = False,
+    ray_address: str | None = None,
     workers: int | None = None,
     max_concurrent: int = 16,
     limits: RateLimits | None = None,
     retry_failures: Retry = "none",
-    **finer: Unpack[RunOptions],
+    **more: Unpack[RunOptions],
 ) -> Observable[BatchEvent]:
-    """Ask `model` every prompt, on all machines of a Ray cluster: a row for each, an `AnswerRow` or a `FailureRow`.
+    """Ask `model` every prompt; emit a row for each, an `AnswerRow` or a `FailureRow`, and the progress.
 
-    `prompts` are read as they are needed. Each is a prompt, or a row: a mapping with the columns
-    `prompt` (or a function of the row makes it), `key`, and `options` (those of a call); `keep`
-    names columns to carry over ("prompt", of a prompt by itself). Without `key` a prompt is known by its
-    number, so their order must be the same at each run; a Dataset has none, and needs a key.
+    Cold: each subscription is a run on a thread of its own, on which everything is emitted. While on_next runs, no
+    further request starts. Disposing closes all connections within milliseconds and stores what was ready.
 
-    `workers` processes (one for each CPU of the cluster) ask `max_concurrent` prompts each at a
-    time; `limits` hold for all together. Every row is in the file `checkpoint` before it is
-    emitted. A later run over that file asks, and emits, only what has no row there, what has
-    changed (prompt, model, options), and failures if `retry_failures` is "transient" or "all";
-    `read_rows` gives all.
+    Each row is in the file `checkpoint` before it is emitted. A later run over the same file asks, and emits, only
+    prompts without a row, prompts that have changed (the prompt, the model, an option), and failures if
+    `retry_failures` says so. `read_rows` returns all rows.
 
-    Cold: each subscription is a run on a thread of its own, on which all is emitted; while
-    on_next runs nothing more is given out. Disposing closes all connections within milliseconds,
-    and settles what was ready. Rows fail one by one; on_error is for a run that cannot go on:
-    `ConfigurationError` (a column that is missing, a key that comes twice, the checkpoint of another
-    job, no model), an error that all prompts would meet (the vendor refuses the key, nothing is left
-    to pay with), `WorkerLostError` (no worker starts), what `prompts` raises.
+    A prompt that fails is a row. on_error is for a run that cannot continue: `ConfigurationError` (a missing column,
+    a key that occurs twice, the checkpoint of another job, no model), an error that all prompts would meet (a
+    refused key, no credit, the first 20 prompts fail alike), `WorkerLostError` (no worker starts), or what reading
+    `prompts` raises.
 
-    Raises `ImportError` without Ray, and `ConfigurationError` where an argument makes no sense.
+    Args:
+        prompts: Prompts, or rows: mappings whose columns hold the prompt and more. An iterable, a function that
+            returns one for each run, or a Ray Dataset. Read as needed, on a thread of its own.
+        model: A `ModelSpec`, its short form ("openai:gpt-4o-mini"), or a function that creates a model.
+        checkpoint: Path of the SQLite file with the rows; it is created if it does not exist.
+        prompt: Column with the prompt, or a function of the row that returns it.
+        key: Column with the key, text or a whole number, that identifies a prompt in all runs. Default: its number
+            from 0, so the order must be the same in each run; a Dataset needs a key.
+        options: Column with options of the call, or a function of the row that returns them.
+        keep: Columns that rows carry over ("prompt" of a prompt by itself). Their values must be JSON.
+        cluster: Run worker processes on a Ray cluster (needs the extra `ray`). Default: threads of this process.
+        ray_address: Address of the cluster; implies `cluster`. Default: the one that this process is connected to,
+            else what `ray.init()` finds or starts.
+        workers: With a cluster, the number of worker processes; default: one for each CPU, also of nodes that join.
+        max_concurrent: Requests at a time, of each worker.
+        limits: Requests and tokens per minute, of all workers together.
+        retry_failures: Failures of earlier runs to ask again: "none", "transient" or "all".
+        more: See `RunOptions`.
+
+    Raises:
+        ConfigurationError: An argument is wrong.
+        ImportError: `cluster` without the package ray.
+
+    Example:
+        >>> events = map_prompts(["a", "b"], "openai:gpt-4o-mini", checkpoint="job.sqlite", max_concurrent=4)
     """
-    from ._ray_pool import RayPool  # the extra `ray`; without it, rows can still be read
-
-    _check_finer(finer, max_concurrent=max_concurrent, workers=workers)
+    _check_options(more, max_concurrent=max_concurrent, workers=workers)
     spec = ModelSpec(model) if isinstance(model, str) else model
     columns = _columns(prompts, prompt, key, options, keep)
-    plan = _plan(prompts, columns, spec, Path(checkpoint), retry_failures, max_concurrent, finer)
-    retries = finer.get("max_retries", spec.max_retries if isinstance(spec, ModelSpec) else 2)
-    settings = Settings(spec, max_concurrent, retries, None if limits is None else limits.expected_tokens)
-    return batch_of(plan, partial(RayPool, settings, workers, limits, finer.get("worker_options", {})))
+    plan = _plan(prompts, columns, spec, Path(checkpoint), retry_failures, max_concurrent, more)
+    retries = more.get("max_retries", spec.max_retries if isinstance(spec, ModelSpec) else 2)
+    settings = Settings(
+        spec,
+        max_concurrent,
+        retries,
+        None if limits is None else limits.expected_tokens,
+        more.get("outage_timeout", 600.0),
+    )
+    if cluster or ray_address is not None:
+        from ._ray_pool import RayPool  # the extra `ray`; nothing else imports it
+
+        events = batch_of(
+            plan, partial(RayPool, settings, workers, limits, more.get("worker_options", {}), ray_address)
+        )
+    elif workers is not None or "worker_options" in more:
+        raise ConfigurationError(
+            "workers= and worker_options= are for a cluster: pass cluster=True, or max_concurrent="
+        )
+    else:
+        limit = None if limits is None else limit_for(limits)
+        events = batch_of(plan, partial(LocalPool, settings, limit))
+    return with_progress_bar(events) if more.get("show_progress") else events
 
 
 def batch_of(plan: Plan, pool: Callable[[], WorkerPool]) -> Observable[BatchEvent]:
-    """A run of `plan` by a fresh pool for each subscription."""
+    """Return the batch: each subscription is a run of `plan` with a new pool."""
 
     def subscribe(
         observer: abc.ObserverBase[BatchEvent], scheduler: abc.SchedulerBase | None = None
@@ -120,7 +167,7 @@ def _columns(
     keep: Sequence[str],
 ) -> Columns:
     if key is None and hasattr(prompts, "iter_rows"):
-        raise ConfigurationError("the rows of a Dataset come in any order: name their key column, key=")
+        raise ConfigurationError("the rows of a Dataset have no order: name their key column with key=")
     if isinstance(keep, str):
         raise ConfigurationError(f"keep= takes a list of columns: keep=[{keep!r}]")
     return Columns(prompt, key, options, tuple(keep))
@@ -133,23 +180,24 @@ def _plan(
     checkpoint: Path,
     retry: Retry,
     max_concurrent: int,
-    finer: RunOptions,
+    more: RunOptions,
 ) -> Plan:
     if retry not in ("none", "transient", "all"):
         raise ConfigurationError(f"retry_failures is 'none', 'transient' or 'all'; got {retry!r}")
     return Plan(
         items=_source(prompts),
-        total=finer.get("total", _length(prompts)),
+        total=more.get("total", _length(prompts)),
         columns=columns,
-        fingerprint=fingerprint(model),
+        fingerprint=fingerprint(model, more.get("version", "")),
         response_type=model.response_type if isinstance(model, ModelSpec) else None,
         checkpoint=checkpoint,
-        about={"job": finer.get("job", ""), "key": columns.key},
+        about={"job": more.get("job", ""), "key": columns.key},
         retry=retry,
         backlog=max_concurrent + max(2, max_concurrent // 2),
-        progress_every=finer.get("progress_every", 1.0),
-        start_timeout=finer.get("start_timeout", 600.0),
-        sync=finer.get("sync", 1.0),
+        progress_every=more.get("progress_every", 1.0),
+        start_timeout=more.get("start_timeout", 600.0),
+        sync=more.get("sync", 1.0),
+        stop_after=more.get("stop_after_equal_failures", 20),
     )
 
 
@@ -160,20 +208,20 @@ def _source(prompts: object) -> Callable[[], Iterable[object]]:
         return cast("Callable[[], Iterable[object]]", rows)
     if isinstance(prompts, str | Mapping) or not isinstance(prompts, Iterable):
         raise ConfigurationError(
-            f"a batch takes an iterable of prompts or rows, a function that gives one, or a Ray Dataset; got a {kind}"
+            f"prompts= takes an iterable of prompts or rows, a function returning one, or a Ray Dataset; got a {kind}"
         )
     given = cast("Iterable[object]", prompts)
     return _once(given) if isinstance(given, Iterator) else lambda: given
 
 
 def _once(prompts: Iterator[object]) -> Callable[[], Iterable[object]]:
-    """A generator has its items for one run; a second must not take its silence for the end of the work."""
+    """A generator yields its items in one run only; in a second run it is an error, not an empty batch."""
     given: list[Iterator[object]] = [prompts]
 
     def take() -> Iterable[object]:
         if not given:
             raise ConfigurationError(
-                "these prompts came from a generator, and were read by an earlier run: pass the function that makes it"
+                "these prompts come from a generator, which an earlier run has read: pass the function that creates it"
             )
         return given.pop()
 
@@ -184,13 +232,23 @@ def _length(prompts: object) -> int | None:
     return len(cast("Sequence[object]", prompts)) if isinstance(prompts, Sequence) else None
 
 
-def _check_finer(finer: RunOptions, **counts: int | None) -> None:
-    unknown = finer.keys() - RunOptions.__annotations__.keys()
+_NUMBERS = (
+    "max_retries",
+    "total",
+    "progress_every",
+    "start_timeout",
+    "sync",
+    "outage_timeout",
+    "stop_after_equal_failures",
+)
+
+
+def _check_options(more: RunOptions, **counts: int | None) -> None:
+    unknown = more.keys() - RunOptions.__annotations__.keys()
     if unknown:
         raise ConfigurationError(f"map_prompts() has no argument {', '.join(map(repr, sorted(unknown)))}")
     _check(1, counts)
-    names = ("max_retries", "total", "progress_every", "start_timeout", "sync")
-    _check(0, {name: cast("float | None", finer.get(name)) for name in names})
+    _check(0, {name: cast("float | None", more.get(name)) for name in _NUMBERS})
 
 
 def _check(least: int, numbers: Mapping[str, float | None]) -> None:

@@ -91,18 +91,21 @@ def is_plain_format(wanted: object) -> bool:
     return wanted is None or isinstance(wanted, str | dict | JsonFormat)
 
 
-def fingerprint(model: ModelSpec | ModelFactory) -> bytes:
-    """What an answer depends on beside its prompt: provider, model and options. Of a factory it is the name.
+def fingerprint(model: ModelSpec | ModelFactory, version: str = "") -> bytes:
+    """Return what an answer depends on besides its prompt: provider, model, options, and `version`.
 
-    Not in it: keys, headers, the server's address, time limits, the number of retries.
+    For a factory it is the factory's name. Keys, headers, the server's address, time limits and the number of retries
+    are not part of it.
 
     >>> one, other = ModelSpec("openai:gpt-4o"), ModelSpec("openai", model="gpt-4o", api_key="k", timeout=5)
     >>> fingerprint(one) == fingerprint(other) != fingerprint(ModelSpec("openai:gpt-4o", seed=1))
     True
     """
     if not isinstance(model, ModelSpec):
-        return f"{model.__module__}.{getattr(model, '__qualname__', type(model).__qualname__)}".encode()
-    return encode([model.provider, plain_options(model.options)])
+        name = f"{model.__module__}.{getattr(model, '__qualname__', type(model).__qualname__)}".encode()
+    else:
+        name = encode([model.provider, plain_options(model.options)])
+    return name + version.encode()
 
 
 def plain_options(options: CallOptions) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""How far a run is, and how fast."""
+"""How far a run is, how fast it goes, and a progress bar."""
 
 from __future__ import annotations
 
@@ -9,16 +9,24 @@ import msgspec
 from ..events import Usage
 
 _WINDOW = 30.0
-"""Seconds over which rates are taken."""
+"""Seconds over which rates are averaged."""
 
 
 class BatchProgress(msgspec.Struct, frozen=True):
-    """A run so far. Rates are those of the last half minute, per second.
+    """A run so far. Rates are averages of the last 30 seconds.
 
-    `settled` counts rows of this run, `failed` those of them that are failures, `skipped` the
-    prompts that had their row already. `running` prompts are with workers now, `lost_workers`
-    died. Tokens are those of this run's rows, as far as vendors told. `eta` is in seconds; it and
-    `total` are None where the number of prompts is not known, `eta` also before the first row.
+    Attributes:
+        settled: Rows of this run.
+        failed: How many of them are failures.
+        skipped: Prompts that had their row from an earlier run.
+        running: Prompts that workers have now.
+        workers: Workers that are ready.
+        lost_workers: Workers that died.
+        input_tokens, output_tokens: Tokens of this run's rows, as far as the vendor reported them.
+        rows_per_second, tokens_per_second: Rates.
+        elapsed: Seconds since the run started.
+        total: Number of prompts; None if it is not known.
+        eta: Seconds that the rest takes at the present rate; None before the first row, or without `total`.
     """
 
     settled: int
@@ -36,8 +44,8 @@ class BatchProgress(msgspec.Struct, frozen=True):
     eta: float | None = None
 
 
-class Tally:
-    """Counts, and works out a `BatchProgress` of them. Times are seconds on one clock, the caller's."""
+class ProgressCounter:
+    """Counts rows and tokens, and makes a `BatchProgress` of them. Times are in seconds on the caller's clock."""
 
     def __init__(self, total: int | None, now: float) -> None:
         self.total = total
@@ -51,14 +59,14 @@ class Tally:
         self._marks: deque[tuple[float, int, int]] = deque([(now, 0, 0)])
 
     def count(self, failed: bool, usage: Usage) -> None:
-        """A row is settled."""
+        """Count one row that is settled."""
         self._settled += 1
         self._failed += failed
         self._input += usage.input_tokens or 0
         self._output += usage.output_tokens or 0
 
     def progress(self, now: float, running: int, workers: int) -> BatchProgress:
-        """All of it, at this moment."""
+        """Return the progress at the time `now`."""
         since, rows, tokens = self._marks[0]
         seconds = max(now - since, 1e-6)
         rate = (self._settled - rows) / seconds

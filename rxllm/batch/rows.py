@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from ..errors import LLMError
+from .._core.error_format import ErrorRecord
 from ..events import Response, Usage
 
 Key: TypeAlias = str | int
@@ -57,21 +57,21 @@ _decoder: msgspec.json.Decoder[Row] = msgspec.json.Decoder(Row)
 
 
 def failure_of(error: Exception, key: Key, columns: dict[str, object], tries: int) -> FailureRow:
-    """The row for `error`.
+    """Return the row for `error`.
 
     >>> from rxllm import RateLimitError
     >>> failure_of(RateLimitError("slow down", status_code=429), 7, {}, 3).error
     'RateLimitError'
     """
-    known = error if isinstance(error, LLMError) else LLMError(str(error))
+    record = ErrorRecord.of(error)
     return FailureRow(
         key=key,
         error=type(error).__name__,
-        message=str(error),
-        transient=known.transient,
-        status_code=known.status_code,
-        request_id=known.request_id,
-        partial=known.partial,
+        message=record.message.encode("utf-8", "backslashreplace").decode(),
+        transient=record.transient,
+        status_code=record.status_code,
+        request_id=record.request_id,
+        partial=record.partial,
         columns=columns,
         tries=tries,
     )

@@ -34,7 +34,10 @@ class KillablePool:
         self._mailbox: queue.SimpleQueue[tuple[int, Outcome] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
 
-    def open(self) -> int:
+    def open(self) -> None:
+        pass
+
+    def size(self) -> int:
         return self._workers
 
     def start_worker(self, worker: int) -> None:

@@ -67,6 +67,7 @@ def test_a_dataset_becomes_rows_and_rows_a_dataset(llm_server: LLMServer, tmp_pa
         batch.map_prompts(
             ray.data.from_pandas(table).map_batches(shouted, batch_format="pandas"),  # work for the same CPUs
             spec,
+            cluster=True,
             checkpoint=tmp_path / "job.sqlite",
             prompt="text",
             key="id",
@@ -89,7 +90,7 @@ def test_a_dataset_becomes_rows_and_rows_a_dataset(llm_server: LLMServer, tmp_pa
 def test_a_dataset_needs_a_key(tmp_path: Path) -> None:
     """Its rows come in any order, so a number would be another row's tomorrow."""
     with pytest.raises(rxllm.ConfigurationError, match="key="):
-        batch.map_prompts(ray.data.range(3), "openai:m", checkpoint=tmp_path / "job")
+        batch.map_prompts(ray.data.range(3), "openai:m", cluster=True, checkpoint=tmp_path / "job")
 
 
 def test_a_model_may_come_from_a_function(llm_server: LLMServer, tmp_path: Path) -> None:
@@ -101,7 +102,7 @@ def test_a_model_may_come_from_a_function(llm_server: LLMServer, tmp_path: Path)
         return rxllm.resilient_model(first, max_retries=0)
 
     seen = Seen()
-    seen.subscribe(batch.map_prompts(["x", "y"], make, checkpoint=tmp_path / "job", workers=1))
+    seen.subscribe(batch.map_prompts(["x", "y"], make, cluster=True, checkpoint=tmp_path / "job", workers=1))
     seen.wait()
     assert seen.error is None
     assert ["x", "y"] == sorted(row.text for row in rows(seen) if isinstance(row, batch.AnswerRow))
@@ -117,7 +118,7 @@ def test_a_function_that_makes_no_model_ends_the_run(tmp_path: Path) -> None:
         raise LocalError("no licence")
 
     seen = Seen()
-    seen.subscribe(batch.map_prompts(["x"], make, checkpoint=tmp_path / "job", workers=1))
+    seen.subscribe(batch.map_prompts(["x"], make, cluster=True, checkpoint=tmp_path / "job", workers=1))
     seen.wait()
     assert isinstance(seen.error, rxllm.ConfigurationError)
     assert "LocalError: no licence" in str(seen.error)
@@ -128,7 +129,9 @@ def test_long_answers_travel(llm_server: LLMServer, tmp_path: Path) -> None:
     llm_server.default = lambda request: Reply(pieces=[request.prompt * 1000] * 50)
     seen = Seen()
     prompts = [f"prompt {n:03}" for n in range(20)]
-    seen.subscribe(batch.map_prompts(prompts, spec_for(llm_server), checkpoint=tmp_path / "job", keep=["prompt"]))
+    seen.subscribe(
+        batch.map_prompts(prompts, spec_for(llm_server), cluster=True, checkpoint=tmp_path / "job", keep=["prompt"])
+    )
     seen.wait()
     answers = [row for row in rows(seen) if isinstance(row, batch.AnswerRow)]
     assert {prompt: prompt * 50_000 for prompt in prompts} == {str(row.columns["prompt"]): row.text for row in answers}
@@ -140,7 +143,9 @@ def test_a_worker_that_is_killed_is_noticed(llm_server: LLMServer, tmp_path: Pat
     llm_server.default = lambda request: Reply(request.prompt, gate=None if request.attempt > 1 else gate)
     seen = Seen()
     prompts = [f"{number:03}" for number in range(100)]
-    events = batch.map_prompts(prompts, spec_for(llm_server), checkpoint=tmp_path / "job", workers=2, max_concurrent=4)
+    events = batch.map_prompts(
+        prompts, spec_for(llm_server), cluster=True, checkpoint=tmp_path / "job", workers=2, max_concurrent=4
+    )
     seen.subscribe(events)
     llm_server.wait_for_request(8, LIMIT)
     doomed = worker_processes()
@@ -157,7 +162,9 @@ def test_dispose_closes_the_workers_connections_and_ends_them(llm_server: LLMSer
     """The server sees every connection close; no worker stays; the file can be used at once."""
     llm_server.default = Hang()
     seen = Seen()
-    events = batch.map_prompts(["a"] * 50, spec_for(llm_server), checkpoint=tmp_path / "job", max_concurrent=4)
+    events = batch.map_prompts(
+        ["a"] * 50, spec_for(llm_server), cluster=True, checkpoint=tmp_path / "job", max_concurrent=4
+    )
     running = seen.subscribe(events)
     llm_server.wait_for_request(8, LIMIT)
     running.dispose()
@@ -182,7 +189,12 @@ def test_limits_hold_for_all_workers_and_all_runs(
     """Two workers start no more than the limit together; a second run knows what the first one took."""
     seen = Seen()
     events = batch.map_prompts(
-        [str(n) for n in range(50)], spec_for(llm_server), checkpoint=tmp_path / "job", workers=2, limits=limits
+        [str(n) for n in range(50)],
+        spec_for(llm_server),
+        cluster=True,
+        checkpoint=tmp_path / "job",
+        workers=2,
+        limits=limits,
     )
     running = seen.subscribe(events)
     llm_server.wait_for_request(20, LIMIT)
@@ -203,12 +215,16 @@ def test_other_limits_of_the_same_name_are_refused(
 ) -> None:
     """Whose would hold? The error shows both."""
     seen = Seen()
-    seen.subscribe(batch.map_prompts(["a"], spec_for(llm_server), checkpoint=tmp_path / "job", limits=limits))
+    seen.subscribe(
+        batch.map_prompts(["a"], spec_for(llm_server), cluster=True, checkpoint=tmp_path / "job", limits=limits)
+    )
     seen.wait()
     assert seen.error is None
     other = batch.RateLimits(requests_per_minute=7, name="of-this-test")
     seen = Seen()
-    seen.subscribe(batch.map_prompts(["b"], spec_for(llm_server), checkpoint=tmp_path / "job", limits=other))
+    seen.subscribe(
+        batch.map_prompts(["b"], spec_for(llm_server), cluster=True, checkpoint=tmp_path / "job", limits=other)
+    )
     seen.wait()
     assert isinstance(seen.error, rxllm.ConfigurationError)
     assert "of-this-test" in str(seen.error)
@@ -220,7 +236,7 @@ def test_a_key_is_written_nowhere(llm_server: LLMServer, tmp_path: Path, local_r
     llm_server.default = lambda request: "fine" if request.prompt == "a" else Hang()
     spec = batch.ModelSpec("openai", model="m", base_url=llm_server.base_url(), api_key=key)
     seen = Seen()
-    running = seen.subscribe(batch.map_prompts(["a", "b"], spec, checkpoint=tmp_path / "job", workers=1))
+    running = seen.subscribe(batch.map_prompts(["a", "b"], spec, cluster=True, checkpoint=tmp_path / "job", workers=1))
     llm_server.wait_for_request(2, LIMIT)
     assert f"Bearer {key}" == llm_server.requests[0].headers["authorization"]
     for process in worker_processes():
@@ -242,6 +258,7 @@ def test_a_cluster_without_room_is_an_error_after_a_while(llm_server: LLMServer,
     events = batch.map_prompts(
         ["a"],
         spec_for(llm_server),
+        cluster=True,
         checkpoint=tmp_path / "job",
         workers=1,
         worker_options={"num_cpus": 64},
@@ -250,14 +267,14 @@ def test_a_cluster_without_room_is_an_error_after_a_while(llm_server: LLMServer,
     seen.subscribe(events)
     seen.wait()
     assert isinstance(seen.error, batch.WorkerLostError)
-    assert "is there room" in str(seen.error)
+    assert "has the cluster room" in str(seen.error)
 
 
 def test_options_that_ray_does_not_know_are_refused(llm_server: LLMServer, tmp_path: Path) -> None:
     """By name."""
     seen = Seen()
     events = batch.map_prompts(
-        ["a"], spec_for(llm_server), checkpoint=tmp_path / "job", worker_options={"colour": "red"}
+        ["a"], spec_for(llm_server), cluster=True, checkpoint=tmp_path / "job", worker_options={"colour": "red"}
     )
     seen.subscribe(events)
     seen.wait()
@@ -280,19 +297,21 @@ def test_options_that_ray_does_not_know_are_refused(llm_server: LLMServer, tmp_p
 def test_arguments_that_make_no_sense_are_refused_at_once(tmp_path: Path, named: dict[str, object], says: str) -> None:
     """By name."""
     with pytest.raises(rxllm.ConfigurationError, match=says):
-        batch.map_prompts(["a"], "openai:m", checkpoint=tmp_path / "job", **named)
+        batch.map_prompts(["a"], "openai:m", cluster=True, checkpoint=tmp_path / "job", **named)
 
 
 @pytest.mark.parametrize("prompts", ["one prompt", {"prompt": "one"}, 5])
 def test_prompts_are_many(tmp_path: Path, prompts: object) -> None:
     """A text is not taken for an iterable of letters."""
     with pytest.raises(rxllm.ConfigurationError, match="an iterable of prompts"):
-        batch.map_prompts(prompts, "openai:m", checkpoint=tmp_path / "job")
+        batch.map_prompts(prompts, "openai:m", cluster=True, checkpoint=tmp_path / "job")
 
 
 def test_a_generator_is_for_one_run(llm_server: LLMServer, tmp_path: Path) -> None:
     """A second run would find it empty, and say that all was done: it is an error instead."""
-    events = batch.map_prompts((text for text in "ab"), spec_for(llm_server), checkpoint=tmp_path / "job", workers=1)
+    events = batch.map_prompts(
+        (text for text in "ab"), spec_for(llm_server), cluster=True, checkpoint=tmp_path / "job", workers=1
+    )
     for error in (None, rxllm.ConfigurationError):
         seen = Seen()
         seen.subscribe(events)
@@ -307,7 +326,7 @@ import sys
 sys.modules["ray"] = None
 from rxllm import batch
 try:
-    batch.map_prompts(["a"], "openai:m", checkpoint="job")
+    batch.map_prompts(["a"], "openai:m", cluster=True, checkpoint="job")
 except ImportError as error:
     print(error)
 print("pyarrow" in sys.modules)

@@ -1,4 +1,4 @@
-"""The page on batches: its snippets run, one after the other, on a real Ray; a server plays the vendor."""
+"""The page on batches: its snippets run, one after the other; a server plays the vendor."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from pathlib import Path
 
 import pandas
 import pytest
-import ray
 
 from rxllm.testing import LLMServer, RecordedRequest
-
-from ..batch.conftest import ray_on_this_machine
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "batch.md").read_text()
 SNIPPETS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
@@ -25,14 +22,12 @@ def vendor(request: RecordedRequest) -> str:
 
 @pytest.fixture
 def vendors_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Set before Ray starts: its workers have the environment that it was started in."""
+    """A server in the vendor's place."""
     monkeypatch.chdir(tmp_path)
     with LLMServer(default=vendor) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.base_url())
         monkeypatch.setenv("OPENAI_API_KEY", "not-a-real-key")
-        with ray_on_this_machine():
-            yield
-            ray.kill(ray.get_actor("rxllm-limits-openai", namespace="rxllm"))
+        yield
 
 
 @pytest.mark.timeout(300)

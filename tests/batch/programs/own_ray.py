@@ -17,7 +17,7 @@ def main(url: str, directory: str) -> None:
 
     def events(prompts: list[str], name: str) -> Observable[batch.BatchEvent]:
         spec = batch.ModelSpec("openai", model="m", base_url=url, api_key="not-a-real-key")
-        return batch.map_prompts(prompts, spec, checkpoint=f"{directory}/{name}", workers=1)
+        return batch.map_prompts(prompts, spec, cluster=True, checkpoint=f"{directory}/{name}", workers=1)
 
     for number in range(2):
         rows = [

@@ -17,6 +17,7 @@ def main(url: str, checkpoint: str, count: int) -> None:
     events = batch.map_prompts(
         (f"{number:06}" for number in range(count)),
         batch.ModelSpec("openai", model="m", base_url=url, api_key="not-a-real-key"),
+        cluster=True,
         checkpoint=checkpoint,
         keep=["prompt"],
         progress_every=0.1,

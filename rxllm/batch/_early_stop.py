@@ -1,0 +1,72 @@
+"""Stops a run whose first prompts all fail for the same reason: the job is wrong, not the prompts."""
+
+from __future__ import annotations
+
+import re
+from typing import TypeAlias
+
+from .._core.error_format import ErrorRecord
+from ..errors import ConfigurationError, LLMError
+from ..events import Response
+from .checkpoint import Settled
+from .rows import FailureRow, Row
+
+SettledRow: TypeAlias = tuple[Settled, Row]
+
+
+_NUMBER = re.compile(r"^row \d+: ")
+
+
+class EarlyStop:
+    """Holds back the first failures of a run until a row differs from them.
+
+    `limit` failures with the same error end the run; 0 holds nothing back. Transient failures, answers of which a
+    part arrived (they are paid for) and prompts that exceed the context window never count.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held: list[SettledRow] = []
+
+    def pass_on(self, rows: list[SettledRow]) -> list[SettledRow]:
+        """Return the rows to settle now. Raises the common error of the first `limit` rows."""
+        if not self._limit:
+            return rows
+        for number, (_, row) in enumerate(rows):
+            if not self._is_alike(row):
+                self._limit = 0
+                return [*self.flush(), *rows[number:]]
+            self._held.append(rows[number])
+            if len(self._held) >= self._limit:
+                raise _common_error(row, self._limit)
+        return []
+
+    def flush(self) -> list[SettledRow]:
+        """Return the rows held back, for good."""
+        held, self._held = self._held, []
+        return held
+
+    def _is_alike(self, row: Row) -> bool:
+        if not isinstance(row, FailureRow) or row.transient or _has_content(row.partial):
+            return False
+        if row.error in ("ContextWindowExceededError", "OutputParsingError"):
+            return False
+        return not self._held or _reason(self._held[0][1]) == _reason(row)
+
+
+def _has_content(partial: Response | None) -> bool:
+    return partial is not None and bool(partial.text or partial.reasoning or partial.tool_calls)
+
+
+def _reason(row: Row) -> tuple[object, ...]:
+    assert isinstance(row, FailureRow)
+    without_ids = row.message.replace(row.request_id or "\0", "")
+    return row.error, row.status_code, _NUMBER.sub("", without_ids)
+
+
+def _common_error(row: Row, count: int) -> LLMError:
+    assert isinstance(row, FailureRow)
+    message = f"the first {count} prompts all failed with the same error, so the run stopped: {row.message}"
+    if row.tries == 0:
+        return ConfigurationError(message)
+    return ErrorRecord(row.error, message, status_code=row.status_code, request_id=row.request_id).to_error()

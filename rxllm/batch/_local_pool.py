@@ -1,0 +1,94 @@
+"""The workers of a batch without a cluster: one in this process, whose streams run on threads."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Sequence
+
+from ..errors import ConfigurationError
+from ..operators.resilience.limits import RateLimit
+from ._jobs import Job
+from ._worker import Settings, Worker
+from ._worker_pool import Outcome, RowsReceived, WorkerFailed, WorkerReady
+from .shared_limits import RateLimits
+
+
+class LocalPool:
+    """One `Worker` in this process, called on a thread of its own."""
+
+    def __init__(self, settings: Settings, limit: RateLimit | None) -> None:
+        self._worker = Worker(settings, limit)
+        self._jobs: queue.SimpleQueue[Sequence[Job] | None] = queue.SimpleQueue()
+        self._mailbox: queue.SimpleQueue[tuple[int, Outcome] | None] = queue.SimpleQueue()
+
+    def open(self) -> None:
+        """Do nothing: this process is there."""
+
+    def size(self) -> int:
+        """Return 1."""
+        return 1
+
+    def start_worker(self, worker: int) -> None:
+        """Start the thread that calls the worker."""
+        threading.Thread(target=self._run, args=(worker,), name=f"rxllm-batch-worker-{worker}", daemon=True).start()
+
+    def exchange(self, worker: int, jobs: Sequence[Job]) -> None:
+        """Pass jobs to the worker's thread."""
+        del worker  # there is one
+        self._jobs.put(jobs)
+
+    def end_worker(self, worker: int) -> None:
+        """End the worker and its thread."""
+        del worker
+        self._worker.stop()
+        self._jobs.put(None)
+
+    def stop(self) -> None:
+        """Close all connections."""
+        self._worker.stop()
+
+    def next(self, timeout: float) -> tuple[int, Outcome] | None:
+        """Return the first outcome in the mailbox."""
+        try:
+            return self._mailbox.get(timeout=timeout) if timeout > 0 else self._mailbox.get_nowait()
+        except queue.Empty:
+            return None
+
+    def wake(self) -> None:
+        """Put an empty message into the mailbox."""
+        self._mailbox.put(None)
+
+    def close(self) -> None:
+        """End the worker."""
+        self.end_worker(0)
+
+    def _run(self, worker: int) -> None:
+        self._mailbox.put((worker, WorkerReady(self._worker.prepare())))
+        while (jobs := self._jobs.get()) is not None:
+            try:
+                outcome: Outcome = RowsReceived(self._worker.exchange(jobs))
+            except Exception as error:
+                outcome = WorkerFailed(error)
+            self._mailbox.put((worker, outcome))
+
+
+_named: dict[str, tuple[RateLimits, RateLimit]] = {}
+"""Limits with a name, which all runs of this process share."""
+_lock = threading.Lock()
+
+
+def limit_for(limits: RateLimits) -> RateLimit:
+    """Return the operator that keeps `limits` in this process; one for all runs where they have a name.
+
+    Raises:
+        ConfigurationError: Other limits have the same name.
+    """
+    made = RateLimit(limits.requests_per_minute, limits.tokens_per_minute, expected_tokens=limits.expected_tokens)
+    if limits.name is None:
+        return made
+    with _lock:
+        known, limit = _named.setdefault(limits.name, (limits, made))
+    if known != limits:
+        raise ConfigurationError(f"the limits named {limits.name!r} are {known!r} in this process; here {limits!r}")
+    return limit
