@@ -1,15 +1,22 @@
-"""A stream that outlives a connection, and is seen from any process: an append log on Redis Streams.
+"""Streams that any process can follow, resume and cancel: an append log on Redis Streams.
 
-One process publishes a stream under an id, any other subscribes to it: late, again, from where it
-was cut off. The same promises as `broadcast` keeps within a process (one request, one end for all,
-whoever comes and whenever), kept through Redis. Needs the extra `relay`, and Redis 5 or newer.
+One process publishes a stream under an id. Any other subscribes to it: late, again, or from where it was cut off. As
+with `broadcast` in one process, there is one request, and every subscriber receives the same end. Needs the extra
+`relay`, and Redis 5 or newer, or Valkey.
 
-- `publish(stream, id, redis=...)` carries a stream to Redis. It holds a lease: nobody else can
-  write under the id, and a producer that dies is noticed.
-- `subscribe(id, redis=...)` is the stream as an Observable.
-- `cancel(id, redis=...)` stops it from anywhere: the connection to the vendor closes.
-- `RedisLog` is the log under these: `read` with ids to go on from, `append`, `close`, `state`.
+- `publish(stream, id, redis=...)` writes a stream to Redis under a lease: no other producer can write under the id, and
+  readers notice when the producer dies.
+- `subscribe(id, redis=...)` returns the stream as an Observable.
+- `cancel(id, redis=...)` cancels it from any process: the connection to the vendor closes.
+- `RedisLog` is the log itself: `read` with ids to continue after, `append`, `close`, `state`.
 """
+
+from importlib import import_module
+
+try:
+    import_module("redis")  # fails with a clear message before the modules below import it
+except ImportError as missing:  # pragma: no cover - the package is there wherever the tests run
+    raise ImportError("rxllm.relay needs the package redis: pip install 'rxllm[relay]'") from missing
 
 from ._writer import PublishOptions
 from .errors import ProducerLostError, StreamGoneError, StreamTakenError

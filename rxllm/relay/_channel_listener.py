@@ -1,8 +1,8 @@
-"""Hearing at once that a stream is to stop: one connection and one thread per server, for all streams produced here.
+"""Receives cancellations at once: one connection and one thread per server and channel, for all streams of a process.
 
-What is heard is only a hint to look: the stream's state in Redis is what counts, and the producer
-sees it with whatever it sends. So a message that is missed while the connection is down only delays a
-stop: until the next frame, or until there is a connection again.
+A message is only a hint to look: the stream's state in Redis decides, and the producer sees it with each write. So a
+message that is lost while the connection is down only delays a cancellation until the next write, or until the
+connection is back: then every callback is called.
 """
 
 from __future__ import annotations
@@ -11,54 +11,56 @@ import threading
 from collections.abc import Callable
 
 from ..errors import LLMError
-from ._redis import RedisAddress, RedisConnections
+from ._deployment import RedisAddress
+from ._redis import RedisConnections
 
-_WAIT = 5.0
-_RETRY = 0.5
+_PING_SECONDS = 5.0
+"""A connection that is silent for this long is pinged."""
+_RETRY_SECONDS = 0.5
 
 
 class _Listener:
-    """The thread that listens on one channel of one server, while anybody wants to know."""
+    """The thread that listens on one channel of one server, while there are callbacks."""
 
     def __init__(self, address: RedisAddress, channel: str) -> None:
-        self.wanted: dict[str, Callable[[], None]] = {}
+        self.callbacks: dict[str, Callable[[], None]] = {}
         self._redis = RedisConnections(address)
         self._channel = channel
-        self._over = threading.Event()
+        self._ended = threading.Event()
 
     def start(self) -> None:
-        threading.Thread(target=self._run, name="rxllm-relay-stops", daemon=True).start()
+        threading.Thread(target=self._run, name="rxllm-relay-listener", daemon=True).start()
 
     def stop(self) -> None:
-        self._over.set()
+        self._ended.set()
         self._redis.close()
 
     def _run(self) -> None:
-        while not self._over.is_set():
+        while not self._ended.is_set():
             try:
                 self._listen()
             except Exception as error:
-                # Closed by stop(), in the middle of anything; or no connection, and then another is tried.
-                if not self._over.is_set() and not isinstance(error, LLMError):
+                # stop() closes the connection during any call; a lost connection is made again.
+                if not self._ended.is_set() and not isinstance(error, LLMError):
                     raise
-                self._over.wait(_RETRY)
+                self._ended.wait(_RETRY_SECONDS)
         self._redis.close()
 
     def _listen(self) -> None:
         listening = False
-        for message in self._redis.messages(self._channel, _WAIT):
-            if self._over.is_set():
+        for message in self._redis.messages(self._channel, _PING_SECONDS):
+            if self._ended.is_set():
                 return
             if message is not None:
-                self.wanted.get(message.decode(), _nothing)()
+                self.callbacks.get(message.decode(), _nothing)()
             elif not listening:
                 listening = True
-                for poke in list(self.wanted.values()):  # what was said before is seen in the state
+                for poke in list(self.callbacks.values()):  # for messages that were sent before
                     poke()
 
 
 def _nothing() -> None:
-    """Somebody else's stream."""
+    """Ignore a message about a stream of another process."""
 
 
 _listeners: dict[tuple[str, str], _Listener] = {}
@@ -66,21 +68,24 @@ _lock = threading.Lock()
 
 
 def listen(address: RedisAddress, server: str, channel: str, key: str, poke: Callable[[], None]) -> Callable[[], None]:
-    """Call `poke`, which must not block, when `key` is named on `channel`; until what this returns is called."""
+    """Call `poke`, which must not block, when `key` is published on `channel`, and after each (re)connection.
+
+    Returns a function that ends it.
+    """
     name = (server, channel)
     with _lock:
         listener = _listeners.get(name)
         if listener is None:
             listener = _listeners[name] = _Listener(address, channel)
             listener.start()
-        listener.wanted[key] = poke
+        listener.callbacks[key] = poke
 
     def leave() -> None:
         with _lock:
-            if listener.wanted.get(key) is not poke:
+            if listener.callbacks.get(key) is not poke:
                 return
-            del listener.wanted[key]
-            if not listener.wanted:
+            del listener.callbacks[key]
+            if not listener.callbacks:
                 del _listeners[name]
                 listener.stop()
 

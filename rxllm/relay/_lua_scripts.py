@@ -1,10 +1,10 @@
-"""What happens in Redis, each in one step: scripts, and the keys that they work on.
+"""The Lua scripts that run in Redis, each atomically, and the keys that they use.
 
-A stream has three keys: its state (a hash: who produces it, whether it is open, its last event's
-number), the lease (which is there while the producer is heard of), and the log (a Redis Stream).
-Only a script that has found the producer's own token in the state writes to the log, so two
-producers can never interleave. The entry of a frame has the number of its last event for its id,
-so sending a frame again adds nothing. The end is an entry of its own, after the last event.
+A stream has three keys: its state (a hash: the producer's token, whether it is open, the number of the last event),
+the lease (exists while the producer renews it), and the log (a Redis Stream). A script writes to the log only after
+it has found the producer's token in the state, so two producers never interleave. The log's entry for a segment has
+the number of the segment's last event as its id, so a segment that is sent again adds nothing. The end is an entry of
+its own after the last event.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 
 class Keys(NamedTuple):
-    """The keys of one stream; the braces keep them on one node of a cluster."""
+    """The keys of one stream. The braces put them into one slot of a Cluster."""
 
     state: str
     lease: str
@@ -22,12 +22,12 @@ class Keys(NamedTuple):
 
     @classmethod
     def of(cls, stream: str, prefix: str) -> Keys:
-        """The keys of the stream with this id."""
+        """Return the keys of the stream with this id."""
         return cls(*(f"{prefix}:{{{stream}}}:{part}" for part in cls._fields))
 
 
 class Script:
-    """A Lua script and the name that Redis keeps it under."""
+    """A Lua script and the SHA-1 under which Redis caches it."""
 
     def __init__(self, *parts: str) -> None:
         self.text = "\n".join(parts)
@@ -55,7 +55,10 @@ if token and token ~= mine then
         return {'taken', last}
     end
 end
-if not token then last = tonumber(start) end
+if not token then
+    local top = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]
+    last = top and math.max(tonumber(start), tonumber(string.match(top[1], '^%d+'))) or tonumber(start)
+end
 if token == mine and state ~= 'open' then return {state, last} end
 redis.call('HSET', KEYS[1], 'token', mine, 'state', 'open', 'last', string.format('%.0f', last),
     'lease', lease, 'keep', keep)
@@ -64,7 +67,10 @@ redis.call('PEXPIRE', KEYS[1], keep)
 return {'open', last}
 """,
 )
-"""ARGV: token, lease and keep in ms, the number to go on from, "1" to take over. Gives the state, the last number."""
+"""ARGV: token, lease and keep in ms, number of the event to continue after, "1" to take over.
+
+Returns the state and the last number. Where the state was evicted but not the log, the last number is the log's.
+"""
 
 WRITE = Script(
     _STATE,
@@ -89,9 +95,9 @@ redis.call('PEXPIRE', KEYS[3], found[5])
 return {'open', last}
 """,
 )
-"""ARGV: token, the frame's first number less 1, its last, the frame, frames to keep, how it ends, if it does.
+"""ARGV: token, the segment's first number minus 1, its last, the segment, entries to keep, the ending or "".
 
-A frame with no event that is new only renews the lease. Gives the state and the last number.
+A segment without new events only renews the lease. Returns the state and the last number.
 """
 
 CANCEL = Script(
@@ -104,7 +110,7 @@ redis.call('PUBLISH', ARGV[2], KEYS[1])
 return {1}
 """,
 )
-"""ARGV: the ending, the channel on which producers listen. 1: it was open; -1: there is none."""
+"""ARGV: the ending, the channel on which producers listen. Returns 1 if it was open, -1 if there is no stream."""
 
 GIVE_UP = Script(
     _STATE,
@@ -114,7 +120,7 @@ finish('failed', ARGV[1])
 return {1}
 """,
 )
-"""ARGV: the ending. Ends a stream whose lease nobody holds; gives 1 where it did."""
+"""ARGV: the ending. Ends a stream whose lease has expired; returns 1 if it did."""
 
 GET_STATE = Script(
     _STATE,
@@ -122,15 +128,15 @@ GET_STATE = Script(
 return {state or '', last, tonumber(found[4] or '0'), redis.call('EXISTS', KEYS[2])}
 """,
 )
-"""Gives the state ("" where there is none), the last number, the lease in ms, and 1 where somebody holds it."""
+"""Returns the state ("" if there is no stream), the last number, the lease in ms, and 1 if the lease is held."""
 
 SET_NOTE = Script("return {redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) and 1}")
-"""ARGV: a value, and how many ms it is kept."""
+"""ARGV: a value, and for how many ms it is kept."""
 
 GET_NOTE = Script("return {redis.call('GET', KEYS[1]) or ''}")
 
 SET_NOTE_ONCE = Script("redis.call('SET', KEYS[1], ARGV[1], 'NX') return {redis.call('GET', KEYS[1])}")
-"""ARGV: a value, for who comes first. Gives the one that counts."""
+"""ARGV: a value, which is stored if there is none. Returns the stored one."""
 
 ADD_ANSWER = Script("""
 redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
@@ -138,7 +144,7 @@ redis.call('PEXPIRE', KEYS[1], ARGV[3])
 redis.call('PUBLISH', ARGV[4], KEYS[1])
 return {1}
 """)
-"""ARGV: a question, its answer, how many ms it is kept, the channel on which who asked listens."""
+"""ARGV: a question, its answer, for how many ms it is kept, the channel on which the asking process listens."""
 
 GET_ANSWERS = Script("return redis.call('HGETALL', KEYS[1])")
-"""Gives questions and answers in turn."""
+"""Returns questions and answers in turn."""

@@ -1,9 +1,8 @@
-"""The reader's side: a thread that follows a log from any number on, through lost connections, to its one end.
+"""The reader's side: a thread that follows a log from any number, through lost connections, to its end.
 
-It remembers the number of the last event that it has delivered, so whatever happens to the
-connection, it goes on with the next. A stream whose producer is silent is given up only after this
-reader has itself seen for a whole lease that nobody holds it: a Redis that was away, and came
-back when the lease had run out, gives the producer time to be heard.
+It keeps the number of the last event that it delivered and continues after it on a new connection. It declares a silent
+producer lost only after it has itself seen for a whole lease that the lease is not held: when Redis was away and comes
+back after the lease expired, the producer has time to renew it.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import threading
 import time
 from collections.abc import Generator, Sequence
 
+import msgspec
 from reactivex import abc
 
 from .._core.event_log import Entry
@@ -22,17 +22,20 @@ from .._core.stream import emit_error
 from ..errors import APIConnectionError, LLMError, StreamError, StreamInterruptedError
 from ..events import Response, TokenEvent
 from ..operators._response_builder import ResponseBuilder
+from ._deployment import RedisAddress
 from ._lua_scripts import GET_STATE, GIVE_UP, Keys
-from ._redis import RedisAddress, RedisConnections, Row
+from ._redis import Fields, RedisConnections
 from ._segments import Ending, SegmentReader, ending_from_json, ending_to_json, entries_in
 from .errors import ProducerLostError, StreamGoneError
 
 _LONGEST_BLOCK = 1.0
 _FIRST_RETRY, _LAST_RETRY = 0.05, 1.0
+_SOCKET_SECONDS = 3.0
+"""Timeout of a call; longer than it blocks (`_LONGEST_BLOCK`), so that a dead connection is noticed soon."""
 
 
 class LogReader(abc.DisposableBase):
-    """One subscription. `after` is the number to go on after; None: only what comes from now on."""
+    """One subscription. `after` is the number to continue after; None: only events from now on."""
 
     def __init__(
         self,
@@ -46,13 +49,13 @@ class LogReader(abc.DisposableBase):
         *,
         joined: bool,
     ) -> None:
-        self._redis = RedisConnections(address)
+        self._redis = RedisConnections(address, timeout=_SOCKET_SECONDS)
         self._keys = keys
         self._observer = observer
         self._after = after
         self._whole = after == 0
         self._lease = wait
-        """Seconds for which nobody is to hold the lease before the stream is given up."""
+        """Seconds for which the lease must not be held before the producer counts as lost."""
         self._patience = patience
         self._pieces_of = segment_reader
         self._joined = joined
@@ -64,14 +67,14 @@ class LogReader(abc.DisposableBase):
         self._disposed = threading.Event()
 
     def start(self) -> LogReader:
-        """Begin to read, on a thread of its own."""
+        """Start the reading thread."""
         context = contextvars.copy_context()
         name = f"rxllm-relay-read-{next(_numbers)}"
         threading.Thread(target=context.run, args=(self._run,), name=name, daemon=True).start()
         return self
 
     def dispose(self) -> None:
-        """Deliver nothing more, and close the connection; from any thread."""
+        """Deliver nothing more, and close the connection. Thread-safe."""
         self._disposed.set()
         self._redis.close()
 
@@ -85,20 +88,20 @@ class LogReader(abc.DisposableBase):
             else:
                 self._fail(error)
         except Exception:
-            # The subscriber's own: it is not ours to handle.
+            # Raised by the subscriber.
             threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
         finally:
             self._redis.close()
 
     def _deliver(self) -> LLMError | None:
-        """Deliver all events; the error that the stream ends with, if it does."""
+        """Deliver all events; return the error that the stream ends with, if any."""
         batches = self._batches()
         on_next = self._observer.on_next
         while not self._disposed.is_set():
             try:
                 batch = next(batches, None)
             except Exception as error:
-                # A connection that was closed from another thread fails in ways of its own.
+                # A connection that another thread closed can fail with any error.
                 if not self._disposed.is_set() and not isinstance(error, LLMError):
                     return StreamError(f"the log could not be read: {type(error).__name__}: {error}")
                 return error if isinstance(error, LLMError) else None
@@ -116,7 +119,7 @@ class LogReader(abc.DisposableBase):
         emit_error(self._observer, error)
 
     def _batches(self) -> Generator[Sequence[Entry[TokenEvent]], None, None]:
-        """The events, frame by frame, until the end. Raises the error that the stream ends with."""
+        """Yield the events, segment by segment, until the end. Raises the error that the stream ends with."""
         while not self._disposed.is_set():
             try:
                 if self._after is None:
@@ -135,11 +138,17 @@ class LogReader(abc.DisposableBase):
                 if (ending := row.get(b"end")) is not None:
                     _raise_if_failed(ending_from_json(ending))
                     return
-                yield self._entries(row)
+                if b"frame" in row:
+                    yield self._entries(row)
+                else:
+                    raise StreamError("the stream's log has an entry that rxllm did not write")
 
-    def _entries(self, row: Row) -> list[Entry[TokenEvent]]:
+    def _entries(self, row: Fields) -> list[Entry[TokenEvent]]:
         assert self._after is not None
-        entries = list(entries_in(row[b"frame"], self._after, self._pieces_of, joined=self._joined))
+        try:
+            entries = list(entries_in(row[b"frame"], self._after, self._pieces_of, joined=self._joined))
+        except (ValueError, msgspec.MsgspecError) as error:
+            raise StreamError(f"the stream's log has an entry that rxllm did not write: {error}") from error
         for entry in entries:
             self._answer.add(entry.event)
             self._after = entry.id
@@ -149,7 +158,7 @@ class LogReader(abc.DisposableBase):
         return 0.001 if self._ended_before else min(_LONGEST_BLOCK, self._lease / 4)
 
     def _look(self) -> None:
-        """Nothing has come: see whether anything still will."""
+        """After a silence: ask whether the stream is still open and its producer alive."""
         state, last, lease, held = self._redis.call(GET_STATE, self._keys)
         if self._after is None:
             self._after = int(last)
@@ -158,14 +167,14 @@ class LogReader(abc.DisposableBase):
         if state not in (b"open", b""):
             if self._ended_before:
                 raise StreamGoneError(f"the stream ended with event {int(last)}, before event {self._after}")
-            self._ended_before = True  # the end came between the two looks, and is read next
+            self._ended_before = True  # the end was written after the last read, and is read next
         elif held:
             self._unheld_since = None
         elif self._unheld_since is None:
             self._unheld_since = time.monotonic()
         elif time.monotonic() - self._unheld_since >= self._lease:
             if not state:
-                raise StreamGoneError("nothing is known of a stream with this id: not published yet, or kept no longer")
+                raise StreamGoneError("there is no stream with this id: it is not published yet, or no longer kept")
             self._redis.call(GIVE_UP, self._keys, ending_to_json(Ending("failed", lost=True)))
 
     def _wait_for_redis(self, error: APIConnectionError) -> None:
@@ -180,7 +189,7 @@ class LogReader(abc.DisposableBase):
         self._pause = min(self._pause * 2, _LAST_RETRY)
 
     def _partial(self) -> Response:
-        """The answer so far: all that is kept of it, not only what this reader was to see."""
+        """Return the answer so far: everything that is kept, not only what this reader asked for."""
         if self._whole:
             return self._answer.response()
         answer, after = ResponseBuilder(), 0
@@ -200,7 +209,7 @@ class LogReader(abc.DisposableBase):
 
 def _raise_if_failed(ending: Ending) -> None:
     if ending.lost:
-        raise ProducerLostError("the producer of the stream is gone: its lease was not renewed")
+        raise ProducerLostError("the stream's producer was lost: it did not renew its lease")
     if ending.state == "cancelled":
         raise StreamInterruptedError("the stream was cancelled", transient=False)
     if ending.error is not None:

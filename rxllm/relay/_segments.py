@@ -1,7 +1,7 @@
-"""Frames: what came within a moment, as one entry of the log, neighbouring deltas joined.
+"""Segments: the events of a short time as one entry of the log, adjacent deltas merged.
 
-Numbers count the events as they came, so a joined delta stands for several. It remembers where
-they ended: a reader may go on after any number, even one in the middle of what was joined.
+Numbers count the events before merging, so a merged delta stands for several. It keeps the length of each, so a reader
+may continue after any number, even in the middle of a merged delta.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ E = TypeVar("E")
 
 
 class Segment(NamedTuple):
-    """An entry of the log as the producer keeps it: events `before` + 1 to `last`."""
+    """An entry of the log as the producer keeps it: the events `before` + 1 to `last`."""
 
     before: int
     last: int
@@ -31,7 +31,7 @@ class Segment(NamedTuple):
 
 
 class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How a stream has ended; `lost` where its producer was given up."""
+    """How a stream ended; `lost` if its producer's lease expired."""
 
     state: LogState
     error: ErrorRecord | None = None
@@ -39,7 +39,7 @@ class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class NumberedEvents(msgspec.Struct, Generic[E], frozen=True, array_like=True, omit_defaults=True):
-    """An event with its number; a joined delta with its last one's, and the length of each."""
+    """An event and its number; a merged delta with the number of its last one, and the length of each."""
 
     id: int
     event: E
@@ -57,7 +57,7 @@ _ending_of = msgspec.json.Decoder(Ending).decode
 
 
 def segment_of(events: Sequence[TokenEvent], before: int) -> Segment:
-    """`events`, of which there is one at least, that follow the event `before`."""
+    """Return the segment of `events`, at least one, that follow the event `before`."""
     pieces: list[NumberedEvents[TokenEvent]] = []
     number = before
     for kind, group in groupby(events, merge_key):
@@ -73,7 +73,7 @@ def segment_of(events: Sequence[TokenEvent], before: int) -> Segment:
 
 @cache
 def segment_reader(events: object) -> SegmentReader:
-    """What reads frames of events of this type, a union of structs: token events, or an assistant's too."""
+    """Return a decoder for segments of events of this type: a union of structs, such as `AssistantEvent`."""
     decoder = msgspec.json.Decoder(tuple[NumberedEvents[events], ...])  # type: ignore[valid-type]  # a type of the caller's
     return cast(SegmentReader, decoder.decode)
 
@@ -84,9 +84,10 @@ _token_events = segment_reader(TokenEvent)
 def entries_in(
     payload: bytes, after: int, read: SegmentReader = _token_events, *, joined: bool = True
 ) -> Iterator[Entry[TokenEvent]]:
-    """The frame's events that came after the number `after`; not `joined`, they are as they came.
+    """Yield the segment's events after the number `after`; merged, or with `joined=False` as they were appended.
 
-    Raises `StreamGoneError` where others came between, which are no longer kept.
+    Raises:
+        StreamGoneError: Events between `after` and this segment are no longer kept.
     """
     pieces = read(payload) if joined else tuple(_apart(read(payload)))
     if pieces[0].before > after:
@@ -101,7 +102,7 @@ def entries_in(
 
 
 def _apart(pieces: Sequence[NumberedEvents[TokenEvent]]) -> Iterator[NumberedEvents[TokenEvent]]:
-    """The pieces, each joined delta taken apart into those that came."""
+    """Yield the pieces, each merged delta split into the original ones."""
     for piece in pieces:
         if not piece.lengths:
             yield piece
@@ -114,10 +115,10 @@ def _apart(pieces: Sequence[NumberedEvents[TokenEvent]]) -> Iterator[NumberedEve
 
 
 def ending_to_json(ending: Ending) -> bytes:
-    """An ending as it is written to the log."""
+    """Return the JSON of an ending."""
     return _encode(ending)
 
 
 def ending_from_json(text: bytes) -> Ending:
-    """The ending that `ending_to_json` wrote."""
+    """Return the ending that `ending_to_json` wrote."""
     return _ending_of(text)

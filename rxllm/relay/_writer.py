@@ -1,9 +1,8 @@
-"""The producer's side: a thread that carries events to Redis, a frame at a time.
+"""The producer's side: a thread that writes events to Redis, one segment at a time.
 
-Appending costs the stream's thread an append to a deque, and one wake-up a frame. What Redis has
-not acknowledged is sent again, and what it has lost (a restart from an older copy, or from none)
-is replayed: frames are kept here as long as there. Each call renews the lease; when there
-is nothing to send, one is made three times per lease.
+Appending an event costs the stream's thread an append to a deque, and one wake-up per segment. Segments that Redis has
+not acknowledged are sent again, and segments that it has lost (a restart from an older copy, or from none) too: the
+writer keeps as many as Redis does. Each call renews the lease; without events there is a call three times per lease.
 """
 
 from __future__ import annotations
@@ -26,8 +25,9 @@ from .._core.event_log import LogState
 from ..errors import APIConnectionError, LLMError, StreamError, StreamInterruptedError
 from ..events import StreamReset, TokenEvent
 from ._channel_listener import listen
+from ._deployment import RedisAddress
 from ._lua_scripts import CLAIM, WRITE, Keys
-from ._redis import RedisAddress, RedisConnections
+from ._redis import SOCKET_SECONDS, SharedConnections
 from ._segments import Ending, Segment, ending_to_json, segment_of
 from .errors import ProducerLostError, StreamTakenError
 
@@ -38,12 +38,22 @@ _EXIT_SECONDS = 1.0
 
 
 class PublishOptions(msgspec.Struct, frozen=True):
-    """How a stream is produced and kept; seconds, and frames."""
+    """How a stream is written and kept.
 
-    frame: float = 1 / 30
+    Attributes:
+        frame: Seconds in which events are collected into one entry of the log (a segment), adjacent deltas merged.
+        lease: Seconds after which a silent producer counts as lost. Calls to Redis time out after a third of it.
+        keep: Seconds that the stream is kept after its last event.
+        max_frames: Entries that are kept, about. A fast stream fills `1 / frame` of them per second, and an entry
+            takes about 100 bytes, in Redis and in the producer.
+        patience: Seconds that the producer continues without Redis.
+        take_over: Continue a stream whose producer was lost.
+    """
+
+    frame: float = 1 / 60
     lease: float = 10.0
     keep: float = 3600.0
-    max_frames: int = 10_000
+    max_frames: int = 200_000
     patience: float = 60.0
     take_over: bool = False
 
@@ -58,29 +68,29 @@ class PublishOptions(msgspec.Struct, frozen=True):
 
 
 class LogWriter:
-    """The producer of one stream. `stop` is called once, on the writer's thread, if the log ends before the stream."""
+    """Writes one stream. `append` is for one thread at a time; `close` is thread-safe."""
 
     def __init__(self, address: RedisAddress, keys: Keys, channel: str, options: PublishOptions) -> None:
         self.state: LogState = "open"
         self.error: LLMError | None = None
         self.ended = threading.Event()
         self._stop: Callable[[], None] = _nothing
-        self._redis = RedisConnections(address)
+        self._redis = SharedConnections(address, timeout=min(SOCKET_SECONDS, options.lease / 3))
         self._keys = keys
         self._options = options
         self._token = secrets.token_hex(16)
         self._pending: deque[TokenEvent] = deque()
         self._count = 0
-        """The number of the last event that was appended."""
+        """Number of the last event that was appended."""
         self._ending: Ending | None = None
         self._segments: list[Segment] = []
         self._gathered = 0
-        """The number of the last event that is in a frame."""
+        """Number of the last event that is in a segment."""
         self._acknowledged = 0
         self._sleeping = False
         self._wake = threading.Event()
         self._urgent = threading.Event()
-        """There is an end, or a stop, that is not to wait for the next frame."""
+        """Set for an end or a cancellation, which must not wait for the next segment."""
         self._closing = threading.Lock()
         try:
             found = self._claim(0, take_over=options.take_over)
@@ -89,17 +99,17 @@ class LogWriter:
             raise
         self._count = self._gathered = self._acknowledged = found
         if found:
-            self.append(StreamReset("the producer was lost, and another began again"))
+            self.append(StreamReset("the producer was lost; another one starts again"))
         self._leave = listen(address, self._redis.name, channel, keys.state, self._hurry)
 
     def start(self, stop: Callable[[], None]) -> None:
-        """Begin to carry what is appended; call `stop` if nobody wants more."""
+        """Start the thread; it calls `stop` once if the log ends before the stream does."""
         self._stop = stop
         _live.add(self)
         threading.Thread(target=self._run, name=f"rxllm-relay-write-{next(_numbers)}", daemon=True).start()
 
     def append(self, event: TokenEvent) -> int:
-        """Add an event; its number. Nothing happens once the log has ended."""
+        """Add an event and return its number; does nothing once the log has ended."""
         if self._ending is not None or self.state != "open":
             return self._count
         self._count += 1
@@ -109,7 +119,7 @@ class LogWriter:
         return self._count
 
     def close(self, ending: Ending) -> None:
-        """End the log after what was appended; from any thread, and only once."""
+        """End the log after the events that were appended; later calls do nothing."""
         with self._closing:
             if self._ending is not None:
                 return
@@ -121,11 +131,11 @@ class LogWriter:
         self._wake.set()
 
     def _claim(self, start: int, *, take_over: bool = False) -> int:
-        """Become the producer, or still be it; the number of the log's last event, `start` if Redis knows of none."""
+        """Become the producer, or stay it; return the number of the log's last event, `start` if Redis has no log."""
         lease, keep = _milliseconds(self._options.lease), _milliseconds(self._options.keep)
         state, last = self._redis.call(CLAIM, self._keys, self._token, lease, keep, start, "1" if take_over else "")
         if state != b"open":
-            raise StreamTakenError("another producer has, or has had, this id; give each stream an id of its own")
+            raise StreamTakenError("another producer has, or had, this id; give each stream its own id")
         return int(last)
 
     def _run(self) -> None:
@@ -154,7 +164,7 @@ class LogWriter:
         log.warning("a stream is no longer published: %s", error)
 
     def _rest(self) -> None:
-        """Until there is something to send, or the lease is to be renewed."""
+        """Block until there is something to send, or the lease must be renewed."""
         self._wake.clear()
         self._sleeping = True
         if not self._pending and not self._urgent.is_set():
@@ -162,34 +172,34 @@ class LogWriter:
         self._sleeping = False
 
     def _send(self) -> None:
-        """Send what came, or renew the lease; the end once nothing is left before it. Takes a frame's time."""
+        """Send the events, or renew the lease; then the end, if there is one. Takes at least `frame` seconds."""
         self._urgent.clear()
         ending = self._gather()
         idle = self._acknowledged >= self._gathered
         while self.state == "open":
             at = bisect_right(self._segments, self._acknowledged, key=_last_of)
-            frame = self._segments[at] if at < len(self._segments) else None
-            self._heed(*self._write(frame, ending if at + 1 >= len(self._segments) else None))
+            segment = self._segments[at] if at < len(self._segments) else None
+            self._heed(*self._write(segment, ending if at + 1 >= len(self._segments) else None))
             if ending is None and self._acknowledged >= self._gathered:
                 break
         if not idle and self.state == "open":
             self._urgent.wait(self._options.frame)
 
     def _gather(self) -> Ending | None:
-        """Make a frame of what came; the ending, if that was all."""
-        ending = self._ending  # read first: nothing is appended after it
+        """Make a segment of the pending events; return the ending if nothing follows them."""
+        ending = self._ending  # read first: no event is appended after it
         events = [self._pending.popleft() for _ in range(len(self._pending))]
         if events:
-            frame = segment_of(events, self._gathered)
-            self._gathered = frame.last
-            self._segments.append(frame)
+            segment = segment_of(events, self._gathered)
+            self._gathered = segment.last
+            self._segments.append(segment)
             if len(self._segments) > self._options.max_frames and self._segments[0].last <= self._acknowledged:
                 del self._segments[0]
         return ending
 
-    def _write(self, frame: Segment | None, ending: Ending | None) -> tuple[str, int]:
-        """Send, again while there is no connection; the stream's state in Redis, and the number of its last event."""
-        before, last, payload = frame or Segment(self._acknowledged, self._acknowledged, b"")
+    def _write(self, segment: Segment | None, ending: Ending | None) -> tuple[str, int]:
+        """Send a segment, repeatedly while Redis is away; return the stream's state there and its last number."""
+        before, last, payload = segment or Segment(self._acknowledged, self._acknowledged, b"")
         closing = ("", b"") if ending is None else (ending.state, ending_to_json(ending))
         arguments = (self._token, before, last, payload, self._options.max_frames, *closing)
         pause, give_up_at = _FIRST_RETRY, 0.0
@@ -202,33 +212,33 @@ class LogWriter:
                 if now >= give_up_at:
                     raise
                 if ending is None:
-                    self._gather()  # what comes meanwhile is kept joined
+                    self._gather()  # events that arrive meanwhile are kept merged
                 time.sleep(pause)
                 pause = min(pause * 2, _LAST_RETRY, self._options.lease / 4)
             else:
                 return _text_of(state), int(number)
 
     def _heed(self, said: str, last: int) -> None:
-        """Act on the state that Redis tells."""
+        """Act on the state that Redis returned."""
         match said:
             case "open":
                 self._acknowledged = last
             case "behind":
-                # It came back with less than it had acknowledged.
+                # Redis restarted from an older copy.
                 self._acknowledged = last
-                if not any(frame.before == last for frame in self._segments):
-                    raise StreamError("Redis has lost more of the stream than its producer keeps")
+                if not any(segment.before == last for segment in self._segments):
+                    raise StreamError("Redis lost more than the producer keeps, or another program wrote to the log")
             case "unknown":
-                # It came back with nothing: without a copy on disk, or flushed.
+                # Redis restarted empty, was flushed, or evicted the key.
                 with suppress(APIConnectionError):
                     self._acknowledged = self._claim(self._segments[0].before if self._segments else self._acknowledged)
             case "taken":
-                raise StreamTakenError("another producer has taken the stream over")
+                raise StreamTakenError("another producer took the stream over")
             case "completed" | "cancelled":
                 self.state = said
             case _:
                 if self._ending is None or self._ending.state != "failed":
-                    raise ProducerLostError("the lease was not renewed in time, and the stream was given up")
+                    raise ProducerLostError("the lease was not renewed in time, so a reader ended the stream")
                 self.state = "failed"
 
 
@@ -236,8 +246,8 @@ _live: set[LogWriter] = set()
 _numbers = itertools.count(1)
 
 
-def _last_of(frame: Segment) -> int:
-    return frame.last
+def _last_of(segment: Segment) -> int:
+    return segment.last
 
 
 def _milliseconds(seconds: float) -> int:
@@ -254,9 +264,9 @@ def _nothing() -> None:
 
 @atexit.register
 def _end_live_streams() -> None:
-    """Tell the readers when the interpreter ends, rather than let the leases run out."""
+    """End the streams when the interpreter exits, so that readers need not wait for the leases."""
     writers = list(_live)
-    failure = ErrorRecord.of(StreamInterruptedError("the process that published the stream has ended"))
+    failure = ErrorRecord.of(StreamInterruptedError("the process that published the stream has exited"))
     for writer in writers:
         writer.close(Ending("failed", failure))
     deadline = time.monotonic() + _EXIT_SECONDS

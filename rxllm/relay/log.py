@@ -11,9 +11,10 @@ from .._core.error_format import ErrorRecord
 from .._core.event_log import Entry, LogState
 from ..errors import ConfigurationError
 from ..events import TokenEvent
+from ._deployment import RedisAddress
 from ._lua_scripts import CANCEL, GET_STATE, Keys, Script
 from ._reader import LogReader
-from ._redis import RedisAddress, RedisConnections
+from ._redis import SharedConnections
 from ._segments import Ending, ending_to_json, segment_reader
 from ._writer import LogWriter, PublishOptions
 from .errors import StreamGoneError
@@ -115,7 +116,7 @@ class RedisLog:
         return Observable(subscribe)
 
     def _call(self, script: Script, *arguments: str | bytes) -> list[bytes | int]:
-        connections = RedisConnections(self._address)
+        connections = SharedConnections(self._address)
         try:
             return connections.call(script, self._keys, *arguments)
         finally:

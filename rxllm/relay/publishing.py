@@ -9,7 +9,7 @@ from reactivex.disposable import SingleAssignmentDisposable
 from .._core.event_log import Entry, LogState
 from ..errors import LLMError
 from ..events import TokenEvent
-from ._redis import RedisAddress
+from ._deployment import RedisAddress
 from ._segments import Ending
 from ._writer import PublishOptions
 from .log import RedisLog

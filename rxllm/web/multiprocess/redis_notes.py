@@ -12,8 +12,9 @@ from itertools import pairwise
 
 from ...errors import LLMError
 from ...relay._channel_listener import listen
+from ...relay._deployment import RedisAddress
 from ...relay._lua_scripts import ADD_ANSWER, GET_ANSWERS, GET_NOTE, SET_NOTE, SET_NOTE_ONCE, Script
-from ...relay._redis import RedisAddress, RedisConnections
+from ...relay._redis import SharedConnections
 
 _OPEN_QUESTION = Script("redis.call('SET', KEYS[1], 'open', 'PX', ARGV[1], 'NX') return {1}")
 _CLOSE_QUESTION = Script(
@@ -34,7 +35,7 @@ class RedisNotes:
 
     def __init__(self, redis: RedisAddress, prefix: str = "rxllm") -> None:
         self._address = redis
-        self._redis = RedisConnections(redis)
+        self._redis = SharedConnections(redis)
         self._prefix = prefix
         self._channel = f"{prefix}:answered"
 

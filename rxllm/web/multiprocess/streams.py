@@ -28,7 +28,7 @@ from .publisher import PublishedStream
 from .redis_notes import RedisNotes
 
 if TYPE_CHECKING:
-    from ...relay._redis import RedisAddress
+    from ...relay._deployment import RedisAddress
 
 log = logging.getLogger("rxllm")
 
