@@ -13,7 +13,7 @@ from .._transport.rate_limit_headers import MAX_RETRY_AFTER
 from ..errors import LLMError
 from ..events import TokenEvent
 from ..operators.resilience.fallback import backoff, error_class
-from ..operators.resilience.wait_queue import Entry, Turn, Turnstile
+from ..operators.resilience.wait_queue import LimitedStream, SharedLimit, StreamSubscription
 
 log = logging.getLogger("rxllm")
 
@@ -23,7 +23,7 @@ _FIRST_PROBE, _LAST_PROBE = 1.0, 30.0
 """Seconds between two probes; doubled with each that fails."""
 
 
-class OutageGate(Turnstile):
+class OutageGate(SharedLimit):
     """Start all requests while the vendor works, and one at a time during an outage.
 
     An outage begins with `threshold` transient failures in a row. It ends with the first request that does not fail
@@ -39,7 +39,7 @@ class OutageGate(Turnstile):
         self._began_at: float | None = None
         self._delay = _FIRST_PROBE
         self.probe_at = 0.0
-        self.probe: Turn | None = None
+        self.probe: LimitedStream | None = None
 
     @property
     def is_open(self) -> bool:
@@ -72,14 +72,14 @@ class OutageGate(Turnstile):
             self._began_at = None
             log.warning("the outage lasted %.0f seconds; from now on failures count again", self._timeout)
 
-    def _turn(self, entry: Entry) -> Turn:
-        return _GatedTurn(self, entry)
+    def _turn(self, entry: StreamSubscription) -> LimitedStream:
+        return _GatedRequest(self, entry)
 
 
-class _GatedTurn(Turn):
+class _GatedRequest(LimitedStream):
     """One request."""
 
-    def __init__(self, gate: OutageGate, entry: Entry) -> None:
+    def __init__(self, gate: OutageGate, entry: StreamSubscription) -> None:
         super().__init__(gate, entry)
         self._gate = gate
 
