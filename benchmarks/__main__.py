@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OPERATORS = "operators"
 IMPORTS = {
     "import requests, reactivex, sseclient": "import requests, reactivex, reactivex.operators, sseclient",
-    "import rxllm": "import rxllm",
+    "import rxllm": "from rxllm import create_streaming_model",  # the name loads the package
     "import rxllm, and its operators": "from rxllm import operators",
 }
 

@@ -1,76 +1,77 @@
 """Token streams from language models as ReactiveX Observables.
 
-Start with `create_streaming_model`; the operators are in `rxllm.operators`.
+Start with `create_streaming_model`; the operators are in `rxllm.operators`. `import rxllm` alone
+costs nothing: each name is loaded when you first use it (PEP 562).
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .errors import (
-    APIConnectionError,
-    APIStatusError,
-    APITimeoutError,
-    AuthenticationError,
-    BadRequestError,
-    ConfigurationError,
-    ContextWindowExceededError,
-    LLMError,
-    NotFoundError,
-    OutputParsingError,
-    OverloadedError,
-    PermissionDeniedError,
-    ProtocolError,
-    ProviderStreamError,
-    RateLimitError,
-    ServerError,
-    StreamError,
-    StreamInterruptedError,
-    ToolArgumentsError,
-)
-from .events import (
-    FinishReason,
-    ReasoningDelta,
-    Response,
-    StreamEnd,
-    StreamReset,
-    StreamStart,
-    TextDelta,
-    Timing,
-    TokenEvent,
-    ToolCallDelta,
-    ToolCallEnd,
-    ToolCallStart,
-    Usage,
-    UsageUpdate,
-    VendorEvent,
-    event_from_json,
-    event_to_json,
-)
-from .messages import (
-    AudioPart,
-    DocumentPart,
-    ImagePart,
-    Message,
-    Part,
-    ReasoningPart,
-    TextPart,
-    ToolCall,
-    ToolResult,
-    VendorPart,
-    messages_from_json,
-    messages_to_json,
-)
-from .model import StreamingModel, create_streaming_model, stream_chat
-from .options import CallOptions, JsonFormat, Timeout, Tool
-from .prompt import Prompt
-from .providers.catalog import Vendor, register_provider, vendors
-from .providers.local import LocalServer
-from .sinks.iterate import iter_events, iter_text
+from ._lazy import lazy_names
 
 if TYPE_CHECKING:
     from . import aio, assistant, operators, ui
+    from .errors import (
+        APIConnectionError,
+        APIStatusError,
+        APITimeoutError,
+        AuthenticationError,
+        BadRequestError,
+        ConfigurationError,
+        ContextWindowExceededError,
+        LLMError,
+        NotFoundError,
+        OutputParsingError,
+        OverloadedError,
+        PermissionDeniedError,
+        ProtocolError,
+        ProviderStreamError,
+        RateLimitError,
+        ServerError,
+        StreamError,
+        StreamInterruptedError,
+        ToolArgumentsError,
+    )
+    from .events import (
+        FinishReason,
+        ReasoningDelta,
+        Response,
+        StreamEnd,
+        StreamReset,
+        StreamStart,
+        TextDelta,
+        Timing,
+        TokenEvent,
+        ToolCallDelta,
+        ToolCallEnd,
+        ToolCallStart,
+        Usage,
+        UsageUpdate,
+        VendorEvent,
+        event_from_json,
+        event_to_json,
+    )
+    from .messages import (
+        AudioPart,
+        DocumentPart,
+        ImagePart,
+        Message,
+        Part,
+        ReasoningPart,
+        TextPart,
+        ToolCall,
+        ToolResult,
+        VendorPart,
+        messages_from_json,
+        messages_to_json,
+    )
+    from .model import StreamingModel, create_streaming_model, stream_chat
+    from .options import CallOptions, JsonFormat, Timeout, Tool
+    from .prompt import Prompt
+    from .providers.catalog import Vendor, register_provider, vendors
+    from .providers.local import LocalServer
     from .providers.presets import ModelPreset, model_preset, model_presets
     from .resilient import continuing, resilient_model
+    from .sinks.iterate import iter_events, iter_text
     from .sinks.shared_stream import forget_shared_stream, shared_stream
 
     __version__: str
@@ -152,21 +153,28 @@ __all__ = [
     "vendors",
 ]
 
-
-_LAZY = {
-    "aio": "aio",
-    "assistant": "assistant",
-    "operators": "operators",
-    "ModelPreset": "providers.presets",
-    "model_preset": "providers.presets",
-    "model_presets": "providers.presets",
-    "ui": "ui",
-    "forget_shared_stream": "sinks.shared_stream",
-    "shared_stream": "sinks.shared_stream",
-    "continuing": "resilient",
-    "resilient_model": "resilient",
-}
-"""The modules of names that are loaded when first used, as not every program needs them."""
+_load = lazy_names(
+    __name__,
+    __all__,
+    (
+        "errors",
+        "events",
+        "messages",
+        "options",
+        "prompt",
+        "model",
+        "providers.catalog",
+        "providers.local",
+        "providers.presets",
+        "sinks.iterate",
+        "sinks.shared_stream",
+        "resilient",
+        "operators",
+        "aio",
+        "assistant",
+        "ui",
+    ),
+)
 
 
 def __getattr__(name: str) -> object:
@@ -174,7 +182,8 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         return version("rxllm")
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = import_module(f".{_LAZY[name]}", __name__)
-    return module if name == _LAZY[name] else getattr(module, name)
+    return _load(name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -17,6 +17,7 @@ from typing import TypeVar
 import pytest
 
 import rxllm
+import rxllm.testing as rxllm_testing
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "rxllm").rglob("*.py"))
@@ -163,12 +164,33 @@ def _lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 
 def test_importing_loads_no_toolkit() -> None:
-    """`import rxllm` loads nothing that only some users need."""
-    script = "import sys, rxllm; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    """Creating a model loads nothing that only some users need."""
+    script = (
+        "import sys, rxllm; rxllm.create_streaming_model, rxllm.iter_events;"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     toolkits = {"tkinter", "PySide6", "PyQt6", "textual", "rich", "starlette", "uvicorn", "redis", "ray", "xllamacpp"}
     toolkits |= {"pydantic", "numpy", "pandas", "IPython", "opentelemetry", "pytest"}
     assert toolkits.isdisjoint(loaded)
+
+
+def test_the_pytest_plugin_costs_nothing_where_it_is_unused() -> None:
+    """Pytest loads it in every run of every project: it loads no module of rxllm but two package fronts."""
+    script = "import sys, rxllm.testing.plugin; print(*(name for name in sys.modules if name.startswith('rxllm')))"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert sorted(loaded) == ["rxllm", "rxllm._lazy", "rxllm.testing", "rxllm.testing.plugin"]
+
+
+@pytest.mark.parametrize("package", [rxllm, rxllm_testing])
+def test_lazy_names_load(package: ModuleType) -> None:
+    """Each public name loads; one that does not exist is an AttributeError."""
+    for name in package.__all__:
+        assert getattr(package, name) is not None
+        assert inspect.ismodule(getattr(package, name)) <= (package is rxllm), "a module hides the name"
+        assert name in dir(package)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        package.nothing  # noqa: B018 - reading it raises
 
 
 def test_the_version_is_that_of_the_installed_package() -> None:

@@ -13,27 +13,32 @@ Which one do I need?
 - You test an operator: `scripted` (events at given times) and `marble` (the same, drawn).
 """
 
-from .gates import Gate
-from .recorded import RecordedRequest, WireName
-from .recording import record_wire, replay, wire_replies
-from .replies import (
-    Answer,
-    Drop,
-    ErrorReply,
-    Fail,
-    Fault,
-    Hang,
-    HttpFraming,
-    KeepAlive,
-    RawReply,
-    Reply,
-    Reset,
-    Stall,
-    Truncate,
-)
-from .scripted import Step, marble, scripted
-from .scripted_model import ModelReply, ScriptedCall, ScriptedModel
-from .server import Answering, LLMServer, echo
+from typing import TYPE_CHECKING
+
+from .._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .gates import Gate
+    from .recorded import RecordedRequest, WireName
+    from .recording import record_wire, replay, wire_replies
+    from .replies import (
+        Answer,
+        Drop,
+        ErrorReply,
+        Fail,
+        Fault,
+        Hang,
+        HttpFraming,
+        KeepAlive,
+        RawReply,
+        Reply,
+        Reset,
+        Stall,
+        Truncate,
+    )
+    from .scripted_model import ModelReply, ScriptedCall, ScriptedModel
+    from .scripted_stream import Step, marble, scripted
+    from .server import Answering, LLMServer, echo
 
 __all__ = [
     "Answer",
@@ -65,3 +70,11 @@ __all__ = [
     "scripted",
     "wire_replies",
 ]
+
+__getattr__ = lazy_names(
+    __name__, __all__, ("gates", "recorded", "replies", "recording", "scripted_stream", "scripted_model", "server")
+)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -31,7 +31,7 @@ from ..prompt import Prompt, messages_of
 from ._script import counted_usage, error_body, words_of
 from ._writers import argument_pieces
 from .replies import Drop, ErrorReply, Fail, Hang, Reply, Reset, Truncate
-from .scripted import Step, ending, scripted
+from .scripted_stream import Step, ending, scripted
 
 ModelReply: TypeAlias = str | Reply | ErrorReply | Hang | LLMError | Observable[TokenEvent]
 """Text (a `Reply`), an answer as for `LLMServer`, an error, or your own Observable of events."""

@@ -32,8 +32,8 @@ from rxllm.errors import (
 from rxllm.events import StreamEnd, StreamStart, TextDelta, TokenEvent, Usage, UsageUpdate
 from rxllm.operators import Labelled, LabelledError, Progress, PromptAnswer, PromptFailure
 from rxllm.testing import ErrorReply, Hang, LLMServer, Reply
-from rxllm.testing.scripted import scripted
 from rxllm.testing.scripted_model import ScriptedModel
+from rxllm.testing.scripted_stream import scripted
 
 from .kit import LATE, Boom, Case, OperatorContract, answer, play, upstream, whole
 from .threads import LIMIT, Producer, Seen
