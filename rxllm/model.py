@@ -308,7 +308,8 @@ class _LocalModel(_ProviderModel):
 
         def with_address() -> WireRequest:
             path = request.url.removeprefix(_NO_ADDRESS_YET)
-            return msgspec.structs.replace(request, url=server.base_url() + path)
+            key = {"authorization": f"Bearer {server.key}"} if server.key else {}
+            return msgspec.structs.replace(request, url=server.base_url() + path, headers={**request.headers, **key})
 
         return with_address
 

@@ -33,7 +33,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def llama() -> str:
     """The address of llama.cpp's OpenAI API."""
-    return local_base_url()
+    return local_base_url(api_key="")
 
 
 @pytest.fixture(scope="module")

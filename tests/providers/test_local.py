@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from rxllm import create_streaming_model
 from rxllm.errors import ConfigurationError
 from rxllm.providers.local import LocalServer, local_base_url
 
@@ -26,7 +27,7 @@ QUESTION = [{"role": "user", "content": "What is the sea? Tell me all about it."
 
 @pytest.fixture(scope="module")
 def base_url() -> str:
-    return local_base_url()
+    return local_base_url(api_key="")
 
 
 @installed
@@ -43,7 +44,7 @@ def test_each_openai_like_wire_gets_an_answer(base_url: str) -> None:
 def test_all_who_ask_share_one_server(base_url: str) -> None:
     """Started once, whoever asks first, from however many threads."""
     with ThreadPoolExecutor(8) as pool:
-        assert {base_url} == {future.result() for future in [pool.submit(local_base_url) for _ in range(8)]}
+        assert {base_url} == {future.result() for future in [pool.submit(local_base_url, api_key="") for _ in range(8)]}
 
 
 @installed
@@ -65,7 +66,7 @@ def test_settings_are_honoured(base_url: str) -> None:
     """Another context size or thread count is another server, on the port that was asked for."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         chosen = probe.getsockname()[1]
-    small = local_base_url(port=chosen, threads=1, context_size=512)
+    small = local_base_url(port=chosen, threads=1, context_size=512, api_key="")
     assert f"http://127.0.0.1:{chosen}/v1" == small != base_url
     assert {512} == {slot["n_ctx"] for slot in requests.get(_root(small) + "/slots", timeout=60).json()}
 
@@ -78,13 +79,23 @@ def test_no_web_page_may_use_it(base_url: str) -> None:
 
 
 @installed
+def test_without_its_key_the_port_answers_nobody() -> None:
+    """By default the key is random, and models of this process send it."""
+    address, body = local_base_url(), {"messages": QUESTION, "max_tokens": 1}
+    for key in ({}, {"authorization": "Bearer guess"}):
+        assert 401 == requests.post(f"{address}/chat/completions", json=body, headers=key, timeout=60).status_code
+    model = create_streaming_model("local", max_tokens=1)
+    assert "length" == model.chat("Hello").finish_reason
+
+
+@installed
 def test_the_process_ends_quietly_in_the_middle_of_an_answer() -> None:
     """Nothing on stderr: no log of llama.cpp, no crash at exit, no traceback."""
     script = """
         import requests
         from rxllm.providers.local import local_base_url
         body = {"messages": [{"role": "user", "content": "Tell me a story"}], "stream": True, "max_tokens": 4000}
-        response = requests.post(local_base_url() + "/chat/completions", json=body, stream=True, timeout=60)
+        response = requests.post(local_base_url(api_key="") + "/chat/completions", json=body, stream=True, timeout=60)
         print(next(line for line in response.iter_lines(chunk_size=1) if line.startswith(b"data:"))[:5].decode())
     """
     command = [sys.executable, "-c", textwrap.dedent(script)]
