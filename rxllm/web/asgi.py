@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from types import FrameType
-from typing import cast
+from typing import Any, cast
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect
@@ -31,10 +32,15 @@ from .websocket_session import WebSocketSession
 
 __all__ = ["StreamResponse", "asgi_app", "serve_websocket"]
 
+log = logging.getLogger("rxllm")
+
 KEEP_ALIVE_SECONDS = 15.0
 
-BODY_SECONDS = 30.0
+BODY_SECONDS = 60.0
 """Seconds in which a request's body must arrive."""
+
+BODY_IDLE_SECONDS = 5.0
+"""Seconds in which the next piece of a request's body must arrive."""
 
 MAX_BODY_BYTES_AT_ONCE = 4 * MAX_BODY_BYTES
 """Bytes of bodies that may be on their way at once; further ones are refused."""
@@ -120,20 +126,23 @@ def asgi_app(service: Service, *, drain_seconds: float = 10.0) -> Starlette:
     """
     bodies = _BodyBudget(MAX_BODY_BYTES_AT_ONCE)
 
-    async def handle(request: StarletteRequest) -> Response:
-        return await _handle(service, request, bodies)
+    class Endpoint:
+        """As a class, an endpoint gets requests of all methods."""
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            response = await _handle(service, StarletteRequest(scope, receive, send), bodies)
+            await response(scope, receive, send)
 
     async def websocket(socket: WebSocket) -> None:
         await serve_websocket(service, socket)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None, None]:
-        with _closing_on_signals(service, drain_seconds):
+        with _closing_on_signals(service, drain_seconds), _quiet_without_descriptors():
             yield
         await asyncio.to_thread(service.close, drain_seconds)
 
-    methods = ["GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH"]
-    routes = [WebSocketRoute("/api/ws", websocket), Route("/{path:path}", handle, methods=methods)]
+    routes = [WebSocketRoute("/api/ws", websocket), Route("/{path:path}", Endpoint())]
     return Starlette(routes=routes, lifespan=lifespan)
 
 
@@ -230,8 +239,11 @@ class _BodyBudget:
         taken = 0
         blocks: list[bytes] = []
         try:
-            async with asyncio.timeout(BODY_SECONDS):
+            loop = asyncio.get_running_loop()
+            latest = loop.time() + BODY_SECONDS
+            async with asyncio.timeout(BODY_IDLE_SECONDS) as limit:
                 async for block in request.stream():
+                    limit.reschedule(min(latest, loop.time() + BODY_IDLE_SECONDS))
                     taken += len(block)
                     self._bytes_left -= len(block)
                     if taken > MAX_BODY_BYTES:
@@ -240,7 +252,7 @@ class _BodyBudget:
                         return Problem(503, "the server reads too many requests at once", retry_after=1.0)
                     blocks.append(block)
         except TimeoutError:
-            return Problem(408, f"the request's body did not arrive within {BODY_SECONDS:g} s")
+            return Problem(408, "the request's body did not arrive in time")
         finally:
             self._bytes_left += taken
         return b"".join(blocks)
@@ -279,6 +291,31 @@ def _closing_on_signals(service: Service, drain_seconds: float) -> Generator[Non
     finally:
         for number, handler in found.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _quiet_without_descriptors() -> Generator[None]:
+    """Log at most once a minute that asyncio cannot accept connections: it says so thousands of times a second."""
+    loop = asyncio.get_running_loop()
+    former = loop.get_exception_handler()
+    silent_until = 0.0
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        nonlocal silent_until
+        if str(context.get("message", "")).startswith("socket.accept() out of system resource"):
+            if loop.time() >= silent_until:
+                silent_until = loop.time() + 60.0
+                log.error("the server cannot accept connections: %s", context.get("exception"))
+        elif former is not None:
+            former(loop, context)
+        else:
+            loop.default_exception_handler(context)
+
+    loop.set_exception_handler(handle)
+    try:
+        yield
+    finally:
+        loop.set_exception_handler(former)
 
 
 def _head(request: StarletteRequest | WebSocket, method: str) -> HttpRequest:

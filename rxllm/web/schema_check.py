@@ -6,6 +6,9 @@ never ends there, and huge counts make huge grammars. Only keywords on a list pa
 
 from __future__ import annotations
 
+import re
+from math import prod
+
 from .._json import encode, is_array, is_object
 from ..errors import ConfigurationError
 
@@ -15,6 +18,8 @@ MAX_NODES = 5_000
 MAX_COUNT = 2_000
 """The largest number of repetitions: items, properties, characters of a string."""
 MAX_PATTERN = 200
+
+_REPETITION = re.compile(r"\{(\d*),?(\d*)\}")
 
 _ONE = frozenset({"additionalProperties", "items", "not", "if", "then", "else", "contains", "propertyNames"})
 _MANY = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
@@ -105,8 +110,7 @@ class _Check:
             if not isinstance(value, int) or not 0 <= value <= MAX_COUNT:
                 raise self._error(f"{keyword} is a number from 0 to {MAX_COUNT}; got {value!r}")
         elif keyword == "pattern":
-            if not isinstance(value, str) or len(value) > MAX_PATTERN:
-                raise self._error(f"pattern is a text of at most {MAX_PATTERN} characters")
+            self._pattern(value)
         elif keyword == "type":
             self._type(value)
         elif keyword in ("enum", "required"):
@@ -114,6 +118,13 @@ class _Check:
                 raise self._error(f"{keyword} is a list of at most {MAX_COUNT} values")
         elif keyword not in _PLAIN:
             raise self._error(f"the keyword {keyword!r} is not supported")
+
+    def _pattern(self, value: object) -> None:
+        if not isinstance(value, str) or len(value) > MAX_PATTERN:
+            raise self._error(f"pattern is a text of at most {MAX_PATTERN} characters")
+        counts = prod(max(int(least or 1), int(most or 1), 1) for least, most in _REPETITION.findall(value))
+        if counts > MAX_COUNT:
+            raise self._error(f"the repetitions in pattern multiply to more than {MAX_COUNT}")
 
     def _type(self, value: object) -> None:
         kinds = value if is_array(value) else [value]
@@ -125,8 +136,8 @@ class _Check:
             raise self._error(f"{keyword} is not an object")
         for name, schema in value.items():
             is_definition = keyword in ("$defs", "definitions")
-            if keyword == "patternProperties" and len(name) > MAX_PATTERN:
-                raise self._error(f"a pattern has more than {MAX_PATTERN} characters")
+            if keyword == "patternProperties":
+                self._pattern(name)
             self._node(schema, depth + 1, f"#/{keyword}/{name}" if is_definition and depth == 0 else None)
 
     def _reference(self, value: object, owner: str | None) -> None:

@@ -24,10 +24,10 @@ from .approvals import Approvals
 
 T = TypeVar("T")
 
-MAX_CHARS = 8_000_000
+MAX_CHARS = 2_000_000
 """Characters that one stream may hold; a longer answer fails."""
 
-MAX_UNREAD_CHARS = 1_000_000
+MAX_UNREAD_CHARS = 250_000
 """Characters that the producer may be ahead of the fastest watcher before it waits."""
 
 AT_ONCE = 65_536

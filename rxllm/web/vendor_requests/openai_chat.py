@@ -31,14 +31,14 @@ _NEUTRAL: Mapping[str, Sequence[object]] = {
 _IGNORED = frozenset(
     {"user", "metadata", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "verbosity"}
 )
-_KNOWN = OPTION_NAMES | _NEUTRAL.keys() | _IGNORED | {"model", "messages", "stream", "stream_options"}
+_KNOWN = OPTION_NAMES | _NEUTRAL.keys() | _IGNORED | {"model", "messages", "prompt", "stream", "stream_options"}
 
 
 def read(body: Mapping[str, object]) -> VendorRequest:
     """Return the request in `body`; raises `ConfigurationError` that names what is not supported."""
     refuse_unsupported(body, _NEUTRAL)
-    said = body.get("messages")
-    if not is_array(said):
+    said = body.get("messages", body.get("prompt"))
+    if not isinstance(said, str) and not is_array(said):
         raise ConfigurationError("messages is a list of messages")
     model = body.get("model")
     return VendorRequest(
