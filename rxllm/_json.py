@@ -21,6 +21,19 @@ def encode(value: object) -> bytes:
     return msgspec.json.encode(value)
 
 
+def valid_text(text: str) -> str:
+    r"""Return `text` with surrogates that are no pair replaced by U+FFFD: no JSON, file or database takes them.
+
+    >>> valid_text("half \ud835 a pair") == "half \ufffd a pair"
+    True
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
 def is_object(value: object) -> TypeGuard[dict[str, object]]:
     """Whether `value` is a JSON object."""
     return isinstance(value, dict)

@@ -1,11 +1,11 @@
 """Assistants: conversation, tools and structured answers as one stream. Start with `Assistant`.
 
-A turn with tools is one Observable: text, tool calls, results and further steps as they happen,
-cancellable at any point. What is kept of it is the business of `Memory`.
+A turn with tools is one Observable: text, tool calls, results and further steps as they happen. It can be cancelled at
+any point. `Memory` keeps conversations.
 """
 
-from ._plan import System, TurnContext
 from ._tool_run import Approve
+from ._turn_request import System, TurnContext
 from .assistant import Assistant
 from .errors import MaxIterationsError, MemoryStoreError
 from .events import (

@@ -1,4 +1,4 @@
-"""The assistant: a model with instructions, tools and a memory. A turn is one Observable."""
+"""The assistant: a model with a system message, tools and a memory. A turn is one Observable."""
 
 from __future__ import annotations
 
@@ -15,30 +15,44 @@ from ..messages import Message
 from ..model import StreamingModel
 from ..options import CallOptions
 from ..sinks.iterate import iter_events
-from ._plan import Opening, Plan, System, opening_of
+from ._asyncio_loop import AsyncioLoop
+from ._tool_loop import ToolLoop
 from ._tool_run import Approve, ToolSettings
-from ._turn import Turn
+from ._turn_request import System, TurnInput, TurnRequest, conversation_input, question_input
 from .events import AssistantEvent, StructuredAnswer
 from .memory import Memory
 from .structured import Structure, StructuredMode
 from .templates import render
 from .tools import ToolLike, as_tools
 
+__all__ = ["Assistant"]
+
 T = TypeVar("T")
 
 
 class Assistant:
-    """Answers turns: asks `model`, runs the tools it calls, and asks again until it answers.
+    """Answers turns: asks the model, runs the tools that it calls, and asks again until it answers.
 
-    `system` is a template (`{{name}}`), or a function of the turn that gives the text. Tools of one
-    answer run at once; `tool_timeout` is in seconds, for each. `approve` is asked before each call.
-    Without a `memory` each turn stands alone. A turn that fails or is disposed leaves the memory
-    as it was, or with `keep_partial` adds what there is of it. A turn makes `max_iterations` requests
-    at most. Tools, and all of a turn but the requests themselves, run on `scheduler`; by default on
-    daemon threads of their own. `options` are those of a call to the model.
+    Thread-safe: any number of turns may run at the same time. A turn always ends: whatever a tool or `approve` raises
+    becomes a result that the model reads, and whatever `system`, the memory or the model raises ends the turn with an
+    `LLMError`. All async tools and approvals of an assistant run on one event loop, so that they may share locks,
+    queues and HTTP clients; on an asyncio `scheduler` they run on its loop. An async tool must not block.
 
-    An assistant holds no state of its own: any number of turns may run at once, on any threads.
-    Raises `ConfigurationError` where tools or options cannot be honoured.
+    Args:
+        model: The model to ask.
+        system: The system message: a template (`{{name}}`), or a function of the `TurnContext` that returns the text.
+        tools: Functions and tools. Tools of one answer run at the same time.
+        memory: Keeps conversations; default: each turn stands alone.
+        max_iterations: The most requests that a turn makes.
+        approve: Decides before each tool call whether it may run; default: every call may run.
+        tool_timeout: Seconds that a tool may run, approval apart; default: no limit.
+        keep_partial: Whether a turn that fails or is disposed adds its complete steps and the text so far to the
+            memory; default: it leaves the memory as it was.
+        scheduler: Runs the tools and all of a turn except the requests; default: daemon threads.
+        options: Options of `create_streaming_model` to override in all requests.
+
+    Raises:
+        ConfigurationError: A tool or an option is not supported.
 
     >>> from rxllm.testing import ScriptedModel
     >>> assistant = Assistant(ScriptedModel("Hello, Ada"), system="You talk to {{user}}.")
@@ -61,7 +75,7 @@ class Assistant:
         options: CallOptions | None = None,
     ) -> None:
         if max_iterations < 1:
-            raise ConfigurationError(f"max_iterations is at least 1; got {max_iterations}")
+            raise ConfigurationError(f"max_iterations must be 1 or more; got {max_iterations}")
         self._model = model
         self._system = system
         self._memory = memory
@@ -70,8 +84,8 @@ class Assistant:
         named = as_tools(tools)
         for name, tool in named.items():
             if approve is None and getattr(tool, "approve", None):
-                raise ConfigurationError(f"tool {name!r} is to be approved, and the assistant has no approve=")
-        self._settings = ToolSettings(named, approve, tool_timeout, scheduler)
+                raise ConfigurationError(f"tool {name!r} needs approval, and the assistant has no approve=")
+        self._settings = ToolSettings(named, approve, tool_timeout, scheduler, AsyncioLoop())
         self._options: CallOptions = options or {}
         self._checked({})
 
@@ -86,29 +100,35 @@ class Assistant:
         max_corrections: int = 2,
         **options: Unpack[CallOptions],
     ) -> Observable[AssistantEvent]:
-        """A turn as a cold Observable: each subscription is a turn of its own.
+        """Return a turn as a cold Observable: each subscription runs its own turn.
 
-        `user_input` may be a whole conversation, in place of a memory: its last message is the
-        question, or tools' results, or an answer with calls that lack theirs, which then run first
-        (this is how a turn goes on after its user was asked for approval elsewhere).
+        Later errors are emitted as an `LLMError`; the model reads those of tools. Disposing, from any thread, stops the
+        request and the tools.
 
-        With `variables`, text input is a template as `system` is. `conversation` names what the
-        memory keeps apart. With a `response_type` the stream tells `PartialAnswer`s, asks again
-        after an invalid answer, `max_corrections` times at most, and ends with a `StructuredAnswer`.
+        Args:
+            user_input: The question; or, without a memory, a whole conversation that ends with a question, with tool
+                results, or with an answer with calls that have no results: these run first (a turn continues in this
+                way after an approval elsewhere).
+            variables: Values of the template's variables; with them, a text input is a template too.
+            conversation: The name of the conversation in the memory.
+            response_type: The type of the answer. The stream then emits `PartialAnswer`s, asks again after an invalid
+                answer, and ends with a `StructuredAnswer`.
+            structured_mode: How the model is asked for the type: "auto", "schema", "tool" or "prompt".
+            max_corrections: How often the model is asked again after an invalid answer or call.
+            options: Options of `create_streaming_model` to override in this turn.
 
-        Raises `ConfigurationError` at once where a variable is missing, or an option or the
-        `structured_mode` cannot be honoured; what goes wrong later goes to on_error as an `LLMError`,
-        failures of tools to the model. Disposing, from any thread, stops the request and the tools.
+        Raises:
+            ConfigurationError: A variable is missing, or an option or the mode is not supported.
         """
         given: Mapping[str, object] = variables or {}
-        opening = self._opening(user_input, variables)
+        turn_input = self._input(user_input, variables)
         system = render(self._system, given) if isinstance(self._system, str) else self._system
         call = self._checked(options)
         structure = None
         if response_type is not None:
             structure = Structure(response_type, structured_mode, self._model, call)
             call = structure.add_to(call)
-        plan = Plan(
+        request = TurnRequest(
             model=self._model,
             options=call,
             settings=self._settings,
@@ -116,7 +136,7 @@ class Assistant:
             variables=given,
             memory=self._memory,
             conversation=conversation,
-            opening=opening,
+            input=turn_input,
             max_iterations=self._max_iterations,
             keep_partial=self._keep_partial,
             structure=structure,
@@ -126,7 +146,7 @@ class Assistant:
         def subscribe(
             observer: abc.ObserverBase[AssistantEvent], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            return Turn(plan, observer).start()
+            return ToolLoop(request, observer).start()
 
         return Observable(subscribe)
 
@@ -163,9 +183,19 @@ class Assistant:
         max_corrections: int = 2,
         **options: Unpack[CallOptions],
     ) -> Response | T:
-        """A whole turn; blocks until it has ended. With a `response_type`, the answer as a value of it.
+        """Run a turn; block until it has ended, and return the answer. Interrupting (Ctrl-C) stops the turn.
 
-        Raises the `LLMError` that the turn ends with. An interrupt (Ctrl-C) stops the turn.
+        Args:
+            user_input: The question, or a whole conversation.
+            variables: Values of the template's variables.
+            conversation: The name of the conversation in the memory.
+            response_type: The type of the answer; default: return the `Response`.
+            structured_mode: How the model is asked for the type.
+            max_corrections: How often the model is asked again after an invalid answer or call.
+            options: Options of `create_streaming_model` to override in this turn.
+
+        Raises:
+            LLMError: The error that the turn ended with.
         """
         events = self.stream(
             user_input,
@@ -181,18 +211,17 @@ class Assistant:
             return cast("StreamEnd", last).response
         return cast("T", cast("StructuredAnswer", before[-1]).value)
 
-    def _opening(
+    def _input(
         self, user_input: str | Message | Sequence[Message], variables: Mapping[str, object] | None
-    ) -> Opening:
+    ) -> TurnInput:
         if isinstance(user_input, str | Message):
-            question = _question(user_input, variables)
-            return Opening((question,), question)
+            return question_input(_question(user_input, variables))
         if self._memory is not None:
             raise ConfigurationError("this assistant has a memory: give it the question, not the whole conversation")
-        return opening_of(user_input)
+        return conversation_input(user_input)
 
     def _checked(self, options: CallOptions) -> CallOptions:
-        """The options of the turn's requests, refused at once where the model cannot honour them."""
+        """Return the options of the turn's requests; raise `ConfigurationError` if the model does not support them."""
         call = cast("CallOptions", {**self._options, **options})
         if "tools" in call:
             raise ConfigurationError("an assistant runs its tools: give them as Assistant(tools=[...])")
@@ -205,7 +234,7 @@ class Assistant:
 def _question(user_input: str | Message, variables: Mapping[str, object] | None) -> Message:
     if isinstance(user_input, Message):
         if user_input.role != "user":
-            raise ConfigurationError(f"a turn begins with a message of the user's; got one of {user_input.role!r}")
+            raise ConfigurationError(f"a turn needs a message of the user; got one of the role {user_input.role!r}")
         return user_input
     return Message.user(user_input if variables is None else render(user_input, variables))
 

@@ -1,13 +1,32 @@
-"""How a turn may fail beside the model's own errors."""
+"""Errors of a turn beside the model's own."""
 
 from __future__ import annotations
 
 from ..errors import LLMError
 
+__all__ = ["MaxIterationsError", "MemoryStoreError", "error_text"]
+
 
 class MaxIterationsError(LLMError):
-    """The model still asked for tools, or gave no valid answer, when the turn's last step was over."""
+    """The turn has made `max_iterations` requests, and the model still calls tools or gives no valid answer."""
 
 
 class MemoryStoreError(LLMError):
-    """A conversation could not be read or written; the store's own error is the cause."""
+    """A conversation could not be read or written. `__cause__` is the error of the store or the window."""
+
+
+def error_text(error: BaseException) -> str:
+    """Return the class and the message of an error, also if its `__str__` raises.
+
+    Args:
+        error: Any exception.
+
+    >>> error_text(KeyError("city")), error_text(TimeoutError())
+    ("KeyError: 'city'", 'TimeoutError')
+    """
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except BaseException:
+        text = "(its message cannot be shown)"
+    return f"{name}: {text}" if text else name

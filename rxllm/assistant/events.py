@@ -1,52 +1,94 @@
-"""What a turn says beside the model's own token events: its steps, its tools, its structured answer.
+"""Events of a turn beside the model's token events: steps, tools, structured answers.
 
-Grammar of every turn: ``(StepStart token-event* StepEnd tool-event*)* StreamEnd`` and then on_completed,
-or on_error with an `LLMError`. The `StreamEnd` of a step is told as its `StepEnd`; the turn's one
-`StreamEnd` comes last and holds the last step's answer with the usage of all of them. A `StreamReset`
-voids its step only, a `UsageUpdate` counts the turn so far, an index tells the calls of one step apart.
-A step whose call was no JSON ends in an `AnswerRejected` in the place of its `StepEnd`.
+Grammar of every turn: ``(StepStart token-event* StepEnd tool-event*)* StreamEnd`` and then on_completed, or on_error
+with an `LLMError`. The `StreamEnd` of a step becomes its `StepEnd`; the turn's one `StreamEnd` is the last event and
+holds the last step's answer with the usage of all steps. A `StreamReset` voids its step only. A `UsageUpdate` counts
+the turn so far. `index` distinguishes the calls of one step. A step with a call that is not JSON ends in an
+`AnswerRejected` instead of a `StepEnd`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias, cast, get_args
+from typing import TypeAlias, TypeVar, cast, get_args
 
 import msgspec
 from reactivex import Observable
 from reactivex import operators as rx_ops
 
+from .._json import encode
+from .._values import json_data, type_name
 from ..events import Response, TokenEvent
 from ..messages import ToolCall, ToolResult
 
+__all__ = [
+    "AnswerRejected",
+    "ApprovalRequest",
+    "AssistantEvent",
+    "PartialAnswer",
+    "StepEnd",
+    "StepStart",
+    "StructuredAnswer",
+    "ToolEnd",
+    "ToolProgress",
+    "ToolStart",
+    "assistant_event_from_json",
+    "assistant_event_to_json",
+    "token_events",
+    "with_json_value",
+]
+
 
 class StepStart(msgspec.Struct, frozen=True, tag="step_start"):
-    """The model is asked; `index` counts the steps of the turn from 0."""
+    """A request to the model starts.
+
+    Args:
+        index: The number of the step in the turn, from 0.
+    """
 
     index: int
 
 
 class StepEnd(msgspec.Struct, frozen=True, tag="step_end"):
-    """The model has answered; if it asks for tools, they run now, and a step follows."""
+    """The model has answered. If it calls tools, they run now, and another step follows.
+
+    Args:
+        index: The number of the step in the turn, from 0.
+        response: The answer.
+    """
 
     index: int
     response: Response
 
 
 class ApprovalRequest(msgspec.Struct, frozen=True, tag="approval_request"):
-    """A call waits for `approve`; if it is refused, a `ToolEnd` with an error follows."""
+    """A call waits for `approve`. If it is refused, a `ToolEnd` with an error follows.
+
+    Args:
+        call: The call.
+    """
 
     call: ToolCall
 
 
 class ToolStart(msgspec.Struct, frozen=True, tag="tool_start"):
-    """A tool begins to run; the arguments are as the model gave them, and checked now."""
+    """A tool starts. Its arguments are checked after this event.
+
+    Args:
+        call: The call, with the arguments as the model gave them.
+    """
 
     call: ToolCall
 
 
 class ToolProgress(msgspec.Struct, frozen=True, tag="tool_progress"):
-    """A tool tells how it gets on; `id` is its call's."""
+    """A tool reports progress.
+
+    Args:
+        id: The id of the call.
+        name: The name of the tool.
+        value: The value that the tool reports.
+    """
 
     id: str
     name: str
@@ -54,9 +96,13 @@ class ToolProgress(msgspec.Struct, frozen=True, tag="tool_progress"):
 
 
 class ToolEnd(msgspec.Struct, frozen=True, tag="tool_end"):
-    """A call has its result, which may be an error (`result.is_error`); `seconds` from its start, approval apart.
+    """A call has its result, which may be an error (`result.is_error`).
 
-    `refused` where the tool has not run, as `approve` did not let it.
+    Args:
+        call: The call.
+        result: The result, as the model reads it.
+        seconds: The time that the tool ran, without the wait for approval.
+        refused: Whether `approve` refused the call, so that the tool did not run.
     """
 
     call: ToolCall
@@ -66,20 +112,33 @@ class ToolEnd(msgspec.Struct, frozen=True, tag="tool_end"):
 
 
 class PartialAnswer(msgspec.Struct, frozen=True, tag="partial_answer"):
-    """The structured answer as far as it has come: a value of the type that was asked for."""
+    """The structured answer so far.
+
+    Args:
+        value: A value of the `response_type`.
+    """
 
     value: object
 
 
 class AnswerRejected(msgspec.Struct, frozen=True, tag="answer_rejected"):
-    """The answer was not of the type, or a call in it no JSON; the model is asked again, and told `reason`."""
+    """The answer is not of the type, or a call in it is not JSON. The model is asked again.
+
+    Args:
+        reason: What is wrong; the model reads it.
+        text: The text of the answer.
+    """
 
     reason: str
     text: str
 
 
 class StructuredAnswer(msgspec.Struct, frozen=True, tag="structured_answer"):
-    """The whole structured answer, valid; comes once, before the `StreamEnd`."""
+    """The complete, valid structured answer; emitted once, before the `StreamEnd`.
+
+    Args:
+        value: A value of the `response_type`.
+    """
 
     value: object
 
@@ -97,38 +156,58 @@ AssistantEvent: TypeAlias = (
     | StructuredAnswer
 )
 
+EventT = TypeVar("EventT")
+
 _TOKEN_EVENTS = frozenset(get_args(TokenEvent))
 _decoder: msgspec.json.Decoder[AssistantEvent] = msgspec.json.Decoder(AssistantEvent)
 
 
 def token_events() -> Callable[[Observable[AssistantEvent]], Observable[TokenEvent]]:
-    """Keep the token events of a turn: what the operators of `rxllm.operators` are typed for."""
+    """Keep the token events of a turn, for operators of `rxllm.operators`."""
 
     def operator(source: Observable[AssistantEvent]) -> Observable[TokenEvent]:
-        # `filter` cannot say that it narrows.
+        # The type of `filter` does not narrow.
         return cast("Observable[TokenEvent]", source.pipe(rx_ops.filter(_is_token_event)))
 
     return operator
 
 
 def assistant_event_to_json(event: AssistantEvent) -> str:
-    """One event of a turn as one line of JSON; values that JSON cannot hold are told by their `str`.
+    """Return one event of a turn as one line of JSON.
+
+    Args:
+        event: The event. A value in it that cannot be written as JSON is replaced by the name of its type.
 
     >>> assistant_event_to_json(StepStart(0))
     '{"type":"step_start","index":0}'
     """
-    return msgspec.json.encode(event, enc_hook=str).decode()
+    return encode(with_json_value(event)).decode()
 
 
 def assistant_event_from_json(text: str | bytes) -> AssistantEvent:
-    """The event that `assistant_event_to_json` wrote; raises `ValueError` on other JSON.
+    """Return the event that `assistant_event_to_json` wrote. Values of tools and structured answers are JSON data.
 
-    Values of tools and structured answers come as JSON's own types.
+    Args:
+        text: The JSON text.
+
+    Raises:
+        ValueError: The text is not the JSON of an event.
 
     >>> assistant_event_from_json('{"type":"step_start","index":0}')
     StepStart(index=0)
     """
     return _decoder.decode(text)
+
+
+def with_json_value(event: EventT) -> EventT:
+    """Return the event with its `value`, if it has one, as JSON data (see `assistant_event_to_json`).
+
+    Args:
+        event: Any event.
+    """
+    if isinstance(event, ToolProgress | PartialAnswer | StructuredAnswer):
+        return msgspec.structs.replace(event, value=json_data(event.value, type_name))
+    return event
 
 
 def _is_token_event(event: AssistantEvent) -> bool:

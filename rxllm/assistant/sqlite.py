@@ -1,9 +1,11 @@
-"""Conversations in an SQLite file: they outlive the process, and processes may share them."""
+"""Conversations in an SQLite file, which processes may share."""
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from os import PathLike
@@ -12,6 +14,10 @@ from typing import Self
 import msgspec
 
 from ..messages import Message
+
+__all__ = ["SQLiteStore"]
+
+log = logging.getLogger("rxllm")
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS messages (
@@ -26,10 +32,13 @@ _decode = msgspec.json.Decoder(Message).decode
 
 
 class SQLiteStore:
-    """A store in the file at `path`, made where it is not there; ":memory:" keeps nothing.
+    """A store in an SQLite file. Thread-safe; processes may share the file. Methods raise `sqlite3.Error`.
 
-    Safe under threads and between processes: a change waits up to `timeout` seconds for another
-    process's. Raises `sqlite3.Error`. Each row is one message as JSON, by conversation and position.
+    Each row is one message as JSON, by conversation and position. A row that cannot be read is skipped and logged.
+
+    Args:
+        path: The file, which is created if it does not exist; ":memory:" keeps conversations until `close`.
+        timeout: Seconds to wait for a change by another process.
 
     >>> from rxllm.assistant import Memory
     >>> with SQLiteStore(":memory:") as store:
@@ -42,8 +51,7 @@ class SQLiteStore:
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
         try:
-            # Readers and a writer do not wait for each other.
-            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._use_wal(time.monotonic() + timeout)
             self._connection.execute(_SCHEMA)
         except BaseException:
             self._connection.close()
@@ -56,28 +64,45 @@ class SQLiteStore:
         self.close()
 
     def close(self) -> None:
-        """Close the file. Harmless when done twice."""
+        """Close the file. May be called twice."""
         with self._lock:
             self._connection.close()
 
     def conversations(self) -> list[str]:
-        """The names of all conversations."""
+        """Return the names of all conversations."""
         with self._lock:
             rows = self._connection.execute("SELECT DISTINCT conversation FROM messages ORDER BY 1").fetchall()
         return [name for (name,) in rows]
 
     def load(self, conversation: str, /) -> tuple[Message, ...]:
-        """All messages of a conversation."""
+        """Return all messages of a conversation.
+
+        Args:
+            conversation: The name of the conversation.
+        """
         with self._lock:
             return self._load(conversation)
 
     def append(self, conversation: str, messages: Sequence[Message], /) -> None:
-        """Add messages at the end, in one transaction."""
+        """Add messages at the end, in one transaction.
+
+        Args:
+            conversation: The name of the conversation.
+            messages: The messages to add.
+        """
         with self._transaction():
             self._insert(conversation, messages)
 
     def replace(self, conversation: str, old: Sequence[Message], new: Sequence[Message], /) -> bool:
-        """Replace the beginning, if it is `old`, in one transaction."""
+        """Replace the beginning of a conversation, in one transaction; return False if it does not begin with `old`.
+
+        Rows that cannot be read are deleted.
+
+        Args:
+            conversation: The name of the conversation.
+            old: The messages that the conversation begins with.
+            new: The messages to put in their place.
+        """
         with self._transaction():
             messages = self._load(conversation)
             if messages[: len(old)] != tuple(old):
@@ -85,6 +110,18 @@ class SQLiteStore:
             self._connection.execute("DELETE FROM messages WHERE conversation = ?", (conversation,))
             self._insert(conversation, [*new, *messages[len(old) :]])
             return True
+
+    def _use_wal(self, deadline: float) -> None:
+        """Let readers and a writer not wait for each other. SQLite does not wait by itself for this change."""
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
     @contextmanager
     def _transaction(self) -> Generator[None, None, None]:
@@ -99,9 +136,15 @@ class SQLiteStore:
 
     def _load(self, conversation: str) -> tuple[Message, ...]:
         rows = self._connection.execute(
-            "SELECT message FROM messages WHERE conversation = ? ORDER BY position", (conversation,)
+            "SELECT position, message FROM messages WHERE conversation = ? ORDER BY position", (conversation,)
         ).fetchall()
-        return tuple(_decode(text) for (text,) in rows)
+        messages: list[Message] = []
+        for position, text in rows:
+            try:
+                messages.append(_decode(text))
+            except (msgspec.DecodeError, TypeError, ValueError, RecursionError) as error:
+                log.error("message %d of conversation %r cannot be read: %s", position, conversation, error)
+        return tuple(messages)
 
     def _insert(self, conversation: str, messages: Sequence[Message]) -> None:
         (last,) = self._connection.execute(

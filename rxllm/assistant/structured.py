@@ -1,14 +1,15 @@
-"""Structured answers: how a model is made to give one, and what is said when it did not.
+"""Structured answers: how the model is asked for one, and what it is told if its answer is not valid.
 
-`schema` uses the vendor's own schema mode, `tool` makes the answer the arguments of a tool, `prompt`
-asks for JSON in the instructions. "auto" takes the first of these that the model's wire can honour,
-beside the assistant's own tools. Vendors want an object: an answer that is a list, a word, a union
-is asked for as the one field of one, in the first two modes.
+Mode "schema" uses the vendor's schema mode, "tool" makes the answer the arguments of a tool, "prompt" asks for JSON in
+the system message, and "auto" takes the first of these that the model supports together with the assistant's tools.
+Vendors require an object: in the first two modes an answer of another type (list, string, union) is the one field of
+an object.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -23,7 +24,9 @@ from ..events import Response, TextDelta, TokenEvent
 from ..messages import Message, ToolCall, ToolResult
 from ..model import StreamingModel
 from ..operators.json.structured import parse, partial_json
-from ..options import CallOptions, Tool, format_of
+from ..options import CallOptions, Tool, format_of, tool_of
+
+__all__ = ["ANSWER_TOOL", "Structure", "StructuredMode"]
 
 StructuredMode: TypeAlias = Literal["auto", "schema", "tool", "prompt"]
 
@@ -33,7 +36,14 @@ _ATTEMPTS: tuple[StructuredMode, ...] = ("schema", "tool")
 
 
 class Structure:
-    """The type of an answer, and the mode in which `model` is asked for it."""
+    """The type of an answer, and the mode in which the model is asked for it.
+
+    Args:
+        kind: The type of the answer.
+        mode: The mode.
+        model: The model to ask.
+        options: The options of the turn's requests.
+    """
 
     def __init__(self, kind: type[object], mode: StructuredMode, model: StreamingModel, options: CallOptions) -> None:
         self._model = model
@@ -45,7 +55,7 @@ class Structure:
 
     @property
     def instructions(self) -> str | None:
-        """What the system message says of the answer."""
+        """The part of the system message that asks for the answer."""
         if self.mode == "tool":
             return f"Give your final answer by calling the tool {ANSWER_TOOL}, and in no other way."
         if self.mode == "prompt":
@@ -53,7 +63,14 @@ class Structure:
         return None
 
     def add_to(self, options: CallOptions) -> CallOptions:
-        """The options of a request for it; raises `ConfigurationError` where the model cannot honour them."""
+        """Return the options of a request for the answer.
+
+        Args:
+            options: The options of the turn's requests.
+
+        Raises:
+            ConfigurationError: The model does not support them.
+        """
         asked = self._options(self.mode, options)
         self._model.stream("?", **asked)  # cold: nothing is sent
         return asked
@@ -63,29 +80,56 @@ class Structure:
             return {**options, "response_format": format_of(self._boxed)}
         if mode == "tool":
             own = tuple(options.get("tools") or ())
+            if any(tool_of(tool).name == ANSWER_TOOL for tool in own):
+                raise ConfigurationError(f"a tool is named {ANSWER_TOOL!r}, as the tool for the answer: rename it")
             answer = Tool(ANSWER_TOOL, "Give the final answer.", json_schema(self._boxed))
             return {**options, "tools": (*own, answer), "tool_choice": "required" if own else ANSWER_TOOL}
         return options
 
     def follow(self, on_value: Callable[[object], None]) -> Callable[[TokenEvent], None]:
-        """A function to be given a step's events, that tells the answer as it grows."""
+        """Return a function that takes the events of a step and calls `on_value` with each partial answer.
+
+        Args:
+            on_value: Called with partial answers, as values of the type.
+        """
         events: Subject[TokenEvent | str] = Subject()
         tool = ANSWER_TOOL if self.mode == "tool" else None
-        # What is wrong with the answer is said once it is whole.
+        # Errors are reported when the answer is complete.
         events.pipe(partial_json(self._kind, tool=tool), rx_ops.map(self._unboxed)).subscribe(on_value, _ignore)
-        return events.on_next
+
+        def on_event(event: TokenEvent) -> None:
+            with suppress(BaseException):  # a validator of the type, which is code of the user
+                events.on_next(event)
+
+        return on_event
 
     def answer_call(self, response: Response) -> ToolCall | None:
-        """The call that holds the answer, in tool mode."""
-        return next((call for call in response.tool_calls if call.name == ANSWER_TOOL), None)
+        """Return the call that holds the answer, in mode "tool".
+
+        Args:
+            response: The model's answer.
+        """
+        calls = response.tool_calls if self.mode == "tool" else ()
+        return next((call for call in calls if call.name == ANSWER_TOOL), None)
 
     def text(self, response: Response) -> str:
-        """The answer as text."""
+        """Return the answer as text.
+
+        Args:
+            response: The model's answer.
+        """
         call = self.answer_call(response)
         return response.text if call is None else encode(call.arguments).decode()
 
     def value(self, response: Response) -> object:
-        """The answer as the type; raises `OutputParsingError` where it is none."""
+        """Return the answer as a value of the type.
+
+        Args:
+            response: The model's answer.
+
+        Raises:
+            OutputParsingError: The answer is not of the type.
+        """
         values: list[object] = []
         errors: list[Exception] = []
         text: TokenEvent | str = TextDelta(self.text(response))
@@ -93,15 +137,20 @@ class Structure:
         if errors:
             raise errors[0]
         if not values:
-            raise OutputParsingError("there is no answer", text="", partial=response)
+            raise OutputParsingError("the answer is empty", text="", partial=response)
         return self._unboxed(values[0])
 
     def _unboxed(self, value: object) -> object:
         return value if self._kind is self._bare else getattr(value, _FIELD)
 
     def correction(self, response: Response, reason: str) -> list[Message]:
-        """What was answered, and what to say to it, to get a better answer."""
-        said = f"Your answer is not valid: {reason}. Answer again, with nothing but valid JSON of the schema."
+        """Return the messages that ask for a better answer: the answer, and why it is not valid.
+
+        Args:
+            response: The model's answer.
+            reason: What is wrong with it.
+        """
+        said = f"Your answer is not valid: {reason}. Answer again with valid JSON of the schema, and nothing else."
         if response.tool_calls:
             results = [ToolResult(call.id, said, call.name, is_error=True) for call in response.tool_calls]
             return [response.message, Message.tool(*results)]
@@ -119,7 +168,7 @@ def _box_of(kind: type[object]) -> type[object]:
 def _mode_for(
     add: Callable[[StructuredMode, CallOptions], CallOptions], model: StreamingModel, options: CallOptions
 ) -> StructuredMode:
-    """The first mode in which a request can be made: nothing is sent."""
+    """Return the first mode that the model supports; nothing is sent."""
     for mode in _ATTEMPTS:
         try:
             model.stream("?", **add(mode, options))
@@ -130,4 +179,4 @@ def _mode_for(
 
 
 def _ignore(_: Exception) -> None:
-    """Partial values end where the text cannot become valid any more."""
+    """Partial values end when the text can no longer become valid."""

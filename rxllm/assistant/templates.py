@@ -1,4 +1,4 @@
-"""Text with `{{variables}}`."""
+"""Templates: text with `{{variables}}`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,22 @@ from collections.abc import Mapping
 
 from ..errors import ConfigurationError
 
+__all__ = ["render", "template_variables"]
+
 _VARIABLE = re.compile(r"\{\{\s*([^\W\d]\w*)\s*\}\}")
 
 
 def render(template: str, variables: Mapping[str, object]) -> str:
-    """`template` with each `{{name}}` replaced by the text of its variable.
+    """Return `template` with each `{{name}}` replaced by the text of its variable.
 
-    A value is put in as it is: what looks like a variable in it stays text. Other braces mean
-    nothing. Raises `ConfigurationError` naming every variable that is missing.
+    Values are inserted as they are: a `{{name}}` in a value stays text. Other braces have no meaning.
+
+    Args:
+        template: The text.
+        variables: The values, by name.
+
+    Raises:
+        ConfigurationError: Variables are missing; the message names them.
 
     >>> render("Dear {{ name }}, {{news}}", {"name": "Ada", "news": "{{name}} is a variable"})
     'Dear Ada, {{name}} is a variable'
@@ -27,7 +35,10 @@ def render(template: str, variables: Mapping[str, object]) -> str:
 
 
 def template_variables(template: str) -> tuple[str, ...]:
-    """The names of the variables in `template`, each once, in order.
+    """Return the names of the variables in `template`, each once, in order.
+
+    Args:
+        template: The text.
 
     >>> template_variables("{{a}} and {{ b }} and {{a}}")
     ('a', 'b')

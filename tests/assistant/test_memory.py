@@ -333,4 +333,4 @@ def test_a_cancelled_turn_that_cannot_be_kept_is_logged(caplog: pytest.LogCaptur
     subscription = assistant.stream("?").subscribe(lambda event: got.set() if event == TextDelta("One") else None)
     assert got.wait(LIMIT)
     subscription.dispose()
-    assert "a cancelled turn could not be kept" in caplog.text
+    assert "a cancelled turn could not be written to the memory" in caplog.text

@@ -431,7 +431,8 @@ class TestApproval:
     def test_an_approval_that_fails_is_a_refusal(self) -> None:
         """The model is told; nothing is run."""
         events = turn_with(add, {"a": 1, "b": 2}, approve=lambda call: bool(1 / 0))
-        assert tool_result(events).content.startswith("ZeroDivisionError")
+        assert "the approval failed (ZeroDivisionError" in tool_result(events).content
+        assert [event.refused for event in events if isinstance(event, ToolEnd)] == [True]
 
 
 def test_events_go_to_json_and_back() -> None:

@@ -1,7 +1,7 @@
-"""Each tool call of a conversation by an id of its own.
+"""Give each tool call of a conversation its own id.
 
-Some wires give no ids, and some vendors begin again with "call_0" in each answer. Whoever is asked
-to approve a call, or shows it, knows it by its id: a second call must not pass for the first.
+Some wires send no ids, and some vendors start at "call_0" in each answer. A user interface identifies a call by its id,
+for example for an approval: a second call must not be taken for the first.
 """
 
 from __future__ import annotations
@@ -26,30 +26,31 @@ from ..events import (
     VendorEvent,
 )
 from ..messages import Message, Part, ToolCall
+from ._history import unique_id, with_id
 
 
 class CallIds:
-    """Gives a call another id where an earlier one of `messages`, or of the turn, has it already."""
+    """Gives a call another id if a call of `messages`, or an earlier one of the turn, has the same."""
 
     def __init__(self, messages: Iterable[Message]) -> None:
         self._used = {call.id for message in messages for call in message.tool_calls}
         self._here: dict[int, str] = {}
         """The ids of the calls of this step, by index."""
         self._given: defaultdict[str, list[str]] = defaultdict(list)
-        """The same by the id that the vendor gave, in order: an answer may repeat even that."""
+        """The same by the vendor's id, in order; one answer may repeat an id."""
 
     def begin_step(self) -> None:
-        """The model is asked: what it calls are other calls."""
+        """Start a step: its calls are new ones."""
         self._here.clear()
         self._given.clear()
 
-    def told(self, event: TokenEvent) -> TokenEvent:
-        """The event with ids that tell calls apart."""
+    def renamed(self, event: TokenEvent) -> TokenEvent:
+        """Return the event with distinct ids."""
         match event:
             case ToolCallStart(index, given, name):
                 return ToolCallStart(index, self._new(index, given), name)
             case ToolCallEnd(index, call):
-                return ToolCallEnd(index, _with_id(call, self._here.get(index, call.id)))
+                return ToolCallEnd(index, with_id(call, self._here.get(index, call.id)))
             case StreamReset():
                 self._used.difference_update(self._here.values())
                 self.begin_step()
@@ -60,11 +61,7 @@ class CallIds:
         return event
 
     def _new(self, index: int, given: str) -> str:
-        number, name = 2, given
-        while name in self._used:
-            name = f"{given}_{number}"
-            number += 1
-        self._used.add(name)
+        name = unique_id(given, self._used)
         self._here[index] = name
         self._given[given].append(name)
         return name
@@ -72,21 +69,17 @@ class CallIds:
     def _answer(self, response: Response) -> Response:
         if all(names == [given] for given, names in self._given.items()):
             return response
-        calls = tuple(map(self._renamed(), response.tool_calls))
-        rename = self._renamed()
+        calls = tuple(map(self._rename(), response.tool_calls))
+        rename = self._rename()
         parts: tuple[Part, ...] = tuple(rename(part) if isinstance(part, ToolCall) else part for part in response.parts)
         return msgspec.structs.replace(response, tool_calls=calls, parts=parts)
 
-    def _renamed(self) -> Callable[[ToolCall], ToolCall]:
-        """What renames the calls of the answer, one after the other."""
+    def _rename(self) -> Callable[[ToolCall], ToolCall]:
+        """Return a function that renames the calls of the answer, to be called with one after the other."""
         given = {name: deque(names) for name, names in self._given.items()}
 
         def rename(call: ToolCall) -> ToolCall:
             names = given.get(call.id)
-            return _with_id(call, names.popleft()) if names else call
+            return with_id(call, names.popleft()) if names else call
 
         return rename
-
-
-def _with_id(call: ToolCall, name: str) -> ToolCall:
-    return call if name == call.id else msgspec.structs.replace(call, id=name)

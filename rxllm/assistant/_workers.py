@@ -1,4 +1,4 @@
-"""Where a turn's own work runs: a scheduler, or daemon threads of its own."""
+"""Run the work of turns and tools: on a scheduler that the user gave, or on daemon threads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run_on(
     scheduler: abc.SchedulerBase | None, work: Callable[[], None], name: str, values: contextvars.Context
 ) -> abc.DisposableBase:
     """Run `work` on `scheduler`, or on a daemon thread `rxllm-<name>-<n>`, in a copy of the context `values`."""
-    context = values.copy()  # one may not be entered twice at a time
+    context = values.copy()  # two threads cannot be in the same context at the same time
     if scheduler is None:
         workers.run(f"rxllm-{name}-{next(_numbers)}", partial(context.run, work))
         return Disposable()
@@ -32,7 +32,7 @@ def run_on(
 
 
 def run_after(scheduler: abc.SchedulerBase | None, seconds: float, work: Callable[[], None]) -> abc.DisposableBase:
-    """Run `work` on `scheduler`, or on a timer's thread, in so many seconds."""
+    """Run `work` in `seconds` seconds on `scheduler`, or on a timer thread."""
 
     def run(_scheduler: abc.SchedulerBase, _state: object | None = None) -> None:
         work()
@@ -41,5 +41,5 @@ def run_after(scheduler: abc.SchedulerBase | None, seconds: float, work: Callabl
 
 
 def now(scheduler: abc.SchedulerBase | None) -> float:
-    """Seconds on the clock of `scheduler`."""
+    """Return the seconds of the clock of `scheduler`."""
     return (scheduler or TimeoutScheduler.singleton()).now.timestamp()

@@ -1,8 +1,8 @@
 """One turn as it runs: ask the model, run its tools, ask again, until it answers.
 
-Token events go from the model's thread straight to the subscriber. Whatever else is told comes
-from the thread on which it happened, one at a time. The memory is written once: when the turn has
-ended well, or (if that is asked for) with what there is when it fails or is disposed.
+Token events go from the model's thread directly to the subscriber. All other events are emitted on the thread on which
+they happen, one at a time. The memory is written once: when the turn completes, or (with `keep_partial`) with the
+messages so far when it fails or is disposed.
 """
 
 from __future__ import annotations
@@ -35,99 +35,101 @@ from ..events import (
 from ..messages import Message, TextPart, ToolResult
 from ..operators._response_builder import ResponseBuilder
 from ..options import CallOptions
-from ._call_ids import CallIds
-from ._plan import Plan, TurnContext
-from ._scheduling import now, run_on
+from ._history import CANCELLED, repair_history
 from ._tool_run import ToolEvent, ToolRun
-from .errors import MaxIterationsError
+from ._turn_request import TurnContext, TurnRequest
+from ._unique_call_ids import CallIds
+from ._workers import now, run_on
+from .errors import MaxIterationsError, error_text
 from .events import AnswerRejected, AssistantEvent, PartialAnswer, StepEnd, StepStart, StructuredAnswer, ToolEnd
 from .structured import Structure
 
 log = logging.getLogger("rxllm")
 
 _PASSED_ON = frozenset({TextDelta, ReasoningDelta, ToolCallDelta})
-"""What comes by the token."""
+"""Frequent events, which go to the subscriber unchanged."""
 
 
-class Turn(abc.DisposableBase):
+class ToolLoop(abc.DisposableBase):
     """One subscription to a turn."""
 
-    def __init__(self, plan: Plan, observer: abc.ObserverBase[AssistantEvent]) -> None:
-        self._plan = plan
+    def __init__(self, request: TurnRequest, observer: abc.ObserverBase[AssistantEvent]) -> None:
+        self._request = request
         self._observer = observer
         self._on_next = observer.on_next
-        self._options: CallOptions = plan.options
+        self._options: CallOptions = request.options
         self._values = contextvars.copy_context()
-        """The subscriber's: what tools and requests see of them must not hang on who it is that starts them."""
+        """The subscriber's context variables; tools and requests run with them, on whichever thread they start."""
         self._current = SerialDisposable()
-        self._opening = SingleAssignmentDisposable()
+        """The request or the tools that run now."""
+        self._start = SingleAssignmentDisposable()
         self._lock = threading.Lock()
-        """Held for a moment where the turn changes: never while anybody else's code is called."""
-        self._telling = threading.RLock()
-        """Held while tools tell what they do."""
+        """Guards the state of the turn; never held while code of the user runs."""
+        self._emitting = threading.RLock()
+        """Held while a tool emits an event."""
         self._keeping = threading.RLock()
         """Held from the end of the turn until the memory is written."""
         self._ended = False
         self._call_ids = CallIds(())
         self._sent: list[Message] = []
-        self._turn: list[Message] = [plan.opening.question]
-        """What the memory is to keep of the turn: messages that stand without what is still to come."""
+        self._turn: list[Message] = [request.input.question]
+        """What the memory keeps of the turn: messages that are complete without what is still to come."""
         self._steps = 0
         self._corrections = 0
         self._seen: list[TokenEvent] = []
         self._answer: Response | None = None
         self._running: Response | None = None
-        """The answer whose tools run."""
+        """The answer whose tools run now."""
         self._results: list[ToolResult | None] = []
         self._usage = Usage()
         self._started = self._now()
         self._before_first_step = 0.0
         self._first_token: float | None = None
 
-    def start(self) -> Turn:
+    def start(self) -> ToolLoop:
         """Begin, on the scheduler."""
-        self._opening.disposable = run_on(
-            self._plan.settings.scheduler, self._guarded(self._recall), "turn", self._values
+        self._start.disposable = run_on(
+            self._request.settings.scheduler, self._guarded(self._recall), "turn", self._values
         )
         return self
 
     def dispose(self) -> None:
-        """Stop the request or the tools; once this returns the memory is as it will be."""
+        """Stop the request or the tools. When this returns, the memory is written."""
         with self._keeping:
             ended = self._end()
-        self._opening.dispose()
+        self._start.dispose()
         self._current.dispose()
-        if ended and self._plan.keep_partial:
+        if ended and self._request.keep_partial:
             try:
-                self._plan.keep(self._so_far())
+                self._request.keep(self._so_far())
             except LLMError:
-                log.exception("a cancelled turn could not be kept")
+                log.exception("a cancelled turn could not be written to the memory")
 
     def _recall(self) -> None:
-        recalled = self._plan.recall()
-        self._hold(lambda: recalled.subscribe(self._recalled, self._fail))
+        recalled = self._request.recall()
+        self._subscribe(lambda: recalled.subscribe(self._recalled, self._fail))
 
     def _recalled(self, messages: tuple[Message, ...]) -> None:
         self._guarded(partial(self._open, messages))()
 
     def _open(self, messages: tuple[Message, ...]) -> None:
         instructions = [self._system_text(messages)]
-        if self._plan.structure is not None:
-            instructions.append(self._plan.structure.instructions)
+        if self._request.structure is not None:
+            instructions.append(self._request.structure.instructions)
         instructions += [message.text for message in messages if message.role == "system"]
         text = "\n\n".join(filter(None, instructions))
-        said = [message for message in messages if message.role != "system"]
-        self._sent = [Message.system(text), *said] if text else said
+        history = repair_history([message for message in messages if message.role != "system"])
+        self._sent = [Message.system(text), *history] if text else history
         self._before_first_step = self._now() - self._started
-        answer = self._plan.opening.answer
-        self._call_ids = CallIds(said if answer is None else [*said, answer])
+        answer = self._request.input.answer
+        self._call_ids = CallIds(history if answer is None else [*history, answer])
         if answer is None:
             self._ask()
         else:
-            self._go_on(answer, self._plan.opening.results)
+            self._continue(answer, self._request.input.results)
 
-    def _go_on(self, answer: Message, results: Sequence[ToolResult]) -> None:
-        """First run what an earlier answer has asked for, and has not got."""
+    def _continue(self, answer: Message, results: Sequence[ToolResult]) -> None:
+        """Run those calls of an earlier answer that have no result."""
         known = {result.id: result for result in results}
         response = Response(tool_calls=answer.tool_calls, parts=answer.parts)
         with self._lock:
@@ -136,43 +138,40 @@ class Turn(abc.DisposableBase):
         self._run_tools(response)
 
     def _system_text(self, messages: tuple[Message, ...]) -> str | None:
-        plan = self._plan
-        if not callable(plan.system):
-            return plan.system
+        turn = self._request
+        if not callable(turn.system):
+            return turn.system
         try:
-            return plan.system(TurnContext(plan.conversation, plan.opening.question, messages, plan.variables))
+            return turn.system(TurnContext(turn.conversation, turn.input.question, messages, turn.variables))
         except LLMError:
             raise
-        except Exception as error:
-            raise ConfigurationError(f"the function given as system= failed: {error}") from error
+        except BaseException as error:
+            raise ConfigurationError(f"the function given as system= failed: {error_text(error)}") from error
 
     def _ask(self) -> None:
-        """One step: a request, its events passed on."""
-        plan = self._plan
-        if self._steps >= plan.max_iterations:
-            raise MaxIterationsError(
-                f"the turn has not come to an answer in {plan.max_iterations} steps (max_iterations)"
-            )
+        """Make a request: one step."""
+        turn = self._request
+        if self._steps >= turn.max_iterations:
+            raise MaxIterationsError(f"the turn has no answer after {turn.max_iterations} requests (max_iterations)")
         self._seen = []
         self._answer = None
         self._call_ids.begin_step()
-        on_event: Callable[[TokenEvent], None] = self._on_event if not plan.keep_partial else self._on_event_to_keep
-        if plan.structure is not None:
-            on_event = _both(on_event, plan.structure.follow(self._tell_partial))
-        self._tell(StepStart(self._steps))
+        on_event: Callable[[TokenEvent], None] = self._on_event if not turn.keep_partial else self._on_event_to_keep
+        if turn.structure is not None:
+            on_event = _both(on_event, turn.structure.follow(self._emit_partial))
+        self._emit(StepStart(self._steps))
         if self._ended:
             return
         self._steps += 1
-        events = plan.model.stream(self._sent, **self._options)
+        events = turn.model.stream(self._sent, **self._options)
         completed = self._guarded(self._step_done)
-        self._hold(lambda: events.subscribe(on_event, self._step_failed, completed))
+        self._subscribe(lambda: events.subscribe(on_event, self._step_failed, completed))
 
     def _on_event(self, event: TokenEvent) -> None:
-        """The token road."""
         if type(event) in _PASSED_ON:
             self._on_next(event)
         else:
-            self._on_other(self._call_ids.told(event))
+            self._on_other(self._call_ids.renamed(event))
 
     def _on_event_to_keep(self, event: TokenEvent) -> None:
         self._seen.append(event)
@@ -194,13 +193,13 @@ class Turn(abc.DisposableBase):
         self._usage = add_usage(self._usage, response.usage)
         if self._steps == 1 and response.timing is not None and response.timing.first_token is not None:
             self._first_token = self._before_first_step + response.timing.first_token
-        structure = self._plan.structure
+        structure = self._request.structure
         answered = structure is not None and structure.answer_call(response) is not None
         if response.tool_calls and not answered:
             with self._lock:
                 self._running = response
                 self._results = [None] * len(response.tool_calls)
-        self._tell(StepEnd(self._steps - 1, response))
+        self._emit(StepEnd(self._steps - 1, response))
         if self._ended:
             return
         if self._running is not None:
@@ -213,25 +212,25 @@ class Turn(abc.DisposableBase):
     def _step_failed(self, error: Exception) -> None:
         if isinstance(error, LLMError) and error.partial is not None:
             self._usage = add_usage(self._usage, error.partial.usage)
-        if isinstance(error, ToolArgumentsError) and self._corrections < self._plan.max_corrections:
+        if isinstance(error, ToolArgumentsError) and self._corrections < self._request.max_corrections:
             self._guarded(partial(self._ask_for_arguments, error))()
         else:
             self._fail(error)
 
     def _ask_for_arguments(self, error: ToolArgumentsError) -> None:
-        """Ask again for a call that was no JSON: it cannot be sent back, so what is wrong is said by the user."""
+        """Ask again for a call that was not JSON. It cannot be sent back, so a user message says what is wrong."""
         text = "" if error.partial is None else error.partial.text
         self._corrections += 1
-        self._tell(AnswerRejected(str(error), text))
+        self._emit(AnswerRejected(str(error), text))
         said = [Message.assistant(text)] if text else []
         self._sent += [*said, Message.user(f"No tool was called: {error}. Call it again, with valid JSON.")]
         if not self._ended:
             self._ask()
 
     def _run_tools(self, response: Response) -> None:
-        plan, results = self._plan, self._results
+        turn, results = self._request, self._results
         runs = [
-            ToolRun(call, plan.conversation, plan.settings, self._values, partial(self._on_tool_event, results, at))
+            ToolRun(call, turn.conversation, turn.settings, self._values, partial(self._on_tool_event, results, at))
             for at, call in enumerate(response.tool_calls)
             if results[at] is None
         ]
@@ -240,12 +239,12 @@ class Turn(abc.DisposableBase):
             run.start()
 
     def _on_tool_event(self, results: list[ToolResult | None], at: int, event: ToolEvent) -> None:
-        with self._telling:
+        with self._emitting:
             if results[at] is not None or self._ended:
                 return
             if isinstance(event, ToolEnd):
                 results[at] = event.result
-            self._tell(event)
+            self._emit(event)
             if isinstance(event, ToolEnd) and None not in results:
                 self._guarded(self._tools_done)()
 
@@ -257,8 +256,8 @@ class Turn(abc.DisposableBase):
             self._sent += messages
             self._turn += messages
             self._running = None
-        if self._options.get("tool_choice") not in (None, "auto", "none") and self._plan.structure is None:
-            # A call that was demanded has been made: demanded again and again, no turn would end.
+        if self._options.get("tool_choice") not in (None, "auto", "none") and self._request.structure is None:
+            # The required call has been made; if it were required in each step, the turn would not end.
             self._options = {**self._options, "tool_choice": None}
         self._ask()
 
@@ -266,11 +265,13 @@ class Turn(abc.DisposableBase):
         try:
             value = structure.value(response)
         except OutputParsingError as error:
-            if self._corrections >= self._plan.max_corrections:
+            # A model that refuses does so again.
+            refused = response.finish_reason in ("refusal", "content_filter")
+            if refused or self._corrections >= self._request.max_corrections:
                 error.partial = error.partial or response
                 raise
             self._corrections += 1
-            self._tell(AnswerRejected(str(error), structure.text(response)))
+            self._emit(AnswerRejected(str(error), structure.text(response)))
             self._sent += structure.correction(response, str(error))
             if not self._ended:
                 self._ask()
@@ -286,7 +287,7 @@ class Turn(abc.DisposableBase):
             if not self._end():
                 return
             try:
-                self._plan.keep([*self._turn, *([message] if message.parts else ())])
+                self._request.keep([*self._turn, *([message] if message.parts else ())])
                 unkept = None
             except LLMError as error:
                 unkept = error
@@ -294,33 +295,33 @@ class Turn(abc.DisposableBase):
             self._report(unkept)
             return
         for event in (*last, StreamEnd(final)):
-            self._tell(event)
+            self._emit(event)
         self._observer.on_completed()
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException) -> None:
         if not isinstance(error, LLMError):
             cause = error
-            error = StreamError(f"{type(cause).__name__}: {cause}")
+            error = StreamError(error_text(cause))
             error.__cause__ = cause
         if not self._end():
             return
         self._current.dispose()
-        if self._plan.keep_partial:
+        if self._request.keep_partial:
             try:
-                self._plan.keep(self._so_far(error.partial))
+                self._request.keep(self._so_far(error.partial))
             except LLMError as unkept:
                 error.add_note(str(unkept))
         self._report(error)
 
     def _report(self, error: LLMError) -> None:
-        error.provider = error.provider or self._plan.model.provider
-        error.model = error.model or self._plan.model.model
+        error.provider = error.provider or self._request.model.provider
+        error.model = error.model or self._request.model.model
         so_far = error.partial or self._answer or Response()
         error.partial = msgspec.structs.replace(so_far, usage=self._usage)
         emit_error(self._observer, error)
 
     def _so_far(self, partial_answer: Response | None = None) -> list[Message]:
-        """What of the turn can stay: whole steps, results or the lack of them, the text of a cut answer."""
+        """Return the messages to keep of an unfinished turn: whole steps, and the text of the last answer."""
         with self._lock:
             if self._running is not None:
                 return [*self._turn, *self._with_results(self._running)]
@@ -328,55 +329,55 @@ class Turn(abc.DisposableBase):
             for event in [] if partial_answer is not None else list(self._seen):
                 answer.add(event)
             parts = (partial_answer or answer.response()).parts
-            # A cut reasoning lacks its signature, a cut call its result: only text stands by itself.
+            # Reasoning lacks its signature and a call its result; only text can be sent back.
             texts = tuple(part for part in parts if isinstance(part, TextPart) and part.text)
             return [*self._turn, Message("assistant", texts)] if texts else list(self._turn)
 
     def _with_results(self, response: Response) -> list[Message]:
         results = [
-            ToolResult(call.id, "The call was cancelled.", call.name, is_error=True) if result is None else result
+            ToolResult(call.id, CANCELLED, call.name, is_error=True) if result is None else result
             for call, result in zip(response.tool_calls, self._results, strict=True)
         ]
         return [response.message, Message.tool(*results)]
 
     def _end(self) -> bool:
-        """Whether this is what ends the turn."""
+        """End the turn; return False if it has ended before."""
         with self._lock:
             ended, self._ended = self._ended, True
         return not ended
 
-    def _tell(self, event: AssistantEvent) -> None:
+    def _emit(self, event: AssistantEvent) -> None:
         try:
             self._on_next(event)
-        except Exception:
-            # The subscriber's own: it is not the tool's or the model's, and not ours to handle.
+        except BaseException:
+            # An error of the subscriber: neither the tool's nor the model's.
             self.dispose()
             threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
-    def _tell_partial(self, value: object) -> None:
-        self._tell(PartialAnswer(value))
+    def _emit_partial(self, value: object) -> None:
+        self._emit(PartialAnswer(value))
 
     def _guarded(self, action: Callable[[], None]) -> Callable[[], None]:
-        """`action`, what it raises ending the turn."""
+        """Return `action` as a function that ends the turn with what `action` raises."""
 
         def guarded() -> None:
             if not self._ended:
                 try:
                     action()
-                except Exception as error:
+                except BaseException as error:  # user code may raise CancelledError, SystemExit ...
                     self._fail(error)
 
         return guarded
 
-    def _hold(self, subscribe: Callable[[], abc.DisposableBase]) -> None:
-        """Subscribe, so that disposing the turn disposes that."""
-        # Its own place first: the next step may have begun before `subscribe` returns.
+    def _subscribe(self, subscribe: Callable[[], abc.DisposableBase]) -> None:
+        """Subscribe; disposing the turn disposes the subscription."""
+        # Set before subscribing: the next step may begin before `subscribe` returns.
         place = SingleAssignmentDisposable()
         self._current.disposable = place
         place.disposable = self._values.copy().run(subscribe)
 
     def _now(self) -> float:
-        return now(self._plan.settings.scheduler)
+        return now(self._request.settings.scheduler)
 
 
 def _both(first: Callable[[TokenEvent], None], second: Callable[[TokenEvent], None]) -> Callable[[TokenEvent], None]:

@@ -198,7 +198,7 @@ def test_a_turn_that_never_answers_ends_in_an_error() -> None:
     """After max_iterations requests."""
     model = ScriptedModel(default=Reply(tool_calls=[ToolCall("a", "add", {"a": 1, "b": 1})]))
     memory = Memory()
-    with pytest.raises(MaxIterationsError, match="3 steps"):
+    with pytest.raises(MaxIterationsError, match="3 requests"):
         Assistant(model, tools=[add], memory=memory, max_iterations=3).chat("?")
     assert (3, ()) == (len(model.calls), memory.messages())
 

@@ -61,9 +61,9 @@ def test_where_nothing_is_open_the_model_is_asked_at_once(conversation: list[Mes
 
 def test_a_conversation_needs_a_question_and_no_memory() -> None:
     """Said at once, before anything is asked."""
-    with pytest.raises(ConfigurationError, match="there is none"):
+    with pytest.raises(ConfigurationError, match="has none"):
         Assistant(ScriptedModel("x")).stream([ANSWER])
-    with pytest.raises(ConfigurationError, match="there is none"):
+    with pytest.raises(ConfigurationError, match="has none"):
         Assistant(ScriptedModel("x")).stream([])
     with pytest.raises(ConfigurationError, match="has a memory"):
         Assistant(ScriptedModel("x"), memory=Memory()).stream([QUESTION])

@@ -1,0 +1,104 @@
+"""The settings and the input of a turn: everything that is fixed before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+import msgspec
+import reactivex as rx
+from reactivex import Observable
+
+from ..errors import ConfigurationError
+from ..messages import Message, ToolResult
+from ..model import StreamingModel
+from ..options import CallOptions
+from ._history import repair_history, with_valid_text
+from ._tool_run import ToolSettings
+from .memory import Memory, store_errors
+from .structured import Structure
+
+
+class TurnContext(msgspec.Struct, frozen=True):
+    """What a function given as `system` may use.
+
+    Args:
+        conversation: The conversation of the turn.
+        question: The user's message.
+        history: The messages to be sent; the question is the last.
+        variables: The variables given to `Assistant.stream`.
+    """
+
+    conversation: str
+    question: Message
+    history: tuple[Message, ...]
+    variables: Mapping[str, object]
+
+
+System: TypeAlias = str | Callable[[TurnContext], str]
+"""The system message: a template, or a function that returns the text."""
+
+
+class TurnInput(msgspec.Struct, frozen=True):
+    """The conversation that a turn continues.
+
+    `answer` is an answer at its end with tool calls that have not all run, `results` are those that exist.
+    """
+
+    messages: tuple[Message, ...]
+    question: Message
+    answer: Message | None = None
+    results: tuple[ToolResult, ...] = ()
+
+
+def question_input(question: Message) -> TurnInput:
+    """Return the input of a turn that begins with a question."""
+    question = with_valid_text(question)
+    return TurnInput((question,), question)
+
+
+def conversation_input(conversation: Sequence[Message]) -> TurnInput:
+    """Return the input of a turn that continues `conversation`; raise `ConfigurationError` if it has no question."""
+    messages = tuple(map(with_valid_text, repair_history(conversation, keep_open=True)))
+    question = next((message for message in reversed(messages) if message.role == "user"), None)
+    if question is None:
+        raise ConfigurationError("a turn needs a message of the user; the conversation has none")
+    results: tuple[ToolResult, ...] = ()
+    answer_at = len(messages) - 1
+    if messages[answer_at].role == "tool":
+        results = tuple(part for part in messages[answer_at].parts if isinstance(part, ToolResult))
+        answer_at -= 1
+    answer = messages[answer_at]
+    if {call.id for call in answer.tool_calls} <= {result.id for result in results}:
+        return TurnInput(messages, question)
+    return TurnInput(messages[:answer_at], question, answer, results)
+
+
+class TurnRequest(msgspec.Struct, frozen=True):
+    """The settings and the input of a turn."""
+
+    model: StreamingModel
+    options: CallOptions
+    settings: ToolSettings
+    system: System | None
+    variables: Mapping[str, object]
+    memory: Memory | None
+    conversation: str
+    input: TurnInput
+    max_iterations: int
+    keep_partial: bool
+    structure: Structure | None
+    max_corrections: int
+
+    def recall(self) -> Observable[tuple[Message, ...]]:
+        """Return an Observable of the messages to send. Raises and emits `LLMError`s."""
+        if self.memory is None:
+            return rx.just(self.input.messages)
+        with store_errors("read"):
+            return self.memory.recall(self.conversation, self.input.question)
+
+    def keep(self, messages: Sequence[Message]) -> None:
+        """Write the turn to the memory, unless it is only the question. Raises `LLMError`s."""
+        if self.memory is not None and len(messages) >= 2:
+            with store_errors("written"):
+                self.memory.add(self.conversation, messages)
