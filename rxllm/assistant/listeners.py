@@ -1,6 +1,6 @@
-"""Who listens to a model: each request, its answer, its error, whoever asks. `observed` puts them there.
+"""Listeners of a model: they are called for each request, answer and error. `observed` adds them to a model.
 
-A listener that raises is logged and harms nothing. Nothing is done per token but one function call.
+A listener that raises is logged; the stream is not affected. The cost per token is one function call.
 """
 
 from __future__ import annotations
@@ -23,12 +23,30 @@ from ..messages import Message
 from ..model import StreamingModel
 from ..options import CallOptions
 from ..prompt import Prompt, messages_of
+from .errors import error_text
+
+__all__ = [
+    "Exchange",
+    "LoggingListener",
+    "MessageCapture",
+    "ModelListener",
+    "ModelRequest",
+    "TokenTracker",
+    "observed",
+]
 
 log = logging.getLogger("rxllm")
 
 
 class ModelRequest(msgspec.Struct, frozen=True, eq=False):
-    """One request; a value to tell it apart by. `options` are those of the call, not those of the model."""
+    """One request; two requests are never equal.
+
+    Args:
+        provider: The provider, as `create_streaming_model` names it.
+        model: The model that is asked.
+        messages: The prompt.
+        options: The options of the call, without those of the model.
+    """
 
     provider: str
     model: str
@@ -37,26 +55,49 @@ class ModelRequest(msgspec.Struct, frozen=True, eq=False):
 
 
 class ModelListener:
-    """What may be heard of a model: override what you need. After `on_request` comes exactly one of the others.
+    """Base class of listeners: override what you need. After `on_request` exactly one other method is called.
 
-    Called on whichever thread it happens on, `on_request` on the subscriber's, before the request is made.
+    `on_request` is called on the subscriber's thread before the request is made, the others on the producing thread or
+    on the thread that disposes.
     """
 
     def on_request(self, request: ModelRequest) -> None:
-        """The model is asked."""
+        """Handle the start of a request.
+
+        Args:
+            request: The request.
+        """
 
     def on_response(self, request: ModelRequest, response: Response) -> None:
-        """It has answered; told before the subscriber hears of it."""
+        """Handle an answer, before the subscriber gets its end.
+
+        Args:
+            request: The request.
+            response: The complete answer.
+        """
 
     def on_error(self, request: ModelRequest, error: Exception) -> None:
-        """It has failed; what had arrived is in `error.partial`."""
+        """Handle a failure.
+
+        Args:
+            request: The request.
+            error: The error; its `partial` is the answer so far.
+        """
 
     def on_cancel(self, request: ModelRequest) -> None:
-        """The subscriber has left."""
+        """Handle that the subscription was disposed.
+
+        Args:
+            request: The request.
+        """
 
 
 def observed(model: StreamingModel, *listeners: ModelListener) -> StreamingModel:
-    """`model`, with listeners.
+    """Return `model` with listeners.
+
+    Args:
+        model: The model.
+        listeners: Called for each request, in this order.
 
     >>> from rxllm.testing import ScriptedModel
     >>> tokens = TokenTracker()
@@ -65,11 +106,17 @@ def observed(model: StreamingModel, *listeners: ModelListener) -> StreamingModel
     >>> tokens.usage("scripted").output_tokens
     2
     """
-    return _Observed(model, listeners)
+    return _ObservedModel(model, listeners)
 
 
 class LoggingListener(ModelListener):
-    """Writes requests, answers and errors to a standard logger; what was said only with `content`."""
+    """Writes requests, answers and errors to a logger.
+
+    Args:
+        logger: The logger; default: "rxllm.requests".
+        level: The level of all lines but errors, which are warnings.
+        content: Whether to log the last message, the answer, and the text of errors, which may quote them.
+    """
 
     def __init__(
         self, logger: logging.Logger | None = None, *, level: int = logging.INFO, content: bool = False
@@ -79,12 +126,21 @@ class LoggingListener(ModelListener):
         self._content = content
 
     def on_request(self, request: ModelRequest) -> None:
-        """One line."""
+        """Log one line.
+
+        Args:
+            request: The request.
+        """
         said = f": {request.messages[-1].text!r}" if self._content else ""
         self._log.log(self._level, "%s is asked, %d messages%s", _name(request), len(request.messages), said)
 
     def on_response(self, request: ModelRequest, response: Response) -> None:
-        """One line, with tokens and seconds."""
+        """Log one line with tokens and seconds.
+
+        Args:
+            request: The request.
+            response: The answer.
+        """
         said = f": {response.text!r}" if self._content else ""
         usage, timing = response.usage, response.timing
         self._log.log(
@@ -99,23 +155,37 @@ class LoggingListener(ModelListener):
         )
 
     def on_error(self, request: ModelRequest, error: Exception) -> None:
-        """One line, as a warning."""
-        self._log.warning("%s has failed: %s: %s", _name(request), type(error).__name__, error)
+        """Log one line as a warning.
+
+        Args:
+            request: The request.
+            error: The error.
+        """
+        said = error_text(error) if self._content else type(error).__name__
+        self._log.warning("%s has failed: %s", _name(request), said)
 
     def on_cancel(self, request: ModelRequest) -> None:
-        """One line."""
+        """Log one line.
+
+        Args:
+            request: The request.
+        """
         self._log.log(self._level, "%s was cancelled", _name(request))
 
 
 class TokenTracker(ModelListener):
-    """Adds up what each model has spent, answers that failed included as far as they were counted."""
+    """Adds up the usage of each model, including that of answers that failed. Thread-safe."""
 
     def __init__(self) -> None:
         self._spent: dict[str, Usage] = {}
         self._lock = threading.Lock()
 
     def usage(self, model: str | None = None) -> Usage:
-        """What the model of this name has spent; without a name, all of them."""
+        """Return the usage of one model, or of all.
+
+        Args:
+            model: The name of the model; default: all models.
+        """
         with self._lock:
             if model is not None:
                 return self._spent.get(model, Usage())
@@ -125,50 +195,78 @@ class TokenTracker(ModelListener):
             return total
 
     def models(self) -> list[str]:
-        """The names of the models that have spent anything."""
+        """Return the names of the models that have usage."""
         with self._lock:
             return sorted(self._spent)
 
     def on_response(self, request: ModelRequest, response: Response) -> None:
-        """Add what the answer cost."""
+        """Add the usage of an answer.
+
+        Args:
+            request: The request.
+            response: The answer.
+        """
         with self._lock:
             self._spent[request.model] = add_usage(self._spent.get(request.model, Usage()), response.usage)
 
     def on_error(self, request: ModelRequest, error: Exception) -> None:
-        """Add what the partial answer cost."""
+        """Add the usage of a partial answer.
+
+        Args:
+            request: The request.
+            error: The error; its `partial` is the answer so far.
+        """
         if isinstance(error, LLMError) and error.partial is not None and error.partial.usage != Usage():
             self.on_response(request, error.partial)
 
 
 Exchange: TypeAlias = tuple[ModelRequest, Response | Exception | None]
-"""A request, and its answer, its error, or None where it was cancelled."""
+"""A request, and its answer, its error, or None if it was cancelled."""
 
 
 class MessageCapture(ModelListener):
-    """Keeps the last `size` exchanges, to look at."""
+    """Keeps the last exchanges, for tests and debugging.
+
+    Args:
+        size: The number of exchanges to keep.
+    """
 
     def __init__(self, size: int = 100) -> None:
         self._exchanges: deque[Exchange] = deque(maxlen=size)
 
     @property
     def exchanges(self) -> list[Exchange]:
-        """The exchanges that have ended, the oldest first."""
+        """The last exchanges that have ended, the oldest first."""
         return list(self._exchanges)
 
     def on_response(self, request: ModelRequest, response: Response) -> None:
-        """Keep an answer."""
+        """Keep an answer.
+
+        Args:
+            request: The request.
+            response: The answer.
+        """
         self._exchanges.append((request, response))
 
     def on_error(self, request: ModelRequest, error: Exception) -> None:
-        """Keep an error."""
+        """Keep an error.
+
+        Args:
+            request: The request.
+            error: The error.
+        """
         self._exchanges.append((request, error))
 
     def on_cancel(self, request: ModelRequest) -> None:
-        """Keep that there was no answer."""
+        """Keep a request that was cancelled.
+
+        Args:
+            request: The request.
+        """
         self._exchanges.append((request, None))
 
 
-class _Observed(StreamingModel):
+class _ObservedModel(StreamingModel):
     def __init__(self, model: StreamingModel, listeners: tuple[ModelListener, ...]) -> None:
         self.provider = model.provider
         self.model = model.model
@@ -182,7 +280,7 @@ class _Observed(StreamingModel):
         def subscribe(
             observer: abc.ObserverBase[TokenEvent], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            return _Listening(ModelRequest(*request), self._listeners, observer).to(events, scheduler)
+            return _Subscription(ModelRequest(*request), self._listeners, observer).to(events, scheduler)
 
         return Observable(subscribe)
 
@@ -190,8 +288,8 @@ class _Observed(StreamingModel):
         self._model.close()
 
 
-class _Listening:
-    """One request, as listeners hear it."""
+class _Subscription:
+    """One request with its listeners."""
 
     def __init__(
         self, request: ModelRequest, listeners: tuple[ModelListener, ...], observer: abc.ObserverBase[TokenEvent]
@@ -204,7 +302,7 @@ class _Listening:
         self._ended = False
 
     def to(self, events: Observable[TokenEvent], scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
-        self._tell(lambda listener: listener.on_request(self._request))
+        self._notify(lambda listener: listener.on_request(self._request))
         subscription = events.subscribe(
             self._on_event, self._on_error, self._observer.on_completed, scheduler=scheduler
         )
@@ -232,17 +330,17 @@ class _Listening:
     def _cancelled(self) -> None:
         self._end(lambda listener: listener.on_cancel(self._request))
 
-    def _end(self, tell: Callable[[ModelListener], None]) -> None:
+    def _end(self, call: Callable[[ModelListener], None]) -> None:
         with self._lock:
             ended, self._ended = self._ended, True
         if not ended:
-            self._tell(tell)
+            self._notify(call)
 
-    def _tell(self, tell: Callable[[ModelListener], None]) -> None:
+    def _notify(self, call: Callable[[ModelListener], None]) -> None:
         for listener in self._listeners:
             try:
-                tell(listener)
-            except Exception:
+                call(listener)
+            except BaseException:
                 log.exception("a listener of %s failed", _name(self._request))
 
 
