@@ -7,13 +7,12 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from enum import Enum
 from itertools import islice
-from typing import cast
+from typing import TypeGuard, cast
 
 import msgspec
 
 from ._json import valid_text
 
-_BYTES: tuple[type, ...] = (bytes, bytearray, memoryview)
 _MAX_ITEMS = 100_000
 """The most items that are read of an iterator, which may be endless."""
 
@@ -56,16 +55,15 @@ def json_data(value: object, unknown: Callable[[object], object] | None = None) 
             return {_key(key, data): data(item) for key, item in cast("Mapping[object, object]", value).items()}
         if isinstance(value, Iterator):
             return [data(item) for item in _bounded(cast("Iterator[object]", value))]
-        if isinstance(value, Collection) and not isinstance(value, _BYTES):
-            return [data(item) for item in cast("Collection[object]", value)]
-        leaf: object = cast("object", value)
+        if _is_collection(value):
+            return [data(item) for item in value]
         try:
-            return msgspec.to_builtins(leaf)  # dates, UUID, Decimal, bytes
+            return msgspec.to_builtins(value)  # dates, UUID, Decimal, bytes
         except TypeError:
             if unknown is not None:
-                return unknown(leaf)
+                return unknown(value)
             raise TypeError(
-                f"{type(leaf).__qualname__} cannot be written as JSON: "
+                f"{type(value).__qualname__} cannot be written as JSON: "
                 "return text, a dict, a dataclass or a pydantic model"
             ) from None
 
@@ -75,6 +73,10 @@ def json_data(value: object, unknown: Callable[[object], object] | None = None) 
 def type_name(value: object) -> str:
     """Return the name of the type of `value` in angle brackets: what stands for a value that JSON cannot hold."""
     return f"<{type(value).__qualname__}>"
+
+
+def _is_collection(value: object) -> TypeGuard[Collection[object]]:
+    return isinstance(value, Collection) and not isinstance(value, bytes | bytearray | memoryview)
 
 
 def _own_data(value: object) -> object:

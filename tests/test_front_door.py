@@ -47,6 +47,16 @@ PUBLIC_MODULES: dict[str, set[str]] = {
     # operators
     # providers
     # assistant
+    "rxllm.assistant": set(),
+    "rxllm.assistant.assistant": set(),
+    "rxllm.assistant.errors": set(),
+    "rxllm.assistant.events": set(),
+    "rxllm.assistant.listeners": set(),
+    "rxllm.assistant.memory": set(),
+    "rxllm.assistant.sqlite": set(),
+    "rxllm.assistant.structured": set(),
+    "rxllm.assistant.templates": set(),
+    "rxllm.assistant.tools": set(),
     # ui
     # web
     # testing

@@ -6,10 +6,11 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from typing import NamedTuple, cast
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes, urlsplit, urlunsplit
 
 from .._json import encode, is_array, is_object
+from .._values import json_data
 from ..errors import ConfigurationError
 from ..messages import AudioPart, DocumentPart, ImagePart, Part, ToolResult
 from ..options import Options
@@ -74,22 +75,9 @@ def json_bytes(value: object) -> bytes:
     try:
         return encode(value)
     except UnicodeEncodeError:
-        return encode(_without_lone_surrogates(value))
+        return encode(json_data(value))
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"the prompt or an option cannot be sent as JSON: {error}") from error
-
-
-def _without_lone_surrogates(value: object) -> object:
-    """Replace each half of a surrogate pair by U+FFFD: JSON text cannot hold it, and servers refuse the request."""
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, tuple):
-        return _without_lone_surrogates(list(cast("tuple[object, ...]", value)))
-    if is_array(value):
-        return [_without_lone_surrogates(item) for item in value]
-    if is_object(value):
-        return {str(_without_lone_surrogates(key)): _without_lone_surrogates(item) for key, item in value.items()}
-    return value
 
 
 def merged(body: Mapping[str, object], extra: Mapping[str, object]) -> dict[str, object]:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from ..assistant.events import ApprovalRequest, StepEnd, StepStart, StructuredAnswer, ToolEnd, ToolProgress, ToolStart
+from ..assistant.events import (
+    ApprovalRequest,
+    StepEnd,
+    StepStart,
+    StructuredAnswer,
+    ToolEnd,
+    ToolProgress,
+    ToolStart,
+    with_json_value,
+)
 from ..errors import StreamInterruptedError
 from ..messages import ToolCall
 from .formats.ai_sdk import UIMessageStream, chunk
@@ -54,7 +63,7 @@ class UITurn(UIMessageStream):
 
     def event(self, number: int, event: object) -> str:
         """Return the chunks of one event."""
-        match event:
+        match with_json_value(event):
             case StepStart():
                 return self.start_step()
             case StepEnd(_, response):
@@ -66,9 +75,9 @@ class UITurn(UIMessageStream):
                 return ""
             case ToolProgress(id, _, value):
                 return self.tool_output(id, value, preliminary=True)
-            case ToolEnd(call):
+            case ToolEnd(call) as end:
                 self._open_calls.discard(call.id)
-                return self._tool_end(event)
+                return self._tool_end(end)
             case StructuredAnswer(value):
                 return chunk("data-answer", data=value)
             case _:

@@ -14,6 +14,7 @@ from typing import Literal
 
 import msgspec
 
+from ..._json import encode
 from ...events import (
     FinishReason,
     ReasoningDelta,
@@ -219,7 +220,7 @@ def chunk(kind: str, **fields: object) -> str:
     >>> chunk("text-end", id="1")
     'data: {"type":"text-end","id":"1"}\n\n'
     """
-    return f"data: {msgspec.json.encode({'type': kind, **fields}, enc_hook=str).decode()}\n\n"
+    return f"data: {encode({'type': kind, **fields}).decode()}\n\n"
 
 
 def _metadata(response: Response) -> dict[str, object]:

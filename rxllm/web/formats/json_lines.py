@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import msgspec
-
 from ..._json import encode, object_at
+from ...assistant.events import with_json_value
 from ...errors import LLMError, StreamInterruptedError
 from .errors import error_facts, error_from_facts
 
@@ -26,7 +25,7 @@ def event_line(event: object, seq: int | None = None) -> str:
         >>> event_line(TextDelta("Hi"), 7)
         '{"type":"text_delta","text":"Hi","seq":7}'
     """
-    line = msgspec.json.encode(event, enc_hook=str).decode()
+    line = encode(with_json_value(event)).decode()
     return line if seq is None else f'{line[:-1]},"seq":{seq}}}'
 
 

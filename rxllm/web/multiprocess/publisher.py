@@ -10,7 +10,8 @@ import msgspec
 from reactivex import Observable
 
 from ..._json import is_object
-from ...assistant.events import AssistantEvent, PartialAnswer, StructuredAnswer, ToolProgress
+from ..._values import json_data, type_name
+from ...assistant.events import AssistantEvent, with_json_value
 from ...errors import APIConnectionError, LLMError, NotFoundError, StreamError
 from ...events import TokenEvent, VendorEvent
 from ...relay import PublishOptions, RedisLog
@@ -20,7 +21,6 @@ from ..served_stream import ServedStream
 from .redis_notes import RedisNotes
 
 _KNOWN = frozenset(get_args(AssistantEvent))
-_WITH_VALUES = (PartialAnswer, StructuredAnswer, ToolProgress)
 
 
 class PublishedStream(ServedStream[object]):
@@ -98,12 +98,9 @@ class PublishedStream(ServedStream[object]):
 def _as_published(event: object) -> object:
     """The event as it can be read elsewhere: values of all kinds as JSON's own, other structs as a vendor's events."""
     if type(event) not in _KNOWN:
-        data = msgspec.to_builtins(event, str_keys=True, enc_hook=str)
+        data = json_data(event, type_name)
         return VendorEvent(type(event).__name__, data if is_object(data) else {"value": data})
-    if isinstance(event, _WITH_VALUES):
-        value = msgspec.to_builtins(event.value, str_keys=True, enc_hook=str)
-        return msgspec.structs.replace(event, value=value)
-    return event
+    return with_json_value(event)
 
 
 def _nothing() -> None:
