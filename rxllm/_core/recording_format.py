@@ -38,7 +38,8 @@ class RecordingWriter(abc.DisposableBase):
     """Writes one recording. Disposing it ends the recording, if it has not ended yet. Thread-safe."""
 
     def __init__(self, path: str | Path, now: Callable[[], float]) -> None:
-        self._file = Path(path).open("wb")  # noqa: SIM115 - closed with the stream, by the end or by dispose
+        # Not buffered: each line is in the file at once, and survives the end of the process.
+        self._file = Path(path).open("wb", buffering=0)  # noqa: SIM115 - closed with the stream
         self._now = now
         self._closing = threading.Lock()
         self._encode = msgspec.json.Encoder().encode
@@ -77,7 +78,7 @@ class RecordingWriter(abc.DisposableBase):
 
 
 def read_recording(path: str | Path) -> Iterator[Line]:
-    """Yield the lines of a recording.
+    """Yield the lines of a recording; a last line that was cut off is left out.
 
     Raises:
         ValueError: A line is not of this format; the message names its number.
@@ -88,4 +89,6 @@ def read_recording(path: str | Path) -> Iterator[Line]:
             try:
                 yield decode(text)
             except ValueError as error:
+                if not text.endswith(b"\n"):
+                    return  # the process ended while it wrote this line
                 raise ValueError(f"{path}, line {number}: not a line of a recording: {error}") from error

@@ -69,9 +69,9 @@ def estimated_output(response: Response) -> int:
 
 
 def add_usage(first: Usage, second: Usage) -> Usage:
-    """What two requests spent together.
+    """Return the usage of two requests together.
 
-    A count that one of them lacks is the other's, and then the sum is marked as estimated.
+    If only one of them reported its input or its output, the sum is too low and marked as estimated.
 
     >>> add_usage(Usage(10, 2, 12), Usage(12, 3, 15))
     Usage(input_tokens=22, output_tokens=5, total_tokens=27, cached_input_tokens=None, reasoning_tokens=None, \
@@ -83,14 +83,20 @@ estimated=False)
     lacking = any(
         (getattr(first, name) is None) != (getattr(second, name) is None) for name in ("input_tokens", "output_tokens")
     )
+    no_totals = first.total_tokens is None and second.total_tokens is None
     return Usage(
         input_tokens=_sum(first.input_tokens, second.input_tokens),
         output_tokens=_sum(first.output_tokens, second.output_tokens),
-        total_tokens=_sum(first.total_tokens, second.total_tokens),
+        total_tokens=None if no_totals else _sum(_total(first), _total(second)),
         cached_input_tokens=_sum(first.cached_input_tokens, second.cached_input_tokens),
         reasoning_tokens=_sum(first.reasoning_tokens, second.reasoning_tokens),
         estimated=first.estimated or second.estimated or lacking,
     )
+
+
+def _total(usage: Usage) -> int | None:
+    """Return the total that the vendor reported, else the sum of the counts that it did report."""
+    return _sum(usage.input_tokens, usage.output_tokens) if usage.total_tokens is None else usage.total_tokens
 
 
 def _sum(first: int | None, second: int | None) -> int | None:

@@ -1,4 +1,4 @@
-"""What an answer cost, by the prices of the package genai-prices (extra `cost`); none are kept here."""
+"""What an answer costs, by the prices of the package genai-prices (extra `cost`)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,18 @@ from ..errors import ConfigurationError
 from ..events import Response
 
 _NAMES = {"gemini": "google", "openai-responses": "openai", "xai": "x-ai"}
-"""Where genai-prices calls a provider otherwise."""
+"""The names of genai-prices for providers that it names differently."""
 
 
 class Billed(NamedTuple):
-    """Tokens as they are billed: of the input, some were read from a cache and some written to one."""
+    """Tokens as they are billed.
+
+    Args:
+        input: Input tokens, cached ones included.
+        cache_read: Those that came from a cache.
+        cache_write: Those that were written to a cache.
+        output: Output tokens, reasoning included.
+    """
 
     input: int
     cache_read: int
@@ -24,9 +31,13 @@ class Billed(NamedTuple):
 
 
 def listed_price(response: Response) -> Decimal | None:
-    """The price of an answer in US dollars; None where its provider or model is not listed, or its usage unknown.
+    """Return the price of an answer in US dollars.
 
-    Raises `ConfigurationError` where genai-prices is not installed.
+    Returns:
+        None if the provider or the model is not listed, or the usage is unknown or contradictory.
+
+    Raises:
+        ConfigurationError: genai-prices is not installed.
     """
     prices = _genai_prices()
     billed = billed_tokens(response)
@@ -42,16 +53,16 @@ def listed_price(response: Response) -> Decimal | None:
     provider = _NAMES.get(response.provider, response.provider)
     try:
         price: Decimal = prices.calc_price(usage, response.model, provider_id=provider).total_price
-    except LookupError:
+    except (LookupError, ValueError, ArithmeticError):  # not listed; negative counts, more cached than read
         return None
     return price
 
 
 def billed_tokens(response: Response) -> Billed | None:
-    """The tokens of `response` as its vendor bills them; None where their number is unknown.
+    """Return the tokens of `response` as its vendor bills them; None if their number is unknown.
 
-    `Usage` holds the vendors' own counts, which differ: Anthropic's input leaves out what a cache
-    gave or took, Gemini's output leaves out the thoughts. Their totals hold all of it.
+    `Usage` holds the vendors' own counts. Anthropic's input leaves out tokens that a cache read or wrote; the output
+    of Gemini, and of some others, leaves out reasoning. Their totals include them.
 
     >>> from rxllm.events import Usage
     >>> billed_tokens(Response(usage=Usage(10, 5, 115, cached_input_tokens=80), provider="anthropic"))
@@ -65,7 +76,9 @@ def billed_tokens(response: Response) -> Billed | None:
     if response.provider == "anthropic":
         everything = total - answered if total is not None else given + cached
         return Billed(everything, cached, max(0, everything - given - cached), answered)
-    if response.provider == "gemini" and total is not None:
+    if total is not None and (
+        response.provider == "gemini" or total == given + answered + (usage.reasoning_tokens or 0)
+    ):
         answered = max(answered, total - given)
     return Billed(given, cached, 0, answered)
 

@@ -1,21 +1,21 @@
-"""What the operators are made of: pure steps, and the one place that runs them under Rx.
+"""Operators are made of steps: state machines without Rx, threads or a clock.
 
-A step is a small state machine without Rx, threads or clock: it takes one item and gives back
-what follows from it. `run_steps` makes an operator of a step: a fresh one per subscription,
-so that subscriptions share nothing. Its contract:
+A step takes one item and returns the items that follow from it. `run_steps` makes an operator of steps, with a new
+step for each subscription, so subscriptions share no state. Its contract:
 
-- what a step raises (a user's function, mostly) goes to on_error as it is, and the upstream is disposed;
-  what the subscriber raises is not ours and goes up to the producer;
-- a step is called before anything is emitted, and what a subscriber pushes from inside its own
-  on_next is emitted after what was already due: order holds under re-entrancy;
-- an upstream error passes at once, through the step's `fail`; what a step held back is not emitted then;
-- a step that says `done` ends the stream: on_completed, and the upstream is disposed.
+- an exception in a step (mostly from a user's function) goes to on_error unchanged, and the upstream is disposed; an
+  exception in the subscriber goes up to the producer;
+- a step is called before anything is emitted; items that a subscriber pushes from inside its own on_next are emitted
+  after the items that were due before: order holds under re-entrancy;
+- an upstream error is emitted at once, after the step's `fail`; what the step held back is not emitted;
+- a step that sets `done` ends the stream: on_completed, and the upstream is disposed.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from reactivex import Observable, abc
@@ -26,44 +26,44 @@ In = TypeVar("In", contravariant=True)
 Out = TypeVar("Out", covariant=True)
 
 Operator: TypeAlias = Callable[[Observable[A]], Observable[B]]
-"""What `pipe` takes: from an Observable of A to an Observable of B."""
+"""What `pipe` takes: a function from an Observable of A to an Observable of B."""
 
 
 class Step(Protocol[In, Out]):
-    """One subscription's state machine; pure."""
+    """The state machine of one subscription. Pure."""
 
     done: bool
-    """Nothing more will follow: the stream ends here."""
+    """True ends the stream after the items just returned."""
 
     def feed(self, item: In, /) -> Sequence[Out]:
-        """What follows from `item`, in order."""
+        """Return the items that follow from `item`, in order."""
         ...
 
     def close(self) -> Sequence[Out]:
-        """What was held back, now that the upstream has completed."""
+        """Return what was held back: the upstream has completed."""
         ...
 
     def fail(self, error: Exception, /) -> Exception:
-        """The error to pass on for the upstream's `error`: itself, as a rule."""
+        """Return the error to emit for the upstream's `error`; usually `error` itself."""
         ...
 
 
 class PlainStep(Generic[B]):
-    """What most steps share: they never end early, hold nothing back, and let errors be."""
+    """Defaults for steps that never end early, hold nothing back, and pass errors on."""
 
     done = False
 
     def close(self) -> Sequence[B]:
-        """Nothing was held back."""
+        """Return nothing: nothing was held back."""
         return ()
 
     def fail(self, error: Exception, /) -> Exception:
-        """The upstream's error as it is."""
+        """Return the upstream's error."""
         return error
 
 
 def run_steps(start: Callable[[], Step[A, B]]) -> Operator[A, B]:
-    """The operator that runs a fresh step, made by `start`, for each subscription."""
+    """Return the operator that runs a new step, made by `start`, for each subscription."""
 
     def operator(source: Observable[A]) -> Observable[B]:
         def subscribe(observer: abc.ObserverBase[B], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
@@ -75,8 +75,34 @@ def run_steps(start: Callable[[], Step[A, B]]) -> Operator[A, B]:
     return operator
 
 
+def pick(name: str, event_class: type[object], field: str) -> Operator[A, B]:
+    """Return the operator `name` that emits `field` of each event of `event_class`, and drops all other events."""
+    value_of: Callable[[object], B] = attrgetter(field)
+
+    def operator(source: Observable[A]) -> Observable[B]:
+        def subscribe(observer: abc.ObserverBase[B], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            emit = observer.on_next
+
+            def on_next(event: A) -> None:
+                if type(event) is event_class:
+                    emit(value_of(event))
+                elif isinstance(event, str):
+                    observer.on_error(not_an_event(name))
+
+            return source.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=scheduler)
+
+        return Observable(subscribe)
+
+    return operator
+
+
+def not_an_event(name: str) -> TypeError:
+    """Return the error of the operator `name`, which has received a string."""
+    return TypeError(f"{name}() takes token events, and got a str: put it before text()")
+
+
 class _Run(Generic[A, B]):
-    """A step between its upstream and its observer."""
+    """The observer between an upstream and a subscriber that runs a step."""
 
     __slots__ = ("_due", "_emitting", "_end", "_observer", "_step")
 
@@ -127,7 +153,7 @@ class _Run(Generic[A, B]):
         self._emit(values)
 
     def _emit(self, values: Sequence[B]) -> None:
-        if self._emitting:  # called from inside the observer's on_next: after what is already due
+        if self._emitting:  # called from inside the observer's on_next: these come after what is due already
             self._due.extend(values)
             return
         self._emitting = True
@@ -139,6 +165,6 @@ class _Run(Generic[A, B]):
                 emit(self._due.popleft())
         finally:
             self._emitting = False
-            self._due.clear()  # not empty only where the observer raised
+            self._due.clear()  # not empty only if the observer raised
         if self._end is not None:
             self._end()

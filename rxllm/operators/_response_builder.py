@@ -1,4 +1,4 @@
-"""The answer so far, folded from the events that were seen."""
+"""Builds the response of a stream from its events."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from .text.growing_text import GrowingText
 
 
 class ResponseBuilder:
-    """A fold of token events. `response()` may be asked after every event at a small, even cost.
+    """Collects token events; `response()` is cheap enough to be called after each event.
 
-    Neighbouring deltas of a kind are one part; a tool call counts once it is complete.
+    Adjacent deltas of a kind are one part. A tool call is in the response once it is complete.
     """
 
     __slots__ = ("_calls", "_end", "_id", "_kind", "_model", "_part", "_parts", "_reasoning", "_text", "_usage")
@@ -46,12 +46,12 @@ class ResponseBuilder:
         self._end: Response | None = None
 
     def add(self, event: TokenEvent) -> bool:
-        """Take in `event`; whether it changed the answer."""
+        """Add `event`. Return whether it changed the response."""
         if type(event) is TextDelta:
-            self._grow(TextPart, event.text)
+            self._extend_part(TextPart, event.text)
             self._text.add(event.text)
         elif type(event) is ReasoningDelta:
-            self._grow(ReasoningPart, event.text)
+            self._extend_part(ReasoningPart, event.text)
             self._reasoning.add(event.text)
         else:
             return self._add_other(event)
@@ -76,7 +76,7 @@ class ResponseBuilder:
         return True
 
     def response(self, finish_reason: FinishReason | None = None) -> Response:
-        """The answer so far; once the stream has ended, the one it ended with."""
+        """Return the response so far; after `StreamEnd`, the one in it."""
         if self._end is not None:
             return self._end
         parts = self._parts if self._kind is None else [*self._parts, self._kind(self._part.latest)]
@@ -91,11 +91,11 @@ class ResponseBuilder:
             parts=tuple(parts),
         )
 
-    def _grow(self, kind: type[TextPart | ReasoningPart], piece: str) -> None:
+    def _extend_part(self, kind: type[TextPart | ReasoningPart], text: str) -> None:
         if self._kind is not kind:
             self._close_part()
             self._kind = kind
-        self._part.add(piece)
+        self._part.add(text)
 
     def _close_part(self) -> None:
         if self._kind is not None:

@@ -1,4 +1,4 @@
-"""Reading the time: the scheduler's where there is one, so that virtual time works, else the system's."""
+"""A stopwatch on the scheduler's clock, so that virtual time works, else on the system's monotonic clock."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .._core.attempts import scheduler_seconds
 
 
 def stopwatch(scheduler: abc.SchedulerBase | None) -> Callable[[], float]:
-    """What tells the seconds since now."""
+    """Return a function that returns the seconds since this call."""
     if scheduler is None:
         started = time.monotonic()
         return lambda: time.monotonic() - started
-    begun = scheduler_seconds(scheduler)
-    return lambda: scheduler_seconds(scheduler) - begun
+    started = scheduler_seconds(scheduler)
+    return lambda: scheduler_seconds(scheduler) - started

@@ -1,4 +1,4 @@
-"""What a stream has brought, and cost, when it is over, however it ended."""
+"""The answer of a stream at its end, however it ended."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ from .._json import encode
 from ..errors import LLMError
 from ..events import Response, StreamEnd, StreamReset, TokenEvent
 from ..prompt import Prompt, messages_of
-from ._operator import Operator
+from ._operator import Operator, not_an_event
 from ._response_builder import ResponseBuilder
 
 
 def finally_response(
-    tell: Callable[[Response], object], prompt: Prompt | None = None
+    action: Callable[[Response], object], prompt: Prompt | None = None
 ) -> Operator[TokenEvent, TokenEvent]:
-    """Call `tell`, once, when the stream has completed, failed, or been disposed: finally_action, with the answer.
+    """Call `action` once with the answer, when the stream has completed, failed, or been disposed.
 
-    It gets the whole response; or `error.partial`; or, after a dispose, what had arrived, to keep
-    what a stop button cut short. There its usage is the vendor's last word, else an estimate
-    marked as one, which counts the `prompt` if you give it. `tell` is called where the stream
-    ended: on the producing thread, or on the one that disposed.
+    Args:
+        action: Called with the complete response; after an error, with `error.partial`; after a dispose, with what
+            had arrived. In that case its usage is the vendor's last report, else an estimate (`Usage.estimated`). It
+            is called on the thread that ended the stream: the producer's, or the one that called dispose().
+        prompt: The prompt of the stream. With it an estimate counts the input tokens too.
+
+    Raises:
+        ConfigurationError: `prompt` is no prompt.
 
     ::
 
@@ -38,30 +42,30 @@ def finally_response(
             observer: abc.ObserverBase[TokenEvent], given: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             body = None if messages is None else encode(messages)
-            return _Watched(observer, tell, body).start(source, given)
+            return _FinallySubscription(observer, action, body).start(source, given)
 
         return Observable(subscribe)
 
     return operator
 
 
-class _Watched(abc.DisposableBase):
-    """One subscription. Events are kept, and put together only if the stream has no end of its own."""
+class _FinallySubscription(abc.DisposableBase):
+    """Keeps the events; builds a response of them only if the stream did not end by itself."""
 
     def __init__(
-        self, observer: abc.ObserverBase[TokenEvent], tell: Callable[[Response], object], body: bytes | None
+        self, observer: abc.ObserverBase[TokenEvent], action: Callable[[Response], object], body: bytes | None
     ) -> None:
         self._observer = observer
         self._emit = observer.on_next
-        self._tell = tell
+        self._action = action
         self._body = body
         self._events: list[TokenEvent] = []
         self._response: Response | None = None
-        self._told = False
+        self._ended = False
         self._lock = threading.Lock()
         self._subscription = SingleAssignmentDisposable()
 
-    def start(self, source: Observable[TokenEvent], given: abc.SchedulerBase | None) -> _Watched:
+    def start(self, source: Observable[TokenEvent], given: abc.SchedulerBase | None) -> _FinallySubscription:
         self._subscription.disposable = source.subscribe(
             self.on_next, self.on_error, self.on_completed, scheduler=given
         )
@@ -69,13 +73,16 @@ class _Watched(abc.DisposableBase):
 
     def dispose(self) -> None:
         self._subscription.dispose()
-        self._over()
+        self._call_action()
 
     def on_next(self, event: TokenEvent) -> None:
         if type(event) is StreamEnd:
             self._response = event.response
         elif type(event) is StreamReset:
             self._events.clear()
+        elif isinstance(event, str):
+            self.on_error(not_an_event("finally_response"))
+            return
         else:
             self._events.append(event)
         self._emit(event)
@@ -86,23 +93,23 @@ class _Watched(abc.DisposableBase):
         try:
             self._observer.on_error(error)
         finally:
-            self._over()
+            self._call_action()
 
     def on_completed(self) -> None:
         try:
             self._observer.on_completed()
         finally:
-            self._over()
+            self._call_action()
 
-    def _over(self) -> None:
+    def _call_action(self) -> None:
         with self._lock:
-            told, self._told = self._told, True
-        if not told:
-            self._tell(self._response or self._so_far())
+            ended, self._ended = self._ended, True
+        if not ended:
+            self._action(self._response or self._response_so_far())
 
-    def _so_far(self) -> Response:
-        answer = ResponseBuilder()
+    def _response_so_far(self) -> Response:
+        builder = ResponseBuilder()
         for event in self._events.copy():
-            answer.add(event)
-        response = answer.response()
+            builder.add(event)
+        response = builder.response()
         return with_estimate(response, self._body) if self._events else response

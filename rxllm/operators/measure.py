@@ -1,8 +1,7 @@
-"""What a stream takes: time, tokens, money; and a log of it.
+"""Measurements of streams: time, tokens, money, and a log.
 
-Tokens and money are counted by the whole answer, over as many streams as are merged into one:
-an answer counts when it ends, and one that breaks off counts with what its error says of it
-(`LLMError.partial`).
+Tokens and money are counted per answer, over as many streams as are merged into one. An answer counts when it ends;
+one that fails counts with the usage in its error (`LLMError.partial`).
 """
 
 from __future__ import annotations
@@ -17,10 +16,11 @@ from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
 
 from .._core.error_format import redacted
+from .._core.token_usage import add_usage
 from ..errors import LLMError
-from ..events import CONTENT_EVENTS, Response, StreamEnd, TokenEvent, Usage, UsageUpdate
+from ..events import CONTENT_EVENTS, Response, StreamEnd, TokenEvent, Usage, UsageUpdate, is_content
 from ._cost import listed_price
-from ._operator import Operator, PlainStep, run_steps
+from ._operator import Operator, PlainStep, not_an_event, run_steps
 from ._prompt_pool import PromptAnswer, PromptFailure
 from ._stopwatch import stopwatch
 from .many import Labelled, LabelledError
@@ -28,7 +28,7 @@ from .many import Labelled, LabelledError
 T = TypeVar("T")
 
 Price: TypeAlias = Callable[[Response], Decimal | None]
-"""What an answer costs, in a currency of your own; None where that is unknown."""
+"""Returns the price of an answer in your currency; None if it is unknown."""
 
 
 Counted: TypeAlias = (
@@ -39,28 +39,36 @@ Counted: TypeAlias = (
     | Labelled[object, TokenEvent]
     | LabelledError[object]
 )
-"""What answers can be found in."""
+"""The items in which `usage` and `cost` find answers."""
 
 
 class StreamTiming(msgspec.Struct, frozen=True):
-    """A stream's times so far, in seconds from the subscription."""
+    """The times of a stream so far, in seconds from the subscription.
+
+    Args:
+        elapsed: Now.
+        first_token: The first content event; None before it.
+        last_token: The last content event so far.
+        deltas: Number of content events so far. Empty deltas are none.
+        gap: Seconds between the last two content events.
+        longest_gap: Seconds of the longest gap so far.
+        tokens: Output tokens as the vendor counts them; None until it has reported them.
+    """
 
     elapsed: float
     first_token: float | None
-    """When the first content event came."""
     last_token: float | None
-    """When the last one so far did."""
     deltas: int
-    """Content events so far."""
     gap: float | None
-    """Between the last two of them."""
     longest_gap: float | None
     tokens: int | None
-    """Of the answer, as the vendor counts; None until it has told."""
 
     @property
     def tokens_per_second(self) -> float | None:
-        """From the first token to the last: by the vendor's count, before that by deltas. None with fewer than two."""
+        """Tokens per second from the first to the last content event; None with fewer than two.
+
+        Until the vendor has reported its count, each content event counts as one token.
+        """
         if self.first_token is None or self.last_token is None or self.last_token <= self.first_token:
             return None
         count = self.deltas if self.tokens is None else self.tokens
@@ -68,20 +76,27 @@ class StreamTiming(msgspec.Struct, frozen=True):
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """What answers have cost so far."""
+    """What answers have cost so far.
+
+    Args:
+        total: The sum of all known prices.
+        last: The price of the last answer; None if it is unknown.
+        answers: Number of answers.
+        unpriced: Number of answers without a known price. They are not in `total`.
+        estimated: True if the tokens of an answer were estimated, because its vendor had not reported them.
+    """
 
     total: Decimal
     last: Decimal | None
-    """The last answer's price; None where it is not known."""
     answers: int
     unpriced: int
-    """How many of the answers have no known price, and are missing in the total."""
     estimated: bool
-    """Tokens of some answer were estimated, since its vendor had not told them."""
 
 
 def timing() -> Operator[TokenEvent, StreamTiming]:
-    """Measure: a value for each content event, and one at the end. Time is the subscriber's scheduler's, else real.
+    """Measure times: emit a value for each content event, and one at the end.
+
+    The clock is that of the scheduler given to subscribe(), else the system's monotonic clock.
 
     ::
 
@@ -105,8 +120,8 @@ def timing() -> Operator[TokenEvent, StreamTiming]:
 def usage() -> Operator[Counted, Usage]:
     """Add up the tokens of all answers that pass; emit the total after each.
 
-    Takes token events, responses, and what `map_prompts`, `merge_labelled` and `ensemble` emit.
-    A count that an answer does not tell adds nothing; one that no answer told is None.
+    Takes token events, responses, and the results of `map_prompts`, `merge_labelled` and `ensemble`. A count that no
+    answer reported is None. If only some answers reported a count, the sum is too low and `Usage.estimated` is True.
 
     ::
 
@@ -120,20 +135,21 @@ def usage() -> Operator[Counted, Usage]:
 
         def add(response: Response) -> Usage:
             nonlocal total
-            total = _sum(total, response.usage)
+            total = add_usage(total, response.usage)
             return total
 
         return add
 
-    return _counting(start)
+    return _counting("usage", start)
 
 
 def cost(prices: Price | None = None) -> Operator[Counted, Cost]:
-    """Add up what all answers that pass cost; emit the total after each. Takes what `usage` takes.
+    """Add up the prices of all answers that pass; emit the sum after each. Takes the items that `usage` takes.
 
-    `prices` gives the price of an answer; by default they are those of the package genai-prices
-    (the extra `cost`), in US dollars. An answer without a known price is counted as such. What
-    `prices` raises goes to on_error, and so does the `ConfigurationError` for the missing package.
+    Args:
+        prices: Returns the price of an answer; None if it is unknown. Its exceptions go to on_error. Default: the
+            prices of the package genai-prices (extra `cost`), in US dollars. Without the package, the first answer
+            ends the stream with a `ConfigurationError`.
 
     ::
 
@@ -160,14 +176,17 @@ def cost(prices: Price | None = None) -> Operator[Counted, Cost]:
 
         return add
 
-    return _counting(start)
+    return _counting("cost", start)
 
 
 def tap(log: logging.Logger | Callable[[T], object], *, level: int = logging.INFO) -> Operator[T, T]:
-    """Watch a stream. A function is shown each item, before it goes on; what it raises goes to on_error.
+    """Watch a stream without changing it.
 
-    A logger gets a line at the first content and one at the end (finish reason, tokens, times), on
-    failure, or on disposal; no line per token, and no word of the content.
+    Args:
+        log: A function that is called with each item before it is passed on; its exceptions go to on_error. Or a
+            logger: it gets a line at the first content, and one when the stream completes (finish reason, tokens,
+            seconds), fails or is disposed. No line is written per token, and none holds content.
+        level: The level of the logger's lines.
 
     ::
 
@@ -176,14 +195,14 @@ def tap(log: logging.Logger | Callable[[T], object], *, level: int = logging.INF
         --a-b-|
     """
     if not isinstance(log, logging.Logger):
-        return run_steps(lambda: _Shown(log))
+        return run_steps(lambda: _FunctionTap(log))
     logger = log
 
     def operator(source: Observable[T]) -> Observable[T]:
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            told = _Logged[T](logger, level, stopwatch(scheduler))
-            subscription = run_steps(lambda: told)(source).subscribe(observer, scheduler=scheduler)
-            return CompositeDisposable(subscription, Disposable(told.disposed))
+            tap = _LoggerTap[T](logger, level, stopwatch(scheduler))
+            subscription = run_steps(lambda: tap)(source).subscribe(observer, scheduler=scheduler)
+            return CompositeDisposable(subscription, Disposable(tap.disposed))
 
         return Observable(subscribe)
 
@@ -202,15 +221,17 @@ class _Timing(PlainStep[StreamTiming]):
 
     def feed(self, item: TokenEvent, /) -> Sequence[StreamTiming]:
         if isinstance(item, CONTENT_EVENTS):
-            return (self._content(self._now()),)
+            return (self._add_content(self._now()),) if is_content(item) else ()
         if isinstance(item, UsageUpdate):
             self._tokens = item.usage.output_tokens
         elif isinstance(item, StreamEnd):
             self._tokens = item.response.usage.output_tokens
             return (self._so_far(self._now()),)
+        elif isinstance(item, str):
+            raise not_an_event("timing")
         return ()
 
-    def _content(self, now: float) -> StreamTiming:
+    def _add_content(self, now: float) -> StreamTiming:
         if self._last is None:
             self._first = now
         else:
@@ -224,30 +245,30 @@ class _Timing(PlainStep[StreamTiming]):
         return StreamTiming(now, self._first, self._last, self._deltas, self._gap, self._longest, self._tokens)
 
 
-class _Shown(PlainStep[T], Generic[T]):
-    def __init__(self, show: Callable[[T], object]) -> None:
-        self._show = show
+class _FunctionTap(PlainStep[T], Generic[T]):
+    def __init__(self, function: Callable[[T], object]) -> None:
+        self._function = function
 
     def feed(self, item: T, /) -> Sequence[T]:
-        self._show(item)
+        self._function(item)
         return (item,)
 
 
-class _Logged(PlainStep[T], Generic[T]):
-    """Says what a stream does, in three kinds of lines."""
+class _LoggerTap(PlainStep[T], Generic[T]):
+    """Writes a line at the first content and one at the end."""
 
     def __init__(self, log: logging.Logger, level: int, now: Callable[[], float]) -> None:
         self._log = log
         self._level = level
         self._now = now
-        self._spoke = False
+        self._has_content = False
         self._ended = False
         self._response: Response | None = None
 
     def feed(self, item: T, /) -> Sequence[T]:
-        if not self._spoke and isinstance(item, CONTENT_EVENTS):
-            self._spoke = True
-            self._say("first content after %.3f s")
+        if not self._has_content and isinstance(item, CONTENT_EVENTS) and is_content(item):
+            self._has_content = True
+            self._write("first content after %.3f s")
         elif isinstance(item, StreamEnd):
             self._response = item.response
         return (item,)
@@ -256,10 +277,10 @@ class _Logged(PlainStep[T], Generic[T]):
         self._ended = True
         response = self._response
         if response is None:
-            self._say("completed after %.3f s")
+            self._write("completed after %.3f s")
         else:
             used = response.usage
-            self._say(
+            self._write(
                 "answered after %.3f s: %s, %s tokens in, %s out, by %s of %s",
                 response.finish_reason,
                 *("unknown" if count is None else count for count in (used.input_tokens, used.output_tokens)),
@@ -270,27 +291,27 @@ class _Logged(PlainStep[T], Generic[T]):
 
     def fail(self, error: Exception, /) -> Exception:
         self._ended = True
-        self._say("failed after %.3f s: %s: %s", type(error).__name__, redacted(str(error)))
+        self._write("failed after %.3f s: %s: %s", type(error).__name__, redacted(str(error)))
         return error
 
     def disposed(self) -> None:
         if not self._ended:
             self._ended = True
-            self._say("disposed after %.3f s")
+            self._write("disposed after %.3f s")
 
-    def _say(self, text: str, *values: object) -> None:
+    def _write(self, text: str, *values: object) -> None:
         self._log.log(self._level, text, self._now(), *values)
 
 
-def _counting(start: Callable[[], Callable[[Response], T]]) -> Operator[Counted, T]:
-    """The operator that emits what a fresh counter, made by `start`, says of each answer that passes."""
+def _counting(name: str, start: Callable[[], Callable[[Response], T]]) -> Operator[Counted, T]:
+    """Return the operator `name` that emits what a new counter, made by `start`, returns for each answer."""
 
     def operator(source: Observable[Counted]) -> Observable[T]:
         def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             count = start()
 
-            def tell(response: Response | None) -> bool:
-                """Emit the count with `response`; False where the user's function failed."""
+            def emit_count(response: Response | None) -> bool:
+                """Emit the count with `response`. Return False if the user's function failed."""
                 if response is None:
                     return True
                 try:
@@ -301,11 +322,14 @@ def _counting(start: Callable[[], Callable[[Response], T]]) -> Operator[Counted,
                 observer.on_next(counted)
                 return True
 
-            def on_next(item: Counted) -> None:
-                tell(_answer_in(item))
+            def on_next(item: Counted | str) -> None:
+                if isinstance(item, str):
+                    observer.on_error(not_an_event(name))
+                    return
+                emit_count(_answer_in(item))
 
             def on_error(error: Exception) -> None:
-                if tell(_partial(error)):
+                if emit_count(_partial(error)):
                     observer.on_error(error)
 
             return source.subscribe(on_next, on_error, observer.on_completed, scheduler=scheduler)
@@ -316,7 +340,7 @@ def _counting(start: Callable[[], Callable[[Response], T]]) -> Operator[Counted,
 
 
 def _answer_in(item: Counted) -> Response | None:
-    """The answer that `item` ends, or what there was of it."""
+    """Return the answer that ends with `item`, or the part of it that had arrived."""
     match item:
         case Response():
             return item
@@ -332,20 +356,3 @@ def _answer_in(item: Counted) -> Response | None:
 
 def _partial(error: Exception) -> Response | None:
     return error.partial if isinstance(error, LLMError) else None
-
-
-def _sum(total: Usage, usage: Usage) -> Usage:
-    return Usage(
-        input_tokens=_plus(total.input_tokens, usage.input_tokens),
-        output_tokens=_plus(total.output_tokens, usage.output_tokens),
-        total_tokens=_plus(total.total_tokens, usage.total_tokens),
-        cached_input_tokens=_plus(total.cached_input_tokens, usage.cached_input_tokens),
-        reasoning_tokens=_plus(total.reasoning_tokens, usage.reasoning_tokens),
-        estimated=total.estimated or usage.estimated,
-    )
-
-
-def _plus(total: int | None, count: int | None) -> int | None:
-    if total is None or count is None:
-        return count if total is None else total
-    return total + count

@@ -1,4 +1,4 @@
-"""One stream for several: to many subscribers, to an observer beside the main one, to a file."""
+"""One stream for several receivers: many subscribers, a second observer, a file."""
 
 from __future__ import annotations
 
@@ -13,27 +13,26 @@ from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignme
 from .._core.event_log import Entry, MemoryLog
 from .._core.recording_format import RecordingWriter
 from ..events import TokenEvent
-from ._operator import Operator, PlainStep, run_steps
+from ._operator import Operator, PlainStep, not_an_event, run_steps
 from ._stopwatch import stopwatch
 
 T = TypeVar("T")
 
 
 def broadcast() -> Operator[T, T]:
-    """One request for any number of subscribers, each of which gets all of the answer.
+    """Share one request among any number of subscribers; each gets the whole answer.
 
-    The first subscriber starts the request. A later one gets at once what came before it, with
-    neighbouring deltas joined, and then goes along. When the last one disposes before the end, the
-    request ends, and the next subscriber starts another; an answer that has ended, well or not, is
-    replayed to whoever comes, and never asked for again. So put `retry` before it.
+    The first subscriber starts the request. A later one gets at once what came before, with adjacent deltas merged,
+    and then the live events. When the last one disposes before the end, the request ends, and the next subscriber
+    starts a new one. An answer that has completed or failed is replayed to every later subscriber and never requested
+    again: put `retry_transient` before this operator. The answer is kept as long as the Observable.
 
-    Live events come on the producer's thread, to one subscriber after the other: a slow one slows
-    all (give it a `bounded` of its own). One that raises is dropped, and the rest goes on. The
-    answer is kept for as long as the Observable is.
+    Live events come on the producer's thread, to one subscriber after the other: a slow one slows all, unless it has
+    a `bounded` of its own. A subscriber that raises is removed; the others continue.
 
     ::
 
-        --a-b-c-d|           asked once
+        --a-b-c-d|           one request
         [broadcast()]
         --a-b-c-d|           a subscriber
              (ab)c-d|        another, later
@@ -47,7 +46,7 @@ def broadcast() -> Operator[T, T]:
 
 
 class _Broadcast(Generic[T]):
-    """The subscribers of one broadcast, and the log that they read."""
+    """The subscribers of one broadcast, and the event log that they read."""
 
     def __init__(self, source: Observable[T]) -> None:
         self._source = source
@@ -68,7 +67,7 @@ class _Broadcast(Generic[T]):
             self._count += 1
             upstream = self._upstream
         reading = SingleAssignmentDisposable()
-        leaving = Disposable(lambda: self._leave(log, reading))
+        removal = Disposable(lambda: self._remove(log, reading))
 
         def append(event: T) -> None:
             log.append(event)
@@ -77,15 +76,15 @@ class _Broadcast(Generic[T]):
             try:
                 observer.on_next(entry.event)
             except BaseException:
-                leaving.dispose()
+                removal.dispose()
                 raise
 
         reading.disposable = log.read().subscribe(on_next, observer.on_error, observer.on_completed)
         if starts:
             upstream.disposable = self._source.subscribe(append, log.close, log.close, scheduler=scheduler)
-        return leaving
+        return removal
 
-    def _leave(self, log: MemoryLog[T], reading: abc.DisposableBase) -> None:
+    def _remove(self, log: MemoryLog[T], reading: abc.DisposableBase) -> None:
         reading.dispose()
         with self._lock:
             self._count -= 1
@@ -97,10 +96,13 @@ class _Broadcast(Generic[T]):
 
 
 def tee(observer: abc.ObserverBase[T]) -> Operator[T, T]:
-    """Show everything to `observer` too, before it goes on.
+    """Pass everything to a second observer too, before it goes on.
 
-    What `observer` raises goes to on_error, and ends the stream for both. Disposing tells it
-    nothing: see `reactivex.operators.finally_action` for that.
+    An exception in `observer` goes to on_error and ends the stream for both. Disposing does not call `observer`: use
+    `reactivex.operators.finally_action` for that.
+
+    Args:
+        observer: Receives on_next, on_error and on_completed.
 
     ::
 
@@ -134,9 +136,13 @@ class _Tee(PlainStep[T], Generic[T]):
 def record(path: str | Path) -> Operator[TokenEvent, TokenEvent]:
     """Write the stream to a file as it passes: a line of JSON for each event, with its time, and one for its end.
 
-    `rxllm.testing.recording.replay` plays it again. Each subscription writes the file anew. Texts of errors have
-    what looks like a key taken out; headers and requests are not in events. What goes wrong with
-    the file goes to on_error. Times are the subscriber's scheduler's, else the system's.
+    Each line is in the file before the event goes on, so a recording is readable even if the process was killed.
+    `rxllm.testing.recording.replay` plays it again. Each subscription overwrites the file. Error messages are written
+    without anything that looks like a key; headers and requests are not in events. Errors of the file go to on_error.
+    Times are those of the scheduler given to subscribe(), else of the monotonic clock.
+
+    Args:
+        path: The file to write.
     """
 
     def operator(source: Observable[TokenEvent]) -> Observable[TokenEvent]:
@@ -166,6 +172,8 @@ class _Record(PlainStep[TokenEvent]):
         self._writer = writer
 
     def feed(self, item: TokenEvent, /) -> Sequence[TokenEvent]:
+        if isinstance(item, str):
+            raise not_an_event("record")
         self._writer.event(item)
         return (item,)
 

@@ -18,7 +18,7 @@ from rxllm.errors import ConfigurationError, StreamInterruptedError
 from rxllm.events import Response, StreamEnd, StreamStart, TextDelta, TokenEvent, Usage, UsageUpdate
 from rxllm.operators import Labelled, LabelledError, PromptAnswer, PromptFailure
 from rxllm.operators._cost import billed_tokens
-from rxllm.operators.many import Progress
+from rxllm.operators.prompts import Progress
 from rxllm.testing.scripted_model import ScriptedModel
 
 from .kit import Boom, Case, OperatorContract, answer, compose, play
@@ -95,6 +95,34 @@ class TestTiming:
         assert seen.values[-1].first_token > 0
 
 
+class TestOddUsage:
+    """Counts that make no sense, or leave reasoning out."""
+
+    @pytest.mark.parametrize(
+        "usage",
+        [
+            Usage(-5, 3),
+            Usage(5, 3, cached_input_tokens=9),
+            Usage(5, 3, 102, reasoning_tokens=94),
+            Usage(10**30, 1),
+        ],
+    )
+    def test_it_does_not_end_the_stream(self, usage: Usage) -> None:
+        """It is unpriced, or priced; what follows is counted."""
+        fine = Response(usage=Usage(1000, 1000), provider="openai", model="gpt-4o-mini")
+        odd = Response(usage=usage, provider="openai", model="gpt-4o-mini")
+        run = play(ops.cost(), [odd, fine])
+        assert run.completed
+        assert run.values[-1].answers == 2
+        assert run.values[-1].last is not None
+
+    def test_reasoning_beside_the_output_is_billed(self) -> None:
+        """xAI: 32 in, 9 out, 94 of reasoning are 135 together, so 103 are billed; OpenAI's 90 are within the 100."""
+        beside = Response(usage=Usage(32, 9, 135, reasoning_tokens=94), provider="xai")
+        within = Response(usage=Usage(10, 100, 110, reasoning_tokens=90), provider="openai")
+        assert [103, 100] == [billed.output for each in (beside, within) if (billed := billed_tokens(each))]
+
+
 class TestUsage:
     """Tokens of many answers."""
 
@@ -103,7 +131,7 @@ class TestUsage:
         cut = StreamInterruptedError("cut", partial=answered(1, 5))
         items = [
             answered(1, 1),
-            PromptAnswer(0, "p", answered(1, 2), PROGRESS),
+            PromptAnswer(0, "p", answered(1, 2), PROGRESS, None),
             PromptFailure(1, "p", cut, PROGRESS),
             PromptFailure(2, "p", Boom(), PROGRESS),
             Labelled("x", StreamEnd(answered(1, 3))),
@@ -117,6 +145,11 @@ class TestUsage:
         """Never a 0 that nobody counted."""
         run = play(ops.usage(), [answered(None, None), answered(None, 3), answered(2, None)])
         assert [(None, None), (None, 3), (2, 3)] == [(total.input_tokens, total.output_tokens) for total in run.values]
+
+    def test_a_count_that_only_some_reported_makes_the_sum_an_estimate(self) -> None:
+        """10 tokens in and 8 out are 18, not 15, and the missing input is a reason to say so."""
+        run = play(ops.usage(), [Response(usage=Usage(10, 5, 15)), answered(None, 3)])
+        assert Usage(10, 8, 18, estimated=True) == run.values[-1]
 
     def test_an_estimate_stays_marked(self) -> None:
         """One of them makes the total one."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import reactivex as rx
 from reactivex import operators as rxo
 from reactivex.subject import Subject
 
+from rxllm import operators as ops
+from rxllm.events import Response
 from rxllm.operators._operator import PlainStep, run_steps
 
 from .kit import Boom, Case, OperatorContract, play
@@ -141,3 +144,37 @@ def test_the_scheduler_of_the_subscription_reaches_the_source() -> None:
 
     rx.create(source).pipe(run_steps(Twice), rxo.take(1)).subscribe(scheduler=scheduler)
     assert seen == [scheduler]
+
+
+EVENT_OPERATORS = {
+    "text": ops.text(),
+    "reasoning": ops.reasoning(),
+    "response": ops.response(),
+    "accumulate": ops.accumulate(Response),
+    "tool_calls": ops.tool_calls(),
+    "stop_at": ops.stop_at("x"),
+    "think_tags": ops.think_tags(),
+    "replace": ops.replace("x", "y"),
+    "redact": ops.redact("x"),
+    "grapheme_safe": ops.grapheme_safe(),
+    "timing": ops.timing(),
+    "usage": ops.usage(),
+    "cost": ops.cost(lambda response: None),
+    "finally_response": ops.finally_response(lambda response: None),
+}
+
+
+@pytest.mark.parametrize("name", EVENT_OPERATORS)
+def test_an_event_operator_refuses_strings(name: str) -> None:
+    """At the first one, by its name, and the upstream is disposed: a card number would pass unseen."""
+    run = play(EVENT_OPERATORS[name], ["4111111111111111", "x"])
+    assert run.values == []
+    assert isinstance(run.error, TypeError)
+    assert f"{name}() takes token events" in str(run.error)
+    assert run.upstream_closed_at == 210
+
+
+def test_a_recorder_refuses_strings(tmp_path: Path) -> None:
+    """It would write lines that no replay can read."""
+    run = play(ops.record(tmp_path / "r.jsonl"), ["text"])
+    assert isinstance(run.error, TypeError)

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from reactivex.subject import Subject
 from reactivex.testing import TestScheduler
 
 import rxllm
 from rxllm import operators as ops
 from rxllm.errors import APITimeoutError, LLMError, RateLimitError, StreamError, StreamInterruptedError
-from rxllm.events import StreamEnd, TextDelta
+from rxllm.events import StreamEnd, TextDelta, TokenEvent
 from rxllm.testing import Drop, ErrorReply, Gate, LLMServer, Reply
 from rxllm.testing.recording import record_wire, replay, wire_replies
 
@@ -99,6 +100,22 @@ class TestReplay:
         seen.subscribe(replay(path, speed=None))
         seen.wait()
         assert [TextDelta("a"), TextDelta("b")] == seen.values
+        assert isinstance(seen.error, StreamInterruptedError)
+
+    def test_a_recording_is_in_the_file_at_once(self, path: Path) -> None:
+        """While the stream runs; and a last line that is cut in the middle does not spoil the rest."""
+        source: Subject[TokenEvent] = Subject()
+        recording = source.pipe(ops.record(path)).subscribe()
+        for event in MIXED[:5]:
+            source.on_next(event)
+        text = path.read_bytes()
+        assert text.count(b"\n") == 5
+        recording.dispose()
+        path.write_bytes(text[:-3])
+        seen = Seen()
+        seen.subscribe(replay(path, speed=None))
+        assert seen.ended.wait(LIMIT)
+        assert MIXED[:4] == seen.values
         assert isinstance(seen.error, StreamInterruptedError)
 
     def test_disposing_ends_the_playing(self, path: Path) -> None:

@@ -18,7 +18,7 @@ from ..._json import decode
 from ...errors import OutputParsingError
 from ...events import TokenEvent, ToolCallEnd
 from ...messages import ToolCall
-from .._operator import Operator, PlainStep, run_steps
+from .._operator import Operator, pick
 from .document import JsonDocument, read_json
 from .typed import Target
 
@@ -101,13 +101,8 @@ def parse(type: type[T] | None = None, *, tool: str | None = None) -> Operator[T
 
 
 def tool_calls() -> Operator[TokenEvent, ToolCall]:
-    """Emit each tool call once its arguments are whole."""
-    return run_steps(_ToolCalls)
-
-
-class _ToolCalls(PlainStep[ToolCall]):
-    def feed(self, event: TokenEvent, /) -> Sequence[ToolCall]:
-        return (event.call,) if type(event) is ToolCallEnd else ()
+    """Emit each tool call once its arguments are complete."""
+    return pick("tool_calls", ToolCallEnd, "call")
 
 
 class _Partial(Generic[T]):

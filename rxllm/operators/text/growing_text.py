@@ -1,10 +1,9 @@
-"""Text that grows, shown whole after each piece, at a cost that is linear in its length.
+"""Text that grows, with the whole text available after each piece, at a cost that is linear in its length.
 
-A `str` cannot share its beginning with a longer one, so a snapshot per piece looks quadratic.
-CPython, though, appends in place to a string that nobody else holds (a `+=` on a local name).
-A consumer usually holds the latest snapshot, so two strings take turns: the piece goes to the
-one that was shown before the last. Where a consumer holds that one too (a list of all
-snapshots, say), CPython copies, and the result is the same.
+A `str` cannot share its beginning with a longer one, so a snapshot per piece looks quadratic. But CPython appends in
+place to a string with one reference (a `+=` on a local name). A consumer usually keeps the latest snapshot, so two
+strings alternate: the piece is appended to the one before the latest. If the consumer keeps that one too (in a list
+of all snapshots, for example), CPython copies, and the result is the same.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ class GrowingText:
 
     def __init__(self) -> None:
         self.latest = ""
-        """The whole text so far. Do not keep it beside this object: see above."""
+        """The whole text so far."""
         self._before = ""
         self._missed = ""
 
     def add(self, piece: str) -> str:
-        """The whole text so far, `piece` included."""
+        """Append `piece`; return the whole text so far."""
         text = self._before
-        self._before = self.latest  # moves the reference, so that `text` is the only one to its string
+        self._before = self.latest  # moves the reference, so that `text` holds the only one to its string
         self.latest = ""
         text += self._missed
         text += piece
