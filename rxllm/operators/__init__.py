@@ -94,9 +94,11 @@ from .text.code_blocks import CodeBlockEvent as CodeBlockEvent
 from .text.code_blocks import CodeBlockStart as CodeBlockStart
 from .text.code_blocks import code_blocks as code_blocks
 from .text.filters import stop_at as stop_at
-from .text.filters import think_tags as think_tags
 from .text.markdown import MarkdownBlock as MarkdownBlock
 from .text.markdown import markdown_blocks as markdown_blocks
+from .text.patterns import API_KEYS as API_KEYS
+from .text.patterns import CARD_NUMBERS as CARD_NUMBERS
+from .text.patterns import EMAIL_ADDRESSES as EMAIL_ADDRESSES
 from .text.patterns import grapheme_safe as grapheme_safe
 from .text.patterns import redact as redact
 from .text.patterns import replace as replace
@@ -108,3 +110,4 @@ from .text.sentences import sentences as sentences
 from .text.splitting import lines as lines
 from .text.splitting import paragraphs as paragraphs
 from .text.splitting import words as words
+from .text.thinking import think_tags as think_tags

@@ -1,4 +1,4 @@
-"""A response as it would have come through a text filter: what `StreamEnd` holds agrees with the deltas."""
+"""A response as if its text had come through a text filter, so that `StreamEnd` agrees with the deltas."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from ...messages import Part, ReasoningPart, TextPart, ToolCall
 
 
 class TextFilter(Protocol):
-    """Makes other text of text: text, or reasoning."""
+    """Turns text into other text, or into reasoning."""
 
     def feed(self, text: str, /) -> Sequence[TextDelta | ReasoningDelta]:
-        """What is certain now that `text` has come; neighbouring pieces of a kind are one delta."""
+        """Return what is certain after `text`; adjacent pieces of a kind are one delta."""
         ...
 
     def close(self) -> Sequence[TextDelta | ReasoningDelta]:
-        """What was held back, now that the run has ended; ready for the next run then."""
+        """Return what was held back: the run of text has ended. The filter is then ready for the next run."""
         ...
 
 
 def filter_response(response: Response, text_filter: TextFilter) -> Response:
-    """`response` with its text, and its parts, sent through `text_filter` (a fresh one)."""
+    """Return `response` with its text, and its parts, sent through `text_filter`, which must be new."""
     parts: list[Part] = []
     for part in response.parts or (TextPart(response.text),):
         if isinstance(part, TextPart):
-            parts.extend(_made_of(part, text_filter.feed(part.text)))
+            parts.extend(_parts_from(part, text_filter.feed(part.text)))
             continue
         if isinstance(part, ReasoningPart | ToolCall):
             _end_run(parts, text_filter.close())
@@ -43,8 +43,8 @@ def filter_response(response: Response, text_filter: TextFilter) -> Response:
     )
 
 
-def _made_of(source: TextPart, deltas: Sequence[TextDelta | ReasoningDelta]) -> list[TextPart | ReasoningPart]:
-    """The parts that `deltas` are; the first text among them keeps what the vendor wants back with `source`."""
+def _parts_from(source: TextPart, deltas: Sequence[TextDelta | ReasoningDelta]) -> list[TextPart | ReasoningPart]:
+    """Return the parts for `deltas`; the first text among them keeps the vendor's data of `source`."""
     parts = _parts(deltas)
     if source.vendor is None:
         return parts
@@ -54,7 +54,7 @@ def _made_of(source: TextPart, deltas: Sequence[TextDelta | ReasoningDelta]) -> 
 
 
 def _end_run(parts: list[Part], deltas: Sequence[TextDelta | ReasoningDelta]) -> None:
-    """Add what was held back to the end of a run: it goes on with the last part where it is of its kind."""
+    """Append the text that was held back; it extends the last part if that is of its kind."""
     held = _parts(deltas)
     if held and parts:
         match parts[-1], held[0]:

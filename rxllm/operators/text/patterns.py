@@ -1,14 +1,13 @@
-"""Filters that need partial matches of patterns, or Unicode's rules: the extra `rxllm[text]` (package `regex`).
+"""Filters that need partial matches, or Unicode's character rules, of the package `regex` (extra `text`).
 
-Like those in `filters` they take and emit token events, and change the responses to agree.
-Each raises `ConfigurationError` at once where the package is missing or the pattern is wrong.
+Like those in `filters`, they take and emit token events, and change the responses in the same way.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ...errors import ConfigurationError
 from ...events import TextDelta, TokenEvent
@@ -20,122 +19,225 @@ if TYPE_CHECKING:
 
     Pattern = regex.Pattern[str]
 
-LONGEST = 1000
-"""Characters that are held back at most, as a rule, for one match or one grapheme cluster."""
+API_KEYS: Final = (
+    r"\b(?:sk|pk|rk)[-_][A-Za-z0-9_-]{16,}"  # OpenAI, Anthropic, Stripe
+    r"|\bAIza[A-Za-z0-9_-]{30,}"  # Google
+    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"  # AWS
+    r"|\bgh[pousr]_[A-Za-z0-9]{30,}|\bgithub_pat_[A-Za-z0-9_]{30,}|\bglpat-[A-Za-z0-9_-]{20,}"
+    r"|\b(?:gsk|hf|xai|r8|pplx|nvapi|csk|fw)[-_][A-Za-z0-9_-]{20,}"
+    r"|\bxox[abeoprs]-[A-Za-z0-9-]{10,}"  # Slack
+    r"|\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"  # JSON web tokens
+    r"|-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----(?:[^-]|-(?!----END))*(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)"
+)
+"""A pattern for `redact`: keys of well-known services, JSON web tokens, private keys in PEM form."""
 
-_CONTEXT = 100  # characters of the text that was passed on, kept for look-behind
+CARD_NUMBERS: Final = r"(?<![\d-])[2-6](?:[ -]?\d){12,18}(?![\d-])"
+"""A pattern for `redact`: 13 to 19 digits as on a payment card, also in groups."""
+
+EMAIL_ADDRESSES: Final = r"[\w.+%-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}"
+"""A pattern for `redact`: e-mail addresses."""
+
+MAX_SECONDS: Final = 0.2
+"""Seconds of processor time that one search may take, before the pattern is refused."""
+
+_MAX_MATCH = 1000
+"""Characters that are held back for one match of `replace`, or one grapheme cluster."""
+
+_MAX_SECRET = 20_000
+"""Characters that are held back for one match of `redact`."""
+
+_CONTEXT = 100
+"""Characters before the held text that are kept for look-behind."""
+
+_OFTEN = 256
+"""Held characters up to which each delta is searched; above, only when an eighth has been added."""
 
 
 class Match(Protocol):
-    """What a replacement function is given: a match, as in `re`."""
+    """A match as a replacement function receives it; like that of `re`."""
 
     def __getitem__(self, group: int | str, /) -> str:
-        """The text of a group; 0 is the whole match."""
+        """Return the text of a group; 0 is the whole match."""
         ...
 
     def expand(self, template: str, /) -> str:
-        r"""`template` with its `\1` and `\g<name>` filled in."""
+        r"""Return `template` with its `\1` and `\g<name>` filled in."""
         ...
 
 
 def replace(
-    pattern: str | re.Pattern[str], replacement: str | Callable[[Match], str], *, longest: int = LONGEST
+    pattern: str | re.Pattern[str], replacement: str | Callable[[Match], str], *, longest: int = _MAX_MATCH
 ) -> Operator[TokenEvent, TokenEvent]:
-    r"""Replace every match of `pattern` in the text, matches cut across deltas too.
+    r"""Replace every match of `pattern` in the text, also matches that are cut into several deltas.
 
-    `replacement` is a template as in `re.sub` (`\1`, `\g<name>`), or a function of the match: a pure
-    one, as it is called once more for the response in `StreamEnd`; what it raises goes to on_error.
-    Text is held back while it may belong to a match: with `\w+@\w+`, the word under way. After
-    `longest` characters a decision is made with what is there. Matches of no text are left alone.
+    Text is held back while it may belong to a match: with `\w+@\w+`, the current word. Empty matches are ignored.
+    A search that takes more than 0.2 seconds (a pattern that backtracks) ends the stream with a `ConfigurationError`.
+
+    Args:
+        pattern: The pattern: text in the syntax of the package `regex`, or a compiled pattern of `re`.
+        replacement: A template as in `re.sub` (`\1`, `\g<name>`), or a function of the match. The function must be
+            pure, as it is called again for the response in `StreamEnd`; its exceptions go to on_error.
+        longest: Characters that are held back for a match, 1 or more. A longer match ends there.
+
+    Raises:
+        ConfigurationError: The pattern is wrong, `longest` is below 1, or the package `regex` is not installed.
     """
     compiled = _compiled(pattern)
 
     def expanded(match: Match) -> str:
         return match.expand(replacement) if isinstance(replacement, str) else replacement(match)
 
-    return filter_text(lambda: _Replacing(compiled, expanded, longest))
+    _check(longest)
+    return filter_text("replace", lambda: _Replacing(compiled, expanded, longest))
 
 
 def redact(
-    pattern: str | re.Pattern[str], mask: str = "[redacted]", *, longest: int = LONGEST
+    pattern: str | re.Pattern[str], mask: str = "[redacted]", *, longest: int = _MAX_SECRET
 ) -> Operator[TokenEvent, TokenEvent]:
-    r"""Put `mask` in place of every match of `pattern` in the text: no part of a match is emitted before.
+    r"""Put `mask` in place of every match of `pattern` in the text; no part of a match is emitted.
 
-    Only text is searched, not reasoning or tool calls. A match of more than `longest` characters is
-    masked as far as it had come when they were reached.
+    It fails closed: if a match is longer than `longest`, everything up to the end of the run of text is masked; if a
+    search takes more than 0.2 seconds (a pattern that backtracks), the stream ends with a `ConfigurationError` and
+    the held text is not emitted. Only text is searched, not reasoning or tool calls.
+
+    Args:
+        pattern: As for `replace`. `API_KEYS`, `CARD_NUMBERS` and `EMAIL_ADDRESSES` are ready-made; join several with
+            "|".
+        mask: The text in place of a match.
+        longest: Characters that are held back for a match, 1 or more.
+
+    Raises:
+        ConfigurationError: The pattern is wrong, `longest` is below 1, or the package `regex` is not installed.
     """
-    return replace(pattern, lambda _: mask, longest=longest)
+    compiled = _compiled(pattern)
+    _check(longest)
+    return filter_text("redact", lambda: _Redacting(compiled, lambda _: mask, longest, mask))
 
 
 def grapheme_safe() -> Operator[TokenEvent, TokenEvent]:
     """Never split what a reader sees as one character: an emoji family, a flag, a letter and its accents.
 
-    Each delta ends at a border of grapheme clusters (Unicode Annex 29), so the last character of
-    the text so far is held back until the next one has begun.
+    Each delta ends at a border of grapheme clusters (Unicode Annex 29), so the last character of the text so far is
+    held back until the next one has begun. A cluster of more than 1,000 characters is split.
+
+    Raises:
+        ConfigurationError: The package `regex` is not installed.
     """
     clusters = _compiled(r"\X")
-    return filter_text(lambda: _Clusters(clusters))
+    return filter_text("grapheme_safe", lambda: _Clusters(clusters))
 
 
 class _Replacing:
+    """The filter of `replace`.
+
+    A match is decided when no later text can change it. So the result does not depend on how the text is cut, nor on
+    when it is searched. A place where a match may still begin holds back the text from there on. After `longest`
+    characters it is forced to a decision, at exactly that length: the text is therefore searched at that length too.
+    """
+
     def __init__(self, pattern: Pattern, expanded: Callable[[Match], str], longest: int) -> None:
         self._pattern = pattern
         self._expanded = expanded
         self._longest = longest
-        self._text: str = ""  # some text that was passed on, and the text that is held back
-        self._at: int = 0  # where the latter begins
+        self._text: str = ""
+        """Some text that has been passed on, then the held text."""
+        self._at = 0
+        """Where the held text begins."""
+        self._searched = 0
+        """The length of the held text when it was last searched."""
+        self._masks_all = False
+        """The rest of the run is masked (`_Redacting`)."""
 
     def feed(self, text: str, /) -> Sequence[TextDelta]:
-        self._text += text
-        return self._passed(closing=False)
+        out: list[str] = []
+        while text and not self._masks_all:
+            held = len(self._text) - self._at
+            size = self._longest - held  # a match that is held back has its limit there
+            self._text += text[:size]
+            text = text[size:]
+            held = len(self._text) - self._at
+            if held <= _OFTEN or held >= self._searched + self._searched // 8 or held == self._longest:
+                self._search(out, closing=False)
+        return _delta(out)
 
     def close(self) -> Sequence[TextDelta]:
-        passed = self._passed(closing=True)
-        self._text, self._at = "", 0
-        return passed
-
-    def _passed(self, *, closing: bool) -> Sequence[TextDelta]:
         out: list[str] = []
+        self._search(out, closing=True)
+        self._text, self._at, self._searched, self._masks_all = "", 0, 0, False
+        return _delta(out)
+
+    def _search(self, out: list[str], *, closing: bool) -> None:
+        try:
+            self._pass_decided(out, closing=closing)
+        except TimeoutError:
+            length = len(self._text)
+            self._text, self._at = "", 0
+            raise ConfigurationError(
+                f"the pattern takes more than {MAX_SECONDS} s for {length} characters, as it backtracks: "
+                f"{self._pattern.pattern[:200]}"
+            ) from None
+        if self._at > 2 * _CONTEXT:
+            self._text = self._text[self._at - _CONTEXT :]
+            self._at = _CONTEXT
+        self._searched = len(self._text) - self._at
+
+    def _pass_decided(self, out: list[str], *, closing: bool) -> None:
+        """Move text that is decided from the held text to `out`."""
         while self._at < len(self._text):
-            match = self._pattern.search(self._text, self._at, partial=not closing)
+            match = self._pattern.search(self._text, self._at, partial=not closing, timeout=MAX_SECONDS)
             if match is None:
                 self._pass(out, len(self._text))
-            elif match.partial and len(self._text) - match.start() > self._longest:
-                self._pass(out, len(self._text) - self._longest)  # waited for long enough: no match begins there
-            elif not closing and (border := self._open_at(match)) is not None:
-                self._pass(out, border)
-                break
+            elif not closing and (start := self._undecided_start(match)) is not None:
+                self._pass(out, start)
+                if len(self._text) - start < self._longest:
+                    return
+                self._force(out)
             elif match.end() == match.start():
                 self._pass(out, min(match.end() + 1, len(self._text)))
             else:
                 self._pass(out, match.start())
                 out.append(self._expanded(match))
                 self._at = match.end()
-        self._forget()
-        return (TextDelta(text),) if (text := "".join(out)) else ()
 
-    def _open_at(self, match: regex.Match[str]) -> int | None:
-        """Where the first match begins that later text may yet complete, lengthen or forbid."""
+    def _undecided_start(self, match: regex.Match[str]) -> int | None:
+        """Return where the first match begins that later text may complete, lengthen or forbid."""
         if match.partial:
             return match.start()
-        first = max(self._at, len(self._text) - self._longest)
-        places = range(first, match.start() + 1)
-        return next((at for at in places if self._pattern.fullmatch(self._text, at, partial=True)), None)
+        places = range(self._at, match.start() + 1)
+        fullmatch = self._pattern.fullmatch
+        return next((at for at in places if fullmatch(self._text, at, partial=True, timeout=MAX_SECONDS)), None)
+
+    def _force(self, out: list[str]) -> None:
+        """Decide on the match that may begin at the held text, with the text that is there."""
+        match = self._pattern.match(self._text, self._at, timeout=MAX_SECONDS)
+        if match is None or match.end() == match.start():
+            self._pass(out, self._at + 1)
+        else:
+            out.append(self._expanded(match))
+            self._at = match.end()
 
     def _pass(self, out: list[str], end: int) -> None:
         out.append(self._text[self._at : end])
         self._at = end
 
-    def _forget(self) -> None:
-        if self._at > 2 * _CONTEXT:
-            self._text = self._text[self._at - _CONTEXT :]
-            self._at = _CONTEXT
+
+class _Redacting(_Replacing):
+    """The filter of `redact`: it masks the rest of the run after a match that is too long."""
+
+    def __init__(self, pattern: Pattern, expanded: Callable[[Match], str], longest: int, mask: str) -> None:
+        super().__init__(pattern, expanded, longest)
+        self._mask = mask
+
+    def _force(self, out: list[str]) -> None:
+        out.append(self._mask)
+        self._text, self._at, self._masks_all = "", 0, True
 
 
 class _Clusters:
-    def __init__(self, clusters: Pattern, longest: int = LONGEST) -> None:
+    """The filter of `grapheme_safe`."""
+
+    def __init__(self, clusters: Pattern) -> None:
         self._clusters = clusters
-        self._longest = longest
         self._held: str = ""
 
     def feed(self, text: str, /) -> Sequence[TextDelta]:
@@ -149,7 +251,7 @@ class _Clusters:
         return (TextDelta(held),) if held else ()
 
     def _last_border(self, text: str) -> int:
-        """Where the last cluster of `text` begins, as it may go on; its end, where it cannot."""
+        """Return where the last cluster of `text` begins, if it may continue, else its end."""
         if text.endswith("\n"):
             return len(text)
         if text.isascii():
@@ -157,7 +259,17 @@ class _Clusters:
         border = 0
         for cluster in self._clusters.finditer(text):
             border = cluster.start()
-        return border if len(text) - border <= self._longest else len(text)
+        return border if len(text) - border <= _MAX_MATCH else len(text)
+
+
+def _delta(texts: list[str]) -> Sequence[TextDelta]:
+    text = "".join(texts)
+    return (TextDelta(text),) if text else ()
+
+
+def _check(longest: int) -> None:
+    if longest < 1:
+        raise ConfigurationError(f"longest is 1 or more; got {longest!r}")
 
 
 def _compiled(pattern: str | re.Pattern[str]) -> Pattern:
@@ -165,12 +277,12 @@ def _compiled(pattern: str | re.Pattern[str]) -> Pattern:
         import regex
     except ImportError as error:
         raise ConfigurationError('this operator needs the package "regex": pip install "rxllm[text]"') from error
-    source, said = (pattern, 0) if isinstance(pattern, str) else (pattern.pattern, pattern.flags)
+    source, used = (pattern, 0) if isinstance(pattern, str) else (pattern.pattern, pattern.flags)
     flags = regex.RegexFlag(0)
     for name in ("ASCII", "IGNORECASE", "MULTILINE", "DOTALL", "VERBOSE"):
-        if said & re.RegexFlag[name]:
+        if used & re.RegexFlag[name]:
             flags |= regex.RegexFlag[name]
     try:
         return regex.compile(source, flags)
     except regex.error as error:
-        raise ConfigurationError(f"not a pattern that the package regex takes: {error}") from error
+        raise ConfigurationError(f"the package regex does not accept the pattern: {error}") from error

@@ -1,9 +1,9 @@
-"""How work on text runs over a stream: splitters make values of it, filters make other text of it.
+"""Operators on the text of a stream: splitters turn it into values, filters into other text.
 
-Both are fed the text as one run, however it was cut, and both come out the same for any cut.
-A run of text is the text up to the next reasoning or tool call, or the end: there, what was
-held back is given out, so that nothing overtakes anything. Usage and vendor events do not end
-a run: they pass while text is held back. A `StreamReset` drops what was held back and begins anew.
+Both receive the text as one run, and give the same result however the run was cut into deltas. A run of text ends at
+reasoning, at a tool call and at the end of the answer: there, what was held back is emitted, so that nothing
+overtakes anything. Usage and vendor events do not end a run; they pass while text is held back. A `StreamReset` drops
+what was held back and starts a new run.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 
 from ...errors import LLMError
 from ...events import CONTENT_EVENTS, ReasoningDelta, Response, StreamEnd, StreamReset, TextDelta, TokenEvent
-from .._operator import Operator, PlainStep, run_steps
+from .._operator import Operator, PlainStep, not_an_event, run_steps
 from .filtered_response import TextFilter, filter_response
 
 B = TypeVar("B")
@@ -22,19 +22,19 @@ Out = TypeVar("Out", covariant=True)
 
 
 class Splitter(Protocol[Out]):
-    """Makes values of text."""
+    """Turns text into values."""
 
     def feed(self, text: str, /) -> Sequence[Out]:
-        """The values that are certain now that `text` has come."""
+        """Return the values that are certain after `text`."""
         ...
 
     def close(self) -> Sequence[Out]:
-        """The values of what was held back, now that the run has ended; ready for the next run then."""
+        """Return the values of what was held back: the run has ended. The splitter is then ready for the next run."""
         ...
 
 
 def split_text(start: Callable[[], Splitter[B]]) -> Operator[TokenEvent | str, B]:
-    """The operator that makes values of the text of token events, or of plain pieces of text."""
+    """Return the operator that turns the text of token events, or strings, into values."""
 
     def step() -> SplitterStep[B]:
         return SplitterStep(start)
@@ -42,14 +42,14 @@ def split_text(start: Callable[[], Splitter[B]]) -> Operator[TokenEvent | str, B
     return run_steps(step)
 
 
-def filter_text(start: Callable[[], TextFilter]) -> Operator[TokenEvent, TokenEvent]:
-    """The operator that changes the text of token events, the response in `StreamEnd` included.
+def filter_text(name: str, start: Callable[[], TextFilter]) -> Operator[TokenEvent, TokenEvent]:
+    """Return the operator `name` that changes the text of token events and of the response in `StreamEnd`.
 
-    The partial response of an upstream's `LLMError` is changed too, on a copy of the error.
+    It changes the partial response of an upstream's `LLMError` too, in a copy of the error.
     """
 
     def step() -> FilterStep:
-        return FilterStep(start)
+        return FilterStep(name, start)
 
     return run_steps(step)
 
@@ -62,7 +62,7 @@ class SplitterStep(PlainStep[B]):
         self._splitter = start()
 
     def feed(self, item: TokenEvent | str, /) -> Sequence[B]:
-        """What the splitter makes of it."""
+        """Return the values that follow from `item`."""
         if type(item) is TextDelta:
             return self._splitter.feed(item.text)
         if isinstance(item, str):
@@ -74,19 +74,20 @@ class SplitterStep(PlainStep[B]):
         return ()
 
     def close(self) -> Sequence[B]:
-        """What the splitter still held back."""
+        """Return the values of what was held back."""
         return self._splitter.close()
 
 
 class FilterStep(PlainStep[TokenEvent]):
-    """Sends the runs of text through a filter, and the responses that hold them."""
+    """Sends the runs of text, and the responses that hold them, through a filter."""
 
-    def __init__(self, start: Callable[[], TextFilter]) -> None:
+    def __init__(self, name: str, start: Callable[[], TextFilter]) -> None:
+        self._name = name
         self._start = start
         self._filter = start()
 
     def feed(self, event: TokenEvent, /) -> Sequence[TokenEvent]:
-        """The event with its text changed, and before it what its coming releases."""
+        """Return the event with its text changed, after the text that it releases."""
         if type(event) is TextDelta:
             return self._filter.feed(event.text)
         if type(event) is StreamReset:
@@ -95,14 +96,16 @@ class FilterStep(PlainStep[TokenEvent]):
             return (*self._filter.close(), StreamEnd(filter_response(event.response, self._start())))
         elif _ends_run(event):
             return (*self._filter.close(), event)
+        elif isinstance(event, str):
+            raise not_an_event(self._name)
         return (event,)
 
     def close(self) -> Sequence[TokenEvent]:
-        """What the filter still held back."""
+        """Return what was held back."""
         return self._filter.close()
 
     def fail(self, error: Exception, /) -> Exception:
-        """The error, or a copy of it where its partial response had to be changed."""
+        """Return the error, or a copy of it if its partial response had to be changed."""
         if not isinstance(error, LLMError) or error.partial is None:
             return error
         changed = filter_response(error.partial, self._start())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -26,7 +27,7 @@ from rxllm.events import (
 )
 from rxllm.messages import Part, ReasoningPart, TextPart, ToolCall, VendorPart
 from rxllm.operators.text.filtered_response import filter_response
-from rxllm.operators.text.filters import _ThinkTags
+from rxllm.operators.text.thinking import _form_of, _ThinkTags
 
 from ..kit import Boom, Case, OperatorContract, Run, answer, cuts, play, whole
 
@@ -132,24 +133,74 @@ class TestStopAt:
             ops.stop_at(*stops)
 
 
+THOUGHTS = [
+    ("<think>a</think>b", "b", "a"),
+    ("\n\n<think>a</think>b", "\n\nb", "a"),
+    ("<think></think>Answer.", "Answer.", ""),
+    ("<think>Reason.</think>Before.<think></think>After.", "Before.<think></think>After.", "Reason."),
+    ("Use `<think>draft</think>` as the tag.", "Use `<think>draft</think>` as the tag.", ""),
+    ("The tag <think> opens a thought.", "The tag <think> opens a thought.", ""),
+    ("<think>still thinking", "", "still thinking"),
+    ("<think>deep</thi", "", "deep</thi"),
+    ("answer: <th", "answer: <th", ""),
+    ("a </think>b", "a </think>b", ""),
+    ("<think>a <think>b</think> c</think>answer", "answer", "a <think>b</think> c"),
+    ("<think>a <think>b <think>c</think>d</think>e</think>f", "f", "a <think>b <think>c</think>d</think>e"),
+    ("<think>a <think> is a tag.</think>answer", "answer", "a <think> is a tag."),
+    ("<think><think>a</think>answer", "answer", "a"),
+    ("<think>\n<think>a</think>answer", "answer", "\na"),
+    ('<thinking reason="x">a</thinking>b', "b", "a"),
+    ("<thinker>a</thinker>", "<thinker>a</thinker>", ""),
+    ("<think " + "x" * 300, "<think " + "x" * 300, ""),
+    ("[THINK]a[/THINK]b", "b", "a"),
+    ("◁think▷a◁/think▷b", "b", "a"),
+    ("<|channel>thought\na<channel|>b", "b", "a"),
+    ("<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>b<|return|>", "b", "a"),
+    ("analysisWe need.assistantfinalfour", "analysisWe need.assistantfinalfour", ""),
+]
+"""What a model wrote, what of it is visible, and what is reasoning."""
+
+
 class TestThinkTags:
     """Inline tags as reasoning."""
 
     @given(
-        cuts(st.lists(st.sampled_from(["<think>", "</think>", "<", "th", ">", "a", "\n"]), max_size=12).map("".join))
+        cuts(
+            st.lists(
+                st.sampled_from(
+                    ["<think>", "<think a='b'>", "</think>", "<", "th", ">", "a", "\n", "[THINK]", "[/THINK]"]
+                ),
+                max_size=12,
+            ).map("".join)
+        ),
+        st.booleans(),
     )
-    def test_how_the_text_was_cut_is_invisible(self, pieces: tuple[str, ...]) -> None:
+    def test_how_the_text_was_cut_is_invisible(self, pieces: tuple[str, ...], opened: bool) -> None:
         """Any cut gives the text and reasoning of the text in one piece, and the response agrees."""
-        text = "".join(pieces)
-        visible, hidden = [], []
-        while text:
-            before, _, rest = text.partition("<think>")
-            inside, _, text = rest.partition("</think>")
-            visible.append(before)
-            hidden.append(inside)
-        run = play(ops.think_tags(), answer(*pieces))
-        assert ("".join(visible), "".join(hidden)) == (said(run.values), thought(run.values))
+        whole_run = play(ops.think_tags(opened=opened), answer("".join(pieces)))
+        run = play(ops.think_tags(opened=opened), answer(*pieces))
+        assert (said(whole_run.values), thought(whole_run.values)) == (said(run.values), thought(run.values))
         assert (end_of(run).text, end_of(run).reasoning) == (said(run.values), thought(run.values))
+
+    @pytest.mark.parametrize("size", [1, 3, 1000])
+    @pytest.mark.parametrize(("text", "visible", "hidden"), THOUGHTS)
+    def test_what_models_write(self, text: str, visible: str, hidden: str, size: int) -> None:
+        """The forms of models, nesting, repeated tags, and tags that an answer only mentions."""
+        pieces = [text[at : at + size] for at in range(0, len(text), size)]
+        run = play(ops.think_tags(), answer(*pieces))
+        assert (visible, hidden) == (said(run.values), thought(run.values))
+        assert (visible, hidden) == (end_of(run).text, end_of(run).reasoning)
+
+    def test_a_template_may_repeat_the_tag(self) -> None:
+        """The answer begins inside, and the model writes the opening tag all the same."""
+        run = play(ops.think_tags(opened=True), answer(*"<think>a</think>b"))
+        assert ("b", "a") == (said(run.values), thought(run.values))
+
+    @pytest.mark.parametrize("tag", ["", 3, None, "<think>", ("a",), ("", "b"), ("a", ""), "a b"])
+    def test_what_is_no_tag_is_refused(self, tag: Any) -> None:
+        """At once, with what it takes."""
+        with pytest.raises(ConfigurationError, match="think_tags"):
+            ops.think_tags(tag)
 
     def test_the_answer_may_begin_inside(self) -> None:
         """Where a chat template opens the tag in the prompt, all up to the closing tag is reasoning."""
@@ -158,8 +209,10 @@ class TestThinkTags:
 
     def test_other_names(self) -> None:
         """Each tag ends with its own closing tag."""
-        run = play(ops.think_tags("plan", "thought"), answer("<plan>a</thought>b</plan>c<thought>d</thought><think>"))
-        assert (said(run.values), thought(run.values)) == ("c<think>", "a</thought>bd")
+        run = play(ops.think_tags("plan", "thought"), answer("<plan>a</thought>b</plan>c<thought>"))
+        assert (said(run.values), thought(run.values)) == ("c<thought>", "a</thought>b")
+        run = play(ops.think_tags(("{{", "}}")), answer(*"{{a}}b"))
+        assert (said(run.values), thought(run.values)) == ("b", "a")
 
     def test_a_reset_opens_no_tag(self) -> None:
         """After a StreamReset the text begins outside again."""
@@ -226,11 +279,11 @@ SIGNED = {"gemini": {"signature": "s"}}
 @pytest.mark.parametrize(
     ("parts", "wanted"),
     [
-        ([TextPart("a<th"), TextPart("ink>b</think>c")], [TextPart("a"), ReasoningPart("b"), TextPart("c")]),
+        ([TextPart(" <th"), TextPart("ink>b</think>c")], [TextPart(" "), ReasoningPart("b"), TextPart("c")]),
         ([TextPart("a<th"), CALL, TextPart("ink>")], [TextPart("a<th"), CALL, TextPart("ink>")]),
         (
-            [TextPart("a<th"), VendorPart("w", {}), TextPart("ink>b")],
-            [TextPart("a"), VendorPart("w", {}), ReasoningPart("b")],
+            [TextPart(" <th"), VendorPart("w", {}), TextPart("ink>b")],
+            [TextPart(" "), VendorPart("w", {}), ReasoningPart("b")],
         ),
         ([TextPart("<think>a</think>b", SIGNED)], [ReasoningPart("a"), TextPart("b", SIGNED)]),
         ([TextPart("<think>a", SIGNED)], [ReasoningPart("a"), TextPart("", SIGNED)]),
@@ -243,7 +296,7 @@ SIGNED = {"gemini": {"signature": "s"}}
 def test_the_parts_of_a_response_are_filtered_in_their_order(parts: list[Part], wanted: list[Part]) -> None:
     """Tags are found across parts of one run; other parts, and what vendors want back, stay."""
     before = Response(parts=tuple(parts), id="i", usage=Usage(1))
-    after = filter_response(before, _ThinkTags(("think",), False))
+    after = filter_response(before, _ThinkTags([_form_of("think")], False))
     assert tuple(wanted) == after.parts
     assert after.text == "".join(part.text for part in wanted if isinstance(part, TextPart))
     assert (after.id, after.usage) == ("i", Usage(1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,8 +12,8 @@ from hypothesis import strategies as st
 
 from rxllm import ConfigurationError, StreamInterruptedError
 from rxllm import operators as ops
-from rxllm.events import StreamEnd, StreamReset, TextDelta
-from rxllm.operators.text.patterns import Match
+from rxllm.events import ReasoningDelta, StreamEnd, StreamReset, TextDelta
+from rxllm.operators.text.patterns import Match, _Replacing
 
 from ..kit import Boom, Case, OperatorContract, Run, answer, cuts, play, whole
 
@@ -44,6 +45,12 @@ class TestContract(OperatorContract):
     """The contract, over this family."""
 
     cases = CASES
+
+
+def end_text(run: Run) -> str:
+    """The text of the response in the last event."""
+    assert isinstance(run.values[-1], StreamEnd)
+    return run.values[-1].response.text
 
 
 def said(run: Run) -> str:
@@ -117,7 +124,7 @@ class TestReplace:
     def test_waiting_is_bounded(self) -> None:
         """A pattern that may match to the end of the text is not waited for longer than `longest`."""
         run = play(ops.replace(r"(?s)<.*>", "x", longest=10), answer("<", *"abcdefghijklmnop"))
-        assert run.values[0] == TextDelta("<abcdefghij")
+        assert run.values[0] == TextDelta("<abcdefghi")
         assert said(run) == "<abcdefghijklmnop"
 
     def test_what_went_before_is_seen_however_long_ago_the_text_began(self) -> None:
@@ -154,6 +161,97 @@ class TestRedact:
             shown += event.text
             assert wanted.startswith(shown)
         assert wanted == said(run)
+
+    @pytest.mark.parametrize("pattern", ["a+b", "(?s)<.*>", "ab*c|bb+", r"<[^c]*>"])
+    @given(pieces=cuts(st.text(st.sampled_from("aabbc<>"), max_size=30)), longest=st.integers(1, 8))
+    def test_a_match_that_is_too_long_is_treated_alike_for_any_cut(
+        self, pattern: str, pieces: tuple[str, ...], longest: int
+    ) -> None:
+        """Masked to the end of the run, or, with `replace`, decided at that very length."""
+        for operator in (ops.redact(pattern, "#", longest=longest), ops.replace(pattern, "#", longest=longest)):
+            by_character = said(play(operator, answer(*"".join(pieces))))
+            assert by_character == said(play(operator, answer(*pieces)))
+            assert end_text(play(operator, answer(*pieces))) == by_character
+
+    @pytest.mark.parametrize("size", [1, 7, 4000])
+    @pytest.mark.parametrize(
+        "secret",
+        [
+            "eyJ" + "a" * 600 + ".eyJ" + "b" * 900 + "." + "c" * 300,
+            "-----BEGIN RSA PRIVATE KEY-----\n" + ("A" * 64 + "\n") * 25 + "-----END RSA PRIVATE KEY-----",
+            "sk-ant-api03-" + "x_Y-" * 300,
+            "sk-proj-abcdefghijklmnop1234",
+            "AKIAIOSFODNN7EXAMPLE",
+            "ghp_" + "a1B2" * 9,
+            "AIza" + "SyA1b2C3d4" * 4,
+            "xoxb-1234567890-abcdef",
+        ],
+    )
+    def test_no_key_is_shown_whatever_its_length(self, secret: str, size: int) -> None:
+        """Tokens and private keys of thousands of characters, in deltas of any size."""
+        text = f"Here it is: {secret} and that was it."
+        pieces = [text[at : at + size] for at in range(0, len(text), size)]
+        run = play(ops.redact(ops.API_KEYS), answer(*pieces))
+        assert said(run) == "Here it is: [redacted] and that was it."
+        assert end_text(run) == said(run)
+
+    def test_what_is_longer_than_the_limit_is_masked_to_the_end(self) -> None:
+        """It fails closed: no tail is shown. The next run of text is searched as before."""
+        events = [*map(TextDelta, ["k sk-", *["z" * 90] * 300, " end"]), ReasoningDelta("hm"), TextDelta("next")]
+        run = play(ops.redact("sk-z{20,}"), events)
+        assert [TextDelta("k "), TextDelta("[redacted]"), ReasoningDelta("hm"), TextDelta("next")] == run.values
+
+    def test_a_key_that_is_cut_off_by_the_end_is_masked(self) -> None:
+        """A private key whose end never comes."""
+        run = play(ops.redact(ops.API_KEYS), answer("-----BEGIN PRIVATE KEY-----\n", "MIIE" * 40))
+        assert said(run) == "[redacted]"
+
+    @pytest.mark.parametrize(
+        ("pattern", "text", "shown"),
+        [
+            (ops.CARD_NUMBERS, "card 4111 1111 1111 1111, ok", "card [redacted], ok"),
+            (ops.CARD_NUMBERS, "call 555-1234 in 2026 or 12345", "call 555-1234 in 2026 or 12345"),
+            (ops.EMAIL_ADDRESSES, "ask ada.l+x@mail.example.org. Or not@", "ask [redacted]. Or not@"),
+            (f"{ops.CARD_NUMBERS}|{ops.EMAIL_ADDRESSES}", "a@b.cc 4111111111111111", "[redacted] [redacted]"),
+        ],
+    )
+    def test_ready_made_patterns(self, pattern: str, text: str, shown: str) -> None:
+        """Cards and addresses, whole and by character, alone and joined."""
+        assert [shown] * 2 == [said(play(ops.redact(pattern), answer(*pieces))) for pieces in ([text], text)]
+
+    def test_a_pattern_that_backtracks_is_refused(self) -> None:
+        """Within a fraction of a second, loudly, and what was held is not shown."""
+        run = play(ops.redact(r"(a|aa)+$c"), answer("x " + "a" * 40 + "b"))
+        assert run.values == []
+        assert isinstance(run.error, ConfigurationError)
+        assert "backtracks" in str(run.error)
+
+    def test_a_long_hold_costs_no_square(self) -> None:
+        """20,000 characters by two, held all the time: as many searches as a logarithm, not as deltas."""
+        searches = 0
+        compiled = regex.compile(r"(?s)<.*>")
+
+        class Counting:
+            pattern = compiled.pattern
+            fullmatch = staticmethod(compiled.fullmatch)
+            match = staticmethod(compiled.match)
+
+            def search(self, *arguments: Any, **options: Any) -> Any:
+                nonlocal searches
+                searches += 1
+                return compiled.search(*arguments, **options)
+
+        filtering = _Replacing(Counting(), lambda match: "x", 20_000)  # type: ignore[arg-type]  # all that is used of one
+        filtering.feed("<")
+        for _ in range(9_000):
+            filtering.feed("ab")
+        assert searches < 300
+
+    @pytest.mark.parametrize("longest", [0, -1])
+    def test_a_limit_below_one_is_refused(self, longest: int) -> None:
+        """At once."""
+        with pytest.raises(ConfigurationError, match="longest"):
+            ops.redact("a", longest=longest)
 
     def test_the_mask_is_not_a_template(self) -> None:
         """Backslashes in the mask are themselves."""
