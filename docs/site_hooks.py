@@ -1,0 +1,81 @@
+"""Hooks of the documentation site: pages made from files outside `docs/`, and links that lead to the repository."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md", "architecture.md": "ARCHITECTURE.md"}
+REFERENCE = (
+    "rxllm.model",
+    "rxllm.events",
+    "rxllm.messages",
+    "rxllm.options",
+    "rxllm.prompt",
+    "rxllm.errors",
+    "rxllm.sinks.iterate",
+    "rxllm.sinks.shared_stream",
+    "rxllm.resilient",
+    "rxllm.providers.catalog",
+    "rxllm.providers.presets",
+    "rxllm.providers.local",
+    "rxllm.operators",
+    "rxllm.aio",
+    "rxllm.assistant",
+    "rxllm.ui",
+    "rxllm.ui.qt",
+    "rxllm.ui.tk",
+    "rxllm.ui.textual",
+    "rxllm.ui.jupyter",
+    "rxllm.web",
+    "rxllm.relay",
+    "rxllm.batch",
+    "rxllm.testing",
+    "rxllm.otel",
+)
+"""The modules of the API reference, in the order of the page."""
+
+
+def reference_page() -> str:
+    """Return the page of the API reference in the syntax of mkdocstrings."""
+    intro = "Every public name, module by module. Most are importable from `rxllm` too: `rxllm.TextDelta`."
+    return "\n\n".join(["# API reference", intro, *(f"::: {module}" for module in REFERENCE)])
+
+
+def provider_table() -> str:
+    """Return the table of providers, as Markdown."""
+    from rxllm.providers.catalog import vendors
+
+    rows = ["| provider | key | default model | protocol |", "|---|---|---|---|"]
+    for vendor in vendors():
+        keys = " or ".join(f"`{name}`" for name in vendor.key_variables) if vendor.needs_key else "none"
+        rows.append(f"| `{vendor.name}` | {keys} | {vendor.default_model or 'name one'} | {vendor.wire} |")
+    return "\n".join(rows)
+
+
+def site_links(text: str, repository: str) -> str:
+    """Return Markdown whose links to files outside `docs/` lead to the repository or to their page of the site."""
+    for page, source in PAGES.items():
+        text = text.replace(f"]({source}", f"]({page}").replace(f"](../{source}", f"]({page}")
+    text = re.sub(r"\]\(docs/([\w/.-]+)", r"](\1", text)
+    outside = r"\]\((?:\.\./)?((?:examples|notebooks|benchmarks|rxllm|tests|\.ci|LICENSE)[\w/.-]*)"
+    text = re.sub(outside, rf"]({repository}/blob/main/\1", text)
+    return re.sub(r"\]\(([\w/-]+\.py)\)", rf"]({repository}/blob/main/docs/\1)", text)
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the pages that are made from other files. A hook of mkdocs."""
+    from mkdocs.structure.files import File
+
+    files.append(File.generated(config, "reference.md", content=reference_page()))
+    for page, source in PAGES.items():
+        files.append(File.generated(config, page, content=(ROOT / source).read_text(encoding="utf-8")))
+    return files
+
+
+def on_page_markdown(markdown: str, config: Any, **_: object) -> str:
+    """Rewrite links and insert the table of providers. A hook of mkdocs."""
+    markdown = markdown.replace("<!-- providers -->", provider_table())
+    return site_links(markdown, config["repo_url"].rstrip("/"))
