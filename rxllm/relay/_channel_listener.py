@@ -14,8 +14,8 @@ from ..errors import LLMError
 from ._deployment import RedisAddress
 from ._redis import RedisConnections
 
-_PING_SECONDS = 5.0
-"""A connection that is silent for this long is pinged."""
+_CHECK_SECONDS = 5.0
+"""A connection that is silent for this long is checked."""
 _RETRY_SECONDS = 0.5
 
 
@@ -48,7 +48,7 @@ class _Listener:
 
     def _listen(self) -> None:
         listening = False
-        for message in self._redis.messages(self._channel, _PING_SECONDS):
+        for message in self._redis.messages(self._channel, _CHECK_SECONDS):
             if self._ended.is_set():
                 return
             if message is not None:

@@ -56,8 +56,9 @@ if token and token ~= mine then
     end
 end
 if not token then
-    local top = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]
-    last = top and math.max(tonumber(start), tonumber(string.match(top[1], '^%d+'))) or tonumber(start)
+    last = tonumber(start)
+    local found_top = redis.call('EXISTS', KEYS[3]) == 1 and redis.pcall('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)
+    if found_top and found_top[1] then last = math.max(last, tonumber(string.match(found_top[1][1], '^%d+'))) end
 end
 if token == mine and state ~= 'open' then return {state, last} end
 redis.call('HSET', KEYS[1], 'token', mine, 'state', 'open', 'last', string.format('%.0f', last),

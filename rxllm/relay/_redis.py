@@ -25,7 +25,7 @@ Fields: TypeAlias = dict[bytes, bytes]
 
 SOCKET_SECONDS = 10.0
 """Timeout of calls that no lease depends on."""
-_PONG_SECONDS = 3.0
+_CONFIRMATION_SECONDS = 3.0
 
 _REFUSED = (theirs.AuthenticationError, theirs.AuthorizationError, theirs.NoPermissionError)
 _PASSING = (
@@ -123,7 +123,7 @@ class RedisConnections:
     def messages(self, channel: str, wait: float) -> Iterator[bytes | None]:
         """Yield what is published on `channel`; None once subscribed, and after each `wait` seconds of silence.
 
-        A silent connection is pinged; without an answer within 3 seconds it counts as dead.
+        A silent connection subscribes again; if that is not confirmed within 3 seconds, it counts as dead.
         """
         with _converted_errors():
             listener = self._with_client(_pubsub)
@@ -133,10 +133,10 @@ class RedisConnections:
                 while True:
                     message = listener.get_message(timeout=wait)
                     if message is None:
-                        listener.ping()
-                        message = listener.get_message(timeout=_PONG_SECONDS)
+                        listener.subscribe(channel)  # a ping that needs no other right
+                        message = listener.get_message(timeout=_CONFIRMATION_SECONDS)
                         if message is None:
-                            raise theirs.TimeoutError("no answer to a ping")
+                            raise theirs.TimeoutError("no answer on the subscribed connection")
                     yield _data_of(message)
             finally:
                 with suppress(theirs.RedisError, OSError):

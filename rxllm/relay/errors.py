@@ -1,12 +1,12 @@
-"""What can go wrong between the processes of one stream.
+"""Errors between the processes of one stream.
 
 ::
 
     StreamError
     ├── StreamInterruptedError
-    │   └── ProducerLostError       whoever produced the stream is gone
-    ├── StreamTakenError            another producer has the id, or has had it
-    └── StreamGoneError             nothing is kept under the id, or not all that was asked for
+    │   └── ProducerLostError       the producer of the stream was lost
+    ├── StreamTakenError            another producer has, or had, the id
+    └── StreamGoneError             there is no such stream, or events are no longer kept
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from ..errors import StreamError, StreamInterruptedError
 
 
 class ProducerLostError(StreamInterruptedError):
-    """The producer has not renewed its lease: its process has died, or is cut off from Redis."""
+    """The producer did not renew its lease: its process died, or has no connection to Redis."""
 
 
 class StreamTakenError(StreamError):
-    """Another producer has, or has had, the id: nothing more of this one's is published."""
+    """Another producer has, or had, the id: this one publishes nothing more."""
 
 
 class StreamGoneError(StreamError):
-    """Nothing is known of the id, or the events asked for are no longer kept."""
+    """There is no stream with the id, or the requested events are no longer kept."""

@@ -1,4 +1,4 @@
-"""A stream as an append log on Redis Streams: `rxllm`'s one log, for all processes that reach the same Redis."""
+"""`RedisLog`: the log interface of `_core.event_log` on Redis Streams."""
 
 from __future__ import annotations
 
@@ -23,12 +23,20 @@ _CANCELLED = Ending("cancelled")
 
 
 class RedisLog:
-    """The log of the stream `id`. Anybody may `read` and `cancel`; whoever has `claim`ed it appends.
+    """The log of one stream. Any process may `read` and `cancel` it; the one that `claim`s it appends.
 
-    `redis` is a `redis.Redis` or a URL. `wait` is for how many seconds a reader waits for a stream
-    that nobody has published yet; `patience` for how many seconds without Redis it tries again.
-    `events` is what entries are read as, where they are not only token events: `AssistantEvent`.
-    Making one connects to nothing.
+    Constructing it connects to nothing.
+
+    Args:
+        id: The stream's id.
+        redis: A client or a URL, as for `publish`.
+        prefix: First part of the keys in Redis.
+        wait: Seconds that a reader waits for a stream that is not published yet.
+        patience: Seconds that a reader waits for a Redis that is away or not ready.
+        events: Type of the entries, if they are not only token events: `AssistantEvent`.
+
+    Raises:
+        ValueError: The id is empty.
     """
 
     def __init__(
@@ -54,23 +62,29 @@ class RedisLog:
 
     @property
     def state(self) -> LogState:
-        """Whether and how the stream has ended; asks Redis. Raises `StreamGoneError` where there is none."""
+        """Whether and how the stream ended; asks Redis. Raises `StreamGoneError` if there is none."""
         found = self.look()
         if found is None:
             raise self._unknown()
         return found[0]
 
     def look(self) -> tuple[LogState, int] | None:
-        """The stream's state and the number of its last event; None where there is no such stream. Asks Redis."""
+        """Return the stream's state and its last number, or None if there is no such stream. Asks Redis."""
         state, last, *_ = self._call(GET_STATE)
         if not isinstance(state, bytes) or not state:
             return None
         return cast(LogState, state.decode()), int(last)
 
     def claim(self, on_cancel: Callable[[], None], options: PublishOptions | None = None) -> LogWriter:
-        """Become the producer, and be told by `on_cancel` if the log ends before `close`; asks Redis once.
+        """Become the producer; asks Redis once.
 
-        Raises `StreamTakenError` where somebody is, or was, and `APIConnectionError` where Redis is not there.
+        Args:
+            on_cancel: Called once, on the writer's thread, if the log ends before `close`.
+            options: How the stream is written and kept; default: `PublishOptions()`.
+
+        Raises:
+            StreamTakenError: Another producer has, or had, the id.
+            APIConnectionError: Redis is not reachable.
         """
         options = options or PublishOptions(patience=self._patience)
         self._writer = LogWriter(self._address, self._keys, self._channel, options)
@@ -78,31 +92,43 @@ class RedisLog:
         return self._writer
 
     def append(self, event: TokenEvent) -> int:
-        """Add `event`, which goes to Redis with the next frame; its number."""
+        """Add `event`, which is written with the next segment; return its number.
+
+        Args:
+            event: A token event, or one of the type `events`.
+        """
         return self._claimed().append(event)
 
     def close(self, error: Exception | None = None) -> None:
-        """End the log after what was appended: completed, or failed with `error`."""
+        """End the log after the events that were appended.
+
+        Args:
+            error: The error that it failed with; None if it completed.
+        """
         ending = Ending("completed") if error is None else Ending("failed", ErrorRecord.of(error))
         self._claimed().close(ending)
 
     def abandon(self) -> None:
-        """End the log as its producer, all readers as with `cancel`; without waiting for Redis."""
+        """Cancel the log as its producer. Does not wait for Redis."""
         self._claimed().close(_CANCELLED)
 
     def cancel(self) -> None:
-        """End the log for all, and have its producer stop; asks Redis. Nothing happens once it has ended.
+        """End the log for all readers and make its producer stop; asks Redis. Does nothing once it has ended.
 
-        Raises `StreamGoneError` where there is none.
+        Raises:
+            StreamGoneError: There is no such stream.
         """
         if self._call(CANCEL, ending_to_json(_CANCELLED), self._channel) == [-1]:
             raise self._unknown()
 
     def read(self, after: int | None = 0, *, joined: bool = True) -> Observable[Entry[TokenEvent]]:
-        """What came after the number `after` (None: after now), neighbouring deltas joined, what comes, the end.
+        """Return the entries after a number, then the live ones, then the end.
 
-        Where they are not to be `joined`, each event comes as it was appended, and no number is left out.
-        All on one thread of the subscription's own. Disposing closes its connection.
+        They are emitted on a thread of the subscription. Disposing closes its connection.
+
+        Args:
+            after: Number of the event to continue after; None: only events from now on.
+            joined: Merge adjacent deltas; else each event arrives as it was appended, with its own number.
         """
 
         def subscribe(
@@ -123,9 +149,9 @@ class RedisLog:
             connections.close()
 
     def _unknown(self) -> StreamGoneError:
-        return StreamGoneError(f"nothing is known of a stream {self.id!r}")
+        return StreamGoneError(f"there is no stream {self.id!r}")
 
     def _claimed(self) -> LogWriter:
         if self._writer is None:
-            raise ConfigurationError("only its producer appends to a log: claim() it first")
+            raise ConfigurationError("only the producer of a log may append: call claim() first")
         return self._writer

@@ -1,4 +1,4 @@
-"""Publishing a stream, following it and stopping it: what most programs need of the relay."""
+"""Publish, follow and cancel a stream: what most programs need of the relay."""
 
 from __future__ import annotations
 
@@ -20,24 +20,41 @@ def publish(
     id: str,  # noqa: A002 - the field's name
     *,
     redis: RedisAddress,
-    frame: float = 1 / 30,
+    frame: float = 1 / 60,
     lease: float = 10.0,
     keep: float = 3600.0,
-    max_frames: int = 10_000,
+    max_frames: int = 200_000,
     patience: float = 60.0,
     take_over: bool = False,
     prefix: str = "rxllm",
 ) -> Publication:
-    """Subscribe to `stream`, and carry it to Redis under `id`, for `subscribe` in any process.
+    """Subscribe to `stream` and write it to Redis under `id`, for `subscribe` in any process.
 
-    What comes within a `frame` (seconds) is one entry, its deltas joined. A producer that is not
-    heard of for `lease` seconds is given up. The stream is kept for `keep` seconds after its last
-    event, at most `max_frames` entries of it (about). Without Redis it goes on for `patience`
-    seconds; what was not acknowledged is sent when Redis is back. `take_over` goes on with an id
-    whose producer is lost, after a `StreamReset`; readers see one stream.
+    The id is claimed first, on the calling thread, so an id that is taken costs no request to the vendor. Then a thread
+    writes the events.
 
-    The id is claimed first, on the calling thread, so an id that is taken costs no request: raises
-    `StreamTakenError` there, `APIConnectionError` where Redis is not to be reached.
+    Args:
+        stream: The stream; it is subscribed to once.
+        id: The stream's id. Never use an id again.
+        redis: A client of redis-py (also `Sentinel.master_for(..)` and `RedisCluster`), or a URL: "redis://host:6379/0",
+            "redis+sentinel://host:26379,host2:26379/SERVICE/0", "redis+cluster://host:6379".
+        frame: Seconds in which events are collected into one entry of the log, adjacent deltas merged. The first event
+            after a pause is written at once.
+        lease: Seconds after which a silent producer counts as lost.
+        keep: Seconds that the stream is kept after its last event.
+        max_frames: Entries of the log that are kept, about; readers that need older ones get `StreamGoneError`. At one
+            entry per `frame` the default lasts 55 minutes. An entry takes about 100 bytes.
+        patience: Seconds that the producer continues without Redis; then it sends what was not acknowledged.
+        take_over: Continue an id whose producer was lost, after a `StreamReset`; readers see one stream.
+        prefix: First part of the keys in Redis.
+
+    Returns:
+        The publication: its state, and `dispose` to cancel it.
+
+    Raises:
+        StreamTakenError: Another producer has, or had, the id.
+        APIConnectionError: Redis is not reachable.
+        PermissionDeniedError: Redis refused the credentials.
     """
     options = PublishOptions(frame, lease, keep, max_frames, patience, take_over)
     return Publication(RedisLog(id, redis, prefix=prefix), stream, options)
@@ -53,29 +70,52 @@ def subscribe(
     patience: float = 60.0,
     prefix: str = "rxllm",
 ) -> Observable[TokenEvent]:
-    """The stream that is published under `id`: all of it, or what follows the event `last_id`, or what comes from now.
+    """Return the stream that is published under `id`.
 
-    A lost connection to Redis is made again for `patience` seconds, and nothing is missed or comes
-    twice. Ends as the stream does; with `StreamInterruptedError` where it was cancelled,
-    `ProducerLostError` where its producer is gone, both with the whole `partial`; `StreamGoneError`
-    where nothing is published within `wait` seconds, or events asked for are no longer kept;
-    `APIConnectionError` where Redis stays away. Each subscription has a thread and a
-    connection: `broadcast` shares one among many. `RedisLog.read` is the same, with the ids.
+    It ends as the published stream does; with `StreamInterruptedError` if it was cancelled, and `ProducerLostError` if
+    its producer was lost, both with the complete `partial`; with `StreamGoneError` if nothing is published or events
+    are no longer kept; with `APIConnectionError` if Redis stays away. After a lost connection no event is missing or
+    repeated. Each subscription has a thread, on which it emits, and a connection; `broadcast` shares one among many
+    subscribers. `RedisLog.read` is the same with ids.
+
+    Args:
+        id: The stream's id.
+        redis: A client or a URL, as for `publish`.
+        from_start: Emit the stream from its beginning; else only events from now on.
+        last_id: Number of the event to continue after, from 1; default: as `from_start` says.
+        wait: Seconds to wait for a stream that is not published yet.
+        patience: Seconds to wait for a Redis that is away or not ready.
+        prefix: First part of the keys in Redis.
     """
     after = last_id if last_id is not None else (0 if from_start else None)
     return RedisLog(id, redis, prefix=prefix, wait=wait, patience=patience).read(after).pipe(rx.map(_event_of))
 
 
 def cancel(id: str, *, redis: RedisAddress, prefix: str = "rxllm") -> None:  # noqa: A002 - the field's name
-    """Stop the stream `id`, from any process: its producer disposes the upstream, and all readers end.
+    """Cancel the stream `id` from any process: its producer disposes the upstream, and all readers end.
 
-    Nothing happens to a stream that has ended. Raises `StreamGoneError` where there is none.
+    Does nothing to a stream that has ended.
+
+    Args:
+        id: The stream's id.
+        redis: A client or a URL, as for `publish`.
+        prefix: First part of the keys in Redis.
+
+    Raises:
+        StreamGoneError: There is no such stream.
+        APIConnectionError: Redis is not reachable.
     """
     RedisLog(id, redis, prefix=prefix).cancel()
 
 
 class Publication(abc.DisposableBase):
-    """A stream on its way to Redis. Made by `publish`."""
+    """A stream that this process writes to Redis; returned by `publish`.
+
+    Args:
+        log: The log to write to.
+        stream: The stream to subscribe to.
+        options: How it is written and kept.
+    """
 
     def __init__(self, log: RedisLog, stream: Observable[TokenEvent], options: PublishOptions) -> None:
         self.id = log.id
@@ -89,23 +129,26 @@ class Publication(abc.DisposableBase):
 
     @property
     def state(self) -> LogState:
-        """Whether and how the stream has ended in Redis, as far as this process knows."""
+        """Whether and how the stream ended in Redis, as far as this process knows."""
         return self._writer.state
 
     @property
     def error(self) -> LLMError | None:
-        """Why it is published no more, where that is not the stream's own end: it was given up, Redis stayed away."""
+        """Why publishing stopped, if not because the stream ended: the lease expired, or Redis stayed away."""
         return self._writer.error
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait, at most `timeout` seconds, until Redis has everything and the end; whether that is over.
+        """Block until Redis has all events and the end; return whether it has.
 
-        A process that ends before ends the stream: its readers get an error.
+        If the process exits earlier, the readers get an error.
+
+        Args:
+            timeout: Seconds to wait at most; None waits for ever.
         """
         return self._writer.ended.wait(timeout)
 
     def dispose(self) -> None:
-        """Stop, without waiting: the upstream is disposed, and all readers end as with `cancel`."""
+        """Dispose the upstream and end all readers, as `cancel` does. Does not block."""
         self._upstream.dispose()
         self._writer.close(Ending("cancelled"))
 

@@ -127,7 +127,8 @@ def assert_whole(events: list[TokenEvent], text: str) -> None:
 class RedisServer:
     """A Redis server on a port of its own, which keeps its data in `directory` if it is told to."""
 
-    def __init__(self, directory: Path, *options: str) -> None:
+    def __init__(self, directory: Path, *options: str, program: str = "redis-server") -> None:
+        self._program = program
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.url = f"redis://127.0.0.1:{self.port}/0"
@@ -137,7 +138,7 @@ class RedisServer:
 
     def start(self) -> None:
         """Start it, and wait until it is ready."""
-        command = ["redis-server", "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._directory)]
+        command = [self._program, "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._directory)]
         self._process = Process(*command, "--save", "", "--stream-node-max-entries", "4", *self._options)
         self._process.lines_until("Ready to accept connections")
 

@@ -44,7 +44,7 @@ class RelayedStreams(Streams[object]):
 
     Connects when it is made: raises `APIConnectionError` where Redis is not to be reached. A stream
     is given up after `lease` seconds without a word from its process; one that has ended is kept for
-    `keep_seconds` there. All else is as in `Streams`.
+    `keep_seconds` there, at most about `max_frames` entries of it, 60 for each second. All else is as in `Streams`.
     """
 
     def __init__(
@@ -57,11 +57,12 @@ class RelayedStreams(Streams[object]):
         prefix: str = "rxllm",
         lease: float = 5.0,
         keep_seconds: float = KEEP_SECONDS,
+        max_frames: int = 200_000,
     ) -> None:
         super().__init__(limit=limit, per_client=per_client, keep=keep)
         self._redis = redis
         self._prefix = prefix
-        self._options = PublishOptions(lease=lease, keep=keep_seconds)
+        self._options = PublishOptions(lease=lease, keep=keep_seconds, max_frames=max_frames)
         self._keep_seconds = keep_seconds
         self._max_followed = limit
         self._followed: dict[str, FollowedStream] = {}
@@ -80,7 +81,14 @@ class RelayedStreams(Streams[object]):
     ) -> ServedStream[object]:
         """Start a stream, as in `Streams`; raises `OverloadedError` (503) too if Redis is unreachable."""
         with _reaching_redis():
+            if linger > 0:
+                self._keep_secret()
             return super().open(source, client=client, user=user, linger=linger, approvals=approvals)
+
+    def _keep_secret(self) -> None:
+        """Store the secret again if Redis has lost it, so that processes that start later use the same one."""
+        if self._notes.once("secret", self.secret) != self.secret:
+            log.warning("Redis has another server's secret: approvals that one process signed fail in the other")
 
     def remember(self, user: str, name: str, chat: Chat) -> None:
         """Note what answers a conversation, for all processes."""

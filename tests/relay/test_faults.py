@@ -1,0 +1,393 @@
+"""What Redis does to a stream: states that pass, dead connections, failover, a Cluster, missing rights, lost keys."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from reactivex.subject import Subject
+from redis import exceptions as theirs
+
+from rxllm.errors import PermissionDeniedError, StreamError
+from rxllm.events import Response, StreamEnd, StreamStart, TextDelta, TokenEvent
+from rxllm.relay import Publication, RedisLog, StreamGoneError, cancel, publish, subscribe
+from rxllm.web.multiprocess.streams import RelayedStreams
+
+from ..operators.threads import LIMIT, Seen
+from .processes import Process, RedisServer, needs_redis, text_of
+
+pytestmark = [needs_redis, pytest.mark.timeout(6 * LIMIT)]
+
+
+class Relayed:
+    """A stream that a test feeds, its publication, and a reader."""
+
+    def __init__(self, address: Any, reader: Any = None, stream: str = "s", **options: Any) -> None:
+        self.source: Subject[TokenEvent] = Subject()
+        self.text = ""
+        self.publication: Publication = publish(self.source, stream, redis=address, patience=LIMIT, **options)
+        self.seen = Seen()
+        subscribe(stream, redis=reader or address, patience=LIMIT).subscribe(self.seen)
+        self.source.on_next(StreamStart(None, "m"))
+
+    def say(self, text: str) -> None:
+        self.text += text
+        self.source.on_next(TextDelta(text))
+
+    def say_and_see(self, text: str) -> None:
+        """Wait until the reader has it."""
+        self.say(text)
+        eventually(lambda: text_of(self.seen.values) == self.text)
+
+    def end_whole(self) -> None:
+        """End it; the reader gets all of it, once."""
+        self.source.on_next(StreamEnd(Response(self.text)))
+        self.source.on_completed()
+        self.seen.wait()
+        assert self.seen.error is None
+        assert self.text == text_of(self.seen.values)
+        assert self.publication.wait(LIMIT)
+        assert "completed" == self.publication.state
+
+
+def eventually(look: Callable[[], object]) -> None:
+    """Wait until `look` returns something true; errors of Redis count as not yet."""
+    until = time.monotonic() + LIMIT
+    while True:
+        with contextlib.suppress(theirs.RedisError):
+            if look():
+                return
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def errors_of(client: redis.Redis, word: str) -> int:
+    """How often the server has refused a call with this word."""
+    stats: Any = client.info("errorstats")
+    return int(stats.get(f"errorstat_{word}", {}).get("count", 0))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of the test's own."""
+    made = RedisServer(tmp_path)
+    yield made
+    made.kill()
+
+
+@pytest.mark.parametrize(
+    ("word", "fault", "heal"),
+    [
+        ("OOM", ("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),
+        (
+            "NOREPLICAS",
+            ("CONFIG", "SET", "min-replicas-to-write", "1"),
+            ("CONFIG", "SET", "min-replicas-to-write", "0"),
+        ),
+        ("READONLY", ("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),
+    ],
+)
+def test_a_state_that_passes_is_waited_out(
+    server: RedisServer, word: str, fault: tuple[str, ...], heal: tuple[str, ...]
+) -> None:
+    """Redis refuses writes for a while; producer and reader continue when it takes them again."""
+    client = redis.Redis(port=server.port)
+    relayed = Relayed(server.url)
+    relayed.say_and_see("before ")
+    client.execute_command(*fault)
+    relayed.say("during ")
+    eventually(lambda: errors_of(client, word) > 0)
+    client.execute_command(*heal)
+    relayed.say_and_see("after")
+    relayed.end_whole()
+
+
+def test_a_long_script_of_another_client_is_waited_out(server: RedisServer) -> None:
+    """BUSY, until somebody kills the script."""
+    client = redis.Redis(port=server.port)
+    client.config_set("busy-reply-threshold", 1)
+    relayed = Relayed(server.url)
+    relayed.say_and_see("before ")
+
+    def loop() -> None:
+        with contextlib.suppress(theirs.RedisError), redis.Redis(port=server.port, socket_timeout=LIMIT) as other:
+            other.eval("while true do end", 0)
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+
+    def is_busy() -> bool:
+        try:
+            client.get("x")
+        except theirs.RedisError as error:
+            return "BUSY" in str(error)
+        return False
+
+    eventually(is_busy)
+    relayed.say("during ")
+    client.execute_command("SCRIPT", "KILL")
+    thread.join(LIMIT)
+    relayed.say_and_see("after")
+    relayed.end_whole()
+
+
+@pytest.mark.parametrize("key", ["state", "log", "lease"])
+def test_an_evicted_key_is_written_again(server: RedisServer, key: str) -> None:
+    """Whichever of a stream's three keys Redis drops, no event is lost."""
+    client = redis.Redis(port=server.port)
+    relayed = Relayed(server.url, lease=2.0)
+    relayed.say_and_see("before ")
+    client.delete(f"rxllm:{{s}}:{key}")
+    relayed.say_and_see("after")
+    relayed.end_whole()
+
+
+def test_a_foreign_entry_is_a_typed_error(server: RedisServer) -> None:
+    """Another program wrote to the log: both ends say so."""
+    client = redis.Redis(port=server.port)
+    relayed = Relayed(server.url)
+    relayed.say_and_see("before ")
+    client.xadd("rxllm:{s}:log", {"hello": "x"}, id=f"{10**6}-0")
+    relayed.seen.wait()
+    assert isinstance(relayed.seen.error, StreamError)
+    assert "did not write" in str(relayed.seen.error)
+    relayed.publication.dispose()
+    assert relayed.publication.wait(LIMIT)
+
+
+class Proxy:
+    """A TCP proxy whose connections can be made to swallow all bytes, silently."""
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
+        self.sent: list[bytearray] = []
+        """What each connection's client has sent."""
+        self.dead: set[int] = set()
+        self._changed = threading.Condition()
+        self._sockets: list[socket.socket] = [self._listener]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def those(self, word: bytes) -> set[int]:
+        """Connections whose client has said `word`."""
+        with self._changed:
+            return {number for number, sent in enumerate(self.sent) if word in sent}
+
+    def close(self) -> None:
+        with self._changed:
+            for each in self._sockets:
+                with contextlib.suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+                each.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self._to))
+                with self._changed:
+                    number = len(self.sent)
+                    self.sent.append(bytearray())
+                    self._sockets += [client, server]
+                for pair in ((client, server, True), (server, client, False)):
+                    threading.Thread(target=self._pump, args=(number, *pair), daemon=True).start()
+
+    def _pump(self, number: int, source: socket.socket, target: socket.socket, is_client: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                with self._changed:
+                    if is_client:
+                        self.sent[number] += data[:500]
+                if number not in self.dead:
+                    target.sendall(data)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def proxy(server: RedisServer) -> Iterator[Proxy]:
+    """In front of the server."""
+    made = Proxy(server.port)
+    yield made
+    made.close()
+
+
+def test_a_cancellation_arrives_though_the_subscription_died_silently(server: RedisServer, proxy: Proxy) -> None:
+    """The pub/sub connection is pinged; a lease of ten minutes would tell nothing."""
+    relayed = Relayed(proxy.url, server.url, lease=600.0)
+    eventually(lambda: proxy.those(b"SUBSCRIBE"))
+    proxy.dead |= proxy.those(b"SUBSCRIBE")
+    cancel("s", redis=server.url)
+    assert relayed.publication.wait(LIMIT)
+    assert "cancelled" == relayed.publication.state
+    relayed.seen.wait()
+
+
+@pytest.mark.parametrize("who", ["producer", "reader"])
+def test_a_connection_that_died_silently_is_replaced(server: RedisServer, proxy: Proxy, who: str) -> None:
+    """The producer before its lease expires, the reader within seconds."""
+    relayed = Relayed(*((proxy.url, server.url) if who == "producer" else (server.url, proxy.url)), lease=6.0)
+    relayed.say_and_see("before ")
+    proxy.dead |= set(range(len(proxy.sent)))
+    relayed.say_and_see("after")
+    relayed.end_whole()
+
+
+def test_all_producers_of_a_process_share_connections(server: RedisServer) -> None:
+    """And none is left when they have ended."""
+    client = redis.Redis(port=server.port)
+    before = int(client.info("clients")["connected_clients"])
+    sources: list[Subject[TokenEvent]] = [Subject() for _ in range(20)]
+    publications = [publish(source, f"p{n}", redis=server.url) for n, source in enumerate(sources)]
+    assert int(client.info("clients")["connected_clients"]) - before <= 5
+    for source, publication in zip(sources, publications, strict=True):
+        source.on_completed()
+        assert publication.wait(LIMIT)
+    eventually(lambda: int(client.info("clients")["connected_clients"]) <= before)
+
+
+RIGHTS = "evalsha eval xread xadd hmget hset del pexpire exists set publish subscribe unsubscribe"
+
+
+def test_the_documented_rights_are_enough(server: RedisServer) -> None:
+    """Publish, follow, cancel; a missing one is a PermissionDeniedError at once, also inside a script."""
+    client = redis.Redis(port=server.port)
+    rights = [f"+{right}" for right in RIGHTS.split()]
+    client.execute_command(
+        "ACL", "SETUSER", "app", "on", ">pw", "resetchannels", "&rxllm:*", "~rxllm:*", "-@all", *rights
+    )
+    address = f"redis://app:pw@127.0.0.1:{server.port}/0"
+    relayed = Relayed(address)
+    relayed.say_and_see("all of it")
+    relayed.end_whole()
+    idle = publish(Subject[TokenEvent](), "idle", redis=address)
+    cancel("idle", redis=address)
+    assert idle.wait(LIMIT)
+    client.execute_command("ACL", "SETUSER", "app", "-hset")
+    with pytest.raises(PermissionDeniedError):
+        publish(Subject[TokenEvent](), "other", redis=address)
+    with pytest.raises(PermissionDeniedError):
+        publish(Subject[TokenEvent](), "other", redis=address.replace("pw", "wrong"))
+
+
+def test_a_long_stream_is_kept_whole(server: RedisServer) -> None:
+    """20,000 entries: read elsewhere from the beginning, and from the middle."""
+    source: Subject[TokenEvent] = Subject()
+    publication = publish(source, "long", redis=server.url, frame=0)
+    client = redis.Redis(port=server.port)
+    for number in range(20_000):
+        source.on_next(TextDelta(f"{number} "))
+        if number % 20 == 0:  # so that there are many entries
+            time.sleep(0)
+    source.on_completed()
+    assert publication.wait(LIMIT)
+    assert int(client.xlen("rxllm:{long}:log")) > 10
+    seen, rest = Seen(), Seen()
+    subscribe("long", redis=server.url).subscribe(seen)
+    subscribe("long", redis=server.url, last_id=15_000).subscribe(rest)
+    seen.wait()
+    rest.wait()
+    assert "".join(f"{n} " for n in range(20_000)) == text_of(seen.values)
+    assert "".join(f"{n} " for n in range(15_000, 20_000)) == text_of(rest.values)
+
+
+def test_the_servers_secret_is_stored_again(server: RedisServer) -> None:
+    """Redis came back empty: the next stream stores the secret, and a new process uses the same."""
+    first = RelayedStreams(server.url)
+    redis.Redis(port=server.port).flushall()
+    source: Subject[object] = Subject()
+    first.open(source, linger=1.0)
+    second = RelayedStreams(server.url)
+    assert first.secret == second.secret
+    source.on_completed()
+
+
+def test_sentinel_names_the_master(tmp_path: Path) -> None:
+    """By client and by URL; a failover is survived."""
+    for name in ("master", "replica", "sentinel"):
+        (tmp_path / name).mkdir()
+    master = RedisServer(tmp_path / "master")
+    replica = RedisServer(tmp_path / "replica", "--replicaof", f"127.0.0.1 {master.port}")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    config = tmp_path / "sentinel" / "sentinel.conf"
+    config.write_text(
+        f"port {port}\nbind 127.0.0.1\ndir {config.parent}\nsentinel monitor it 127.0.0.1 {master.port} 1\n"
+        "sentinel down-after-milliseconds it 500\nsentinel failover-timeout it 3000\n"
+    )
+    watcher = Process("redis-server", str(config), "--sentinel")
+    try:
+        sentinel: Any = redis.Sentinel([("127.0.0.1", port)], socket_timeout=1.0)
+        eventually(lambda: sentinel.discover_slaves("it"))
+        relayed = Relayed(sentinel.master_for("it"), f"redis+sentinel://127.0.0.1:{port}/it/0", lease=LIMIT)
+        relayed.say_and_see("before ")
+        copy = redis.Redis(port=replica.port)
+        eventually(lambda: int(copy.xlen("rxllm:{s}:log")) > 0)
+        master.kill()
+        relayed.say_and_see("after")
+        relayed.end_whole()
+    finally:
+        watcher.kill()
+        replica.kill()
+        with contextlib.suppress(Exception):
+            master.kill()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RedisServer]]:
+    """Three servers that share the slots."""
+    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+    nodes = [RedisServer(tmp_path_factory.mktemp("node"), *options) for _ in range(3)]
+    hosts = [f"127.0.0.1:{node.port}" for node in nodes]
+    subprocess.run(["redis-cli", "--cluster", "create", *hosts, "--cluster-yes"], check=True, stdout=subprocess.DEVNULL)
+    for node in nodes:
+        client: Any = redis.Redis(port=node.port)
+        eventually(lambda client=client: re.search(r"cluster_state\W+ok", str(client.execute_command("CLUSTER INFO"))))
+    yield nodes
+    for node in nodes:
+        node.kill()
+
+
+@pytest.mark.parametrize("by", ["client", "cluster URL", "plain URL"])
+def test_a_cluster_carries_streams(cluster: list[RedisServer], by: str) -> None:
+    """In any slot, whichever server was named; a cancellation arrives too."""
+    port = cluster[0].port
+    plain = f"redis://127.0.0.1:{port}/0"
+    address: Any = {
+        "client": lambda: redis.RedisCluster(host="127.0.0.1", port=port),
+        "cluster URL": lambda: f"redis+cluster://127.0.0.1:{port}",
+        "plain URL": lambda: plain,
+    }[by]()
+    for number in range(6):
+        relayed = Relayed(address, stream=f"{by.replace(' ', '-')}-{number}")
+        relayed.say_and_see("hello")
+        relayed.end_whole()
+    idle = publish(Subject[TokenEvent](), f"idle-{by[:3]}", redis=address)
+    cancel(f"idle-{by[:3]}", redis=address)
+    assert idle.wait(LIMIT)
+    assert "cancelled" == idle.state
+    with pytest.raises(StreamGoneError):
+        _ = RedisLog("unknown", address).state
+
+
+@pytest.mark.skipif(shutil.which("valkey-server") is None, reason="there is no valkey-server here")
+def test_valkey_carries_streams(tmp_path: Path) -> None:
+    """It speaks the same protocol."""
+    server = RedisServer(tmp_path, program="valkey-server")
+    try:
+        relayed = Relayed(server.url)
+        relayed.say_and_see("hello")
+        relayed.end_whole()
+    finally:
+        server.kill()
