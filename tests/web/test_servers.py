@@ -1,0 +1,253 @@
+"""The service in real servers of their own process: uvicorn, gunicorn, waitress, Werkzeug, nginx before it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import requests
+import websockets.sync.client
+
+from rxllm.testing import Gate, LLMServer, Reply
+from rxllm.web import Guard, Service
+
+from .running import model_of, running
+
+HERE = Path(__file__).parent
+SECONDS = 30
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def process(*words: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A server that is ready; `{port}` in its words is its port."""
+    port = free_port()
+    command = [sys.executable, *(word.format(port=port) for word in words)]
+    path = os.pathsep.join([str(HERE), str(HERE.parent.parent)])
+    env = {**os.environ, "PYTHONPATH": path}
+    url = f"http://127.0.0.1:{port}"
+    with subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL, start_new_session=True) as server:
+        try:
+            until(lambda: answers(url))
+            yield server, url
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)
+
+
+def answers(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/api/models", timeout=SECONDS).status_code == 200
+    except requests.ConnectionError:
+        return False
+
+
+def until(condition: object) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():  # type: ignore[operator]  # a function
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.05)
+
+
+class TestStoppingUvicorn:
+    """`uvicorn app:app`, which waits for its connections before it says that it stops."""
+
+    WORDS = ("-m", "uvicorn", "endless_app:endless_asgi", "--port", "{port}", "--log-level", "error")
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_a_reader_of_events_gets_an_end(self, number: signal.Signals) -> None:
+        """And the process ends."""
+        with process(*self.WORDS) as (server, url):
+            response = requests.post(f"{url}/api/chat", json={"prompt": "x"}, stream=True, timeout=SECONDS)
+            lines = response.iter_lines(chunk_size=1)
+            assert any(b"text_delta" in line for line in lines)
+            server.send_signal(number)
+            assert any(b'{"type":"stopped"}' in line for line in lines)
+            server.wait(SECONDS)
+
+    def test_a_websocket_gets_an_end(self) -> None:
+        """Before it is closed."""
+        with process(*self.WORDS) as (server, url):
+            with websockets.sync.client.connect(url.replace("http", "ws") + "/api/ws") as connection:
+                connection.send(json.dumps({"type": "prompt", "body": {"prompt": "x"}}))
+                heard = [json.loads(connection.recv(SECONDS))]
+                server.send_signal(signal.SIGTERM)
+                while heard[-1]["type"] != "stopped":
+                    heard.append(json.loads(connection.recv(SECONDS)))
+            server.wait(SECONDS)
+
+
+GUNICORN = "-m gunicorn -b 127.0.0.1:{port} -k gthread --threads 8 endless_app:quiet_wsgi"
+WAITRESS = "-m waitress --listen=127.0.0.1:{port} --threads=8 --send-bytes=1 endless_app:quiet_wsgi"
+WERKZEUG = """
+from werkzeug.serving import run_simple
+from endless_app import quiet_wsgi
+run_simple("127.0.0.1", {port}, quiet_wsgi, threaded=True)
+"""
+WSGI_SERVERS = {"gunicorn": GUNICORN.split(), "waitress": WAITRESS.split(), "werkzeug": ["-c", WERKZEUG]}
+
+
+@pytest.mark.parametrize("name", WSGI_SERVERS)
+def test_under_wsgi_a_client_that_leaves_is_noticed(name: str) -> None:
+    """Before the first byte and after it; no thread waits for a client that has left."""
+    if find_spec(name) is None:
+        pytest.skip(f"the package {name} is not installed")
+    with process(*WSGI_SERVERS[name]) as (_, url):
+        port = int(url.rpartition(":")[2])
+        for path, prompt in (
+            ("/api/chat", "quiet"),
+            ("/v1/chat/completions", "quiet"),
+            ("/v1/chat/completions", "talk"),
+        ):
+            body = json.dumps({"messages": [{"role": "user", "content": prompt}], "stream": True, "linger": 0})
+            clients = [post(port, path, body) for _ in range(4)]
+            until(lambda: live(url) == 4)
+            for client in clients:
+                client.close()
+            until(lambda: live(url) == 0)
+
+
+def live(url: str) -> int:
+    return int(requests.get(f"{url}/live", timeout=SECONDS).text)
+
+
+def post(port: int, path: str, body: str, *, send: int | None = None) -> socket.socket:
+    """Send a request, or the first bytes of its body; read nothing."""
+    client = socket.create_connection(("127.0.0.1", port))
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    )
+    client.sendall(f"{head}\r\n{body[:send]}".encode())
+    client.settimeout(SECONDS)
+    return client
+
+
+class TestBodies:
+    """They are not read before it is known who sends them, and do not take for ever."""
+
+    def test_a_request_without_the_token_is_refused_before_its_body(self, llm: LLMServer) -> None:
+        """And the connection closes."""
+        with running(Service({"m": model_of(llm)}, guard=Guard(token="t"))) as url:
+            client = post(int(url.rpartition(":")[2]), "/v1/chat/completions", "x" * 10_000_000, send=1000)
+            assert client.recv(12) == b"HTTP/1.1 401"
+            client.close()
+
+    def test_a_body_that_stops_midway_is_refused(self, url: str) -> None:
+        """After some seconds."""
+        client = post(int(url.rpartition(":")[2]), "/api/chat", "x" * 1000, send=10)
+        assert client.recv(12) == b"HTTP/1.1 408"
+        client.close()
+
+    def test_one_that_says_it_is_too_large_is_refused_at_once(self, url: str) -> None:
+        """Without a byte of it."""
+        client = post(int(url.rpartition(":")[2]), "/api/chat", "x" * 17_000_000, send=0)
+        assert client.recv(12) == b"HTTP/1.1 413"
+        client.close()
+
+
+DOCUMENTED = [
+    "proxy_set_header Host $http_host;",
+    "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
+]
+ORIGIN = {"origin": "https://app.example.com"}
+
+
+class TestNginx:
+    """The configuration that docs/web.md gives, and nginx's own defaults."""
+
+    @pytest.fixture
+    def nginx(self, tmp_path: Path) -> object:
+        """Start nginx before a server, with these lines in its location; returns the address."""
+        binary = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+        if binary is None:
+            pytest.skip("nginx is not installed")
+        started: list[subprocess.Popen[bytes]] = []
+
+        def start(upstream: str, lines: Sequence[str]) -> str:
+            port = free_port()
+            kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+            temp = "".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in kinds)
+            location = f"location / {{ proxy_pass {upstream}; {' '.join(lines)} }}"
+            http = f"access_log off; {temp} server {{ listen 127.0.0.1:{port}; {location} }}"
+            main = f"daemon off; master_process off; pid {tmp_path}/pid; error_log {tmp_path}/log;"
+            conf = f"{main} events {{}} http {{ {http} }}"
+            (tmp_path / "nginx.conf").write_text(conf)
+            started.append(subprocess.Popen([binary, "-c", tmp_path / "nginx.conf", "-p", tmp_path]))
+            until(lambda: answers(f"http://127.0.0.1:{port}"))
+            return f"http://127.0.0.1:{port}"
+
+        yield start
+        for server in started:
+            server.kill()
+            server.wait()
+
+    @pytest.mark.parametrize("lines", [[], DOCUMENTED])
+    def test_tokens_pass_as_they_come(self, llm: LLMServer, url: str, nginx, lines: list[str]) -> None:
+        """Nothing is buffered."""
+        gate = Gate(1)
+        llm.enqueue(Reply("one two", gate=gate))
+        front = nginx(url, lines)
+        response = requests.post(f"{front}/api/chat", json={"prompt": "Hi"}, stream=True, timeout=SECONDS)
+        found = response.iter_lines(chunk_size=1)
+        assert any(b'"one"' in line for line in found)
+        gate.open()
+        assert any(b'" two"' in line for line in found)
+
+    def test_the_page_behind_it_has_the_hosts_origin(self, url: str, nginx) -> None:
+        """With the documented line; other origins stay out."""
+        front = nginx(url, DOCUMENTED)
+        for origin, status in ((front, 200), ("https://evil.example", 403)):
+            assert (
+                status == requests.get(f"{front}/api/models", headers={"origin": origin}, timeout=SECONDS).status_code
+            )
+
+
+class TestOrigins:
+    """A page of an allowed origin reads everything, errors included."""
+
+    @pytest.fixture
+    def guarded(self, llm: LLMServer) -> Iterator[str]:
+        guard = Guard(origins=frozenset(ORIGIN.values()), token="t")
+        with running(Service({"m": model_of(llm)}, guard=guard)) as url:
+            yield url
+
+    def test_a_preflight_allows_the_headers_that_it_asks_for(self, guarded: str) -> None:
+        """It bears no token, and the SDKs have ever more headers."""
+        wanted = "authorization, content-type, x-stainless-lang, x-stainless-retry-count, anthropic-version"
+        asked = {"access-control-request-method": "POST", "access-control-request-headers": wanted}
+        answer = requests.options(f"{guarded}/v1/responses", headers={**ORIGIN, **asked}, timeout=SECONDS)
+        assert (204, wanted) == (answer.status_code, answer.headers["access-control-allow-headers"])
+
+    @pytest.mark.parametrize(("headers", "status"), [({}, 401), ({"x-api-key": "t"}, 404)])
+    def test_errors_can_be_read(self, guarded: str, headers: dict[str, str], status: int) -> None:
+        """With the header that says when to try again."""
+        answer = requests.get(f"{guarded}/v1/nothing", headers={**ORIGIN, **headers}, timeout=SECONDS)
+        assert status == answer.status_code
+        assert ORIGIN["origin"] == answer.headers["access-control-allow-origin"]
+        assert "retry-after" in answer.headers["access-control-expose-headers"]
+
+    def test_a_failure_before_the_first_token_can_be_read(self, llm: LLMServer, guarded: str) -> None:
+        """It is sent instead of a stream."""
+        from rxllm.testing import ErrorReply
+
+        llm.enqueue(ErrorReply(429, "slow down"))
+        body = {"messages": [{"role": "user", "content": "Hi"}], "stream": True}
+        headers = {**ORIGIN, "x-api-key": "t"}
+        answer = requests.post(f"{guarded}/v1/chat/completions", json=body, headers=headers, timeout=SECONDS)
+        assert (429, ORIGIN["origin"]) == (answer.status_code, answer.headers["access-control-allow-origin"])
