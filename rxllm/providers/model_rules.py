@@ -16,7 +16,7 @@ from ..errors import ConfigurationError
 from ..options import Options
 from ._request import unsupported_option
 
-__all__ = ["ModelRules", "model_rules"]
+__all__ = ["MAKERS", "ModelRules", "model_rules", "rows_of"]
 
 When: TypeAlias = Literal["always", "without thinking", "never"]
 """When a model takes an option: always, only while it does not think, or never."""
@@ -128,6 +128,11 @@ def model_rules(maker: str, model: str) -> ModelRules | None:
     elif maker != "groq":
         name = name.rpartition("/")[2]
     return next((row for row in rows if re.match(row.models, name)), None)
+
+
+def rows_of(maker: str) -> Sequence[ModelRules]:
+    """Return all rows of a maker's table."""
+    return _RULES[maker]
 
 
 def check_tools_on_chat(rules: ModelRules, options: Options, provider: str, model: str) -> None:
@@ -314,3 +319,5 @@ _RULES = {
     "groq": _GROQ,
     "cerebras": _CEREBRAS,
 }
+MAKERS = tuple(_RULES)
+"""The names of the tables."""

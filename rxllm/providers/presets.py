@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple, TypeAlias, cast
 import msgspec
 
 from .catalog import split_model, vendor_named
+from .model_rules import ModelRules, model_rules
 
 Ability: TypeAlias = Literal["tools", "vision", "documents", "audio", "reasoning", "json_schema"]
 """`vision`, `documents` (PDF) and `audio` are what the model reads, `json_schema` what shapes its answers."""
@@ -36,6 +37,11 @@ class ModelPreset(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     date: str
     retires: str | None = None
+
+    @property
+    def rules(self) -> ModelRules | None:
+        """The efforts, budgets and other options that the model takes; None where nothing is known of them."""
+        return model_rules(self.provider, self.model)
 
     @property
     def max_input(self) -> int:

@@ -33,13 +33,14 @@ def format_name(name: str) -> str:
 
 
 def with_definitions(schema: Mapping[str, object]) -> Schema:
-    """Return the schema with `definitions` as `$defs`, and a reference at its root replaced by what it names."""
+    """Return the schema with `definitions` as `$defs`, under plain names, and a reference at its root resolved."""
     root = dict(schema)
-    if "definitions" in root:
-        renamed = _renamed(root)
+    definitions = {**object_at(root, "definitions"), **object_at(root, "$defs")}
+    names = {name: re.sub(r"[^a-zA-Z0-9_-]", "_", name) for name in definitions}
+    if "definitions" in root or any(name != clean for name, clean in names.items()):
+        renamed = _renamed({**{key: root[key] for key in root if key != "definitions"}, "$defs": definitions}, names)
         root = renamed if is_object(renamed) else root
-        root["$defs"] = {**object_at(root, "definitions"), **object_at(root, "$defs")}
-        del root["definitions"]
+        root["$defs"] = {names[name]: inner for name, inner in object_at(root, "$defs").items()}
     seen: set[str] = set()
     while (name := definition_name(root)) is not None and name not in seen:
         seen.add(name)
@@ -135,13 +136,15 @@ def _reachable(graph: Mapping[str, set[str]], start: str) -> set[str]:
     return found
 
 
-def _renamed(value: object) -> object:
+def _renamed(value: object, names: Mapping[str, str]) -> object:
+    """Return `value` with its references under the new names of the definitions."""
     if is_array(value):
-        return [_renamed(item) for item in value]
+        return [_renamed(item, names) for item in value]
     if not is_object(value):
         return value
-    renamed = {key: _renamed(item) for key, item in value.items()}
+    renamed = {key: _renamed(item, names) for key, item in value.items()}
     reference = text_at(value, "$ref")
     if reference is not None:
-        renamed["$ref"] = reference.replace("#/definitions/", "#/$defs/")
+        name = definition_name({"$ref": reference.replace("#/definitions/", "#/$defs/")})
+        renamed["$ref"] = f"#/$defs/{names[name]}" if name is not None and name in names else reference
     return renamed

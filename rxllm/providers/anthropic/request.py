@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ...errors import ConfigurationError
 from ...messages import (
@@ -198,18 +198,25 @@ def _turns(messages: Sequence[Message], endpoint: Endpoint) -> list[_Block]:
         blocks = [block for part in message.parts if (block := _block(part, endpoint))]
         if message.role == "system" or not blocks:
             continue
-        role = "assistant" if message.role == "assistant" else "user"
-        if turns and turns[-1][0] == role:
-            turns[-1][1].extend(blocks)
-        else:
-            turns.append((role, blocks))
-    turns = [(role, blocks) for role, given in turns if (blocks := _ordered(role, given))]
+        turns.append(("assistant" if message.role == "assistant" else "user", blocks))
+    turns = _joined((role, _ordered(role, blocks)) for role, blocks in _joined(turns))
     if not turns:
         raise ConfigurationError(
             f"{endpoint.provider!r} needs at least one message that is not a system message and not empty",
             provider=endpoint.provider,
         )
     return [{"role": role, "content": blocks} for role, blocks in turns]
+
+
+def _joined(turns: Iterable[tuple[str, list[_Block]]]) -> list[tuple[str, list[_Block]]]:
+    """Return the turns without empty ones, neighbours of one role joined."""
+    joined: list[tuple[str, list[_Block]]] = []
+    for role, blocks in turns:
+        if joined and joined[-1][0] == role:
+            joined[-1][1].extend(blocks)
+        elif blocks:
+            joined.append((role, [*blocks]))
+    return joined
 
 
 def _ordered(role: str, blocks: list[_Block]) -> list[_Block]:
