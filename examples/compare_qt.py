@@ -1,7 +1,7 @@
 """One prompt, several models side by side, with Qt; the first to finish is highlighted.
 
     python examples/compare_qt.py                        the embedded model, at three temperatures
-    python examples/compare_qt.py -m openai:gpt-4o-mini -m anthropic:claude-haiku-4-5 -m local
+    python examples/compare_qt.py -m openai:gpt-5.4-mini -m anthropic:claude-haiku-4-5 -m local
 
 Needs PySide6: pip install "rxllm[local,qt]".
 """

@@ -1,7 +1,7 @@
 """A page with Flask that shows an answer as it comes; leaving the page closes the connection to the model.
 
     python examples/flask_app.py                            the embedded model, no key needed
-    python examples/flask_app.py -m openai:gpt-4o-mini      any other
+    python examples/flask_app.py -m openai:gpt-5.4-mini      any other
 
 Needs: pip install "rxllm[local]" flask. For a whole chat on a server see `rxllm.web`.
 """

@@ -1,7 +1,7 @@
 """A chat with Gradio; its stop button closes the connection to the model.
 
     python examples/gradio_app.py                            the embedded model, no key needed
-    python examples/gradio_app.py -m openai:gpt-4o-mini      any other
+    python examples/gradio_app.py -m openai:gpt-5.4-mini      any other
 
 Needs: pip install "rxllm[local]" gradio. A plain generator over `rxllm.iter_text` works as well, but Gradio cannot stop
 one while it waits for the model.

@@ -20,7 +20,7 @@ from rxllm.ui import LoopScheduler, bind_each
 
 def main() -> None:
     """Show the answer in a window."""
-    model = rxllm.create_streaming_model("openai:gpt-4o-mini")
+    model = rxllm.create_streaming_model("openai:gpt-5.4-mini")
     calls: queue.SimpleQueue[Callable[..., None]] = queue.SimpleQueue()
     scheduler = LoopScheduler(calls.put)
     dpg.create_context()

@@ -24,7 +24,7 @@ async def as_task(call: Callable[..., None]) -> None:
 
 def main(page: ft.Page) -> None:
     """Show the answer on the page."""
-    model = rxllm.create_streaming_model("openai:gpt-4o-mini")
+    model = rxllm.create_streaming_model("openai:gpt-5.4-mini")
     scheduler = LoopScheduler(lambda call: page.run_task(as_task, call))
     view = ft.Text("", selectable=True)
     page.add(view)

@@ -26,7 +26,7 @@ def post(call: object) -> None:
 
 def main() -> None:
     """Show the answer in a window."""
-    model = rxllm.create_streaming_model("openai:gpt-4o-mini")
+    model = rxllm.create_streaming_model("openai:gpt-5.4-mini")
     scheduler = LoopScheduler(post)
     answers: list[Binding] = []
 

@@ -26,7 +26,7 @@ class Hello(App):
 
     def build(self) -> Label:
         """Ask the model, and return the label."""
-        model = rxllm.create_streaming_model("openai:gpt-4o-mini")
+        model = rxllm.create_streaming_model("openai:gpt-5.4-mini")
         # A function of its own for each call: Kivy merges calls of the same one, and keeps methods weakly.
         self.scheduler = LoopScheduler(lambda call: Clock.schedule_once(lambda _: call(), 0))
         label = Label(text_size=(600, None))

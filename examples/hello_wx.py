@@ -18,7 +18,7 @@ from rxllm.ui import LoopScheduler, bind_each, bind_enabled
 
 def main() -> None:
     """Show the answer in a window."""
-    model = rxllm.create_streaming_model("openai:gpt-4o-mini")
+    model = rxllm.create_streaming_model("openai:gpt-5.4-mini")
     app = wx.App()
     scheduler = LoopScheduler(wx.CallAfter)
     window = wx.Frame(None, title="rxllm", size=(480, 320))

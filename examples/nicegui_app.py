@@ -1,7 +1,7 @@
 """A chat with NiceGUI; closing the page closes the connection to the model.
 
     python examples/nicegui_app.py                            the embedded model, no key needed
-    python examples/nicegui_app.py -m openai:gpt-4o-mini      any other
+    python examples/nicegui_app.py -m openai:gpt-5.4-mini      any other
 
 Needs: pip install "rxllm[local]" nicegui.
 """

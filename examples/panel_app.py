@@ -1,7 +1,7 @@
 """A chat with Panel; its stop button closes the connection to the model.
 
     python examples/panel_app.py                            the embedded model, no key needed
-    python examples/panel_app.py -m openai:gpt-4o-mini      any other
+    python examples/panel_app.py -m openai:gpt-5.4-mini      any other
 
 Needs: pip install "rxllm[local]" panel. A plain generator over `rxllm.iter_text` works as well, but Panel cannot stop
 one while it waits for the model.

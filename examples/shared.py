@@ -26,7 +26,7 @@ def models_from_command_line(description: str) -> dict[str, rxllm.StreamingModel
         "--model",
         action="append",
         metavar="PROVIDER[:MODEL]",
-        help='"local", "openai:gpt-4o-mini", "ollama:llama3.2", ...; may be given several times (default: local)',
+        help='"local", "openai:gpt-5.4-mini", "ollama:llama3.2", ...; may be given several times (default: local)',
     )
     parser.add_argument("--base-url", help="where the provider is, if not where it usually is")
     options = parser.parse_args()

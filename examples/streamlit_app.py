@@ -1,7 +1,7 @@
 """A chat with Streamlit whose answers survive reruns: a click elsewhere, in the middle of an answer, asks nothing anew.
 
     streamlit run examples/streamlit_app.py                              the embedded model, no key needed
-    streamlit run examples/streamlit_app.py -- -m openai:gpt-4o-mini     any other
+    streamlit run examples/streamlit_app.py -- -m openai:gpt-5.4-mini     any other
 
 Needs: pip install "rxllm[local]" streamlit.
 """

@@ -110,7 +110,7 @@ def create_streaming_model(
 
     Args:
         provider: "openai", "anthropic", "gemini", "ollama", "local", ... (`rxllm providers` lists them). It may
-            include the model: "openai:gpt-4o-mini".
+            include the model: "openai:gpt-5.4-mini".
         model: The vendor's name of the model; default: the provider's default model, if it has one.
         api_key: The key; default: the vendor's environment variable. A server on this machine needs none.
         base_url: The server's address; default: the vendor's environment variable, else its public address.

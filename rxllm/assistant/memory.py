@@ -319,7 +319,7 @@ def within_context(
         ConfigurationError: The context window of the model is not known.
 
     >>> from rxllm import create_streaming_model
-    >>> memory = Memory(window=within_context(create_streaming_model("openai:gpt-4o-mini", api_key="k")))
+    >>> memory = Memory(window=within_context(create_streaming_model("openai:gpt-5.4-mini", api_key="k")))
     """
     preset = model_preset(model.provider, model.model)
     if preset is None:

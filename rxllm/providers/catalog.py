@@ -234,7 +234,7 @@ _ROWS = (
         base_url="https://api.openai.com/v1",
         base_url_variables=("OPENAI_BASE_URL",),
         key_variables=("OPENAI_API_KEY",),
-        default_model="gpt-4o-mini",
+        default_model="gpt-5.4-mini",
         dialect=OPENAI,
     ),
     Vendor(
@@ -243,7 +243,7 @@ _ROWS = (
         base_url="https://api.openai.com/v1",
         base_url_variables=("OPENAI_BASE_URL",),
         key_variables=("OPENAI_API_KEY",),
-        default_model="gpt-4o-mini",
+        default_model="gpt-5.4-mini",
     ),
     Vendor(
         name="anthropic",

@@ -31,7 +31,7 @@ SAYS = {
     "Stop a turn": ("['user', 'assistant']",),
     "Remember": ("It is done.", "['ada']"),
     "Keep within the model's context": (
-        "128000 16384 ['documents', 'json_schema', 'tools', 'vision'] 20",
+        "400000 128000 ['documents', 'json_schema', 'reasoning', 'tools', 'vision'] 20",
         "It is done.",
     ),
     "Get a value, not a text": ("City(name='Os", "City(name='Oslo', inhabitants=700000)"),

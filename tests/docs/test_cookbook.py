@@ -45,6 +45,6 @@ def test_recipes_say_what_they_should(monkeypatch: pytest.MonkeyPatch, capsys: p
             run(recipe)
             printed[start] = capsys.readouterr().out
     assert "Write a poem about A theme for a poem" == printed["A chain"]
-    assert printed["A panel"].index("gpt-4o-mini: ") < printed["A panel"].index("gpt-4o: ")
+    assert printed["A panel"].index("gpt-5.4-mini: ") < printed["A panel"].index("gpt-5.4: ")
     assert [str(number) for number in range(10)] == re.findall(r"number (\d)", printed["Map-reduce"])
     assert "Hamsun?" == printed["An assistant"]

@@ -62,3 +62,21 @@ def test_no_request_is_refused_for_a_preset() -> None:
     with LLMServer("Fine.") as server:
         model = rxllm.create_streaming_model("openai:gpt-4o", api_key="k", base_url=server.base_url())
         assert "Fine." == model.chat("long " * 200_000, max_tokens=1_000_000).text
+
+
+def test_a_preset_knows_its_options() -> None:
+    """Where the model's makers tell them."""
+    mini, sonar = model_preset("openai:gpt-5.4-mini"), model_preset("perplexity:sonar")
+    assert mini is not None
+    assert mini.rules is not None
+    assert mini.rules.efforts == ("low", "medium", "high", "xhigh")
+    assert sonar is not None
+    assert sonar.rules is None
+
+
+@pytest.mark.parametrize("vendor", [v for v in rxllm.vendors() if v.default_model], ids=lambda vendor: vendor.name)
+def test_a_default_model_lasts(vendor: rxllm.Vendor) -> None:
+    """At least half a year: a default that is switched off breaks every program that names none."""
+    preset = model_preset(vendor.name)
+    if preset is not None and preset.retires is not None:
+        assert (date.fromisoformat(preset.retires) - date.today()).days >= 180

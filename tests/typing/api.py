@@ -16,7 +16,7 @@ import rxllm
 from rxllm import batch
 from rxllm import operators as ops
 
-model = rxllm.create_streaming_model("openai", model="gpt-4o-mini", temperature=0.2, stop=["\n"])
+model = rxllm.create_streaming_model("openai", model="gpt-5.4-mini", temperature=0.2, stop=["\n"])
 assert_type(model, rxllm.StreamingModel)
 
 events = model.stream("Hello", max_tokens=10, timeout=rxllm.Timeout(idle=5))
@@ -87,8 +87,8 @@ def settled(event: batch.BatchEvent) -> str:
             assert_never(event)
 
 
-assert_type(batch.map_prompts(["a", "b"], "openai:gpt-4o-mini", checkpoint="job"), Observable[batch.BatchEvent])
-described = batch.ModelSpec("openai", model="gpt-4o-mini", response_format=list[str])
+assert_type(batch.map_prompts(["a", "b"], "openai:gpt-5.4-mini", checkpoint="job"), Observable[batch.BatchEvent])
+described = batch.ModelSpec("openai", model="gpt-5.4-mini", response_format=list[str])
 rows: list[dict[str, str]] = [{"id": "a", "text": "hi"}]
 batch.map_prompts(rows, described, checkpoint="job", prompt="text", key="id", max_retries=3, job="mine")
 batch.map_prompts(lambda: (str(n) for n in range(9)), lambda: model, checkpoint="job", total=9)

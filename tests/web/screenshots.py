@@ -81,7 +81,7 @@ def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     with LLMServer() as llm, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
-        models = {"openai:gpt-4o-mini": model_of(llm), "local:smollm2-135m-instruct": model_of(llm)}
+        models = {"openai:gpt-5.4-mini": model_of(llm), "local:smollm2-135m-instruct": model_of(llm)}
         with running(Service(models)) as url:
             shoot(browser, llm, url, "light")
             shoot(browser, llm, url, "dark")
