@@ -4,9 +4,13 @@ A turn with tools is one Observable: text, tool calls, results and further steps
 any point. `Memory` keeps conversations.
 """
 
+from ._chat_approval import ask_user
+from ._chat_messages import ChatMessage, ChatPart, ErrorPart, MessageStatus, ToolPart, ToolState
+from ._chat_states import ChatState, ChatStatus
 from ._tool_run import Approve
 from ._turn_request import System, TurnContext
 from .assistant import Assistant
+from .chat_session import ChatSession
 from .errors import MaxIterationsError, MemoryStoreError
 from .events import (
     AnswerRejected,
@@ -46,6 +50,12 @@ __all__ = [
     "Approve",
     "Assistant",
     "AssistantEvent",
+    "ChatMessage",
+    "ChatPart",
+    "ChatSession",
+    "ChatState",
+    "ChatStatus",
+    "ErrorPart",
     "FunctionTool",
     "InMemoryStore",
     "LoggingListener",
@@ -54,6 +64,7 @@ __all__ = [
     "MemoryStore",
     "MemoryStoreError",
     "MessageCapture",
+    "MessageStatus",
     "ModelListener",
     "ModelRequest",
     "PartialAnswer",
@@ -69,10 +80,13 @@ __all__ = [
     "ToolContext",
     "ToolEnd",
     "ToolLike",
+    "ToolPart",
     "ToolProgress",
     "ToolStart",
+    "ToolState",
     "TurnContext",
     "Window",
+    "ask_user",
     "assistant_event_from_json",
     "assistant_event_to_json",
     "last_messages",

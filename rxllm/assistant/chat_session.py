@@ -1,0 +1,400 @@
+"""A conversation as observable state, for any user interface: what is said, whether an answer runs, what went wrong.
+
+What a command does depends on the status. All commands may be called at any time, on any thread; none blocks, and none
+raises because of the status.
+
+==============  ===========================  ==========================================  ====================
+command, event  ready, error                 submitted, streaming                        the status then
+==============  ===========================  ==========================================  ====================
+send            asks                         stops the answer, then asks                 submitted
+regenerate      drops the last answer, asks  the same, after a stop                      submitted
+edit            drops what follows, asks     the same, after a stop                      submitted
+stop            nothing                      marks the answer as stopped                 ready
+approve         nothing                      decides a tool call that waits              unchanged
+clear           drops all messages           the same, after a stop                      ready
+load            replaces all messages        the same, after a stop                      ready
+close           completes the Observables    the same, after a stop                      (none)
+first content   (ignored)                    the answer has begun                        streaming
+end of answer   (ignored)                    the answer is done                          ready
+failure         (ignored)                    the answer is marked as failed              error
+==============  ===========================  ==========================================  ====================
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeVar
+
+from reactivex import Observable, abc
+from reactivex import operators as rx
+from reactivex.disposable import SingleAssignmentDisposable
+from reactivex.scheduler import TimeoutScheduler
+
+from ..messages import AudioPart, DocumentPart, ImagePart, Message, Part, TextPart, ToolCall
+from ..model import StreamingModel
+from ._chat_answer import ChatAnswer
+from ._chat_approval import Approvals, ask
+from ._chat_messages import ChatMessage, chat_messages
+from ._chat_states import ChatState, ChatStatus, StateEmitter
+from .assistant import Assistant
+from .events import AssistantEvent
+from .memory import Memory, Window
+
+__all__ = ["ChatSession"]
+
+T = TypeVar("T")
+
+log = logging.getLogger("rxllm")
+
+
+class _Turn:
+    """A question that is being answered."""
+
+    def __init__(self, answer: ChatAnswer) -> None:
+        self.answer = answer
+        self.approvals = Approvals()
+        self.subscription = SingleAssignmentDisposable()
+
+
+class ChatSession(abc.DisposableBase):
+    """Keeps a conversation with a model or an assistant, and says what has changed. Thread-safe; never blocks.
+
+    Args:
+        model: A model, or an assistant without a memory of its own (with one, each turn fails). Tools whose calls a
+            person approves need ``Assistant(..., approve=ask_user)``.
+        memory: Where the conversation is kept. It is saved whenever an answer ends; `load` reads it.
+        conversation: The conversation's name in the memory.
+        window: Chooses the messages to send of a long conversation, `last_tokens(4000)` for example; all by default.
+        frame: The shortest time between two emissions, in seconds, while text arrives. Everything else that happens
+            is emitted immediately.
+        scheduler: Runs the timer of the frames and the work with the memory; by default daemon threads.
+
+    Example:
+        >>> from rxllm.testing import ScriptedModel
+        >>> session = ChatSession(ScriptedModel("Hello, Ada"))
+        >>> id = session.send("I am Ada")
+        >>> state = session.wait()
+        >>> [message.text for message in state.messages], state.status
+        (['I am Ada', 'Hello, Ada'], 'ready')
+    """
+
+    def __init__(
+        self,
+        model: StreamingModel | Assistant,
+        *,
+        memory: Memory | None = None,
+        conversation: str = "",
+        window: Window | None = None,
+        frame: float = 1 / 60,
+        scheduler: abc.SchedulerBase | None = None,
+    ) -> None:
+        self._assistant = model if isinstance(model, Assistant) else Assistant(model)
+        self._memory = memory
+        self._conversation = conversation
+        self._window = window
+        self._scheduler = scheduler or TimeoutScheduler.singleton()
+        self._lock = threading.RLock()
+        self._memory_lock = threading.Lock()
+        self._ids = itertools.count(1)
+        self._messages: list[ChatMessage] = []
+        self._history: dict[str, tuple[Message, ...]] = {}
+        """What to send for each message."""
+        self._instructions: tuple[Message, ...] = ()
+        """System messages that the memory holds."""
+        self._status: ChatStatus = "ready"
+        self._error: Exception | None = None
+        self._turn: _Turn | None = None
+        self._emitter = StateEmitter(self._lock, self._take_state, frame, self._scheduler)
+
+    @property
+    def state(self) -> ChatState:
+        """The state that was emitted last."""
+        return self._emitter.states.value
+
+    @property
+    def states(self) -> Observable[ChatState]:
+        """The state now and after each change, on the thread that brought the change; completes at `close`."""
+        return self._emitter.states
+
+    @property
+    def messages(self) -> Observable[tuple[ChatMessage, ...]]:
+        """The messages now and after each change. A message that has not changed is the same object as before."""
+        return self._part(lambda state: state.messages)
+
+    @property
+    def status(self) -> Observable[ChatStatus]:
+        """The status now and after each change."""
+        return self._part(lambda state: state.status)
+
+    @property
+    def error(self) -> Observable[Exception | None]:
+        """What the last answer failed with; None while there is no failure."""
+        return self._part(lambda state: state.error)
+
+    def send(self, *content: str | Part) -> str:
+        """Add a message of the user, and ask for an answer; a running answer is stopped first.
+
+        Args:
+            content: Texts, and parts such as `ImagePart`.
+
+        Returns:
+            The id of the message; empty where the session is closed.
+        """
+        return self._ask(content, lambda: len(self._messages))
+
+    def edit(self, message_id: str, *content: str | Part) -> str:
+        """Replace a message of the user, drop all that follows it, and ask for an answer.
+
+        Args:
+            message_id: The id of the message.
+            content: As for `send`.
+
+        Returns:
+            The id of the new message; empty where there is no such message, or the session is closed.
+        """
+        return self._ask(content, lambda: self._place(message_id))
+
+    def regenerate(self) -> str:
+        """Drop the last answer, and ask for another; this is what "retry" does after a failure, too.
+
+        Returns:
+            The id of the user's last message; empty where there is none, or the session is closed.
+        """
+        return self._ask(None, self._place)
+
+    def stop(self) -> None:
+        """Stop the running answer; what has arrived stays, marked as stopped. The connection closes."""
+        with self._lock:
+            turn = self._end_turn("stopped", "ready")
+        self._after(turn)
+
+    def approve(self, call_id: str, yes: bool = True, reason: str = "") -> bool:
+        """Decide about a tool call that waits.
+
+        Args:
+            call_id: The id of the call, which is that of its part.
+            yes: True lets the tool run.
+            reason: Why it may not; the model reads it.
+
+        Returns:
+            False where no such call waits (any more).
+        """
+        with self._lock:
+            if self._turn is None or not self._turn.answer.waits(call_id):
+                return False
+            decision = self._turn.approvals.of(call_id)
+        decision.on_next(True if yes else reason or False)
+        decision.on_completed()
+        return True
+
+    def clear(self) -> None:
+        """Drop all messages, in the memory too; a running answer is stopped."""
+        with self._lock:
+            turn = self._end_turn("stopped", "ready")
+            self._set_messages([], {})
+        self._after(turn)
+        self.save()
+
+    def load(self) -> None:
+        """Replace all messages by those in the memory, on a thread of its own; a running answer is stopped.
+
+        A failure of the memory becomes the session's error. Without a memory this does nothing.
+        """
+        if self._memory is not None:
+            self._scheduler.schedule(self._load)
+
+    def save(self) -> None:
+        """Write the conversation to the memory, on a thread of its own; it is done by itself when an answer ends.
+
+        A failure of the memory becomes the session's error. Without a memory this does nothing.
+        """
+        if self._memory is not None and not self._emitter.closed:
+            self._scheduler.schedule(self._save)
+
+    def wait(self, timeout: float | None = None) -> ChatState:
+        """Block until no answer runs; for tests and scripts, not for user interfaces.
+
+        Args:
+            timeout: The longest wait in seconds; None waits for as long as it takes.
+
+        Returns:
+            The state then.
+
+        Raises:
+            TimeoutError: An answer still runs.
+        """
+        ended = threading.Event()
+        subscription = self._emitter.states.subscribe(
+            lambda state: ended.set() if state.status in ("ready", "error") else None, on_completed=ended.set
+        )
+        try:
+            if not ended.wait(timeout):
+                raise TimeoutError(f"an answer still runs after {timeout:g} s")
+        finally:
+            subscription.dispose()
+        return self.state
+
+    def close(self) -> None:
+        """Stop the running answer and complete all Observables. Later commands do nothing."""
+        with self._lock:
+            turn = self._end_turn("stopped", "ready")
+            self._emitter.close()
+        self._after(turn)
+
+    def dispose(self) -> None:
+        """Close."""
+        self.close()
+
+    def _part(self, choose: Callable[[ChatState], T]) -> Observable[T]:
+        return self._emitter.states.pipe(rx.map(choose), rx.distinct_until_changed(comparer=_same))
+
+    def _ask(self, content: Sequence[str | Part] | None, place: Callable[[], int]) -> str:
+        """Put a message of the user where `place` says, or keep the one there, and ask for an answer."""
+        with self._lock:
+            if self._emitter.closed or place() < 0:
+                return ""
+            before = self._end_turn("stopped", "ready")
+            at = place()
+            question = self._messages[at] if content is None else self._question(content)
+            kept = [*self._messages[:at], question]
+            self._set_messages(kept, {message.id: self._history[message.id] for message in kept})
+            prompt = self._prompt()
+            self._turn = turn = _Turn(ChatAnswer(str(next(self._ids))))
+            self._status = "submitted"
+        self._after(before)
+        self._subscribe(turn, prompt)
+        return question.id
+
+    def _place(self, message_id: str | None = None) -> int:
+        """Return where a message of the user is, the last one by default; -1 where there is none."""
+        found = (at for at, old in enumerate(self._messages) if old.role == "user" and message_id in (None, old.id))
+        return max(found, default=-1)
+
+    def _question(self, content: Sequence[str | Part]) -> ChatMessage:
+        message = Message.user(*content)
+        shown = (part for part in message.parts if isinstance(part, TextPart | ImagePart | DocumentPart | AudioPart))
+        question = ChatMessage(str(next(self._ids)), "user", tuple(shown))
+        self._history[question.id] = (message,)
+        return question
+
+    def _prompt(self) -> Sequence[Message]:
+        sent = [*self._instructions, *(m for shown in self._messages for m in self._history[shown.id])]
+        return sent if self._window is None else self._window(sent)
+
+    def _subscribe(self, turn: _Turn, prompt: Sequence[Message]) -> None:
+        def request_approval(call: ToolCall) -> Observable[bool | str]:
+            with self._lock:
+                return turn.approvals.of(call.id)
+
+        token = ask.set(request_approval)
+        try:
+            turn.subscription.disposable = self._assistant.stream(prompt).subscribe(
+                lambda event: self._on_event(turn, event),
+                lambda error: self._on_end(turn, error),
+                lambda: self._on_end(turn, None),
+            )
+        except Exception as error:  # an option or a prompt that the model cannot take
+            self._on_end(turn, error)
+        finally:
+            ask.reset(token)
+
+    def _on_event(self, turn: _Turn, event: AssistantEvent) -> None:
+        with self._lock:
+            if turn is not self._turn:
+                return
+            urgent = turn.answer.add(event)
+            if self._status == "submitted" and turn.answer.begun:
+                self._status, urgent = "streaming", True
+            if urgent:
+                self._emitter.change()
+            else:
+                self._emitter.change_soon()
+        if urgent:
+            self._emitter.emit()
+
+    def _on_end(self, turn: _Turn, error: Exception | None) -> None:
+        with self._lock:
+            if turn is not self._turn:
+                return
+            if error is None:
+                self._end_turn("done", "ready")
+            else:
+                turn.answer.fail(error)
+                self._end_turn("failed", "error")
+                self._error = error
+        self._after(turn)
+
+    def _end_turn(self, ending: Literal["done", "stopped", "failed"], status: ChatStatus) -> _Turn | None:
+        """Put the answer among the messages and return the turn, which is to be disposed. The caller holds the lock."""
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            message = turn.answer.end(ending)
+            self._messages.append(message)
+            self._history[message.id] = turn.answer.history()
+            self._status = status
+            self._emitter.change()
+        return turn
+
+    def _set_messages(self, messages: list[ChatMessage], history: dict[str, tuple[Message, ...]]) -> None:
+        """Replace the messages, when no answer runs. The caller holds the lock."""
+        self._messages, self._history = messages, history
+        self._status, self._error = "ready", None
+        self._emitter.change()
+
+    def _after(self, ended: _Turn | None) -> None:
+        """Emit; and where a turn has ended, dispose and save. The caller must not hold the lock."""
+        self._emitter.emit()
+        if ended is not None:
+            ended.subscription.dispose()
+            self.save()
+
+    def _take_state(self) -> ChatState:
+        messages = self._messages if self._turn is None else [*self._messages, self._turn.answer.message()]
+        return ChatState(tuple(messages), self._status, self._error)
+
+    def _load(self, *_: object) -> None:
+        memory = self._memory
+        assert memory is not None
+        try:
+            with self._memory_lock:
+                found = memory.messages(self._conversation)
+        except Exception as error:
+            self._fail(error)
+            return
+        with self._lock:
+            turn = self._end_turn("stopped", "ready")
+            self._instructions = tuple(message for message in found if message.role == "system")
+            self._set_messages(*chat_messages((m for m in found if m.role != "system"), self._ids))
+        if turn is not None:
+            turn.subscription.dispose()
+        self._emitter.emit()
+
+    def _save(self, *_: object) -> None:
+        memory = self._memory
+        if memory is None:
+            return
+        try:
+            with self._memory_lock:
+                with self._lock:
+                    done = [message for message in self._messages if message.id in self._history]
+                    new = [*self._instructions, *(m for shown in done for m in self._history[shown.id])]
+                while not memory.store.replace(self._conversation, memory.messages(self._conversation), new):
+                    """Another program has changed it."""
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        log.warning("a chat session's memory failed: %s", error)
+        with self._lock:
+            self._error = error
+            self._emitter.change()
+            if self._turn is None:
+                self._status = "error"
+        self._emitter.emit()
+
+
+def _same(one: object, other: object) -> bool:
+    return one is other
