@@ -16,7 +16,16 @@ MessageStatus: TypeAlias = Literal["done", "streaming", "stopped", "failed"]
 
 
 class ToolPart(msgspec.Struct, frozen=True, tag="tool"):
-    """A tool call of the model: `arguments` are complete once it is, `progress` is the last that the tool has told."""
+    """A tool call of the model.
+
+    Args:
+        id: The call's id, for `ChatSession.approve`.
+        name: The tool's name.
+        arguments: Empty until the model has written all of them.
+        state: Whether the call waits for approval, runs, or how it has ended.
+        progress: The last value that the tool has reported.
+        result: What the tool has returned, or the error, as the model reads it.
+    """
 
     id: str
     name: str
@@ -27,18 +36,29 @@ class ToolPart(msgspec.Struct, frozen=True, tag="tool"):
 
 
 class ErrorPart(msgspec.Struct, frozen=True, tag="error"):
-    """What an answer failed with."""
+    """What an answer failed with.
+
+    Args:
+        text: The error's message.
+        kind: The name of the error's class.
+    """
 
     text: str
     kind: str
-    """The name of the error's class."""
 
 
 ChatPart: TypeAlias = TextPart | ReasoningPart | ToolPart | ErrorPart | ImagePart | DocumentPart | AudioPart
 
 
 class ChatMessage(msgspec.Struct, frozen=True):
-    """A message of the user, or a whole answer with its tool calls. It is replaced, never changed."""
+    """A message of the user, or a whole answer with its tool calls. It is replaced, never changed.
+
+    Args:
+        id: Unique in the session.
+        role: Who says it.
+        parts: Text, reasoning, tool calls, files, errors, in the order in which they came.
+        status: Whether the answer arrives, is complete, was stopped or has failed.
+    """
 
     id: str
     role: Literal["user", "assistant"]

@@ -17,7 +17,13 @@ ChatStatus: TypeAlias = Literal["ready", "submitted", "streaming", "error"]
 
 
 class ChatState(msgspec.Struct, frozen=True):
-    """All of a session at one moment."""
+    """All of a session at one moment.
+
+    Args:
+        messages: The messages, the oldest first; of a running answer what has arrived.
+        status: What the session does.
+        error: What the last answer failed with.
+    """
 
     messages: tuple[ChatMessage, ...] = ()
     status: ChatStatus = "ready"
