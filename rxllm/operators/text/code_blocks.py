@@ -1,6 +1,6 @@
-"""The code in Markdown, as it is written: fenced blocks open, grow and close.
+"""The code in Markdown while it is written: fenced blocks open, grow and close.
 
-Only the beginning of a line that may be a fence is held back; all other code is passed on at once.
+Only the beginning of a line that may be a fence is held back. All other code is emitted at once.
 """
 
 from __future__ import annotations
@@ -17,21 +17,38 @@ from .text_operator import split_text
 
 
 class CodeBlockStart(msgspec.Struct, frozen=True):
-    """A fenced block opens; `language` is the first word after the fence, "" if none."""
+    """A fenced block opens.
+
+    Args:
+        index: The number of the block, from 0.
+        language: The first word after the fence; "" if there is none.
+    """
 
     index: int
     language: str
 
 
 class CodeBlockDelta(msgspec.Struct, frozen=True):
-    """A piece of its code."""
+    """A piece of a block's code.
+
+    Args:
+        index: The number of the block, from 0.
+        text: The piece.
+    """
 
     index: int
     text: str
 
 
 class CodeBlockEnd(msgspec.Struct, frozen=True):
-    """It is complete, or (`closed` is False) the text ended before its closing fence."""
+    """A block ends.
+
+    Args:
+        index: The number of the block, from 0.
+        language: As in `CodeBlockStart`.
+        code: The whole code.
+        closed: False if the text ended before the closing fence.
+    """
 
     index: int
     language: str
@@ -45,8 +62,8 @@ CodeBlockEvent: TypeAlias = CodeBlockStart | CodeBlockDelta | CodeBlockEnd
 def code_blocks() -> Operator[TokenEvent | str, CodeBlockEvent]:
     r"""Emit the fenced code blocks of the text as they open, grow and close.
 
-    Fences are those of CommonMark, at any indent (models indent them in lists); that indent is
-    taken off the code. After a `StreamReset` the indexes begin at 0 again.
+    Fences are those of CommonMark, at any indent (models indent them in lists); that indent is removed from the code.
+    After a `StreamReset` the indexes start at 0 again.
 
     >>> import reactivex
     >>> source = reactivex.of("Try:\n``", "`python\nprint", "(1)\n```\nDone.")
@@ -66,11 +83,11 @@ class CodeBlocks:
         self._index = 0
         self._fence: Fence | None = None
         self._code: list[str] = []
-        self._shown = 0  # pieces of the code that were emitted
-        self._held: str | None = ""  # the beginning of a line that cannot be told yet; None: it was told
+        self._shown = 0  # pieces of the code that have been emitted
+        self._held: str | None = ""  # the beginning of a line that is not recognised yet; None: it is
 
     def feed(self, text: str, /) -> Sequence[CodeBlockEvent]:
-        """What follows from `text`."""
+        """Return the events that follow from `text`."""
         events: list[CodeBlockEvent] = []
         for piece in PIECE.findall(text):
             if self._held is not None:
@@ -83,7 +100,7 @@ class CodeBlocks:
         return events
 
     def close(self) -> Sequence[CodeBlockEvent]:
-        """The end of a block that was not closed."""
+        """Return the end of a block that is not closed."""
         events: list[CodeBlockEvent] = []
         if self._held:
             self._line(self._held + "\n", events)
@@ -94,7 +111,7 @@ class CodeBlocks:
         return events
 
     def _line(self, line: str, events: list[CodeBlockEvent]) -> str | None:
-        """Tell the line by its beginning; what to hold back of it, if it cannot be told."""
+        """Recognise a line by its beginning; return the beginning if more of it is needed, else None."""
         if self._fence is None:
             if maybe_opening_fence(line):
                 return line

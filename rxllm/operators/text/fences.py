@@ -1,7 +1,7 @@
-"""Fences of code blocks in Markdown, told from the beginning of a line as it comes.
+"""Fences of code blocks in Markdown, recognised from the beginning of a line as it comes.
 
-A line is told as soon as it can be. A beginning that may still become a fence is held back
-by the caller, up to a bound, so that the cost is linear in the text.
+A line is recognised as soon as possible. The caller holds back a beginning that may still become a fence, up to a
+bound, so the cost is linear in the text.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 import re
 
 LONGEST = 1000
-"""Characters of a line's beginning that are held back at most."""
+"""The most characters of a line's beginning that are held back."""
 
 PIECE = re.compile(r"[^\n]*\n|[^\n]+")
-"""A line with its end, or what there is of one."""
+"""A line with its end, or the beginning of one."""
 
 _OPENING = re.compile(r"(?P<indent>[ \t]*)(?P<mark>`{3,}(?=[^`]*\Z)|~{3,})(?P<info>[^\n]*)\n?")
 _MAYBE_OPENING = re.compile(r"[ \t]*(?:`{0,2}|`{3,}[^`\n]*|~{0,2}|~{3,}[^\n]*)\Z")
 
 
 class Fence:
-    """An open fence, by the line that opened it."""
+    """An open fence, made of the line that opened it."""
 
     def __init__(self, opening: re.Match[str]) -> None:
         self._mark = opening["mark"]
@@ -27,15 +27,15 @@ class Fence:
         self.language = (opening["info"].split() or [""])[0]
 
     def closed_by(self, line: str) -> bool:
-        """Whether the whole line `line` is the closing fence."""
+        """Return whether `line`, a whole line, is the closing fence."""
         return len(line.strip()) >= len(self._mark) and self._only_marks(line)
 
     def maybe_closed_by(self, line: str) -> bool:
-        """Whether `line` may become the closing fence."""
+        """Return whether `line` may become the closing fence."""
         return not line.endswith("\n") and len(line) <= LONGEST and self._only_marks(line)
 
     def unindented(self, line: str) -> str:
-        """A line of code without the fence's indent."""
+        """Return a line of code without the indent of the fence."""
         indent = len(line) - len(line.lstrip(" \t"))
         return line[min(indent, self._indent) :]
 
@@ -44,11 +44,11 @@ class Fence:
 
 
 def opening_fence(line: str) -> Fence | None:
-    """The fence that the whole line `line` opens: CommonMark's, at any indent, as models indent them in lists."""
+    """Return the fence that the whole line opens: CommonMark's, at any indent, as models indent them in lists."""
     opening = _OPENING.fullmatch(line)
     return None if opening is None else Fence(opening)
 
 
 def maybe_opening_fence(line: str) -> bool:
-    """Whether `line`, which has not ended, may become the opening of a fence."""
+    """Return whether `line`, which has not ended, may become the opening of a fence."""
     return len(line) <= LONGEST and _MAYBE_OPENING.match(line) is not None

@@ -1,10 +1,8 @@
-"""Markdown in blocks, to render it while it is written: all is stable but the last block.
+"""Markdown in blocks, to render it while it is written: only the last block changes.
 
-A block is told by the first characters of its lines, so only the beginning of a line that
-cannot be told yet is held back (an indent, the backticks of a fence, the digits of a list item).
-Blocks are cut where rendering them one by one gives what rendering the whole would: at blank
-lines outside of code and lists, after headings, before and after code. (Link definitions at
-the end of an answer do not reach back into earlier blocks.)
+A block is recognised by the first characters of its lines, so only the beginning of a line is held back (an indent,
+the backticks of a fence, the digits of a list item). Blocks are cut where rendering them one by one gives the same as
+rendering the whole (CommonMark): at blank lines outside of code, HTML and lists, after headings, before and after code.
 """
 
 from __future__ import annotations
@@ -23,56 +21,93 @@ from .text_operator import split_text
 
 
 class MarkdownBlock(msgspec.Struct, frozen=True):
-    """A block as it is so far: the last one grows, until it is `closed` and stays as it is.
+    """A block as it is so far: the last one grows until it is `closed`.
 
-    The texts of the closed blocks, joined, are the text without blank lines at its end. A block
-    with an index seen before replaces that block, and voids those after it: that is how a
-    `StreamReset` shows.
+    The texts of the closed blocks, joined, are the whole text without blank lines at its end. A block whose index has
+    been emitted before replaces that block and removes those after it: so a `StreamReset` shows, and so do link
+    definitions that come after the text that uses them.
+
+    Args:
+        index: The number of the block, from 0.
+        text: Its Markdown, with the blank lines after it.
+        closed: True if it does not change any more.
+        definitions: The link definitions of the other blocks so far.
     """
 
     index: int
     text: str
     closed: bool
+    definitions: str = ""
+
+    @property
+    def markdown(self) -> str:
+        """The Markdown to render: `text`, after the link definitions that it may need."""
+        return f"{self.definitions}\n{self.text}" if self.definitions and "[" in self.text else self.text
 
 
 def markdown_blocks() -> Operator[TokenEvent | str, MarkdownBlock]:
-    r"""Emit the text's blocks: paragraphs, headings, lists, tables, code, each with what it has grown to.
+    r"""Emit the blocks of the text: paragraphs, headings, lists, tables, code, each whenever it has grown.
 
-    A renderer keeps one element per index, and redraws only the last:
+    A renderer keeps one element per index and renders only the last one again:
 
     >>> import reactivex
     >>> source = reactivex.of("# Ti", "tle\nSome ", "text.\n\nMore")
-    >>> source.pipe(markdown_blocks()).subscribe(print).dispose()
-    MarkdownBlock(index=0, text='# Ti', closed=False)
-    MarkdownBlock(index=0, text='# Title\n', closed=True)
-    MarkdownBlock(index=1, text='Some ', closed=False)
-    MarkdownBlock(index=1, text='Some text.\n\n', closed=True)
-    MarkdownBlock(index=2, text='More', closed=False)
-    MarkdownBlock(index=2, text='More', closed=True)
+    >>> source.pipe(markdown_blocks()).subscribe(lambda block: print(block.index, repr(block.text))).dispose()
+    0 '# Ti'
+    0 '# Title\n'
+    1 'Some '
+    1 'Some text.\n\n'
+    2 'More'
+    2 'More'
     """
     return split_text(_MarkdownBlocks)
 
 
-_Kind: TypeAlias = Literal["text", "heading", "list", "code"]
+_Kind: TypeAlias = Literal["text", "heading", "list", "code", "indented", "html"]
 
-_MAYBE_MARKER = re.compile(r"[ \t]*(?:#{1,6}|[-*+]|\d{1,9}[.)]?)\Z")
+_MAYBE_MARKER = re.compile(r"[ \t]*(?:#{1,6}|[-*+]|\d{1,9}[.)]?)\Z| {0,3}<[!?a-zA-Z\[-]{0,9}\Z")
 _HEADING = re.compile(r" {0,3}#{1,6}\s")
 _ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])\s")
 _FIRST_ITEM = re.compile(r" {0,3}(?:[-*+]|1[.)])\s")
 _INDENTED = re.compile(r" {2}|\t")
+_CODE_INDENT = re.compile(r" {4}| {0,3}\t")
+_HTML = re.compile(
+    r" {0,3}<(?:(?P<tag>script|pre|style|textarea)(?=[\s>])|(?P<comment>!--)|(?P<cdata>!\[CDATA\[)|(?P<code>\?)"
+    r"|(?P<declaration>![a-zA-Z]))",
+    re.IGNORECASE,
+)
+_HTML_ENDS = {"comment": "-->", "cdata": "]]>", "code": "?>", "declaration": ">"}
+_BLANK_LINES = re.compile(r"(?:[ \t]*\r?\n)*")
+_DEFINITION = re.compile(
+    r" {0,3}\[(?P<label>(?:[^\[\]\\]|\\.){1,999})\]:[ \t]*(?:<[^<>\n]*>|[^\s<]\S*)"
+    r"""(?:[ \t]+(?:"[^"\n]*"|'[^'\n]*'|\([^()\n]*\)))?[ \t]*\r?\n?"""
+)
 
 
 class _MarkdownBlocks:
+    """The splitter of `markdown_blocks`."""
+
     def __init__(self) -> None:
-        self._index = 0
+        self._texts: list[str] = []
+        """The closed blocks."""
         self._block: GrowingText | None = None
         self._kind: _Kind = "text"
         self._fence: Fence | None = None
-        self._closes_fence = False  # by the line under way
-        self._blank = False  # the line under way
+        self._html_end = ""
+        """The text that ends the open HTML block."""
+        self._line: list[str] = []
+        """The pieces of the current line, in an HTML block."""
+        self._closes_fence = False  # the current line does
+        self._blank = False  # the current line is
         self._after_blank = False
-        self._new: list[str] = []  # what the block has grown by since it was shown; before it, blank lines
-        self._held: str | None = ""  # the beginning of a line that cannot be told yet; None: it was told
+        self._new: list[str] = []
+        """The text by which the block has grown since it was emitted; before a block, blank lines."""
+        self._held: str | None = ""
+        """The beginning of a line that is not recognised yet; None: it is."""
+        self._definitions: dict[str, str] = {}
+        """The link definitions of the closed blocks, by label."""
+        self._outdated = False
+        """A definition came after closed blocks that may use it."""
 
     def feed(self, text: str, /) -> Sequence[MarkdownBlock]:
         blocks: list[MarkdownBlock] = []
@@ -90,28 +125,27 @@ class _MarkdownBlocks:
             if ended:
                 self._held = ""
                 self._end_line(blocks)
-        return blocks if not self._new else [*blocks, *self._shown(closed=False)]
+        return blocks if not self._new else [*blocks, *self._grown(closed=False)]
 
     def close(self) -> Sequence[MarkdownBlock]:
         blocks: list[MarkdownBlock] = []
         if self._held:
             self._begin_line(self._held, blocks)
         self._end_block(blocks)
-        self._held, self._fence = "", None
+        self._held, self._fence, self._html_end = "", None, ""
         self._new.clear()
-        return blocks
+        return [*blocks, *self._updated()]
 
     def _maybe_more(self, line: str) -> bool:
-        """Whether more of this beginning of a line must come before it can be told."""
+        """Return whether more of this beginning of a line is needed to recognise it."""
         if self._fence is not None:
             return self._fence.maybe_closed_by(line)
         return maybe_opening_fence(line) or (len(line) <= LONGEST and _MAYBE_MARKER.match(line) is not None)
 
     def _begin_line(self, line: str, blocks: list[MarkdownBlock]) -> None:
-        self._blank = self._fence is None and line.isspace()
+        self._blank = self._fence is None and _is_blank(line)
         self._closes_fence = self._fence is not None and self._fence.closed_by(line)
-        if self._fence is None and not self._blank:
-            self._fence = opening_fence(line)
+        if self._fence is None and not self._html_end and not self._blank:
             kind = self._new_kind(line)
             if kind is not None:
                 self._end_block(blocks)
@@ -121,38 +155,80 @@ class _MarkdownBlocks:
     def _end_line(self, blocks: list[MarkdownBlock]) -> None:
         if self._closes_fence:
             self._fence = None
-        closes = {"text": self._blank, "heading": True, "list": False, "code": self._closes_fence}
-        if closes[self._kind]:
+        if self._html_end and self._html_end in "".join(self._line).lower():
+            self._html_end = ""
+            self._end_block(blocks)
+        self._line.clear()
+        closes = {"text": self._blank, "heading": True, "code": self._closes_fence}
+        if closes.get(self._kind, False):
             self._end_block(blocks)
         self._after_blank = self._blank
 
     def _new_kind(self, line: str) -> _Kind | None:
-        """The kind of the block that begins with this line; None where the block under way goes on."""
-        if self._block is not None and self._kind == "list" and (_INDENTED.match(line) or _ITEM.match(line)):
+        """Return the kind of the block that begins with this line; None if the current block continues."""
+        begins = self._block is None or self._after_blank or self._kind == "indented"
+        if self._kind == "list" and self._block is not None and (_INDENTED.match(line) or _ITEM.match(line)):
+            self._fence = opening_fence(line)
             return None
+        if _CODE_INDENT.match(line) and self._kind == "indented" and self._block is not None:
+            return None
+        self._fence = opening_fence(line)
         if self._fence is not None:
             return "code"
+        if begins and _CODE_INDENT.match(line):
+            return "indented"
         if _HEADING.match(line):
             return "heading"
+        html = _HTML.match(line)
+        if html is not None:
+            self._html_end = f"</{html['tag'].lower()}>" if html["tag"] else _HTML_ENDS[html.lastgroup or ""]
+            return "html"
         if _FIRST_ITEM.match(line) or (self._block is None and _ITEM.match(line)):
             return "list"
-        return "text" if self._block is None or self._after_blank else None
+        return "text" if begins else None
 
     def _grow(self, piece: str) -> None:
         self._new.append(piece)
-        if self._block is None and (self._fence is not None or not piece.isspace()):
+        if self._html_end:
+            self._line.append(piece)
+        if self._block is None and (self._fence is not None or not _is_blank(piece)):
             self._block = GrowingText()
 
-    def _shown(self, *, closed: bool) -> Sequence[MarkdownBlock]:
-        """The block under way, if there is one."""
+    def _grown(self, *, closed: bool) -> Sequence[MarkdownBlock]:
+        """Return the current block, if there is one."""
         if self._block is None:
             return ()
         text = self._block.add("".join(self._new))
         self._new.clear()
-        return (MarkdownBlock(self._index, text, closed),)
+        return (MarkdownBlock(len(self._texts), text, closed, "".join(self._definitions.values())),)
 
     def _end_block(self, blocks: list[MarkdownBlock]) -> None:
-        blocks.extend(self._shown(closed=True))
-        if self._block is not None:
+        for block in self._grown(closed=True):
+            blocks.append(block)
             self._block = None
-            self._index += 1
+            if self._kind == "text" and block.text.lstrip().startswith("["):
+                self._add_definitions(block.text)
+            self._texts.append(block.text)
+
+    def _add_definitions(self, text: str) -> None:
+        at = _BLANK_LINES.match(text).end()  # type: ignore[union-attr]  # it always matches
+        while (match := _DEFINITION.match(text, at)) is not None:
+            label = " ".join(match["label"].split()).casefold()
+            if label not in self._definitions:
+                self._definitions[label] = match[0].rstrip("\r\n") + "\n"
+                self._outdated = self._outdated or any("[" in earlier for earlier in self._texts)
+            at = match.end()
+
+    def _updated(self) -> Sequence[MarkdownBlock]:
+        """Return the closed blocks again, from the first on that may use a definition that came later."""
+        if not self._outdated:
+            return ()
+        self._outdated = False
+        first = next(n for n, text in enumerate(self._texts) if "[" in text)
+        definitions = "".join(self._definitions.values())
+        return [MarkdownBlock(first + n, text, True, definitions) for n, text in enumerate(self._texts[first:])]
+
+
+def _is_blank(line: str) -> bool:
+    """Return whether `line` is blank in the sense of CommonMark: other white space of Unicode is text."""
+    return not line.strip(" \t\r\n")

@@ -7,9 +7,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rxllm import operators as ops
+from rxllm.errors import ConfigurationError
 from rxllm.events import StreamReset, TextDelta
 
 from ..kit import Case, OperatorContract, answer, cuts, play
+from .golden_sentences import GOLDEN, WITHOUT_SPACES
 
 CASES = [
     Case("sentences", ops.sentences, answer("Hi. Wh", "o? Me", "! So"), ["Hi.", "Who?", "Me!", "So"]),
@@ -49,7 +51,7 @@ def split(*pieces: str) -> list[str]:
         "“Stop!” he said.|“Really?”|“Yes.”|(So it was.)|Done.",
         "**Bold.**|Next one.|_Also._|`code.` then",
         "What?!|No!!|Yes.",
-        "all lower case.|and the next one.",
+        "all lower case. and what follows.|Then a capital.",
         "你好。|今天很好！|是吗？|好",
         "「行く。」と言った。|はい。|３．１４だ。",
         "ﾊｲ｡|次",
@@ -114,3 +116,43 @@ def test_a_sentence_comes_with_the_next_ones_first_letter() -> None:
 def test_a_reset_drops_the_sentence_under_way() -> None:
     """Half a sentence before a StreamReset is void."""
     assert play(ops.sentences(), [TextDelta("A. old"), StreamReset("retry"), TextDelta("New.")]).values == ["New."]
+
+
+@pytest.mark.parametrize(("language", "wanted"), [(key, each) for key, texts in GOLDEN.items() for each in texts])
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_golden_sentences(language: str, wanted: list[str], size: int) -> None:
+    """In each language, for any cut."""
+    for separator in (" ", "") if language in WITHOUT_SPACES else (" ",):
+        text = separator.join(wanted)
+        assert wanted == split(*(text[at : at + size] for at in range(0, len(text), size)))
+
+
+class TestLongest:
+    """Text without an end is cut all the same."""
+
+    @given(cuts(st.text(st.sampled_from("ab ,.。\n"), max_size=150)), st.integers(20, 40))
+    def test_the_cap_is_kept_for_any_cut(self, pieces: tuple[str, ...], longest: int) -> None:
+        """No more than the limit, what a stop decides behind it, and a bounded run of stops; nothing is lost."""
+        text = "".join(pieces)
+        found = play(ops.sentences(longest=longest), pieces).values
+        assert found == play(ops.sentences(longest=longest), [*text]).values
+        assert "".join("".join(found).split()) == "".join(text.split())
+        assert all(len(each) <= longest + 100 for each in found)
+
+    def test_at_a_comma_else_at_a_space(self) -> None:
+        """As a speaker would pause."""
+        found = play(ops.sentences(longest=20), ["one two three, four five six seven"]).values
+        assert ["one two three,", "four five six seven"] == found
+        found = play(ops.sentences(longest=20), ["one two three four five six"]).values
+        assert ["one two three four", "five six"] == found
+        assert ["a" * 20, "a" * 20, "a" * 5] == play(ops.sentences(longest=20), ["a" * 45]).values
+
+    def test_a_limit_below_twenty_is_refused(self) -> None:
+        """It would cut words."""
+        with pytest.raises(ConfigurationError, match="longest"):
+            ops.sentences(longest=5)
+
+
+def test_many_sentences_come_one_by_one() -> None:
+    """200 in Hindi are 200 emissions, each with its last character but one."""
+    assert len(play(ops.sentences(), ["यह एक वाक्य है। "] * 200).values) == 200
