@@ -11,6 +11,7 @@ _TYPES = {
     "index.html": "text/html; charset=utf-8",
     "page.css": "text/css; charset=utf-8",
     "app.js": "text/javascript; charset=utf-8",
+    "clipboard.js": "text/javascript; charset=utf-8",
     "markdown.js": "text/javascript; charset=utf-8",
     "stream.js": "text/javascript; charset=utf-8",
     "store.js": "text/javascript; charset=utf-8",

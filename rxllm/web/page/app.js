@@ -1,7 +1,8 @@
 // The chat page: what is shown, and what keys and buttons do.
 
 import { render } from "./markdown.js";
-import { conversations, create, remove, save } from "./store.js";
+import { copy } from "./clipboard.js";
+import { conversations, create, follow as followTabs, remove, save } from "./store.js";
 import { approve, ask, models, resume, stop } from "./stream.js";
 
 const $ = (id) => document.getElementById(id);
@@ -92,7 +93,7 @@ function show(target, text) {
     render(target, text);
   } catch (error) {
     console.error(error);
-    delete target.blocks;
+    delete target.markdown;
     target.textContent = text;
   }
 }
@@ -104,7 +105,7 @@ function paintActions(message, parts, streaming) {
   parts.shown = shown;
   parts.actions.replaceChildren();
   if (streaming) return;
-  if (message.text) parts.actions.append(button("Copy", () => navigator.clipboard?.writeText(message.text), "Copy the answer"));
+  if (message.text) parts.actions.append(button("Copy", () => copy(message.text), "Copy the answer"));
   if (last) parts.actions.append(button("Retry", retry, "Ask again"));
   if (message.summary) parts.actions.append(make("span", "", message.summary));
 }
@@ -334,6 +335,12 @@ for (const conversation of conversations) {
   }
 }
 select(current);
+followTabs((changed) => {
+  if (isAnswering(current) && changed === current) return; // this tab reads the answer itself
+  if (!conversations.includes(current)) current = conversations[0] ?? create();
+  showConversations();
+  if (changed === current || changed === null) showMessages();
+});
 try {
   const names = await models();
   picker.replaceChildren(...names.map((name) => new Option(name, name)));
