@@ -1,12 +1,18 @@
-"""Where the JSON is in what a model says, and how JSON comes: as the text, or as a tool's arguments.
+"""Where the JSON is in an answer, and how it comes: as the text, or as the arguments of a tool.
 
-The JSON is the whole text, or, where other text stands first, the first fenced code block that
-begins with a brace or bracket. A tool's arguments are a document per call of that tool.
+The JSON of a complete answer is the first of these that is complete: a document at its beginning (after a `<think>`
+block); the last fenced block marked as JSON; the last other fenced block; the first object within the text; the first
+array. What follows it is ignored. While the answer is being written, a document at its beginning and those in fenced
+blocks are read as they come; if the complete answer holds a better one, that comes last.
+
+The arguments of a tool are one document per call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Sequence
 from io import StringIO
 from typing import Literal, Protocol, TypeVar
 
@@ -19,6 +25,8 @@ from .tree import JsonTree
 
 _SPACE = " \t\r\n\ufeff"
 _BRACKETS = ("{", "[")
+_BRACKET = re.compile(r"[{\[]")
+_THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
 
 B = TypeVar("B")
 Out = TypeVar("Out", covariant=True)
@@ -28,16 +36,16 @@ class Reader(Protocol[Out]):
     """Makes values of one JSON document as it comes. Both methods raise `OutputParsingError`."""
 
     def feed(self, text: str, /) -> Sequence[Out]:
-        """The values that follow from `text`."""
+        """Return the values that follow from `text`."""
         ...
 
     def close(self) -> Sequence[Out]:
-        """The values that follow from the document's end."""
+        """Return the values that follow from the end of the document."""
         ...
 
 
 def read_json(start: Callable[[], Reader[B]], tool: str | None) -> Operator[TokenEvent | str, B]:
-    """The operator that reads the text, or each call of `tool`, with a fresh reader."""
+    """Return the operator that reads the text, or each call of `tool`, with a new reader."""
 
     def step() -> _TextStep[B] | _ToolStep[B]:
         return _TextStep(start) if tool is None else _ToolStep(start, tool)
@@ -45,77 +53,145 @@ def read_json(start: Callable[[], Reader[B]], tool: str | None) -> Operator[Toke
     return run_steps(step)
 
 
+def json_values(text: str) -> Iterator[object]:
+    """Yield the objects and arrays in a complete answer, the most likely one first."""
+    thought = _THOUGHT.match(text)
+    text = text[thought.end() :] if thought else text
+    begin = len(text) - len(text.lstrip(_SPACE))
+    if text[begin : begin + 1] in _BRACKETS and (tree := _complete(text, begin)).done:
+        yield tree.root()
+    blocks = CodeBlocks()
+    fenced = [event for event in (*blocks.feed(text), *blocks.close()) if isinstance(event, CodeBlockEnd)]
+    fenced.reverse()
+    by_likelihood = sorted(fenced, key=lambda block: not block.language.lower().startswith("json"))
+    for block in by_likelihood:
+        if block.code.strip(_SPACE)[:1] in _BRACKETS and (tree := _complete(block.code, 0)).done:
+            yield tree.root()
+    within = list(_values_within(text))
+    yield from (value for value in within if isinstance(value, dict))
+    yield from (value for value in within if isinstance(value, list))
+
+
+def _values_within(text: str) -> Iterator[object]:
+    """Yield the documents anywhere in `text`, in order; linear, as none is read again."""
+    at = 0
+    while (bracket := _BRACKET.search(text, at)) is not None:
+        tree = _complete(text, bracket.start())
+        at = max(tree.stopped_at, bracket.end())
+        if tree.done:
+            yield tree.root()
+
+
+def _complete(text: str, at: int) -> JsonTree:
+    """Return the tree of the document that begins at `at`, as far as it is JSON."""
+    tree = JsonTree()
+    with contextlib.suppress(ValueError):
+        tree.feed(text, at)
+    return tree
+
+
 class JsonDocument:
     """Finds the JSON in text as it comes, and grows its tree."""
 
     def __init__(self, items_at: tuple[str, ...] | None = None) -> None:
+        self._items_at = items_at
         self.tree = JsonTree(items_at)
-        self._said = StringIO()
-        self._blocks: CodeBlocks | None = None  # where other text stands first
-        self._place: Literal["before", "in", "beside", "behind"] = "before"
+        """The current document; replaced by a new one when it turns out to be no JSON."""
+        self._all = StringIO()
+        self._blocks: CodeBlocks | None = None
+        """Finds fenced blocks, if the answer does not begin with a document."""
+        self._place: Literal["before", "in", "beside", "behind", "rest of line"] = "before"
+        self._error = ""
 
     @property
     def text(self) -> str:
-        """All that was fed."""
-        return self._said.getvalue()
+        """All text so far."""
+        return self._all.getvalue()
 
     @property
     def empty(self) -> bool:
         """Whether no text has come at all."""
-        return self._said.tell() == 0
+        return self._all.tell() == 0
 
     def feed(self, text: str) -> None:
-        """Read on; raises `OutputParsingError` when this cannot become JSON any more."""
-        self._said.write(text)
-        try:
-            if self._blocks is not None:
-                self._read(self._blocks.feed(text))
-            elif self._reaches_json(text):
-                self.tree.feed(text.lstrip(_SPACE) if self._place == "before" else text)
+        """Read on. A document that turns out to be no JSON is given up, and the search continues with the next line."""
+        self._all.write(text)
+        if self._place == "before" and self._blocks is None:
+            text = text.lstrip(_SPACE)
+            if not text:
+                return
+            if text[0] in _BRACKETS:
                 self._place = "in"
-            elif text.strip(_SPACE):
-                self._blocks = CodeBlocks()
-                self._read(self._blocks.feed(text))
-        except ValueError as error:
-            raise self._not_json(str(error)) from error
+            else:
+                self._blocks, self._place = CodeBlocks(), "beside"
+        if self._blocks is not None:
+            self._read_blocks(self._blocks.feed(text))
+        elif self._place == "in":
+            self._read(text)
+        if self._place == "rest of line" and self._blocks is None:
+            self._resume(text)
 
-    def finish(self) -> None:
-        """The text has ended; raises `OutputParsingError` where the JSON has not."""
-        try:
-            self._read(self._blocks.close() if self._blocks is not None else ())
-        except ValueError as error:
-            raise self._not_json(str(error)) from error
-        if not self.tree.done:
-            outside = self._place in ("before", "beside")
-            raise self._not_json("it holds no object or array" if outside else "it ended before its JSON did")
+    def _resume(self, text: str) -> None:
+        """Skip the rest of the line in which a document at the beginning failed."""
+        _, line_end, text = text[self.tree.stopped_at :].partition("\n")
+        self.tree.stopped_at = 0
+        if line_end:
+            self._blocks, self._place = CodeBlocks(), "beside"
+            self._read_blocks(self._blocks.feed(text))
 
-    def _not_json(self, fault: str) -> OutputParsingError:
+    def finish(self) -> object:
+        """Return the value of the complete answer.
+
+        Raises:
+            OutputParsingError: The answer holds no complete object or array.
+        """
+        if self._blocks is not None:
+            self._read_blocks(self._blocks.close())
+        if self.tree.done and self._blocks is None:
+            return self.tree.root()
+        value = next(json_values(self.text), None)
+        if value is None:
+            raise self.not_json()
+        return value
+
+    def not_json(self) -> OutputParsingError:
+        """Return the error for an answer without a complete object or array."""
+        open_now = self._place == "in"
+        fault = self._error or ("it ended before its JSON did" if open_now else "it holds no object or array")
         return OutputParsingError(f"the answer is not the JSON it should be: {fault}", text=self.text)
 
-    def _reaches_json(self, text: str) -> bool:
-        return self._place == "in" or text.lstrip(_SPACE)[:1] in _BRACKETS
-
-    def _read(self, events: Sequence[CodeBlockEvent]) -> None:
+    def _read_blocks(self, events: Sequence[CodeBlockEvent]) -> None:
         for event in events:
-            if self._place == "behind":
-                return
             match event:
-                case CodeBlockStart():
+                case CodeBlockStart() if self._place != "behind":
                     self._place = "before"
                 case CodeBlockDelta(text=code):
-                    self._read_code(code)
-                case CodeBlockEnd():
-                    self._place = "behind" if self._place == "in" else "beside"
+                    if self._place == "before" and code.strip(_SPACE):
+                        self._place = "in" if code.lstrip(_SPACE)[0] in _BRACKETS else "beside"
+                    if self._place == "in":
+                        self._read(code)
+                case _:
+                    if self._place == "in":
+                        self._give_up("its code block ended before its JSON did")
 
-    def _read_code(self, code: str) -> None:
-        if self._place == "before" and code.strip(_SPACE):
-            self._place = "in" if self._reaches_json(code) else "beside"
-        if self._place == "in":
-            self.tree.feed(code)
+    def _read(self, text: str) -> None:
+        try:
+            self.tree.feed(text)
+        except ValueError as error:
+            self._give_up(str(error))
+        else:
+            if self.tree.done:
+                self._place = "behind"
+
+    def _give_up(self, fault: str) -> None:
+        self._error = self._error or fault
+        self._place = "rest of line"
+        failed, self.tree = self.tree, JsonTree(self._items_at)
+        self.tree.stopped_at = failed.stopped_at
 
 
 class _TextStep(PlainStep[B]):
-    """The text is the document."""
+    """Reads the text as the document."""
 
     def __init__(self, start: Callable[[], Reader[B]]) -> None:
         self._start = start
@@ -142,13 +218,13 @@ class _TextStep(PlainStep[B]):
 
 
 class _ToolStep(PlainStep[B]):
-    """Each call of the tool is a document."""
+    """Reads the arguments of each call of the tool as a document."""
 
     def __init__(self, start: Callable[[], Reader[B]], tool: str) -> None:
         self._start = start
         self._tool = tool
         self._readers: dict[int, Reader[B]] = {}
-        self._begun: set[int] = set()  # calls whose arguments came in deltas
+        self._begun: set[int] = set()  # the calls whose arguments came in deltas
 
     def feed(self, item: TokenEvent | str, /) -> Sequence[B]:
         match item:

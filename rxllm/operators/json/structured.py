@@ -1,32 +1,33 @@
-"""Answers as data: while they are written, element by element, or whole.
+"""Answers as data: while they are written, element by element, or as a whole.
 
-The JSON is the answer's text (where other text stands first: its first fenced block of JSON),
-or with `tool=` the arguments of each call of that tool. An answer that is not JSON, that is cut
-off, or that is not of the type, ends in an `OutputParsingError`, which holds the text.
+The JSON is in the answer's text (see `document` for where), or with `tool=` in the arguments of each call of that
+tool. An answer without it, that is cut off, or that is not of the type, ends in an `OutputParsingError`, which holds
+the text.
 
-A type is a dataclass, a TypedDict, a msgspec Struct, a pydantic model, or built of them
-(`list[Item]`); without one, values are dicts, lists, str, int, float, bool and None. A type that
-JSON cannot be read as is a `ConfigurationError` at once.
+A type is a dataclass, a TypedDict, a msgspec Struct, a pydantic model, or built of them (`list[Item]`). Without a type,
+values are dicts, lists, str, int, float, bool and None.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Generic, TypeVar, overload
 
-from ..._json import decode
+from ..._json import decode, encode
 from ...errors import OutputParsingError
 from ...events import TokenEvent, ToolCallEnd
 from ...messages import ToolCall
 from .._operator import Operator, pick
-from .document import JsonDocument, read_json
+from .document import JsonDocument, json_values, read_json
+from .tree import JsonTree
 from .typed import Target
 
 T = TypeVar("T")
 
 _CREDIT_AT_START = 10_000_000
 _CREDIT_PER_CHARACTER = 200
-"""What snapshots may cost (units of `Target.cost`): some 0.05 s, and 1 us per character."""
+"""What snapshots may cost (in units of `Target.cost`): about 0.05 s, and 1 us per character."""
 
 
 @overload
@@ -34,15 +35,22 @@ def partial_json(type: None = None, *, tool: str | None = None) -> Operator[Toke
 @overload
 def partial_json(type: type[T], *, tool: str | None = None) -> Operator[TokenEvent | str, T]: ...
 def partial_json(type: type[T] | None = None, *, tool: str | None = None) -> Operator[TokenEvent | str, T]:  # noqa: A002  the word users know
-    """Show the object as it grows, valid at every moment: a snapshot after each piece that changes it.
+    """Emit the object as it grows, valid at every moment: a snapshot after each piece that changes it.
 
-    Text grows with each piece; numbers and literals come when they are whole. With a type, what
-    has not come is empty where the type allows it ("", [], None, the field's own default), and no
-    object comes before it can be a valid one: give a default to a number that comes late.
+    Text grows with each piece; numbers and literals come when they are complete. With a type, fields that have not
+    come are empty if the type allows it ("", [], None, the field's own default), and no object comes before it can be
+    a valid one: give a default to a number that comes late.
 
-    Snapshots stay as they are, and share what is closed: do not change them. The total cost is
-    linear: in an answer beyond some 15,000 characters one snapshot may stand for a few pieces. The
-    last is the whole object. (An answer cut off ends in an error behind the snapshots.)
+    Snapshots share their closed parts: do not change them. The total cost is linear: in an answer of more than about
+    15,000 characters one snapshot may stand for several pieces. The last one is the whole object. An answer that is
+    cut off ends in an error after its snapshots.
+
+    Args:
+        type: The type of the object; default: JSON's own types.
+        tool: Read the arguments of each call of this tool, not the text.
+
+    Raises:
+        ConfigurationError: JSON cannot be read as `type`.
 
     >>> import reactivex
     >>> reactivex.of('{"name": "Wid', 'get", "tags": ["ne', 'w"]}').pipe(partial_json()).subscribe(print).dispose()
@@ -68,11 +76,18 @@ def array_items(
     path: str | Sequence[str] = (),
     tool: str | None = None,
 ) -> Operator[TokenEvent | str, T]:
-    """Emit each element of the array at `path`, as `type`, the moment it closes.
+    """Emit each element of the array at `path` the moment it closes. Only the text is kept, not the elements.
 
-    `path` is the keys to the array: "data.items" or ("data", "items"), where "*" stands for any
-    element of an array on the way; nothing is the root. Elements are not kept, only
-    the text is. No array there is an `OutputParsingError` at the end.
+    An answer without such an array ends in an `OutputParsingError`.
+
+    Args:
+        type: The type of an element; default: JSON's own types.
+        path: The keys to the array, as "data.items" or ("data", "items"); "*" is any element of an array. Default:
+            the root is the array.
+        tool: Read the arguments of each call of this tool, not the text.
+
+    Raises:
+        ConfigurationError: JSON cannot be read as `type`.
 
     >>> import reactivex
     >>> source = reactivex.of('{"items": [{"n": 1}, {"n"', ": 2}]}")
@@ -90,7 +105,14 @@ def parse(type: None = None, *, tool: str | None = None) -> Operator[TokenEvent 
 @overload
 def parse(type: type[T], *, tool: str | None = None) -> Operator[TokenEvent | str, T]: ...
 def parse(type: type[T] | None = None, *, tool: str | None = None) -> Operator[TokenEvent | str, T]:  # noqa: A002  see above
-    """Emit the whole answer as one value of `type`, at its end; with `tool`, one for each call.
+    """Emit the whole answer as one value, at its end; with `tool`, a value for each call.
+
+    Args:
+        type: The type of the value; default: JSON's own types.
+        tool: Read the arguments of each call of this tool, not the text.
+
+    Raises:
+        ConfigurationError: JSON cannot be read as `type`.
 
     >>> import reactivex
     >>> reactivex.of("[1, 2", ", 3]").pipe(parse(list[int])).subscribe(print).dispose()
@@ -110,16 +132,26 @@ class _Partial(Generic[T]):
         self._target = target
         self._document = JsonDocument()
         self._credit = _CREDIT_AT_START
+        self._emitted: T | None = None
 
     def feed(self, text: str, /) -> Sequence[T]:
         tree = self._document.tree
         self._document.feed(text)
         self._credit += _CREDIT_PER_CHARACTER * len(text)
+        # A tree that has been given up in this piece is shown as far as it had come.
+        trees = (tree,) if tree is self._document.tree else (tree, self._document.tree)
+        return [value for each in trees for value in self._snapshot(each)]
+
+    def _snapshot(self, tree: JsonTree) -> Sequence[T]:
         if not tree.grown:
             return ()
         if tree.done:
             tree.grown = False
-            return (_whole(self._target, tree.root(), self._document),)
+            try:
+                self._emitted = self._target.whole(tree.root())
+            except ValueError:
+                return ()  # an error at the end, unless there is a better value
+            return (self._emitted,)
         cost = self._target.cost(tree)
         if cost > self._credit:
             return ()
@@ -129,9 +161,11 @@ class _Partial(Generic[T]):
         return () if value is None else (value,)
 
     def close(self) -> Sequence[T]:
-        if not self._document.empty:
-            self._document.finish()
-        return ()
+        if self._document.empty:
+            return ()
+        first = self._document.finish()
+        whole = _first_of_type(self._target, first, self._document.text)
+        return () if self._emitted is not None and self._emitted == whole else (whole,)
 
 
 class _Items(Generic[T]):
@@ -139,48 +173,50 @@ class _Items(Generic[T]):
         self._target = target
         self._path = path
         self._document = JsonDocument(path)
-        self._failed: OutputParsingError | None = None  # behind elements that are yet to be emitted
+        self._found = False
+        """The array has begun."""
+        self._error: OutputParsingError | None = None
+        """Raised after the elements before it have been emitted."""
 
     def feed(self, text: str, /) -> Sequence[T]:
-        if self._failed is not None:
-            raise self._failed
-        found: list[T] = []
-        try:
-            self._read(text, found)
-        except OutputParsingError as error:
-            if not found:
-                raise
-            self._failed = error
-        return found
-
-    def _read(self, text: str, found: list[T]) -> None:
-        try:
+        items: list[T] = []
+        if self._error is None:
+            tree = self._document.tree
             self._document.feed(text)
-        finally:
-            items, self._document.tree.items = self._document.tree.items, []
-            found.extend(_whole(self._target, item, self._document) for item in items)
+            self._take(tree, items)
+            if tree is not self._document.tree and self._error is None:
+                if self._found:  # it broke off: elements of a later document do not belong to it
+                    self._error = self._document.not_json()
+                else:
+                    self._take(self._document.tree, items)
+        if self._error is not None and not items:
+            raise self._error
+        return items
+
+    def _take(self, tree: JsonTree, items: list[T]) -> None:
+        self._found = self._found or tree.items_found
+        values, tree.items = tree.items, []
+        try:
+            for value in values:
+                items.append(_whole(self._target, value, self._document.text))
+        except OutputParsingError as error:
+            self._error = error
 
     def close(self) -> Sequence[T]:
-        if self._failed is not None:
-            raise self._failed
-        if not self._document.empty:
-            self._document.finish()
-            if not self._document.tree.items_found:
-                where = ".".join(self._path) or "its root"
-                raise OutputParsingError(f"the answer has no array at {where}", text=self._document.text)
-        return ()
-
-
-def value_of(target: Target[T], text: str) -> T:
-    """Return the JSON in `text` as the type; raise `OutputParsingError` if it is none."""
-    try:
-        value = decode(text)
-    except (ValueError, RecursionError):  # a fence around it, a raw newline in it, or no JSON
-        document = JsonDocument()
-        document.feed(text)
-        document.finish()
-        value = document.tree.root()
-    return _whole(target, value, text)
+        if self._error is not None:
+            raise self._error
+        if self._document.empty:
+            return ()
+        if self._found:
+            if not self._document.tree.done:
+                raise self._document.not_json()
+            return ()
+        tree = JsonTree(self._path)
+        tree.feed(encode(self._document.finish()).decode())
+        if not tree.items_found:
+            where = ".".join(self._path) or "its root"
+            raise OutputParsingError(f"the answer has no array at {where}", text=self._document.text)
+        return [_whole(self._target, item, self._document.text) for item in tree.items]
 
 
 class _Whole(Generic[T]):
@@ -196,9 +232,34 @@ class _Whole(Generic[T]):
         return (value_of(self._target, "".join(self._pieces)),)
 
 
-def _whole(target: Target[T], value: object, text: str | JsonDocument) -> T:
+def value_of(target: Target[T], text: str) -> T:
+    """Return the JSON in the complete answer `text` as the type; raise `OutputParsingError` if it holds none."""
+    try:
+        value = decode(text)
+    except (ValueError, RecursionError):  # other text beside it, a raw newline in it, or no JSON
+        document = JsonDocument()
+        document.feed(text)
+        value = document.finish()
+    return _first_of_type(target, value, text)
+
+
+def _first_of_type(target: Target[T], first: object, text: str) -> T:
+    """Return the first value in the answer that is of the type; raise the error of the most likely one, `first`."""
+    try:
+        return target.whole(first)
+    except ValueError as error:
+        for value in json_values(text):
+            with suppress(ValueError):
+                return target.whole(value)
+        raise _wrong_type(text, error) from error
+
+
+def _whole(target: Target[T], value: object, text: str) -> T:
     try:
         return target.whole(value)
     except ValueError as error:
-        said = text if isinstance(text, str) else text.text
-        raise OutputParsingError(f"the answer's JSON is not of the type it should be: {error}", text=said) from error
+        raise _wrong_type(text, error) from error
+
+
+def _wrong_type(text: str, error: ValueError) -> OutputParsingError:
+    return OutputParsingError(f"the answer's JSON is not of the type it should be: {error}", text=text)

@@ -1,9 +1,9 @@
 """JSON read while it is written: a tree that grows with each piece of text.
 
-The tree holds what is closed; what is open hangs on a stack. `snapshot` joins the two into a
-value that stays as it is: containers on the open path are copied, closed ones are shared. All
-reading is linear in the text, for any cut. The JSON is that of RFC 8259, with one licence:
-control characters in strings are taken as they are, for models write raw newlines.
+The tree holds the closed values; the open ones are on a stack. `snapshot` joins the two into a value that does not
+change later: containers on the open path are copied, closed ones are shared. Reading is linear in the text, for any
+cut. The JSON is that of RFC 8259, and what models write beside it: control characters in strings, trailing commas, and
+backslashes that begin no escape.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TypeAlias
 from ..text.growing_text import GrowingText
 
 MAX_DEPTH = 200
-"""Containers within containers; more is an error."""
+"""Containers within containers; deeper JSON is an error."""
 
 Container: TypeAlias = dict[str, object] | list[object]
 State: TypeAlias = "Callable[[JsonTree, str, int], int]"
@@ -28,23 +28,23 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?P<fraction>\.[0-9]+)?(?P<exponent>[e
 _LITERALS: dict[str, object] = {"true": True, "false": False, "null": None}
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _LONGEST_TOKEN = 4000  # digits of a number
-_LOST = "\ufffd"  # in place of half a surrogate pair, so that text can always be encoded
+_LOST = "\ufffd"  # replaces half a surrogate pair, so that text can always be encoded
 
 
 class JsonTree:
     """One JSON document, an object or an array, as it grows.
 
-    With `items_at`, a path of keys ("*" for any array element), the elements of the arrays there
-    are put into `items` as they close, and not into the tree.
+    With `items_at`, a path of keys ("*" for any array element), the elements of the arrays there go to `items` when
+    they close, and not into the tree.
     """
 
     def __init__(self, items_at: tuple[str, ...] | None = None) -> None:
         self.done = False
         """The document is complete."""
         self.values = 0
-        """How many values have closed."""
+        """Number of values that have closed."""
         self.grown = False
-        """A value has closed, opened or grown; whoever reads it sets it back."""
+        """A value has closed, opened or grown. The reader sets it to False."""
         self.items: list[object] = []
         self.items_found = False
         """An array at `items_at` has opened."""
@@ -52,36 +52,44 @@ class JsonTree:
         self._items_depth = 0  # of the open array whose elements are wanted
         self._root: object = None
         self._stack: list[Container] = []
-        self._keys: list[str] = []  # for each open container, where in it we are
+        self._keys: list[str] = []  # for each open container, the place in it that is open
         self._state: State = JsonTree._before
         self._text: GrowingText | None = None  # the open string
         self._in_key = False
-        self._escape = ""  # what there is of an escape in it
-        self._high = 0  # a high surrogate that waits for its other half
-        self._token = ""  # what there is of a number or literal
-        self._read = 0  # characters before the piece under way
+        self._escape = ""  # the beginning of an escape in it
+        self._high = 0  # a high surrogate without its other half yet
+        self._token = ""  # the beginning of a number or literal
+        self._read = 0  # characters before the current piece
+        self.stopped_at = 0
+        """Where in the last piece reading stopped: behind the document, or at an error."""
 
-    def feed(self, text: str) -> None:
-        """Read on; raises `ValueError`, saying where, when this cannot become JSON any more."""
-        at = 0
-        while at < len(text):
+    def feed(self, text: str, at: int = 0) -> None:
+        """Read on from `text[at]` to the end of the document.
+
+        Raises:
+            ValueError: This cannot become JSON any more; the message says where.
+        """
+        self._read -= at
+        while at < len(text) and not self.done:
+            self.stopped_at = at
             at = self._state(self, text, at)
-        self._read += len(text)
+        self.stopped_at = at
+        self._read += at
 
     def path(self) -> Sequence[tuple[Container, str]]:
-        """The open containers from the root on, each with the key that is open in it ("*" in arrays)."""
+        """Return the open containers from the root on, each with the key that is open in it ("*" in arrays)."""
         return list(zip(self._stack, self._keys, strict=True))
 
     def open_text(self) -> str | None:
-        """The string value under way, as far as it has come."""
+        """Return the open string value, as far as it has come; None if no string is open."""
         return self._text.latest if self._text is not None and not self._in_key else None
 
     def root(self) -> object:
-        """The document, once it is done."""
+        """Return the document, once it is done."""
         return self._root
 
     def snapshot(self) -> object:
-        """The document so far; None where it has not begun. Numbers and literals count once they are whole."""
+        """Return the document so far; None before it has begun. Numbers and literals count once they are complete."""
         if self.done:
             return self._root
         value: object = self.open_text()
@@ -107,11 +115,11 @@ class JsonTree:
         self._close(self._stack.pop())
 
     def _close(self, value: object) -> None:
-        """`value` is complete: put it where it belongs."""
+        """Add `value`, which is complete, to its container."""
         self.values += 1
         self.grown = True
         if not self._stack:
-            self._root, self.done, self._state = value, True, JsonTree._after
+            self._root, self.done = value, True
             return
         container = self._stack[-1]
         self._state = JsonTree._comma
@@ -125,7 +133,7 @@ class JsonTree:
     def _wrong(self, text: str, at: int, wanted: str) -> ValueError:
         return ValueError(f"{wanted} expected at character {self._read + at}, not {text[at]!r}")
 
-    # The states: each reads on from `text[at]` and returns up to where.
+    # The states: each reads on from `text[at]` and returns where it stopped.
 
     def _before(self, text: str, at: int) -> int:
         at = _end_of(_SPACE, text, at)
@@ -191,18 +199,12 @@ class JsonTree:
             return at
         in_object = isinstance(self._stack[-1], dict)
         if text[at] == ",":
-            self._state = JsonTree._key if in_object else JsonTree._value
+            self._state = JsonTree._first_key if in_object else JsonTree._first_element  # a trailing comma may end it
         elif text[at] == ("}" if in_object else "]"):
             self._pop()
         else:
             raise self._wrong(text, at, f"a comma or {'}' if in_object else ']'}")
         return at + 1
-
-    def _after(self, text: str, at: int) -> int:
-        at = _end_of(_SPACE, text, at)
-        if at < len(text):
-            raise self._wrong(text, at, "nothing more")
-        return at
 
     def _scalar(self, text: str, at: int) -> int:
         end = _end_of(_TOKEN, text, at)
@@ -243,12 +245,13 @@ class JsonTree:
         elif char in _ESCAPES:
             self._add(_ESCAPES[char])
             self._escape, self._state = "", JsonTree._string
-        else:
-            raise self._wrong(text, at, "an escape")
+        else:  # a backslash of its own, as in "C:\\Home"
+            self._add("\\" + char)
+            self._escape, self._state = "", JsonTree._string
         return at + 1
 
     def _add_unit(self, unit: int) -> None:
-        """Add a UTF-16 code unit, or wait for its other half."""
+        """Add a UTF-16 code unit; a high surrogate waits for its other half."""
         if 0xDC00 <= unit < 0xE000:
             high, self._high = self._high, 0
             self._add(chr(0x10000 + ((high - 0xD800) << 10) + unit - 0xDC00) if high else _LOST)
@@ -278,7 +281,7 @@ class JsonTree:
 
 
 def extended(container: Container, key: str, value: object) -> Container:
-    """A copy of `container` with `value` put in at its open end."""
+    """Return a copy of `container` with `value` added at its open end."""
     if isinstance(container, dict):
         return {**container, key: value}
     return [*container, value]
@@ -299,6 +302,6 @@ def _scalar(token: str) -> object:
 
 
 def _end_of(pattern: re.Pattern[str], text: str, at: int) -> int:
-    """Where the match of `pattern` at `at` ends; it always matches."""
+    """Return where the match of `pattern` at `at` ends; it always matches."""
     match = pattern.match(text, at)
     return match.end() if match else at

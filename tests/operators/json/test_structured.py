@@ -290,7 +290,17 @@ class TestParse:
             (None, '{"a": "two\nlines"}', {"a": "two\nlines"}),
             (None, '\ufeff{"a": "\\ud83d"}', {"a": "\ufffd"}),
             (None, '```json\n{"a": 1}\n```', {"a": 1}),
-            (None, '```\n{"a": 1}\n```\n```\n[2]\n```', {"a": 1}),
+            (None, '```\n{"a": 1}\n```\n```\n[2]\n```', [2]),
+            (None, '```json\n{"a": 1}\n```\n```text\n{"b": 2}\n```', {"a": 1}),
+            (None, 'A sketch:\n```json\n{"a": ...}\n```\nFinal:\n```json\n{"a": 2}\n```', {"a": 2}),
+            (None, 'Here: {"a": 1}\nI hope it helps!', {"a": 1}),
+            (None, 'As [1] says, {name} is a hole. {"a": 1} Note [2].', {"a": 1}),
+            (None, '<think>{"no": 1}</think>{"a": 1}', {"a": 1}),
+            (None, '{"a": 1}<|im_end|>', {"a": 1}),
+            (None, '{"a": 1}\n{"a": 2}', {"a": 1}),
+            (None, '{"a": [1, 2,], }', {"a": [1, 2]}),
+            (None, '{"a": "C:\\Home"}', {"a": "C:\\Home"}),
+            (Point, 'See {"x": 1}. The point: {"name": "a"}', Point("a")),
             (None, 'Here:\n\n```python\nx = {}\n```\n~~~\n\n  [1,\n   2]\n~~~\nDone, {"b": 2}. ```[3]```', [1, 2]),
         ],
     )
@@ -307,12 +317,10 @@ class TestParse:
             ("", "no object or array"),
             ("I cannot do that.", "no object or array"),
             ('{"name": "a"', "ended before its JSON did"),
-            ('```json\n{"name": "a"\n```\nmore ```{}```', "ended before its JSON did"),
+            ('```json\n{"name": "a"\n```\nmore ``` ```', "ended before its JSON did"),
             ('```json\n{"name": "a"', "ended before its JSON did"),
             ('{"name": a}', "a value expected"),
-            ('{"name": "a"} and more', "nothing more expected"),
-            ('```\n{"name": "a"} x\n```', "nothing more expected"),
-            ('```\n{"name": "a"}\n``', "nothing more expected"),
+            ('{"nome": "a"} and {"nume": "b"}', "required field `name`"),
             ('{"name": 1}', "Expected `str`, got `int`"),
             ("[" * 100_000, "levels deep"),
         ],
@@ -350,13 +358,37 @@ class TestEndings:
         assert error.partial is not None
         assert error.partial.finish_reason == "length"
 
-    @pytest.mark.parametrize("operator", OPERATORS[:2])
-    def test_what_cannot_become_json_ends_the_stream_at_once(self, operator: Any) -> None:
-        """The upstream is let go with the first wrong character: nothing more is paid for."""
-        run = play(operator, answer("[1, ", "oh no", "...", "..."))
+    def test_an_array_that_breaks_off_ends_the_stream_at_once(self) -> None:
+        """The upstream is disposed with the first wrong character: nothing more is paid for."""
+        run = play(ops.array_items(), answer("[1, ", "oh no", "...", "..."))
         assert isinstance(run.error, OutputParsingError)
         assert run.error.text == "[1, oh no"
         assert run.upstream_closed_at == 220
+
+    @pytest.mark.parametrize("size", [1, 4, 1000])
+    def test_what_came_before_an_error_is_shown(self, size: int) -> None:
+        """Also of the same piece; the error comes at the end, as better JSON may follow."""
+        text = '{"a": 1, "b": tru!}'
+        run = play(ops.partial_json(), answer(*(text[at : at + size] for at in range(0, len(text), size))))
+        assert run.values[-1] == {"a": 1}
+        assert isinstance(run.error, OutputParsingError)
+        assert "not a JSON value: tru" in str(run.error)
+
+    @pytest.mark.parametrize("size", [1, 4, 1000])
+    def test_the_last_snapshot_is_the_best_document(self, size: int) -> None:
+        """A sketch that fails, a fenced document, and a bare one in the text: as `parse` has it."""
+        for text in (
+            '{"a": ...\n```json\n{"a": 2}\n```\nDone.',
+            'First\n```\n{"a": 1}\n```\nthen\n```json\n{"a": 2}\n```',
+            'Here it is: {"a": 2}',
+        ):
+            pieces = [text[at : at + size] for at in range(0, len(text), size)]
+            assert play(ops.partial_json(), answer(*pieces)).values[-1] == {"a": 2}
+            assert play(ops.parse(), answer(*pieces)).values == [{"a": 2}]
+
+    def test_items_of_an_array_within_the_text(self) -> None:
+        """They come at the end, where no document could be read before."""
+        assert play(ops.array_items(), answer("The list: [1, 2]. ", "Done.")).values == [1, 2]
 
     @pytest.mark.parametrize("operator", OPERATORS)
     def test_a_reset_starts_anew(self, operator: Any) -> None:
