@@ -6,6 +6,7 @@ number of times, from any thread.
 
 from __future__ import annotations
 
+import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -18,15 +19,17 @@ from reactivex import Observable, abc
 from ._core.retry import retry_transient
 from ._core.stream import Source, token_stream
 from ._protocol import Wire, WireRequest
+from ._runtime.fork import after_fork
 from ._transport.framing import MAX_FRAME_BYTES
 from ._transport.http import Transport
 from .errors import ConfigurationError, LLMError
 from .events import Response, StreamEnd, TextDelta, TokenEvent
 from .messages import Message
+from .operators.resilience.limits import MaxConcurrent
 from .options import CallOptions, Options, ReasoningEffort, Timeout, Tool, format_of, stop_of, timeout_of, tool_of
 from .prompt import Prompt, messages_of
 from .providers.catalog import Vendor, split_model, vendor_named, wire_for
-from .providers.local import LocalServer
+from .providers.local import DEFAULT_MODEL, LocalServer, release_engine
 from .providers.openai_chat import OpenAIChat
 
 __all__ = ["StreamingModel", "create_streaming_model", "stream_chat"]
@@ -80,7 +83,7 @@ class StreamingModel(ABC):
 def create_streaming_model(
     provider: str,
     *,
-    model: str | None = None,
+    model: str | os.PathLike[str] | None = None,
     api_key: str | None = None,
     base_url: str | None = None,
     temperature: float | None = None,
@@ -111,7 +114,8 @@ def create_streaming_model(
     Args:
         provider: "openai", "anthropic", "gemini", "ollama", "local", ... (`rxllm providers` lists them). It may
             include the model: "openai:gpt-5.4-mini".
-        model: The vendor's name of the model; default: the provider's default model, if it has one.
+        model: The vendor's name of the model, or the path of the embedded model; default: the provider's default
+            model, if it has one.
         api_key: The key; default: the vendor's environment variable. A server on this machine needs none.
         base_url: The server's address; default: the vendor's environment variable, else its public address.
         temperature: Sampling temperature.
@@ -148,7 +152,8 @@ def create_streaming_model(
     """
     name, named_model = split_model(provider)
     vendor = vendor_named(name)
-    chosen = model or named_model or vendor.default_model
+    given = None if local is None or local.model == DEFAULT_MODEL else local.model
+    chosen = os.fspath(model or named_model or given or vendor.default_model or "")
     if not chosen:
         raise ConfigurationError(f"provider {name!r} has no default model: pass model=")
     defaults = CallOptions(
@@ -172,6 +177,8 @@ def create_streaming_model(
     )
     transport = Transport(session)
     if vendor.wire == "local":
+        if given is not None and chosen != os.fspath(given):
+            raise ConfigurationError(f"two models are given: {chosen!r}, and {os.fspath(given)!r} in local=")
         server = msgspec.structs.replace(local or LocalServer(), model=chosen)
         return _LocalModel(vendor, defaults, transport, scheduler, max_event_bytes, server)
     if local is not None:
@@ -276,6 +283,9 @@ class _ProviderModel(StreamingModel):
         return lambda: request
 
 
+_slot_limits: dict[LocalServer, MaxConcurrent] = {}
+after_fork(_slot_limits.clear)
+
 _NO_ADDRESS_YET = "http://127.0.0.1/v1"
 
 
@@ -302,16 +312,32 @@ class _LocalModel(_ProviderModel):
             provider=vendor.name, base_url=_NO_ADDRESS_YET, api_key=None, headers=combined, dialect=vendor.dialect
         )
 
-    def _prepared(self, request: WireRequest, model: str) -> Callable[[], WireRequest]:
+    def stream(self, prompt: Prompt, **options: Unpack[CallOptions]) -> Observable[TokenEvent]:
+        server = self._server_of(options.get("model") or self.model)
+        # Streams wait for a slot here, where the wait counts against none of their time limits.
+        return _slot_limits.setdefault(server, MaxConcurrent(server.slots))(super().stream(prompt, **options))
+
+    def _server_of(self, model: str) -> LocalServer:
         server = msgspec.structs.replace(self._server, model=model)
         server.check()
+        return server
+
+    def _prepared(self, request: WireRequest, model: str) -> Callable[[], WireRequest]:
+        server = self._server_of(model)
 
         def with_address() -> WireRequest:
-            path = request.url.removeprefix(_NO_ADDRESS_YET)
+            engine = server.engine(self)
+            engine.check_support(request.body)
+            url = f"{engine.address}/v1{request.url.removeprefix(_NO_ADDRESS_YET)}"
             key = {"authorization": f"Bearer {server.key}"} if server.key else {}
-            return msgspec.structs.replace(request, url=server.base_url() + path, headers={**request.headers, **key})
+            return msgspec.structs.replace(request, url=url, headers={**request.headers, **key})
 
         return with_address
+
+    def close(self) -> None:
+        """Close the idle connections, and stop the engine if no other model uses it, when its last stream has ended."""
+        super().close()
+        release_engine(self)
 
 
 def _wire_options(call: CallOptions) -> Options:

