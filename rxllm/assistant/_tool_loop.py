@@ -204,6 +204,10 @@ class ToolLoop(abc.DisposableBase):
             return
         if self._running is not None:
             self._run_tools(self._running)
+        elif response.raw_finish_reason == "pause_turn":
+            self._go_on(response)
+        elif response.raw_finish_reason == "MALFORMED_FUNCTION_CALL":
+            self._step_failed(ToolArgumentsError("the model's tool call was malformed"))
         elif structure is None:
             self._finish(response, response.message)
         else:
@@ -216,6 +220,12 @@ class ToolLoop(abc.DisposableBase):
             self._guarded(partial(self._ask_for_arguments, error))()
         else:
             self._fail(error)
+
+    def _go_on(self, response: Response) -> None:
+        """Send back an answer that its vendor paused while server tools run: the model continues it."""
+        self._sent.append(response.message)
+        self._turn.append(response.message)
+        self._ask()
 
     def _ask_for_arguments(self, error: ToolArgumentsError) -> None:
         """Ask again for a call that was not JSON. It cannot be sent back, so a user message says what is wrong."""

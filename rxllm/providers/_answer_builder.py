@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from .._json import decode, is_array, is_object
+from .._json import decode, is_array, is_object, valid_text
 from .._protocol import Frame
 from .._transport.vendor_errors import Fault, fault_of, stream_error
 from ..errors import LLMError, ProtocolError, StreamInterruptedError, ToolArgumentsError
@@ -141,7 +141,7 @@ def _encodable(value: object, answer: AnswerBuilder) -> object:
             value, answer.high_surrogate = answer.high_surrogate + value, ""
         if "\ud800" <= value[-1:] <= "\udbff":
             value, answer.high_surrogate = value[:-1], value[-1]
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return valid_text(value)
     if is_array(value):
         return [_encodable(item, answer) for item in value]
     if is_object(value):
