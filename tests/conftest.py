@@ -6,10 +6,10 @@ import re
 from collections import Counter
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # A busy machine is no failure; how the time grows has tests of its own.
-settings.register_profile("rxllm", deadline=None)
+settings.register_profile("rxllm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("rxllm")
 
 MISSING = (
@@ -30,6 +30,36 @@ MISSING = (
     ("is not installed", "pip install -e '.[test]'"),
 )
 """What tests need that a machine may lack: a pattern of the reason for which they skip, and the command to get it."""
+
+SLOW = (
+    "assistant/test_notebook.py",
+    "batch/",
+    "cli/",
+    "core/test_chaos.py",
+    "core/test_fuzz.py",
+    "core/test_recordings_over_http.py",
+    "core/test_soak.py",
+    "docs/test_benchmarks.py",
+    "docs/test_site.py",
+    "docs/test_ui_page.py",
+    "examples/",
+    "operators/test_recordings.py",
+    "providers/test_local.py",
+    "relay/",
+    "runtime/test_fork.py",
+    "test_real_servers.py",
+    "ui/",
+    "web/",
+)
+"""Tests with the marker `slow`: they start processes, browsers, toolkits, models or thousands of streams."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark slow tests, so that `-m "not slow"` runs in a minute on two quiet cores."""
+    for item in items:
+        place = item.nodeid.removeprefix("tests/")
+        if place.startswith(SLOW) and item.nodeid.startswith("tests/"):
+            item.add_marker(pytest.mark.slow)
 
 
 def install_command(reason: str) -> str | None:

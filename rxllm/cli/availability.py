@@ -1,4 +1,4 @@
-"""Which providers can be used here and now, what the others need, and which to take where none was named."""
+"""Which providers are ready on this machine, what the others need, and which one is the default."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ..providers.catalog import Vendor, vendor_named, vendors, wire_for
 from ..providers.local import INSTALL_ENGINE, INSTALL_WEIGHTS, LocalServer
 
 PROBE_SECONDS = 0.5
-"""How long a server on this machine may take to show that it is there."""
+"""How many seconds a server on this machine may take to accept a connection."""
 
 
 class Availability(NamedTuple):
-    """A provider, whether it can be used as it is, and what it needs for that."""
+    """A provider, whether it is ready, and what it needs."""
 
     vendor: Vendor
     ready: bool
@@ -29,16 +29,16 @@ class Availability(NamedTuple):
 
 
 def availability() -> Iterator[Availability]:
-    """Each provider there is. Servers that would run on this machine are probed; nothing else is asked."""
+    """Yield each provider. Connects to servers on this machine, and to nothing else."""
     for vendor in vendors():
         yield Availability(vendor, _is_ready(vendor), ", ".join(_needs(vendor)))
 
 
 def choose(model: str | None = None) -> tuple[str, str | None]:
-    """The provider to take where none was named, and the model, which is `model` if that is given.
+    """Return the default provider, and `model` or its default model.
 
-    The first whose key (or address) is in the environment, else an Ollama that runs and has a
-    model, else the embedded model. Raises `ConfigurationError` saying how to get one if there is none.
+    It is the first whose key (or address) is in the environment, else an Ollama that runs and has a
+    model, else the embedded model. Raises `ConfigurationError`, which says how to get one, if there is none.
     """
     if model is not None and model.endswith(".gguf"):
         return "local", model
@@ -48,13 +48,14 @@ def choose(model: str | None = None) -> tuple[str, str | None]:
             return vendor.name, model
     ollama = vendor_named("ollama")
     if installed := _ollama_models(ollama):
-        favourite = next((name for name in installed if name.startswith(ollama.default_model or "")), installed[0])
-        return ollama.name, model or favourite
+        preferred = next((name for name in installed if name.startswith(ollama.default_model or "")), installed[0])
+        return ollama.name, model or preferred
     try:
         LocalServer().check()
     except ConfigurationError as error:
         raise ConfigurationError(
-            f"no provider can be used: set a key such as OPENAI_API_KEY, start Ollama, or mend this: {error}. "
+            "no provider can be used: set a key such as OPENAI_API_KEY, start Ollama, "
+            f"or install the embedded model ({error}). "
             "`rxllm providers` lists what each provider needs"
         ) from error
     return "local", model
@@ -86,7 +87,7 @@ def _needs(vendor: Vendor) -> Iterator[str]:
 
 
 def _host_of(vendor: Vendor) -> tuple[str, int]:
-    """Where a request to `vendor` would go; raises `ConfigurationError` where it could not be made."""
+    """Return host and port of a request to `vendor`. Raises `ConfigurationError` if no request can be made."""
     request = wire_for(vendor).request((Message.user("?"),), "model", Options())
     parts = urlsplit(request.url)
     return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
@@ -101,7 +102,7 @@ def _listens(host: str, port: int) -> bool:
 
 
 def _ollama_models(ollama: Vendor) -> list[str]:
-    """The models of the Ollama that runs; none if none does."""
+    """Return the models of the running Ollama; nothing if none runs."""
     try:
         request = wire_for(ollama).request((Message.user("?"),), "model", Options())
         parts = urlsplit(request.url)

@@ -1,21 +1,21 @@
 """`rxllm chat`: a conversation in the terminal, its Markdown rendered while it streams.
 
-Ctrl-C stops the answer, and closes its connection; a second one, or Ctrl-D, at the prompt ends the
-program. What is typed is kept in a history file, conversations where `/save` says. Needs rich:
-``pip install "rxllm[terminal]"``. Text from models can move nothing on the terminal but itself.
+Ctrl-C stops the answer and closes its connection. At the prompt, Ctrl-C twice or Ctrl-D ends the
+program. A pasted text is one message, also if it has several lines. A history file keeps what you
+type; `/save` keeps a conversation. Needs rich: ``pip install "rxllm[terminal]"``. Control sequences
+in a model's text are made visible, not executed.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import os
-import re
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
+from reactivex import Subject
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markdown import Markdown
@@ -30,6 +30,7 @@ from ..events import (
     StreamReset,
     StreamStart,
     TextDelta,
+    TokenEvent,
     ToolCallDelta,
     ToolCallEnd,
     ToolCallStart,
@@ -37,49 +38,61 @@ from ..events import (
     VendorEvent,
 )
 from ..messages import Message, messages_from_json, messages_to_json
-from ..model import StreamingModel, create_streaming_model
-from ..providers.catalog import split_model, vendors
+from ..model import StreamingModel
+from ..operators import MarkdownBlock, markdown_blocks
 from ..sinks.iterate import iter_events
-from .availability import choose
+from .logs import AnswerLog
+from .model_arguments import add_model_arguments, model_named, model_of
+from .settings import private_file, state_folder
 
 readline: ModuleType | None
 try:
     import readline
-except ImportError:  # Windows has none: there, lines are edited as the console does it
+except ImportError:  # Windows: the console edits lines
     readline = None
 
 HELP = """\
-/model [PROVIDER:NAME]  the model that answers, or another one from now on
-/system [TEXT]          instructions to the model; without text, none
+/model [PROVIDER:NAME]  show the model, or change it
+/system [TEXT]          set the instructions to the model; without text, remove them
 /save [FILE]            write the conversation to a file; /load FILE reads it
 /retry                  ask the last question again
-/new                    begin a new conversation
+/new                    start a new conversation
 /help, /quit"""
 
 _FRAMES_PER_SECOND = 12
 _WIDEST = 200
-_FENCE = re.compile(r"^ {0,3}(?:```|~~~)", re.MULTILINE)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Converse until the user leaves; returns the exit status. Raises `LLMError` where no model can be had."""
+    """Converse until the user leaves, and return the exit status.
+
+    Args:
+        argv: the words after the command; default: those of the process.
+
+    Raises:
+        LLMError: there is no model.
+    """
     parser = argparse.ArgumentParser(prog="rxllm chat", description="Converse with a language model.")
     add_arguments(parser)
     return run(parser.parse_args(argv))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
-    parser.add_argument("--model", metavar="PROVIDER[:NAME]", help="who answers (default: what is ready here)")
-    parser.add_argument("--base-url", help="the address of the provider, where it is not its own")
-    parser.add_argument("--system", help="instructions to the model")
-    parser.add_argument("--history", type=Path, default=_history_file(), help="where what is typed is kept")
-    parser.add_argument("--load", type=Path, metavar="FILE", help="go on with a conversation that /save wrote")
+    """Add the command's arguments to `parser`."""
+    add_model_arguments(parser)
+    parser.add_argument("--history", type=Path, default=state_folder() / "history", help="keeps what you type")
+    parser.add_argument("--load", type=Path, metavar="FILE", help="continue a conversation that /save wrote")
+    parser.add_argument("-c", "--continue", dest="go_on", action="store_true", help="continue the last conversation")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Converse as the arguments say."""
-    chat = Chat(_model(arguments.model, arguments.base_url), system=arguments.system)
+    """Converse with the model that `arguments` choose, and return the exit status."""
+    latest = AnswerLog().latest() if arguments.go_on else []
+    if latest and arguments.model is None and arguments.provider is None and arguments.base_url is None:
+        arguments.model = latest[0].model
+    chat = Chat(model_of(arguments), system=arguments.system)
+    if latest:
+        chat.messages = latest[0].conversation_messages()
     if arguments.load is not None:
         chat.load(str(arguments.load))
     with _history(arguments.history):
@@ -88,10 +101,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 class Chat:
-    """A conversation: its model, its messages, and the commands that change them."""
+    """A conversation: its model, its messages, and the commands that change them. Used by one thread."""
 
     def __init__(self, model: StreamingModel, *, system: str | None = None, console: Console | None = None) -> None:
         self.messages: list[Message] = []
+        self._saved: tuple[Message, ...] = ()
         self._model = model
         self._console = console or Console()
         self._commands: Mapping[str, Callable[[str], object]] = {
@@ -107,36 +121,45 @@ class Chat:
             self.instruct(system)
 
     def converse(self) -> None:
-        """Read lines, and answer them, until there are no more."""
-        self._say(f"{self._name()}. /help lists what else can be done.")
+        """Read messages and answer them until the user leaves."""
+        self._say(f"{self._name()}. /help lists the commands.")
+        interrupted = False
         while True:
             try:
-                line = input("> ").strip()
-            except (EOFError, KeyboardInterrupt):
+                message = input("> ").strip()
+            except KeyboardInterrupt:
+                self._console.print()
+                if interrupted or not self._has_unsaved_answers():
+                    return
+                interrupted = True
+                self._say("Ctrl-C again or Ctrl-D leaves and loses this conversation; /save keeps it")
+                continue
+            except EOFError:
                 self._console.print()
                 return
-            if line in ("/quit", "/exit"):
+            interrupted = False
+            if message in ("/quit", "/exit"):
                 return
-            if line:
-                self.hear(line)
+            if message:
+                self.hear(message)
 
-    def hear(self, line: str) -> None:
-        """Do what a line says: a command, or a question."""
-        word, _, rest = line.partition(" ")
+    def hear(self, message: str) -> None:
+        """Run a command, or ask the model."""
+        word, _, rest = message.partition(" ")
         try:
-            if not line.startswith("/"):
-                self.ask(line)
+            if not message.startswith("/"):
+                self.ask(message)
             elif word in self._commands:
                 self._commands[word](rest.strip())
             else:
-                self._say(f"there is no command {word}; /help lists them")
+                self._say(f"unknown command {word}; /help lists the commands")
         except LLMError as error:
             self._fail(str(error))
         except (OSError, ValueError) as error:
             self._fail(f"{word}: {error}")
 
     def ask(self, text: str) -> None:
-        """Ask, and show the answer as it comes; whatever had come when it ended is part of the conversation."""
+        """Ask the model and show its answer while it arrives. A part of an answer stays in the conversation."""
         self.messages.append(Message.user(text))
         answer = _Answer()
         try:
@@ -145,7 +168,7 @@ class Chat:
                 for event in events:
                     answer.feed(event)
                     if (whole := answer.whole_blocks()) is not None:
-                        self._console.print(whole)  # above what is still growing
+                        self._console.print(whole)  # above the part that still grows
         except KeyboardInterrupt:
             self._say("stopped")
         except LLMError as error:
@@ -156,45 +179,50 @@ class Chat:
             self.messages.append(message)
 
     def use(self, name: str) -> None:
-        """Take another model."""
+        """Show the model, or change it to `name`."""
         if name:
-            previous, self._model = self._model, _model(name, None)
+            previous, self._model = self._model, model_named(name)
             previous.close()
         self._say(self._name())
 
     def instruct(self, text: str) -> None:
-        """Set the instructions, or take them away."""
+        """Set the instructions, or remove them."""
         self.messages = [message for message in self.messages if message.role != "system"]
         if text:
             self.messages.insert(0, Message.system(text))
 
     def begin(self, _: str) -> None:
-        """Forget all but the instructions."""
+        """Remove all messages except the instructions."""
         self.messages = [message for message in self.messages if message.role == "system"]
 
     def retry(self, _: str) -> None:
         """Ask the last question again."""
-        asked = max((at for at, message in enumerate(self.messages) if message.role == "user"), default=None)
-        if asked is None:
-            raise ValueError("nothing was asked yet")
-        text = self.messages[asked].text
-        del self.messages[asked:]
+        last = max((at for at, message in enumerate(self.messages) if message.role == "user"), default=None)
+        if last is None:
+            raise ValueError("there is no question yet")
+        text = self.messages[last].text
+        del self.messages[last:]
         self.ask(text)
 
     def save(self, name: str) -> None:
         """Write the conversation to a file."""
         path = Path(name or "conversation.json").expanduser()
         path.write_text(messages_to_json(self.messages), encoding="utf-8")
+        self._saved = tuple(self.messages)
         self._say(f"saved to {path}")
 
     def load(self, name: str) -> None:
-        """Go on with a saved conversation."""
+        """Continue a saved conversation."""
         self.messages = list(messages_from_json(Path(name).expanduser().read_bytes()))
+        self._saved = tuple(self.messages)
         self._say(f"{len(self.messages)} messages")
 
     def _live(self, answer: _Answer) -> contextlib.AbstractContextManager[object]:
-        """What shows the part of the answer that still grows; where the output is no terminal, when it is whole."""
+        """Return the display of the part that still grows. Without a terminal it is written once, at the end."""
         return Live(console=self._console, get_renderable=answer.render, refresh_per_second=_FRAMES_PER_SECOND)
+
+    def _has_unsaved_answers(self) -> bool:
+        return any(each.role == "assistant" for each in self.messages) and tuple(self.messages) != self._saved
 
     def _name(self) -> str:
         return f"{self._model.provider}:{self._model.model}"
@@ -207,86 +235,82 @@ class Chat:
 
 
 class _Answer:
-    """An answer as far as it has come. Fed on one thread, rendered on another.
+    """An answer so far. One thread feeds it, another renders it.
 
-    Blocks of Markdown that are whole leave it for good, so that what is drawn anew stays short.
+    Closed blocks of Markdown are printed once and not drawn again, so that each redraw is short.
     """
 
     def __init__(self) -> None:
+        self._events: Subject[TokenEvent] = Subject()
+        self._blocks: list[MarkdownBlock] = []
+        self._printed = 0
         self._text = ""
-        self._shown = 0
         self._reasoning = ""
         self._response: Response | None = None
+        self._events.pipe(markdown_blocks()).subscribe(self._put)
 
-    def feed(self, event: object) -> None:
-        """Take in an event."""
+    def feed(self, event: TokenEvent) -> None:
+        """Add an event."""
         match event:
             case TextDelta(text):
                 self._text += text
             case ReasoningDelta(text):
                 self._reasoning = (self._reasoning + text).rpartition("\n")[2][-_WIDEST:]
             case StreamReset():
-                self._text, self._shown, self._reasoning = "", 0, ""
+                self._text, self._reasoning = "", ""
             case StreamEnd(response):
                 self._response = response
             case StreamStart() | ToolCallStart() | ToolCallDelta() | ToolCallEnd() | UsageUpdate() | VendorEvent():
                 pass
-            case _:  # no token event
-                pass
+        self._events.on_next(event)
 
     def whole_blocks(self) -> RenderableType | None:
-        """The blocks that have become whole since the last time."""
-        end = self._text.rfind("\n\n", self._shown)
-        if end < 0 or len(_FENCE.findall(self._text, self._shown, end)) % 2:
-            return None
-        whole, self._shown = self._text[self._shown : end], end + 2
-        return Group(Markdown(inert_text(whole)), Text()) if whole.strip() else None
+        """Return the blocks that have been closed since the last call."""
+        blocks = self._blocks
+        start = end = self._printed
+        while end < len(blocks) and blocks[end].closed:
+            end += 1
+        self._printed = end
+        return Group(*(self._rendered(block) for block in blocks[start:end])) if end > start else None
 
     def render(self) -> RenderableType:
-        """What has not become whole; where there is no text at all, what the model thinks last."""
-        growing = self._text[self._shown :]
+        """Return the blocks that still grow; the last line of the reasoning if there is no text yet."""
+        growing = self._blocks[self._printed :]
         if growing or self._text or self._response is not None:
-            return Markdown(inert_text(growing))
+            return Group(*map(self._rendered, growing))
         return Text(inert_text(self._reasoning.strip() or "…"), style="dim italic")
 
+    @staticmethod
+    def _rendered(block: MarkdownBlock) -> RenderableType:
+        gap = (Text(),) if block.closed and block.text.endswith("\n\n") else ()
+        return Group(Markdown(inert_text(block.text)), *gap)
+
+    def _put(self, block: MarkdownBlock) -> None:
+        """Add or replace a block. A block with an earlier index voids those after it."""
+        self._blocks[block.index :] = [block]
+        self._printed = min(self._printed, block.index)
+
     def message(self) -> Message | None:
-        """What the conversation keeps of it."""
+        """Return what the conversation keeps of the answer; None if nothing has come."""
         if self._response is not None:
             return self._response.message
         return Message.assistant(self._text) if self._text else None
 
 
-def _model(name: str | None, base_url: str | None) -> StreamingModel:
-    """The model of this name: PROVIDER, PROVIDER:NAME, or with an address the NAME alone."""
-    if name is None:
-        provider, model = ("openai-compatible", None) if base_url else choose()
-    else:
-        provider, model = split_model(name)
-        if provider not in {vendor.name for vendor in vendors()}:
-            provider, model = ("openai-compatible", name) if base_url else choose(name)
-    return create_streaming_model(provider, model=model, base_url=base_url)
-
-
-def _history_file() -> Path:
-    home = os.environ.get("XDG_STATE_HOME")
-    return (Path(home) if home else Path.home() / ".local" / "state") / "rxllm" / "history"
-
-
 @contextlib.contextmanager
 def _history(path: Path) -> Generator[None, None, None]:
-    """What is typed, in earlier conversations too, under the arrow keys. Only its owner can read the file."""
+    """Keep what you type for the arrow keys, also of earlier conversations. Only you can read the file."""
     if readline is None:
         yield
         return
+    readline.parse_and_bind("set enable-bracketed-paste on")  # a paste is one message; CPython turns it off
     with contextlib.suppress(OSError):
         readline.read_history_file(path)
     try:
         yield
     finally:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch(mode=0o600)
             readline.set_history_length(1000)
-            readline.write_history_file(path)
+            readline.write_history_file(private_file(path))
         except OSError as error:
-            sys.stderr.write(f"rxllm: the history is not kept: {error}\n")
+            sys.stderr.write(f"rxllm: cannot write the history: {error}\n")

@@ -1,8 +1,7 @@
-"""The `rxllm` command: `rxllm "prompt"` streams an answer; `rxllm COMMAND` does something else.
+"""The `rxllm` command: `rxllm "prompt"` streams an answer; `rxllm COMMAND` runs a subcommand.
 
-Text from models goes to a terminal with its control sequences inert_text, and to a pipe or file
-as it is. The exit status is 0, 1 after an error (told on stderr), 2 for wrong usage, 130 after
-Ctrl-C, which closes the connection and leaves what had arrived.
+The exit status is 0; 1 after an error, which is written to stderr; 2 for wrong usage; 130 after
+Ctrl-C, which closes the connection and keeps what had arrived; 141 if the reader of a pipe has left.
 
 A new subcommand is a `Command` and a row in `_COMMANDS`.
 """
@@ -10,13 +9,14 @@ A new subcommand is a `Command` and a row in `_COMMANDS`.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import getpass
 import io
 import os
-import select
-import stat
+import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+import time
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import version
 from types import ModuleType
@@ -24,20 +24,15 @@ from typing import NamedTuple, TextIO
 
 from .._inert_text import inert_text
 from ..errors import ConfigurationError, LLMError
-from ..events import Response, StreamEnd, TextDelta, TokenEvent, event_to_json
-from ..messages import Message
-from ..model import StreamingModel, create_streaming_model
-from ..providers.catalog import split_model, vendors
 from ..providers.presets import model_presets
-from ..sinks.iterate import iter_events
-from .availability import availability, choose
-
-_STDIN_SECONDS = 0.5
-"""How long a pipe may stay silent that may or may not be meant for us."""
+from . import ask
+from .availability import availability
+from .logs import AnswerLog
+from .settings import Keys, config_folder, read_template, templates
 
 
 class Command(NamedTuple):
-    """A subcommand: its one-line description, its arguments, and what it does; returns the exit status."""
+    """A subcommand: its one-line description, its arguments, and a function that returns the exit status."""
 
     description: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
@@ -45,11 +40,18 @@ class Command(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line given, or the process's own, and return the exit status."""
+    """Run a command line and return the exit status.
+
+    Args:
+        arguments: the words after the command; default: those of the process.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         _never_fail_to_encode(stream)
+    if sys.stdout is None:  # the shell's `>&-`
+        return _fail("standard output is closed")
     try:
+        Keys().to_environment()
         command = _COMMANDS.get(words[0]) if words else None
         if command is not None:
             parser = argparse.ArgumentParser(prog=f"rxllm {words.pop(0)}", description=command.description)
@@ -58,143 +60,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser = argparse.ArgumentParser(prog="rxllm", description=command.description, epilog=_epilog())
             parser.add_argument("--version", action="version", version=f"rxllm {version('rxllm')}")
         command.add_arguments(parser)
-        return command.run(parser.parse_args(words))
+        status = command.run(parser.parse_args(words))
+        sys.stdout.flush()
+        return status
     except LLMError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read our output has left. The interpreter must not try to flush it once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 141
+    except OSError as error:  # a full disk, for example
+        _discard_output()
+        return _fail(f"cannot write the answer: {error.strerror}")
 
 
-def _add_ask_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "prompt", nargs="*", help="what to ask; - stands for standard input, which is asked where there is no prompt"
-    )
-    parser.add_argument("--provider", help="who to ask; by default the first that is ready (see `rxllm providers`)")
-    parser.add_argument("--model", help="the model's name, or PROVIDER:NAME, or the path of a GGUF file")
-    parser.add_argument("--base-url", help="the server's address, where it is not the provider's own")
-    parser.add_argument("--system", help="instructions to the model")
-    parser.add_argument("--temperature", type=float)
-    parser.add_argument("--max-tokens", type=int)
-    parser.add_argument("--json", action="store_true", help="one event a line, as JSON")
-    parser.add_argument("--stats", action="store_true", help="time to the first token, tokens/s and usage, on stderr")
-
-
-def _ask(arguments: argparse.Namespace) -> int:
-    messages = [Message.user(_prompt(arguments.prompt))]
-    if arguments.system is not None:
-        messages.insert(0, Message.system(arguments.system))
-    show = _show_json if arguments.json else _show_text
-    with _model(arguments) as model, closing(iter_events(model.stream(messages))) as events:
-        response = show(events)
-    if arguments.stats:
-        print(_stats(response, model), file=sys.stderr)
-    return 0
-
-
-def _model(arguments: argparse.Namespace) -> StreamingModel:
-    provider, model = arguments.provider, arguments.model
-    if provider is None and model is not None and split_model(model)[0] in {vendor.name for vendor in vendors()}:
-        provider, model = split_model(model)
-    if provider is None:
-        provider, model = ("openai-compatible", model) if arguments.base_url else choose(model)
-    return create_streaming_model(
-        provider,
-        model=model,
-        base_url=arguments.base_url,
-        temperature=arguments.temperature,
-        max_tokens=arguments.max_tokens,
-    )
-
-
-def _prompt(words: Sequence[str]) -> str:
-    """What is asked: the arguments, "-" among them being standard input; what is piped in comes after them."""
-    parts = [" ".join(words)]
-    if "-" in words:
-        place = words.index("-")
-        parts = [" ".join(words[:place]), _stdin(), " ".join(words[place + 1 :])]
-    elif not words or _is_piped_in():
-        parts.append(_stdin())
-    prompt = "\n\n".join(filter(None, map(str.strip, parts)))
-    if not prompt:
-        raise ConfigurationError('there is nothing to ask: rxllm "your question", or pipe one in')
-    return prompt
-
-
-def _stdin() -> str:
-    """All of standard input, unless that is a keyboard: then somebody forgot the prompt."""
-    return "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read()
-
-
-def _is_piped_in() -> bool:
-    """Whether a file or a pipe was given to us as standard input.
-
-    A pipe may as well have been left to us by whoever started us, with nothing ever to come: it
-    counts if something comes soon.
-    """
-    try:
-        mode = os.fstat(sys.stdin.fileno()).st_mode
-    except (AttributeError, OSError, ValueError):
-        return False
-    if not stat.S_ISFIFO(mode):
-        return stat.S_ISREG(mode)
-    if os.name == "nt" or select.select([sys.stdin], [], [], _STDIN_SECONDS)[0]:
-        return True
-    print(f"rxllm: nothing came through the pipe in {_STDIN_SECONDS} s; to wait for it, ask with -", file=sys.stderr)
-    return False
-
-
-def _show_text(events: Iterator[TokenEvent]) -> Response:
-    """Write the text as it comes, and a new line after the last, however it ends."""
-    safe = inert_text if sys.stdout.isatty() else str
-    last = "\n"
-    response = Response()
-    try:
-        for event in events:
-            if isinstance(event, TextDelta) and (text := safe(event.text)):
-                print(text, end="", flush=True)
-                last = text[-1]
-            elif isinstance(event, StreamEnd):
-                response = event.response
-    finally:
-        if last != "\n":
-            print(flush=True)
-    return response
-
-
-def _show_json(events: Iterator[TokenEvent]) -> Response:
-    safe = inert_text if sys.stdout.isatty() else str
-    response = Response()
-    for event in events:
-        print(safe(event_to_json(event)), flush=True)
-        if isinstance(event, StreamEnd):
-            response = event.response
-    return response
-
-
-def _stats(response: Response, model: StreamingModel) -> str:
-    """One line: what answered, how fast, how much."""
-    usage, timing = response.usage, response.timing
-    said = [f"{model.provider}:{response.model or model.model}"]
-    if timing is not None and timing.first_token is not None:
-        said.append(f"first token {timing.first_token * 1000:.0f} ms")
-        seconds = timing.total - timing.first_token
-        if usage.output_tokens is not None and seconds > 0:
-            said.append(f"{usage.output_tokens / seconds:.1f} tokens/s")
-    if timing is not None:
-        said.append(f"{timing.total:.2f} s in all")
-    counts = {"in": usage.input_tokens, "out": usage.output_tokens, "reasoning": usage.reasoning_tokens}
-    known = [f"{count} {name}" for name, count in counts.items() if count is not None]
-    said.append(f"tokens {', '.join(known) or 'unknown'}")
-    said.append(f"finish {response.raw_finish_reason or response.finish_reason}")
-    return inert_text(" | ".join(said))
+def _discard_output() -> None:
+    """Send what is still buffered to the null device: the interpreter flushes it once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _no_arguments(parser: argparse.ArgumentParser) -> None:
-    """A command that takes none."""
+    """Add nothing."""
 
 
 def _list_providers(_: argparse.Namespace) -> int:
@@ -207,19 +94,18 @@ def _list_providers(_: argparse.Namespace) -> int:
 
 
 def _add_provider(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("provider", nargs="?", help="whose models; by default all that something is known of")
+    parser.add_argument("provider", nargs="?", help="list its models only")
 
 
 def _list_models(arguments: argparse.Namespace) -> int:
-    rows = [("MODEL", "CONTEXT", "MAX OUTPUT", "ABILITIES", "AS OF", "RETIRES")]
+    rows = [("MODEL", "CONTEXT", "MAX OUTPUT", "RETIRES", "ABILITIES")]
     rows += [
         (
             f"{preset.provider}:{preset.model}",
             f"{preset.context_window:,}",
             "-" if preset.max_output is None else f"{preset.max_output:,}",
-            " ".join(sorted(preset.abilities)) or "-",
-            preset.date,
             preset.retires or "-",
+            " ".join(sorted(preset.abilities)) or "-",
         )
         for preset in model_presets(arguments.provider)
     ]
@@ -227,10 +113,67 @@ def _list_models(arguments: argparse.Namespace) -> int:
 
 
 def _print_table(rows: Sequence[tuple[str, ...]]) -> int:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    """Print rows as columns. On a terminal that is too narrow, the last column has a line of its own."""
+    *widths, last = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    is_narrow = sys.stdout.isatty() and sum(widths) + 2 * len(widths) + last > shutil.get_terminal_size().columns
     for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print(inert_text("  ".join(cells).rstrip()))
+        cells = (cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=True))
+        line = inert_text("  ".join(cells))
+        print((line.rstrip() + "\n    " if is_narrow else line + "  ") + inert_text(row[-1]))
+    return 0
+
+
+def _add_keys_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("set", "remove", "list", "path"))
+    parser.add_argument("provider", nargs="?")
+    parser.add_argument("--value", help="the key (default: you type it, or pipe it in)")
+
+
+def _manage_keys(arguments: argparse.Namespace) -> int:
+    """Store, remove or list keys. A key is never printed."""
+    keys = Keys()
+    match arguments.action:
+        case "list":
+            print("\n".join(sorted(keys.read())) or "no key is stored")
+        case "path":
+            print(keys.path)
+        case action:
+            if arguments.provider is None:
+                raise ConfigurationError(f"name a provider: rxllm keys {action} openai")
+            if action == "remove":
+                keys.remove(arguments.provider)
+            else:
+                keys.set(arguments.provider, arguments.value or _typed_key(arguments.provider))
+    return 0
+
+
+def _typed_key(provider: str) -> str:
+    if sys.stdin is not None and sys.stdin.isatty():
+        return getpass.getpass(f"key of {provider}: ").strip()
+    return ask.read_prompt(())
+
+
+def _add_logs_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-n", "--count", type=int, default=3, help="how many answers, default 3")
+    parser.add_argument("--path", action="store_true", help="print the path of the SQLite file instead")
+
+
+def _show_logs(arguments: argparse.Namespace) -> int:
+    log = AnswerLog()
+    if arguments.path:
+        print(log.path)
+        return 0
+    for entry in reversed(log.latest(arguments.count)):
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.time))
+        print(inert_text(f"# {when}  {entry.model}  conversation {entry.conversation}"))
+        print(inert_text(f"> {entry.prompt}\n\n{entry.answer}\n"))
+    return 0
+
+
+def _list_templates(_: argparse.Namespace) -> int:
+    for name, path in templates():
+        print(inert_text(f"{name}: {read_template(str(path)).prompt.splitlines()[0]}"))
+    print(f"Templates are TOML files in {config_folder() / 'templates'}")
     return 0
 
 
@@ -240,7 +183,7 @@ def _epilog() -> str:
 
 
 def _of_extra(description: str, module: str, extra: str) -> Command:
-    """A command that another module is, loaded when it is asked for: its packages are an extra."""
+    """Return a command of another module, which is loaded when the command is used: its packages are an extra."""
 
     def load() -> ModuleType:
         try:
@@ -260,20 +203,24 @@ def _of_extra(description: str, module: str, extra: str) -> Command:
 
 
 def _fail(message: str) -> int:
-    print(f"rxllm: {inert_text(message)}", file=sys.stderr)
+    with contextlib.suppress(OSError):
+        print(f"rxllm: {inert_text(message)}", file=sys.stderr)
     return 1
 
 
 def _never_fail_to_encode(stream: TextIO | None) -> None:
-    """Let the stream show a mark for what its encoding lacks, rather than fail in the middle of an answer."""
+    """Make the stream write a mark for what its encoding lacks, instead of failing inside an answer."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="replace")
 
 
-_ASK = Command("Ask a language model, and see its answer as it comes.", _add_ask_arguments, _ask)
+_ASK = Command("Ask a language model, and see its answer while it arrives.", ask.add_arguments, ask.run)
 _COMMANDS: Mapping[str, Command] = {
     "providers": Command("list the providers, and what each needs", _no_arguments, _list_providers),
     "models": Command("list well-known models: context size, longest answer, abilities", _add_provider, _list_models),
+    "keys": Command("store the keys of providers", _add_keys_arguments, _manage_keys),
+    "logs": Command("show the latest answers", _add_logs_arguments, _show_logs),
+    "templates": Command("list stored prompts", _no_arguments, _list_templates),
     "chat": _of_extra("chat with a model in the terminal", "cli.chat", "terminal"),
     "serve": _of_extra("serve a chat page and the APIs behind it", "cli.serve", "web"),
 }

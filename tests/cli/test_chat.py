@@ -32,7 +32,7 @@ class Terminal:
 
     def __init__(self, *words: str, home: Path) -> None:
         self._ours, theirs = pty.openpty()
-        kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+        kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH") if name in os.environ}
         env = {**kept, "TERM": "xterm", "PYTHONUTF8": "1", "HOME": str(home), "COLUMNS": "80", "LINES": "24"}
         self.process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, *words],
@@ -150,6 +150,34 @@ class TestConversing:
         assert ["Well?"] == [message["content"] for message in server.requests[1].json["messages"]]
         assert 0 == terminal.leave()
 
+    def test_a_pasted_text_is_one_message(self, server: LLMServer, terminal: Terminal) -> None:
+        """Line ends inside it do not send it."""
+        terminal.type("\x1b[200~def f():\r    return 1\x1b[201~")
+        terminal.type("\r")
+        assert "def f():\n    return 1" == server.wait_for_request(timeout=30).prompt
+        assert 1 == len(server.requests)
+
+    def test_a_list_with_blank_lines_stays_one_list(self, server: LLMServer, terminal: Terminal) -> None:
+        """Its numbers go on, and its indented paragraphs belong to it."""
+        server.enqueue("Steps:\n\n1. first\n\n   more of it\n\n2. second\n\n3. third\n\nDone.")
+        terminal.type("How?\r")
+        shown = terminal.wait_for("Done.")
+        assert [" 1 first", " 2 second", " 3 third"] == re.findall(r"^ \d \w+", shown, re.MULTILINE)
+
+    def test_ctrl_c_at_the_prompt_asks_before_a_conversation_is_lost(
+        self, server: LLMServer, terminal: Terminal
+    ) -> None:
+        """The second one leaves; nothing is lost where nothing was said."""
+        server.enqueue("Precious")
+        terminal.type("Hi\r")
+        terminal.wait_for("Precious")
+        terminal.wait_for("> ")
+        terminal.process.send_signal(signal.SIGINT)
+        terminal.wait_for("/save keeps it")
+        terminal.wait_for("> ")
+        terminal.process.send_signal(signal.SIGINT)
+        assert 0 == terminal.end()
+
     def test_text_of_the_model_cannot_command_the_terminal(self, server: LLMServer, terminal: Terminal) -> None:
         """Control sequences are seen, not obeyed."""
         server.enqueue("\x1b]0;gotcha\x07 done")
@@ -167,7 +195,7 @@ class TestCommands:
         terminal.wait_for("ollama:llama")
         terminal.type("/system\r")
         terminal.type("/nonsense\r")
-        terminal.wait_for("there is no command /nonsense")
+        terminal.wait_for("unknown command /nonsense")
         terminal.type("/model nobody:x\r")
         terminal.wait_for("> ")
         assert 0 == terminal.leave()

@@ -34,11 +34,17 @@ def server() -> Iterator[LLMServer]:
         yield running
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The command keeps keys and logs there."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
 def environment(**variables: str) -> dict[str, str]:
     """A machine on which no provider is set up, but for `variables`."""
-    kept = {
-        name: os.environ[name] for name in ("PATH", "PYTHONPATH", "SYSTEMROOT", "LD_LIBRARY_PATH") if name in os.environ
-    }
+    names = ("PATH", "HOME", "PYTHONPATH", "SYSTEMROOT", "LD_LIBRARY_PATH")
+    kept = {name: os.environ[name] for name in names if name in os.environ}
     return {**kept, "OLLAMA_HOST": "http://127.0.0.1:9", "PYTHONUTF8": "1", **variables}
 
 
@@ -160,7 +166,7 @@ class TestStandardInput:
         """Rather than an empty question."""
         finished = ask(server, stdin=" \n")
         assert finished.returncode == 1
-        assert "nothing to ask" in finished.stderr
+        assert "no question" in finished.stderr
         assert server.requests == []
 
 

@@ -1,0 +1,90 @@
+"""The log of the command line: prompts and answers in SQLite, so that a conversation can be continued."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import ConfigurationError
+from ..events import Response
+from ..messages import Message, messages_from_json, messages_to_json
+from .settings import data_folder, private_file
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS answers (
+    id INTEGER PRIMARY KEY,
+    time REAL NOT NULL,          -- seconds since 1970
+    conversation INTEGER,        -- the id of its first answer
+    model TEXT NOT NULL,         -- PROVIDER:NAME
+    prompt TEXT NOT NULL,
+    answer TEXT NOT NULL,
+    input_tokens INTEGER,
+    output_tokens INTEGER,
+    messages TEXT NOT NULL       -- the whole conversation with this answer, as JSON
+)
+"""
+
+
+class LogEntry(NamedTuple):
+    """One answer of the log. `time` is in seconds since 1970; `conversation` is the id of its first answer."""
+
+    id: int
+    time: float
+    conversation: int
+    model: str
+    prompt: str
+    answer: str
+    messages: str
+
+    def conversation_messages(self) -> list[Message]:
+        """Return the conversation up to this answer."""
+        return list(messages_from_json(self.messages))
+
+
+class AnswerLog:
+    """The log file. Several processes may write to it."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or data_folder() / "logs.db"
+
+    def add(self, model: str, messages: Sequence[Message], response: Response, earlier: LogEntry | None) -> None:
+        """Store an answer. `earlier` is the entry that it continues. Raises `ConfigurationError` if that fails."""
+        text = messages_to_json([*messages, response.message])
+        with self._connection() as connection:
+            fields = "time, conversation, model, prompt, answer, input_tokens, output_tokens, messages"
+            values = (
+                time.time(),
+                None if earlier is None else earlier.conversation,
+                model,
+                messages[-1].text,
+                response.text,
+                response.usage.input_tokens,
+                response.usage.output_tokens,
+                text,
+            )
+            connection.execute(f"INSERT INTO answers ({fields}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608 - constants
+
+    def latest(self, count: int = 1) -> list[LogEntry]:
+        """Return the last `count` entries, the newest first."""
+        if not self.path.exists():
+            return []
+        with self._connection() as connection:
+            rows = connection.execute(
+                "SELECT id, time, coalesce(conversation, id), model, prompt, answer, messages"
+                " FROM answers ORDER BY id DESC LIMIT ?",
+                (count,),
+            ).fetchall()
+        return [LogEntry(*row) for row in rows]
+
+    @contextlib.contextmanager
+    def _connection(self) -> Generator[sqlite3.Connection]:
+        try:
+            with contextlib.closing(sqlite3.connect(private_file(self.path), timeout=30)) as connection, connection:
+                connection.execute(_TABLE)
+                yield connection
+        except (OSError, sqlite3.Error) as error:
+            raise ConfigurationError(f"cannot use the log {self.path}: {error}") from error

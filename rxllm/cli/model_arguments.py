@@ -1,0 +1,53 @@
+"""The arguments that choose a model, the same in each command."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..model import StreamingModel, create_streaming_model
+from ..providers.catalog import split_model, vendors
+from .availability import choose
+
+LOCAL_MAX_TOKENS = 1024
+"""The longest answer of the embedded model, in tokens, unless you set one: a small model may never end."""
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `--model`, `--provider`, `--base-url`, `--system`, `--temperature` and `--max-tokens`."""
+    parser.add_argument("-m", "--model", metavar="[PROVIDER:]NAME", help="default: what is ready on this machine")
+    parser.add_argument("--provider", help="the provider, if --model does not name it (see `rxllm providers`)")
+    parser.add_argument("--base-url", metavar="URL", help="the server's address, if it is not the provider's own")
+    parser.add_argument("-s", "--system", metavar="TEXT", help="instructions to the model")
+    parser.add_argument("--temperature", type=float)
+    parser.add_argument("--max-tokens", type=int, help=f"default of the embedded model: {LOCAL_MAX_TOKENS}")
+
+
+def model_of(arguments: argparse.Namespace) -> StreamingModel:
+    """Return the model that the arguments choose. Raises `ConfigurationError` if there is none."""
+    return model_named(
+        arguments.model,
+        provider=arguments.provider,
+        base_url=arguments.base_url,
+        temperature=arguments.temperature,
+        max_tokens=arguments.max_tokens,
+    )
+
+
+def model_named(
+    name: str | None,
+    *,
+    provider: str | None = None,
+    base_url: str | None = None,
+    temperature: float | None = None,
+    max_tokens: int | None = None,
+) -> StreamingModel:
+    """Return the model `name`: PROVIDER, PROVIDER:NAME, NAME, or the path of a GGUF file."""
+    if provider is None and name is not None and split_model(name)[0] in {vendor.name for vendor in vendors()}:
+        provider, name = split_model(name)
+    if provider is None:
+        provider, name = ("openai-compatible", name) if base_url else choose(name)
+    if provider == "local" and max_tokens is None:
+        max_tokens = LOCAL_MAX_TOKENS
+    return create_streaming_model(
+        provider, model=name, base_url=base_url, temperature=temperature, max_tokens=max_tokens
+    )

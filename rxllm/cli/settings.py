@@ -1,0 +1,137 @@
+"""What the command line keeps for you: keys, templates and their folders. Only you can read the files."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from string import Template
+from typing import NamedTuple
+
+import msgspec
+
+from ..errors import ConfigurationError
+from ..providers.catalog import Vendor, vendor_named, vendors
+
+
+def config_folder() -> Path:
+    """Return the folder of keys and templates: XDG_CONFIG_HOME/rxllm, by default ~/.config/rxllm."""
+    return _folder("XDG_CONFIG_HOME", ".config")
+
+
+def data_folder() -> Path:
+    """Return the folder of the logs: XDG_DATA_HOME/rxllm, by default ~/.local/share/rxllm."""
+    return _folder("XDG_DATA_HOME", ".local/share")
+
+
+def state_folder() -> Path:
+    """Return the folder of the history: XDG_STATE_HOME/rxllm, by default ~/.local/state/rxllm."""
+    return _folder("XDG_STATE_HOME", ".local/state")
+
+
+def private_file(path: Path) -> Path:
+    """Create `path` with mode 600, and its folders, if it does not exist. Return it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+    return path
+
+
+def _folder(variable: str, default: str) -> Path:
+    home = os.environ.get(variable)
+    return (Path(home) if home else Path.home() / default) / "rxllm"
+
+
+class Keys:
+    """The stored keys, by the name of the provider."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or config_folder() / "keys.json"
+
+    def read(self) -> dict[str, str]:
+        """Return all keys. Raises `ConfigurationError` if the file is not what `write` wrote."""
+        try:
+            return msgspec.json.decode(self.path.read_bytes(), type=dict[str, str])
+        except FileNotFoundError:
+            return {}
+        except (OSError, msgspec.DecodeError) as error:
+            raise ConfigurationError(f"cannot read the keys in {self.path}: {error}") from error
+
+    def set(self, provider: str, key: str) -> None:
+        """Store a key. Raises `ConfigurationError` if the provider is unknown or needs no key."""
+        _key_variable(vendor_named(provider))
+        if not key:
+            raise ConfigurationError("the key is empty")
+        self._write({**self.read(), provider: key})
+
+    def remove(self, provider: str) -> None:
+        """Remove a key. Raises `ConfigurationError` if there is none."""
+        keys = self.read()
+        if keys.pop(provider, None) is None:
+            raise ConfigurationError(f"no key of {provider!r} is stored")
+        self._write(keys)
+
+    def to_environment(self) -> None:
+        """Set the vendors' environment variables to the stored keys, unless they are set."""
+        for provider, key in self.read().items():
+            known = next((vendor for vendor in vendors() if vendor.name == provider), None)
+            if known is not None and not any(map(os.environ.get, known.key_variables)):
+                os.environ[_key_variable(known)] = key
+
+    def _write(self, keys: Mapping[str, str]) -> None:
+        # A new file in the place of the old one: a full disk loses nothing, and the mode is right.
+        new = self.path.with_suffix(".new")
+        new.unlink(missing_ok=True)
+        private_file(new).write_bytes(msgspec.json.format(msgspec.json.encode(keys)))
+        new.replace(self.path)
+
+
+def _key_variable(vendor: Vendor) -> str:
+    if not vendor.key_variables:
+        raise ConfigurationError(f"provider {vendor.name!r} needs no key")
+    return vendor.key_variables[0]
+
+
+class PromptTemplate(msgspec.Struct, forbid_unknown_fields=True):
+    """A prompt that is kept in a file: TOML with these keys. `$input` in `prompt` is what you ask."""
+
+    prompt: str = "$input"
+    system: str | None = None
+    model: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    schema: dict[str, object] | None = None
+
+    def fill(self, text: str, values: Mapping[str, str]) -> str:
+        """Return the prompt with `text` for `$input` and `values` for the other names.
+
+        Raises `ConfigurationError` if a value is missing.
+        """
+        try:
+            return Template(self.prompt).substitute({**values, "input": text})
+        except (KeyError, ValueError) as error:
+            raise ConfigurationError(f"the template needs a value: -p {error} VALUE") from error
+
+
+class NamedTemplate(NamedTuple):
+    """A template and where it is."""
+
+    name: str
+    path: Path
+
+
+def templates() -> list[NamedTemplate]:
+    """Return the stored templates, sorted by name."""
+    found = sorted((config_folder() / "templates").glob("*.toml"))
+    return [NamedTemplate(path.stem, path) for path in found]
+
+
+def read_template(name: str) -> PromptTemplate:
+    """Return a stored template, or that of a file. Raises `ConfigurationError` if there is none, or it is wrong."""
+    path = Path(name) if name.endswith(".toml") else config_folder() / "templates" / f"{name}.toml"
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), PromptTemplate)
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"there is no template {path}") from error
+    except (OSError, ValueError) as error:  # TOML and msgspec raise kinds of ValueError
+        raise ConfigurationError(f"cannot read the template {path}: {error}") from error
