@@ -29,7 +29,7 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def running(service: Service, *, app: object = None, drain: int = 1) -> Iterator[str]:
+def running(service: Service | None, *, app: object = None, drain: int = 1) -> Iterator[str]:
     """Serve, and give the address: "http://127.0.0.1:PORT"."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     config = uvicorn.Config(
