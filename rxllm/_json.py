@@ -1,7 +1,8 @@
-"""Reading JSON that others wrote: everything is `object` until it is narrowed here."""
+"""Reads JSON from other programs: everything is `object` until one of these functions narrows it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from math import isfinite
 from typing import TypeGuard
@@ -11,13 +12,38 @@ import msgspec
 _decode = msgspec.json.Decoder[object](object).decode
 
 
+_SURROGATES = re.compile(
+    r"\\\\|(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
+"""An escaped backslash, a surrogate pair (group 1), or a lone surrogate (group 2)."""
+
+
 def decode(data: bytes | str) -> object:
-    """The JSON value in `data`; raises `ValueError` or `RecursionError` where there is none."""
-    return _decode(data)
+    r"""Return the JSON value in `data`. Lone surrogates, which are not Unicode, become U+FFFD.
+
+    Raises:
+        ValueError: `data` is not JSON.
+        RecursionError: It is nested too deep.
+
+    >>> decode(r'["\ud83d", "\ud83d\ude00"]')
+    ['\ufffd', '😀']
+    """
+    try:
+        return _decode(data)
+    except ValueError:
+        text = data if isinstance(data, str) else data.decode("utf-8", "replace")
+        repaired = _SURROGATES.sub(_without_surrogate, text)
+        if repaired == text:
+            raise
+        return _decode(repaired)
+
+
+def _without_surrogate(match: re.Match[str]) -> str:
+    return match[0] if match[2] is None else "\\ufffd"
 
 
 def encode(value: object) -> bytes:
-    """`value` as compact JSON."""
+    """Return `value` as compact JSON."""
     return msgspec.json.encode(value)
 
 
@@ -35,23 +61,23 @@ def valid_text(text: str) -> str:
 
 
 def is_object(value: object) -> TypeGuard[dict[str, object]]:
-    """Whether `value` is a JSON object."""
+    """Return whether `value` is a JSON object."""
     return isinstance(value, dict)
 
 
 def is_array(value: object) -> TypeGuard[list[object]]:
-    """Whether `value` is a JSON array."""
+    """Return whether `value` is a JSON array."""
     return isinstance(value, list)
 
 
 def text_at(source: Mapping[str, object], key: str) -> str | None:
-    """`source[key]` where it is text that says something."""
+    """Return `source[key]` if it is text that is not empty."""
     value = source.get(key)
     return value if isinstance(value, str) and value else None
 
 
 def int_at(source: Mapping[str, object], key: str) -> int | None:
-    """`source[key]` where it is a whole number."""
+    """Return `source[key]` if it is a whole number."""
     value = source.get(key)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
@@ -63,12 +89,12 @@ def count_at(source: Mapping[str, object], key: str) -> int | None:
 
 
 def object_at(source: Mapping[str, object], key: str) -> dict[str, object]:
-    """`source[key]` where it is an object, else an empty one."""
+    """Return `source[key]` if it is an object, else an empty one."""
     value = source.get(key)
     return value if is_object(value) else {}
 
 
 def objects_at(source: Mapping[str, object], key: str) -> list[dict[str, object]]:
-    """The objects in the list `source[key]`; empty where it is none."""
+    """Return the objects in the list `source[key]`; none if it is not a list."""
     value = source.get(key)
     return [item for item in value if is_object(item)] if is_array(value) else []

@@ -57,6 +57,10 @@ __all__ = [
 TimeoutPhase: TypeAlias = Literal["connect", "silence", "first_token", "idle", "total"]
 
 
+_PRINTABLE = {code: "\ufffd" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+"""Replaces control characters, which a server's message may contain, and which terminals and logs would obey."""
+
+
 class LLMError(Exception):
     """The base class of rxllm's errors. The message says what happened and what to do.
 
@@ -85,7 +89,7 @@ class LLMError(Exception):
         transient: bool | None = None,
         partial: Response | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(message.translate(_PRINTABLE))
         self.provider = provider
         self.model = model
         self.status_code = status_code

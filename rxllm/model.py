@@ -10,18 +10,18 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Unpack, cast
+from typing import TYPE_CHECKING, NamedTuple, Unpack, cast
 
 import msgspec
-import requests
 from reactivex import Observable, abc
 
-from ._core.retry import retry_transient
+from ._core.retry import retry_transient, with_total_limit
 from ._core.stream import Source, token_stream
 from ._protocol import Wire, WireRequest
 from ._runtime.fork import after_fork
 from ._transport.framing import MAX_FRAME_BYTES
 from ._transport.http import Transport
+from ._transport.http1 import check_headers
 from .errors import ConfigurationError, LLMError
 from .events import Response, StreamEnd, TextDelta, TokenEvent
 from .messages import Message
@@ -31,6 +31,9 @@ from .prompt import Prompt, messages_of
 from .providers.catalog import Vendor, split_model, vendor_named, wire_for
 from .providers.local import DEFAULT_MODEL, LocalServer, release_engine
 from .providers.openai_chat import OpenAIChat
+
+if TYPE_CHECKING:
+    import requests
 
 __all__ = ["StreamingModel", "create_streaming_model", "stream_chat"]
 
@@ -105,6 +108,7 @@ def create_streaming_model(
     headers: Mapping[str, str] | None = None,
     extra_body: Mapping[str, object] | None = None,
     max_event_bytes: int = MAX_FRAME_BYTES,
+    max_answer_chars: int | None = None,
     local: LocalServer | None = None,
 ) -> StreamingModel:
     """Return a model of `provider`.
@@ -138,6 +142,8 @@ def create_streaming_model(
         headers: HTTP headers to add to each request.
         extra_body: JSON fields to add to the request's body.
         max_event_bytes: The largest event on the wire, in bytes; a larger one ends the stream with `ProtocolError`.
+        max_answer_chars: The most characters of text and reasoning; a longer answer ends the stream with
+            `StreamError`, whose `partial` holds what came before. Default: no limit.
         local: Settings of the embedded model (provider "local").
 
     Returns:
@@ -176,14 +182,15 @@ def create_streaming_model(
         extra_body=extra_body,
     )
     transport = Transport(session)
+    limits = _SizeLimits(max_event_bytes, max_answer_chars)
     if vendor.wire == "local":
         if given is not None and chosen != os.fspath(given):
             raise ConfigurationError(f"two models are given: {chosen!r}, and {os.fspath(given)!r} in local=")
         server = msgspec.structs.replace(local or LocalServer(), model=chosen)
-        return _LocalModel(vendor, defaults, transport, scheduler, max_event_bytes, server)
+        return _LocalModel(vendor, defaults, transport, scheduler, limits, server)
     if local is not None:
         raise ConfigurationError(f"local= is for the provider 'local'; this is {name!r}")
-    return _ProviderModel(vendor, defaults, transport, scheduler, max_event_bytes, api_key, base_url)
+    return _ProviderModel(vendor, defaults, transport, scheduler, limits, api_key, base_url)
 
 
 def stream_chat(
@@ -223,6 +230,13 @@ def stream_chat(
     return model.stream(prompt, **options).subscribe(on_next, handle_error)
 
 
+class _SizeLimits(NamedTuple):
+    """Limits that keep an answer from filling the memory."""
+
+    event_bytes: int
+    answer_chars: int | None
+
+
 class _ProviderModel(StreamingModel):
     """A model on an HTTP server."""
 
@@ -232,7 +246,7 @@ class _ProviderModel(StreamingModel):
         defaults: CallOptions,
         transport: Transport,
         scheduler: abc.SchedulerBase | None,
-        max_event_bytes: int,
+        limits: _SizeLimits,
         api_key: str | None,
         base_url: str | None,
     ) -> None:
@@ -242,7 +256,7 @@ class _ProviderModel(StreamingModel):
         self._defaults = defaults
         self._transport = transport
         self._scheduler = scheduler
-        self._max_event_bytes = max_event_bytes
+        self._limits = limits
         self._api_key = api_key
         self._base_url = base_url
         # Encodes a request now, so that a missing or unsupported setting raises here.
@@ -259,23 +273,26 @@ class _ProviderModel(StreamingModel):
         model = call.get("model") or self.model
         wire = self._wire_with(options["headers"]) if "headers" in options else self._wire
         request = wire.request(messages_of(prompt), model, _wire_options(call))
+        timeout = timeout_of(call.get("timeout"))
         source = Source(
             provider=self.provider,
             model=model,
             request=self._prepared(request, model),
             decoder=wire.decoder,
             transport=self._transport,
-            timeout=timeout_of(call.get("timeout")),
+            timeout=timeout,
             scheduler=self._scheduler,
-            max_event_bytes=self._max_event_bytes,
+            max_event_bytes=self._limits.event_bytes,
+            max_answer_chars=self._limits.answer_chars,
         )
-        return retry_transient(call.get("max_retries", 2))(token_stream(source))
+        return with_total_limit(retry_transient(call.get("max_retries", 2))(token_stream(source)), timeout.total)
 
     def close(self) -> None:
         self._transport.close()
 
     def _wire_with(self, headers: Mapping[str, str] | None) -> Wire:
         combined = {**(self._defaults.get("headers") or {}), **(headers or {})}
+        check_headers(combined)
         return wire_for(self._vendor, api_key=self._api_key, base_url=self._base_url, headers=combined)
 
     def _prepared(self, request: WireRequest, model: str) -> Callable[[], WireRequest]:
@@ -298,15 +315,16 @@ class _LocalModel(_ProviderModel):
         defaults: CallOptions,
         transport: Transport,
         scheduler: abc.SchedulerBase | None,
-        max_event_bytes: int,
+        limits: _SizeLimits,
         server: LocalServer,
     ) -> None:
         server.check()
         self._server = server
-        super().__init__(vendor, defaults, transport, scheduler, max_event_bytes, None, None)
+        super().__init__(vendor, defaults, transport, scheduler, limits, None, None)
 
     def _wire_with(self, headers: Mapping[str, str] | None) -> Wire:
         combined = {**(self._defaults.get("headers") or {}), **(headers or {})}
+        check_headers(combined)
         vendor = self._vendor
         return OpenAIChat(
             provider=vendor.name, base_url=_NO_ADDRESS_YET, api_key=None, headers=combined, dialect=vendor.dialect

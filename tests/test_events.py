@@ -140,7 +140,12 @@ EVENT_NAMES = {event_class.__name__ for event_class in get_args(TokenEvent)}
 
 PARTIAL = {
     "operators/json/document.py": "reads the arguments of one tool",
-    "assistant/_turn.py": "passes on what it does not change",
+    "assistant/_tool_loop.py": "passes on what it does not change",
+    "web/formats/vendor_wire.py": "a vendor's wire has no form for the others",
+    **{
+        f"providers/{wire}/writer.py": "a vendor's wire has no form for the others"
+        for wire in ("anthropic", "gemini", "ollama", "openai_chat", "openai_responses")
+    },
 }
 """Files with a `match` on events that has good reason for a wildcard."""
 

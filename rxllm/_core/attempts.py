@@ -20,6 +20,7 @@ from reactivex.scheduler import TimeoutScheduler
 from reactivex.scheduler.scheduler import Scheduler
 
 from ..events import StreamStart, TokenEvent, proves_answer
+from .awaitable import AwaitableObservable
 
 T = TypeVar("T")
 
@@ -58,7 +59,7 @@ def stream_attempts(
         attempts.subscribe(first)
         return attempts
 
-    return Observable(subscribe)
+    return AwaitableObservable(subscribe)
 
 
 def timer_scheduler(own: abc.SchedulerBase | None, given: abc.SchedulerBase | None) -> abc.SchedulerBase:

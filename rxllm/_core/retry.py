@@ -1,13 +1,16 @@
-"""Which errors deserve another try, and `retry_transient`, which makes it.
+"""Which errors deserve another attempt, and `retry_transient`, which makes it.
 
-Apart from the other operators because every model retries: a program that uses no operator does
-not pay for loading them. `rxllm.operators` has it under its name.
+Separate from the other operators, because every model retries: a program that uses no operator does
+not load them. `rxllm.operators` exports it.
 """
 
 from __future__ import annotations
 
+import math
 import random
+import time
 from collections.abc import Callable
+from contextvars import ContextVar, copy_context
 from typing import Literal, TypeAlias
 
 from reactivex import Observable, abc
@@ -23,23 +26,30 @@ from ..errors import (
 )
 from ..events import TokenEvent
 from .attempts import Attempt, OnFailure, stream_attempts
+from .awaitable import AwaitableObservable
 
 MAX_DELAY = 60.0
-"""Seconds; no try waits longer, and a server that asks for more gets no second one."""
+"""Seconds. No delay is longer; if a server asks for more, there is no further attempt."""
+
+total_deadline: ContextVar[float] = ContextVar("total_deadline", default=math.inf)
+"""When `Timeout.total` of the current request passes, in seconds of `time.monotonic`: for all its attempts together."""
 
 ErrorClass: TypeAlias = Literal["retry", "next", "raise"]
 
 
 def error_class(error: Exception) -> ErrorClass:
-    """What an error asks for: "retry" the same stream, try the "next" one, or "raise" it to the user.
+    """Return what an error calls for: "retry" the same stream, try the "next" one, or "raise" it to the user.
 
-    - "retry": what may pass by itself: rate limits, overload, 5xx, timeouts, cut connections.
-      Where tries here are used up, the next stream may still do.
-    - "next": what is wrong with this provider, not with the request: its key, its permission, an
-      unknown model, TLS, a protocol that nobody understands, an error of its own.
-    - "raise": what would be wrong anywhere: the request itself, the context window, the
-      configuration, money (402, or a quota used up: somebody should know), an answer that does
-      not parse, the user's own `Timeout(total=...)`; and whatever is no `LLMError`.
+    - "retry": errors that may pass by themselves: rate limits, overload, 5xx, timeouts, interrupted connections.
+      When the attempts are used up, the next stream may still succeed.
+    - "next": errors of this provider, not of the request: its key, its permission, an unknown model, TLS, a protocol
+      violation, an answer that is too slow although the server shows signs of life.
+    - "raise": errors that would occur anywhere: the request itself, the context window, the configuration, money
+      (402, or a quota that is used up), an answer that does not parse, the user's own `Timeout(total=...)`, and
+      everything that is not an `LLMError`.
+
+    Args:
+        error: The error that ended a stream.
 
     >>> error_class(RateLimitError("slow down")), error_class(BadRequestError("no such role"))
     ('retry', 'raise')
@@ -62,20 +72,24 @@ def retry_transient(
     scheduler: abc.SchedulerBase | None = None,
     jitter: Callable[[float, float], float] = random.uniform,
 ) -> Callable[[Observable[TokenEvent]], Observable[TokenEvent]]:
-    """Subscribe again, at most `max_retries` times, while nothing of the answer has been seen.
+    """Subscribe again after a transient error, before the first content event.
 
-    Only errors of the class "retry" before the first content event are tried again; the last one
-    goes on. The wait before try n (from 0) is between 0 and ``base_delay * 2**n`` seconds (full
-    jitter), at least the server's Retry-After; a server that asks for more than `max_delay` seconds
-    gets no second try: its error goes on. Events before the first content event are held back
-    until it comes, so that a second try shows no second `StreamStart`. Waits run on `scheduler`,
-    else on the one given to subscribe, else on a timer thread; disposing ends them. Models retry
-    twice by themselves (`max_retries`).
+    Only errors of the class "retry" (`error_class`) cause another attempt; the last error is emitted. The delay before
+    attempt n (from 0) is random between 0 and ``base_delay * 2**n`` seconds (full jitter), and at least the server's
+    Retry-After. Events before the first content event are held back until it comes, so a later attempt shows no
+    second `StreamStart`. Disposing ends a delay. Not needed with rxllm models: they already retry twice.
+
+    Args:
+        max_retries: Further attempts after the first; 0: none.
+        base_delay: Seconds; the upper bound of the first delay.
+        max_delay: Seconds; the upper bound of each delay. If a server asks for more, its error is emitted.
+        scheduler: Runs the delays; default: the scheduler given to subscribe(), else a timer thread.
+        jitter: Returns a number between its two arguments.
 
     ::
 
-        -S-X                        the first try, transient
-           ..S--a--b--|             the second, after a wait
+        -S-X                        the first attempt, transient
+           ..S--a--b--|             the second, after a delay
         [   retry_transient()   ]
         ---------Sa--b--|
     """
@@ -83,16 +97,16 @@ def retry_transient(
 
     def operator(source: Observable[TokenEvent]) -> Observable[TokenEvent]:
         def start() -> tuple[Attempt, OnFailure]:
-            tries = 0
+            attempts = 0
 
             def decide(error: Exception, answered: bool) -> Attempt | Exception:
-                nonlocal tries
-                if answered or tries >= max_retries or error_class(error) != "retry":
+                nonlocal attempts
+                if answered or attempts >= max_retries or error_class(error) != "retry":
                     return error
-                delay = delay_of(error, tries)
-                if delay is None:
+                delay = delay_of(error, attempts)
+                if delay is None or time.monotonic() + delay >= total_deadline.get():
                     return error
-                tries += 1
+                attempts += 1
                 return Attempt(source, delay)
 
             return Attempt(source), decide
@@ -105,12 +119,30 @@ def retry_transient(
 def backoff(
     base_delay: float, max_delay: float, jitter: Callable[[float, float], float]
 ) -> Callable[[Exception, int], float | None]:
-    """The wait before a try, by the error and the number of tries before it; None where a server asks for too much."""
+    """Return the function that computes a delay from an error and the number of earlier retries.
 
-    def delay_of(error: Exception, tries: int) -> float | None:
+    It returns None if the server asks for more than `max_delay` seconds.
+    """
+
+    def delay_of(error: Exception, attempts: int) -> float | None:
         asked = (error.retry_after or 0.0) if isinstance(error, LLMError) else 0.0
         if asked > max_delay:
             return None
-        return max(asked, jitter(0.0, min(max_delay, base_delay * 2.0 ** min(tries, 64))))
+        return max(asked, jitter(0.0, min(max_delay, base_delay * 2.0 ** min(attempts, 64))))
 
     return delay_of
+
+
+def with_total_limit(stream: Observable[TokenEvent], total: float | None) -> Observable[TokenEvent]:
+    """Return `stream` with one limit of `total` seconds for all its attempts; None sets no limit."""
+    if total is None:
+        return stream
+
+    def subscribe(
+        observer: abc.ObserverBase[TokenEvent], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        context = copy_context()
+        context.run(total_deadline.set, time.monotonic() + total)
+        return context.run(lambda: stream.subscribe(observer, scheduler=scheduler))
+
+    return AwaitableObservable(subscribe)

@@ -1,13 +1,11 @@
 """The one subscribe(): a wire's answer as a cold Observable of token events.
 
-Each subscription makes one request. It is read on a thread of the producing scheduler (by default
-a daemon thread of its own), never on the caller's; on_next comes from that thread alone, in order,
-and reading goes on when on_next returns. The stream ends in exactly one of: `StreamEnd` then
-on_completed; one `LLMError` with `partial`; or silence, because it was disposed. Disposing closes
-the connection at once, in whatever phase it is.
+Each subscription makes one request. It is read on a thread of the producing scheduler (by default a daemon thread of
+its own, or a shared one if there are many streams), never on the caller's. on_next is called by one thread at a time,
+in order, and the next read follows when it returns. The stream ends in exactly one of: `StreamEnd` then on_completed;
+one `LLMError` with `partial`; or silence, because it was disposed. Disposing closes the connection at once.
 
-An exception raised by the subscriber is the subscriber's: the connection closes, and it surfaces
-through `threading.excepthook`.
+An exception that the subscriber raises closes the connection and is passed to `threading.excepthook`.
 """
 
 from __future__ import annotations
@@ -15,53 +13,50 @@ from __future__ import annotations
 import atexit
 import contextvars
 import itertools
-import logging
-import math
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
-from typing import TypeVar
 
 import msgspec
 from reactivex import Observable, abc
 
 from .._protocol import Decoder, WireRequest
-from .._runtime.admission import Gate
-from .._runtime.deadlines import Watch, watchdog
+from .._runtime.admission import Admission
+from .._runtime.ending import is_ending
+from .._runtime.errors import report_exception
 from .._runtime.fork import after_fork
 from .._runtime.reactor import Reactor
 from .._runtime.thread_cache import workers
-from .._transport.connections import Call, CallAborted
+from .._transport.body import Body
+from .._transport.connections import Call, CallAborted, CallPhase
 from .._transport.framing import MAX_FRAME_BYTES, NDJSONFraming, SSEFraming
-from .._transport.http import Body, Transport
-from ..errors import APITimeoutError, LLMError, ProtocolError, TimeoutPhase
-from ..events import CONTENT_EVENTS, Response, StreamEnd, Timing, TokenEvent, VendorEvent
+from .._transport.http import Transport
+from ..errors import APIConnectionError, LLMError, StreamError
+from ..events import ReasoningDelta, Response, StreamEnd, TextDelta, Timing, TokenEvent, VendorEvent, is_content
 from ..options import Timeout
+from .awaitable import AwaitableObservable
+from .stream_errors import emit_error, unexpected_error
+from .time_limits import TimeLimits
 from .token_usage import with_estimate
-
-T = TypeVar("T")
-
-log = logging.getLogger("rxllm")
 
 _EXIT_SECONDS = 1.0
 _FRAMINGS: dict[str, type[SSEFraming | NDJSONFraming]] = {"sse": SSEFraming, "ndjson": NDJSONFraming}
 _CROWD = 64
-"""So many streams at once have a thread each; what more there are, and then all, are read by the reactor."""
+"""The number of streams that have a thread each. If there are more, the reactor reads all of them."""
 
 
 def _is_busy() -> bool:
-    return _reactor.busy
+    return _reactor.is_busy
 
 
-_gate = Gate(_is_busy)
-_reactor = Reactor(_gate.let_in)
+_admission = Admission(_is_busy)
+_reactor = Reactor(_admission.admit)
 
 
 class Source(msgspec.Struct, frozen=True):
-    """What a stream is made of; `request` is called on the producing thread, and may block."""
+    """What a stream consists of. `request` is called on the producing thread, and may block."""
 
     provider: str
     model: str
@@ -71,10 +66,11 @@ class Source(msgspec.Struct, frozen=True):
     timeout: Timeout
     scheduler: abc.SchedulerBase | None = None
     max_event_bytes: int = MAX_FRAME_BYTES
+    max_answer_chars: int | None = None
 
 
 def token_stream(source: Source) -> Observable[TokenEvent]:
-    """The cold Observable of `source`: one request per subscription."""
+    """Return the cold Observable of `source`: one request for each subscription."""
 
     def subscribe(
         observer: abc.ObserverBase[TokenEvent], scheduler: abc.SchedulerBase | None = None
@@ -82,103 +78,106 @@ def token_stream(source: Source) -> Observable[TokenEvent]:
         # The scheduler given to subscribe() may be a UI thread's: blocking reads never run on it.
         return _Subscription(source, observer).start()
 
-    return Observable(subscribe)
-
-
-def emit_error(observer: abc.ObserverBase[T], error: LLMError) -> None:
-    """End a stream with `error`; where the subscriber gave no on_error, it is logged."""
-    try:
-        observer.on_error(error)
-    except LLMError as raised:  # by reactivex itself, where there is no on_error
-        if raised is not error:
-            raise
-        log.error("a stream ended with an error that nobody handled: %s", error)
+    return AwaitableObservable(subscribe)
 
 
 class _Subscription(abc.DisposableBase):
-    """One request and its observer.
-
-    It is read in turns: each waits for bytes, makes events of them, and delivers those. Turns are
-    taken by one thread at a time: the stream's own, or where there is a crowd, the reactor's.
-    """
+    """One request and its observer. One thread at a time reads it: its own, or in a crowd one of the reactor's."""
 
     def __init__(self, source: Source, observer: abc.ObserverBase[TokenEvent]) -> None:
         self._source = source
         self._observer = observer
         self._decoder = source.decoder()
-        self._call = Call(self._connected, partial(_gate.leave, self))
+        self._call = Call(self._on_phase)
         self._body: Body | None = None
         self._framing: SSEFraming | NDJSONFraming = SSEFraming()
         self._step: Callable[[list[TokenEvent]], None] = self._open
-        """What the next turn does with the wire; it adds the events that come of it."""
-        self._over = False
-        """The wire has no more to give."""
+        """What the next read does; it adds the events that result."""
+        self._ended = False
+        """Nothing more is read."""
         self._failure: LLMError | None = None
         self._disposed = False
-        self._expired: TimeoutPhase | None = None
+        self._halted = False
+        """No further event is delivered: the stream was disposed, or `total` has passed."""
+        self._is_started = threading.Lock()
+        """Acquired, and never released, by what ends the waiting for a start: the producing thread, or a limit."""
+        self._scheduled: abc.DisposableBase | None = None
         self._request: WireRequest | None = None
         self._answered = False
-        """An event of the answer has come: from then on it costs."""
-        self._started = time.monotonic()
+        """The request is billed, so usage is estimated on failure."""
         self._first_token: float | None = None
-        self._active = False
-        """An event has come since the last look at the clock."""
-        self._phase: TimeoutPhase = "connect"
-        limits = source.timeout
-        self._total_at = self._started + _or_infinite(limits.total)
-        self._idle = _or_infinite(limits.idle)
-        self._idle_since = math.inf
-        self._watch = Watch(math.inf, self._idle, self._expire)
-        self._scheduled: abc.DisposableBase | None = None
+        self._chars = 0
+        self._limits = TimeLimits(source.timeout, self._on_expired)
 
     def start(self) -> _Subscription:
         run = contextvars.copy_context().run
-        if self._source.scheduler is None:
-            name = f"rxllm-{self._source.provider}-{next(_thread_numbers)}"
-            _gate.enter(self, partial(workers.run, name, partial(run, self._run)))
-        else:
+        try:
+            self._limits.start()
+            if self._source.scheduler is None:
+                name = f"rxllm-{self._source.provider}-{next(_thread_numbers)}"
+                _admission.submit(self, partial(workers.run, name, partial(run, self._run)), self._start_failed)
+            else:
 
-            def scheduled(scheduler: abc.SchedulerBase, state: object | None = None) -> None:
-                run(self._run)
+                def scheduled(scheduler: abc.SchedulerBase, state: object | None = None) -> None:
+                    run(self._run)
 
-            self._scheduled = self._source.scheduler.schedule(scheduled)
+                self._scheduled = self._source.scheduler.schedule(scheduled)
+        except Exception as error:
+            self._start_failed(error)
         return self
 
     def dispose(self) -> None:
-        """Stop: close the connection, deliver nothing more. From any thread, any number of times."""
-        self._disposed = True
-        if not self._over:
+        """Stop: close the connection, deliver nothing more. Thread-safe, harmless when repeated."""
+        self._disposed = self._halted = True
+        if not self._ended:
             self._call.abort()
         if self._scheduled is not None:
             self._scheduled.dispose()
 
-    def _run(self) -> None:
-        """On the producing thread: take all turns, or those before it gets crowded."""
-        _live.add(self)
-        while self._turn():
-            if len(_live) > _CROWD and self._body is not None and self._source.scheduler is None:
-                fd = self._body.fileno()
-                if fd is not None:
-                    _reactor.add(fd, partial(contextvars.copy_context().run, self._turn))
-                    return
+    def _start_failed(self, error: Exception) -> None:
+        """End a stream for which there is no thread, unless it runs (then a limit or its scheduler has failed)."""
+        if not self._is_started.acquire(blocking=False):
+            return
+        self._failure = APIConnectionError(f"the stream could not be started: {type(error).__name__}: {error}")
+        self._failure.__cause__ = error
+        if is_ending():
+            self._disposed = True
+        self._end_guarded()
 
-    def _turn(self) -> bool:
-        """Wait for what comes, and deliver it; whether there is more to come. Raises nothing."""
+    def _run(self) -> Callable[[], None] | None:
+        """On the producing thread: read to the end, or until a crowd forms. Return what the thread does next."""
+        if not self._is_started.acquire(blocking=False):
+            return None
+        _live.add(self)
+        may_leave = self._source.scheduler is None
+        while self._read_once():
+            fd = self._body.fileno() if may_leave and len(_live) > _CROWD and self._body is not None else None
+            if fd is not None:
+                read = partial(contextvars.copy_context().run, self._read_once, in_crowd=True)
+                try:
+                    return _reactor.add(fd, read, self._watching_failed)
+                except OSError:  # no descriptors for the reactor: this stream keeps its thread
+                    may_leave = False
+        return None
+
+    def _read_once(self, *, in_crowd: bool = False) -> bool:
+        """Wait for bytes and deliver their events. Return whether more may come. Raises nothing.
+
+        Only on a scheduler of the user's an interrupt is raised: it may be the main thread.
+        """
         goes_on = False
         try:
             goes_on = self._deliver()
             if not goes_on:
-                self._close()
-                self._tell_the_end()
-        except BaseException:
-            # The subscriber's own: it is neither the wire's nor ours to handle, and no thread may end of it.
+                self._end(may_wait=not in_crowd)
+        except BaseException as error:
             self._close()
-            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+            if not isinstance(error, Exception) and self._source.scheduler is not None:
+                raise
+            report_exception()
         finally:
             if not goes_on:
-                self._close()
-                watchdog.stop(self._watch)
-                _live.discard(self)
+                self._release()
         return goes_on
 
     def _deliver(self) -> bool:
@@ -186,102 +185,165 @@ class _Subscription(abc.DisposableBase):
         try:
             if not self._disposed:
                 self._step(events)
+                if self._source.max_answer_chars is not None:
+                    self._limit_answer(events, self._source.max_answer_chars)
         except Exception as error:
             self._fail(error)
-        on_next = self._observer.on_next
+        observer = self._observer
+        on_next = observer.on_next
         for event in events:
-            if self._disposed:
+            if self._halted:
                 break
             on_next(event)
-        if self._over or self._disposed:
+        if self._source.scheduler is not None and getattr(observer, "is_stopped", False):
+            # The scheduler may be running inside subscribe(), which has not returned what could be disposed.
+            self._disposed = True
+        if self._limits.expired == "total" and not self._decoder.finished:
+            self._fail(CallAborted())
+        if self._ended or self._disposed:
             return False
-        if self._phase == "idle":
-            if self._active:
-                self._active = False
-                self._idle_since = time.monotonic()
-            self._watch.at = min(self._idle_since + self._idle, self._total_at)
+        self._limits.reset()
         return True
 
     def _open(self, _: list[TokenEvent]) -> None:
-        """Send the request, and wait for the headers of its answer."""
+        """Send the request, and wait for the head of its response."""
         source = self._source
         try:
             self._request = source.request()  # may start the embedded model
-            self._arm("connect", time.monotonic() + _or_infinite(source.timeout.connect))
+            self._limits.start_connect()
             if not self._disposed:
-                self._body = source.transport.open(self._request, self._call, source.timeout.connect)
+                self._body = source.transport.open(self._request, self._call)
                 self._framing = _FRAMINGS[self._request.framing](source.max_event_bytes)
                 self._step = partial(self._read, self._body)
         finally:
-            _gate.leave(self)
+            _admission.release(self)
+
+    def _on_phase(self, phase: CallPhase) -> None:
+        """The call waits for something else now."""
+        if phase == "sending":
+            self._limits.bytes_sent()
+            return
+        if phase == "waiting":
+            self._limits.request_sent()
+        _admission.release(self)
 
     def _read(self, body: Body, events: list[TokenEvent]) -> None:
-        """Add the events of the next bytes.
-
-        The limit on silence holds while the read waits, not while the subscriber works.
-        """
+        """Add the events in the next bytes. Only `total` limits the time that the subscriber takes for them."""
         block = body.read()
-        if self._phase == "idle":
-            self._watch.at = self._total_at
+        limits = self._limits
+        limits.suspend()
         decoder = self._decoder
         feed = decoder.feed
         frames = self._framing.feed(block)
         at_end = body.at_end
+        is_idle_phase = limits.phase == "idle"
         for frame in chain(frames, self._framing.close()) if at_end else frames:
             batch = feed(frame) if frame.data else ()
             if batch:
                 events += batch
-                self._active = True
-                if self._phase != "idle":
-                    self._begin(batch)
+                first = batch[0]
+                if is_idle_phase and type(first) is TextDelta and first.text:  # by far the most frequent
+                    limits.has_content = True
+                else:
+                    is_idle_phase = self._note(batch)
                 if decoder.finished:
                     break
-            elif self._answered and (not frame.data or frame.event in _KEEP_ALIVES):
-                events.append(_KEPT_ALIVE)
+            else:
+                limits.has_noise = True
+                if self._answered and (not frame.data or frame.event in _KEEP_ALIVES):
+                    events.append(_KEPT_ALIVE)
         if at_end and not decoder.finished:
             events += decoder.close()
         if decoder.finished:
-            self._over = True
-            watchdog.stop(self._watch)
+            self._ended = True
+            limits.stop()
             events[-1] = self._timed(events[-1])
 
-    def _begin(self, batch: Sequence[TokenEvent]) -> None:
-        """The answer begins with this batch, or its content does."""
+    def _note(self, batch: Sequence[TokenEvent]) -> bool:
+        """Note whether the events of a frame are content. Return whether content has come, in this frame or earlier."""
         self._answered = True
-        if _has_content(batch):
-            self._first_token = time.monotonic() - self._started
-            self._phase = "idle"
-            self._watch.at = self._total_at
-            watchdog.add(self._watch)
+        if any(map(is_content, batch)):
+            self._limits.has_content = True
+            if self._first_token is None:
+                self._first_token = time.monotonic() - self._limits.started_at
+                self._limits.phase = "idle"
+        else:
+            self._limits.has_noise = True
+        return self._limits.phase == "idle"
+
+    def _limit_answer(self, events: list[TokenEvent], limit: int) -> None:
+        """End the stream at the event with which the answer exceeds `limit` characters."""
+        for number, event in enumerate(events):
+            if isinstance(event, TextDelta | ReasoningDelta):
+                self._chars += len(event.text)
+                if self._chars > limit:
+                    del events[number:]
+                    raise StreamError(f"the answer exceeds {limit} characters (max_answer_chars)")
 
     def _fail(self, error: Exception) -> None:
-        """The wire has failed, or was told to stop."""
-        self._over = True
+        """Note what ends the stream: an error, or (None) that it was disposed."""
+        self._ended = True
         if isinstance(error, CallAborted):
-            failure = None
+            expired = self._limits.expired
+            self._failure = None if expired is None else self._limits.error(expired)
         elif isinstance(error, LLMError):
-            failure = error
+            self._failure = error
         else:
-            log.debug("an answer could not be read", exc_info=True)
-            failure = ProtocolError(f"the answer could not be understood: {type(error).__name__}: {error}")
-            failure.__cause__ = error
-        if self._expired is not None:
-            cause, failure = failure, self._timeout_error(self._expired)
-            failure.__cause__ = cause
-        self._failure = failure
+            self._failure = unexpected_error(error, is_open=self._body is not None)
+
+    def _watching_failed(self, error: Exception) -> None:
+        """The reactor cannot watch the socket."""
+        self._fail(APIConnectionError(f"the connection could not be read: {type(error).__name__}: {error}"))
+        self._end_guarded()
+
+    def _end_guarded(self) -> None:
+        """End the stream outside of a read."""
+        try:
+            self._end(may_wait=False)
+        except BaseException:
+            report_exception()
+        finally:
+            self._close()
+            self._release()
+
+    def _end(self, *, may_wait: bool) -> None:
+        """Notify the observer of the end, and return the connection to the pool, or close it.
+
+        A complete answer is reported before the rest of its body has arrived.
+        """
+        self._ended = True
+        body = self._body
+        if body is None or not self._decoder.finished:
+            self._close()
+            self._notify_end()
+        elif body.try_finish():
+            self._notify_end()
+        else:
+            try:
+                self._notify_end()
+            finally:
+                body.finish(may_wait=may_wait)
+        self._close()
 
     def _close(self) -> None:
-        """Let go of the connection. Harmless when repeated."""
-        self._over = True
+        """Close the connection, unless it is back in the pool. Harmless when repeated."""
+        self._ended = True
         self._step = _nothing
         body, self._body = self._body, None
         if body is not None:
-            body.finish() if self._decoder.finished else body.close()
+            body.close()
 
-    def _tell_the_end(self) -> None:
+    def _release(self) -> None:
+        """Remove every reference to this stream; it has ended."""
+        self._limits.stop()
+        _live.discard(self)
+        _admission.release(self)
+        self._call.finish()
+
+    def _notify_end(self) -> None:
         if self._disposed:
             return
-        error = self._failure
+        error, self._failure = self._failure, None  # its traceback refers to this stream
         if error is None:
             self._observer.on_completed()
             return
@@ -292,8 +354,8 @@ class _Subscription(abc.DisposableBase):
         emit_error(self._observer, error)
 
     def _partial(self) -> Response:
-        """The answer as far as it had come."""
-        timing = Timing(self._first_token, time.monotonic() - self._started)
+        """Return the answer so far."""
+        timing = Timing(self._first_token, time.monotonic() - self._limits.started_at)
         partial_answer = msgspec.structs.replace(self._decoder.partial(), timing=timing)
         if self._answered and self._request is not None:
             return with_estimate(partial_answer, self._request.body)
@@ -302,52 +364,30 @@ class _Subscription(abc.DisposableBase):
     def _timed(self, event: TokenEvent) -> TokenEvent:
         if not isinstance(event, StreamEnd):
             return event
-        timing = Timing(self._first_token, time.monotonic() - self._started)
+        timing = Timing(self._first_token, time.monotonic() - self._limits.started_at)
         return StreamEnd(msgspec.structs.replace(event.response, timing=timing))
 
-    def _connected(self) -> None:
-        self._arm("first_token", time.monotonic() + _or_infinite(self._source.timeout.first_token))
-
-    def _arm(self, phase: TimeoutPhase, at: float) -> None:
-        self._phase = phase
-        self._watch.at = min(at, self._total_at)
-        watchdog.add(self._watch)
-
-    def _expire(self) -> None:
+    def _on_expired(self) -> None:
         """On the watchdog's thread: a limit has passed."""
-        self._expired = "total" if time.monotonic() >= self._total_at else self._phase
+        self._halted = self._halted or self._limits.expired == "total"
         self._call.abort()
+        if self._is_started.acquire(blocking=False):  # it still waits for a thread
+            self._fail(CallAborted())
+            try:
+                workers.run(f"rxllm-{self._source.provider}-end", self._end_guarded)
+            except RuntimeError:
+                self._end_guarded()
 
-    def _timeout_error(self, phase: TimeoutPhase) -> APITimeoutError:
-        seconds = getattr(self._source.timeout, phase)
-        return APITimeoutError(f"{_PHASES[phase]} within {seconds:g} s (timeout {phase!r})", phase=phase)
 
-
-_PHASES: dict[TimeoutPhase, str] = {
-    "connect": "no connection",
-    "first_token": "no first token",
-    "idle": "nothing more came",
-    "total": "the answer was not complete",
-}
 _KEEP_ALIVES = frozenset({"ping", "keepalive", "keep-alive"})
 _KEPT_ALIVE = VendorEvent("keep_alive", {})
-"""For whoever watches the wire: it is no content, and satisfies no time limit."""
-
 _thread_numbers = itertools.count(1)
 _live: set[_Subscription] = set()
-after_fork(_live.clear)  # or a child that ends would close its parent's connections
-
-
-def _has_content(batch: Sequence[TokenEvent]) -> bool:
-    return any(isinstance(event, CONTENT_EVENTS) for event in batch)
+after_fork(_live.clear)  # otherwise a child that ends would close its parent's connections
 
 
 def _nothing(_: list[TokenEvent]) -> None:
-    """A step after the last one."""
-
-
-def _or_infinite(seconds: float | None) -> float:
-    return math.inf if seconds is None else seconds
+    pass
 
 
 @atexit.register

@@ -1,11 +1,11 @@
-"""Who may begin when: a thousand requests that all begin now would leave no time for those under way.
+"""Decides when requests may start, so that a thousand starting at once do not delay the streams that are running.
 
-Beginning a request is work (a millisecond of it), then waiting. Who works has one of few places; who
-waits for the network has left it. While tokens of a crowd wait to be read, nobody is let in: with
-one interpreter lock for all, a thread that begins costs a thread that reads a wait at every read.
+Starting a request takes about a millisecond of CPU; then it waits for the network. At most `_MAX_STARTING` requests
+are in that phase. While a socket of a crowd is readable no request starts: each start would cost every reader one
+switch of the interpreter lock per read.
 
-Whoever keeps a place too long is taken to wait for something else, and whoever waits too long is
-let in, so that nothing can keep others from beginning.
+A request that stays in the phase for too long is assumed to be blocked and no longer counts, and one that waits for
+too long is started, so that nothing can keep others from starting.
 """
 
 from __future__ import annotations
@@ -14,81 +14,112 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 from .deadlines import Watch, Watchdog, watchdog
 from .fork import after_fork
 
-_PLACES = 2
-_PATIENCE = 0.02
-"""Seconds without anybody being let in, after which somebody is."""
+_MAX_STARTING = 2
+_MAX_DELAY = 0.02
+"""Seconds without a start after which the next request starts in any case."""
 
 
-class Gate:
-    """Lets a few in at once, while there is nothing more urgent (`busy`), in the order they came."""
+class _Waiting(NamedTuple):
+    request: object
+    start: Callable[[], None]
+    on_failure: Callable[[Exception], None]
 
-    def __init__(self, busy: Callable[[], bool], dog: Watchdog = watchdog) -> None:
-        self._busy = busy
+
+class Admission:
+    """Starts requests in their order, a few at a time, while nothing is more urgent. Thread-safe.
+
+    Args:
+        is_busy: Returns True while no request should start.
+        dog: The watchdog that limits the waiting.
+    """
+
+    def __init__(self, is_busy: Callable[[], bool], dog: Watchdog = watchdog) -> None:
+        self._is_busy = is_busy
         self._dog = dog
-        self._forget()
-        after_fork(self._forget)
+        self._reset()
+        after_fork(self._reset)
 
-    def _forget(self) -> None:
-        """Begin with nobody."""
-        self._lock = threading.Lock()
-        self._inside: set[object] = set()
-        self._waiting: deque[tuple[object, Callable[[], None]]] = deque()
+    def _reset(self) -> None:
+        self._lock = threading.RLock()  # reentrant: a signal handler may subscribe
+        self._starting: set[object] = set()
+        self._waiting: deque[_Waiting] = deque()
         self._watch: Watch | None = None
 
-    def enter(self, who: object, begin: Callable[[], None]) -> None:
-        """Call `begin`, which must not block, as soon as there is a place for `who`."""
+    def submit(self, request: object, start: Callable[[], None], on_failure: Callable[[Exception], None]) -> None:
+        """Start a request as soon as there is room.
+
+        Args:
+            request: Identifies it.
+            start: Starts it; must not block. Called on this thread, or on one that admits or releases.
+            on_failure: Called instead, with the exception, if `start` raises.
+        """
         with self._lock:
-            self._waiting.append((who, begin))
+            self._waiting.append(_Waiting(request, start, on_failure))
             if self._watch is None and not self._has_room():
-                self._watch_over()
-        self.let_in()
+                self._limit_waiting()
+        self.admit()
 
-    def leave(self, who: object) -> None:
-        """Give up the place of `who`, if it has one."""
+    def release(self, request: object) -> None:
+        """End the starting phase of `request`; does nothing if it is not in that phase."""
         with self._lock:
-            if who not in self._inside:
+            if request not in self._starting:
                 return
-            self._inside.discard(who)
-        self.let_in()
+            self._starting.discard(request)
+        self.admit()
 
-    def let_in(self) -> None:
-        """Let in as many as there is room for; to be called when `busy` has changed."""
+    def admit(self) -> None:
+        """Start as many requests as there is room for. To be called when `is_busy` may have become False."""
         while self._waiting:
             with self._lock:
                 if not self._waiting or not self._has_room():
                     return
-                begin = self._next()
-            begin()
+                waiting = self._next()
+            self._start(waiting)
 
     def _has_room(self) -> bool:
-        return len(self._inside) < _PLACES and not self._busy()
+        return len(self._starting) < _MAX_STARTING and not self._is_busy()
 
-    def _next(self) -> Callable[[], None]:
-        """Give the next one its place; the lock is held."""
-        who, begin = self._waiting.popleft()
-        self._inside.add(who)
+    def _next(self) -> _Waiting:
+        """Move the next request into the starting phase. The caller must hold the lock."""
+        waiting = self._waiting.popleft()
+        self._starting.add(waiting.request)
         if self._watch is not None:
-            self._watch.at = time.monotonic() + _PATIENCE
-        return begin
+            self._watch.at = time.monotonic() + _MAX_DELAY
+        return waiting
 
-    def _watch_over(self) -> None:
-        """See to it that those who wait will not wait for ever; the lock is held."""
-        self._watch = Watch(time.monotonic() + _PATIENCE, _PATIENCE, self._give_up)
-        self._dog.add(self._watch)
+    def _start(self, waiting: _Waiting) -> None:
+        """Start a request. The caller must not hold the lock."""
+        try:
+            waiting.start()
+        except Exception as error:
+            with self._lock:
+                self._starting.discard(waiting.request)
+            waiting.on_failure(error)
 
-    def _give_up(self) -> None:
-        """On the watchdog's thread: nobody has been let in for a while."""
+    def _limit_waiting(self) -> None:
+        """Make sure that the waiting ends. The caller must hold the lock."""
+        watch = Watch(time.monotonic() + _MAX_DELAY, _MAX_DELAY, self._expired)
+        try:
+            self._dog.add(watch)
+        except Exception:  # no thread can be started: nothing would limit the waiting, so nothing waits
+            self._starting.clear()
+            return
+        self._watch = watch
+
+    def _expired(self) -> None:
+        """Start the next request. On the watchdog's thread: none has started for a while."""
         with self._lock:
             self._watch = None
             if not self._waiting:
                 return
-            self._inside.clear()
-            begin = self._next()
+            self._starting.clear()
+            waiting = self._next()
             if self._waiting:
-                self._watch_over()
-        begin()
-        self.let_in()
+                self._limit_waiting()
+        self._start(waiting)
+        self.admit()

@@ -1,8 +1,7 @@
 """One thread that watches the time limits of all streams.
 
-A stream moves its own `Watch.at` with a plain assignment: no lock, timer or wake-up per token. The
-thread looks when the earliest known limit comes, and looks again later if it has moved. It ends
-soon after the last stream has.
+A stream moves its own `Watch.at` with a plain assignment: no lock, timer or wake-up per token. The thread checks when
+the earliest known limit passes, and waits again if it has moved. It ends soon after the last stream has ended.
 """
 
 from __future__ import annotations
@@ -12,78 +11,97 @@ import threading
 import time
 from collections.abc import Callable
 
+from .errors import report_exception
 from .fork import after_fork
 
-_LONGEST_WAIT = 0.5
-"""Seconds: a thread that looks now and then need not be woken for limits further away, nor for those taken back.
+_MAX_WAIT = 0.5
+"""Seconds between checks. Limits further away, and limits that are removed, need not wake the thread.
 
-It ends if there is nothing to watch when it looks.
+The thread ends if there is nothing to watch at a check.
 """
 
 
 class Watch:
-    """One time limit: `expire` is called, once, on the watching thread when `at` has passed.
+    """One time limit: `expire` is called once, on the watching thread, when `at` has passed.
 
-    `at` is in seconds of `time.monotonic`, infinity while there is no limit. It may be set to an
-    earlier time without telling anybody, if that is at least `pause` seconds from the moment.
+    `at` is a time of `time.monotonic` in seconds; infinity means no limit. Setting it to an earlier time needs no
+    call if that is at least `notice` seconds from now.
     """
 
-    def __init__(self, at: float, pause: float, expire: Callable[[], None]) -> None:
+    def __init__(self, at: float, notice: float, expire: Callable[[], None]) -> None:
         self.at = at
-        self.pause = pause
+        self.notice = notice
         self.expire = expire
 
 
 class Watchdog:
-    """The thread and what it watches."""
+    """The thread, and the limits that it watches. Thread-safe."""
 
     def __init__(self) -> None:
-        self._forget()
-        after_fork(self._forget)
+        self._reset()
+        after_fork(self._reset)
 
-    def _forget(self) -> None:
-        """Begin with nothing."""
-        self._condition = threading.Condition()
+    def _reset(self) -> None:
+        self._lock = threading.RLock()  # reentrant: a signal handler may subscribe
+        self._condition = threading.Condition(self._lock)
         self._watched: set[Watch] = set()
         self._running = False
-        self._next_look = math.inf
+        self._next_check = math.inf
 
     def add(self, watch: Watch) -> None:
-        """Watch until `stop`, or until it expires; to be called again where `pause` was not kept."""
-        with self._condition:
+        """Start watching. Call it again after setting `at` to less than `notice` seconds from now.
+
+        Raises:
+            RuntimeError: The thread could not be started; nothing is watched.
+        """
+        with self._lock:
             self._watched.add(watch)
             if not self._running:
                 self._running = True
-                threading.Thread(target=self._run, name="rxllm-watchdog", daemon=True).start()
-            elif watch.at < self._next_look or time.monotonic() + watch.pause < self._next_look:
+                thread = threading.Thread(target=self._run, name="rxllm-watchdog", daemon=True)
+                try:
+                    thread.start()
+                except BaseException:
+                    self._running = thread.is_alive()  # an interrupt may leave start() although the thread runs
+                    self._watched.discard(watch)
+                    raise
+            elif watch.at < self._next_check or time.monotonic() + watch.notice < self._next_check:
                 self._condition.notify()
 
     def stop(self, watch: Watch) -> None:
-        """Watch no more, and let go of whoever was watched. Harmless when repeated."""
+        """Stop watching, and drop the reference to `expire`. Harmless when repeated."""
         watch.expire = _nothing
-        with self._condition:
+        with self._lock:
             self._watched.discard(watch)
 
     def _run(self) -> None:
-        while (expired := self._wait()) is not None:
-            expire = expired.expire
-            self.stop(expired)
-            expire()
+        try:
+            while (expired := self._wait()) is not None:
+                expire = expired.expire
+                self.stop(expired)
+                try:
+                    expire()
+                except BaseException:
+                    report_exception()
+        except BaseException:
+            with self._lock:
+                self._running = False
+            raise
 
     def _wait(self) -> Watch | None:
-        """The next watch to expire; None when there is nothing left to watch, and the thread ends."""
-        with self._condition:
-            idle = False
-            while self._watched or not idle:
-                idle = not self._watched
+        """Return the next watch that expires; None, and the thread ends, when there is nothing to watch."""
+        with self._lock:
+            is_idle = False
+            while self._watched or not is_idle:
+                is_idle = not self._watched
                 now = time.monotonic()
-                look = now + _LONGEST_WAIT
+                check = now + _MAX_WAIT
                 for watch in self._watched:
                     if watch.at <= now:
                         return watch
-                    look = min(look, watch.at, now + watch.pause)
-                self._next_look = look
-                self._condition.wait(look - now)
+                    check = min(check, watch.at, now + watch.notice)
+                self._next_check = check
+                self._condition.wait(check - now)
             self._running = False
             return None
 

@@ -1,4 +1,4 @@
-"""What a forked process must not take for its own: its parent's threads, and the sockets they read."""
+"""State that a forked process must not inherit: its parent's threads, and the sockets that they read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 
 
-def after_fork(forget: Callable[[], None]) -> None:
-    """Call `forget` first thing in each process that is forked from this one."""
+def after_fork(reset: Callable[[], None]) -> None:
+    """Call `reset` first in each process that is forked from this one."""
     if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-        os.register_at_fork(after_in_child=forget)
+        os.register_at_fork(after_in_child=reset)

@@ -1,11 +1,10 @@
-"""A few threads that read for many streams: the leader waits for all their sockets, and reads whichever is ready.
+"""A few threads that read for many streams: the leader waits for all their sockets, and reads those that are ready.
 
-The pattern is Leader/Followers. The leader itself reads, decodes and delivers, so that no event is
-handed from thread to thread. It may block there, be it in a subscriber that takes its time or in a
-TLS record whose rest is still to come: the follower, who looks every few milliseconds, then takes
-the lead, and the blocked thread goes on with that one stream alone, for as long as it is a slow
-one. So however many subscribers block, they hold up nobody but themselves, and the price is a
-thread for each of those.
+The pattern is Leader/Followers. The leader itself reads, decodes and delivers, so no event is handed from thread to
+thread. It may block there, in a subscriber that takes its time or in a TLS record whose rest has not arrived. The
+follower checks every few milliseconds; it then becomes the leader, and the blocked thread continues with its one
+stream alone, for as long as that stream is slow. A subscriber that blocks therefore delays no other stream, and costs
+one thread.
 
 Source: Schmidt et al., "Leader/Followers", in Pattern-Oriented Software Architecture, volume 2 (2000).
 """
@@ -19,83 +18,107 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
+from .errors import report_exception
 from .fork import after_fork
 from .thread_cache import Workers, workers
 
-_PATIENCE = 0.01
-"""Seconds a leader may spend on one stream before another takes the lead."""
+_MAX_READ_SECONDS = 0.01
+"""A leader that spends more on one stream is replaced."""
 
-_PROMPT_TURNS = 3
-"""So many turns in a row within that time, and a stream that was held up is read with the others again."""
+_PROMPT_READS = 3
+"""After so many reads in a row within that time, a slow stream is read together with the others again."""
 
-_SINGLE_SELECTOR: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
-"""What waits for one socket, with no file of its own."""
+_POLL: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
+"""A selector without a descriptor of its own, for one socket."""
 
 
 class Reactor:
-    """Streams, each with a socket that is read when it is readable. Its threads end with the last of them."""
+    """Streams that are read when their socket is readable. Its threads end with the last of them. Thread-safe.
+
+    Args:
+        on_idle: Called when no socket is readable.
+        threads: Runs the threads.
+        max_read_seconds: How long a leader may spend on one stream before another thread becomes the leader.
+    """
 
     _poll: _Poll | None
     _entering: list[_Reader]
     _ready: deque[_Reader]
     _current: _Reader | None
-    """Whose turn the leader takes now."""
+    """The reader that the leader is reading."""
     _term: int
-    """The number of the leader's term; 0 where there is no leader."""
+    """The number of the leader's term; 0 if there is no leader."""
 
-    def __init__(self, on_idle: Callable[[], None], threads: Workers = workers, patience: float = _PATIENCE) -> None:
-        self.busy = False
-        """Somebody's socket is readable, and has not been read."""
+    def __init__(
+        self, on_idle: Callable[[], None], threads: Workers = workers, max_read_seconds: float = _MAX_READ_SECONDS
+    ) -> None:
+        self.is_busy = False
+        """A socket is readable that has not been read."""
         self._on_idle = on_idle
         self._threads = threads
-        self._patience = patience
+        self._max_read_seconds = max_read_seconds
         self._numbers = itertools.count(1)
         self._terms = itertools.count(1)
-        self._forget()
-        after_fork(self._forget)
+        self._reset()
+        after_fork(self._reset)
 
-    def _forget(self) -> None:
-        """Begin with nothing."""
-        self._lock = threading.Lock()
+    def _reset(self) -> None:
+        self._lock = threading.RLock()
         self._poll = None
         self._entering = []
         self._ready = deque()
         self._current = None
-        self._turns = self._size = self._term = 0
-        self._followed = self.busy = False
+        self._reads = self._size = self._term = 0
+        self._has_follower = self.is_busy = False
 
-    def add(self, fd: int, turn: Callable[[], bool]) -> None:
-        """Call `turn` whenever the socket `fd` is readable, until it says that there is no more to come.
+    def add(self, fd: int, read: Callable[[], bool], fail: Callable[[Exception], None]) -> Callable[[], None] | None:
+        """Call `read` whenever the socket `fd` is readable, until it returns False.
 
-        A turn reads once, raises nothing, and closes its socket only where there is no more to come.
+        Returns None; or, if there is no leader, a function that the calling thread must call: it becomes the leader,
+        which blocks until another thread leads, or no streams are left.
+
+        Args:
+            fd: The socket's descriptor; it must stay open until `read` returns False.
+            read: Reads once. It must raise nothing.
+            fail: Called instead of `read`, once, if the socket cannot be watched.
+
+        Raises:
+            OSError: The reactor has no descriptors for itself; the stream was not added.
         """
         with self._lock:
-            if self._poll is None:
-                self._poll = _Poll()
+            poll = self._poll or _Poll()
+            self._poll = poll
             self._size += 1
-            self._entering.append(_Reader(fd, turn))
-            self._poll.wake()
-            leaderless = not self._term
-            if leaderless:
+            self._entering.append(_Reader(fd, read, fail))
+            poll.wake()
+            leads = not self._term
+            if leads:
                 self._term = next(self._terms)
             term = self._term
-            unfollowed, self._followed = not self._followed, True
-        if leaderless:
-            self._start(lambda: self._lead(term))
-        if unfollowed:
-            self._start(self._follow)
+        self._start_follower()
+        return partial(self._lead, term) if leads else None
 
-    def _start(self, task: Callable[[], None]) -> None:
-        self._threads.run(f"rxllm-reactor-{next(self._numbers)}", task)
+    def _start_follower(self) -> None:
+        """Start a follower if there is none. Without one, a slow stream delays the others, but nothing is lost."""
+        with self._lock:
+            if self._has_follower:
+                return
+            self._has_follower = True
+        try:
+            self._threads.run(f"rxllm-reactor-{next(self._numbers)}", self._follow)
+        except Exception:
+            self._has_follower = False
 
     def _lead(self, term: int) -> None:
-        """Take turns until somebody else leads, or nobody is left to read for."""
+        """Read the streams until another thread leads, or no streams are left."""
+        threading.current_thread().name = f"rxllm-reactor-{next(self._numbers)}"
         while (ready := self._next()) is not None:
             poll, reader = ready
-            goes_on = reader.turn()
+            goes_on = reader.read()
             with self._lock:
                 leads = self._term == term
                 if leads:
@@ -103,26 +126,30 @@ class Reactor:
                     if not goes_on:
                         self._size -= 1
             if not leads:
-                self._return(poll, reader, goes_on and self._alone(reader))
+                self._return(poll, reader, goes_on and self._read_alone(reader))
                 return
             if not goes_on:
                 poll.drop(reader)
 
-    def _alone(self, reader: _Reader) -> bool:
-        """Take the turns of one that was held up, until it is no more, or has ended; whether it goes on."""
+    def _read_alone(self, reader: _Reader) -> bool:
+        """Read a slow stream on this thread until it was prompt three times in a row. Return False if it ended."""
         prompt = 0
-        with _SINGLE_SELECTOR() as selector:
-            selector.register(reader.fd, selectors.EVENT_READ)
-            while prompt < _PROMPT_TURNS:
-                selector.select()
-                begun = time.monotonic()
-                if not reader.turn():
-                    return False
-                prompt = prompt + 1 if time.monotonic() - begun < self._patience else 0
+        try:
+            with _POLL() as selector:
+                selector.register(reader.fd, selectors.EVENT_READ)
+                while prompt < _PROMPT_READS:
+                    selector.select()
+                    begun = time.monotonic()
+                    if not reader.read():
+                        return False
+                    prompt = prompt + 1 if time.monotonic() - begun < self._max_read_seconds else 0
+        except Exception as error:
+            reader.fail(error)
+            return False
         return True
 
     def _return(self, poll: _Poll, reader: _Reader, goes_on: bool) -> None:
-        """Have the leader watch one again that was held up, or not miss it."""
+        """Give the socket back to the shared selector, or drop it if the stream has ended."""
         with self._lock:
             if goes_on:
                 self._entering.append(reader)
@@ -131,43 +158,69 @@ class Reactor:
             poll.wake()
 
     def _next(self) -> tuple[_Poll, _Reader] | None:
-        """The next reader whose socket is readable; None, and the term ends, where there are no readers left."""
+        """Return the next reader whose socket is readable; None, and the term ends, if no readers are left."""
         while True:
             with self._lock:
                 poll = self._poll
                 if poll is None or not self._size:
-                    self._term, self._poll, self.busy = 0, None, False
+                    self._term, self._poll, self.is_busy = 0, None, False
                     break
                 if self._ready:
                     self._current = reader = self._ready.popleft()
-                    self._turns += 1
+                    self._reads += 1
                     return poll, reader
                 entering, self._entering = self._entering, []
-            self.busy = False
+            self.is_busy = False
             self._on_idle()
-            self._ready.extend(poll.wait(entering))
-            self.busy = True
+            self._start_follower()
+            self._wait(poll, entering)
+            self.is_busy = True
         if poll is not None:
             poll.close()
         return None
 
+    def _wait(self, poll: _Poll, entering: list[_Reader]) -> None:
+        """Wait for readable sockets. A reader that cannot be watched fails; if nothing can be, all of them do."""
+        failed: list[tuple[_Reader, Exception]] = []
+        for reader in entering:
+            try:
+                poll.watch(reader)
+            except Exception as error:
+                failed.append((reader, error))
+        try:
+            ready = [] if failed else poll.wait()
+        except Exception as error:
+            failed += [(reader, error) for reader in poll.readers()]
+            ready = []
+        with self._lock:
+            self._size -= len(failed)
+            self._ready.extend(ready)
+        for reader, failure in failed:
+            with contextlib.suppress(Exception):
+                poll.drop(reader)
+            try:
+                reader.fail(failure)
+            except Exception:
+                report_exception()
+
     def _follow(self) -> None:
-        """Take the lead once the leader is held up in one turn; end where there is nobody to follow."""
+        """Become the leader when the leader is slow in one read; end when there is none."""
         seen = 0
         while True:
-            time.sleep(self._patience)
+            time.sleep(self._max_read_seconds)
             with self._lock:
                 if not self._term:
-                    self._followed = False
+                    self._has_follower = False
                     return
-                poll, held_up = self._poll, self._current
-                if poll is not None and held_up is not None and seen == self._turns:
+                poll, slow = self._poll, self._current
+                if poll is not None and slow is not None and seen == self._reads:
                     self._current = None
                     self._term = term = next(self._terms)
+                    self._has_follower = False
                     break
-                seen = self._turns
-        poll.drop(held_up)
-        self._start(self._follow)
+                seen = self._reads
+        poll.drop(slow)
+        self._start_follower()
         self._lead(term)
 
 
@@ -175,28 +228,37 @@ class _Reader(NamedTuple):
     """One stream, and its socket."""
 
     fd: int
-    turn: Callable[[], bool]
+    read: Callable[[], bool]
+    fail: Callable[[Exception], None]
 
 
 class _Poll:
-    """The sockets that are watched. All but `wake` is for the leader alone."""
+    """The sockets that are watched. Only the leader may call its methods, except `wake`."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self._woken, self._waker = socket.socketpair()
+        try:
+            self._woken, self._waker = socket.socketpair()
+        except OSError:
+            self._selector.close()
+            raise
         self._woken.setblocking(False)
         self._waker.setblocking(False)
         self._selector.register(self._woken, selectors.EVENT_READ)
 
     def wake(self) -> None:
-        """Have `wait` return soon."""
-        with contextlib.suppress(BlockingIOError):  # as many bytes as fit say no more than one
+        """Make `wait` return soon. Thread-safe."""
+        with contextlib.suppress(BlockingIOError):  # a full buffer wakes it as well
             self._waker.send(b"\0")
 
-    def wait(self, entering: Iterable[_Reader]) -> list[_Reader]:
-        """Watch these too, wait, and return whose sockets are readable."""
-        for reader in entering:
-            self._selector.register(reader.fd, selectors.EVENT_READ, reader)
+    def watch(self, reader: _Reader) -> None:
+        self._selector.register(reader.fd, selectors.EVENT_READ, reader)
+
+    def readers(self) -> list[_Reader]:
+        return [key.data for key in self._selector.get_map().values() if key.data is not None]
+
+    def wait(self) -> list[_Reader]:
+        """Block until a socket is readable, or `wake` is called; return the readers of the readable ones."""
         readable = [key.data for key, _ in self._selector.select()]
         if None in readable:
             with contextlib.suppress(BlockingIOError):
@@ -204,11 +266,12 @@ class _Poll:
         return [reader for reader in readable if reader is not None]
 
     def drop(self, reader: _Reader) -> None:
-        """Watch this one no more; its socket may have been closed already."""
-        self._selector.unregister(reader.fd)
+        """Watch this one no longer. Its socket may have been closed already."""
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(reader.fd)
 
     def close(self) -> None:
-        """Close what this has opened."""
+        """Close the descriptors."""
         self._selector.close()
         self._woken.close()
         self._waker.close()

@@ -1,35 +1,44 @@
-"""Daemon threads that stay for a moment after their task, as the next one often follows at once.
+"""Daemon threads that wait a moment for their next task, which often follows at once.
 
-Starting a thread costs more than a fifth of a whole request; waking one that waits, a tenth of that.
+Starting a thread costs more than a fifth of a whole request; waking one that waits costs a tenth of that.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import TypeAlias
 
 from .fork import after_fork
 
-_LINGER = 0.2
-"""Seconds an idle thread waits for its next task before it ends."""
+Task: TypeAlias = Callable[[], object]
+
+_IDLE_SECONDS = 0.2
+"""How long an idle thread waits for its next task before it ends."""
 
 _IDLE_NAME = "rxllm-idle"
 
 
 class Workers:
-    """Threads for tasks that block: as many as there are tasks at once. Tasks raise nothing."""
+    """Threads for tasks that block: as many as there are tasks at a time. Tasks must raise nothing. Thread-safe.
+
+    A task may return a function, which the same thread calls after it.
+    """
 
     def __init__(self) -> None:
-        self._forget()
-        after_fork(self._forget)
+        self._reset()
+        after_fork(self._reset)
 
-    def _forget(self) -> None:
-        """Begin with nothing."""
-        self._lock = threading.Lock()
+    def _reset(self) -> None:
+        self._lock = threading.RLock()  # reentrant: a signal handler may subscribe
         self._idle: list[_Worker] = []
 
-    def run(self, name: str, task: Callable[[], None]) -> None:
-        """Run `task` on a thread that bears `name` meanwhile; returns at once."""
+    def run(self, name: str, task: Task) -> None:
+        """Run `task` on a thread named `name`; returns at once.
+
+        Raises:
+            RuntimeError: The thread could not be started; the task does not run.
+        """
         with self._lock:
             worker = self._idle.pop() if self._idle else None
         if worker is None:
@@ -37,30 +46,30 @@ class Workers:
         else:
             worker.give(name, task)
 
-    def rest(self, worker: _Worker) -> None:
-        """Called by a worker without a task: wait for one, for a moment."""
+    def wait_for_task(self, worker: _Worker) -> None:
+        """Block the calling idle worker for up to 0.2 s until it is given a task."""
         with self._lock:
             self._idle.append(worker)
-        if worker.wait(_LINGER):
+        if worker.wait(_IDLE_SECONDS):
             return
         with self._lock:
             if worker in self._idle:
                 self._idle.remove(worker)
                 return
-        worker.wait(None)  # one came at the last moment
+        worker.wait(None)  # a task was given at the last moment
 
 
 class _Worker(threading.Thread):
-    """One thread, and the task it has."""
+    """One thread, and its task."""
 
-    def __init__(self, workers: Workers, name: str, task: Callable[[], None]) -> None:
+    def __init__(self, workers: Workers, name: str, task: Task) -> None:
         super().__init__(name=name, daemon=True)
         self._workers = workers
-        self._task: Callable[[], None] | None = task
+        self._task: Task | None = task
         self._given = threading.Lock()
         self._given.acquire()
 
-    def give(self, name: str, task: Callable[[], None]) -> None:
+    def give(self, name: str, task: Task) -> None:
         self.name, self._task = name, task
         self._given.release()
 
@@ -70,10 +79,13 @@ class _Worker(threading.Thread):
     def run(self) -> None:
         while self._task is not None:
             task, self._task = self._task, None
-            task()
-            del task  # an idle thread holds on to nothing
+            next_task = task()
+            del task  # a thread keeps nothing alive after its task
+            if callable(next_task):
+                next_task()
+                del next_task
             self.name = _IDLE_NAME
-            self._workers.rest(self)
+            self._workers.wait_for_task(self)
 
 
 workers = Workers()

@@ -1,322 +1,389 @@
-"""Pooled connections that the call owning them can shut down from any thread, in any phase.
+"""Connections that the call which uses them can shut down from any thread, in any phase.
 
-A part of the transport: with `_http`, the only place that knows urllib3. A name look-up cannot be
-stopped, so it runs on a thread of its own, which an aborted call leaves behind. A TCP connect and
-a TLS handshake end when the duplicate of their socket is shut down.
+A blocked read cannot be ended by closing its response (psf/requests 4762, 5372). `Call.abort` therefore shuts down
+the raw socket: the peer sees the close at once, and the blocked thread wakes. A call may do so only while it owns the
+connection, never once the connection is back in its pool (urllib3 3581).
+
+A stream needs one descriptor, and a second one while its connection is being made. urllib3 is used to connect: TLS,
+certificates, and tunnels through proxies.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ipaddress
+import errno
 import os
-import queue
+import selectors
 import socket
 import threading
-from collections.abc import Callable, Generator
-from typing import Any, TypeAlias
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from typing import Any, Literal, TypeAlias
 
-from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
-from urllib3.poolmanager import PoolManager
-from urllib3.util.connection import allowed_gai_family
+from urllib3.util.ssltransport import SSLTransport
 
-_POOL_SIZE = 1000
+from ..errors import APIConnectionError
+from .http1 import parse_head
+from .lookup import Address, addresses, interleaved, is_address, start_lookup
 
-_Address: TypeAlias = tuple[int, int, int, str, Any]
-"""As `socket.getaddrinfo` gives it: family, type, protocol, canonical name, address."""
+CallPhase: TypeAlias = Literal["connecting", "sending", "waiting"]
+
+_NEXT_ADDRESS_SECONDS = 0.25
+"""Seconds before the next address is tried while the earlier ones have not answered (RFC 8305, section 5)."""
+_CHECK_SECONDS = 0.5
+"""Seconds between checks for an abort where shutting down a connecting socket does not wake its thread."""
+_PENDING = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
+_POLL: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
+"""A selector without a descriptor of its own."""
+
+
+def _socket_options() -> list[tuple[int, int, int]]:
+    """Return the options of each socket: no delay, and keepalive that finds a dead peer after about 2 minutes.
+
+    NAT gateways drop connections that are silent for longer (Google Cloud: 120 s, AWS: 350 s).
+    """
+    options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    for name, value in (("TCP_KEEPIDLE", 45), ("TCP_KEEPALIVE", 45), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 5)):
+        if hasattr(socket, name):  # TCP_KEEPALIVE is the name of TCP_KEEPIDLE on macOS
+            options.append((socket.IPPROTO_TCP, getattr(socket, name), value))
+    return options
+
+
+SOCKET_OPTIONS = _socket_options()
 
 
 class CallAborted(Exception):
-    """The call was aborted: a signal, not an error. Whatever else went wrong after that is no news."""
+    """The call was aborted: a signal, not an error. Errors after that have no meaning."""
 
 
 class Call:
-    """One request under way, and the right to abort it from any thread.
+    """One request in progress. `abort` ends it, from any thread.
 
-    `on_connected` is called on the calling thread once a connection stands, TLS included;
-    `on_waiting` whenever it is about to wait for a name, a connection, or an answer.
+    Args:
+        on_phase: Called on the calling thread when the call starts to wait for a connection ("connecting"), whenever
+            it has moved bytes of the request ("sending"), and when it starts to wait for the answer ("waiting").
     """
 
-    def __init__(self, on_connected: Callable[[], None], on_waiting: Callable[[], None]) -> None:
+    def __init__(self, on_phase: Callable[[CallPhase], None]) -> None:
         self.aborted = False
-        self.reused = False
-        """The request went out on a connection that had served another before."""
-        self.on_connected = on_connected
-        self.on_waiting = on_waiting
-        self._tap: _Tap | None = None
-        self._waiting: threading.Event | None = None
-        self._lock = threading.Lock()
+        self.on_phase = on_phase
+        self._shut_down: Callable[[], None] | None = None
+        self._lock = threading.RLock()  # reentrant: a signal handler may dispose the stream
 
     def abort(self) -> None:
-        """Close the connection now, whatever it is doing; harmless when repeated or too late."""
+        """Close the connection now, whatever it is doing. Harmless when repeated, or too late."""
         with self._lock:
             self.aborted = True
-            tap, waiting = self._tap, self._waiting
-        if tap is not None:
-            tap.shut_down(self)
-        if waiting is not None:
-            waiting.set()
+            shut_down = self._shut_down
+        if shut_down is not None:
+            shut_down()
+
+    def set_shut_down(self, shut_down: Callable[[], None] | None) -> None:
+        """Set what `abort` calls from now on; raises `CallAborted` if the call is aborted already."""
+        with self._lock:
+            self._shut_down = shut_down
+            if self.aborted and shut_down is not None:
+                raise CallAborted
 
     def finish(self) -> None:
-        """The call has no more use for its connection."""
-        with self._lock:
-            tap, self._tap = self._tap, None
-        if tap is not None:
-            tap.release(self)
-
-    def look_up(self, host: str, port: int) -> list[_Address]:
-        """The TCP addresses of a host; raises `CallAborted` as soon as the call is aborted."""
-        done = threading.Event()
-        found: list[list[_Address] | OSError] = []
-
-        def resolve() -> None:
-            try:
-                found.append(_addresses(host, port))
-            except OSError as error:
-                found.append(error)
-            done.set()
-
-        with self._lock:
-            self._waiting = done
-            if self.aborted:
-                raise CallAborted
-        threading.Thread(target=resolve, name="rxllm-dns", daemon=True).start()
-        self.on_waiting()
-        done.wait()
-        if not found or self.aborted:
-            raise CallAborted
-        result = found[0]
-        if isinstance(result, OSError):
-            raise result
-        return result
-
-    def take(self, tap: _Tap, *, reused: bool) -> None:
-        """Own the connection behind `tap`; raises `CallAborted` where the call was aborted before."""
-        tap.own(self)
-        with self._lock:
-            before, self._tap = self._tap, tap
-            self.reused = reused
-        if before is not None and before is not tap:
-            before.release(self)
-        if self.aborted:
-            raise CallAborted
+        """Release everything that the call refers to; it needs its connection no longer."""
+        self._shut_down = None
+        self.on_phase = _ignore
 
 
-class _Calling(threading.local):
-    call: Call | None = None
+def _ignore(_: CallPhase) -> None:
+    pass
 
 
-_calling = _Calling()
-
-
-@contextlib.contextmanager
-def calling(call: Call) -> Generator[None, None, None]:
-    """While this lasts, the connections this thread opens or takes from a pool belong to `call`."""
-    _calling.call = call
-    try:
-        yield
-    finally:
-        _calling.call = None
-
-
-class _Tap:
-    """A duplicate of a connection's raw socket, and who may shut it down.
-
-    It closes with the connection; where http.client lets go of a connection whose body is still
-    being read ("Connection: close"), it stays for the call and closes with that.
-    """
+class Connection:
+    """A connection, and the call that owns it. Thread-safe."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self._socket = sock.dup()
-        self._lock = threading.Lock()
+        self.sock = sock
+        self.served = 0
+        """The number of requests that were sent."""
+        self.idle_since = 0.0
+        self._process = os.getpid()
+        self._lock = threading.RLock()
         self._owner: Call | None = None
-        self._connection_closed = False
+        self._closed = False
 
     def own(self, call: Call) -> None:
+        """Make `call` the owner; raises `CallAborted` if it was aborted."""
         with self._lock:
             self._owner = call
+        call.set_shut_down(self._shut_down_for(call))
 
-    def release(self, call: Call | None) -> None:
-        """Take the connection from `call`, or from whoever has it."""
+    def release(self) -> None:
+        """Take the connection from its owner, before it goes back to the pool."""
         with self._lock:
-            if call is None or self._owner is call:
-                self._owner = None
-                if self._connection_closed:
-                    self._socket.close()
+            self._owner = None
 
-    def shut_down(self, call: Call) -> None:
+    def is_usable(self) -> bool:
+        """Return whether the idle connection can serve: it belongs to this process, and the peer has sent nothing."""
+        return self._process == os.getpid() and not _is_readable(self.sock)
+
+    def close(self) -> None:
+        """Close the connection, so that the peer sees it at once, also if a forked process has the socket open."""
         with self._lock:
-            if self._owner is call:
-                with contextlib.suppress(OSError):
-                    self._socket.shutdown(socket.SHUT_RDWR)
+            if self._closed:
+                return
+            self._closed = True
+            with contextlib.suppress(OSError):
+                if self._process == os.getpid():
+                    _shut_down(self.sock)
+            with contextlib.suppress(OSError):
+                self.sock.close()
 
-    def connection_closed(self) -> None:
-        with self._lock:
-            self._connection_closed = True
-            if self._owner is None:
-                self._socket.close()
+    def _shut_down_for(self, call: Call) -> Callable[[], None]:
+        def shut_down() -> None:
+            with self._lock, contextlib.suppress(OSError):
+                if self._owner is call and not self._closed:
+                    _shut_down(self.sock)
+
+        return shut_down
 
 
-class _Connection(HTTPConnection):
-    """A connection that the call which owns it can shut down."""
+def _shut_down(sock: socket.socket) -> None:
+    """Shut down the raw socket, below TLS; another thread may be reading it."""
+    raw: Any = sock
+    while isinstance(raw, SSLTransport):  # TLS within TLS
+        raw = raw.socket
+    socket.socket.shutdown(raw, socket.SHUT_RDWR)
 
-    tap: _Tap | None = None
-    _served = 0
-    _process = 0
+
+def _is_readable(sock: socket.socket) -> bool:
+    try:
+        with _POLL() as selector:
+            selector.register(sock.fileno(), selectors.EVENT_READ)
+            return bool(selector.select(0))
+    except (OSError, ValueError):
+        return True
+
+
+def connect(dialer: Dialer | TLSDialer, call: Call) -> Connection:
+    """Make the connection that `dialer` describes, TLS included; `call` owns it."""
+    dialer.call = call
+    try:
+        dialer.connect()
+        connection = Connection(dialer.sock)
+    except BaseException:
+        dialer.close()
+        raise
+    finally:
+        dialer.close_handle()
+    try:
+        connection.own(call)
+    except CallAborted:
+        connection.close()
+        raise
+    return connection
+
+
+class TunnelRefused(Exception):
+    """A proxy answered CONNECT with another status than 200."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the proxy refused the tunnel with HTTP {status}")
+        self.status = status
+
+
+class Dialer(HTTPConnection):
+    """Makes one connection for `call`, which can abort it in each phase."""
+
+    call: Call
+    socks: Mapping[str, Any] | None = None
+    """The settings of a SOCKS proxy, as `socks.socksocket.set_proxy` takes them."""
+    tunnel_headers: Mapping[str, str] = {}
+    """For the proxy, with CONNECT."""
+    _handle: socket.socket | None = None
+    """A duplicate of the socket while urllib3 connects: TLS takes the socket itself out of our hands."""
 
     def _new_conn(self) -> socket.socket:
-        call = _calling.call
-        if call is None:
-            return super()._new_conn()
+        call = self.call
+        call.on_phase("connecting")
+        proxy = self.socks
+        found = self._look_up(proxy["addr"], proxy["port"]) if proxy else self._look_up(self._dns_host, self.port)
+        sock = self._connect_socks(found, proxy) if proxy else _connect_first(found, self._prepare, call)
         try:
-            return self._connect_first(call)
-        except socket.gaierror as error:
-            raise NameResolutionError(self.host, self, error) from error
-        except TimeoutError as error:
-            raise ConnectTimeoutError(self, f"no TCP connection within {self.timeout} s") from error
-        except OSError as error:
-            raise NewConnectionError(self, f"no TCP connection: {error}") from error
+            self._hold(sock)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
-    def _connect_first(self, call: Call) -> socket.socket:
-        """A connection to the first of the host's addresses that takes one."""
-        failure: OSError = socket.gaierror("no address")
-        host = self.host.strip("[]")
-        for address in _addresses(host, self.port) if _is_number(host) else call.look_up(host, self.port):
-            sock = socket.socket(*address[:3])
-            try:
-                self._prepare(sock)
-                self.tap = _Tap(sock)
-                self._served = 0
-                call.take(self.tap, reused=False)
-                call.on_waiting()
-                sock.connect(address[4])
-            except OSError as error:
-                failure = error
-                sock.close()
-                self._drop_tap()
-                if call.aborted:
-                    raise CallAborted from error
-            except CallAborted:
-                sock.close()
-                self._drop_tap()
-                raise
-            else:
-                return sock
-        raise failure
+    def _hold(self, sock: socket.socket) -> None:
+        """Let the call shut down `sock` until the connection stands."""
+        self.close_handle()
+        self._handle = handle = sock.dup()
+
+        def shut_down() -> None:
+            with contextlib.suppress(OSError):
+                handle.shutdown(socket.SHUT_RDWR)
+
+        self.call.set_shut_down(shut_down)
+
+    def close_handle(self) -> None:
+        self.call.set_shut_down(None)
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.close()
+
+    def _look_up(self, host: str, port: int) -> list[Address]:
+        """Return the addresses of `host`; raise `CallAborted` as soon as the call is aborted."""
+        host = host.strip("[]")
+        if is_address(host):
+            return addresses(host, port)
+        done = threading.Event()
+        self.call.set_shut_down(done.set)
+        lookup = start_lookup(host, port, done.set)
+        done.wait()
+        result = lookup.result
+        if self.call.aborted or result is None:
+            raise CallAborted
+        if isinstance(result, BaseException):
+            raise result
+        return result
 
     def _prepare(self, sock: socket.socket) -> None:
         for option in self.socket_options or ():
             sock.setsockopt(*option)
-        if isinstance(self.timeout, int | float):
-            sock.settimeout(self.timeout)
         if self.source_address:
             sock.bind(self.source_address)
 
-    def connect(self) -> None:
-        super().connect()
-        self._process = os.getpid()
-        self._connected()
+    def _connect_socks(self, found: list[Address], settings: Mapping[str, Any]) -> socket.socket:
+        """Connect through a SOCKS proxy; `found` are the proxy's addresses."""
+        socks: Any = import_module("socks")  # PySocks: an extra of requests
+        failure: OSError = socket.gaierror("no address")
+        for family, kind, protocol, _, address in found:
+            sock: socket.socket = socks.socksocket(family, kind, protocol)
+            proxied: Any = sock
+            try:
+                self._prepare(sock)
+                proxied.set_proxy(**{**settings, "addr": address[0], "port": address[1]})
+                self._hold(sock)
+                sock.connect((self._dns_host.strip("[]"), self.port))
+            except OSError as error:
+                failure = error
+                sock.close()
+                if self.call.aborted:
+                    raise CallAborted from error
+            else:
+                return sock
+        raise failure
 
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        if self.sock is not None and self._process != os.getpid():
-            self.close()  # it was made before a fork, and is the parent's
-        if self._served and self.sock is not None:
-            self._hand_over()
-            self._connected()
-        super().request(*args, **kwargs)
-        self._served += 1
-        if _calling.call is not None:
-            _calling.call.on_waiting()
-
-    def close(self) -> None:
-        super().close()
-        self._drop_tap()
-
-    def _drop_tap(self) -> None:
-        if self.tap is not None:
-            self.tap.connection_closed()
-            self.tap = None
-
-    def _hand_over(self) -> None:
-        if _calling.call is not None and self.tap is not None:
-            _calling.call.take(self.tap, reused=self._served > 0)
-
-    def _connected(self) -> None:
-        if _calling.call is not None:
-            _calling.call.on_connected()
-
-
-def _addresses(host: str, port: int) -> list[_Address]:
-    return list(socket.getaddrinfo(host, port, allowed_gai_family(), socket.SOCK_STREAM))
-
-
-def _is_number(host: str) -> bool:
-    """Whether `host` is an IP address: nothing to look up."""
-    try:
-        ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
+    def _tunnel(self) -> None:
+        """Open a tunnel through an HTTP proxy."""
+        sock: socket.socket = self.sock
+        host, port = str(self._tunnel_host), self._tunnel_port
+        authority = f"[{host.strip('[]')}]:{port}" if ":" in host else f"{host}:{port}"
+        lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}"]
+        lines += [f"{name}: {value}" for name, value in self.tunnel_headers.items()]
+        sock.sendall("\r\n".join((*lines, "", "")).encode("latin-1"))
+        data = b""
+        while (parsed := parse_head(data)) is None or 100 <= parsed[0].status < 200:
+            data = data if parsed is None else parsed[1]
+            block = sock.recv(4096)
+            if not block:
+                raise ConnectionResetError("the proxy closed the connection before its answer to CONNECT")
+            data += block
+        if not 200 <= parsed[0].status < 300:
+            raise TunnelRefused(parsed[0].status)
+        if parsed[1]:
+            raise APIConnectionError("the proxy sent data that belongs to no answer", transient=False)
 
 
-class _TLSConnection(_Connection, HTTPSConnection):
-    """The same over TLS."""
+class TLSDialer(Dialer, HTTPSConnection):
+    """The same with TLS."""
 
 
-class _Idle(queue.LifoQueue[_Connection | None]):
-    """The idle connections of a pool. urllib3 fills a queue with as many None as it may hold, and empties it again."""
+def _connect_first(found: list[Address], prepare: Callable[[socket.socket], None], call: Call) -> socket.socket:
+    """Return a connection to the first address that accepts one.
 
-    def __init__(self, maxsize: int = 0) -> None:
-        super().__init__(_POOL_SIZE)
+    The next address is tried when an earlier one fails, or has not answered after 250 ms; all of them go on.
 
-    def put(self, item: _Connection | None, block: bool = True, timeout: float | None = None) -> None:
-        if item is not None:
-            super().put(item, block, timeout)
+    Source: RFC 8305 (Happy Eyeballs), https://www.rfc-editor.org/rfc/rfc8305
+    """
+    waiting = deque(interleaved(found))
+    failure: OSError = socket.gaierror("no address")
+    with _Candidates(call, prepare) as candidates:
+        next_at = 0.0
+        while waiting or candidates.sockets:
+            now = time.monotonic()
+            if waiting and now >= next_at:
+                next_at = now + _NEXT_ADDRESS_SECONDS
+                try:
+                    candidates.start(waiting.popleft())
+                except OSError as error:
+                    failure, next_at = error, 0.0
+                    continue
+            for sock, error_number in candidates.wait(next_at - now if waiting else _CHECK_SECONDS):
+                if not error_number:
+                    return candidates.take(sock)
+                failure, next_at = OSError(error_number, os.strerror(error_number)), 0.0
+    raise failure
 
 
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection  # pyright: ignore[reportAssignmentType]  # a Final in urllib3 hides the match
-    QueueCls = _Idle  # type: ignore[assignment]  # urllib3 has it of any item at all
+class _Candidates:
+    """The sockets that are connecting; those not taken are closed in the end."""
 
-    def _put_conn(self, conn: Any) -> None:
-        if conn is not None and conn.tap is not None:
-            conn.tap.release(None)
-        super()._put_conn(conn)
+    def __init__(self, call: Call, prepare: Callable[[socket.socket], None]) -> None:
+        self.sockets: list[socket.socket] = []
+        self._call = call
+        self._prepare = prepare
+        self._selector = _POLL()
+        self._lock = threading.RLock()
 
+    def __enter__(self) -> _Candidates:
+        self._call.set_shut_down(self._shut_down)
+        return self
 
-class _TLSPool(_Pool, HTTPSConnectionPool):
-    ConnectionCls = _TLSConnection
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            sockets, self.sockets = self.sockets, []
+        for sock in sockets:
+            sock.close()
+        self._selector.close()
 
+    def start(self, address: Address) -> None:
+        sock = socket.socket(*address[:3])
+        try:
+            sock.setblocking(False)
+            self._prepare(sock)
+            code = sock.connect_ex(address[4])
+            if code not in (0, *_PENDING):
+                raise OSError(code, os.strerror(code))
+        except BaseException:
+            sock.close()
+            raise
+        with self._lock:
+            self.sockets.append(sock)
+        self._selector.register(sock, selectors.EVENT_WRITE)
 
-class AbortableAdapter(HTTPAdapter):
-    """A requests adapter whose connections can be aborted, directly and through HTTP proxies."""
+    def wait(self, seconds: float) -> Iterator[tuple[socket.socket, int]]:
+        """Yield each socket that has connected (0) or failed (an errno)."""
+        ready = self._selector.select(max(0.0, min(seconds, _CHECK_SECONDS))) if self.sockets else []
+        if self._call.aborted:
+            raise CallAborted
+        for key, _ in ready:
+            sock: Any = key.fileobj
+            code: int = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code:
+                self.take(sock).close()
+            yield sock, code
 
-    def __init__(self) -> None:
-        super().__init__(pool_maxsize=1)  # of placeholders: `_Idle` has its own bound
+    def take(self, sock: socket.socket) -> socket.socket:
+        self._selector.unregister(sock)
+        with self._lock:
+            self.sockets.remove(sock)
+        sock.setblocking(True)
+        return sock
 
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self._make_abortable(self.poolmanager)
-
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(*args, **kwargs)
-        if not hasattr(manager, "_socks_options"):
-            self._make_abortable(manager)
-        return manager
-
-    def close(self) -> None:
-        """Close the idle connections now; urllib3 leaves it to whoever collects the garbage."""
-        for manager in (self.poolmanager, *self.proxy_manager.values()):
-            for key in manager.pools.keys():  # noqa: SIM118 - no dict: it refuses to be iterated over
-                pool = manager.pools.get(key)
-                if pool is not None:
-                    pool.close()
-        super().close()
-
-    @staticmethod
-    def _make_abortable(manager: PoolManager) -> None:
-        pools: dict[str, type[HTTPConnectionPool | HTTPSConnectionPool]] = {"http": _Pool, "https": _TLSPool}
-        manager.pool_classes_by_scheme = pools
+    def _shut_down(self) -> None:
+        with self._lock:
+            for sock in self.sockets:
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)

@@ -279,7 +279,9 @@ def _model_slip(fault: Fault) -> LLMError | None:
 
 
 def _fault_of_body(body: bytes) -> Fault:
-    """What an error's body says: as JSON, as the first event or line of a stream that does, or as a page or text."""
+    """Return what an error's body says: as JSON, as the first event or line of a stream, or as a page or text."""
+    if body.startswith((b"\xff\xfe", b"\xfe\xff")):
+        body = body.decode("utf-16", "replace").encode()
     body = body.removeprefix(b"\xef\xbb\xbf")
     page = body[:_MAX_PAGE]
     for text in (body, *(line.removeprefix(b"data:") for line in page.splitlines() if b"{" in line)):

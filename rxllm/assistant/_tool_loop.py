@@ -18,7 +18,7 @@ import msgspec
 from reactivex import abc
 from reactivex.disposable import CompositeDisposable, SerialDisposable, SingleAssignmentDisposable
 
-from .._core.stream import emit_error
+from .._core.stream_errors import emit_error
 from .._core.token_usage import add_usage
 from ..errors import ConfigurationError, LLMError, OutputParsingError, StreamError, ToolArgumentsError
 from ..events import (

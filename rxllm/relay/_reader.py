@@ -18,7 +18,7 @@ import msgspec
 from reactivex import abc
 
 from .._core.event_log import Entry
-from .._core.stream import emit_error
+from .._core.stream_errors import emit_error
 from ..errors import APIConnectionError, LLMError, StreamError, StreamInterruptedError
 from ..events import Response, TokenEvent
 from ..operators._response_builder import ResponseBuilder

@@ -18,6 +18,7 @@ from typing import Generic, TypeVar
 
 from reactivex import Observable, abc
 
+from .._core.awaitable import last as last
 from ..errors import StreamInterruptedError
 from ..events import Response, StreamEnd, TokenEvent
 from ._async_wakeup import AsyncWakeup
@@ -59,34 +60,6 @@ async def response(source: Observable[TokenEvent]) -> Response:
     if isinstance(event, StreamEnd):
         return event.response
     raise StreamInterruptedError("the stream completed without StreamEnd")
-
-
-async def last(source: Observable[T]) -> T:
-    """Await the last item of `source`.
-
-    Args:
-        source: Any Observable.
-
-    Raises:
-        LookupError: The stream completed without an item. An error of the stream is raised unchanged.
-    """
-    loop = asyncio.get_running_loop()
-    outcome: asyncio.Future[list[T]] = loop.create_future()
-    items: list[T] = []
-
-    def keep(item: T) -> None:
-        items[:] = (item,)
-
-    def settle(error: Exception | None = None) -> None:
-        _call_soon(loop, lambda: _settle(outcome, items, error))
-
-    subscription = source.subscribe(keep, settle, settle)
-    try:
-        for item in await outcome:
-            return item
-        raise LookupError("the stream completed without an item")
-    finally:
-        subscription.dispose()
 
 
 class EventStream(AsyncIterator[T]):
@@ -241,15 +214,6 @@ class _Feed(abc.DisposableBase, Generic[T]):
 
 def _failing(observer: abc.ObserverBase[T], error: Exception) -> Callable[[], None]:
     return lambda: observer.on_error(error)
-
-
-def _settle(outcome: asyncio.Future[list[T]], items: list[T], error: Exception | None) -> None:
-    if outcome.done():
-        return
-    if error is None:
-        outcome.set_result(items)
-    else:
-        outcome.set_exception(error)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

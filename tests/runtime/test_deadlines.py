@@ -1,10 +1,12 @@
-"""The watchdog: limits that pass are told, limits that move are kept, and the thread ends."""
+"""The watchdog: limits that pass are reported, limits that move are kept, and the thread ends."""
 
 from __future__ import annotations
 
 import math
 import threading
 import time
+
+import pytest
 
 from rxllm._runtime.deadlines import Watch, Watchdog
 
@@ -15,7 +17,7 @@ def threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "rxllm-watchdog"]
 
 
-def test_a_limit_that_passes_is_told_once() -> None:
+def test_a_limit_that_passes_is_reported_once() -> None:
     """On the watching thread, and the watch is over."""
     dog = Watchdog()
     told: list[str] = []
@@ -55,7 +57,7 @@ def test_a_limit_that_moves_is_kept() -> None:
 
 
 def test_no_limit_for_a_while_is_no_limit_lost() -> None:
-    """A limit taken away, and set again at least `pause` from then on, is noticed."""
+    """A limit taken away, and set again at least `notice` seconds from then on, is kept."""
     dog = Watchdog()
     done = threading.Event()
     watch = Watch(math.inf, 0.05, done.set)
@@ -64,8 +66,8 @@ def test_no_limit_for_a_while_is_no_limit_lost() -> None:
     assert done.wait(LIMIT)
 
 
-def test_a_stopped_watch_says_nothing_and_holds_nothing() -> None:
-    """Nobody who was watched is kept alive by the heap."""
+def test_a_stopped_watch_does_nothing() -> None:
+    """Stopping it twice is harmless."""
     dog = Watchdog()
     told: list[str] = []
     watch = Watch(time.monotonic() + 0.05, math.inf, lambda: told.append("late"))
@@ -90,3 +92,36 @@ def test_the_thread_ends_when_nothing_is_left() -> None:
         mine.join(LIMIT)
         assert not mine.is_alive()
     assert len(threads()) <= before
+
+
+def refuse(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_a_thread_that_cannot_be_started_is_an_error_and_the_next_one_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`add` raises, and the watchdog is as it was."""
+    dog = Watchdog()
+    expired = threading.Event()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        for _ in range(5):
+            with pytest.raises(RuntimeError):
+                dog.add(Watch(time.monotonic(), math.inf, lambda: None))
+    dog.add(Watch(time.monotonic() + 0.02, math.inf, expired.set))
+    assert expired.wait(LIMIT)
+
+
+def test_a_limit_whose_callback_raises_does_not_end_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exception goes to threading.excepthook."""
+    dog = Watchdog()
+    seen: list[type[BaseException]] = []
+    expired = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: seen.append(arguments.exc_type))
+
+    def fail() -> None:
+        raise KeyError("a bug")
+
+    dog.add(Watch(time.monotonic() + 0.01, math.inf, fail))
+    dog.add(Watch(time.monotonic() + 0.1, math.inf, expired.set))
+    assert expired.wait(LIMIT)
+    assert seen == [KeyError]

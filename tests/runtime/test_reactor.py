@@ -1,4 +1,4 @@
-"""The reactor: whoever's socket is readable is read, and nobody is held up by another."""
+"""The reactor: a stream is read when its socket is readable, and a slow stream delays no other."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
-from rxllm._runtime.reactor import _PROMPT_TURNS, Reactor
+from rxllm._runtime.reactor import _PROMPT_READS, Reactor
 from rxllm._runtime.thread_cache import Workers
 
 from ..raw_server import LIMIT
 
 
 class Reader:
-    """One end of a socket pair that is read in turns, until its peer closes."""
+    """One end of a socket pair that is read until its peer closes."""
 
     def __init__(self, before: Callable[[], object] = lambda: None) -> None:
         self.mine, self.peer = socket.socketpair()
@@ -24,9 +25,10 @@ class Reader:
         self.threads: list[str] = []
         self.came = threading.Semaphore(0)
         self.ended = threading.Event()
+        self.failure: Exception | None = None
         self._before = before
 
-    def turn(self) -> bool:
+    def read(self) -> bool:
         data = self.mine.recv(100)
         self._before()
         self.threads.append(threading.current_thread().name)
@@ -38,6 +40,11 @@ class Reader:
         self.came.release()
         return True
 
+    def fail(self, error: Exception) -> None:
+        self.failure = error
+        self.mine.close()
+        self.ended.set()
+
     def say(self, data: bytes) -> None:
         """Send, and wait until it was read."""
         self.peer.send(data)
@@ -46,14 +53,28 @@ class Reader:
 
 @pytest.fixture
 def reactor() -> Reactor:
-    return Reactor(lambda: None, Workers(), patience=0.01)
+    return Reactor(lambda: None, Workers(), max_read_seconds=0.01)
+
+
+def add(reactor: Reactor, reader: Reader) -> None:
+    """Add a reader on a thread of its own, which may become the leader."""
+    added = threading.Event()
+
+    def work() -> None:
+        lead = reactor.add(reader.mine.fileno(), reader.read, reader.fail)
+        added.set()
+        if lead is not None:
+            lead()
+
+    threading.Thread(target=work, name="rxllm-idle-adding", daemon=True).start()
+    assert added.wait(LIMIT)
 
 
 @contextmanager
 def readers(reactor: Reactor, *several: Reader) -> Iterator[None]:
     """Have the reactor read for them, and end them all."""
     for reader in several:
-        reactor.add(reader.mine.fileno(), reader.turn)
+        add(reactor, reader)
     with ExitStack() as peers:
         for reader in several:
             peers.enter_context(reader.peer)
@@ -62,8 +83,8 @@ def readers(reactor: Reactor, *several: Reader) -> Iterator[None]:
         assert reader.ended.wait(LIMIT)
 
 
-def test_each_is_read_when_it_has_something(reactor: Reactor) -> None:
-    """In any order, as often as there is something, and told of the end."""
+def test_each_stream_is_read_when_it_is_readable(reactor: Reactor) -> None:
+    """In any order, as often as there is something, to its end."""
     first, second = Reader(), Reader()
     with readers(reactor, first, second):
         first.say(b"a")
@@ -73,8 +94,8 @@ def test_each_is_read_when_it_has_something(reactor: Reactor) -> None:
     assert all(name.startswith("rxllm-reactor-") for name in first.threads + second.threads)
 
 
-def test_what_came_before_is_read_at_once(reactor: Reactor) -> None:
-    """A socket that is readable when it is added has its turn."""
+def test_a_socket_that_is_readable_when_added_is_read(reactor: Reactor) -> None:
+    """It needs no further data."""
     reader = Reader()
     reader.peer.send(b"early")
     with readers(reactor, reader):
@@ -82,8 +103,8 @@ def test_what_came_before_is_read_at_once(reactor: Reactor) -> None:
     assert reader.got == [b"early"]
 
 
-def test_turns_of_one_never_overlap(reactor: Reactor) -> None:
-    """Whoever is held up has its next turn only when the last one is over, whatever comes meanwhile."""
+def test_reads_of_one_stream_never_overlap(reactor: Reactor) -> None:
+    """A slow stream is read again only after its last read has returned, whatever arrives meanwhile."""
     inside = threading.Lock()
     release = threading.Event()
 
@@ -104,8 +125,8 @@ def test_turns_of_one_never_overlap(reactor: Reactor) -> None:
     assert b"".join(slow.got) == b"12"
 
 
-def test_however_many_block_the_others_are_read(reactor: Reactor) -> None:
-    """Each one that is held up holds up nobody but itself."""
+def test_streams_that_block_delay_no_other(reactor: Reactor) -> None:
+    """However many block."""
     release = threading.Event()
     held_up = [Reader(lambda: release.wait(LIMIT)) for _ in range(20)]
     free = Reader()
@@ -122,9 +143,9 @@ def test_however_many_block_the_others_are_read(reactor: Reactor) -> None:
     assert len(free.got) == 3
 
 
-def test_whoever_was_held_up_is_alone_until_it_is_prompt_again() -> None:
-    """One that is slow at every turn holds up the others once; one that was slow once comes back to them."""
-    reactor = Reactor(lambda: None, Workers(), patience=0.3)
+def test_a_slow_stream_is_read_alone_until_it_is_prompt_again() -> None:
+    """Then the leader reads it again."""
+    reactor = Reactor(lambda: None, Workers(), max_read_seconds=0.3)
     release = threading.Event()
     slow, other = Reader(lambda: release.wait(LIMIT)), Reader()
     with readers(reactor, slow, other):
@@ -132,18 +153,18 @@ def test_whoever_was_held_up_is_alone_until_it_is_prompt_again() -> None:
         other.say(b"a")
         release.set()
         assert slow.came.acquire(timeout=LIMIT)
-        for _ in range(_PROMPT_TURNS):
+        for _ in range(_PROMPT_READS):
             slow.say(b"y")
         own, leading = slow.threads[0], other.threads[-1]
-        assert slow.threads == [own] * (1 + _PROMPT_TURNS)
+        assert slow.threads == [own] * (1 + _PROMPT_READS)
         assert own != leading
         other.say(b"b")
         slow.say(b"z")
         assert other.threads[-1] == slow.threads[-1]
 
 
-def test_those_who_end_while_they_are_held_up_are_gone(reactor: Reactor) -> None:
-    """The end of a held-up reader is the end of it, and of the reactor if it was the last."""
+def test_a_slow_stream_that_ends_is_removed(reactor: Reactor) -> None:
+    """With the last stream the reactor ends too."""
     release = threading.Event()
     slow, other = Reader(lambda: release.wait(LIMIT)), Reader()
     with readers(reactor, slow, other):
@@ -153,10 +174,10 @@ def test_those_who_end_while_they_are_held_up_are_gone(reactor: Reactor) -> None
     assert slow.ended.is_set()
 
 
-def test_its_threads_end_and_it_begins_again() -> None:
-    """With the last reader it closes what it opened; the next one finds it ready."""
+def test_its_threads_end_and_it_starts_again() -> None:
+    """With the last stream it closes its descriptors; the next one opens new ones."""
     threads = Workers()
-    reactor = Reactor(lambda: None, threads, patience=0.01)
+    reactor = Reactor(lambda: None, threads, max_read_seconds=0.01)
     for _ in range(3):
         reader = Reader()
         with readers(reactor, reader):
@@ -168,13 +189,81 @@ def test_its_threads_end_and_it_begins_again() -> None:
     assert reactor._poll is None
 
 
-def test_it_says_when_it_is_idle() -> None:
-    """Whoever waits for a quiet moment is told, and is not told while sockets wait to be read."""
+def test_it_reports_when_it_is_idle() -> None:
+    """Not while sockets are readable."""
     told = threading.Semaphore(0)
     while_busy: list[bool] = []
     reactor = Reactor(told.release, Workers())
-    reader = Reader(lambda: while_busy.append(reactor.busy))
+    reader = Reader(lambda: while_busy.append(reactor.is_busy))
     with readers(reactor, reader):
         reader.say(b"a")
         assert told.acquire(timeout=LIMIT)
     assert set(while_busy) == {True}
+
+
+def test_without_descriptors_nothing_is_added(reactor: Reactor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`add` raises, and the next stream finds the reactor ready."""
+
+    def refuse() -> None:
+        raise OSError(24, "Too many open files")
+
+    reader = Reader()
+    with monkeypatch.context() as patched:
+        patched.setattr("rxllm._runtime.reactor.socket.socketpair", refuse)
+        with pytest.raises(OSError, match="Too many"):
+            reactor.add(reader.mine.fileno(), reader.read, reader.fail)
+    with readers(reactor, reader):
+        reader.say(b"a")
+
+
+def test_a_socket_that_cannot_be_watched_fails_alone(reactor: Reactor) -> None:
+    """Its stream receives the error; the others are read."""
+    broken, other = Reader(), Reader()
+    with readers(reactor, other):
+        with broken.peer, Path(__file__).open() as file:  # a plain file cannot be watched
+            reactor.add(file.fileno(), broken.read, broken.fail)
+            assert broken.ended.wait(LIMIT)
+        other.say(b"a")
+    assert isinstance(broken.failure, OSError)
+
+
+def test_if_nothing_can_be_watched_all_streams_fail(reactor: Reactor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the reactor works again for the next ones."""
+
+    def refuse(*_: object) -> list[object]:
+        raise OSError(9, "Bad file descriptor")
+
+    first, second = Reader(), Reader()
+    with monkeypatch.context() as patched:
+        patched.setattr("rxllm._runtime.reactor._Poll.wait", refuse)
+        for reader in (first, second):
+            add(reactor, reader)
+            assert reader.ended.wait(LIMIT)
+            reader.peer.close()
+    third = Reader()
+    with readers(reactor, third):
+        third.say(b"a")
+    assert isinstance(first.failure, OSError)
+    assert isinstance(second.failure, OSError)
+
+
+@pytest.mark.parametrize("failures", [1, 5, None])
+def test_without_a_follower_all_streams_are_read(failures: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads that cannot be started, once, five times, or ever, cost promptness but no stream."""
+    workers, start = Workers(), Workers.run
+    refused = 0
+
+    def refuse(self: Workers, name: str, task: Callable[[], None]) -> None:
+        nonlocal refused
+        refused += 1
+        if failures is None or refused <= failures:
+            raise RuntimeError("can't start new thread")
+        start(self, name, task)
+
+    monkeypatch.setattr(Workers, "run", refuse)
+    reactor = Reactor(lambda: None, workers, max_read_seconds=0.01)
+    several = [Reader() for _ in range(5)]
+    with readers(reactor, *several):
+        for reader in several:
+            reader.say(b"a")
+    assert refused > 0

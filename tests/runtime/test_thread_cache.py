@@ -53,10 +53,10 @@ def test_tasks_that_block_have_a_thread_each() -> None:
 
 
 def test_tasks_that_come_as_threads_end_are_all_run() -> None:
-    """A task that is given at the moment a thread's patience ends is not lost."""
+    """A task that is given at the moment an idle thread ends is not lost."""
     workers = Workers()
     left = threading.Semaphore(0)
     for _ in range(300):
-        workers.run("task", left.release)
+        workers.run("task", lambda: left.release(1) and None)
     for _ in range(300):
         assert left.acquire(timeout=LIMIT)

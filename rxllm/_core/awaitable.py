@@ -1,0 +1,67 @@
+"""An Observable that can be awaited although it emits on another thread."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from reactivex import Observable
+
+T = TypeVar("T")
+
+
+class AwaitableObservable(Observable[T]):
+    """``await`` returns its last item, or raises its error; cancelling the task disposes the subscription.
+
+    reactivex's own ``await`` sets its future from the emitting thread, which does not wake the event loop. What `pipe`
+    returns can be awaited too.
+    """
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return last(self).__await__()
+
+    if not TYPE_CHECKING:  # the inherited overloads describe it
+
+        def pipe(self, *operators):
+            piped = super().pipe(*operators)
+            return AwaitableObservable(piped._subscribe) if type(piped) is Observable else piped
+
+
+async def last(source: Observable[T]) -> T:
+    """Await the last item of `source`.
+
+    Args:
+        source: Any Observable.
+
+    Raises:
+        LookupError: The stream completed without an item. An error of the stream is raised unchanged.
+    """
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[list[T]] = loop.create_future()
+    items: list[T] = []
+
+    def keep(item: T) -> None:
+        items[:] = (item,)
+
+    def settle(error: Exception | None = None) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(_settle, outcome, items, error)
+
+    subscription = source.subscribe(keep, settle, settle)
+    try:
+        for item in await outcome:
+            return item
+        raise LookupError("the stream completed without an item")
+    finally:
+        subscription.dispose()
+
+
+def _settle(outcome: asyncio.Future[list[T]], items: list[T], error: Exception | None) -> None:
+    if outcome.done():
+        return
+    if error is None:
+        outcome.set_result(items)
+    else:
+        outcome.set_exception(error)

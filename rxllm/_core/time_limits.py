@@ -1,0 +1,111 @@
+"""The time limits of one stream (`Timeout`), kept by the shared watchdog thread.
+
+Nothing here takes a lock or wakes a thread for an event or a read: moving a limit is an assignment.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+from .._runtime.deadlines import Watch, watchdog
+from ..errors import APITimeoutError, TimeoutPhase
+from ..options import Timeout
+from .retry import total_deadline
+
+
+class TimeLimits:
+    """The limits of one stream. Its methods are for the thread that reads, `expired` and `error` for any thread.
+
+    Args:
+        timeout: The limits.
+        on_expired: Called once, on the watchdog's thread, when a limit has passed.
+    """
+
+    def __init__(self, timeout: Timeout, on_expired: Callable[[], None]) -> None:
+        self.started_at = time.monotonic()
+        self.expired: TimeoutPhase | None = None
+        """The limit that has passed."""
+        self.phase: TimeoutPhase = "connect"
+        self.has_content = False
+        """Content has arrived since the limits were set last."""
+        self.has_noise = False
+        """Signs of life without content have arrived since the last content."""
+        self._timeout = timeout
+        self._idle, self._silence = _or_infinite(timeout.idle), _or_infinite(timeout.silence)
+        self._total_at = min(self.started_at + _or_infinite(timeout.total), total_deadline.get())
+        self._content_at = math.inf
+        """When the limit on the wait for content passes."""
+        self._on_expired = on_expired
+        self._watch = Watch(self._total_at, min(self._idle, self._silence), self._expire)
+
+    def start(self) -> None:
+        """Start `total`; raises `RuntimeError` if there is no thread to watch it."""
+        if self._total_at < math.inf:
+            watchdog.add(self._watch)
+
+    def stop(self) -> None:
+        """Stop all limits."""
+        watchdog.stop(self._watch)
+
+    def start_connect(self) -> None:
+        """Limit the wait for a connection; raises `RuntimeError` if there is no thread to watch it."""
+        self._content_at = time.monotonic() + _or_infinite(self._timeout.connect)
+        self._watch.at = min(self._content_at, self._total_at)
+        watchdog.add(self._watch)
+
+    def bytes_sent(self) -> None:
+        """Limit the silence until the next bytes of the request are sent."""
+        self.phase, self._content_at = "silence", math.inf
+        self.reset()
+        watchdog.add(self._watch)
+
+    def request_sent(self) -> None:
+        """Limit the wait for the first content."""
+        self.phase = "first_token"
+        self._content_at = time.monotonic() + _or_infinite(self._timeout.first_token)
+        self.reset()
+        watchdog.add(self._watch)
+
+    def suspend(self) -> None:
+        """Let only `total` limit the time that the subscriber takes."""
+        self._watch.at = self._total_at
+
+    def reset(self) -> None:
+        """Set the limits for the next wait, by what has arrived."""
+        now = time.monotonic()
+        if self.has_content:
+            self.has_content = self.has_noise = False
+            self._content_at = now + self._idle
+        self._watch.at = min(self._content_at, now + self._silence, self._total_at)
+
+    def error(self, phase: TimeoutPhase) -> APITimeoutError:
+        """Return the error for a limit that has passed."""
+        message = f"{_MESSAGES[phase]} within {self._seconds(phase):g} s (timeout {phase!r})"
+        if self.has_noise and phase in ("first_token", "idle"):
+            # The server works, so the same request would be as slow again.
+            return APITimeoutError(f"{message}, although the server shows signs of life", phase=phase, transient=False)
+        return APITimeoutError(message, phase=phase)
+
+    def _seconds(self, phase: TimeoutPhase) -> float:
+        seconds: float | None = getattr(self._timeout, phase)
+        return self._total_at - self.started_at if seconds is None else seconds
+
+    def _expire(self) -> None:
+        now = time.monotonic()
+        self.expired = "total" if now >= self._total_at else self.phase if now >= self._content_at else "silence"
+        self._on_expired()
+
+
+_MESSAGES: dict[TimeoutPhase, str] = {
+    "connect": "no connection",
+    "silence": "no byte was sent or received",
+    "first_token": "no first token",
+    "idle": "no further content came",
+    "total": "the answer was not complete",
+}
+
+
+def _or_infinite(seconds: float | None) -> float:
+    return math.inf if seconds is None else seconds

@@ -1,0 +1,156 @@
+"""HTTP/1.1 messages: the head of a request and of a response, and how a body is framed; no I/O.
+
+Source: RFC 9112, https://www.rfc-editor.org/rfc/rfc9112
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from ..errors import ConfigurationError, ProtocolError
+
+MAX_HEAD_BYTES = 64 * 1024
+_MAX_HEADERS = 256
+
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)(?: .*)?", re.DOTALL)
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_ILLEGAL_VALUE = re.compile(r"[\0\r\n]")
+_FRAMING_HEADERS = frozenset(
+    {"connection", "content-length", "expect", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+_CODINGS = frozenset({"gzip", "x-gzip", "deflate"})
+
+
+class ResponseHead(NamedTuple):
+    """The status line and the headers of a response.
+
+    `headers` have lower-case names; the values of a repeated header are joined by ", ". `cookies` are the values of
+    Set-Cookie, which cannot be joined.
+    """
+
+    status: int
+    headers: dict[str, str]
+    cookies: tuple[str, ...]
+    keeps_alive: bool
+    """The connection may serve another request after the body."""
+
+
+class BodyFraming(NamedTuple):
+    """How the length of a body is known: chunked, by its `length` in bytes, or (None) by the end of the connection.
+
+    `codings` are the compressions in Transfer-Encoding, to be undone after the chunks.
+    """
+
+    chunked: bool
+    length: int | None
+    codings: tuple[str, ...] = ()
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Raise `ConfigurationError` if a header that the user sets cannot be sent, or would change the body's framing."""
+    for name, value in headers.items():
+        kind = type(value).__name__
+        if kind != "str":
+            raise ConfigurationError(f"the value of the header {name!r} must be a string; got {kind}")
+        if name.lower() in _FRAMING_HEADERS:
+            raise ConfigurationError(f"the header {name!r} is set by rxllm itself and cannot be overridden")
+        _check_header(name, value)
+
+
+def request_head(target: str, headers: Iterable[tuple[str, str]]) -> bytes:
+    """Return the bytes of a POST request up to its body.
+
+    Raises:
+        ConfigurationError: A header contains characters that HTTP does not allow.
+    """
+    lines = [f"POST {target} HTTP/1.1"]
+    for name, value in headers:
+        _check_header(name, value)
+        lines.append(f"{name}: {value}")
+    try:
+        return "\r\n".join((*lines, "", "")).encode("latin-1")
+    except UnicodeEncodeError:
+        raise ConfigurationError("a header contains characters outside Latin-1, which HTTP does not allow") from None
+
+
+def _check_header(name: str, value: str) -> None:
+    if not _TOKEN.fullmatch(name):
+        raise ConfigurationError(f"{name!r} is not a header name that HTTP allows")
+    if _ILLEGAL_VALUE.search(value):
+        raise ConfigurationError(f"the value of the header {name!r} contains a character that HTTP does not allow")
+
+
+def parse_head(data: bytes) -> tuple[ResponseHead, bytes] | None:
+    r"""Return the head of a response and the bytes that follow it; None if `data` does not contain all of it.
+
+    Raises:
+        ProtocolError: The bytes are not an HTTP/1 response, or the head exceeds 64 KiB or 256 headers.
+
+    >>> head, rest = parse_head(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nHi")
+    >>> head.status, head.headers, rest
+    (200, {'content-length': '2'}, b'Hi')
+    """
+    data = data.lstrip(b"\r\n") if data[:1] in (b"\r", b"\n") else data
+    end, length = data.find(b"\r\n\r\n"), 4
+    if end < 0:
+        end, length = data.find(b"\n\n"), 2
+    if end > MAX_HEAD_BYTES or (end < 0 and len(data) > MAX_HEAD_BYTES):
+        raise ProtocolError(f"the headers of the response exceed {MAX_HEAD_BYTES} bytes")
+    if not b"HTTP/1.".startswith(data[:7]):
+        raise ProtocolError(f"the response is not HTTP/1: {data[:40]!r}")
+    if end < 0:
+        return None
+    status_line, *lines = data[:end].replace(b"\r\n", b"\n").split(b"\n")
+    match = _STATUS_LINE.fullmatch(status_line)
+    if match is None:
+        raise ProtocolError(f"the response has no valid status line: {status_line[:40]!r}")
+    if len(lines) > _MAX_HEADERS:
+        raise ProtocolError(f"the response has more than {_MAX_HEADERS} headers")
+    headers, cookies = _headers(lines)
+    options = headers.get("connection", "").lower()
+    keeps_alive = "close" not in options if match[1] == b"1" else "keep-alive" in options
+    return ResponseHead(int(match[2]), headers, cookies, keeps_alive), data[end + length :]
+
+
+def _headers(lines: Iterable[bytes]) -> tuple[dict[str, str], tuple[str, ...]]:
+    headers: dict[str, str] = {}
+    cookies: list[str] = []
+    name = ""
+    for line in lines:
+        text = line.decode("latin-1")
+        if text[:1] in (" ", "\t") and name:  # obsolete line folding
+            headers[name] = f"{headers.get(name, '')} {text.strip()}"
+            continue
+        name, colon, value = text.partition(":")
+        name, value = name.strip().lower(), value.strip()
+        if not colon:
+            continue
+        if name == "set-cookie":
+            cookies.append(value)
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers, tuple(cookies)
+
+
+def body_framing(head: ResponseHead) -> BodyFraming:
+    """Return how the body of a response is framed.
+
+    Raises:
+        ProtocolError: The headers contradict each other, or name a coding that rxllm does not know.
+    """
+    if head.status in (204, 304):
+        return BodyFraming(chunked=False, length=0)
+    transfer = head.headers.get("transfer-encoding")
+    if transfer is not None:
+        codings = [coding.strip().lower() for coding in transfer.split(",") if coding.strip()]
+        chunked = codings[-1:] == ["chunked"]
+        others = tuple(coding for coding in codings[: -1 if chunked else None] if coding != "identity")
+        if not _CODINGS.issuperset(others):
+            raise ProtocolError(f"the response has a Transfer-Encoding that cannot be read: {transfer[:80]!r}")
+        return BodyFraming(chunked, None, others)
+    lengths = {length.strip() for length in head.headers.get("content-length", "").split(",")} - {""}
+    if len(lengths) > 1:
+        raise ProtocolError("the response has several Content-Length headers that differ")
+    length = next(iter(lengths), "")
+    return BodyFraming(chunked=False, length=int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None)

@@ -1,0 +1,70 @@
+"""Idle connections, ready to serve again."""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections import OrderedDict
+
+from .connections import Connection
+from .settings import Route
+
+MAX_IDLE = 100
+"""Idle connections of a pool; the one that has been idle longest is closed for the next."""
+MAX_IDLE_SECONDS = 60.0
+"""Servers and gateways drop connections that are idle for longer."""
+
+
+class Pool:
+    """The idle connections of one model. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._idle: OrderedDict[Connection, Route] = OrderedDict()
+        """In the order in which they became idle."""
+        weakref.finalize(self, _close_all, self._idle).atexit = False  # for a model that is not closed
+
+    def take(self, route: Route) -> Connection | None:
+        """Return the connection of `route` that was used last, if one can serve; close those that cannot."""
+        while True:
+            with self._lock:
+                connection = next((each for each in reversed(self._idle) if self._idle[each] == route), None)
+                if connection is not None:
+                    del self._idle[connection]
+            self._close_old()
+            if connection is None:
+                return None
+            if time.monotonic() - connection.idle_since < MAX_IDLE_SECONDS and connection.is_usable():
+                return connection
+            connection.close()
+
+    def put(self, route: Route, connection: Connection) -> None:
+        """Keep a connection whose peer owes nothing."""
+        connection.release()
+        connection.sock.settimeout(None)
+        connection.idle_since = time.monotonic()
+        with self._lock:
+            self._idle[connection] = route
+            oldest = self._idle.popitem(last=False)[0] if len(self._idle) > MAX_IDLE else None
+        if oldest is not None:
+            oldest.close()
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        with self._lock:
+            _close_all(self._idle)
+
+    def _close_old(self) -> None:
+        before = time.monotonic() - MAX_IDLE_SECONDS
+        old: list[Connection] = []
+        with self._lock:
+            while self._idle and next(iter(self._idle)).idle_since < before:
+                old.append(self._idle.popitem(last=False)[0])
+        for connection in old:
+            connection.close()
+
+
+def _close_all(idle: OrderedDict[Connection, Route]) -> None:
+    while idle:
+        idle.popitem()[0].close()

@@ -1,0 +1,205 @@
+"""What a user's requests session contributes to a request.
+
+requests configures and rxllm sends: the headers, cookies, auth, parameters, proxies, TLS settings and hooks of a
+session are used, but its adapters send nothing. What they set for their connections (socket options, a source address,
+an SSL context) is used too; their pool sizes and retries are not, as rxllm pools and retries itself. A session whose
+own `send`, or whose adapter's, does more is refused. The session itself is not changed, except for its cookies.
+"""
+
+from __future__ import annotations
+
+import email.message
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import urllib3
+
+from .._protocol import WireRequest
+from ..errors import ConfigurationError, LLMError
+from .body import Body, BodyFile
+from .connections import CallAborted
+from .settings import (
+    TLS_KEYWORDS,
+    AdapterOptions,
+    Route,
+    Settings,
+    host_header,
+    make_settings,
+    merged_headers,
+    parsed_url,
+    port_of,
+    select_proxy,
+)
+
+if TYPE_CHECKING:
+    import requests
+    from requests.adapters import BaseAdapter
+
+_ADAPTER_KEYWORDS = frozenset({"socket_options", "source_address", *TLS_KEYWORDS})
+
+
+class SessionSettings:
+    """The settings that a user's session makes.
+
+    Raises:
+        ConfigurationError: The session, or its adapter for http or https, sends requests in its own way.
+    """
+
+    def __init__(self, session: requests.Session) -> None:
+        import requests
+
+        if type(session).send is not requests.Session.send or type(session).request is not requests.Session.request:
+            raise _refused("session", type(session), "send() or request()")
+        self._session = session
+        self._options: dict[int, tuple[BaseAdapter, AdapterOptions]] = {}
+        for prefix in ("https://", "http://"):
+            if prefix in session.adapters:
+                self._adapter_options(session.adapters[prefix])
+
+    def of(self, request: WireRequest) -> Settings:
+        """Return the settings of one request.
+
+        Raises:
+            ConfigurationError: requests cannot prepare the request.
+        """
+        import requests
+
+        session = self._session
+        try:
+            prepared = session.prepare_request(
+                requests.Request(
+                    "POST",
+                    request.url,
+                    # Compression would delay tokens; a body that is compressed nevertheless is read.
+                    headers={"Accept-Encoding": "identity", **request.headers},
+                    data=request.body,
+                    # Without auth, requests looks into .netrc and replaces the key by what it finds.
+                    auth=session.auth or _unchanged,
+                )
+            )
+            environment = dict(session.merge_environment_settings(request.url, {}, True, None, None))
+        except requests.RequestException as error:
+            raise ConfigurationError(f"requests could not prepare the request: {type(error).__name__}") from error
+        if session.verify is not True:
+            environment["verify"] = session.verify  # requests lets REQUESTS_CA_BUNDLE overrule it
+        return self._settings(prepared, environment)
+
+    def process(self, settings: Settings, body: Body, exchange: Callable[[Settings], Body]) -> Body:
+        """Store the cookies of a response, and call the session's hooks; return the body of the response to use.
+
+        Args:
+            settings: Those of the request.
+            body: The body of its response.
+            exchange: Sends another request; a hook may ask for one (digest authentication).
+        """
+        prepared = settings.prepared
+        if prepared is None or not (prepared.hooks["response"] or body.head.cookies):
+            return body
+        cookies: Any = import_module("requests.cookies")
+        hooks: Any = import_module("requests.hooks")
+        response = self._response(prepared, body, exchange)
+        cookies.extract_cookies_to_jar(self._session.cookies, prepared, response.raw)
+        if not prepared.hooks["response"]:
+            return body
+        try:
+            result: Any = hooks.dispatch_hook(
+                "response", prepared.hooks, response, timeout=None, **settings.environment
+            )
+        except (LLMError, CallAborted, OSError):
+            raise
+        except Exception as error:
+            raise ConfigurationError(f"a hook of session= raised {type(error).__name__}: {error}") from error
+        body = getattr(result, "rxllm_body", body)
+        body.raw = result.raw
+        return body
+
+    def _settings(self, prepared: requests.PreparedRequest, environment: Mapping[str, Any]) -> Settings:
+        address = str(prepared.url)
+        url = parsed_url(address)
+        scheme = url.scheme or ""
+        proxy = select_proxy(address, environment["proxies"])
+        options = self._adapter_options(self._session.get_adapter(address))
+        port, verify, cert = url.port or port_of(scheme), environment["verify"], environment["cert"]
+        route = Route(scheme, url.host or "", port, proxy, verify, cert, options)
+        body = prepared.body if isinstance(prepared.body, bytes) else str(prepared.body or "").encode()
+        headers = {str(name): _text(value) for name, value in prepared.headers.items()}
+        headers = {name: value for name, value in headers.items() if name.lower() not in _OWN_HEADERS}
+        headers = merged_headers({"Host": host_header(url)}, headers)
+        return make_settings(route, url, headers, body, prepared, environment)
+
+    def _adapter_options(self, adapter: BaseAdapter) -> AdapterOptions | None:
+        """Return what an adapter sets for its connections; raise `ConfigurationError` if it has its own `send`."""
+        from requests.adapters import HTTPAdapter
+
+        if not isinstance(adapter, HTTPAdapter) or type(adapter).send is not HTTPAdapter.send:
+            raise _refused("adapter", type(adapter), "send()")
+        keywords: Mapping[str, Any] = adapter.poolmanager.connection_pool_kw
+        kept = {name: value for name, value in keywords.items() if name in _ADAPTER_KEYWORDS and value is not None}
+        return self._options.setdefault(id(adapter), (adapter, AdapterOptions(kept)))[1] if kept else None
+
+    def _response(
+        self, prepared: requests.PreparedRequest, body: Body, exchange: Callable[[Settings], Body]
+    ) -> requests.Response:
+        """Return a requests response that reads `body`."""
+        from requests.adapters import HTTPAdapter
+
+        file: Any = BodyFile(body)
+        raw: Any = body.raw or urllib3.HTTPResponse(
+            file, headers=body.headers, status=body.status, preload_content=False
+        )
+        raw._original_response = _Cookies(body.head.cookies)
+        response: Any = HTTPAdapter().build_response(prepared, raw)
+        response.rxllm_body = body
+        response.connection = _Sender(lambda again, settings: self._again(again, settings, exchange))
+        made: requests.Response = response
+        return made
+
+    def _again(
+        self, prepared: requests.PreparedRequest, environment: Mapping[str, Any], exchange: Callable[[Settings], Body]
+    ) -> requests.Response:
+        return self._response(prepared, exchange(self._settings(prepared, environment)), exchange)
+
+
+class _Sender:
+    """Stands for the adapter of a response: hooks send another request with it."""
+
+    def __init__(self, send: Callable[[requests.PreparedRequest, Mapping[str, Any]], requests.Response]) -> None:
+        self._send = send
+
+    def send(self, request: requests.PreparedRequest, **environment: Any) -> requests.Response:
+        environment.pop("timeout", None)
+        return self._send(request, environment)
+
+
+class _Cookies:
+    """Stands for http.client's response, from which requests reads cookies."""
+
+    def __init__(self, cookies: tuple[str, ...]) -> None:
+        self.msg = email.message.Message()
+        for cookie in cookies:
+            self.msg["Set-Cookie"] = cookie
+
+    def isclosed(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+
+_OWN_HEADERS = ("content-length", "connection")
+
+
+def _unchanged(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
+    return prepared
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def _refused(what: str, kind: type, method: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"session=: the {what} {kind.__name__} has its own {method}, which rxllm cannot use, because its streams need "
+        "connections that can be stopped. Use a requests.Session with proxies, auth, headers and TLS settings only"
+    )
