@@ -7,7 +7,6 @@ number of times, from any thread.
 from __future__ import annotations
 
 import os
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Unpack, cast
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Unpack, cast
 import msgspec
 from reactivex import Observable, abc
 
+from ._core.awaitable import wait_for_response
 from ._core.retry import retry_transient, with_total_limit
 from ._core.stream import Source, token_stream
 from ._protocol import Wire, WireRequest
@@ -71,7 +71,7 @@ class StreamingModel(ABC):
         Raises:
             LLMError: The error that the stream ended with.
         """
-        return _wait_for(self.stream(prompt, **options))
+        return wait_for_response(self.stream(prompt, **options))
 
     def close(self) -> None:  # noqa: B027 - nothing to close is the ordinary case
         """Close the idle connections. Active streams continue."""
@@ -385,26 +385,3 @@ def _refuse_unknown(options: CallOptions) -> None:
             f"unknown option: {', '.join(sorted(unknown))}. A call accepts {', '.join(CallOptions.__annotations__)}; "
             "other fields of the request go into extra_body={...}"
         )
-
-
-def _wait_for(events: Observable[TokenEvent]) -> Response:
-    ended = threading.Event()
-    responses: list[Response] = []
-    errors: list[Exception] = []
-
-    def on_next(event: TokenEvent) -> None:
-        if isinstance(event, StreamEnd):
-            responses.append(event.response)
-
-    def on_error(error: Exception) -> None:
-        errors.append(error)
-        ended.set()
-
-    subscription = events.subscribe(on_next, on_error, ended.set)
-    try:
-        ended.wait()
-    finally:
-        subscription.dispose()
-    if errors:
-        raise errors[0]
-    return responses[0]

@@ -1,13 +1,16 @@
-"""An Observable that can be awaited although it emits on another thread."""
+"""Waiting for a stream that runs on another thread: with `await`, or blocking."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from reactivex import Observable
+
+from ..events import Response, StreamEnd, TokenEvent
 
 T = TypeVar("T")
 
@@ -65,3 +68,27 @@ def _settle(outcome: asyncio.Future[list[T]], items: list[T], error: Exception |
         outcome.set_result(items)
     else:
         outcome.set_exception(error)
+
+
+def wait_for_response(events: Observable[TokenEvent]) -> Response:
+    """Return the response of a stream, or raise its error; blocks until it ends."""
+    ended = threading.Event()
+    responses: list[Response] = []
+    errors: list[Exception] = []
+
+    def on_next(event: TokenEvent) -> None:
+        if isinstance(event, StreamEnd):
+            responses.append(event.response)
+
+    def on_error(error: Exception) -> None:
+        errors.append(error)
+        ended.set()
+
+    subscription = events.subscribe(on_next, on_error, ended.set)
+    try:
+        ended.wait()
+    finally:
+        subscription.dispose()
+    if errors:
+        raise errors[0]
+    return responses[0]
