@@ -30,8 +30,6 @@ T = TypeVar("T")
 Streamed: TypeAlias = Observable[TokenEvent | str]
 """What can be shown: a model's events, or text that operators made of them."""
 
-ERROR_COLOR = "#c0392b"
-
 _UPDATE_SECONDS = 0.005
 """The longest update that is not noticed."""
 

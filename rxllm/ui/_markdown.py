@@ -21,7 +21,20 @@ from typing import Literal, NamedTuple, TypeAlias
 from ..operators.text.fences import Fence, opening_fence
 
 Kind: TypeAlias = Literal["text", "heading", "item", "quote", "code", "rule", "table"]
-Style: TypeAlias = Literal["bold", "italic", "strike", "code"]
+Style: TypeAlias = Literal[
+    "bold", "italic", "strike", "code", "faint", "error", "keyword", "string", "comment", "number", "name"
+]
+
+COLORS: dict[str, tuple[str, str]] = {
+    "faint": ("#666666", "#a0a0a0"),
+    "error": ("#c0392b", "#ff8a80"),
+    "keyword": ("#8250df", "#d2a8ff"),
+    "string": ("#0a6640", "#8fd19e"),
+    "comment": ("#636c76", "#9da7b3"),
+    "number": ("#0550ae", "#79c0ff"),
+    "name": ("#953800", "#ffa657"),
+}
+"""The colours of styles on light and on dark paper."""
 
 SAFE_LINK = re.compile(r"(?:https?://|mailto:)\S", re.IGNORECASE)
 """The beginning of an address that a click may open."""

@@ -50,40 +50,17 @@ class MarkdownRegion(Protocol):
         """Show an error on a line of its own."""
 
 
-class MarkdownView:
-    """Shows the Markdown of one stream in a region."""
+class ParagraphView:
+    """Shows paragraphs in a region, and changes no more of it than they have changed."""
 
     def __init__(self, region: MarkdownRegion) -> None:
         self._region = region
-        self._parser = MarkdownParser()
         self._begins: list[int] = []
         """Where each paragraph begins."""
         self._last: Paragraph | None = None
 
-    def add(self, text: str) -> None:
-        """Append Markdown."""
-        with self._region.change():
-            self._show(self._parser.feed(text))
-
-    def finish(self) -> None:
-        """Show the end of the last line, which may have been held back."""
-        with self._region.change():
-            self._show(self._parser.finish())
-
-    def reset(self) -> None:
-        """Remove all that was added."""
-        self._parser = MarkdownParser()
-        self._begins.clear()
-        self._last = None
-        self._region.reset()
-
-    def fail(self, error: Exception) -> None:
-        """Show an error below the text."""
-        self.finish()
-        self._region.fail(error)
-
-    def _show(self, first: int) -> None:
-        paragraphs = self._parser.paragraphs
+    def show(self, paragraphs: Sequence[Paragraph], first: int) -> None:
+        """Show paragraphs, of which those before `first` are shown already."""
         if first < len(self._begins) and self._extend(first, paragraphs):
             first += 1
         if first < len(self._begins):
@@ -92,8 +69,12 @@ class MarkdownView:
         at = first
         while at < len(paragraphs):
             at = self._append(at, paragraphs)
-        if paragraphs:
-            self._last = paragraphs[-1]
+        self._last = paragraphs[-1] if paragraphs else None
+
+    def clear(self) -> None:
+        """Forget what is shown, as the region has been reset."""
+        self._begins.clear()
+        self._last = None
 
     def _extend(self, at: int, paragraphs: Sequence[Paragraph]) -> bool:
         """Change the end of the last paragraph, where that is enough."""
@@ -116,7 +97,7 @@ class MarkdownView:
     def _append(self, at: int, paragraphs: Sequence[Paragraph]) -> int:
         """Append the paragraph at an index, and the lines of code that follow a line of code; return the next index."""
         region, paragraph, previous = self._region, paragraphs[at], paragraphs[at - 1] if at else None
-        if paragraph.kind == "code" and previous is not None and previous.kind == "code":
+        if _is_plain_code(paragraph) and previous is not None and previous.kind == "code":
             return self._append_code(at, paragraphs)
         self._begins.append(region.written)
         if paragraph.kind == "table":
@@ -131,7 +112,7 @@ class MarkdownView:
         """Append lines of code at once: a widget lays out anew after each insertion."""
         lines: list[str] = []
         begin, paragraph = self._region.written, paragraphs[at]
-        while at < len(paragraphs) and paragraphs[at].kind == "code":
+        while at < len(paragraphs) and _is_plain_code(paragraphs[at]):
             line = "\n" + "".join(run.text for run in paragraphs[at].runs)
             self._begins.append(begin)
             begin += self._region.units(line)
@@ -139,6 +120,42 @@ class MarkdownView:
             at += 1
         self._region.insert(Run("".join(lines)), paragraph)
         return at
+
+
+class MarkdownView:
+    """Shows the Markdown of one stream in a region."""
+
+    def __init__(self, region: MarkdownRegion) -> None:
+        self._region = region
+        self._view = ParagraphView(region)
+        self._parser = MarkdownParser()
+
+    def add(self, text: str) -> None:
+        """Append Markdown."""
+        with self._region.change():
+            first = self._parser.feed(text)
+            self._view.show(self._parser.paragraphs, first)
+
+    def finish(self) -> None:
+        """Show the end of the last line, which may have been held back."""
+        with self._region.change():
+            first = self._parser.finish()
+            self._view.show(self._parser.paragraphs, first)
+
+    def reset(self) -> None:
+        """Remove all that was added."""
+        self._parser = MarkdownParser()
+        self._view.clear()
+        self._region.reset()
+
+    def fail(self, error: Exception) -> None:
+        """Show an error below the text."""
+        self.finish()
+        self._region.fail(error)
+
+
+def _is_plain_code(paragraph: Paragraph) -> bool:
+    return paragraph.kind == "code" and all(run[1:] == ((), "") for run in paragraph.runs)
 
 
 def _difference(old: Sequence[Run], new: Sequence[Run]) -> tuple[list[Run], list[Run]]:

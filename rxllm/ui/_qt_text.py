@@ -10,8 +10,8 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ._binding import ERROR_COLOR, error_line
-from ._markdown import Paragraph, Run
+from ._binding import error_line
+from ._markdown import COLORS, Paragraph, Run
 from ._qt_widget import WidgetRef
 
 _MARGIN = 8
@@ -79,9 +79,8 @@ class QtRegion:
 
     def fail(self, error: Exception) -> None:
         """Show an error in red, on a line of its own."""
-        dark = self._ref().palette().base().color().lightness() < 128
         red = self._gui.QTextCharFormat()
-        red.setForeground(self._gui.QColor("#ff8a80" if dark else ERROR_COLOR))
+        red.setForeground(self._gui.QColor(COLORS["error"][self._dark()]))
         with self.change():
             if self._end.positionInBlock() > 0:
                 self._write_block(self._gui.QTextBlockFormat())
@@ -214,6 +213,8 @@ class QtRegion:
         kind = paragraph.kind
         if previous is not None:
             looks.setTopMargin(_ABOVE.get(kind, _MARGIN) if previous.kind == kind or kind == "heading" else _MARGIN)
+        elif self._start.position() > 0:
+            looks.setTopMargin(_ABOVE.get(kind, _MARGIN))
         if kind == "heading":
             looks.setHeadingLevel(paragraph.level)
         elif kind == "code":
@@ -225,10 +226,9 @@ class QtRegion:
         elif kind == "item":
             looks.setLeftMargin(_INDENT * (paragraph.level + 1))
             if paragraph.marker:
-                width = self._ref().fontMetrics().horizontalAdvance(paragraph.marker + " ")
-                looks.setTextIndent(-float(max(_INDENT - 4, width)))
-                # Tab positions count from the left margin, where the text of the item begins.
-                looks.setTabPositions([self._gui.QTextOption.Tab(0.0, self._gui.QTextOption.TabType.LeftTab)])
+                width = float(max(_INDENT - 4, self._ref().fontMetrics().horizontalAdvance(paragraph.marker + " ")))
+                looks.setTextIndent(-width)
+                looks.setTabPositions([self._gui.QTextOption.Tab(width, self._gui.QTextOption.TabType.LeftTab)])
         return looks
 
     def _char_format(self, run: Run, paragraph: Paragraph) -> Any:
@@ -236,6 +236,9 @@ class QtRegion:
         if key not in self._formats:
             self._formats[key] = self._new_char_format(run, paragraph)
         return self._formats[key]
+
+    def _dark(self) -> bool:
+        return bool(self._ref().palette().base().color().lightness() < 128)
 
     def _new_char_format(self, run: Run, paragraph: Paragraph) -> Any:
         gui, looks, kind = self._gui, self._gui.QTextCharFormat(), paragraph.kind
@@ -251,6 +254,9 @@ class QtRegion:
                 looks.setBackground(self._gui.QBrush(self._gui.QColor(*_PAPER)))
         looks.setFontItalic("italic" in run.styles)
         looks.setFontStrikeOut("strike" in run.styles)
+        for style in run.styles:
+            if style in COLORS:
+                looks.setForeground(gui.QColor(COLORS[style][self._dark()]))
         if run.link:
             looks.setAnchor(True)
             looks.setAnchorHref(run.link)

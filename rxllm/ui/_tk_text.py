@@ -9,15 +9,15 @@ from __future__ import annotations
 import itertools
 import tkinter
 import webbrowser
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from functools import partial
 from tkinter.font import Font
 from typing import Literal
 
 from ._autoscroll import Autoscroll, ViewPosition
-from ._binding import ERROR_COLOR, error_line
-from ._markdown import Paragraph, Run, table_lines
+from ._binding import error_line
+from ._markdown import COLORS, Paragraph, Run, table_lines
 
 _numbers = itertools.count()
 _autoscrolls: dict[tkinter.Text, Autoscroll] = {}
@@ -30,8 +30,9 @@ _INDENT = 20
 class TkRegion:
     """A range of a Text between two marks, which move with the text."""
 
-    def __init__(self, widget: tkinter.Text) -> None:
+    def __init__(self, widget: tkinter.Text, open_link: Callable[[str], object] = webbrowser.open) -> None:
         self.written = 0
+        self._open_link = open_link
         self._widget = widget
         name = f"rxllm_{next(_numbers)}"  # a hyphen would be taken for a minus in indices
         self._start, self._end = f"{name}_start", f"{name}_end"
@@ -103,7 +104,7 @@ class TkRegion:
         """Append text to the last paragraph."""
         tags = [self._looks.tag(paragraph, run.styles)]
         if run.link:
-            tags.append(self._looks.link_tag(run.link))
+            tags.append(self._looks.link_tag(run.link, self._open_link))
         self._write(run.text, tuple(tags))
 
     def table(self, paragraph: Paragraph, previous: Paragraph | None) -> None:
@@ -156,12 +157,12 @@ class _Looks:
             for name, (kind, styles) in self._tags.items():
                 self._colour(name, kind, styles)
             for name in self._links.values():
-                self._widget.tag_configure(name, foreground=self._mixed("#1a6ff0", 0.35))
+                self._widget.tag_configure(name, foreground=COLORS["number"][self._dark()])
 
     def error_tag(self) -> str:
         """Return the tag of errors."""
         name = "rxllm_error"
-        self._widget.tag_configure(name, foreground=self._mixed(ERROR_COLOR, 0.3 if self._dark() else 0))
+        self._widget.tag_configure(name, foreground=COLORS["error"][self._dark()])
         return name
 
     def tag(self, paragraph: Paragraph, styles: tuple[str, ...]) -> str:
@@ -183,13 +184,13 @@ class _Looks:
             self._widget.tag_raise("sel")
         return name
 
-    def link_tag(self, address: str) -> str:
-        """Return the tag of a link; a click opens it in the desktop's browser."""
+    def link_tag(self, address: str, open_link: Callable[[str], object]) -> str:
+        """Return the tag of a link; a click calls `open_link`."""
         if address not in self._links:
             self._links[address] = name = f"rxllm_link_{next(_numbers)}"
             widget = self._widget
-            widget.tag_configure(name, underline=True, foreground=self._mixed("#1a6ff0", 0.35))
-            widget.tag_bind(name, "<Button-1>", lambda _: _open(address))
+            widget.tag_configure(name, underline=True, foreground=COLORS["number"][self._dark()])
+            widget.tag_bind(name, "<Button-1>", lambda _: open_link(address))
             widget.tag_bind(name, "<Enter>", lambda _: widget.configure(cursor="hand2"))
             widget.tag_bind(name, "<Leave>", lambda _: widget.configure(cursor="xterm"))
         return self._links[address]
@@ -210,20 +211,20 @@ class _Looks:
 
     def _colour(self, name: str, kind: str, styles: tuple[str, ...]) -> None:
         if kind in ("code", "table") or "code" in styles:
-            self._widget.tag_configure(name, background=self._mixed(str(self._widget["foreground"]), 0.92))
+            self._widget.tag_configure(name, background=self._paper())
         elif kind == "quote":
-            self._widget.tag_configure(name, foreground=self._mixed(str(self._widget["background"]), 0.75))
+            self._widget.tag_configure(name, foreground=COLORS["faint"][self._dark()])
+        for style in styles:
+            if style in COLORS:
+                self._widget.tag_configure(name, foreground=COLORS[style][self._dark()])
 
     def _dark(self) -> bool:
         return sum(self._widget.winfo_rgb(self._widget["background"])) < 3 * 0x8000
 
-    def _mixed(self, color: str, other: float) -> str:
-        """Return a colour mixed with what is farther from it of paper and ink: `other` is the latter's share."""
-        one = self._widget.winfo_rgb(color)
+    def _paper(self) -> str:
+        """Return the colour behind code: the paper with a little of the ink."""
         paper, ink = (self._widget.winfo_rgb(self._widget[name]) for name in ("background", "foreground"))
-        far = max((paper, ink), key=lambda rgb: sum(abs(a - b) for a, b in zip(rgb, one, strict=True)))
-        far = ink if color not in (str(self._widget["background"]), str(self._widget["foreground"])) else far
-        return "#" + "".join(f"{round(a + (b - a) * other) >> 8:02x}" for a, b in zip(one, far, strict=True))
+        return "#" + "".join(f"{round(a + (b - a) * 0.08) >> 8:02x}" for a, b in zip(paper, ink, strict=True))
 
 
 _looks: dict[tkinter.Text, _Looks] = {}
@@ -256,7 +257,3 @@ def _position(widget: tkinter.Text) -> ViewPosition:
     line, _, column = widget.index("@0,0").partition(".")
     end_in_view = not widget.winfo_viewable() or widget.dlineinfo("end-1c") is not None
     return ViewPosition(int(line) + int(column) * 1e-6, end_in_view)
-
-
-def _open(address: str) -> None:
-    webbrowser.open(address)

@@ -25,15 +25,28 @@ from ._binding import bind_enabled as bind_enabled_on
 from ._label import GrowingLabel
 from ._markdown import SAFE_LINK
 from ._markdown_view import MarkdownView
+from ._qt_chat import chat_model_class, chat_view_class
 from ._qt_scheduler import QtScheduler, check_widget, qt_module
 from ._qt_text import QtRegion
 from ._qt_widget import WidgetRef, address_of, widget_ref
 from ._stop_binding import StopBinding
 
 if TYPE_CHECKING:
-    from PySide6.QtWidgets import QLabel, QPlainTextEdit, QPushButton, QTextEdit, QWidget
+    from PySide6.QtCore import QAbstractListModel, QObject
+    from PySide6.QtWidgets import QLabel, QLineEdit, QPlainTextEdit, QPushButton, QTextBrowser, QTextEdit, QWidget
 
-__all__ = ["QtScheduler", "StopButton", "bind_each", "bind_enabled", "bind_markdown", "bind_text"]
+    from ..assistant import ChatSession
+
+__all__ = [
+    "ChatModel",
+    "ChatView",
+    "QtScheduler",
+    "StopButton",
+    "bind_each",
+    "bind_enabled",
+    "bind_markdown",
+    "bind_text",
+]
 
 T = TypeVar("T")
 
@@ -126,6 +139,42 @@ def bind_each(widget: QWidget, show: Callable[[T], object], stream: Observable[T
 
 if TYPE_CHECKING:
 
+    class ChatModel(QAbstractListModel):
+        """The messages of a chat session as rows, for a QListView or QML.
+
+        The roles are ``messageId``, ``sender`` ("user", "assistant"), ``text``, ``status`` ("done", "streaming",
+        "stopped", "failed"), ``reasoning``, ``tools`` (a list of id, name, state, result) and ``error``. While an
+        answer arrives, one row changes, once per frame. Show the text as plain text or strip its images: QML's
+        MarkdownText loads them.
+
+        Args:
+            session: The session.
+            parent: The parent object.
+        """
+
+        def __init__(self, session: ChatSession, parent: QObject | None = None) -> None: ...
+
+    class ChatView(QWidget):
+        """A whole chat: Markdown, code with colours and a link that copies it, reasoning folded, tools with approval.
+
+        Its widgets are `browser`, `input`, `send_button`, `stop_button`, `retry_button` and `status`. When the view is
+        destroyed, the running answer is stopped; closing the session is up to you.
+
+        Args:
+            session: The session.
+            parent: The parent widget.
+        """
+
+        session: ChatSession
+        browser: QTextBrowser
+        input: QLineEdit
+        send_button: QPushButton
+        stop_button: QPushButton
+        retry_button: QPushButton
+        status: QLabel
+
+        def __init__(self, session: ChatSession, parent: QWidget | None = None) -> None: ...
+
     class StopButton(QPushButton):
         """A button that stops the stream that it is connected to, and is enabled while that runs.
 
@@ -146,9 +195,16 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> type:
-        """Return `StopButton`, which cannot be made before it is known which Qt it is for."""
-        if name == "StopButton":
-            return _stop_button(qt_module("QtWidgets"))
+        """Return a class that cannot be made before it is known which Qt it is for."""
+        match name:
+            case "ChatModel":
+                return chat_model_class(qt_module("QtCore"))
+            case "ChatView":
+                return chat_view_class(qt_module("QtWidgets"))
+            case "StopButton":
+                return _stop_button(qt_module("QtWidgets"))
+            case _:
+                pass
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

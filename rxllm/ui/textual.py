@@ -19,19 +19,22 @@ from typing import TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from reactivex import Observable, abc
+from reactivex import operators as rx
 from textual.app import App
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Button, Input, Log, Markdown, Static, TextArea
 
 from .._inert_text import inert_text
+from ..assistant import ChatState
 from ._binding import Binding, Streamed, as_each, as_events, as_text, bind
 from ._binding import bind_enabled as bind_enabled_on
 from ._stop_binding import StopBinding
+from ._textual_chat import ChatPane
 from ._textual_text import LogText, MarkdownText, SettlingView, StaticText, TextAreaText
 from .asyncio import AsyncIOScheduler
 
-__all__ = ["StopButton", "TextualScheduler", "bind_each", "bind_enabled", "bind_text"]
+__all__ = ["ChatView", "StopButton", "TextualScheduler", "bind_each", "bind_enabled", "bind_text"]
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -119,6 +122,30 @@ def bind_each(widget: Widget, show: Callable[[T], object], stream: Observable[T]
     if isinstance(widget, Static) and show == widget.update:
         show = partial(_update, widget)
     return _bind(widget, stream, as_each(show), latest=latest)
+
+
+class ChatView(ChatPane):
+    """A whole chat: Markdown, reasoning folded, tools with approval, stop, retry, errors.
+
+    When the view is removed, the running answer is stopped; closing the session is up to you.
+
+    Args:
+        session: The session.
+        id: The widget's id.
+    """
+
+    def on_mount(self) -> None:
+        """Begin to show the session."""
+        states: asyncio.Queue[ChatState] = asyncio.Queue()
+        bind_each(self, states.put_nowait, self.session.states.pipe(rx.finally_action(self.session.stop)), latest=True)
+        self.run_worker(self._show_all(states), exclusive=False)
+
+    async def _show_all(self, states: asyncio.Queue[ChatState]) -> None:
+        while True:
+            state = await states.get()
+            while not states.empty():
+                state = states.get_nowait()
+            await self.show(state)
 
 
 class StopButton(Button):

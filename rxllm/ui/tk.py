@@ -27,17 +27,20 @@ from tkinter import ttk
 from typing import Any, TypeVar
 
 from reactivex import Observable, abc
+from reactivex import operators as rx
 from reactivex.disposable import CompositeDisposable, Disposable
 
+from ..assistant import ChatSession
 from ._binding import Binding, Streamed, as_each, as_events, as_text, bind
 from ._binding import bind_enabled as bind_enabled_on
 from ._label import GrowingLabel
 from ._loop_scheduler import LoopScheduler
 from ._markdown_view import MarkdownView
 from ._stop_binding import StopBinding
+from ._tk_chat import ChatFrame
 from ._tk_text import TkRegion
 
-__all__ = ["StopButton", "TkScheduler", "bind_each", "bind_enabled", "bind_markdown", "bind_text"]
+__all__ = ["ChatView", "StopButton", "TkScheduler", "bind_each", "bind_enabled", "bind_markdown", "bind_text"]
 
 T = TypeVar("T")
 
@@ -174,6 +177,22 @@ def bind_each(
         The binding.
     """
     return _bind(widget, stream, as_each(show), latest=latest)
+
+
+class ChatView(ChatFrame):
+    """A whole chat: Markdown, code with colours and a link that copies it, reasoning folded, tools with approval.
+
+    Its widgets are `text`, `input`, `send_button`, `stop_button`, `retry_button` and `status`. When the view is
+    destroyed, the running answer is stopped; closing the session is up to you.
+
+    Args:
+        master: The parent widget.
+        session: The session.
+    """
+
+    def __init__(self, master: tkinter.Misc | None, session: ChatSession) -> None:
+        super().__init__(master, session)
+        bind_each(self, self.show, session.states.pipe(rx.finally_action(session.stop)), latest=True)
 
 
 class StopButton(ttk.Button):

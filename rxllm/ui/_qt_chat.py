@@ -1,0 +1,194 @@
+"""A chat session in Qt: a model for lists and QML, and a finished widget; of PySide6 or PyQt6."""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from typing import Any, cast
+
+from reactivex import operators as rx
+
+from ..assistant import ChatMessage, ChatSession, ChatState, ErrorPart, ToolPart
+from ..messages import ReasoningPart
+from ._binding import Binding, bind_each
+from ._markdown import SAFE_LINK
+from ._qt_scheduler import QtScheduler, qt_module
+from ._qt_text import QtRegion
+from ._qt_widget import widget_ref
+from ._transcript import Transcript
+
+_ROLES = ("messageId", "sender", "text", "status", "reasoning", "tools", "error")
+
+
+@functools.cache
+def chat_model_class(core: Any) -> Any:
+    """Return `ChatModel` for the Qt that was found."""
+    first = int(core.Qt.ItemDataRole.UserRole.value) + 1
+
+    class ChatModel(core.QAbstractListModel):  # type: ignore[misc] # a class of the Qt that was found
+        def __init__(self, session: ChatSession, parent: Any = None) -> None:
+            core.QAbstractListModel.__init__(self, parent)
+            self._rows: tuple[ChatMessage, ...] = ()
+            itself = weakref.ref(self)
+
+            def show(messages: tuple[ChatMessage, ...]) -> None:
+                if (model := itself()) is not None:
+                    model._show(messages)
+
+            binding = bind_each(QtScheduler(), show, session.messages, latest=True)
+            self.destroyed.connect(functools.partial(_dispose, binding))
+
+        def rowCount(self, parent: Any = None) -> int:  # noqa: N802 - Qt's name
+            return 0 if parent is not None and parent.isValid() else len(self._rows)
+
+        def roleNames(self) -> dict[int, Any]:  # noqa: N802 - Qt's name
+            return {first + at: core.QByteArray(name.encode()) for at, name in enumerate(_ROLES)}
+
+        def data(self, index: Any, role: int = 0) -> object:
+            if not index.isValid() or index.row() >= len(self._rows):
+                return None
+            message = cast(ChatMessage, self._rows[index.row()])
+            wanted = int(getattr(role, "value", role))
+            if wanted == 0:  # DisplayRole
+                return message.text
+            return _value(message, _ROLES[wanted - first]) if first <= wanted < first + len(_ROLES) else None
+
+        def _show(self, messages: tuple[ChatMessage, ...]) -> None:
+            rows = len(self._rows)
+            if rows > len(messages):
+                self.beginRemoveRows(core.QModelIndex(), len(messages), rows - 1)
+                self._rows = self._rows[: len(messages)]
+                self.endRemoveRows()
+            before, common = self._rows, len(self._rows)
+            self._rows = messages[:common]
+            for row in range(common):
+                if before[row] is not messages[row]:
+                    self.dataChanged.emit(self.index(row), self.index(row))
+            if common < len(messages):
+                self.beginInsertRows(core.QModelIndex(), common, len(messages) - 1)
+                self._rows = messages
+                self.endInsertRows()
+
+    return ChatModel
+
+
+def _dispose(binding: Binding, *_: object) -> None:
+    binding.dispose()
+
+
+def _value(message: ChatMessage, role: str) -> object:
+    match role:
+        case "messageId":
+            return message.id
+        case "sender":
+            return message.role
+        case "text":
+            return message.text
+        case "status":
+            return message.status
+        case "reasoning":
+            return "\n\n".join(part.text for part in message.parts if isinstance(part, ReasoningPart))
+        case "tools":
+            tools = (part for part in message.parts if isinstance(part, ToolPart))
+            return [{"id": part.id, "name": part.name, "state": part.state, "result": part.result} for part in tools]
+        case _:
+            return "\n".join(part.text for part in message.parts if isinstance(part, ErrorPart))
+
+
+@functools.cache
+def chat_view_class(widgets: Any) -> Any:
+    """Return `ChatView` for the Qt that was found."""
+
+    class ChatView(widgets.QWidget):  # type: ignore[misc] # a class of the Qt that was found
+        def __init__(self, session: ChatSession, parent: Any = None) -> None:
+            widgets.QWidget.__init__(self, parent)
+            self.session = session
+            self.browser = widgets.QTextBrowser()
+            self.browser.setOpenLinks(False)
+            self.input = widgets.QLineEdit()
+            self.input.setPlaceholderText("Say something")
+            self.send_button, self.stop_button, self.retry_button = map(widgets.QPushButton, ("Send", "Stop", "Retry"))
+            self.status = widgets.QLabel()
+            bottom = widgets.QHBoxLayout()
+            for widget in (self.input, self.send_button, self.stop_button, self.retry_button):
+                bottom.addWidget(widget)
+            layout = widgets.QVBoxLayout(self)
+            layout.addWidget(self.browser)
+            layout.addWidget(self.status)
+            layout.addLayout(bottom)
+            self.setFocusProxy(self.input)
+            connect_view(self)
+
+    return ChatView
+
+
+class QtChat:
+    """Keeps the widgets of a `ChatView` in step with its session; holds the view weakly."""
+
+    def __init__(self, view: Any) -> None:
+        self._view = weakref.ref(view)
+        self._session: ChatSession = view.session
+        self._edited = ""
+        browser = widget_ref(view.browser)
+        gui = qt_module("QtGui")
+        self._gui = gui
+        self._transcript = Transcript(self._session, lambda: QtRegion(gui, browser), self)
+
+    def show(self, state: ChatState) -> None:
+        """Show a state."""
+        view = self._view()
+        if view is None:
+            return
+        self._transcript.show(state.messages)
+        running = state.status in ("submitted", "streaming")
+        typing = view.input.hasFocus() or view.stop_button.hasFocus()
+        view.send_button.setEnabled(not running)
+        view.stop_button.setEnabled(running)
+        view.retry_button.setEnabled(not running and bool(state.messages))
+        view.status.setText({"submitted": "Asking …", "streaming": "Answering …"}.get(state.status, ""))
+        if typing and not running:
+            view.input.setFocus()
+
+    def send(self) -> None:
+        """Send what is typed, unless an answer runs."""
+        view = self._view()
+        if view is None or not (text := view.input.text().strip()) or not view.send_button.isEnabled():
+            return
+        edited, self._edited = self._edited, ""
+        view.input.clear()
+        if not (edited and self._session.edit(edited, text)):
+            self._session.send(text)
+
+    def click(self, url: Any) -> None:
+        """Do what a link says."""
+        self._transcript.click(url.toString())
+
+    def copy(self, text: str) -> None:
+        """Put text on the clipboard."""
+        self._gui.QGuiApplication.clipboard().setText(text)
+
+    def edit(self, message: ChatMessage) -> None:
+        """Put a message into the input; sending it replaces the message and drops what follows."""
+        view = self._view()
+        if view is not None:
+            self._edited = message.id
+            view.input.setText(message.text)
+            view.input.setFocus()
+
+    def open_link(self, address: str) -> None:
+        """Open an address in the desktop's browser."""
+        if SAFE_LINK.match(address):
+            self._gui.QDesktopServices.openUrl(qt_module("QtCore").QUrl(address))
+
+
+def connect_view(view: Any) -> None:
+    """Connect the widgets of a view with its session; the answer stops when the view is closed or destroyed."""
+    chat = QtChat(view)
+    session: ChatSession = view.session
+    view.input.returnPressed.connect(lambda: chat.send())
+    view.send_button.clicked.connect(lambda _=False: chat.send())
+    view.stop_button.clicked.connect(lambda _=False: session.stop())
+    view.retry_button.clicked.connect(lambda _=False: session.regenerate())
+    view.browser.anchorClicked.connect(functools.partial(QtChat.click, chat))
+    states = session.states.pipe(rx.finally_action(session.stop))
+    widget_ref(view).end_with_widget(bind_each(QtScheduler(), chat.show, states, latest=True))

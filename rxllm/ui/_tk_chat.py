@@ -1,0 +1,81 @@
+"""A chat session in Tk: a finished widget."""
+
+from __future__ import annotations
+
+import tkinter
+import webbrowser
+from collections.abc import Callable
+from functools import partial
+from tkinter import ttk
+from typing import cast
+
+from ..assistant import ChatMessage, ChatSession, ChatState
+from ._markdown import SAFE_LINK
+from ._tk_text import TkRegion
+from ._transcript import Transcript
+
+
+class ChatFrame(ttk.Frame):
+    """The widgets of a chat view; `show` brings them up to date."""
+
+    def __init__(self, master: tkinter.Misc | None, session: ChatSession) -> None:
+        super().__init__(master)
+        self.session = session
+        self.text = tkinter.Text(self, state="disabled", wrap="word", padx=8, pady=8)
+        scroll = cast("Callable[..., None]", self.text.yview)  # pyright: ignore[reportUnknownMemberType] - not typed
+        bar = ttk.Scrollbar(self, command=scroll)
+        self.text.configure(yscrollcommand=bar.set)
+        self.status = ttk.Label(self)
+        self.input = ttk.Entry(self)
+        self.send_button = ttk.Button(self, text="Send", command=self.submit)
+        self.stop_button = ttk.Button(self, text="Stop", command=session.stop)
+        self.retry_button = ttk.Button(self, text="Retry", command=session.regenerate)
+        self.text.grid(row=0, column=0, columnspan=4, sticky="nsew")
+        bar.grid(row=0, column=4, sticky="ns")
+        self.status.grid(row=1, column=0, columnspan=5, sticky="w")
+        for column, widget in enumerate((self.input, self.send_button, self.stop_button, self.retry_button)):
+            widget.grid(row=2, column=column, sticky="ew", padx=2, pady=4)
+        self.columnconfigure(0, weight=1)
+        self.rowconfigure(0, weight=1)
+        self.input.bind("<Return>", lambda _: self.submit())
+        self._edited = ""
+        self._transcript = Transcript(session, self._new_region, self)
+
+    def show(self, state: ChatState) -> None:
+        """Show a state of the session."""
+        self._transcript.show(state.messages)
+        running = state.status in ("submitted", "streaming")
+        self.send_button.configure(state="disabled" if running else "normal")
+        self.stop_button.configure(state="normal" if running else "disabled")
+        self.retry_button.configure(state="normal" if state.messages and not running else "disabled")
+        self.status.configure(text={"submitted": "Asking …", "streaming": "Answering …"}.get(state.status, ""))
+
+    def submit(self) -> None:
+        """Send what is typed, unless an answer runs."""
+        text = self.input.get().strip()
+        if not text or str(self.send_button["state"]) == "disabled":
+            return
+        edited, self._edited = self._edited, ""
+        self.input.delete(0, "end")
+        if not (edited and self.session.edit(edited, text)):
+            self.session.send(text)
+
+    def copy(self, text: str) -> None:
+        """Put text on the clipboard."""
+        self.clipboard_clear()
+        self.clipboard_append(text)
+
+    def edit(self, message: ChatMessage) -> None:
+        """Put a message into the input; sending it replaces the message and drops what follows."""
+        self._edited = message.id
+        self.input.delete(0, "end")
+        self.input.insert(0, message.text)
+        self.input.focus_set()
+
+    def open_link(self, address: str) -> None:
+        """Open an address in the desktop's browser."""
+        if SAFE_LINK.match(address):
+            webbrowser.open(address)
+
+    def _new_region(self) -> TkRegion:
+        return TkRegion(self.text, partial(Transcript.click, self._transcript))

@@ -1,0 +1,258 @@
+"""A chat session's messages as paragraphs in a text widget: the part of a chat view that all toolkits share.
+
+What a user may do with a message is a link in it, of the form ``rxllm:action/message/detail``. Text of a model cannot
+contain such links.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from itertools import takewhile
+from typing import Any, Literal, Protocol
+
+from .._inert_text import inert_text
+from .._json import encode
+from ..assistant import ChatMessage, ChatPart, ChatSession, ErrorPart, ToolPart
+from ..messages import ReasoningPart, TextPart
+from ._markdown import MarkdownParser, Paragraph, Run, Style
+from ._markdown_view import MarkdownRegion, ParagraphView
+
+_LONGEST_RESULT = 300
+"""Characters of a tool's result that are shown."""
+
+_TOOL_STATES = {
+    "called": "…",
+    "waiting": "needs your approval",
+    "running": "runs …",
+    "done": "✓",
+    "failed": "failed",
+    "refused": "refused",
+    "cancelled": "cancelled",
+}
+
+_SENDERS: dict[Literal["user", "assistant"], str] = {"user": "You", "assistant": "Assistant"}
+
+
+class ChatActions(Protocol):
+    """What a view does for links that the session cannot see to."""
+
+    def copy(self, text: str, /) -> None:
+        """Put text on the clipboard."""
+
+    def edit(self, message: ChatMessage, /) -> None:
+        """Have the user edit a message."""
+
+    def open_link(self, address: str, /) -> None:
+        """Open an address of a message."""
+
+
+class Transcript:
+    """Shows the messages of a session, each in a region of its own. All on the UI thread."""
+
+    def __init__(self, session: ChatSession, new_region: Callable[[], MarkdownRegion], actions: ChatActions) -> None:
+        self._session = session
+        self._new_region = new_region
+        self._actions = actions
+        self._shown: list[_ShownMessage] = []
+
+    def show(self, messages: Sequence[ChatMessage]) -> None:
+        """Show these messages in place of those before."""
+        same = sum(1 for _ in takewhile(_equal, zip(self._shown, messages, strict=False)))
+        for shown in reversed(self._shown[same:]):
+            shown.remove()
+        del self._shown[same:]
+        for shown, message in zip(self._shown, messages, strict=False):
+            shown.show(message)
+        for message in messages[same:]:
+            self._shown.append(shown := _ShownMessage(self._new_region()))
+            shown.show(message)
+
+    def click(self, address: str) -> None:
+        """Do what a link says."""
+        action, _, rest = address.removeprefix("rxllm:").partition("/")
+        name, _, detail = rest.partition("/")
+        shown = next((shown for shown in self._shown if shown.message and shown.message.id == name), None)
+        if not address.startswith("rxllm:"):
+            self._actions.open_link(address)
+        elif shown is None or shown.message is None:
+            return  # the message has been dropped since
+        elif action == "edit":
+            self._actions.edit(shown.message)
+        elif action == "copy":
+            self._actions.copy(shown.code_at(int(detail)))
+        elif action == "fold":
+            shown.toggle(int(detail))
+        else:
+            self._session.approve(detail, action == "allow", "the user said no")
+
+
+class _ShownMessage:
+    """One message in its region."""
+
+    def __init__(self, region: MarkdownRegion) -> None:
+        self.message: ChatMessage | None = None
+        self._region = region
+        self._view = ParagraphView(region)
+        self._paragraphs: list[Paragraph] = []
+        self._parsers: dict[int, tuple[str, MarkdownParser]] = {}
+        self._open: set[int] = set()
+        """The parts with reasoning that are unfolded."""
+
+    def show(self, message: ChatMessage) -> None:
+        if message is self.message:
+            return
+        self.message = message
+        self._render()
+
+    def remove(self) -> None:
+        self._region.reset()
+
+    def toggle(self, part: int) -> None:
+        """Fold or unfold reasoning."""
+        self._open ^= {part}
+        self._render()
+
+    def code_at(self, at: int) -> str:
+        """Return the code below the paragraph with this index."""
+        lines = takewhile(lambda paragraph: paragraph.kind == "code", self._paragraphs[at + 1 :])
+        return "".join("".join(run.text for run in line.runs) + "\n" for line in lines)
+
+    def _render(self) -> None:
+        before, self._paragraphs = self._paragraphs, list(self._all_paragraphs())
+        first = sum(1 for _ in takewhile(_equal_paragraphs, zip(before, self._paragraphs, strict=False)))
+        if first < max(len(before), len(self._paragraphs)):
+            with self._region.change():
+                self._view.show(self._paragraphs, first)
+
+    def _all_paragraphs(self) -> Iterator[Paragraph]:
+        message = self.message
+        if message is None:
+            return
+        edit = (
+            (Run("   ", ("faint",)), Run("edit", ("faint",), f"rxllm:edit/{message.id}"))
+            if message.role == "user"
+            else ()
+        )
+        yield Paragraph("heading", (Run(_SENDERS[message.role]), *edit), 5)
+        at, kind = 1, ""
+        for number, part in enumerate(message.parts):
+            for paragraph in self._of_part(number, part, message):
+                if paragraph.kind == "code" and kind != "code":
+                    yield _code_header(paragraph, message.id, at)
+                    at += 1
+                kind = paragraph.kind
+                yield paragraph
+                at += 1
+        if message.status == "stopped":
+            yield Paragraph("text", (Run("■ stopped", ("faint",)),))
+        elif message.status == "streaming" and not message.parts:
+            yield Paragraph("text", (Run("…", ("faint",)),))
+
+    def _of_part(self, number: int, part: ChatPart, message: ChatMessage) -> Iterator[Paragraph]:
+        match part:
+            case TextPart(text) if message.role == "assistant":
+                for paragraph in self._markdown(number, text, ended=message.status != "streaming"):
+                    yield _highlighted(paragraph) if paragraph.kind == "code" else paragraph
+            case TextPart(text):
+                yield Paragraph("text", (Run(inert_text(text)),))
+            case ReasoningPart(text):
+                sign = "▾" if number in self._open else "▸"
+                yield Paragraph("text", (Run(f"{sign} Thinking", ("faint",), f"rxllm:fold/{message.id}/{number}"),))
+                if number in self._open:
+                    yield Paragraph("quote", (Run(inert_text(text)),))
+            case ToolPart():
+                yield from _tool_card(part, message.id)
+            case ErrorPart(text):
+                yield Paragraph("text", (Run(f"⚠ {inert_text(text)}", ("error",)),))
+            case _:
+                yield Paragraph("text", (Run(f"[{type(part).__name__.removesuffix('Part').lower()}]", ("faint",)),))
+
+    def _markdown(self, number: int, text: str, *, ended: bool) -> Sequence[Paragraph]:
+        """Parse what a part has grown by."""
+        before, parser = self._parsers.get(number, ("", MarkdownParser()))
+        if not text.startswith(before):
+            before, parser = "", MarkdownParser()
+        parser.feed(inert_text(text[len(before) :]))
+        self._parsers[number] = text, parser
+        if ended:
+            del self._parsers[number]
+            parser.finish()
+        return parser.paragraphs
+
+
+def _tool_card(part: ToolPart, message: str) -> Iterator[Paragraph]:
+    arguments = ", ".join(f"{name}={encode(value).decode()}" for name, value in part.arguments.items())
+    call = (Run("⚙ ", ("faint",)), Run(inert_text(f"{part.name}({arguments})"), ("code",)), Run("  "))
+    runs = [*call, Run(_TOOL_STATES[part.state], ("error",) if part.state in ("failed", "refused") else ("faint",))]
+    if part.state == "waiting":
+        for action, label in (("allow", "Allow"), ("deny", "Deny")):
+            runs += [Run("   "), Run(label, ("bold",), f"rxllm:{action}/{message}/{part.id}")]
+    if part.state == "running" and part.progress is not None:
+        runs.append(Run(f"  {inert_text(str(part.progress))[:_LONGEST_RESULT]}", ("faint",)))
+    yield Paragraph("text", tuple(runs))
+    if part.result:
+        shown = part.result[:_LONGEST_RESULT] + "…" * (len(part.result) > _LONGEST_RESULT)
+        yield Paragraph("quote", (Run(inert_text(shown), ("faint",)),))
+
+
+def _code_header(code: Paragraph, message: str, at: int) -> Paragraph:
+    """Return the line above code, with its language and a link that copies it."""
+    language = f"{code.marker}   " if code.marker else ""
+    return Paragraph("text", (Run(language, ("faint",)), Run("copy", ("faint",), f"rxllm:copy/{message}/{at}")))
+
+
+_highlighter: dict[str, Any] = {}
+
+
+def _highlighted(code: Paragraph) -> Paragraph:
+    """Return a line of code with the colours that Pygments gives it; as it is, where that is not installed."""
+    lexer = _lexer(code.marker)
+    if lexer is None or not code.runs:
+        return code
+    runs: list[Run] = []
+    for kind, text in lexer.get_tokens(code.runs[0].text):
+        style = _style_of(str(kind))
+        if style or (runs and runs[-1].styles):
+            runs.append(Run(text.rstrip("\n"), (style,) if style else ()))
+        elif runs:
+            runs[-1] = runs[-1]._replace(text=runs[-1].text + text.rstrip("\n"))
+        else:
+            runs.append(Run(text.rstrip("\n")))
+    return code._replace(runs=tuple(run for run in runs if run.text))
+
+
+def _lexer(language: str) -> Any:
+    if language not in _highlighter:
+        try:
+            lexers = import_module("pygments.lexers")
+            _highlighter[language] = lexers.get_lexer_by_name(language, stripnl=False) if language else None
+        except Exception:  # it is not installed, or knows no such language
+            _highlighter[language] = None
+    return _highlighter[language]
+
+
+def _style_of(token: str) -> Style | None:
+    """Return the style for a token type of Pygments, as it prints it.
+
+    >>> _style_of("Token.Literal.String.Double"), _style_of("Token.Text")
+    ('string', None)
+    """
+    found: dict[str, Style] = {
+        "Token.Keyword": "keyword",
+        "Token.Literal.String": "string",
+        "Token.Comment": "comment",
+        "Token.Literal.Number": "number",
+        "Token.Name.Function": "name",
+        "Token.Name.Class": "name",
+    }
+    return next((style for prefix, style in found.items() if token.startswith(prefix)), None)
+
+
+def _equal(pair: tuple[_ShownMessage, ChatMessage]) -> bool:
+    shown, message = pair
+    return shown.message is not None and shown.message.id == message.id
+
+
+def _equal_paragraphs(pair: tuple[Paragraph, Paragraph]) -> bool:
+    return pair[0] == pair[1]

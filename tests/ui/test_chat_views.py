@@ -1,0 +1,367 @@
+"""Chat views, in windows: what they show of a session, and what a user can do in them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+import tkinter
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import pytest
+from textual.app import App, ComposeResult
+from textual.widgets import Button, Input, Markdown, Static
+
+import rxllm
+from rxllm.assistant import Assistant, ChatSession, FunctionTool, ask_user
+from rxllm.messages import ToolCall
+from rxllm.testing import Gate, LLMServer, Reply, ScriptedModel
+from rxllm.ui import qt, tk
+from rxllm.ui.textual import ChatView
+
+from .host_qt import QtHost
+from .host_tk import TkHost
+from .hosts import LIMIT_SECONDS, Stop
+
+SOURCE = (
+    "Some **bold** [text](https://example.org/).\n\n"
+    "```python\nx = 1  # one\n```\n\n"
+    "![a](file:///dev/zero) [b](javascript:x)\n"
+)
+
+
+class View(Protocol):
+    """A chat view in a window."""
+
+    def run(self, until: Callable[[], bool]) -> None:
+        """Run the loop until a condition holds."""
+        ...
+
+    def text(self) -> str:
+        """What is shown."""
+        ...
+
+    def type(self, text: str) -> None:
+        """Type a text and send it."""
+        ...
+
+    def click(self, link: str) -> None:
+        """Click a link of the transcript by its text."""
+        ...
+
+    def press(self, button: str) -> None:
+        """Press "stop" or "retry"."""
+        ...
+
+    def enabled(self) -> tuple[bool, bool, bool]:
+        """Whether send, stop and retry can be pressed."""
+        ...
+
+    def clipboard(self) -> str:
+        """The text on the clipboard."""
+        ...
+
+    def destroy(self) -> None:
+        """Close the window."""
+        ...
+
+
+def turn(host: QtHost, until: Callable[[], bool]) -> None:
+    """Run Qt's loop until a condition holds."""
+    limit = time.monotonic() + LIMIT_SECONDS
+    while not until():
+        assert time.monotonic() < limit
+        host.app.processEvents(host.core.QEventLoop.ProcessEventsFlag.WaitForMoreEvents, 20)
+
+
+class QtView:
+    """`qt.ChatView`."""
+
+    def __init__(self, session: ChatSession, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.host = QtHost(monkeypatch)
+        self.view: Any = qt.ChatView(session)
+        self.view.show()
+
+    def run(self, until: Callable[[], bool]) -> None:
+        turn(self.host, until)
+
+    def text(self) -> str:
+        return str(self.view.browser.toPlainText()).replace("\u2028", "\n")
+
+    def type(self, text: str) -> None:
+        self.view.input.setText(text)
+        self.view.send_button.click()
+
+    def click(self, link: str) -> None:
+        cursor = self.view.browser.document().find(link)
+        assert cursor.hasSelection(), self.text()
+        self.view.browser.anchorClicked.emit(self.host.core.QUrl(cursor.charFormat().anchorHref()))
+
+    def press(self, button: str) -> None:
+        getattr(self.view, f"{button}_button").click()
+
+    def enabled(self) -> tuple[bool, bool, bool]:
+        buttons = self.view.send_button, self.view.stop_button, self.view.retry_button
+        return (buttons[0].isEnabled(), buttons[1].isEnabled(), buttons[2].isEnabled())
+
+    def clipboard(self) -> str:
+        return str(self.host.app.clipboard().text())
+
+    def destroy(self) -> None:
+        if self.view is not None:
+            self.view.deleteLater()
+            self.view = None
+            self.host.core.QCoreApplication.sendPostedEvents(None, self.host.core.QEvent.Type.DeferredDelete.value)
+            self.host.close()
+
+
+class TkView:
+    """`tk.ChatView`."""
+
+    def __init__(self, session: ChatSession, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.host = TkHost()
+        self.view: tk.ChatView | None = tk.ChatView(self.host.root, session)
+        self.view.pack()
+
+    @property
+    def shown(self) -> tk.ChatView:
+        assert self.view is not None
+        return self.view
+
+    def run(self, until: Callable[[], bool]) -> None:
+        def body(stop: Stop) -> None:
+            def look() -> None:
+                if until():
+                    stop()
+                else:
+                    self.host.root.after(10, look)
+
+            look()
+
+        self.host.run(body)
+
+    def text(self) -> str:
+        return self.shown.text.get("1.0", "end-1c")
+
+    def type(self, text: str) -> None:
+        self.shown.input.delete(0, "end")
+        self.shown.input.insert(0, text)
+        self.shown.send_button.invoke()
+
+    def click(self, link: str) -> None:
+        text = self.shown.text
+        text.see("end")
+        text.update_idletasks()
+        at = text.search(link, "1.0")
+        assert at, self.text()
+        box = text.bbox(at)
+        assert box is not None
+        x, y = box[0] + 2, box[1] + 2
+        text.event_generate("<Motion>", x=x, y=y)
+        text.event_generate("<Button-1>", x=x, y=y)
+        text.event_generate("<ButtonRelease-1>", x=x, y=y)
+        text.update()
+
+    def press(self, button: str) -> None:
+        getattr(self.shown, f"{button}_button").invoke()
+
+    def enabled(self) -> tuple[bool, bool, bool]:
+        send, stop, retry = (
+            str(button["state"]) == "normal"
+            for button in (self.shown.send_button, self.shown.stop_button, self.shown.retry_button)
+        )
+        return send, stop, retry
+
+    def clipboard(self) -> str:
+        return str(self.host.root.clipboard_get())
+
+    def destroy(self) -> None:
+        if self.view is not None:
+            self.view.destroy()
+            self.view = None
+            self.host.close()
+            gc.collect()
+
+
+@pytest.fixture
+def server() -> Iterator[LLMServer]:
+    """A scripted model server."""
+    with LLMServer() as server:
+        yield server
+
+
+@pytest.fixture(params=[QtView, TkView])
+def show(
+    request: pytest.FixtureRequest, display: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[ChatSession], View]]:
+    """Shows a session in each toolkit in turn."""
+    views: list[QtView | TkView] = []
+
+    def make(session: ChatSession) -> View:
+        views.append(view := request.param(session, monkeypatch))
+        return view
+
+    yield make
+    for view in views:
+        view.destroy()
+
+
+def weather(city: str) -> str:
+    """Say the weather."""
+    return f"sunny in {city}"
+
+
+def test_a_conversation(show: Callable[[ChatSession], View]) -> None:
+    """Markdown, code, links that can be clicked and such that cannot; what is copied is the code."""
+    session = ChatSession(ScriptedModel(Reply(SOURCE, reasoning="hidden at first")))
+    view = show(session)
+    view.type("Hi *there*")
+    view.run(lambda: session.state.status == "ready" and "x = 1" in view.text() and view.enabled()[0])
+    lines = [line for line in view.text().split("\n") if line]
+    assert lines == [
+        "You   edit",
+        "Hi *there*",
+        "Assistant",
+        "▸ Thinking",
+        "Some bold text.",
+        "python   copy",
+        "x = 1  # one",
+        "a b",
+    ]
+    view.click("copy")
+    assert view.clipboard() == "x = 1  # one\n"
+    view.click("Thinking")
+    view.run(lambda: "hidden at first" in view.text())
+    assert view.enabled() == (True, False, True)
+
+
+def test_stop_and_retry(show: Callable[[ChatSession], View], server: LLMServer) -> None:
+    """The connection closes; what has arrived stays until it is asked for once more."""
+    server.enqueue(Reply("one two three", gate=Gate(1)), Reply("whole"))
+    session = ChatSession(rxllm.create_streaming_model("openai", model="m", base_url=server.base_url()))
+    view = show(session)
+    view.type("Count")
+    view.run(lambda: "one" in view.text())
+    assert view.enabled() == (False, True, False)
+    view.press("stop")
+    assert server.wait_for_request().closed.wait(LIMIT_SECONDS)
+    view.run(lambda: "■ stopped" in view.text() and view.enabled()[2])
+    view.press("retry")
+    view.run(lambda: "whole" in view.text())
+    assert "stopped" not in view.text()
+
+
+@pytest.mark.parametrize(("link", "result"), [("Allow", "sunny in Bonn"), ("Deny", "the user said no")])
+def test_a_tool_waits_for_a_click(show: Callable[[ChatSession], View], link: str, result: str) -> None:
+    """And its result is shown."""
+    model = ScriptedModel(Reply(tool_calls=[ToolCall("c1", "weather", {"city": "Bonn"})]), "Done.")
+    session = ChatSession(Assistant(model, tools=[FunctionTool(weather)], approve=ask_user))
+    view = show(session)
+    view.type("Weather?")
+    view.run(lambda: "needs your approval" in view.text())
+    view.click(link)
+    view.run(lambda: "Done." in view.text())
+    assert result in view.text()
+    assert "Allow" not in view.text()
+
+
+def test_editing_a_message(show: Callable[[ChatSession], View]) -> None:
+    """What followed it goes."""
+    session = ChatSession(ScriptedModel("first answer", "second answer"))
+    view = show(session)
+    view.type("one")
+    view.run(lambda: "first answer" in view.text() and view.enabled()[0])
+    view.click("edit")
+    view.type("two")
+    view.run(lambda: "second answer" in view.text())
+    assert "one" not in view.text()
+    assert "first" not in view.text()
+
+
+def test_an_error_is_shown(show: Callable[[ChatSession], View]) -> None:
+    """Below what has come, as plain text."""
+    session = ChatSession(ScriptedModel(rxllm.StreamError("no [b](x) **model**")))
+    view = show(session)
+    view.type("Hi")
+    view.run(lambda: session.state.status == "error" and "⚠" in view.text())
+    assert view.enabled() == (True, False, True)
+
+
+def test_destroying_the_view_stops_the_answer(show: Callable[[ChatSession], View], server: LLMServer) -> None:
+    """The session stays."""
+    server.enqueue(Reply("one two three", gate=Gate(1)))
+    session = ChatSession(rxllm.create_streaming_model("openai", model="m", base_url=server.base_url()))
+    view = show(session)
+    view.type("Count")
+    view.run(lambda: "one" in view.text())
+    view.destroy()
+    assert server.wait_for_request().closed.wait(LIMIT_SECONDS)
+    assert session.wait(LIMIT_SECONDS).messages[-1].status == "stopped"
+
+
+def test_the_rows_of_a_model(display: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are inserted, changed one by one, and removed; never reset."""
+    host = QtHost(monkeypatch)
+    session = ChatSession(ScriptedModel(*(Reply("one two three", reasoning="hm") for _ in range(2))))
+    model: Any = qt.ChatModel(session)
+    resets: list[int] = []
+    model.modelReset.connect(lambda: resets.append(1))
+    names = {bytes(name).decode(): role for role, name in model.roleNames().items()}
+
+    def ready() -> bool:
+        return model.rowCount() == 2 and model.data(model.index(1), names["status"]) == "done"
+
+    for command in (lambda: session.send("Hi"), session.regenerate):
+        command()
+        turn(host, lambda: ready() and session.state.status == "ready")
+    rows = [[model.data(model.index(row), names[name]) for name in ("sender", "text", "reasoning")] for row in (0, 1)]
+    assert rows == [["user", "Hi", ""], ["assistant", "one two three", "hm"]]
+    session.clear()
+    turn(host, lambda: model.rowCount() == 0)
+    assert resets == []
+    host.close()
+
+
+def test_textual() -> None:
+    """The same in a terminal."""
+    model = ScriptedModel(
+        Reply(tool_calls=[ToolCall("c1", "weather", {"city": "Bonn"})]), "It is **sunny** \x1b]0;x\x07"
+    )
+    session = ChatSession(Assistant(model, tools=[FunctionTool(weather)], approve=ask_user))
+
+    class Chat(App[None]):
+        def compose(self) -> ComposeResult:
+            yield ChatView(session)
+
+    async def main() -> None:
+        app = Chat()
+        async with asyncio.timeout(LIMIT_SECONDS), app.run_test() as pilot:
+            app.query_one(Input).focus()
+            await pilot.press(*"Weather", "enter")
+            while not app.query("Button.-success"):
+                await pilot.pause(0.01)
+            assert not app.query_one("#stop", Button).disabled
+            await pilot.click("Button.-success")
+            while session.state.status != "ready" or not app.query(Markdown) or app.query_one("#send", Button).disabled:
+                await pilot.pause(0.01)
+            assert app.query_one(Markdown).source == "It is **sunny** ␛]0;x␇"
+            cards = [str(widget.content) for widget in app.query(Static)]
+            assert any('weather(city="Bonn")  done' in card and "sunny in Bonn" in card for card in cards), cards
+
+    asyncio.run(main())
+    session.close()
+
+
+def test_no_answer_is_shown_after_tk_has_gone(display: str) -> None:
+    """A session may outlive its view."""
+    root = tkinter.Tk()
+    session = ChatSession(ScriptedModel("late"))
+    view = tk.ChatView(root, session)
+    view.destroy()
+    session.send("Hi")
+    assert session.wait(LIMIT_SECONDS).status == "ready"
+    root.update()
+    root.destroy()
+    del root, view
+    gc.collect()
