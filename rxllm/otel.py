@@ -1,9 +1,12 @@
 """OpenTelemetry for models and assistants, by the GenAI semantic conventions (extra `otel`).
 
-`OpenTelemetryListener` makes a client span and metrics of each request to a model, `traced` a span
-of each turn of an assistant with one for each tool; the requests of the turn become its children.
-What was said is recorded only where `content` asks for it. Conventions: version 1.41, in development,
-https://opentelemetry.io/docs/specs/semconv/gen-ai/, the newest whose names OpenTelemetry's own package has.
+`OpenTelemetryListener` makes a client span and metrics of each request to a model, `traced` a span of each turn of an
+assistant and of each of its tools. Requests of the turn are children of its span; spans that a tool makes are children
+of the tool's span.
+
+Without `content` nothing that was said is recorded: no messages, no arguments and results of tools, and no texts of
+errors, which may quote them. Source: https://opentelemetry.io/docs/specs/semconv/gen-ai/ (in development; the names of
+version 1.44).
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from opentelemetry import context, metrics, trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
@@ -19,12 +23,17 @@ from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
 from ._json import encode
+from ._values import json_data
+from .assistant._tool_run import tool_span
+from .assistant.errors import error_text
 from .assistant.events import AssistantEvent, ToolEnd, ToolStart
 from .assistant.listeners import ModelListener, ModelRequest
 from .errors import LLMError
 from .events import FinishReason, Response, StreamEnd
 from .messages import Message, Part, ReasoningPart, TextPart, ToolCall, ToolResult
-from .options import stop_of
+from .options import Tool, stop_of
+
+__all__ = ["OpenTelemetryListener", "traced"]
 
 _SCOPE = "rxllm"
 _PROVIDERS = {
@@ -32,21 +41,27 @@ _PROVIDERS = {
     "gemini": "gcp.gemini",
     "azure": "azure.ai.openai",
     "mistral": "mistral_ai",
+    "moonshot": "moonshot_ai",
     "xai": "x_ai",
 }
 _ENDINGS = {"tool_calls": "tool_call", "refusal": "content_filter"}
-"""Where the conventions' word for how a message ended is another."""
+"""Finish reasons for which the conventions have another word."""
 _OPTIONS = ("temperature", "top_p", "top_k", "max_tokens", "seed", "frequency_penalty", "presence_penalty")
 _SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 _TOKENS = tuple(4.0**power for power in range(14))
 
 
 class OpenTelemetryListener(ModelListener):
-    """Spans and metrics of each request; the providers are the global ones unless given.
+    """Makes a span and metrics of each request.
 
-    Span "chat <model>": options, answer's id and model, finish reason, tokens, time to the first
-    token, error type. Histograms: operation duration, time to first chunk, token usage. A request
-    that was cancelled ends its span without an error. `content` adds messages and answer.
+    Span "chat <model>": options, id and model of the answer, finish reason, tokens, time to the first token, error
+    type. Histograms: operation duration, time to first chunk, token usage. A request that is cancelled ends its span
+    without an error.
+
+    Args:
+        tracer_provider: Makes the spans; default: the global one.
+        meter_provider: Makes the metrics; default: the global one.
+        content: Whether to record messages, answers and the texts of errors.
     """
 
     def __init__(
@@ -78,7 +93,11 @@ class OpenTelemetryListener(ModelListener):
         self._lock = threading.Lock()
 
     def on_request(self, request: ModelRequest) -> None:
-        """Begin the span, as a child of the subscriber's."""
+        """Start the span, as a child of the subscriber's.
+
+        Args:
+            request: The request.
+        """
         name = _operation(request)
         attributes = _common(request)
         attributes["gen_ai.request.stream"] = True
@@ -91,21 +110,35 @@ class OpenTelemetryListener(ModelListener):
         if stop := stop_of(request.options.get("stop")):
             attributes["gen_ai.request.stop_sequences"] = stop
         if self._content:
-            attributes["gen_ai.input.messages"] = _told(request.messages)
+            attributes["gen_ai.input.messages"] = _messages(request.messages)
         span = self._tracer.start_span(f"{name} {request.model}", kind=SpanKind.CLIENT, attributes=attributes)
         with self._lock:
             self._open[request] = (span, time.monotonic())
 
     def on_response(self, request: ModelRequest, response: Response) -> None:
-        """End the span, with what is known of the answer."""
+        """End the span with the attributes of the answer.
+
+        Args:
+            request: The request.
+            response: The answer.
+        """
         self._end(request, response, None)
 
     def on_error(self, request: ModelRequest, error: Exception) -> None:
-        """End the span as failed, with what is known of the partial answer."""
+        """End the span as failed, with the attributes of the partial answer.
+
+        Args:
+            request: The request.
+            error: The error.
+        """
         self._end(request, error.partial if isinstance(error, LLMError) else None, error)
 
     def on_cancel(self, request: ModelRequest) -> None:
-        """End the span."""
+        """End the span.
+
+        Args:
+            request: The request.
+        """
         self._end(request, None, None)
 
     def _end(self, request: ModelRequest, response: Response | None, error: Exception | None) -> None:
@@ -113,15 +146,15 @@ class OpenTelemetryListener(ModelListener):
             span, started = self._open.pop(request)
         attributes = _common(request)
         if response is not None:
-            span.set_attributes(_answered(response))
+            span.set_attributes(_answer_attributes(response))
             if response.model:
                 attributes["gen_ai.response.model"] = response.model
             if self._content:
-                span.set_attribute("gen_ai.output.messages", _told([response.message], response.finish_reason))
+                span.set_attribute("gen_ai.output.messages", _messages([response.message], response.finish_reason))
             self._measure(response, attributes)
         if error is not None:
             attributes["error.type"] = type(error).__name__
-            _fail(span, error)
+            _fail(span, error, content=self._content)
         self._duration.record(time.monotonic() - started, attributes)
         span.end()
 
@@ -141,9 +174,15 @@ def traced(
     tracer_provider: trace.TracerProvider | None = None,
     content: bool = False,
 ) -> Callable[[Observable[AssistantEvent]], Observable[AssistantEvent]]:
-    """A span "invoke_agent <agent>" of each turn, and "execute_tool <name>" of each tool call in it.
+    """Return an operator that makes a span of each turn and of each tool call in it.
 
-    `content` adds the tools' arguments and results.
+    The spans are "invoke_agent <agent>" and "execute_tool <name>".
+
+    Args:
+        agent: The name of the assistant.
+        conversation: The id of the conversation.
+        tracer_provider: Makes the spans; default: the global one.
+        content: Whether to record arguments and results of tools, and the texts of errors.
     """
     tracer = trace.get_tracer(_SCOPE, tracer_provider=tracer_provider)
     attributes: dict[str, AttributeValue] = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": agent}
@@ -173,16 +212,19 @@ class _TurnTrace:
         self._context = trace.set_span_in_context(span)
         self._observer = observer
         self._content = content
-        self._tools: dict[str, Span] = {}
+        self._started: set[str] = set()
+        """The ids of the calls of which a tool has started: the others were refused."""
         self._lock = threading.Lock()
         self._ended = False
 
     def subscribe(self, source: Observable[AssistantEvent], scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
-        # The turn's threads take over the context that it is subscribed in.
+        # The turn's threads run in copies of the context that it is subscribed in.
         token = context.attach(self._context)
+        hook = tool_span.set(self._start_tool)
         try:
             subscription = source.subscribe(self._on_next, self._on_error, self._on_completed, scheduler=scheduler)
         finally:
+            tool_span.reset(hook)
             context.detach(token)
 
         def dispose() -> None:
@@ -198,7 +240,7 @@ class _TurnTrace:
         self._observer.on_next(event)
 
     def _on_error(self, error: Exception) -> None:
-        _fail(self._span, error)
+        _fail(self._span, error, content=self._content)
         self._end()
         self._observer.on_error(error)
 
@@ -209,39 +251,49 @@ class _TurnTrace:
     def _note(self, event: AssistantEvent) -> None:
         match event:
             case ToolStart(call):
-                self._tools[call.id] = self._tool_span(call)
+                self._started.add(call.id)
             case ToolEnd(call, result):
-                span = self._tools.pop(call.id, None) or self._tool_span(call)
-                if result.is_error:
-                    span.set_attribute("error.type", "tool_error")
-                    span.set_status(StatusCode.ERROR, result.content if self._content else None)
-                if self._content:
-                    span.set_attribute("gen_ai.tool.call.result", result.content)
-                span.end()
+                if call.id not in self._started:
+                    self._end_tool(self._tool_span(call, None, self._context), result)
             case StreamEnd(response):
-                self._span.set_attributes(_answered(response))
+                self._span.set_attributes(_answer_attributes(response))
                 if response.provider is not None:
                     self._span.set_attribute("gen_ai.provider.name", _provider(response.provider))
             case _:
                 pass
 
-    def _tool_span(self, call: ToolCall) -> Span:
+    def _start_tool(self, call: ToolCall, tool: Tool) -> Callable[[ToolResult | None], None]:
+        """Start the span of a tool, as the current one of its thread's context, which is the tool's own."""
+        span = self._tool_span(call, tool, None)
+        context.attach(trace.set_span_in_context(span))
+        return partial(self._end_tool, span)
+
+    def _end_tool(self, span: Span, result: ToolResult | None) -> None:
+        if result is not None and result.is_error:
+            span.set_attribute("error.type", "tool_error")
+            span.set_status(StatusCode.ERROR, result.content if self._content else None)
+        if result is not None and self._content:
+            span.set_attribute("gen_ai.tool.call.result", result.content)
+        span.end()
+
+    def _tool_span(self, call: ToolCall, tool: Tool | None, parent: context.Context | None) -> Span:
         attributes: dict[str, AttributeValue] = {
             "gen_ai.operation.name": "execute_tool",
             "gen_ai.tool.name": call.name,
             "gen_ai.tool.call.id": call.id,
             "gen_ai.tool.type": "function",
         }
+        if tool is not None and tool.description:
+            attributes["gen_ai.tool.description"] = tool.description
         if self._content:
-            attributes["gen_ai.tool.call.arguments"] = encode(call.arguments).decode()
-        return self._tracer.start_span(f"execute_tool {call.name}", self._context, attributes=attributes)
+            attributes["gen_ai.tool.call.arguments"] = encode(json_data(call.arguments)).decode()
+        return self._tracer.start_span(f"execute_tool {call.name}", parent, attributes=attributes)
 
     def _end(self) -> None:
         with self._lock:
             ended, self._ended = self._ended, True
         if not ended:
-            for span in [*self._tools.values(), self._span]:
-                span.end()
+            self._span.end()
 
 
 def _operation(request: ModelRequest) -> str:
@@ -260,7 +312,7 @@ def _provider(name: str) -> str:
     return _PROVIDERS.get(name, name)
 
 
-def _answered(response: Response) -> dict[str, AttributeValue]:
+def _answer_attributes(response: Response) -> dict[str, AttributeValue]:
     usage = response.usage
     known: dict[str, AttributeValue | None] = {
         "gen_ai.response.id": response.id,
@@ -275,16 +327,18 @@ def _answered(response: Response) -> dict[str, AttributeValue]:
     return {name: value for name, value in known.items() if value is not None}
 
 
-def _fail(span: Span, error: Exception) -> None:
+def _fail(span: Span, error: Exception, *, content: bool) -> None:
     span.set_attribute("error.type", type(error).__name__)
-    span.set_status(StatusCode.ERROR, str(error))
+    span.set_status(StatusCode.ERROR, error_text(error) if content else None)
 
 
-def _told(messages: Sequence[Message], finish_reason: FinishReason | None = None) -> str:
-    """Messages in the conventions' own JSON form; that of an answer says how it ended."""
+def _messages(messages: Sequence[Message], finish_reason: FinishReason | None = None) -> str:
+    """Return messages in the conventions' JSON form; that of an answer has its finish reason."""
     ended = {} if finish_reason is None else {"finish_reason": _ENDINGS.get(finish_reason, finish_reason)}
-    told = [{"role": message.role, "parts": [_part(part) for part in message.parts], **ended} for message in messages]
-    return encode(told).decode()
+    written = [
+        {"role": message.role, "parts": [_part(part) for part in message.parts], **ended} for message in messages
+    ]
+    return encode(json_data(written)).decode()
 
 
 def _part(part: Part) -> dict[str, object]:

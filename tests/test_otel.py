@@ -6,11 +6,13 @@ import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import msgspec
 import pytest
 
 import rxllm
-from rxllm.assistant import Assistant, ToolContext, observed
-from rxllm.testing import Drop, ErrorReply, Hang, LLMServer, Reply
+from rxllm import ToolCall
+from rxllm.assistant import Assistant, FunctionTool, ToolContext, observed
+from rxllm.testing import Drop, ErrorReply, Hang, LLMServer, Reply, ScriptedModel
 
 from .assistant.turns import LIMIT, PROVIDERS, add, model_on, no_workers, two_steps, weather
 
@@ -26,6 +28,12 @@ from opentelemetry.semconv._incubating.metrics import gen_ai_metrics
 from opentelemetry.trace import SpanKind, StatusCode
 
 from rxllm.otel import OpenTelemetryListener, traced
+
+
+class Person(msgspec.Struct):
+    """A structured answer."""
+
+    age: int
 
 
 class Seen(NamedTuple):
@@ -233,3 +241,50 @@ def test_a_disposed_turn_ends_its_spans(seen: Seen) -> None:
         subscription.dispose()
         assert no_workers()
     assert {"chat m", "invoke_agent a"} == set(seen.spans())
+
+
+def test_no_text_of_an_error_without_content(seen: Seen) -> None:
+    """A provider's error may quote the prompt, and a parser's the answer: only their class is recorded."""
+    prompt = "your prompt SECRETWORD is bad"
+    for model in (ScriptedModel(ErrorReply(400, prompt)), ScriptedModel(default='{"age": "SECRETWORD"}')):
+        turn = Assistant(observed(model, seen.listener())).stream("?", response_type=Person, structured_mode="prompt")
+        with pytest.raises(rxllm.LLMError):
+            list(rxllm.iter_events(turn.pipe(traced("clerk", tracer_provider=seen.tracers))))
+    spans = seen.exporter.get_finished_spans()
+    assert {span.status.description for span in spans} == {None}
+    assert {"BadRequestError", "OutputParsingError"} <= {(span.attributes or {}).get("error.type") for span in spans}
+    assert "SECRETWORD" not in repr([(span.attributes, span.events) for span in spans])
+
+
+def test_spans_made_in_a_tool_are_its_children(seen: Seen) -> None:
+    """In a function, a coroutine and after an approval; the tool's span has its description."""
+    tracer = seen.tracers.get_tracer("user")
+
+    def plain() -> str:
+        """Do it."""
+        with tracer.start_as_current_span("in plain"):
+            return "done"
+
+    async def waiting() -> str:
+        with tracer.start_as_current_span("in waiting"):
+            return "done"
+
+    calls = [ToolCall("1", "plain", {}), ToolCall("2", "waiting", {}), ToolCall("3", "refused", {})]
+    assistant = Assistant(
+        ScriptedModel(Reply(tool_calls=calls), "done"),
+        tools=[plain, waiting, FunctionTool(plain, name="refused")],
+        approve=lambda call: call.name != "refused",
+    )
+    list(rxllm.iter_events(assistant.stream("?").pipe(traced("clerk", tracer_provider=seen.tracers))))
+    spans = seen.spans()
+    names = {span.context.span_id: name for name, span in spans.items() if span.context is not None}
+    parents = {name: names.get(span.parent.span_id) if span.parent else None for name, span in spans.items()}
+    assert parents == {
+        "in plain": "execute_tool plain",
+        "in waiting": "execute_tool waiting",
+        "execute_tool plain": "invoke_agent clerk",
+        "execute_tool waiting": "invoke_agent clerk",
+        "execute_tool refused": "invoke_agent clerk",
+        "invoke_agent clerk": None,
+    }
+    assert (spans["execute_tool plain"].attributes or {})["gen_ai.tool.description"] == "Do it."

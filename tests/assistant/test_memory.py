@@ -325,6 +325,43 @@ def test_a_failed_turn_that_cannot_be_kept_says_both() -> None:
     assert ["the conversation could not be written: OSError: the disk is full"] == caught.value.__notes__
 
 
+def test_a_leading_greeting_stays_while_all_fits() -> None:
+    """It goes with the first turn that is cut."""
+    greeting = Message.assistant("Hello, I am the shop.")
+    turns = [Message.user("a"), Message.assistant("b"), Message.user("c"), Message.assistant("d")]
+    for window in (last_messages(5), last_tokens(1000)):
+        assert list(window([greeting, *turns])) == [greeting, *turns]
+    assert list(last_messages(4)([greeting, *turns])) == turns
+
+
+def test_a_row_that_cannot_be_read_is_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """And logged; the conversation goes on, and can be forgotten."""
+    path = tmp_path / "rows.db"
+    with SQLiteStore(path) as store:
+        store.append("c", [Message.user("a"), Message.assistant("b")])
+        for position, text in ((2, '{"role": "martian"}'), (3, "no JSON")):
+            store._connection.execute("INSERT INTO messages VALUES ('c', ?, ?)", (position, text))
+        model = ScriptedModel("x")
+        Assistant(model, memory=Memory(store)).chat("q", conversation="c")
+        assert [message.text for message in model.calls[0].messages] == ["a", "b", "q"]
+        assert "message 3 of conversation 'c' cannot be read" in caplog.text
+        Memory(store).clear("c")
+        assert store.conversations() == []
+
+
+def test_processes_open_a_new_file_at_once(tmp_path: Path) -> None:
+    """None of them fails: SQLite itself does not wait for the change of the journal."""
+    script = "import sys; from rxllm.assistant import SQLiteStore as S\nfor path in sys.stdin: S(path[:-1], timeout=60)"
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    runs = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(4)]
+    for number in range(20):
+        for run in runs:
+            assert run.stdin is not None
+            run.stdin.write(f"{tmp_path / str(number)}.db\n".encode())
+            run.stdin.flush()
+    assert [run.communicate()[1] for run in runs] == [b""] * 4
+
+
 def test_a_cancelled_turn_that_cannot_be_kept_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """dispose() itself raises nothing."""
     got = threading.Event()

@@ -252,3 +252,26 @@ def test_a_type_that_json_cannot_hold_is_refused() -> None:
     """At once."""
     with pytest.raises(rxllm.ConfigurationError):
         Assistant(ScriptedModel()).stream("?", response_type=type(lambda: 1))
+
+
+def test_a_refusal_is_not_asked_again() -> None:
+    """It would be refused again."""
+    model = ScriptedModel(default=Reply("I cannot help with that.", finish_reason="refusal"))
+    with pytest.raises(OutputParsingError) as caught:
+        Assistant(model).chat("?", response_type=Person)
+    assert (len(model.calls), caught.value.text) == (1, "I cannot help with that.")
+
+
+def test_a_tool_with_the_name_of_the_answers() -> None:
+    """Where the answer is a tool, a ConfigurationError; else it is a tool like others."""
+    ran: list[int] = []
+
+    def give_answer(x: int) -> str:
+        ran.append(x)
+        return "taken"
+
+    call = Reply(tool_calls=[ToolCall("1", "give_answer", {"x": 1})])
+    assistant = Assistant(ScriptedModel(call, '{"name": "n"}'), tools=[give_answer])
+    with pytest.raises(rxllm.ConfigurationError, match="give_answer"):
+        assistant.chat("?", response_type=Person, structured_mode="tool")
+    assert (assistant.chat("?", response_type=Person, structured_mode="prompt"), ran) == (Person("n"), [1])
