@@ -205,6 +205,9 @@ MANY = {
         _answer_of,
     ),
     "race": Run("race(x, y)", [Given("x", SLOW, 5), Given("y", QUICK, 4.5)], _two(ops.race)),
+    "first_to_finish": Run(
+        "first_to_finish(x, y)", [Given("x", SLOW, 5), Given("y", QUICK, 4.5)], _two(ops.first_to_finish)
+    ),
     "merge_labelled": Run(
         'merge_labelled({"x": x, "y": y})',
         [Given("x", {1: T("a"), 3: T("b")}, 4), Given("y", {2: T("c")}, 2.5, OverloadedError("busy"))],

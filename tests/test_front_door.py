@@ -45,6 +45,7 @@ PUBLIC_MODULES: dict[str, set[str]] = {
         "register_provider",
     },
     # operators
+    "rxllm.operators": set(),
     # providers
     "rxllm.providers.local": set(),
     # assistant

@@ -72,8 +72,8 @@ class OutageGate(SharedLimit):
             self._began_at = None
             log.warning("the outage lasted %.0f seconds; from now on failures count again", self._timeout)
 
-    def _turn(self, entry: StreamSubscription) -> LimitedStream:
-        return _GatedRequest(self, entry)
+    def _limited(self, subscription: StreamSubscription) -> LimitedStream:
+        return _GatedRequest(self, subscription)
 
 
 class _GatedRequest(LimitedStream):

@@ -33,7 +33,11 @@ class CanStream(Protocol[P_contra]):
     """What operators need of a model: a cold stream for a prompt. `StreamingModel` is one."""
 
     def stream(self, prompt: P_contra, /) -> Observable[TokenEvent]:
-        """Return the answer to `prompt`; each subscription makes a request."""
+        """Return the answer to a prompt; each subscription makes a request.
+
+        Args:
+            prompt: The prompt.
+        """
         ...
 
 

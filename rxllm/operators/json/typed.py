@@ -1,11 +1,10 @@
-"""JSON values as values of a type: whole ones, and ones that are still being written.
+"""JSON values as values of a type: complete ones, and ones that are still being written.
 
-Types are dataclasses, msgspec Structs, TypedDicts, pydantic models, and what is built of them.
-An object that is being written lacks fields. Those that can be empty are given empty, and no
-more is invented: text is "", a list [], an optional field None, an object is one of such
-fields, a constant is itself. A number, a bool, one of several words, text in a format have no
-such value: until it has come, the object is left out of its list or field; at the root, there
-is none yet.
+Types are dataclasses, msgspec Structs, TypedDicts, pydantic models, and types built of them. An object that is being
+written lacks fields. Those whose type has an empty value get it: text is "", a list [], an optional field None, an
+object is made of such fields, a constant is itself. Nothing else is invented: a number, a bool, one of several words,
+or text in a format has no empty value. Until it has come, its object is left out of its list or field; at the root,
+there is no value yet.
 """
 
 from __future__ import annotations
@@ -30,7 +29,11 @@ _COST_OF_CONVERSION = 20  # of one value, in units of `Target.cost`
 
 
 class Target(Generic[T]):
-    """A type to make values of; None is JSON's own types. Raises `ConfigurationError` where that cannot be."""
+    """A type to convert JSON to; None stands for JSON's own types.
+
+    Raises:
+        ConfigurationError: JSON cannot be read as the type.
+    """
 
     def __init__(self, kind: type[T] | None) -> None:
         self._kind = kind
@@ -38,7 +41,7 @@ class Target(Generic[T]):
         self._definitions: _Schema = object_at(self._schema, "$defs")
 
     def whole(self, value: object) -> T:
-        """`value` as the type; raises `ValueError` where it is not one."""
+        """Return `value` as the type; raise `ValueError` if it is none."""
         if self._kind is None:
             return cast("T", value)  # T is object then
         if _is_model(self._kind):
@@ -46,7 +49,7 @@ class Target(Generic[T]):
         return msgspec.convert(value, self._kind, str_keys=True, dec_hook=_validated)
 
     def so_far(self, tree: JsonTree) -> T | None:
-        """What there is of `tree` as the type; None where no value of it can be given yet."""
+        """Return the value so far in `tree` as the type; None if it is not a valid one yet."""
         if self._kind is None:
             return cast("T", tree.snapshot())  # T is object then
         value = _Completion(tree, self._schema, self._definitions).value()
@@ -56,13 +59,13 @@ class Target(Generic[T]):
             return None
 
     def cost(self, tree: JsonTree) -> int:
-        """What `so_far` costs, in units of copying one place of a container (5 ns or so)."""
+        """Return the cost of `so_far`, in units of about 5 ns (one place of a container copied)."""
         copied = sum(len(container) for container, _ in tree.path())
         return copied if self._kind is None else copied + _COST_OF_CONVERSION * tree.values
 
 
 class _Completion:
-    """What is open in a tree, with the empty values that its schema allows for what has not come."""
+    """The open value of a tree, with empty values for missing fields where the schema allows them."""
 
     def __init__(self, tree: JsonTree, schema: _Schema, definitions: _Schema) -> None:
         self._tree = tree
@@ -74,7 +77,7 @@ class _Completion:
         return self._tree.root() if self._tree.done else self._open(0, self._schema)
 
     def _open(self, depth: int, schema: _Schema) -> object:
-        """The value that is open at `depth` of the path."""
+        """Return the value that is open at `depth` of the path."""
         if depth == len(self._path):
             text = self._tree.open_text()
             return _MISSING if text is None or _RESTRICTED & self._resolved(schema).keys() else text
@@ -85,7 +88,7 @@ class _Completion:
         return self._filled(value, schema, 0) if isinstance(value, dict) else value
 
     def _filled(self, value: dict[str, object], schema: _Schema, depth: int) -> object:
-        """`value` with the required fields that it lacks; changes it."""
+        """Add the missing required fields to `value` and return it; `_MISSING` if one has no empty value."""
         required = schema.get("required")
         fields = object_at(schema, "properties")
         for name in required if is_array(required) else ():
@@ -96,7 +99,7 @@ class _Completion:
         return value
 
     def _empty(self, schema: _Schema, depth: int) -> object:
-        """The empty value that `schema` allows."""
+        """Return the empty value of `schema`; `_MISSING` if it has none."""
         if _allows_null(schema):
             return None
         schema = self._resolved(schema)
@@ -118,7 +121,7 @@ class _Completion:
                 return _MISSING
 
     def _resolved(self, schema: _Schema, value: Container | None = None) -> _Schema:
-        """`schema` without references and choices, as far as `value` tells which choice it is."""
+        """Return `schema` with its reference and choice resolved, as far as `value` shows which choice it is."""
         reference = text_at(schema, "$ref")
         if reference is not None:
             return self._resolved(self._named(reference), value)
@@ -129,7 +132,7 @@ class _Completion:
         return self._chosen(schema, value) if choices else schema
 
     def _chosen(self, schema: _Schema, value: Container | None) -> _Schema:
-        """The choice that the tag in `value` tells."""
+        """Return the choice that the tag in `value` names."""
         discriminator = object_at(schema, "discriminator")
         tag = value.get(text_at(discriminator, "propertyName") or "") if isinstance(value, dict) else None
         reference = text_at(object_at(discriminator, "mapping"), tag) if isinstance(tag, str) else None
@@ -140,7 +143,7 @@ class _Completion:
 
 
 def _schema_at(schema: _Schema, container: Container, key: str) -> _Schema:
-    """The schema of what is at `key` in a container of `schema`."""
+    """Return the schema of the value at `key` in a container of `schema`."""
     if isinstance(container, list):
         return object_at(schema, "items")
     return object_at(object_at(schema, "properties"), key) or object_at(schema, "additionalProperties")

@@ -13,7 +13,7 @@ from reactivex.subject import BehaviorSubject
 
 from ..._core.attempts import scheduler_seconds, timer_scheduler
 from ...errors import APIConnectionError, ConfigurationError
-from ...events import PRELIMINARY_EVENTS, TokenEvent
+from ...events import TokenEvent, proves_answer
 from .fallback import is_worth_another
 
 CircuitState: TypeAlias = Literal["closed", "open", "half_open"]
@@ -81,16 +81,16 @@ class CircuitBreaker:
 
     @property
     def state(self) -> Observable[CircuitState]:
-        """The state now, and then every change of it."""
+        """An Observable of the current state and all later ones."""
         return self._states.pipe(rx_ops.as_observable())
 
     @property
     def current_state(self) -> CircuitState:
-        """The state now."""
+        """The current state."""
         return self._current
 
     def fresh(self) -> CircuitBreaker:
-        """Another one with the same settings, closed."""
+        """Return another circuit breaker with the same settings, closed."""
         return CircuitBreaker(
             self._failure_threshold,
             self._success_threshold,
@@ -100,7 +100,11 @@ class CircuitBreaker:
         )
 
     def __call__(self, source: Observable[TokenEvent]) -> Observable[TokenEvent]:
-        """The stream, where the breaker lets it pass."""
+        """Return the stream that the breaker lets through or fails when it is subscribed to.
+
+        Args:
+            source: The stream.
+        """
 
         def subscribe(
             observer: abc.ObserverBase[TokenEvent], given: abc.SchedulerBase | None = None
@@ -114,8 +118,13 @@ class CircuitBreaker:
 
         return Observable(subscribe)
 
-    def ended(self, guarded: _Guarded, outcome: _Outcome) -> None:
-        """How a stream that was let through ended."""
+    def count(self, guarded: _Guarded, outcome: _Outcome) -> None:
+        """Count the outcome of a stream that was let through.
+
+        Args:
+            guarded: The subscription.
+            outcome: How it ended.
+        """
         timers = guarded.timers
         with self._lock:
             on_trial = guarded in self._trials
@@ -123,7 +132,7 @@ class CircuitBreaker:
             state = self._after(outcome, on_trial)
             if state is None:
                 return
-            self._turn(state)
+            self._enter(state)
             self._half_opens_at = scheduler_seconds(timers) + self._cooldown
         if state == "open":
             # Filled after the fact: the scheduler may run it at once.
@@ -135,7 +144,7 @@ class CircuitBreaker:
             self._states.on_next(state)
 
     def _refusal(self, guarded: _Guarded) -> APIConnectionError | None:
-        """Why a stream may not pass; None where it may."""
+        """Return the error for a stream that must not start; None if it may."""
         now = scheduler_seconds(guarded.timers)
         if self._current == "open" and now >= self._half_opens_at:
             self._half_open()
@@ -148,12 +157,12 @@ class CircuitBreaker:
             rest = max(0.0, self._half_opens_at - now)
         return APIConnectionError(
             f"the circuit breaker is {_WORDS[self._current]}: this provider failed "
-            f"{self._failure_threshold} times in a row; it is tried again in {rest:.3g} s",
+            f"{self._failure_threshold} times in a row; the next trial is in {rest:.3g} s",
             retry_after=rest,
         )
 
     def _after(self, outcome: _Outcome, on_trial: bool) -> CircuitState | None:
-        """The state that `outcome` leads to, if it is another one. Called with the lock held."""
+        """Return the state that follows `outcome`; None if the state does not change. Must hold the lock."""
         if self._current == "closed" and outcome != "nothing":
             self._failures = self._failures + 1 if outcome == "failure" else 0
             return "open" if self._failures >= self._failure_threshold else None
@@ -171,21 +180,21 @@ class CircuitBreaker:
         with self._lock:
             if self._current != "open":
                 return
-            self._turn("half_open")
+            self._enter("half_open")
         self._states.on_next("half_open")
 
-    def _turn(self, state: CircuitState) -> None:
-        """Be in `state`, from its beginning. Called with the lock held."""
+    def _enter(self, state: CircuitState) -> None:
+        """Enter `state`. Must hold the lock."""
         self._current = state
         self._failures = self._successes = 0
         self._trials.clear()
 
 
-_WORDS = {"open": "open", "half_open": "half open, and others are on trial"}
+_WORDS = {"open": "open", "half_open": "half open, and other streams are on trial"}
 
 
 class _Guarded(abc.DisposableBase):
-    """A stream that the breaker lets through, or not."""
+    """The subscription to a stream behind the breaker."""
 
     def __init__(
         self,
@@ -199,8 +208,8 @@ class _Guarded(abc.DisposableBase):
         self._observer = observer
         self._emit = observer.on_next
         self._counts = counts
-        self._spoke = False
-        self._over = False
+        self._has_content = False
+        self._ended = False
         self._subscription = SingleAssignmentDisposable()
 
     def start(self, source: Observable[TokenEvent], given: abc.SchedulerBase | None) -> _Guarded:
@@ -215,11 +224,11 @@ class _Guarded(abc.DisposableBase):
 
     def dispose(self) -> None:
         self._subscription.dispose()
-        self._end("success" if self._spoke else "nothing")
+        self._end("success" if self._has_content else "nothing")
 
     def on_next(self, event: TokenEvent) -> None:
-        if not self._spoke and not isinstance(event, PRELIMINARY_EVENTS):
-            self._spoke = True
+        if not self._has_content and proves_answer(event):
+            self._has_content = True
         try:
             self._emit(event)
         except BaseException:
@@ -239,6 +248,6 @@ class _Guarded(abc.DisposableBase):
         self._observer.on_completed()
 
     def _end(self, outcome: _Outcome) -> None:
-        if not self._over:
-            self._over = True
-            self._breaker.ended(self, outcome)
+        if not self._ended:
+            self._ended = True
+            self._breaker.count(self, outcome)

@@ -1,19 +1,21 @@
-"""Joining an answer that was cut with its continuation, without a seam and without repetition. Pure.
+"""Joins an answer that was cut with its continuation, without a seam and without repetition. Pure.
 
-A server that is asked to go on from a text may say some of it again: all of it (Mistral does), or
-the end of it. So the beginning of a continuation is held back for as long as it may be such a
-repetition, and dropped when it was one. A repetition is
+A server that is asked to continue a text may repeat some of it: all of it (Mistral does), or its end. So the beginning
+of a continuation is held back as long as it may be a repetition, and dropped if it was one. A repetition is
 
 - the whole text, or
-- an end of it with at least `MIN_LETTERS` letters: shorter ones are more often meant ("really
-  really", a row of equal numbers, closing braces).
+- an end of it with at least `MIN_LETTERS` letters. Shorter ones are more often meant ("really really", a row of equal
+  numbers, closing braces). A letter of a script without spaces between words (Chinese, Japanese, Thai ...) counts as
+  three: eight letters are one or two words in English, and a whole clause in Chinese.
 
-An end that repeats itself ("ha ha ha ha"), or stands twice in a row, is a pattern that goes on, and
-no repetition. White space at the end of the text is not sent (Anthropic refuses it), so what the
-continuation begins with is compared with it, character by character.
+An end that repeats itself ("ha ha ha ha"), or that stands twice in a row, is a pattern that continues, and no
+repetition. White space at the end of the text is not sent (Anthropic refuses it), so the beginning of the
+continuation is compared with it, character by character.
 """
 
 from __future__ import annotations
+
+import re
 
 import msgspec
 
@@ -21,12 +23,16 @@ from ...events import Response, Timing
 from ...messages import TextPart
 
 MIN_LETTERS = 8
+_DENSE = re.compile(
+    r"[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+"""Letters of scripts that say more per letter: Thai, Lao, Tibetan, Burmese, Khmer, kana, Han, Hangul."""
 _LONGEST_END = 4000
-"""Characters of the text's end among which a repetition is looked for."""
+"""Characters at the end of the text in which a repetition is looked for."""
 
 
 class OverlapRemover:
-    """Between `shown`, the text so far, and the continuation that comes piece by piece.
+    """Removes what a continuation repeats of `shown`, the text so far. The continuation comes piece by piece.
 
     >>> seam = OverlapRemover("The quick brown fox")
     >>> seam.feed("brown f"), seam.feed("ox jumps")
@@ -35,19 +41,19 @@ class OverlapRemover:
 
     def __init__(self, shown: str) -> None:
         self.sent = shown.rstrip()
-        """The text to go on from."""
+        """The text that the server is asked to continue."""
         self.dropped = 0
-        """How many characters of the continuation were repetition."""
+        """Characters of the continuation that were repetition."""
         self.open = True
-        """What comes may still be repetition."""
+        """The next text may still be repetition."""
         self._gap = shown[len(self.sent) :]
         self._held = ""
         self._ends = _ends(self.sent)
-        """Where in `sent` the ends begin that the continuation may be repeating, longest first."""
+        """Where the ends of `sent` begin that the continuation may repeat, longest first."""
         self._repeated = 0
 
     def feed(self, piece: str) -> str:
-        """What is new in `piece` and what was held back before it."""
+        """Return what is new in `piece` and in the text held back before it."""
         if not self.open:
             return piece
         self._held += piece
@@ -63,19 +69,19 @@ class OverlapRemover:
         return "" if self._ends else self.flush()
 
     def flush(self) -> str:
-        """What was held back, now that no more comes that could make a repetition of it."""
+        """Return what was held back: no more text comes that could make a repetition of it."""
         new, self._held = self._held[self._repeated :], ""
         self.dropped += self._repeated
         self._ends, self._repeated = [], 0
         return self._without_gap(new)
 
-    def give_up(self) -> None:
-        """The continuation was cut as well: what is held back counts as repetition."""
+    def count_as_repetition(self) -> None:
+        """The continuation was cut too: count the held text as repetition."""
         self.dropped += len(self._held)
         self._held, self.open = "", False
 
     def _without_gap(self, text: str) -> str:
-        """`text` without the white space that it has in common with the end of what was shown."""
+        """Return `text` without the white space that it has in common with the end of the shown text."""
         same = 0
         while same < min(len(text), len(self._gap)) and text[same] == self._gap[same]:
             same += 1
@@ -90,16 +96,16 @@ class OverlapRemover:
 
 
 def _is_periodic(text: str) -> bool:
-    """Whether `text` is one piece twice or more, but for a last character perhaps."""
+    """Return whether `text` is one piece twice or more; the last character may be missing."""
     return any(text.startswith(text[period:]) for period in range(1, (len(text) + 1) // 2 + 1))
 
 
 def _ends(text: str) -> list[int]:
-    """Where the ends of `text` begin that are long enough to be told from chance, longest first."""
+    """Return where the ends of `text` begin that are too long to be chance, longest first."""
     letters = 0
     begins: list[int] = []
     for begin in range(len(text) - 1, max(-1, len(text) - 1 - _LONGEST_END), -1):
-        letters += text[begin].isalpha()
+        letters += 3 if _DENSE.match(text[begin]) else text[begin].isalpha()
         if letters >= MIN_LETTERS:
             begins.append(begin)
     if begins[-1:] != [0] and any(map(str.isalpha, text)):
@@ -108,7 +114,7 @@ def _ends(text: str) -> list[int]:
 
 
 def join_responses(earlier: Response, later: Response, dropped: int) -> Response:
-    """`later` as the continuation of `earlier`, without its first `dropped` characters of text; its usage as it is."""
+    """Return `earlier` continued by `later`, whose first `dropped` characters of text are left out."""
     parts = [*earlier.parts]
     left = dropped
     for part in later.parts:

@@ -1,8 +1,7 @@
-"""Recovery: what to do when a stream fails. Try again here, try another one, or tell the user.
+"""What to do when a stream fails: retry it, use another one, or tell the user. `error_class` says which.
 
-Which of these an error deserves is `error_class`. By default all of it happens before the first
-content event, so nobody sees it; what may happen after that is asked for by name, and is
-announced with a `StreamReset`.
+By default all of this happens before the first content event, so the subscriber does not see it. After it, it is
+opt-in, and a `StreamReset` announces it.
 """
 
 from __future__ import annotations
@@ -32,13 +31,20 @@ def fallback_to(
     restart: bool = False,
     when: Callable[[Exception], bool] | None = None,
 ) -> Operator[TokenEvent, TokenEvent]:
-    """Where the stream fails, go on with the first of `others`; where that fails, with the second, and so on.
+    """If the stream fails, continue with the first of `others`; if that fails, with the second, and so on.
 
-    Only before the first content event, unless `restart` says otherwise: then a stream that is
-    cut later is followed by `StreamReset` and the next one's answer, from its beginning. The reset
-    comes with the first content of that answer: if there is none, the error goes on and what was
-    seen still stands. `when` decides for which errors; by default for those of the classes "retry"
-    and "next" (see `error_class`). A stream that has more tries in it makes them first.
+    A stream that still has retries makes them first.
+
+    Args:
+        others: Streams, or functions that make a stream when it is needed; at least one.
+        restart: False: only a stream that fails before its first content event is replaced. True: one that fails
+            later too: a `StreamReset` comes with the first content of the next answer. If there is none, the error is
+            emitted and the earlier content stays valid.
+        when: Returns whether an error is followed by another stream; default: errors of the classes "retry" and
+            "next" of `error_class`.
+
+    Raises:
+        ConfigurationError: There is no other stream.
 
     ::
 
@@ -71,7 +77,7 @@ def fallback_to(
 
 
 def stream_of(alternative: Alternative) -> Observable[TokenEvent]:
-    """The stream; what making it raises goes to on_error."""
+    """Return the stream; an exception of the function that makes it goes to on_error."""
     if _is_stream(alternative):
         return alternative
     make = cast("Callable[[], Observable[TokenEvent]]", alternative)
@@ -83,12 +89,12 @@ def stream_of(alternative: Alternative) -> Observable[TokenEvent]:
 
 
 def reset_after(error: Exception) -> StreamReset:
-    """The event that voids what was seen before `error`."""
+    """Return the event that makes everything before `error` void."""
     return StreamReset(f"{type(error).__name__}: {error}")
 
 
 def is_worth_another(error: Exception) -> bool:
-    """Whether another request may have what this one had not."""
+    """Return whether another request may succeed after `error`."""
     return error_class(error) != "raise"
 
 

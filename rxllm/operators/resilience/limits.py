@@ -1,4 +1,4 @@
-"""Limits that many streams share: how many at a time, how many a minute.
+"""Limits that many streams share: streams at a time, requests and tokens per minute.
 
 Each is an object that you construct once and use as an operator in every pipe that shares the limit. Streams wait in
 the order of their subscriptions. No stream fails because it waits, and disposing one gives up its place.
@@ -19,9 +19,9 @@ from .rate_window import SlidingWindow, VendorAllowance
 from .wait_queue import LimitedStream, SharedLimit, StreamSubscription
 
 _FIRST_GUESS = 1000
-"""Tokens that a stream is taken to need while nothing is known."""
+"""Tokens that a stream is expected to need before any answer is known."""
 _LEARNING = 0.2
-"""How far one stream's tokens move what the next is expected to need."""
+"""Weight of one stream's tokens in the average."""
 
 
 class MaxConcurrent(SharedLimit):
@@ -52,15 +52,15 @@ class MaxConcurrent(SharedLimit):
         super().__init__(None)
         self.n = n
 
-    def _turn(self, entry: StreamSubscription) -> LimitedStream:
-        return _CountedStream(self, entry)
+    def _limited(self, subscription: StreamSubscription) -> LimitedStream:
+        return _CountedStream(self, subscription)
 
 
 class _CountedStream(LimitedStream):
     """A stream that needs a free place."""
 
-    def __init__(self, limit: MaxConcurrent, entry: StreamSubscription) -> None:
-        super().__init__(limit, entry)
+    def __init__(self, limit: MaxConcurrent, subscription: StreamSubscription) -> None:
+        super().__init__(limit, subscription)
         self._limit = limit
 
     def wait(self) -> float | None:
@@ -119,10 +119,13 @@ class RateLimit(SharedLimit):
         self._knows = False
         self._expected = float(_FIRST_GUESS if expected_tokens is None else expected_tokens)
 
-    def hear(self, headers: Mapping[str, str], now: float, epoch_now: float | None = None) -> None:
-        """Take in what an answer's headers say; names in lower case.
+    def apply_headers(self, headers: Mapping[str, str], now: float, epoch_now: float | None = None) -> None:
+        """Apply the limits in the headers of an answer.
 
-        `now` is in the scheduler's seconds, `epoch_now` in seconds since the epoch; default: `now`.
+        Args:
+            headers: The headers, with names in lower case.
+            now: The time in the scheduler's seconds.
+            epoch_now: The time in seconds since the epoch; default: `now`.
         """
         epoch_now = now if epoch_now is None else epoch_now
         with self.lock:
@@ -131,29 +134,45 @@ class RateLimit(SharedLimit):
         self.close_for(retry_after(headers, epoch_now), now)
 
     def close_for(self, seconds: float | None, now: float) -> None:
-        """Let nobody in for so long."""
+        """Start no stream for `seconds`, at most one hour.
+
+        Args:
+            seconds: The pause; None or 0 for none.
+            now: The time in the scheduler's seconds.
+        """
         if seconds:
             with self.lock:
                 self._closed_until = max(self._closed_until, now + min(seconds, MAX_RETRY_AFTER))
 
     def wait(self, now: float) -> float | None:
-        """Seconds until the next stream may start; None until `admit` is called. Called with the lock held."""
+        """Return the seconds until the next stream may start; None until `admit` is called. Must hold the lock.
+
+        Args:
+            now: The time in the scheduler's seconds.
+        """
         waits = [0.0, self._closed_until - now]
         waits += [window.wait(now, self._needs(kind)) for kind, window in self._windows.items()]
         waits += [allowed.wait(now, self._needs(allowed.kind)) for allowed in self._allowed.values()]
         return max(waits)
 
     def take(self, now: float) -> int:
-        """A stream starts; the number of its tokens' place. Called with the lock held."""
+        """Book a stream that starts; return the number of its entry for `spent`. Must hold the lock.
+
+        Args:
+            now: The time in the scheduler's seconds.
+        """
         numbers = {kind: window.take(now, self._needs(kind)) for kind, window in self._windows.items()}
         for allowed in self._allowed.values():
             allowed.take(self._needs(allowed.kind))
         return numbers.get("tokens", 0)
 
     def spent(self, number: int, now: float, tokens: float | None) -> None:
-        """A stream is over; None where nobody said what it took: then what was expected stands.
+        """Book a stream that has ended. Must hold the lock.
 
-        Called with the lock held.
+        Args:
+            number: The number of its entry, from `take`.
+            now: The time in the scheduler's seconds.
+            tokens: Its tokens; None if they are unknown: the expected number stays booked.
         """
         if tokens is None:
             return
@@ -163,22 +182,22 @@ class RateLimit(SharedLimit):
             self._expected += (tokens - self._expected) * (_LEARNING if self._knows else 1.0)
             self._knows = True
 
-    def _turn(self, entry: StreamSubscription) -> LimitedStream:
-        return _RatedStream(self, entry)
+    def _limited(self, subscription: StreamSubscription) -> LimitedStream:
+        return _RatedStream(self, subscription)
 
     def _needs(self, kind: Kind) -> float:
         return 1.0 if kind == "requests" else max(1.0, self._expected)
 
 
 class _RatedStream(LimitedStream):
-    """A stream whose tokens count."""
+    """A stream whose tokens are counted."""
 
-    def __init__(self, limit: RateLimit, entry: StreamSubscription) -> None:
-        super().__init__(limit, entry)
+    def __init__(self, limit: RateLimit, subscription: StreamSubscription) -> None:
+        super().__init__(limit, subscription)
         self._limit = limit
         self._number = 0
         self._spent: float | None = None
-        """Tokens; None where nobody said."""
+        """Tokens; None if they are unknown."""
 
     def wait(self) -> float | None:
         return self._limit.wait(scheduler_seconds(self.timers))
@@ -202,18 +221,18 @@ class _RatedStream(LimitedStream):
             if error.partial is not None:
                 self._count(error.partial.usage)
         if self._spent is None:
-            self._spent = 0.0  # it was refused, or never got there
+            self._spent = 0.0  # the request was refused, or did not arrive
         super().on_error(error)
 
     def subscribe(self) -> None:
         outer = response_headers_listener.get()
 
-        def listen(headers: Mapping[str, str]) -> None:
-            self._limit.hear(headers, scheduler_seconds(self.timers), self.timers.to_seconds(self.timers.now))
+        def on_headers(headers: Mapping[str, str]) -> None:
+            self._limit.apply_headers(headers, scheduler_seconds(self.timers), self.timers.to_seconds(self.timers.now))
             if outer is not None:
                 outer(headers)
 
-        response_headers_listener.set(listen)  # in this turn's own copy of the context
+        response_headers_listener.set(on_headers)  # in this stream's own copy of the context
         super().subscribe()
 
     def _count(self, usage: Usage) -> None:

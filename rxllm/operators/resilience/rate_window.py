@@ -1,6 +1,6 @@
-"""How much may be asked for, and when: by our own count, and by what vendors say in their headers. Pure.
+"""How much may be requested, and when: by our own count, and by what vendors report in their headers. Pure.
 
-Times are in seconds on one clock, that of the caller.
+Times are in seconds on one clock, the caller's.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections import deque
 from ..._transport.rate_limit_headers import MINUTE, Allowance, Kind
 
 _ROUNDING = 1e-6
-"""Clocks that are datetimes tell microseconds."""
+"""Seconds: clocks that are datetimes have microseconds."""
 
 
 class SlidingWindow:
-    """What was taken in the last minute: never more than `limit` in any sixty seconds, or in any `span` of them.
+    """A budget of `limit` in any `span` seconds.
 
     >>> window = SlidingWindow(2)
     >>> window.take(0, 1), window.take(10, 1)
@@ -31,7 +31,7 @@ class SlidingWindow:
         self._total = 0.0
 
     def wait(self, now: float, amount: float) -> float:
-        """Seconds until `amount` may be taken; more than the limit may be when nothing else is."""
+        """Return the seconds until `amount` may be taken; more than the limit may be if nothing else is booked."""
         self._forget(now)
         excess = self._total + min(amount, self.limit) - self.limit
         for time, taken in self._entries:
@@ -43,13 +43,13 @@ class SlidingWindow:
         return 0.0
 
     def take(self, now: float, amount: float) -> int:
-        """Take `amount`; the number by which it may be corrected."""
+        """Book `amount`; return the number of the entry, for `correct`."""
         self._entries.append([now, amount])
         self._total += amount
         return self._first + len(self._entries) - 1
 
     def correct(self, number: int, now: float, amount: float) -> None:
-        """It was `amount`, as is known now: less is given back, more counts from now on."""
+        """Replace the estimate of entry `number` by the real amount; a surplus is booked at `now`."""
         place = number - self._first
         taken = self._entries[place][1] if place >= 0 else 0.0
         if amount > taken:
@@ -59,12 +59,12 @@ class SlidingWindow:
             self._total += amount - taken
 
     def room(self, now: float) -> float:
-        """How much may be taken now."""
+        """Return how much may be taken now."""
         self._forget(now)
         return self.limit - self._total
 
     def give_back(self, number: int, amount: float) -> None:
-        """So much of what was taken was not needed."""
+        """Return `amount` of entry `number` to the budget."""
         place = number - self._first
         if place >= 0:
             amount = min(amount, self._entries[place][1])
@@ -82,7 +82,7 @@ class SlidingWindow:
 
 
 class VendorAllowance:
-    """An `Allowance` as time goes on: it grows back evenly, or at once where the limit is not known."""
+    """An `Allowance` that grows back evenly over time, or at once if its limit is unknown."""
 
     def __init__(self, allowance: Allowance, now: float) -> None:
         self.kind: Kind = allowance.kind
@@ -94,7 +94,7 @@ class VendorAllowance:
         self._rate = grows_by / allowance.reset if grows_by > 0 and allowance.reset else 0.0
 
     def wait(self, now: float, amount: float) -> float:
-        """Seconds until `amount` is left, at most until all is."""
+        """Return the seconds until `amount` is left, at most until the reset."""
         needed = amount if self._limit is None else min(amount, self._limit)
         missing = needed - self._left - self._rate * (now - self._from)
         rest = self._until - now
@@ -103,5 +103,5 @@ class VendorAllowance:
         return min(rest, missing / self._rate) if self._rate else rest
 
     def take(self, amount: float) -> None:
-        """So much less is left."""
+        """Subtract `amount`."""
         self._left -= amount

@@ -1,7 +1,7 @@
-"""After a cut in the middle of an answer: go on from where it was cut, or begin again.
+"""After a cut in the middle of an answer: continue it, or start it again.
 
-Both cost another request, and are asked for by name. Before the first content event there is
-nothing to recover: see `retry` and `fallback_to`.
+Both cost another request, and are opt-in. Before the first content event there is nothing to recover: see
+`retry_transient` and `fallback_to`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from ...events import (
     ToolCallStart,
     Usage,
     UsageUpdate,
+    proves_answer,
 )
 from ...messages import Message
 from ...prompt import Prompt, messages_of
@@ -39,7 +40,7 @@ from .fallback import MAX_DELAY, backoff, is_worth_another, reset_after, stream_
 RecoverMode: TypeAlias = Literal["continue", "restart"]
 
 Ask: TypeAlias = Callable[[Sequence[Message]], Observable[TokenEvent]]
-"""Asks a model: `model.stream`, for one."""
+"""Returns the stream for messages: `model.stream`, for example."""
 
 
 def recover(
@@ -54,22 +55,33 @@ def recover(
     scheduler: abc.SchedulerBase | None = None,
     jitter: Callable[[float, float], float] = random.uniform,
 ) -> Operator[TokenEvent, TokenEvent]:
-    """Where the stream is cut after its first content, ask once more, at most `max_recoveries` times.
+    """If the stream is cut after its first content, ask again.
 
-    - "continue": ask the model to go on from the text so far, which is sent as the beginning of the
-      assistant's answer, after `prompt`. Texts are joined without a seam; what the server repeats
-      of it is dropped. Where no text has come yet (only reasoning, say), the answer begins again.
-      A cut inside or after a tool call is not continued: its error goes on.
-    - "restart": begin again. `StreamReset` says that what came before is void, right before the new
-      answer's first content; until then it stands, and for good if there is none. Without `ask`, the
-      stream itself is subscribed to again.
+    `StreamEnd` holds the joined text, and the usage of all requests together. So does `error.partial`, if the last
+    attempt fails too. Put this right after the model's stream.
 
-    `StreamEnd` holds the joined text, and the usage of all requests together. So does
-    `error.partial`, where the last try fails as well. Waits are those of `retry`. `when` decides for
-    which errors; by default those of the classes "retry" and "next" (see `error_class`).
+    Few vendors can continue an answer, each in its own way: `rxllm.continuing(model)` is the `ask` for those that can,
+    and raises ConfigurationError for the others.
 
-    Few vendors let an answer be continued, and each in its own way: `rxllm.continuing(model)` is the
-    `ask` for those that do, and refuses the others by name. Put this right after the model's stream.
+    Args:
+        mode: "continue": ask the model to continue the text so far, which is sent as the beginning of the
+            assistant's answer after `prompt`. The texts are joined without a seam; what the server repeats is
+            dropped. If no text has come yet (only reasoning), the answer starts again. A cut inside or after a tool
+            call is not continued: its error is emitted. "restart": start again. A `StreamReset` right before the
+            first content of the new answer makes what came before void; if there is no such content, it stays valid.
+        ask: Returns the stream for messages, for example `model.stream`. "restart" without `ask` subscribes to the
+            stream again.
+        prompt: The prompt of the stream; needed with `ask`.
+        max_recoveries: Requests after the first one, at most.
+        base_delay: Seconds, as for `retry_transient`.
+        max_delay: Seconds, as for `retry_transient`.
+        when: Returns whether an error is recovered from; default: errors of the classes "retry" and "next" of
+            `error_class`.
+        scheduler: Runs the delays; default: the scheduler given to subscribe(), else timer threads.
+        jitter: Returns a delay between two numbers of seconds; default: a random one.
+
+    Raises:
+        ConfigurationError: `mode` is unknown, `prompt` is no prompt, or `ask` and `prompt` are not given together.
 
     ::
 
@@ -86,11 +98,11 @@ def recover(
     delay_of = backoff(base_delay, max_delay, jitter)
 
     def operator(source: Observable[TokenEvent]) -> Observable[TokenEvent]:
-        def again(prefix: str) -> Observable[TokenEvent]:
+        def next_stream(prefix: str) -> Observable[TokenEvent]:
             return source if ask is None else stream_of(partial(ask, _with_prefix(messages, prefix)))
 
         def start() -> tuple[Attempt, OnFailure]:
-            recovery = _Recovery(mode, again, messages, max_recoveries, delay_of, when or is_worth_another)
+            recovery = _Recovery(mode, next_stream, messages, max_recoveries, delay_of, when or is_worth_another)
             return recovery.first_attempt(source), recovery.decide
 
         return stream_attempts(start, scheduler)
@@ -99,96 +111,105 @@ def recover(
 
 
 class _Recovery:
-    """What is known of one subscription's answer, over all its tries."""
+    """The answer of one subscription, over all its attempts."""
 
     def __init__(
         self,
         mode: RecoverMode,
-        again: Callable[[str], Observable[TokenEvent]],
+        next_stream: Callable[[str], Observable[TokenEvent]],
         messages: Sequence[Message],
         max_recoveries: int,
         delay_of: Callable[[Exception, int], float | None],
         when: Callable[[Exception], bool],
     ) -> None:
         self._mode = mode
-        self._again = again
+        self._next_stream = next_stream
         self._messages = messages
         self._max_recoveries = max_recoveries
         self._delay_of = delay_of
         self._when = when
-        self._tries = 0
-        self._leg = _RecoverAttempt(None, Usage())
+        self._recoveries = 0
+        self._attempt = _RecoverAttempt(None, Usage())
         self._partial = Response()
-        """What stands of the answer."""
+        """The valid part of the answer."""
         self._spent = Usage()
 
     def first_attempt(self, source: Observable[TokenEvent]) -> Attempt:
-        """The stream itself."""
-        return Attempt(self._leg.seen_of(source))
+        """Return the stream itself as the first attempt."""
+        return Attempt(self._attempt.applied_to(source))
 
     def decide(self, error: Exception, answered: bool) -> Attempt | Exception:
-        """Go on, or begin again; the error, where neither can be."""
+        """Return the attempt that continues or restarts the answer; the error if there is none."""
         if not answered:
             return error
-        self._take_in(error)
-        delay = self._delay_of(error, self._tries)
-        goes_on = self._mode == "continue" and bool(self._partial.text.strip())
-        called = self._leg.called or bool(self._partial.tool_calls)
-        if self._tries >= self._max_recoveries or delay is None or (goes_on and called) or not self._when(error):
-            return self._told(error)
-        self._tries += 1
-        leg = self._leg = _RecoverAttempt(self._partial if goes_on else None, self._spent)
-        return Attempt(leg.seen_of(self._again(leg.prefix)), delay, () if goes_on else (reset_after(error),))
+        self._add_attempt(error)
+        delay = self._delay_of(error, self._recoveries)
+        continues = self._mode == "continue" and bool(self._partial.text.strip())
+        has_tool_call = self._attempt.has_tool_call or bool(self._partial.tool_calls)
+        if (
+            self._recoveries >= self._max_recoveries
+            or delay is None
+            or (continues and has_tool_call)
+            or not self._when(error)
+        ):
+            return self._with_partial(error)
+        self._recoveries += 1
+        attempt = self._attempt = _RecoverAttempt(self._partial if continues else None, self._spent)
+        return Attempt(
+            attempt.applied_to(self._next_stream(attempt.prefix)), delay, () if continues else (reset_after(error),)
+        )
 
-    def _take_in(self, error: Exception) -> None:
-        """What the failed try has brought, and cost."""
-        leg = self._leg
-        partial = leg.partial(error, self._messages)
+    def _add_attempt(self, error: Exception) -> None:
+        """Add the content and the usage of the failed attempt."""
+        attempt = self._attempt
+        partial = attempt.partial(error, self._messages)
         self._spent = add_usage(self._spent, partial.usage)
-        if leg.has_content():
-            self._partial = partial if leg.earlier is None else join_responses(leg.earlier, partial, leg.dropped)
+        if attempt.has_content():
+            self._partial = (
+                partial if attempt.earlier is None else join_responses(attempt.earlier, partial, attempt.dropped)
+            )
 
-    def _told(self, error: Exception) -> Exception:
-        """`error` with all that stands of the answer, where it is more than the error knows itself."""
-        if isinstance(error, LLMError) and self._tries:
+    def _with_partial(self, error: Exception) -> Exception:
+        """Return `error` with the valid part of the answer as its partial response, if there were several attempts."""
+        if isinstance(error, LLMError) and self._recoveries:
             error.partial = msgspec.structs.replace(self._partial, usage=self._spent)
         return error
 
 
 class _RecoverAttempt:
-    """One try: a step that sees its events, and passes them on as part of the whole."""
+    """One attempt: a step that passes its events on as part of the whole answer."""
 
     done = False
 
     def __init__(self, earlier: Response | None, spent: Usage) -> None:
         self.earlier = earlier
-        """What this try goes on from; None where it begins an answer."""
-        self.called = False
+        """The answer that this attempt continues; None if it starts one."""
+        self.has_tool_call = False
         """A tool call has begun."""
-        self._seam = None if earlier is None else OverlapRemover(earlier.text)
+        self._overlap = None if earlier is None else OverlapRemover(earlier.text)
         self._spent = spent
         self._events: list[TokenEvent] = []
 
     @property
     def prefix(self) -> str:
-        """The text that the model is asked to go on from."""
-        return self._seam.sent if self._seam is not None else ""
+        """The text that the model is asked to continue."""
+        return self._overlap.sent if self._overlap is not None else ""
 
     @property
     def dropped(self) -> int:
-        """How many characters of text were said again."""
-        return self._seam.dropped if self._seam is not None else 0
+        """The number of characters that were repeated."""
+        return self._overlap.dropped if self._overlap is not None else 0
 
-    def seen_of(self, stream: Observable[TokenEvent]) -> Observable[TokenEvent]:
-        """`stream`, as this step passes it on."""
+    def applied_to(self, stream: Observable[TokenEvent]) -> Observable[TokenEvent]:
+        """Return `stream` with this step applied."""
         return stream.pipe(run_steps(lambda: self))
 
     def has_content(self) -> bool:
-        """Whether any of the answer has come."""
-        return any(not isinstance(event, PRELIMINARY_EVENTS) for event in self._events)
+        """Return whether any content has come."""
+        return any(map(proves_answer, self._events))
 
     def partial(self, error: Exception, messages: Sequence[Message]) -> Response:
-        """What came, as the error has it, but with the text that was seen here."""
+        """Return the partial response of `error`, with the text that this step has received."""
         answer = ResponseBuilder()
         for event in self._events:
             answer.add(event)
@@ -203,30 +224,30 @@ class _RecoverAttempt:
         )
 
     def feed(self, event: TokenEvent, /) -> Sequence[TokenEvent]:
-        """The event as part of the whole."""
+        """Return the event as part of the whole answer."""
         self._events.append(event)
         if type(event) is TextDelta:
-            if self._seam is None or not self._seam.open:
+            if self._overlap is None or not self._overlap.open:
                 return (event,)
-            return _text(self._seam.feed(event.text))
+            return _text(self._overlap.feed(event.text))
         if type(event) is UsageUpdate:
             return (UsageUpdate(add_usage(self._spent, event.usage)),)
         if type(event) is StreamEnd:
             return (*self.close(), StreamEnd(self._whole(event.response)))
         if type(event) is StreamReset:
-            self.earlier = self._seam = None
+            self.earlier = self._overlap = None
             self._events.clear()
-        self.called = self.called or type(event) is ToolCallStart
+        self.has_tool_call = self.has_tool_call or type(event) is ToolCallStart
         return (event,) if isinstance(event, PRELIMINARY_EVENTS) else (*self.close(), event)
 
     def close(self) -> Sequence[TokenEvent]:
-        """What was held back."""
-        return _text(self._seam.flush()) if self._seam is not None else ()
+        """Return what was held back."""
+        return _text(self._overlap.flush()) if self._overlap is not None else ()
 
     def fail(self, error: Exception, /) -> Exception:
-        """The error as it is; what was held back is not told."""
-        if self._seam is not None:
-            self._seam.give_up()
+        """Return the error; what was held back is dropped."""
+        if self._overlap is not None:
+            self._overlap.count_as_repetition()
         return error
 
     def _whole(self, response: Response) -> Response:
@@ -240,7 +261,7 @@ def _text(new: str) -> Sequence[TokenEvent]:
 
 
 def _with_prefix(messages: Sequence[Message], prefix: str) -> Sequence[Message]:
-    """`messages` with the beginning of the answer, which may be there already."""
+    """Return `messages` with the beginning of the answer; `messages` may end with a part of it already."""
     if not prefix:
         return messages
     if messages and messages[-1].role == "assistant" and not messages[-1].tool_calls:

@@ -1,7 +1,7 @@
-"""Streams that wait for their turn, first come, first served, whatever it is they wait for.
+"""Streams that wait in a queue for a limit that they share, first come, first served.
 
-A `SharedLimit` is shared by many streams and safe to use from many threads. Nothing is locked per
-event, and no lock is held while a stream is started, disposed, or delivers.
+A `SharedLimit` is used by many streams and is thread-safe. Nothing is locked per event, and no lock is held while a
+stream is started or disposed, or delivers.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from ..._core.attempts import capture_context, scheduler_seconds, timer_schedule
 from ...events import TokenEvent
 
 _SOON = 1e-6
-"""Seconds that are not worth a timer: clocks that are datetimes cannot tell them."""
+"""Seconds below which no timer is set: clocks that are datetimes have microseconds."""
 _SAME = 1e-3
-"""Seconds that are not worth another timer."""
+"""Seconds by which a timer may be wrong before it is set again."""
 
 
 class SharedLimit(ABC):
-    """An operator whose state is shared by all streams it is applied to."""
+    """An operator whose state is shared by all streams that it is applied to."""
 
     def __init__(self, scheduler: abc.SchedulerBase | None) -> None:
         self.lock = threading.RLock()  # a scheduler may run what it is given at once
@@ -35,82 +35,86 @@ class SharedLimit(ABC):
         self._admitting = False
         self._timer = SerialDisposable()
         self._due = math.inf
-        """When the timer rings."""
+        """When the timer fires, in the scheduler's seconds."""
 
     def __call__(self, source: Observable[TokenEvent]) -> Observable[TokenEvent]:
-        """The stream, that waits for its turn when subscribed to; disposing gives the place up."""
+        """Return the stream that waits for this limit when it is subscribed to.
+
+        Args:
+            source: The stream to limit. Disposing the subscription gives up its place in the queue.
+        """
 
         def subscribe(
             observer: abc.ObserverBase[TokenEvent], given: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            turn = self._turn(StreamSubscription(source, observer, given, timer_scheduler(self._scheduler, given)))
+            stream = self._limited(StreamSubscription(source, observer, given, timer_scheduler(self._scheduler, given)))
             with self.lock:
-                self._waiting[turn] = None
+                self._waiting[stream] = None
             self.admit()
-            return turn
+            return stream
 
         return Observable(subscribe)
 
     def admit(self) -> None:
-        """Start whoever may start now, in the order they came; look again when the next may."""
+        """Start the streams that may start now, in the order of the queue; set a timer for the next one."""
         with self.lock:
             if self._admitting:
-                return  # who admits looks again after each
+                return  # the thread that admits checks the queue again after each stream
             self._admitting = True
         try:
-            while (turn := self._next()) is not None:
-                turn.start()
+            while (stream := self._next()) is not None:
+                stream.start()
         except BaseException:
             with self.lock:
                 self._admitting = False
             self.admit()
             raise
 
-    def leave(self, turn: LimitedStream) -> None:
-        """Its turn is over, or was never to come. `admit` is to be called then."""
+    def leave(self, stream: LimitedStream) -> None:
+        """Remove `stream` from the queue or from the running streams. The caller must call `admit` afterwards."""
         with self.lock:
-            self._waiting.pop(turn, None)
-            if turn in self.running:
-                self.running.remove(turn)
-                turn.left()
+            self._waiting.pop(stream, None)
+            if stream in self.running:
+                self.running.remove(stream)
+                stream.left()
 
     @abstractmethod
-    def _turn(self, entry: StreamSubscription) -> LimitedStream:
-        """The turn of one subscription."""
+    def _limited(self, subscription: StreamSubscription) -> LimitedStream:
+        """Return the stream of one subscription."""
 
     def _next(self) -> LimitedStream | None:
-        """Whose turn it is, if it is anyone's; else the end of admitting, and a timer if one is needed."""
+        """Return the next stream that may start now; else None, stop admitting, and set a timer if one is needed."""
         with self.lock:
-            turn = next(iter(self._waiting), None)
-            wait = None if turn is None else turn.wait()
-            if turn is not None and wait is not None and wait < _SOON:
-                del self._waiting[turn]
-                self.running.add(turn)
-                turn.entered()
-                return turn
+            stream = next(iter(self._waiting), None)
+            wait = None if stream is None else stream.wait()
+            if stream is not None and wait is not None and wait < _SOON:
+                del self._waiting[stream]
+                self.running.add(stream)
+                stream.entered()
+                return stream
             self._admitting = False
-            self._look_again_after(turn, wait)
+            self._set_timer(stream, wait)
             return None
 
-    def _look_again_after(self, turn: LimitedStream | None, wait: float | None) -> None:
-        """Set the timer for the first who waits, unless it is set so already. Called with the lock held."""
-        due = math.inf if turn is None or wait is None else scheduler_seconds(turn.timers) + wait
+    def _set_timer(self, stream: LimitedStream | None, wait: float | None) -> None:
+        """Set the timer for the first stream in the queue, unless it is set already. Must hold the lock."""
+        due = math.inf if stream is None or wait is None else scheduler_seconds(stream.timers) + wait
         if abs(due - self._due) < _SAME or due == self._due:
             return
         self._due = due
         slot = SingleAssignmentDisposable()
         self._timer.disposable = slot
-        if turn is not None and wait is not None:
-            slot.disposable = turn.timers.schedule_relative(wait, self._look_again)
+        if stream is not None and wait is not None:
+            slot.disposable = stream.timers.schedule_relative(wait, self._on_timer)
 
-    def _look_again(self, _: abc.SchedulerBase, __: object = None) -> None:
+    def _on_timer(self, _: abc.SchedulerBase, __: object = None) -> None:
         with self.lock:
             self._due = math.inf
         self.admit()
 
 
 class StreamSubscription(NamedTuple):
-    """A subscription: from where to whom, on which schedulers."""
+    """The parts of a subscription: the source, the observer, the scheduler given to subscribe(), and that of timers."""
 
     source: Observable[TokenEvent]
     observer: abc.ObserverBase[TokenEvent]
@@ -119,68 +123,68 @@ class StreamSubscription(NamedTuple):
 
 
 class LimitedStream(abc.DisposableBase):
-    """One stream, waiting or under way."""
+    """One stream, waiting or running."""
 
-    def __init__(self, turnstile: SharedLimit, entry: StreamSubscription) -> None:
-        self.timers = entry.timers
-        self._turnstile = turnstile
-        self._entry = entry
-        self._emit = entry.observer.on_next
+    def __init__(self, limit: SharedLimit, subscription: StreamSubscription) -> None:
+        self.timers = subscription.timers
+        self._shared_limit = limit
+        self._parts = subscription
+        self._emit = subscription.observer.on_next
         self._subscription = SingleAssignmentDisposable()
         self._in_context: Callable[[Callable[[], None]], None] = capture_context()
 
     @abstractmethod
     def wait(self) -> float | None:
-        """Seconds until it may start, 0 for now, None for when another has left. Called with the lock held."""
+        """Return the seconds until it may start: 0 now, None after another stream has left. Must hold the lock."""
 
     def entered(self) -> None:
-        """It starts. Called with the lock held."""
+        """Book the start. Must hold the lock."""
 
     def left(self) -> None:
-        """It is over. Called with the lock held."""
+        """Book the end. Must hold the lock."""
 
     def start(self) -> None:
-        """Subscribe, in the context of who subscribed first."""
+        """Subscribe to the source, in the context of the subscriber."""
         try:
             self._in_context(self.subscribe)
         except BaseException:
-            self._turnstile.leave(self)
+            self._shared_limit.leave(self)
             raise
 
     def subscribe(self) -> None:
         """Subscribe to the source, unless disposed."""
         if not self._subscription.is_disposed:
-            self._subscription.disposable = self._entry.source.subscribe(
-                self.on_next, self.on_error, self.on_completed, scheduler=self._entry.given
+            self._subscription.disposable = self._parts.source.subscribe(
+                self.on_next, self.on_error, self.on_completed, scheduler=self._parts.given
             )
 
     def dispose(self) -> None:
-        """Stop the stream and give its place in the queue to the next one."""
+        """Stop the stream; its place goes to the next one. Thread-safe, may be repeated."""
         self._subscription.dispose()
-        self._turnstile.leave(self)
-        self._turnstile.admit()
+        self._shared_limit.leave(self)
+        self._shared_limit.admit()
 
     def on_next(self, event: TokenEvent) -> None:
-        """Pass `event` on; a subscriber that raises has no turn any more."""
+        """Pass `event` on; if the subscriber raises, give up the place."""
         try:
             self._emit(event)
         except BaseException:
-            self._turnstile.leave(self)
-            self._turnstile.admit()
+            self._shared_limit.leave(self)
+            self._shared_limit.admit()
             raise
 
     def on_error(self, error: Exception) -> None:
-        """The place is free before the error is told, so that who hears it may take it."""
-        self._turnstile.leave(self)
+        """Give up the place, then pass the error on: a retry that it causes may take the place."""
+        self._shared_limit.leave(self)
         try:
-            self._entry.observer.on_error(error)
+            self._parts.observer.on_error(error)
         finally:
-            self._turnstile.admit()
+            self._shared_limit.admit()
 
     def on_completed(self) -> None:
-        """The place is free before the end is told."""
-        self._turnstile.leave(self)
+        """Give up the place, then complete."""
+        self._shared_limit.leave(self)
         try:
-            self._entry.observer.on_completed()
+            self._parts.observer.on_completed()
         finally:
-            self._turnstile.admit()
+            self._shared_limit.admit()

@@ -1,8 +1,7 @@
 """Text in units: words, lines, paragraphs.
 
-These take token events, or plain pieces of text, and emit each unit the moment it is certain
-to be whole; the last one comes when the text ends. However the text was cut on its way, the
-units are the same.
+These operators take token events or strings, and emit each unit when it is certain to be complete; the last one comes
+when the text ends. The units are the same however the text was cut.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from .text_operator import split_text
 
 
 def words() -> Operator[TokenEvent | str, str]:
-    """Emit each word, with the punctuation that sticks to it and without the space around it.
+    """Emit each word, with its punctuation and without the space around it.
 
-    Han characters and kana, which stand without spaces, are words by themselves.
+    Each Han character and kana, which are written without spaces, is a word.
 
     >>> import reactivex
     >>> reactivex.of("Hel", "lo, wor", "ld! 你好。").pipe(words()).subscribe(print).dispose()
@@ -47,7 +46,7 @@ def lines() -> Operator[TokenEvent | str, str]:
 def paragraphs() -> Operator[TokenEvent | str, str]:
     r"""Emit each paragraph: the lines between blank ones, joined by `\n`.
 
-    It knows nothing of Markdown: for fenced code with blank lines in it see `markdown_blocks`.
+    It does not know Markdown: for fenced code that holds blank lines use `markdown_blocks`.
     """
     return split_text(_Paragraphs)
 
@@ -65,7 +64,7 @@ class _WordPatterns(NamedTuple):
 
 @cache
 def _word_patterns() -> _WordPatterns:
-    """Compiled at the first use: classes of this size take milliseconds."""
+    """Return the patterns, compiled at the first use: classes of this size take milliseconds."""
     return _WordPatterns(
         re.compile(rf"[{_CJK_OPENS}]*[{_CJK}][{_CJK_CLOSES}]*|[^\s{_CJK}{_CJK_OPENS}]+|[{_CJK_OPENS}]+"),
         re.compile(rf"[\s{_CJK}{_CJK_OPENS}]"),

@@ -14,7 +14,7 @@ from reactivex import Observable
 from reactivex.testing import TestScheduler
 
 import rxllm
-from rxllm._transport.rate_limit_headers import MINUTE, allowances_of
+from rxllm._transport.rate_limit_headers import MINUTE, allowances_of, until_reset
 from rxllm.events import Response, StreamStart, TextDelta, TokenEvent, Usage, UsageUpdate
 from rxllm.operators.resilience.circuit_breaker import CircuitBreaker, CircuitState
 from rxllm.operators.resilience.fallback import fallback_to
@@ -330,7 +330,7 @@ class TestRateLimit:
             "x-ratelimit-remaining-requests": "1",
             "x-ratelimit-reset-requests": "59s",
         }
-        limit.hear(headers, now=SUBSCRIBED)
+        limit.apply_headers(headers, now=SUBSCRIBED)
         asker = Asker(scheduler, limit)
         for name in "abc":
             asker.ask(name, 0, cold(scheduler, EVENTS))
@@ -341,7 +341,7 @@ class TestRateLimit:
         """Nothing is known of what happens in between."""
         scheduler = TestScheduler()
         limit = RateLimit()
-        limit.hear({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "6m0s"}, now=SUBSCRIBED)
+        limit.apply_headers({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "6m0s"}, now=SUBSCRIBED)
         asker = Asker(scheduler, limit)
         asker.ask("a", 0, cold(scheduler, EVENTS))
         scheduler.start()
@@ -643,3 +643,29 @@ class TestCircuitBreaker:
         """It would be open, or half open, for ever."""
         with pytest.raises(rxllm.ConfigurationError, match=name):
             CircuitBreaker(**{name: 0})
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"x-ratelimit-remaining-tokens-minute": "0", "x-ratelimit-remaining-req-minute": "7"}, 60),
+        ({"x-ratelimit-remaining-req-second": "0", "x-ratelimit-limit-req-second": "1"}, 1),
+        ({"ratelimitbysize-limit": "500000", "ratelimitbysize-remaining": "0", "ratelimitbysize-reset": "28"}, 28),
+        ({"x-ratelimitbysize-remaining-minute": "0", "x-ratelimitbysize-remaining-month": "9"}, 60),
+        ({"ratelimit-limit": "100", "ratelimit-remaining": "0", "ratelimit-reset": "50"}, 50),
+        ({"ratelimit": "limit=100, remaining=0, reset=50", "ratelimit-policy": "100;w=60"}, 50),
+        ({"ratelimit": '"default";r=0;t=30', "ratelimit-policy": '"default";q=100;w=60'}, 30),
+        ({"ratelimit": '"burst";r=5;t=3, "daily";r=0;t=3500', "ratelimit-policy": '"daily";q=9;w=86400'}, 3500),
+        ({"ratelimit": "nonsense"}, None),
+        ({"x-ratelimit-remaining-requests": "0"}, None),
+    ],
+)
+def test_how_vendors_and_drafts_say_that_nothing_is_left(headers: dict[str, str], seconds: float | None) -> None:
+    """Mistral's names, and the RateLimit fields of the IETF drafts; a period in the name stands in for a reset."""
+    assert seconds == until_reset(headers, now=0)
+
+
+def test_the_limits_of_a_draft_have_their_quota() -> None:
+    """From the policy, by the name."""
+    headers = {"ratelimit": '"a";r=5;t=3', "ratelimit-policy": '"a";q=100;w=60'}
+    assert {"a": ("requests", 5, 100, 3)} == allowances_of(headers, now=0)
