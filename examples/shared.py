@@ -6,6 +6,7 @@ Nothing in here knows of a user interface.
 from __future__ import annotations
 
 import argparse
+from datetime import datetime
 from decimal import Decimal
 
 import reactivex
@@ -14,6 +15,7 @@ from reactivex import operators as rx
 
 import rxllm
 from rxllm import operators as ops
+from rxllm.assistant import Assistant, ChatSession, FunctionTool, ask_user
 
 INSTRUCTIONS = "You are a helpful assistant. Answer briefly, in Markdown."
 
@@ -32,6 +34,21 @@ def models_from_command_line(description: str) -> dict[str, rxllm.StreamingModel
     options = parser.parse_args()
     names: list[str] = options.model or ["local"]
     return {name: rxllm.create_streaming_model(name, base_url=options.base_url) for name in names}
+
+
+def clock(city: str) -> str:
+    """Say what time it is.
+
+    Args:
+        city: The user's city.
+    """
+    return f"{datetime.now():%H:%M} in {city}"
+
+
+def chat_session(model: rxllm.StreamingModel) -> ChatSession:
+    """A conversation with the model, which may look at the clock if the user allows it (and if it knows of tools)."""
+    tools = [] if model.provider == "local" else [FunctionTool(clock)]
+    return ChatSession(Assistant(model, system=INSTRUCTIONS, tools=tools, approve=ask_user if tools else None))
 
 
 class Conversation:

@@ -38,16 +38,16 @@ def chat_qt(path: Path) -> None:
     from PySide6.QtWidgets import QApplication
 
     app = QApplication([])
-    window = chat_qt.ChatWindow(local())
+    window = chat_qt.chat_window(*local().values())
     window.resize(640, 560)
     window.show()
     for prompt in (TEA, CODE):
         QTest.keyClicks(window.input, prompt)
-        window.send.click()
-        _until(lambda: window.retry.isEnabled(), QTest.qWait)
+        window.send_button.click()
+        _until(lambda: window.retry_button.isEnabled() and window.session.state.status == "ready", QTest.qWait)
     QTest.keyClicks(window.input, RIVER)
-    window.send.click()
-    _until(lambda: "A river is" in window.view.toPlainText(), QTest.qWait)
+    window.send_button.click()
+    _until(lambda: "A river is" in window.browser.toPlainText(), QTest.qWait)
     window.grab().save(str(path))
     window.close()
     app.quit()
@@ -74,10 +74,13 @@ def compare_qt(path: Path) -> None:
 
 def chat_tk(path: Path) -> None:
     """Two answers, the second one under way."""
+    import tkinter
+
     import chat_tk
     from PIL import ImageGrab
 
-    window = chat_tk.ChatWindow(local())
+    window = tkinter.Tk()
+    view = chat_tk.chat_view(window, *local().values())
     window.geometry("640x560+0+0")
 
     def wait(milliseconds: int) -> None:
@@ -85,12 +88,12 @@ def chat_tk(path: Path) -> None:
         window.mainloop()
 
     for prompt in (TEA, CODE):
-        window.input.insert("end", prompt)
-        window.send_button.invoke()
-        _until(lambda: str(window.retry_button["state"]) == "normal", wait)
-    window.input.insert("end", RIVER)
-    window.send_button.invoke()
-    _until(lambda: "A river is" in window.view.get("1.0", "end"), wait)
+        view.input.insert("end", prompt)
+        view.send_button.invoke()
+        _until(lambda: str(view.retry_button["state"]) == "normal" and view.session.state.status == "ready", wait)
+    view.input.insert("end", RIVER)
+    view.send_button.invoke()
+    _until(lambda: "A river is" in view.text.get("1.0", "end"), wait)
     window.update()
     left, top = window.winfo_rootx(), window.winfo_rooty()
     ImageGrab.grab(bbox=(left, top, left + window.winfo_width(), top + window.winfo_height())).save(path)
@@ -103,13 +106,13 @@ def chat_textual(path: Path) -> None:
     from textual.widgets import Markdown
 
     async def drive() -> None:
-        app = chat_textual.ChatApp(local())
+        app = chat_textual.ChatApp(*local().values())
         async with app.run_test(size=(90, 30)) as pilot:
+            app.query_one("#input").focus()
             for prompt in (TEA, CODE):
                 await pilot.press(*prompt, "enter")
-                while app.query_one("#retry").disabled:
+                while app.query_one("#retry").disabled or app.session.state.status != "ready":
                     await pilot.pause(0.01)
-                app.query_one("#input").focus()
             await pilot.press(*RIVER, "enter")
             while "A river is" not in app.query(Markdown).last().source:
                 await pilot.pause(0.01)

@@ -21,7 +21,7 @@ class ChatFrame(ttk.Frame):
     def __init__(self, master: tkinter.Misc | None, session: ChatSession) -> None:
         super().__init__(master)
         self.session = session
-        self.text = tkinter.Text(self, state="disabled", wrap="word", padx=8, pady=8)
+        self.text = tkinter.Text(self, state="disabled", wrap="word", padx=8, pady=8, font="TkTextFont")
         scroll = cast("Callable[..., None]", self.text.yview)  # pyright: ignore[reportUnknownMemberType] - not typed
         bar = ttk.Scrollbar(self, command=scroll)
         self.text.configure(yscrollcommand=bar.set)

@@ -1,0 +1,72 @@
+"""The chat examples, typed into: each is a `ChatView`, which has its own tests in tests/ui/test_chat_views.py."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib
+import time
+import tkinter
+from typing import Any
+
+import pytest
+from textual.widgets import Input, Markdown
+
+import rxllm
+from rxllm.testing import LLMServer, Reply
+
+LIMIT_SECONDS = 30.0
+
+Models = dict[str, rxllm.StreamingModel]
+
+
+def test_qt(models: Models, server: LLMServer, display: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question and its answer."""
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    widgets = pytest.importorskip("PySide6.QtWidgets", reason="PySide6 is not installed")
+    app = widgets.QApplication.instance() or widgets.QApplication([])
+    server.enqueue(Reply("Hello, **Ada**"))
+    window: Any = importlib.import_module("chat_qt").chat_window(models["first"])
+    window.show()
+    window.input.setText("I am Ada")
+    window.send_button.click()
+    limit = time.monotonic() + LIMIT_SECONDS
+    while "Hello, Ada" not in window.browser.toPlainText() or not window.send_button.isEnabled():
+        assert time.monotonic() < limit
+        app.processEvents()
+    window.session.close()
+    window.close()
+
+
+def test_tk(models: Models, server: LLMServer, display: str) -> None:
+    """A question and its answer."""
+    server.enqueue(Reply("Hello, **Ada**"))
+    root = tkinter.Tk()
+    view = importlib.import_module("chat_tk").chat_view(root, models["first"])
+    view.input.insert(0, "I am Ada")
+    view.send_button.invoke()
+    limit = time.monotonic() + LIMIT_SECONDS
+    while "Hello, Ada" not in view.text.get("1.0", "end"):
+        assert time.monotonic() < limit
+        root.after(5, root.quit)
+        root.mainloop()
+    view.session.close()
+    root.destroy()
+    del root, view
+    gc.collect()  # here: Tcl aborts the process when its interpreter is collected on another thread
+
+
+def test_textual(models: Models, server: LLMServer) -> None:
+    """A question and its answer."""
+    server.enqueue(Reply("Hello, **Ada**"))
+    app: Any = importlib.import_module("chat_textual").ChatApp(models["first"])
+
+    async def main() -> None:
+        async with asyncio.timeout(LIMIT_SECONDS), app.run_test() as pilot:
+            app.query_one(Input).focus()
+            await pilot.press(*"Ada", "enter")
+            while not app.query(Markdown) or app.query_one(Markdown).source != "Hello, **Ada**":
+                await pilot.pause(0.01)
+
+    asyncio.run(main())
+    app.session.close()
