@@ -1,0 +1,238 @@
+"""Failures of our own machinery (threads, selectors, descriptors, timers) end the streams concerned, and only those."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import reactivex as rx
+from reactivex import operators as rx_ops
+from reactivex.scheduler import ImmediateScheduler, ThreadPoolScheduler
+
+import rxllm
+from rxllm import LLMError, StreamingModel, Timeout
+from rxllm.testing import LLMServer, Reply
+
+from ..raw_server import LIMIT, Connection, RawServer
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Ends:
+    """Counts how streams end."""
+
+    def __init__(self) -> None:
+        self.completed = 0
+        self.errors: list[Exception] = []
+        self._ended = threading.Semaphore(0)
+
+    def subscribe(self, stream: rx.Observable[Any]) -> None:
+        stream.subscribe(on_error=self._failed, on_completed=self._completed)
+
+    def wait(self, count: int) -> None:
+        for _ in range(count):
+            assert self._ended.acquire(timeout=LIMIT)
+
+    def _failed(self, error: Exception) -> None:
+        self.errors.append(error)
+        self._ended.release()
+
+    def _completed(self) -> None:
+        self.completed += 1
+        self._ended.release()
+
+
+def model_at(server: LLMServer, **options: Any) -> StreamingModel:
+    return rxllm.create_streaming_model("openai", model="m", api_key="k", base_url=server.base_url(), **options)
+
+
+def failing(times: float, error: Exception, original: Callable[..., Any], only: str = "") -> Callable[..., Any]:
+    """A function that raises `error` the first `times` times (on threads whose name contains `only`)."""
+    count = 0
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal count
+        if only in getattr(args[0], "name", "") and count < times:
+            count += 1
+            raise error
+        return original(*args, **kwargs)
+
+    return call
+
+
+@pytest.mark.parametrize("streams", [10, 100], ids=["few", "crowd"])
+@pytest.mark.parametrize("times", [1, 5, float("inf")], ids=["once", "five times", "always"])
+@pytest.mark.parametrize("thread", ["", "watchdog", "reactor", "rxllm-openai"])
+def test_threads_that_cannot_be_started(
+    thread: str, times: float, streams: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each stream ends once, complete or with a typed error; and the next one works."""
+    with LLMServer(*[Reply("Hello")] * (streams + 1)) as server, model_at(server, max_retries=0) as model:
+        ends = Ends()
+        refused = RuntimeError("can't start new thread")
+        with monkeypatch.context() as patched:
+            original = threading.Thread.start
+            server_threads = {id(each) for each in threading.enumerate()}
+
+            def start(each: threading.Thread) -> None:
+                ours = each.name.startswith("rxllm") and not each.name.startswith("rxllm-server")
+                (fail if ours else original)(each)
+
+            fail = failing(times, refused, original, thread)
+            patched.setattr(threading.Thread, "start", start)
+            for _ in range(streams):
+                ends.subscribe(model.stream("Hi"))
+            ends.wait(streams)
+            assert server_threads
+        assert all(isinstance(error, LLMError) for error in ends.errors)
+        assert ends.completed + len(ends.errors) == streams
+        assert model.chat("Hi").text == "Hello"
+
+
+@pytest.mark.parametrize("times", [1, 5, float("inf")], ids=["once", "five times", "always"])
+def test_a_crowd_without_descriptors_for_its_selector(times: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its streams keep their threads."""
+    monkeypatch.setattr("rxllm._core.stream._CROWD", 0)
+    from rxllm._runtime.reactor import _Poll
+
+    monkeypatch.setattr(_Poll, "__init__", failing(times, OSError(24, "Too many open files"), _Poll.__init__))
+    with LLMServer(*[Reply("Hello")] * 20) as server, model_at(server) as model:
+        ends = Ends()
+        for _ in range(20):
+            ends.subscribe(model.stream("Hi"))
+        ends.wait(20)
+    assert ends.completed == 20
+
+
+DESCRIPTORS = """
+import resource, sys, threading
+import rxllm
+from rxllm.testing import LLMServer, Reply
+with LLMServer(*[Reply("Hello")] * 400) as server:
+    model = rxllm.create_streaming_model("openai", model="m", api_key="k", base_url=sys.argv[1], max_retries=0)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
+    ended = threading.Semaphore(0)
+    outcomes = []
+    def end(error=None):
+        outcomes.append(error)
+        ended.release()
+    for _ in range(100):
+        model.stream("Hi").subscribe(on_error=end, on_completed=end)
+    for _ in range(100):
+        assert ended.acquire(timeout=30), f"{len(outcomes)} of 100 ended"
+    assert all(error is None or isinstance(error, rxllm.LLMError) for error in outcomes)
+    model.close()
+    print(len(outcomes), model.chat("Hi").text)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no RLIMIT_NOFILE")
+def test_descriptors_that_run_out_as_a_crowd_forms() -> None:
+    """All 100 streams end, and the next one works."""
+    with LLMServer(*[Reply("Hello")] * 400) as server:
+        program = [sys.executable, "-c", DESCRIPTORS, server.base_url()]
+        result = subprocess.run(program, capture_output=True, text=True, timeout=100, cwd=ROOT, check=False)
+    assert result.stdout == "100 Hello\n", result.stderr[-2000:]
+
+
+def test_a_retry_whose_delay_cannot_be_scheduled_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the error that was to be retried."""
+    refused = RuntimeError("can't start new thread")
+    monkeypatch.setattr("threading.Timer.start", failing(float("inf"), refused, threading.Timer.start))
+
+    def handle(connection: Connection) -> None:
+        connection.read_request()
+        connection.respond(b"", status="503 Service Unavailable")
+
+    with RawServer(handle) as server:
+        model = rxllm.create_streaming_model("openai", model="m", api_key="k", base_url=server.url)
+        ends = Ends()
+        ends.subscribe(model.stream("Hi"))
+        ends.wait(1)
+    assert isinstance(ends.errors[0], rxllm.ServerError)
+
+
+class Refusing(ThreadPoolScheduler):
+    """A scheduler that has been shut down."""
+
+    def schedule(self, action: Any, state: Any = None) -> Any:
+        raise RuntimeError("cannot schedule new futures after shutdown")
+
+
+def test_a_scheduler_that_refuses_is_a_typed_error() -> None:
+    """Not its own exception."""
+    model = rxllm.create_streaming_model(
+        "openai", model="m", api_key="k", base_url="http://127.0.0.1:9/v1", scheduler=Refusing(1), max_retries=0
+    )
+    ends = Ends()
+    ends.subscribe(model.stream("Hi"))
+    ends.wait(1)
+    assert isinstance(ends.errors[0], rxllm.APIConnectionError)
+
+
+def test_total_holds_while_a_stream_waits_for_its_thread() -> None:
+    """It counts from subscribe()."""
+    busy, pool = threading.Event(), ThreadPoolScheduler(1)
+    pool.executor.submit(busy.wait, LIMIT)
+    model = rxllm.create_streaming_model(
+        "openai", model="m", api_key="k", base_url="http://127.0.0.1:9/v1", scheduler=pool, timeout=Timeout(total=0.2)
+    )
+    ends = Ends()
+    ends.subscribe(model.stream("Hi"))
+    ends.wait(1)
+    busy.set()
+    assert isinstance(ends.errors[0], rxllm.APITimeoutError)
+    assert ends.errors[0].phase == "total"
+
+
+def test_an_interrupt_on_a_scheduler_of_the_users_is_raised() -> None:
+    """It may be the main thread; the connection is closed."""
+
+    def handle(connection: Connection) -> None:
+        connection.read_request()
+        connection.respond(b"", "Transfer-Encoding: chunked")
+        connection.wait_closed()
+
+    with RawServer(handle) as server:
+        model = rxllm.create_streaming_model(
+            "openai", model="m", api_key="k", base_url=server.url, scheduler=ImmediateScheduler.singleton()
+        )
+        with pytest.MonkeyPatch.context() as patched:
+
+            def interrupt(*_: object) -> bytes:
+                raise KeyboardInterrupt
+
+            patched.setattr("rxllm._transport.body.Body.read", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                model.stream("Hi").subscribe()
+        assert server.connections[0].closed.wait(LIMIT)
+
+
+def test_total_ends_a_stream_whose_subscriber_is_slow() -> None:
+    """After the event in hand, although more events wait."""
+    release = threading.Event()
+    words = b"".join(b'data: {"choices": [{"index": 0, "delta": {"content": "word "}}]}\n\n' for _ in range(10))
+
+    def handle(connection: Connection) -> None:
+        connection.read_request()
+        connection.respond(b"%x\r\n%b\r\n" % (len(words), words), "Transfer-Encoding: chunked")
+        connection.wait_closed()
+
+    def slow(event: object) -> None:
+        seen.append(event)
+        release.wait(0.5)
+
+    with RawServer(handle) as server:
+        model = rxllm.create_streaming_model(
+            "openai", model="m", api_key="k", base_url=server.url, timeout=Timeout(total=0.3)
+        )
+        ends, seen = Ends(), list[object]()
+        ends.subscribe(model.stream("Hi").pipe(rx_ops.do_action(slow)))
+        ends.wait(1)
+    assert isinstance(ends.errors[0], rxllm.APITimeoutError)
+    assert len(seen) < 5
