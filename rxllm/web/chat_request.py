@@ -14,7 +14,19 @@ from typing import TypeAlias, cast
 from reactivex import Observable
 
 from ..errors import ConfigurationError, NotFoundError
-from ..messages import Message, Part, ReasoningPart, Role, TextPart, ToolCall, ToolResult, VendorPart
+from ..messages import (
+    AudioPart,
+    DocumentPart,
+    ImagePart,
+    Message,
+    Part,
+    ReasoningPart,
+    Role,
+    TextPart,
+    ToolCall,
+    ToolResult,
+    VendorPart,
+)
 from ..model import StreamingModel
 from ..options import CallOptions
 from .approvals import Approvals, is_same_call
@@ -22,6 +34,7 @@ from .approvals import Approvals, is_same_call
 ROLES: frozenset[Role] = frozenset({"system", "user", "assistant", "tool"})
 
 _MAX_MESSAGES = 10_000
+_LINKS = ("https://", "http://", "data:")
 
 
 @dataclass(frozen=True)
@@ -128,8 +141,10 @@ def _check_part(part: Part, role: Role, vendor_fields: bool) -> None:
             allowed = role == "assistant"
         case ToolResult():
             allowed = role == "tool"
-        case _:
+        case ImagePart() | DocumentPart() | AudioPart():
             allowed = role == "user"
+            if part.url is not None and not part.url.startswith(_LINKS):
+                raise ConfigurationError("a link in a message begins with https:, http: or data:")
     if not allowed:
         raise ConfigurationError(f"a message with the role {role!r} has no part of type {type(part).__name__}")
 

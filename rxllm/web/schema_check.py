@@ -18,6 +18,7 @@ MAX_NODES = 5_000
 MAX_COUNT = 2_000
 """The largest number of repetitions: items, properties, characters of a string."""
 MAX_PATTERN = 200
+MAX_GROUPS = 16
 
 _REPETITION = re.compile(r"\{(\d*),?(\d*)\}")
 
@@ -62,6 +63,15 @@ def check_schema(schema: object, what: str = "the schema") -> None:
     if size > MAX_BYTES:
         raise ConfigurationError(f"{what} has more than {MAX_BYTES} bytes")
     _Check(schema, what).run()
+
+
+def _compiles(pattern: str) -> bool:
+    """Return whether `pattern` is whole; classes that Python does not know count as a character."""
+    try:
+        re.compile(re.sub(r"\\[pP]\{[^}]*\}", "x", pattern))
+    except (re.error, RecursionError, OverflowError):
+        return False
+    return True
 
 
 class _Check:
@@ -122,6 +132,8 @@ class _Check:
     def _pattern(self, value: object) -> None:
         if not isinstance(value, str) or len(value) > MAX_PATTERN:
             raise self._error(f"pattern is a text of at most {MAX_PATTERN} characters")
+        if value.count("(") > MAX_GROUPS or not _compiles(value):
+            raise self._error(f"pattern is a regular expression with at most {MAX_GROUPS} groups")
         counts = prod(max(int(least or 1), int(most or 1), 1) for least, most in _REPETITION.findall(value))
         if counts > MAX_COUNT:
             raise self._error(f"the repetitions in pattern multiply to more than {MAX_COUNT}")

@@ -111,7 +111,7 @@ class Streams(Generic[T]):
             self._chats[user, name] = chat
             self._chats.move_to_end((user, name))
             if len(self._chats) > _MAX_CHATS:
-                self._chats.popitem(last=False)
+                del self._chats[self._dispensable_chat()]
 
     def chat(self, user: str, name: str) -> Chat | None:
         """Return what answers this user's conversation `name`, or answered it last; None if there is nothing."""
@@ -156,6 +156,11 @@ class Streams(Generic[T]):
         for stream in left:
             stream.stop()
         return whole
+
+    def _dispensable_chat(self) -> tuple[str, str]:
+        """Return the oldest chat of the user with the most. The caller must hold the lock."""
+        (most, _), *_ = Counter(user for user, _ in self._chats).most_common(1)
+        return next(key for key in self._chats if key[0] == most)
 
     def _find(self, id: str) -> ServedStream[T] | None:  # noqa: A002 - the field's name
         found = self._open.get(id)

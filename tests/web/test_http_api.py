@@ -168,3 +168,40 @@ class TestEndings:
         assert 405 == requests.get(f"{url}/api/chat", timeout=10).status_code
         assert 404 == requests.get(f"{url}/page/../service.py", timeout=10).status_code
         assert {"models": ["m"]} == requests.get(f"{url}/api/models", timeout=10).json()
+
+
+class TestOddRequests:
+    """Refused with 400 and words, never a failure of the server."""
+
+    DEEP = '{"a":' * 900 + "1" + "}" * 900
+
+    @pytest.mark.parametrize(
+        "path", ["/api/chat", "/api/ui-chat", "/v1/chat/completions", "/v1/responses", "/v1/messages"]
+    )
+    @pytest.mark.parametrize(
+        "body",
+        [
+            "null",
+            "[]",
+            "{",
+            '{"messages": 5, "input": 5}',
+            '{"messages": [null], "input": [null]}',
+            '{"messages": [{"role": "user", "content": [[[]]], "parts": [[]]}], "input": [[]]}',
+            '{"messages": [], "input": []}',
+            '{"model": 5, "messages": [{"role": "user", "content": "x"}], "input": "x", "max_tokens": 1}',
+            '{"messages": [{"role": "user", "content": "\\ud800"}]}',
+            f'{{"messages": {DEEP}, "input": {DEEP}}}',
+            f'{{"input": "x", "tools": [{DEEP}], "max_tokens": 1, "messages": {"[" * 3000}{"]" * 3000}}}',
+        ],
+    )
+    def test_of_any_shape(self, llm: LLMServer, url: str, path: str, body: str) -> None:
+        """The model is not asked."""
+        response = requests.post(url + path, data=body, timeout=20)
+        assert (400, []) == (response.status_code, llm.requests), response.text
+
+    @pytest.mark.parametrize("link", ["file:///etc/passwd", "ftp://a.example/x", "/etc/passwd", None])
+    def test_links_go_to_the_web(self, llm: LLMServer, url: str, link: str | None) -> None:
+        """And nowhere else."""
+        content = [{"type": "image_url", "image_url": {"url": link}}]
+        body = {"messages": [{"role": "user", "content": content}]}
+        assert 400 == requests.post(f"{url}/v1/chat/completions", json=body, timeout=20).status_code

@@ -44,6 +44,8 @@ BAD = [
     ({"type": "string", "minLength": -1}, "minLength"),
     ({"type": "string", "pattern": "(a{1,90}){1,90}"}, "multiply"),
     ({"type": "string", "pattern": "a" * 300}, "characters"),
+    ({"type": "string", "pattern": "^*a"}, "regular expression"),
+    ({"type": "string", "pattern": "(" * 30 + "a" + ")" * 30}, "groups"),
     ({"type": "wizard"}, "not a type"),
     ({"properties": ["a"]}, "not an object"),
     ({"items": 5}, "neither"),

@@ -12,7 +12,7 @@ from ...errors import ConfigurationError
 from ...messages import DocumentPart, ImagePart, Message, Part, ReasoningPart, TextPart, ToolCall, ToolResult
 from ...options import CallOptions, ReasoningEffort
 from ..options import options_of
-from .vendor_request import VendorRequest, blocks_of, extra_of, from_base64, refuse_unsupported, text_of
+from .vendor_request import VendorRequest, blocks_of, extra_of, from_base64, model_of, refuse_unsupported, text_of
 
 _NEUTRAL: Mapping[str, Sequence[object]] = {"container": (), "mcp_servers": ([],), "top_k": ()}
 _IGNORED = frozenset({"metadata", "service_tier", "betas", "context_management", "cache_control", "inference_geo"})
@@ -37,9 +37,8 @@ def read(body: Mapping[str, object]) -> VendorRequest:
         raise ConfigurationError("messages is a list of messages")
     system = "".join(text_of(block) for block in blocks_of(body.get("system") or [], "system"))
     head = [Message.system(system)] if system else []
-    model = body.get("model")
     return VendorRequest(
-        model if isinstance(model, str) else None,
+        model_of(body),
         (*head, *(message for item in said for message in _messages(item))),
         _options(body),
         body.get("stream") is True,

@@ -12,7 +12,7 @@ from ..._json import is_array, object_at
 from ...errors import ConfigurationError
 from ...prompt import Prompt, messages_of
 from ..options import OPTION_NAMES, options_of
-from .vendor_request import VendorRequest, extra_of, refuse_unsupported
+from .vendor_request import VendorRequest, extra_of, model_of, refuse_unsupported
 
 _NEUTRAL: Mapping[str, Sequence[object]] = {
     "n": (1,),
@@ -40,9 +40,8 @@ def read(body: Mapping[str, object]) -> VendorRequest:
     said = body.get("messages", body.get("prompt"))
     if not isinstance(said, str) and not is_array(said):
         raise ConfigurationError("messages is a list of messages")
-    model = body.get("model")
     return VendorRequest(
-        model if isinstance(model, str) else None,
+        model_of(body),
         messages_of(cast(Prompt, said)),
         options_of(body),
         body.get("stream") is True,

@@ -21,6 +21,7 @@ from .vendor_request import (
     document_of,
     extra_of,
     image_of,
+    model_of,
     refuse_unsupported,
     text_of,
 )
@@ -51,12 +52,12 @@ _ROLES: Mapping[object, Role] = {"system": "system", "developer": "system", "use
 def read(body: Mapping[str, object]) -> VendorRequest:
     """Return the request in `body`; raises `ConfigurationError` that names what is not supported."""
     refuse_unsupported(body, _NEUTRAL)
-    model, instructions = body.get("model"), text_at(body, "instructions")
+    instructions = text_at(body, "instructions")
     said = list(_conversation(body.get("input")))
     if instructions is not None:
         said.insert(0, Message.system(instructions))
     return VendorRequest(
-        model if isinstance(model, str) else None,
+        model_of(body),
         tuple(said),
         _options(body),
         body.get("stream") is True,

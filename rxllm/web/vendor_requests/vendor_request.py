@@ -40,6 +40,14 @@ def refuse_unsupported(body: Mapping[str, object], neutral: Mapping[str, Sequenc
             raise ConfigurationError(f"the parameter {name!r} is not supported with the value {body[name]!r}")
 
 
+def model_of(body: Mapping[str, object]) -> str | None:
+    """Return the name of the model; raises `ConfigurationError` if it is not text."""
+    model = body.get("model")
+    if model is not None and not isinstance(model, str):
+        raise ConfigurationError("model is a name")
+    return model
+
+
 def extra_of(body: Mapping[str, object], known: Collection[str]) -> dict[str, object]:
     """Return the fields of `body` that are not `known`."""
     return {name: value for name, value in body.items() if name not in known}
