@@ -99,13 +99,10 @@ class OpenAIChatDecoder:
             if self._finish is None:
                 raise
             return ()  # cut after its finish_reason: the answer itself is whole
-        events: list[TokenEvent] = []
         try:
-            for chunk in chunks:
-                events += self._chunk(chunk)
+            return self._chunk(chunks[0]) if len(chunks) == 1 else [e for chunk in chunks for e in self._chunk(chunk)]
         except RecursionError as error:
             raise ProtocolError("an event is nested too deep") from error
-        return events
 
     def _chunk(self, chunk: dict[str, object]) -> list[TokenEvent]:
         events: list[TokenEvent] = []

@@ -109,8 +109,8 @@ class ToolCalls:
         at = by_id if index is None else self._by_index.get(index)
         if at is None and index in self._calls and index not in self._by_index.values():
             at = index  # came without its index so far
-        is_known = at is not None and call_id != "" and self._by_id.get(call_id) == at
-        if at is None or (not is_known and self._calls[at].is_other_call(call_id, name, piece)):
+        is_known = call_id != "" and at is not None and self._by_id.get(call_id) == at
+        if at is None or (name and not is_known and self._calls[at].is_other_call(call_id, name, piece)):
             at = self._free if index is None or index in self._calls else index
             self._free = max(self._free, at + 1)
             self._calls[at] = _PartialCall()
@@ -138,18 +138,17 @@ class _PartialCall:
 
     def add_fields(self, item: JsonObject, function: JsonObject) -> None:
         """Keep the fields of a piece that are not modelled, to be sent back with the call."""
-        self.fields.update((name, value) for name, value in item.items() if name not in _CALL_FIELDS and value)
-        more = {name: value for name, value in function.items() if name not in _CALL_FIELDS and value}
-        if more and function is not item:
-            self.fields["function"] = more
+        if not _CALL_FIELDS.issuperset(item):
+            self.fields.update((name, value) for name, value in item.items() if name not in _CALL_FIELDS and value)
+        if function is not item and not _CALL_FIELDS.issuperset(function):
+            more = {name: value for name, value in function.items() if name not in _CALL_FIELDS and value}
+            self.fields |= {"function": more} if more else {}
 
     def is_other_call(self, call_id: str, name: str, piece: str) -> bool:
         """Return whether a piece with this id and name cannot be of this call.
 
         An id alone proves nothing: some servers make a new one for every piece.
         """
-        if not name:
-            return False
         if call_id and self.id and call_id != self.id:
             return bool(self.pieces or self.placeholder) or name != self.name
         if call_id and self.id:
@@ -168,8 +167,8 @@ _CALL_FIELDS = frozenset({"index", "id", "type", "function", "name", "arguments"
 
 def _index_of(item: JsonObject) -> int | None:
     """Return the index of a call; some servers send it as text."""
-    index = text_at(item, "index")
-    return int(index) if index is not None and index.isdecimal() else int_at(item, "index")
+    index = item.get("index")
+    return int(index) if isinstance(index, str) and index.isdecimal() else int_at(item, "index")
 
 
 def _text_of(arguments: object) -> str:
