@@ -53,20 +53,31 @@ def _results(message: Message) -> list[ToolResult]:
 
 
 def _results_of(messages: Sequence[Message], index: int) -> defaultdict[str, deque[ToolResult]]:
-    """Return the results that follow the calls of a message, up to the next message with calls, by id."""
+    """Return the results that follow the calls of a message, up to the next answer with calls, by id."""
     found: defaultdict[str, deque[ToolResult]] = defaultdict(deque)
+    answer_over = False
     for message in messages[index + 1 :]:
+        answer_over = answer_over or message.role != "assistant"
+        if message.tool_calls and answer_over:
+            break
         for result in _results(message):
             found[result.id].append(result)
-        if message.tool_calls:
-            break
     return found
+
+
+def _called_before(messages: Sequence[Message], index: int) -> set[str]:
+    """Return the ids of the calls of the answer before a message; it may be several messages of the assistant."""
+    ids: set[str] = set()
+    for message in reversed(messages[:index]):
+        if ids and message.role != "assistant":
+            break
+        ids |= {call.id for call in message.tool_calls}
+    return ids
 
 
 def _without_results(message: Message, messages: Sequence[Message], index: int, provider: str | None) -> Message | None:
     """Return the message without the results that stand behind their calls already; None where nothing is left."""
-    before = next((earlier for earlier in reversed(messages[:index]) if earlier.tool_calls), None)
-    ids = [call.id for call in before.tool_calls] if before is not None else []
+    ids = _called_before(messages, index)
     orphans = [result for result in _results(message) if result.id not in ids]
     if orphans and provider is not None:
         raise ConfigurationError(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..errors import ConfigurationError
 from ..options import Tool
 from ._endpoint import Endpoint
-from ._request import unsupported_option
+from ._request import unsupported_tool
 from ._schemas import SchemaError, inlined_parameters, strict_schema, tool_parameters
 
 
@@ -17,8 +17,7 @@ def function_parameters(tool: Tool, provider: str) -> dict[str, object]:
         parameters = tool_parameters(tool)
         return strict_schema(parameters) if tool.strict else inlined_parameters(parameters)
     except SchemaError as error:
-        strict = ", strict=True" if tool.strict else ""
-        raise unsupported_option(f"Tool({tool.name!r}{strict})", provider, str(error)) from error
+        raise unsupported_tool(tool, provider, error) from error
 
 
 def chosen_tool(choice: str, tools: Sequence[Tool], endpoint: Endpoint) -> str:

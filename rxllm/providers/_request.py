@@ -13,7 +13,7 @@ from .._json import encode, is_array, is_object
 from .._values import json_data
 from ..errors import ConfigurationError
 from ..messages import AudioPart, DocumentPart, ImagePart, Part, ToolResult
-from ..options import Options
+from ..options import Options, Tool
 
 _VERSION = re.compile(r"/v\d+(?:alpha|beta)?\d*$")
 
@@ -116,6 +116,12 @@ def inline(part: ImagePart | DocumentPart | AudioPart) -> Inline | None:
 def unsupported_option(option: str, provider: str, advice: str) -> ConfigurationError:
     """Return the error for an option that a provider does not support."""
     return ConfigurationError(f"{option}= is not something {provider!r} can do: {advice}", provider=provider)
+
+
+def unsupported_tool(tool: Tool, provider: str, reason: object) -> ConfigurationError:
+    """Return the error for a tool whose schema a provider does not take."""
+    strict = " with strict=True" if tool.strict else ""
+    return ConfigurationError(f"{provider!r} cannot take the tool {tool.name!r}{strict}: {reason}", provider=provider)
 
 
 def refuse_format_beside_tools(options: Options, provider: str) -> None:

@@ -46,6 +46,7 @@ def server(runner: Any) -> Iterator[Any]:
     served = runner.Server()
     yield served
     served._http.shutdown()
+    served._http.server_close()
 
 
 @needs_shared

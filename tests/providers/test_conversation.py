@@ -36,6 +36,10 @@ def shape(*messages: Message) -> list[object]:
         ([CALL, Message("user", (A, B, TextPart("And?")))], ["assistant", ["1", "2"], "user"]),
         ([CALL, Message.tool(A, B), CALL, Message.tool(A, B)], ["assistant", ["1", "2"]] * 2),
         ([Message.tool(A), Message.user("Hi")], [["1"], "user"]),
+        (
+            [Message.assistant(CALL.parts[0]), Message.assistant(CALL.parts[1]), Message.tool(A, B)],
+            ["assistant", ["1"], "assistant", ["2"]],
+        ),
     ],
 )
 def test_results_stand_behind_their_calls(messages: list[Message], wanted: list[object]) -> None:
@@ -49,7 +53,15 @@ def test_nothing_is_done_where_nothing_is_wrong() -> None:
     assert with_results_behind_calls(messages) is messages
 
 
-@pytest.mark.parametrize("provider", ["openai", "anthropic", "mistral"])
+def test_a_result_of_a_call_that_the_server_holds() -> None:
+    """OpenAI's stored responses: only the result is sent."""
+    wire = wire_for(vendor_named("openai-responses"), api_key="k")
+    options = Options(extra_body={"previous_response_id": "resp_1", "store": True})
+    body = wire.request([Message.tool(ToolResult("t9", "1"))], "m", options).body
+    assert b'"call_id":"t9"' in body
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic", "mistral", "openai-responses"])
 def test_a_result_without_its_call(provider: str) -> None:
     """A trimmed memory: the vendor's 400 would not say which."""
     wire = wire_for(vendor_named(provider), api_key="k")

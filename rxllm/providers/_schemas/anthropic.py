@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ..._json import is_array, is_object, object_at, objects_at
+from ..._json import int_at, is_array, is_object, object_at, objects_at, text_at
 from .nodes import (
     ANNOTATIONS,
     Schema,
@@ -18,20 +18,24 @@ from .nodes import (
     definition_name,
     described,
     inner_schemas,
+    not_too_deep,
     recursive_names,
     single_all_of,
     types_of,
     with_definitions,
 )
 
-_KEPT = frozenset({"type", "enum", "const", "description", "title", "default", "required", "$ref"})
-_HANDLED = frozenset({"$defs", "properties", "additionalProperties", "items", "anyOf", "oneOf", "prefixItems"})
+_KEPT = frozenset({"type", "enum", "const", "description", "title", "default", "$ref"})
+_HANDLED = frozenset(
+    {"$defs", "properties", "required", "additionalProperties", "items", "anyOf", "oneOf", "prefixItems"}
+)
 _FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"})
 _TYPED = frozenset({"type", "$ref", "anyOf", "enum", "const"})
 _MAX_OPTIONAL, _MAX_UNIONS = 24, 16
 """Limits of all strict schemas of one request."""
 
 
+@not_too_deep
 def anthropic_schema(schema: Mapping[str, object]) -> Schema:
     """Return the schema as the API takes it; raise `SchemaError` with the reason where it cannot be written so."""
     root = with_definitions(schema)
@@ -58,9 +62,9 @@ def _rewritten(schema: Schema, root: Schema) -> Schema:
         schema = {**object_at(object_at(root, "$defs"), name), **beside}  # nothing may stand beside a $ref
     result = {key: value for key, value in schema.items() if key in _KEPT}
     moved = {key: value for key, value in schema.items() if key not in (*_KEPT, *_HANDLED, *ANNOTATIONS)}
-    if moved.get("format") in _FORMATS:
+    if text_at(schema, "format") in _FORMATS:
         result["format"] = moved.pop("format")
-    if moved.get("minItems") in (0, 1):
+    if int_at(schema, "minItems") in (0, 1):
         result["minItems"] = moved.pop("minItems")
     branches = objects_at(schema, "anyOf") or objects_at(schema, "oneOf")
     if branches:
@@ -85,7 +89,9 @@ def _object(schema: Schema, root: Schema) -> Schema:
         raise SchemaError("it holds a map: an object with patternProperties")
     properties = object_at(schema, "properties")
     inner = {name: _rewritten(value if is_object(value) else {}, root) for name, value in properties.items()}
-    return {"properties": inner, "additionalProperties": False}
+    names = schema.get("required")
+    required = [name for name in names if isinstance(name, str) and name in properties] if is_array(names) else []
+    return {"properties": inner, **({"required": required} if required else {}), "additionalProperties": False}
 
 
 def _array(schema: Schema, root: Schema, moved: Schema) -> Schema:

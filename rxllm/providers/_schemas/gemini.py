@@ -15,6 +15,7 @@ from .nodes import (
     definition_name,
     described,
     inner_schemas,
+    not_too_deep,
     recursive_names,
     references,
     single_all_of,
@@ -36,6 +37,7 @@ _HANDLED = frozenset(
 )
 
 
+@not_too_deep
 def gemini_schema(schema: Mapping[str, object], *, for_answer: bool) -> Schema:
     """Return the schema as the API takes it; raise `SchemaError` with the reason where it cannot be written so.
 

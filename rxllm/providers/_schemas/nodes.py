@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import ParamSpec, TypeAlias
 
 from ..._json import encode, is_array, is_object, object_at, objects_at, text_at
 
 Schema: TypeAlias = dict[str, object]
+P = ParamSpec("P")
 
 ANNOTATIONS = frozenset(
     {
@@ -21,6 +23,19 @@ ANNOTATIONS = frozenset(
 
 class SchemaError(ValueError):
     """A schema that a vendor cannot take; its text is the reason."""
+
+
+def not_too_deep(rewrite: Callable[P, Schema]) -> Callable[P, Schema]:
+    """Let a function raise `SchemaError` for a schema that is nested too deep."""
+
+    @functools.wraps(rewrite)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> Schema:
+        try:
+            return rewrite(*args, **kwargs)
+        except RecursionError as error:
+            raise SchemaError("it is nested too deep") from error
+
+    return guarded
 
 
 def format_name(name: str) -> str:

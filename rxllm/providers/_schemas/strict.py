@@ -19,6 +19,7 @@ from .nodes import (
     SchemaError,
     definition_name,
     described,
+    not_too_deep,
     single_all_of,
     types_of,
     with_definitions,
@@ -31,6 +32,8 @@ _ALLOWED = frozenset(
         *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
     }
 )
+_STRUCTURE = ("properties", "required", "additionalProperties", "items", "anyOf", "$defs")
+"""Keywords with schemas, or about properties: each is written only where it has a meaning."""
 _REFUSED = frozenset(
     {
         *("not", "if", "then", "else", "dependentRequired", "dependentSchemas", "dependencies", "prefixItems"),
@@ -46,6 +49,7 @@ _TYPED = frozenset({"type", "$ref", "anyOf", "enum", "const"})
 _MAX_DEPTH, _MAX_PROPERTIES, _MAX_ENUM = 10, 5000, 1000
 
 
+@not_too_deep
 def strict_schema(schema: Mapping[str, object]) -> Schema:
     """Return the schema as strict mode takes it; raise `SchemaError` with the reason where it cannot be written so.
 
@@ -82,14 +86,14 @@ class _Rewriter:
             raise SchemaError(f"strict mode knows no {refused}")
         if not _TYPED.intersection(schema):
             raise SchemaError("a part of it has no type")
-        result = {key: value for key, value in schema.items() if key in _ALLOWED and key != "$defs"}
+        result = {key: value for key, value in schema.items() if key in _ALLOWED and key not in _STRUCTURE}
         moved = {key: schema[key] for key in _MOVED if key in schema}
         if _LOOK_AROUND.search(text_at(schema, "pattern") or ""):
             moved["pattern"] = result.pop("pattern")
-        if "format" in schema and schema["format"] not in _FORMATS:
+        if "format" in schema and text_at(schema, "format") not in _FORMATS:
             raise SchemaError(f"strict mode knows no format {schema['format']!r}")
-        self._count(result, depth)
         result |= self._object(schema, depth) | self._array(schema, depth)
+        self._count(result, depth)
         if "anyOf" in schema:
             result["anyOf"] = [self.rewritten(branch, depth) for branch in objects_at(schema, "anyOf")]
         return described(result, moved)
@@ -101,7 +105,8 @@ class _Rewriter:
         if not is_object(properties) or schema.get("additionalProperties") not in (None, False):
             raise SchemaError("an object in it may have any properties")
         required = schema.get("required")
-        if set(properties) != {name for name in required if name in properties} if is_array(required) else properties:
+        names = required if is_array(required) else []
+        if any(name not in names for name in properties):
             raise SchemaError("a property in it is optional")
         inner = {
             name: self.rewritten(value if is_object(value) else {}, depth + 1) for name, value in properties.items()

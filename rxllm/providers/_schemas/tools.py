@@ -11,12 +11,23 @@ from collections.abc import Mapping, Sequence
 
 from ..._json import is_array, is_object, object_at, objects_at, text_at
 from ...options import Tool
-from .nodes import Schema, SchemaError, definition_name, recursive_names, types_of, with_definitions
+from .nodes import (
+    Schema,
+    SchemaError,
+    definition_name,
+    described,
+    not_too_deep,
+    recursive_names,
+    types_of,
+    with_definitions,
+)
 
+_COMBINED = ("allOf", "anyOf", "oneOf")
 _MAX_NODES = 400
 """Schemas that an inlined schema may hold: beyond, references are shorter."""
 
 
+@not_too_deep
 def tool_parameters(tool: Tool) -> Schema:
     """Return the parameters with an object at the root; raise `SchemaError` where they are of another type.
 
@@ -24,15 +35,20 @@ def tool_parameters(tool: Tool) -> Schema:
     {'type': 'object', 'properties': {}}
     """
     root = with_definitions(tool.parameters)
-    for key in ("allOf", "anyOf", "oneOf"):
+    for key in _COMBINED:
         branches = [with_definitions({**branch, "$defs": object_at(root, "$defs")}) for branch in objects_at(root, key)]
         if branches:
             root = _folded({name: value for name, value in root.items() if name != key}, branches, key)
+    if "$ref" in root:
+        raise SchemaError(f"the reference {root['$ref']!r} names no definition in it")
+    moved = {key: root.pop(key) for key in (*_COMBINED, "not", "enum", "const") if key in root}
+    root = described(root, {key: value for key, value in moved.items() if key not in _COMBINED})
     if "object" not in (types_of(root) or ("object",)):
         raise SchemaError(f"its parameters are of the type {root.get('type')!r}, not an object")
     return {**root, "type": "object", "properties": object_at(root, "properties")}
 
 
+@not_too_deep
 def inlined_parameters(schema: Schema) -> Schema:
     """Return the schema with its references replaced by what they name, where it is small and not recursive.
 

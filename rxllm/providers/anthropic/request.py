@@ -41,6 +41,7 @@ from .._request import (
     result_text,
     unsupported_option,
     unsupported_part,
+    unsupported_tool,
     without_none,
 )
 from .._schemas import SchemaError, anthropic_schema, tool_parameters
@@ -151,8 +152,7 @@ def _tool(tool: Tool, endpoint: Endpoint) -> _Block:
         parameters = tool_parameters(tool)
         schema = anthropic_schema(parameters) if tool.strict else parameters
     except SchemaError as error:
-        strict = ", strict=True" if tool.strict else ""
-        raise unsupported_option(f"Tool({tool.name!r}{strict})", endpoint.provider, str(error)) from error
+        raise unsupported_tool(tool, endpoint.provider, error) from error
     return without_none(
         name=endpoint.wire_name(tool.name),
         description=tool.description or None,

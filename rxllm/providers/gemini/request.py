@@ -42,6 +42,7 @@ from .._request import (
     result_text,
     unsupported_option,
     unsupported_part,
+    unsupported_tool,
     without_none,
 )
 from .._schemas import SchemaError, gemini_schema, tool_parameters
@@ -148,7 +149,7 @@ def _tool(tool: Tool, endpoint: Endpoint) -> _Part:
     try:
         parameters = gemini_schema(tool_parameters(tool), for_answer=False)
     except SchemaError as error:
-        raise unsupported_option(f"Tool({tool.name!r})", endpoint.provider, str(error)) from error
+        raise unsupported_tool(tool, endpoint.provider, error) from error
     takes_nothing = set(parameters) <= {"type", "properties", "required"} and not parameters.get("properties")
     return without_none(
         name=endpoint.wire_name(tool.name),

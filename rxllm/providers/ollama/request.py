@@ -33,6 +33,7 @@ from .._request import (
     result_text,
     unsupported_option,
     unsupported_part,
+    unsupported_tool,
     without_none,
 )
 from .._schemas import SchemaError, inlined_parameters, tool_parameters
@@ -108,7 +109,7 @@ def _tool(tool: Tool, endpoint: Endpoint) -> _Object:
     try:
         parameters = inlined_parameters(tool_parameters(tool))
     except SchemaError as error:
-        raise unsupported_option(f"Tool({tool.name!r})", endpoint.provider, str(error)) from error
+        raise unsupported_tool(tool, endpoint.provider, error) from error
     name = endpoint.wire_name(tool.name)
     return {"type": "function", "function": {"name": name, "description": tool.description, "parameters": parameters}}
 

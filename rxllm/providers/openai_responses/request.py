@@ -39,6 +39,8 @@ from .._request import body_bytes, inline, json_bytes, result_text, unsupported_
 from .._schemas import SchemaError, format_name, strict_schema
 from ..model_rules import ModelRules, is_off, model_rules
 
+_STORED = ("previous_response_id", "conversation")
+"""Fields of `extra_body` that name what the server holds: calls of it may be answered here."""
 _REFUSED = ("top_k", "stop", "seed", "frequency_penalty", "presence_penalty")
 _CALL_IDS = ".{1,64}|.*__thought__.*"
 _REASONING_MODELS = re.compile(r"(^|/)(o\d|gpt-([5-9]|1\d)(?!\d|.*chat)|codex)")
@@ -57,7 +59,8 @@ def responses_request(messages: Sequence[Message], model: str, options: Options,
     rules = model_rules("openai", model) or model_rules("xai", model)
     if rules is not None:
         rules.check(options, provider, model)
-    instructions, rest = _instructions(with_results_behind_calls(messages))
+    stored = any(name in (options.extra_body or {}) for name in _STORED)
+    instructions, rest = _instructions(with_results_behind_calls(messages, None if stored else provider))
     thinks = options.reasoning is not None or _REASONING_MODELS.search(model)
     body: dict[str, object] = {
         "model": model,
