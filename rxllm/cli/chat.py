@@ -283,10 +283,12 @@ class _Answer:
     @staticmethod
     def _rendered(block: MarkdownBlock) -> RenderableType:
         gap = (Text(),) if block.closed and block.text.endswith("\n\n") else ()
-        return Group(Markdown(inert_text(block.text)), *gap)
+        return Group(Markdown(inert_text(block.markdown)), *gap)
 
     def _put(self, block: MarkdownBlock) -> None:
         """Add or replace a block. A block with an earlier index voids those after it."""
+        if block.index < self._printed and self._blocks[block.index].text == block.text:
+            return  # only its link definitions are new: what is printed stays
         self._blocks[block.index :] = [block]
         self._printed = min(self._printed, block.index)
 
