@@ -18,6 +18,10 @@ RECIPES = recipes("cookbook.md")
 def vendor(request: RecordedRequest) -> Reply:
     """Asks the librarian, if there is one, once; echoes else."""
     body = request.body.decode()
+    if '"response_format"' in body and "kettle" in request.prompt:
+        return Reply('{"product": "kettle", "stars": 5}')
+    if "What do you see?" in body:
+        return Reply("a cat", delay=0.02)
     if '"name":"ask_librarian"' in body and '"role":"tool"' not in body:
         return Reply(tool_calls=[ToolCall("call_1", "ask_librarian", {"question": "Hamsun?"})])
     return Reply(request.prompt)
@@ -40,11 +44,37 @@ def test_recipes_say_what_they_should(monkeypatch: pytest.MonkeyPatch, capsys: p
         monkeypatch.setenv("OPENAI_BASE_URL", server.base_url())
         monkeypatch.setenv("OPENAI_API_KEY", "k")
         printed: dict[str, str] = {}
-        for start in ("A chain", "A panel", "Map-reduce", "An assistant"):
-            (recipe,) = [text for title, text in RECIPES.items() if title.startswith(start)]
-            run(recipe)
-            printed[start] = capsys.readouterr().out
+        for title in RECIPES:
+            run(RECIPES[title])
+            printed[title.split(":")[0].split(",")[0].split(" over")[0]] = capsys.readouterr().out
     assert "Write a poem about A theme for a poem" == printed["A chain"]
     assert printed["A panel"].index("gpt-5.4-mini: ") < printed["A panel"].index("gpt-5.4: ")
     assert [str(number) for number in range(10)] == re.findall(r"number (\d)", printed["Map-reduce"])
-    assert "Hamsun?" == printed["An assistant"]
+    assert "Hamsun?" == printed["An assistant as another's tool"]
+    assert [f"{number} Classify ticket {number + 1}" for number in range(20)] == printed["Backpressure"].splitlines()
+    assert printed["Rows to typed values"].startswith("kettle 5\nThe lamp broke: ")
+    described = int(printed["Camera frames to a vision model"].split()[0])
+    assert 0 < described < 40
+    assert "Is the door open?\nWho is there?\n" == printed["Questions about the latest frame"]
+    assert printed["Sentences to speech"].startswith("['Tell me a story.'")
+    assert printed["Sentences to speech"].endswith("'What time is it?']\n")
+    assert "It may be long" not in printed["Sentences to speech"]
+    assert "['one', 'two', 'three'] [False, True, False]\n" == printed["A queue of inputs"]
+
+
+def test_the_source_is_pulled_only_as_answers_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """20 answers, and at most 4 running and 8 waiting beside them."""
+    with LLMServer(default=vendor) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url())
+        monkeypatch.setenv("OPENAI_API_KEY", "k")
+        names: dict[str, object] = {"__name__": "__main__"}
+        (recipe,) = [text for title, text in RECIPES.items() if title.startswith("Backpressure")]
+        exec(recipe, names)  # noqa: S102  our own
+    pulled = names["pulled"]
+    assert isinstance(pulled, list)
+    assert 20 <= len(pulled) <= 20 + 4 + 8 + 1
+
+
+def test_there_are_ten_pipelines() -> None:
+    """At least."""
+    assert len(RECIPES) >= 10
