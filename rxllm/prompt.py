@@ -88,9 +88,15 @@ def _message(value: object) -> Message:
 
 def _tool_message(value: Mapping[str, object]) -> Message:
     content = value.get("content")
-    parts = _parts(content) if _is_sequence(content) and all(map(_is_text, content)) else None
-    text = encode(content).decode() if parts is None else "".join(cast(TextPart, part).text for part in parts)
-    text = content if isinstance(content, str) else text
+    if isinstance(content, str):
+        text = content
+    elif _is_sequence(content) and all(map(_is_text, content)):
+        text = "".join(cast(TextPart, part).text for part in _parts(content))
+    else:
+        try:
+            text = encode(content).decode()
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"the content of a message with the role 'tool' is not JSON: {error}") from error
     call_id = value.get("tool_call_id")
     if not isinstance(call_id, str):
         raise ConfigurationError("a message with the role 'tool' needs tool_call_id: the id of the call it answers")

@@ -48,6 +48,17 @@ from .openai_chat.dialect import (
     Dialect,
 )
 
+__all__ = [
+    "ENTRY_POINTS",
+    "Vendor",
+    "WireFactory",
+    "register_provider",
+    "split_model",
+    "vendor_named",
+    "vendors",
+    "wire_for",
+]
+
 ENTRY_POINTS = "rxllm.providers"
 
 log = logging.getLogger("rxllm")
@@ -64,10 +75,15 @@ class WireFactory(Protocol):
 class Vendor(msgspec.Struct, frozen=True, kw_only=True):
     """One row: how to reach a vendor, and what requests it takes.
 
-    `wire` is "openai-chat", "openai-responses", "anthropic", "gemini", "ollama", "local", or one
-    that `register_provider` added. `base_url` None means that the caller must give one. The first
-    variable of `base_url_variables` and of `key_variables` that is set counts. `dialect` matters
-    to "openai-chat" only.
+    Args:
+        name: The provider's name.
+        wire: "openai-chat", "openai-responses", "anthropic", "gemini", "ollama", "local", or a registered one.
+        base_url: The vendor's address; None: the caller must give one.
+        base_url_variables: Environment variables for the address; the first that is set counts.
+        key_variables: Environment variables for the key; the first that is set counts.
+        default_model: The model where none is named; None: the caller must name one.
+        dialect: What the vendor takes on the wire "openai-chat".
+        needs_key: Whether a request without a key is refused here.
     """
 
     name: str
@@ -81,10 +97,14 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def register_provider(vendor: Vendor, *, wire: WireFactory | None = None) -> None:
-    """Make `vendor` known; `wire` makes the `Wire` where `vendor.wire` is a new one.
+    """Add a vendor. Nothing can quietly take the place, and the keys, of a vendor already known.
 
-    Raises `ConfigurationError` where the name is not a name, or is taken by another vendor, or the
-    wire is unknown: nothing can quietly take the place, and the keys, of a vendor already known.
+    Args:
+        vendor: The vendor's row.
+        wire: Makes the `Wire`, where `vendor.wire` is a new one.
+
+    Raises:
+        ConfigurationError: The name is not valid or is taken, or the wire is unknown or is taken.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", vendor.name):
         raise ConfigurationError(f"a provider's name is of lower-case letters, digits and ._-; got {vendor.name!r}")

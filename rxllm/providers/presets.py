@@ -17,16 +17,24 @@ import msgspec
 from .catalog import split_model, vendor_named
 from .model_rules import ModelRules, model_rules
 
+__all__ = ["Ability", "ModelPreset", "model_preset", "model_presets"]
+
 Ability: TypeAlias = Literal["tools", "vision", "documents", "audio", "reasoning", "json_schema"]
 """`vision`, `documents` (PDF) and `audio` are what the model reads, `json_schema` what shapes its answers."""
 
 
 class ModelPreset(msgspec.Struct, frozen=True, kw_only=True):
-    """What `source` stated about a model on the day `date` (ISO 8601). Sizes are in tokens.
+    """What `source` stated about a model on the day `date`.
 
-    `context_window` holds question and answer, `max_output` the longest answer, None where the
-    source names none. An ability that is not in `abilities` is not known. `retires` is the day from
-    which the vendor may switch the model off, None where none is announced.
+    Args:
+        provider: The provider's name, as for `create_streaming_model`.
+        model: The model's name.
+        context_window: The tokens that prompt and answer have together.
+        max_output: The tokens of the longest answer; None where the source names none.
+        abilities: What the model is known to do; another ability is not known.
+        source: Where the facts are from: a URL, or a list of models.
+        date: The day on which the source was read (ISO 8601).
+        retires: The day from which the vendor may switch the model off (ISO 8601); None where none is announced.
     """
 
     provider: str
@@ -55,10 +63,18 @@ class ModelPreset(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def model_preset(provider: str, model: str | None = None) -> ModelPreset | None:
-    """Return the preset of a model, `"openai:gpt-4o-mini"` or provider and name; None where there is none.
+    """Return the preset of a model; None where there is none.
 
-    Without a name, of the provider's default model. A name with a date at its end, such as vendors
-    answer with, is found under the name without it.
+    Args:
+        provider: The provider's name, or provider and model as one text: `"openai:gpt-5.4-mini"`.
+        model: The model's name; None: the one in `provider`, else the provider's default model. A name with a date
+            at its end, such as vendors answer with, is found under the name without it.
+
+    Returns:
+        The preset, or None.
+
+    Raises:
+        ConfigurationError: There is no such provider.
 
     >>> model_preset("anthropic", "claude-haiku-4-5-20251001").context_window
     200000
@@ -70,7 +86,17 @@ def model_preset(provider: str, model: str | None = None) -> ModelPreset | None:
 
 
 def model_presets(provider: str | None = None) -> tuple[ModelPreset, ...]:
-    """Return all presets, or a provider's; raise `ConfigurationError` for an unknown provider."""
+    """Return all presets, or those of one provider.
+
+    Args:
+        provider: The provider's name; None: all.
+
+    Returns:
+        The presets, in the order of the table.
+
+    Raises:
+        ConfigurationError: There is no such provider.
+    """
     seller = None if provider is None else _seller(vendor_named(provider).name)
     return tuple(preset for preset in _ROWS if seller in (None, preset.provider))
 
