@@ -30,9 +30,9 @@ _INDENT = 20
 class TkRegion:
     """A range of a Text between two marks, which move with the text."""
 
-    def __init__(self, widget: tkinter.Text, open_link: Callable[[str], object] = webbrowser.open) -> None:
+    def __init__(self, widget: tkinter.Text, open_link: Callable[[str], object] | None = None) -> None:
         self.written = 0
-        self._open_link = open_link
+        self._open_link = open_link or _open
         self._widget = widget
         name = f"rxllm_{next(_numbers)}"  # a hyphen would be taken for a minus in indices
         self._start, self._end = f"{name}_start", f"{name}_end"
@@ -51,6 +51,8 @@ class TkRegion:
         state: Literal["normal", "disabled"] = "disabled" if str(widget["state"]) == "disabled" else "normal"
         undo = bool(widget["undo"])
         widget.configure(state="normal", undo=False)
+        if undo and widget.compare(self._end, "<", "end-1c"):
+            widget.edit_reset()  # the steps to undo hold positions, and those behind the region change
         if widget.compare(self._start, ">", self._end):  # an empty region, and others have inserted text here
             widget.mark_set(self._end, self._start)
         widget.mark_gravity(self._start, "left")
@@ -257,3 +259,7 @@ def _position(widget: tkinter.Text) -> ViewPosition:
     line, _, column = widget.index("@0,0").partition(".")
     end_in_view = not widget.winfo_viewable() or widget.dlineinfo("end-1c") is not None
     return ViewPosition(int(line) + int(column) * 1e-6, end_in_view)
+
+
+def _open(address: str) -> None:
+    webbrowser.open(address)

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import reactivex
 from reactivex import Observable, abc
-from reactivex.subject import BehaviorSubject
+from reactivex.subject import BehaviorSubject, Subject
 from textual.app import App, ComposeResult
 from textual.containers import VerticalScroll
 from textual.pilot import Pilot
-from textual.widgets import Button, Label, Log, Markdown, Static, TextArea
+from textual.widgets import Button, Input, Label, Log, Markdown, Static, TextArea
 
 import rxllm
 from rxllm.testing import Fail, Gate, LLMServer, Reply
@@ -287,3 +287,102 @@ def test_each_item_can_be_shown_in_the_programs_own_way() -> None:
 
     run(app, body)
     assert seen == [1, 2, 3]
+
+
+def test_text_of_others_stays(app: Screen) -> None:
+    """After the answer, when that goes on, and when it is taken back."""
+    source: Subject[rxllm.TokenEvent] = Subject()
+
+    def add(text: str) -> object:
+        widget = app.shown
+        if isinstance(widget, Markdown):
+            return widget.append(text)
+        if isinstance(widget, Log):
+            return widget.write(text)
+        if isinstance(widget, TextArea):
+            return widget.insert(text, widget.document.end)
+        return widget.update(str(widget.content) + text)
+
+    async def body(pilot: Pilot[None]) -> None:
+        bind_text(app.shown, source)
+        source.on_next(rxllm.TextDelta("mine"))
+        await until(pilot, lambda: app.content == "mine")
+        await pilot.pause(0.05)
+        add("\n\nOTHERS")
+        await until(pilot, lambda: "OTHERS" in app.content)
+        source.on_next(rxllm.TextDelta(" too"))
+        await until(pilot, lambda: app.content == "mine too\n\nOTHERS")
+        source.on_next(rxllm.StreamReset("again"))
+        await until(pilot, lambda: "mine" not in app.content)
+        assert "OTHERS" in app.content
+
+    run(app, body)
+
+
+def test_nothing_reaches_the_terminal(app: Screen) -> None:
+    """Neither sequences that write the clipboard nor markup of Textual's."""
+
+    async def body(pilot: Pilot[None]) -> None:
+        await over(bind_text(app.shown, reactivex.of("a\x1b]52;c;eA==\x07 \x9d52 [/red] [@click=app.bell]x[/]")))
+        assert app.content == "a␛]52;c;eA==␇ \ufffd52 [/red] [@click=app.bell]x[/]"
+
+    run(app, body)
+
+
+def test_markup_in_each_item_is_text() -> None:
+    """Where it goes to the label's own `update`."""
+    app = Screen("label")
+
+    async def body(pilot: Pilot[None]) -> None:
+        await over(bind_each(app.shown, app.shown.update, reactivex.of("a [/red] \x1b")))
+        assert app.content == "a [/red] ␛"
+
+    run(app, body)
+
+
+def test_a_widget_that_is_bound_before_it_is_mounted() -> None:
+    """Shows all of it."""
+
+    class Early(App[None]):
+        def compose(self) -> ComposeResult:
+            widget = Markdown()
+            bind_text(widget, reactivex.of("early ", "text"))
+            yield widget
+
+    app = Early()
+
+    async def body(pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: app.query_one(Markdown).source == "early text")
+
+    run(app, body)
+
+
+def test_the_focus_comes_back() -> None:
+    """To a line that was disabled while the answer came."""
+
+    class Form(App[None]):
+        def compose(self) -> ComposeResult:
+            yield Input()
+            yield Button("other")
+
+    app = Form()
+    enabled: Subject[bool] = Subject()
+
+    async def body(pilot: Pilot[None]) -> None:
+        line = app.query_one(Input)
+        line.focus()
+        await until(pilot, lambda: line.has_focus)
+        bind_enabled(line, enabled)
+        enabled.on_next(False)
+        await until(pilot, lambda: not line.has_focus)
+        enabled.on_next(True)
+        await until(pilot, lambda: line.has_focus)
+
+    run(app, body)
+
+
+def test_a_widget_that_shows_no_text_is_refused() -> None:
+    """With its name."""
+    widget: Any = Button("x")
+    with pytest.raises(TypeError, match="got Button"):
+        bind_text(widget, reactivex.never())
