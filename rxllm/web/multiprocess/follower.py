@@ -1,4 +1,4 @@
-"""A stream of another process, followed in Redis for those who watch it here."""
+"""A stream of another process, followed in Redis for its watchers in this one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class FollowedStream(ServedStream[object]):
     """A `ServedStream` with the events, the numbers and the end of another process's.
 
     It is read from its beginning as soon as it is watched; `on_enter` is known, and `on_leave` when
-    that is over. Stopping it stops the other; that nobody watches it only ends the reading.
+    that ends. Stopping it stops the original. Losing its last watcher only ends the reading.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class FollowedStream(ServedStream[object]):
         return self.known[0] == "open" and super().is_under_way
 
     def has_nothing_after(self, after: int) -> bool:
-        """Whether who has seen the event `after` has seen all, the end included."""
+        """Return whether a reader that has seen the event `after` has seen everything, the end included."""
         state, last = self.known
         return (state != "open" and after > last) or super().has_nothing_after(after)
 
@@ -65,7 +65,7 @@ class FollowedStream(ServedStream[object]):
             self._upstream.disposable = self._source.subscribe(self._append, self._close, self._close)
 
     def stop(self) -> None:
-        """Stop it where it is produced. Raises `APIConnectionError` where Redis is not to be reached."""
+        """Stop the original. Raises `APIConnectionError` if Redis is unreachable."""
         self._there.cancel()
 
     def approve(self, call_id: str, approved: bool, reason: str = "") -> None:
@@ -74,7 +74,7 @@ class FollowedStream(ServedStream[object]):
         self._notes.answer(f"{self.id}:answers", call_id, answer, self._keep_seconds)
 
     def release(self) -> None:
-        """Follow it no more: who watches is sent away without an end, to go on elsewhere."""
+        """Stop following. The watchers get no end, so that they go on in another process."""
         self.is_released = True
         self._upstream.dispose()
         self._on_leave(self)

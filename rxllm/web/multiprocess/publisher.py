@@ -47,14 +47,14 @@ class PublishedStream(ServedStream[object]):
         self._hear_no_more: Callable[[], None] = _nothing
 
     def start(self) -> None:
-        """Claim the id, and make the request. Raises `APIConnectionError` where Redis is not to be reached."""
+        """Claim the id and make the request. Raises `APIConnectionError` if Redis is unreachable."""
         self._writer = self._published.claim(self._cut, self._options)
         self._is_claimed = True
         self._hear_no_more = self._notes.hear(f"{self.id}:answers", self._answered)
         super().start()
 
     def stop(self) -> None:
-        """Dispose the stream, for all who watch, in whichever process."""
+        """Dispose the stream for all watchers in all processes."""
         super().stop()
         if self._is_claimed:
             self._published.abandon()

@@ -1,7 +1,7 @@
-"""A notes in Redis where the processes that serve the same clients leave each other notes.
+"""Notes in Redis that the processes behind one address share.
 
-What is on it beside the streams themselves: which stream answers which conversation, that somebody
-watches a stream, and answers for whoever asks. All of it expires, but what is said `once`.
+Beside the streams themselves: which stream answers which conversation, whether a stream is watched, the answers to
+questions, and which questions are open. All of them expire, except those written by `once`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ return {1}
 class RedisNotes:
     """The notes under `prefix` of one Redis. Safe to use from any thread; each method asks Redis once.
 
-    All raise `APIConnectionError` where it is not to be reached.
+    Every method raises `APIConnectionError` if Redis is unreachable.
     """
 
     def __init__(self, redis: RedisAddress, prefix: str = "rxllm") -> None:
@@ -40,16 +40,16 @@ class RedisNotes:
         self._channel = f"{prefix}:answered"
 
     def put(self, name: str, value: bytes, seconds: float) -> None:
-        """Leave a note, in place of any of that name, for so long."""
+        """Write a note that expires after `seconds`; it replaces one of that name."""
         self._redis.call(SET_NOTE, [self._key(name)], value, max(1, round(seconds * 1000)))
 
     def get(self, name: str) -> bytes | None:
-        """The note of that name; None where there is none (any more)."""
+        """Return the note of that name; None if there is none, or it has expired."""
         (value,) = self._redis.call(GET_NOTE, [self._key(name)])
         return value if isinstance(value, bytes) and value else None
 
     def once(self, name: str, value: bytes) -> bytes:
-        """The note that the first who came has left, for good; else `value` is that now."""
+        """Write the note if there is none of that name; return the one that is there. It never expires."""
         (found,) = self._redis.call(SET_NOTE_ONCE, [self._key(name)], value)
         return found if isinstance(found, bytes) else value
 
@@ -64,14 +64,15 @@ class RedisNotes:
         return closed == 1
 
     def answer(self, name: str, question: str, answer: bytes, seconds: float) -> None:
-        """Answer a question of those that are asked as `name`; the first answer counts."""
+        """Write the answer to one of the questions of `name`, unless it has one; all processes are notified."""
         milliseconds = max(1, round(seconds * 1000))
         self._redis.call(ADD_ANSWER, [self._key(name)], question, answer, milliseconds, self._channel)
 
     def hear(self, name: str, on_answer: Callable[[str, bytes], None]) -> Callable[[], None]:
-        """Have what is answered as `name`, on threads of its own, until what this returns is called.
+        """Call `on_answer` with each answer to the questions of `name`, until the returned function is called.
 
-        An answer may come more than once. One that is missed while Redis is away comes when it is back.
+        It is called on threads of its own, and may get an answer more than once. Answers that were written while Redis
+        was unreachable come when it is back.
         """
         key = self._key(name)
 
@@ -79,7 +80,7 @@ class RedisNotes:
             try:
                 found = self._redis.call(GET_ANSWERS, [key])
             except LLMError:
-                return  # whoever listens is told again when there is a connection
+                return  # `listen` pokes again when there is a connection
             for question, answer in [pair for at, pair in enumerate(pairwise(found)) if at % 2 == 0]:
                 if isinstance(question, bytes) and isinstance(answer, bytes):
                     on_answer(question.decode(), answer)

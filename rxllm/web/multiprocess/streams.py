@@ -1,8 +1,7 @@
-"""The streams of a server that is several processes: each finds those of the others, by way of one Redis.
+"""The streams of a server that consists of several processes, which share a Redis.
 
-What may be resumed is published through `rxllm.relay`; whoever is asked for a stream of another
-process follows it there. So a page that is reloaded, a stop and an approval may reach any of them.
-Needs the extra `relay`.
+Streams that can be resumed are published through `rxllm.relay`; a process that is asked for a stream of another one
+follows it there. So a page that reloads, a stop and an approval may reach any process. Needs the extra `relay`.
 """
 
 from __future__ import annotations
@@ -40,11 +39,20 @@ _ID = re.compile(r"[\w-]{1,64}")
 
 
 class RelayedStreams(Streams[object]):
-    """`Streams` for a `Service` in each of several processes; `redis` is a `redis.Redis` or a URL.
+    """`Streams` for a `Service` in each of several processes. Connects when it is made.
 
-    Connects when it is made: raises `APIConnectionError` where Redis is not to be reached. A stream
-    is given up after `lease` seconds without a word from its process; one that has ended is kept for
-    `keep_seconds` there, at most about `max_frames` entries of it, 60 for each second. All else is as in `Streams`.
+    Args:
+        redis: A `redis.Redis`, or a URL.
+        limit: As in `Streams`, for this process.
+        per_client: As in `Streams`, for this process.
+        keep: As in `Streams`, for this process.
+        prefix: What the keys in Redis begin with.
+        lease: Seconds of silence after which a stream counts as lost with its process.
+        keep_seconds: Seconds that a stream is kept in Redis after its end.
+        max_frames: About how many entries a stream has in Redis at most; it writes 60 per second.
+
+    Raises:
+        APIConnectionError: Redis is unreachable.
     """
 
     def __init__(
@@ -113,7 +121,7 @@ class RelayedStreams(Streams[object]):
             return self._notes.close_question(f"question:{stream}:{call}", APPROVAL_SECONDS, must_be_open=must_be_open)
 
     def drain(self, seconds: float = 10.0) -> bool:
-        """As in `Streams`; who watches streams of other processes here is sent away, to go on elsewhere."""
+        """As in `Streams`. Watchers of other processes' streams get no end, so that they go on elsewhere."""
         with self._following:
             streams = list(self._followed.values())
         for stream in streams:
@@ -177,7 +185,7 @@ class RelayedStreams(Streams[object]):
                 self._following.notify_all()
 
     def _say_what_is_watched(self) -> None:
-        """Tell their own processes, for as long as there is any: else they would stop what they see nobody watch."""
+        """Refresh the `watched` note of each followed stream, so that its process does not dispose it as abandoned."""
         while True:
             with self._following:
                 if not self._followed:
@@ -198,7 +206,7 @@ def _chat_key(user: str, name: str) -> str:
 
 @contextlib.contextmanager
 def _reaching_redis() -> Generator[None]:
-    """Tell clients no more than that it is not to be reached; the rest is for the log."""
+    """Turn an unreachable Redis into an `OverloadedError` for clients; the log has the details."""
     try:
         yield
     except APIConnectionError as error:
