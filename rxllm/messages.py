@@ -11,15 +11,19 @@ wire and omits the rest.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Literal, Self, TypeAlias, cast, get_args
 
 import msgspec
+
+from ._media import PILImage, encoded_image, image_of_array, media_of_file
 
 __all__ = [
     "AudioPart",
     "DocumentPart",
     "ImagePart",
+    "MediaPart",
     "Message",
     "Part",
     "ReasoningPart",
@@ -49,6 +53,9 @@ class TextPart(msgspec.Struct, frozen=True, tag="text"):
     text: str
     vendor: VendorFields | None = None
 
+    def __post_init__(self) -> None:
+        _check(self, text=str)
+
 
 class ImagePart(msgspec.Struct, frozen=True, tag="image"):
     """An image.
@@ -67,6 +74,63 @@ class ImagePart(msgspec.Struct, frozen=True, tag="image"):
 
     def __post_init__(self) -> None:
         _one_source(self)
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str], *, detail: Literal["auto", "low", "high"] | None = None) -> Self:
+        """Return the image in a file (PNG, JPEG, GIF, WebP ...), unchanged.
+
+        Args:
+            path: The file.
+            detail: The resolution at which the vendor looks at it.
+
+        Raises:
+            OSError: The file cannot be read.
+            ValueError: The file is not an image of a known type.
+        """
+        return cls(detail=detail, **media_of_file(path, "image"))
+
+    @classmethod
+    def from_pil(
+        cls,
+        image: PILImage,
+        *,
+        format: str | None = None,  # noqa: A002  Pillow's own name
+        quality: int = 85,
+        detail: Literal["auto", "low", "high"] | None = None,
+    ) -> Self:
+        """Return an image of Pillow, encoded.
+
+        Args:
+            image: The image.
+            format: "PNG", "JPEG" or "WEBP"; default: JPEG for photographs' modes (RGB, L, CMYK), else PNG.
+            quality: Of JPEG and WebP, from 1 to 95.
+            detail: The resolution at which the vendor looks at it.
+        """
+        return cls(detail=detail, **encoded_image(image, format, quality))
+
+    @classmethod
+    def from_array(
+        cls,
+        array: object,
+        *,
+        format: str | None = None,  # noqa: A002  Pillow's own name
+        quality: int = 85,
+        detail: Literal["auto", "low", "high"] | None = None,
+    ) -> Self:
+        """Return the pixels of a numpy array, encoded. Needs Pillow.
+
+        Args:
+            array: Height x width (grey), or height x width x 3 or 4 (RGB, RGBA), of uint8 from 0 to 255 or of floats
+                from 0 to 1. OpenCV's frames are BGR: give `frame[..., ::-1]`.
+            format: "PNG", "JPEG" or "WEBP"; default: JPEG, or PNG for RGBA.
+            quality: Of JPEG and WebP, from 1 to 95.
+            detail: The resolution at which the vendor looks at it.
+
+        Raises:
+            ValueError: The array has another shape or type.
+            ImportError: Pillow is not installed.
+        """
+        return cls(detail=detail, **encoded_image(image_of_array(array), format, quality))
 
 
 class DocumentPart(msgspec.Struct, frozen=True, tag="document"):
@@ -87,6 +151,19 @@ class DocumentPart(msgspec.Struct, frozen=True, tag="document"):
     def __post_init__(self) -> None:
         _one_source(self)
 
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> Self:
+        """Return the document in a file, with its name.
+
+        Args:
+            path: The file.
+
+        Raises:
+            OSError: The file cannot be read.
+            ValueError: The type of the file is not known.
+        """
+        return cls(name=os.path.basename(path), **media_of_file(path, ""))
+
 
 class AudioPart(msgspec.Struct, frozen=True, tag="audio"):
     """A sound recording.
@@ -103,6 +180,9 @@ class AudioPart(msgspec.Struct, frozen=True, tag="audio"):
 
     def __post_init__(self) -> None:
         _one_source(self)
+
+
+MediaPart: TypeAlias = ImagePart | DocumentPart | AudioPart
 
 
 class ReasoningPart(msgspec.Struct, frozen=True, tag="reasoning"):
@@ -132,6 +212,9 @@ class ToolCall(msgspec.Struct, frozen=True, tag="tool_call"):
     arguments: dict[str, object]
     vendor: VendorFields | None = None
 
+    def __post_init__(self) -> None:
+        _check(self, id=str, name=str, arguments=dict)
+
 
 class ToolResult(msgspec.Struct, frozen=True, tag="tool_result"):
     """The result of a tool call.
@@ -141,12 +224,19 @@ class ToolResult(msgspec.Struct, frozen=True, tag="tool_result"):
         content: The result, as text for the model.
         name: The name of the tool.
         is_error: True if the tool failed and `content` says why.
+        media: Images, documents and sound of the result. A wire that takes none in a tool result sends them in a
+            user message behind it; what the vendor does not take at all is named in a text.
     """
 
     id: str
     content: str
     name: str = ""
     is_error: bool = False
+    media: tuple[MediaPart, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check(self, id=str, content=str, name=str, is_error=bool)
+        _check_parts(self, self.media, MediaPart)
 
 
 class VendorPart(msgspec.Struct, frozen=True, tag="vendor"):
@@ -177,6 +267,11 @@ class Message(msgspec.Struct, frozen=True):
 
     role: Role
     parts: tuple[Part, ...]
+
+    def __post_init__(self) -> None:
+        if self.role not in _ROLES:
+            raise TypeError(f"Message: role is one of {', '.join(_ROLES)}; got {self.role!r}")
+        _check_parts(self, self.parts, Part)
 
     @classmethod
     def system(cls, text: str) -> Message:
@@ -250,9 +345,35 @@ def _one_source(part: ImagePart | DocumentPart | AudioPart) -> None:
     kind = type(part).__name__
     if (part.url is None) == (part.data is None):
         raise ValueError(f"{kind} needs either url= or data=, and one of them only")
+    if part.data is not None and type(part.data) is not bytes:
+        advice = "ImagePart.from_array or from_pil encodes pixels" if kind == "ImagePart" else "the bytes of a file"
+        raise TypeError(f"{kind}: data is bytes; got {type(part.data).__name__} ({advice})")
+    _check(part, url=(str, type(None)), media_type=(str, type(None)))
     if part.data is not None and not part.media_type:
         raise ValueError(f'{kind}(data=...) needs media_type=, for example "image/png"')
 
 
+_ROLES = get_args(Role)
+
+
 def _part(content: str | Part) -> Part:
     return TextPart(content) if isinstance(content, str) else content
+
+
+def _check(part: object, **types: type | tuple[type, ...]) -> None:
+    """Raise TypeError if a field has another type: msgspec checks what it decodes, and no constructor."""
+    for name, kind in types.items():
+        value = getattr(part, name)
+        if not isinstance(value, kind):
+            wanted = kind[0] if isinstance(kind, tuple) else kind
+            raise TypeError(f"{type(part).__name__}: {name} is {wanted.__name__}; got {type(value).__name__}")
+
+
+def _check_parts(owner: object, parts: object, union: object) -> None:
+    kinds = get_args(union)
+    if not isinstance(parts, tuple):
+        raise TypeError(f"{type(owner).__name__}: parts are a tuple; got {type(parts).__name__}")
+    for part in cast("tuple[object, ...]", parts):
+        if not isinstance(part, kinds):
+            names = ", ".join(kind.__name__ for kind in kinds)
+            raise TypeError(f"{type(owner).__name__}: a part is one of {names}; got {type(part).__name__}")

@@ -13,14 +13,14 @@ from reactivex.disposable import CompositeDisposable, SerialDisposable
 
 from .._json import valid_text
 from ..events import StreamEnd
-from ..messages import ToolCall, ToolResult
+from ..messages import MediaPart, ToolCall, ToolResult
 from ..options import Tool
 from ._asyncio_loop import AsyncioLoop
 from ._resolve import resolve
 from ._workers import now, run_after, run_on
 from .errors import error_text
 from .events import ApprovalRequest, ToolEnd, ToolProgress, ToolStart
-from .tools import RunnableTool, ToolContext, result_text
+from .tools import RunnableTool, ToolContext, result_content
 
 Approve: TypeAlias = Callable[[ToolCall], bool | str | Awaitable[bool | str] | Observable[bool | str]]
 """Decides whether a tool call may run: True allows it, a text is the reason for the refusal, which the model reads.
@@ -175,11 +175,11 @@ class ToolRun(abc.DisposableBase):
 
     def _succeed(self, value: object) -> None:
         try:
-            text = result_text(value.response.text if isinstance(value, StreamEnd) else value)
+            text, media = result_content(value.response.text if isinstance(value, StreamEnd) else value)
         except BaseException as error:
             self._failed(error)
         else:
-            self._finish(text, is_error=False)
+            self._finish(text, is_error=False, media=media)
 
     def _failed(self, error: BaseException) -> None:
         if isinstance(error, msgspec.ValidationError):
@@ -190,9 +190,9 @@ class ToolRun(abc.DisposableBase):
     def _fail(self, text: str) -> None:
         self._finish(text, is_error=True)
 
-    def _finish(self, text: str, *, is_error: bool, refused: bool = False) -> None:
+    def _finish(self, text: str, *, is_error: bool, refused: bool = False, media: tuple[MediaPart, ...] = ()) -> None:
         seconds = now(self._settings.scheduler) - self._started
-        result = ToolResult(self._call.id, valid_text(text), self._call.name, is_error)
+        result = ToolResult(self._call.id, valid_text(text), self._call.name, is_error, media)
         if self._close(result):
             self._emit(ToolEnd(self._call, result, seconds, refused))
 

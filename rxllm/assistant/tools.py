@@ -2,24 +2,25 @@
 
 The schema of a function comes from its type hints, its descriptions from its docstring. A tool may be async, and may
 return an awaitable or an Observable: then each item is progress and the last item the result (of a stream of token
-events: its text). Results that are not text are sent as JSON.
+events: its text). An `ImagePart`, `DocumentPart` or `AudioPart`, or a list with them, is sent as such, everything else
+that is not text as JSON.
 """
 
 from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol, TypeAlias, runtime_checkable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol, TypeAlias, TypeGuard, runtime_checkable
 
 from .._json import encode, is_object, valid_text
 from .._values import json_data
 from ..errors import ConfigurationError
-from ..messages import ToolCall
+from ..messages import MediaPart, TextPart, ToolCall
 from ..options import Tool, tool_of
 from ._signature import GivenSchema, Signature
 
-__all__ = ["FunctionTool", "RunnableTool", "ToolContext", "ToolLike", "as_tools", "result_text"]
+__all__ = ["FunctionTool", "RunnableTool", "ToolContext", "ToolLike", "as_tools", "result_content", "result_text"]
 
 
 class ToolContext:
@@ -165,6 +166,30 @@ def result_text(value: object) -> str:
     ('{"celsius":21.5}', 'null', 'fine')
     """
     return valid_text(value) if isinstance(value, str) else encode(json_data(value)).decode()
+
+
+def result_content(value: object) -> tuple[str, tuple[MediaPart, ...]]:
+    """Return the text and the images, documents and sound of a tool's result.
+
+    Args:
+        value: The value that the tool returned: a part, a list or tuple with parts in it, or anything else.
+
+    Raises:
+        TypeError: The value, or one inside it, cannot be written as JSON.
+
+    >>> result_content(["A cat.", ImagePart(url="https://example.com/cat.png")])[0]
+    'A cat.'
+    """
+    items = list(value) if _is_list(value) else [value]
+    media = tuple(item for item in items if isinstance(item, MediaPart))
+    if not media:
+        return result_text(value), ()
+    texts = [item.text if isinstance(item, TextPart) else item for item in items if not isinstance(item, MediaPart)]
+    return "\n".join(map(result_text, texts)), media
+
+
+def _is_list(value: object) -> TypeGuard[Sequence[object]]:
+    return isinstance(value, list | tuple)
 
 
 def _as_tool(given: object) -> RunnableTool:

@@ -7,12 +7,12 @@ these happen: a tool run is interrupted, a user speaks while a tool runs, a memo
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from ..errors import ConfigurationError
-from ..messages import Message, ToolResult
+from ..messages import MediaPart, Message, Part, TextPart, ToolResult
 
 NO_RESULT = "There is no result: the tool run was interrupted."
 
@@ -46,6 +46,53 @@ def with_results_behind_calls(messages: Sequence[Message], provider: str | None 
             ]
             result.append(Message.tool(*behind))
     return result
+
+
+def with_media_behind_results(messages: Sequence[Message]) -> Sequence[Message]:
+    """Return the messages with the images and files of tool results in a user message behind them.
+
+    For wires that take only text in a tool result.
+    """
+    if not any(result.media for message in messages for result in _results(message)):
+        return messages
+    result: list[Message] = []
+    for message in messages:
+        parts = tuple(
+            msgspec.structs.replace(part, media=()) if isinstance(part, ToolResult) else part for part in message.parts
+        )
+        result.append(msgspec.structs.replace(message, parts=parts))
+        given = [one for one in _results(message) if one.media]
+        media = [part for one in given for part in (TextPart(f"From the tool {one.name or one.id}:"), *one.media)]
+        result += [Message("user", tuple(media))] if media else []
+    return result
+
+
+def media_note(part: MediaPart) -> str:
+    """Return the text that stands for a part of a tool result that the vendor does not take."""
+    size = "" if part.data is None else f", {len(part.data):,} bytes"
+    return f"[{part.media_type or 'a file'}{size}: this model cannot be given it]"
+
+
+def with_supported_media(messages: Sequence[Message], encode: Callable[[MediaPart], object]) -> Sequence[Message]:
+    """Return the messages with a note for each part of a tool result for which `encode` raises `ConfigurationError`."""
+    if not any(result.media for message in messages for result in _results(message)):
+        return messages
+
+    def supported(part: MediaPart) -> bool:
+        try:
+            encode(part)
+        except ConfigurationError:
+            return False
+        return True
+
+    def checked(part: Part) -> Part:
+        if not isinstance(part, ToolResult) or not part.media:
+            return part
+        notes = [media_note(one) for one in part.media if not supported(one)]
+        content = "\n".join(filter(None, [part.content, *notes]))
+        return msgspec.structs.replace(part, content=content, media=tuple(filter(supported, part.media)))
+
+    return [msgspec.structs.replace(message, parts=tuple(map(checked, message.parts))) for message in messages]
 
 
 def _results(message: Message) -> list[ToolResult]:

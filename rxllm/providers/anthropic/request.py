@@ -31,7 +31,7 @@ from ...messages import (
 )
 from ...options import JsonFormat, Options, Tool
 from .._call_ids import with_valid_ids
-from .._conversation import with_results_behind_calls
+from .._conversation import with_results_behind_calls, with_supported_media
 from .._endpoint import Endpoint
 from .._request import (
     Inline,
@@ -80,6 +80,7 @@ def messages_request(messages: Sequence[Message], model: str, options: Options, 
         rules.check(options, provider, model)
     max_tokens, thinking, effort = _thinking(model, options, rules, provider)
     conversation = with_results_behind_calls(messages, provider)
+    conversation = with_supported_media(conversation, lambda part: _block(part, endpoint))
     body: dict[str, object] = {
         "model": model,
         "max_tokens": max_tokens,
@@ -249,7 +250,7 @@ def _block(part: Part, endpoint: Endpoint) -> _Block | None:
             return {"type": "tool_use", "id": part.id, "name": name, "input": part.arguments, **own}
         case ToolResult():
             failed = {"is_error": True} if part.is_error else {}
-            return {"type": "tool_result", "tool_use_id": part.id, "content": result_text(part), **failed}
+            return {"type": "tool_result", "tool_use_id": part.id, "content": _result(part, endpoint), **failed}
         case ImagePart():
             return _image(part, endpoint.provider)
         case DocumentPart():
@@ -261,6 +262,14 @@ def _block(part: Part, endpoint: Endpoint) -> _Block | None:
             )
         case VendorPart(data=data):
             return data if endpoint.is_own(part) and data.get("type") != CONTAINER else None
+
+
+def _result(result: ToolResult, endpoint: Endpoint) -> str | list[_Block]:
+    """Return the content of a tool result: text alone as text, else blocks."""
+    if not result.media:
+        return result_text(result)
+    blocks = [_block(part, endpoint) for part in (TextPart(result.content), *result.media)]
+    return [block for block in blocks if block is not None]
 
 
 def _image(part: ImagePart, provider: str) -> _Block:

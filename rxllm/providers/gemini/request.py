@@ -31,7 +31,7 @@ from ...messages import (
     VendorPart,
 )
 from ...options import JsonFormat, Options, Tool
-from .._conversation import with_results_behind_calls
+from .._conversation import with_media_behind_results, with_results_behind_calls
 from .._endpoint import Endpoint
 from .._request import (
     body_bytes,
@@ -89,7 +89,7 @@ def generate_request(messages: Sequence[Message], model: str, options: Options, 
     if rules is not None:
         rules.check(options, provider, model)
     system = _system(messages, provider)
-    contents = _Turns(model, endpoint).contents(with_results_behind_calls(messages))
+    contents = _Turns(model, endpoint).contents(with_media_behind_results(with_results_behind_calls(messages)))
     if system and _WITHOUT_SYSTEM.search(model):
         contents = [{"role": "user", "parts": system}, *contents]
         if len(contents) > 1 and contents[1]["role"] == "user":

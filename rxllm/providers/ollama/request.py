@@ -14,6 +14,7 @@ from ...messages import (
     AudioPart,
     DocumentPart,
     ImagePart,
+    MediaPart,
     Message,
     ReasoningPart,
     TextPart,
@@ -22,7 +23,7 @@ from ...messages import (
     VendorPart,
 )
 from ...options import JsonFormat, Options, Tool
-from .._conversation import with_results_behind_calls
+from .._conversation import with_media_behind_results, with_results_behind_calls, with_supported_media
 from .._endpoint import Endpoint
 from .._request import (
     body_bytes,
@@ -54,7 +55,7 @@ def chat_request(messages: Sequence[Message], model: str, options: Options, endp
     refuse_format_beside_tools(options, provider)
     body: dict[str, object] = {
         "model": model,
-        "messages": list(_messages(with_results_behind_calls(messages), endpoint)),
+        "messages": list(_messages(_history(messages, endpoint.provider), endpoint)),
         "tools": _tools(options, endpoint),
         "think": _think(options.reasoning, provider),
         "format": _format(options.response_format),
@@ -112,6 +113,15 @@ def _tool(tool: Tool, endpoint: Endpoint) -> _Object:
         raise unsupported_tool(tool, endpoint.provider, error) from error
     name = endpoint.wire_name(tool.name)
     return {"type": "function", "function": {"name": name, "description": tool.description, "parameters": parameters}}
+
+
+def _history(messages: Sequence[Message], provider: str) -> Sequence[Message]:
+    def encode(part: MediaPart) -> str:
+        if not isinstance(part, ImagePart):
+            raise unsupported_part(part, provider, "it takes text and images only")
+        return _image(part, provider)
+
+    return with_media_behind_results(with_supported_media(with_results_behind_calls(messages), encode))
 
 
 def _messages(messages: Sequence[Message], endpoint: Endpoint) -> Iterable[_Object]:

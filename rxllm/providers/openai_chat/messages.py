@@ -18,7 +18,7 @@ from ...messages import (
     VendorPart,
 )
 from .._call_ids import with_valid_ids
-from .._conversation import with_results_behind_calls
+from .._conversation import with_media_behind_results, with_results_behind_calls, with_supported_media
 from .._endpoint import Endpoint
 from .._request import inline, json_bytes, merged, result_text, unsupported_part, without_none
 from .dialect import Dialect
@@ -41,7 +41,9 @@ def wire_messages(
     result: list[dict[str, object]] = []
     if dialect.one_system_message:
         messages = _system_first(messages)
-    for message in with_valid_ids(with_results_behind_calls(messages, endpoint.provider), dialect.call_ids):
+    messages = with_results_behind_calls(messages, endpoint.provider)
+    messages = with_supported_media(messages, lambda part: _part(part, dialect, endpoint.provider))
+    for message in with_valid_ids(with_media_behind_results(messages), dialect.call_ids):
         results = [part for part in message.parts if isinstance(part, ToolResult)]
         result += map(_result, results)
         if message.role == "assistant":

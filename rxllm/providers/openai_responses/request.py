@@ -32,7 +32,7 @@ from ...messages import (
 )
 from ...options import JsonFormat, Options, Tool
 from .._call_ids import with_valid_ids
-from .._conversation import with_results_behind_calls
+from .._conversation import with_results_behind_calls, with_supported_media
 from .._endpoint import Endpoint
 from .._function_tools import chosen_tool, function_parameters
 from .._request import body_bytes, inline, json_bytes, result_text, unsupported_option, unsupported_part, without_none
@@ -60,7 +60,9 @@ def responses_request(messages: Sequence[Message], model: str, options: Options,
     if rules is not None:
         rules.check(options, provider, model)
     stored = any(name in (options.extra_body or {}) for name in _STORED)
-    instructions, rest = _instructions(with_results_behind_calls(messages, None if stored else provider))
+    messages = with_results_behind_calls(messages, None if stored else provider)
+    messages = with_supported_media(messages, lambda part: _user_part(part, provider))
+    instructions, rest = _instructions(messages)
     thinks = options.reasoning is not None or _REASONING_MODELS.search(model)
     body: dict[str, object] = {
         "model": model,
@@ -128,7 +130,7 @@ class _Items:
                 call = {"type": "function_call", "call_id": call_id, "name": self._endpoint.wire_name(name)}
                 return {**call, "arguments": json_bytes(arguments).decode(), **fields}
             case ToolResult(id=call_id):
-                output, caller = result_text(part), self._callers.get(call_id)
+                output, caller = _output(part, self._endpoint.provider), self._callers.get(call_id)
                 return without_none(type="function_call_output", call_id=call_id, output=output, caller=caller)
             case ReasoningPart(vendor=vendor):
                 return _reasoning_item(self._endpoint.fields(vendor))
@@ -184,6 +186,17 @@ def _assistant_part(part: Part, provider: str) -> dict[str, object]:
     if isinstance(part, TextPart):
         return {"type": "output_text", "text": part.text}
     raise unsupported_part(part, provider, "an assistant message holds text, reasoning and tool calls")
+
+
+def _output(result: ToolResult, provider: str) -> object:
+    """Return the output of a tool: text alone as text, else a list of parts.
+
+    Source: https://developers.openai.com/api/docs/guides/function-calling (formatting results)
+    """
+    if not result.media:
+        return result_text(result)
+    parts: list[Part] = [*([TextPart(result.content)] if result.content else []), *result.media]
+    return [_user_part(part, provider) for part in parts]
 
 
 def _user_part(part: Part, provider: str) -> dict[str, object]:
