@@ -51,15 +51,21 @@ class Terminal:
 
     def wait_for(self, text: str) -> str:
         """Read until `text` has been written, and give what came before and with it; the rest is for the next time."""
-        while text not in self._plain():
+        while text not in self.plain():
             if not select.select([self._ours], [], [], 15)[0]:
-                raise AssertionError(f"{text!r} does not come: {self._plain()!r}")
+                raise AssertionError(f"{text!r} does not come: {self.plain()!r}")
             try:
                 self.seen += os.read(self._ours, 65536).decode(errors="replace")
             except OSError as error:
-                raise AssertionError(f"{text!r} never came: {self._plain()!r}") from error
-        before, _, self.seen = self._plain().partition(text)
+                raise AssertionError(f"{text!r} never came: {self.plain()!r}") from error
+        before, _, self.seen = self.plain().partition(text)
         return before + text
+
+    def read(self, seconds: float) -> None:
+        """Read what is written within so many seconds."""
+        with contextlib.suppress(OSError):
+            if select.select([self._ours], [], [], seconds)[0]:
+                self.seen += os.read(self._ours, 65536).decode(errors="replace")
 
     def leave(self) -> int:
         """Say /quit, and give the exit status."""
@@ -80,7 +86,7 @@ class Terminal:
         with contextlib.suppress(OSError):
             os.close(self._ours)
 
-    def _plain(self) -> str:
+    def plain(self) -> str:
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.seen)
 
 
@@ -172,10 +178,12 @@ class TestConversing:
         terminal.type("Hi\r")
         terminal.wait_for("Precious")
         terminal.wait_for("> ")
-        terminal.process.send_signal(signal.SIGINT)
-        terminal.wait_for("/save keeps it")
-        terminal.wait_for("> ")
-        terminal.process.send_signal(signal.SIGINT)
+        # CPython misses a signal that comes just before readline waits for a key: it is sent again.
+        while "/save keeps it" not in terminal.plain():
+            assert terminal.process.poll() is None, terminal.plain()
+            terminal.process.send_signal(signal.SIGINT)
+            terminal.read(5)
+        terminal.type("\x04")
         assert 0 == terminal.end()
 
     def test_text_of_the_model_cannot_command_the_terminal(self, server: LLMServer, terminal: Terminal) -> None:
