@@ -61,11 +61,15 @@ class Terminal:
         before, _, self.seen = self.plain().partition(text)
         return before + text
 
-    def read(self, seconds: float) -> None:
-        """Read what is written within so many seconds."""
-        with contextlib.suppress(OSError):
-            if select.select([self._ours], [], [], seconds)[0]:
-                self.seen += os.read(self._ours, 65536).decode(errors="replace")
+    def read(self, seconds: float) -> bool:
+        """Read what is written next; False if nothing is for so many seconds, or the program has ended."""
+        if not select.select([self._ours], [], [], seconds)[0]:
+            return False
+        try:
+            self.seen += os.read(self._ours, 65536).decode(errors="replace")
+        except OSError:
+            return False
+        return True
 
     def leave(self) -> int:
         """Say /quit, and give the exit status."""
@@ -182,7 +186,8 @@ class TestConversing:
         while "/save keeps it" not in terminal.plain():
             assert terminal.process.poll() is None, terminal.plain()
             terminal.process.send_signal(signal.SIGINT)
-            terminal.read(5)
+            while "/save keeps it" not in terminal.plain() and terminal.read(10):
+                pass
         terminal.type("\x04")
         assert 0 == terminal.end()
 
