@@ -39,7 +39,8 @@ __all__ = [
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 VendorFields: TypeAlias = dict[str, dict[str, object]]
-"""Opaque fields to send back with a part, by wire ("anthropic", "gemini", ...)."""
+"""Opaque fields to send back with a part: under a wire's name ("anthropic") to any address that speaks it, under
+"wire@host/path" to that address alone, which made them."""
 
 
 class TextPart(msgspec.Struct, frozen=True, tag="text"):
