@@ -46,8 +46,9 @@ class TimeLimits:
             watchdog.add(self._watch)
 
     def stop(self) -> None:
-        """Stop all limits."""
+        """Stop all limits, and drop the reference to the callback."""
         watchdog.stop(self._watch)
+        self._on_expired = _nothing
 
     def start_connect(self) -> None:
         """Limit the wait for a connection; raises `RuntimeError` if there is no thread to watch it."""
@@ -105,6 +106,10 @@ _MESSAGES: dict[TimeoutPhase, str] = {
     "idle": "no further content came",
     "total": "the answer was not complete",
 }
+
+
+def _nothing() -> None:
+    pass
 
 
 def _or_infinite(seconds: float | None) -> float:
