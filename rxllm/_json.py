@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from math import isfinite
 from typing import TypeGuard
@@ -12,34 +11,14 @@ import msgspec
 _decode = msgspec.json.Decoder[object](object).decode
 
 
-_SURROGATES = re.compile(
-    r"\\\\|(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
-)
-"""An escaped backslash, a surrogate pair (group 1), or a lone surrogate (group 2)."""
-
-
 def decode(data: bytes | str) -> object:
-    r"""Return the JSON value in `data`. Lone surrogates, which are not Unicode, become U+FFFD.
+    """Return the JSON value in `data`.
 
     Raises:
         ValueError: `data` is not JSON.
         RecursionError: It is nested too deep.
-
-    >>> decode(r'["\ud83d", "\ud83d\ude00"]')
-    ['\ufffd', '😀']
     """
-    try:
-        return _decode(data)
-    except ValueError:
-        text = data if isinstance(data, str) else data.decode("utf-8", "replace")
-        repaired = _SURROGATES.sub(_without_surrogate, text)
-        if repaired == text:
-            raise
-        return _decode(repaired)
-
-
-def _without_surrogate(match: re.Match[str]) -> str:
-    return match[0] if match[2] is None else "\\ufffd"
+    return _decode(data)
 
 
 def encode(value: object) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from typing import Literal
 
 from .._json import decode, is_array, is_object, valid_text
@@ -200,7 +201,7 @@ class AnswerBuilder:
         self.calls: dict[int, _Call] = {}
         self._parts: list[Part | _Call] = []
         self._kind: Literal["text", "reasoning"] | None = None
-        self._pieces: list[str] = []
+        self._pieces = StringIO()  # a list would hold about 60 bytes for each delta
         self._vendor: VendorFields | None = None
         self._reported: dict[str, object] = {}
         self.high_surrogate = ""
@@ -211,7 +212,7 @@ class AnswerBuilder:
         if self._kind != "text":
             self.end_part()
             self._kind = "text"
-        self._pieces.append(piece)
+        self._pieces.write(piece)
         return TextDelta(piece)
 
     def reasoning(self, piece: str) -> ReasoningDelta:
@@ -219,7 +220,7 @@ class AnswerBuilder:
         if self._kind != "reasoning":
             self.end_part()
             self._kind = "reasoning"
-        self._pieces.append(piece)
+        self._pieces.write(piece)
         return ReasoningDelta(piece)
 
     def sign(self, kind: Literal["text", "reasoning"], vendor: VendorFields) -> None:
@@ -232,11 +233,11 @@ class AnswerBuilder:
     def end_part(self) -> None:
         """Close the text or reasoning part under way, so that the next piece begins another."""
         if self._kind is not None:
-            text = "".join(self._pieces)
+            text = self._pieces.getvalue()
             if text or self._vendor:
                 part = TextPart if self._kind == "text" else ReasoningPart
                 self._parts.append(part(text, self._vendor))
-        self._kind, self._pieces, self._vendor = None, [], None
+        self._kind, self._pieces, self._vendor = None, StringIO(), None
 
     def vendor_part(self, wire: str, data: dict[str, object]) -> None:
         """Record a whole item to be carried back."""
@@ -321,9 +322,9 @@ class AnswerBuilder:
 
     def _closed_parts(self) -> tuple[Part, ...]:
         parts: Sequence[Part | _Call] = self._parts
-        if self._kind is not None and (self._pieces or self._vendor):
+        if self._kind is not None and (self._pieces.tell() or self._vendor):
             part = TextPart if self._kind == "text" else ReasoningPart
-            parts = [*parts, part("".join(self._pieces), self._vendor)]
+            parts = [*parts, part(self._pieces.getvalue(), self._vendor)]
         closed = (part.ended if isinstance(part, _Call) else part for part in parts)
         return tuple(part for part in closed if part is not None)
 
