@@ -268,11 +268,7 @@ class _ProviderModel(StreamingModel):
         return f"<StreamingModel {self.provider}:{self.model}>"
 
     def stream(self, prompt: Prompt, **options: Unpack[CallOptions]) -> Observable[TokenEvent]:
-        _refuse_unknown(options)
-        call = cast("CallOptions", {**self._defaults, **options})
-        model = call.get("model") or self.model
-        wire = self._wire_with(options["headers"]) if "headers" in options else self._wire
-        request = wire.request(messages_of(prompt), model, _wire_options(call))
+        call, model, wire, request = self.encoded(prompt, options)
         timeout = timeout_of(call.get("timeout"))
         source = Source(
             provider=self.provider,
@@ -286,6 +282,14 @@ class _ProviderModel(StreamingModel):
             max_answer_chars=self._limits.answer_chars,
         )
         return with_total_limit(retry_transient(call.get("max_retries", 2))(token_stream(source)), timeout.total)
+
+    def encoded(self, prompt: Prompt, options: CallOptions) -> tuple[CallOptions, str, Wire, WireRequest]:
+        """Return all options of a call, the model's name, the wire, and the request for one streamed answer."""
+        _refuse_unknown(options)
+        call = cast("CallOptions", {**self._defaults, **options})
+        model = call.get("model") or self.model
+        wire = self._wire_with(options["headers"]) if "headers" in options else self._wire
+        return call, model, wire, wire.request(messages_of(prompt), model, _wire_options(call))
 
     def close(self) -> None:
         self._transport.close()

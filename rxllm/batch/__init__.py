@@ -1,14 +1,14 @@
-"""A prompt after the other, by the million: asked by all machines of a Ray cluster, each ends in exactly one row.
+"""Many prompts: each ends in exactly one row, and a run that was killed continues where it was.
 
-Needs the extra `ray`; reading what was answered does not. `docs/batch.md` says what is guaranteed.
+Runs in this process, on a Ray cluster (extra `ray`), or through the batch APIs of vendors. See `docs/batch.md`.
 
 - `map_prompts(prompts, model, checkpoint=...)` is the batch, as an Observable of rows and progress.
-  Run it again, and it goes on where it was.
-- `read_rows(checkpoint)` gives all rows, `write_parquet(rows, directory)` makes Parquet of any.
-- `ModelSpec` describes the model, `RateLimits` what all workers together may ask.
+- `read_rows(checkpoint)` yields all rows, `write_parquet(rows, directory)` writes rows as Parquet.
+- `ModelSpec` describes the model, `RateLimits` the limits of all workers together.
+- `cancel_vendor_batches(checkpoint, model)` cancels what a checkpoint has at a vendor.
 """
 
-from ._run import BatchEvent
+from ._base_run import BatchEvent
 from .checkpoint import read_rows
 from .errors import WorkerLostError
 from .mapping import map_prompts
@@ -17,6 +17,7 @@ from .parquet import write_parquet
 from .progress import BatchProgress
 from .rows import AnswerRow, FailureRow, Row, row_from_json, row_to_json
 from .shared_limits import RateLimits
+from .vendor import cancel_vendor_batches
 
 __all__ = [
     "AnswerRow",
@@ -27,6 +28,7 @@ __all__ = [
     "RateLimits",
     "Row",
     "WorkerLostError",
+    "cancel_vendor_batches",
     "map_prompts",
     "read_rows",
     "row_from_json",

@@ -41,6 +41,11 @@ class EarlyStop:
                 raise _common_error(row, self._limit)
         return []
 
+    def release(self) -> list[SettledRow]:
+        """Hold nothing back any more; return the rows held back."""
+        self._limit = 0
+        return self.flush()
+
     def flush(self) -> list[SettledRow]:
         """Return the rows held back, for good."""
         held, self._held = self._held, []

@@ -11,7 +11,7 @@ from reactivex import Observable, abc
 from reactivex import operators as rx_ops
 from reactivex.disposable import CompositeDisposable, Disposable
 
-from ._run import BatchEvent
+from ._base_run import BatchEvent
 from .progress import BatchProgress
 
 

@@ -1,4 +1,4 @@
-"""One run: a thread that gives jobs to workers, stores their rows, and then emits them.
+"""A run with workers: a thread that gives jobs to workers, stores their rows, and then emits them.
 
 All state belongs to that thread; `dispose` only closes connections. A row is on disk before it is emitted, and is
 emitted before its worker is given more: a slow subscriber or disk slows the requests, and nothing accumulates.
@@ -6,81 +6,44 @@ emitted before its worker is given more: a slow subscriber or disk slows the req
 
 from __future__ import annotations
 
-import atexit
-import contextvars
 import itertools
 import logging
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
-from typing import TypeAlias
 
-import msgspec
 from reactivex import abc
 
-from ..errors import ConfigurationError, LLMError, OutputParsingError
-from ..operators.json.typed import Target
-from ._early_stop import EarlyStop, SettledRow
+from ..errors import ConfigurationError, LLMError
+from ._base_run import STOP_SECONDS, BaseRun, BatchEvent, Plan, settled_row
+from ._early_stop import SettledRow
 from ._job_queue import JobQueue
-from ._jobs import Columns, InvalidJob, Job, jobs_of
+from ._jobs import Job, jobs_of
 from ._source import JobSource
 from ._worker import EncodedRow
 from ._worker_pool import Outcome, RowsReceived, WorkerFailed, WorkerLost, WorkerPool, WorkerReady
-from .checkpoint import Checkpoint, Retry, Settled
+from .checkpoint import Checkpoint, Settled
 from .errors import WorkerLostError
-from .progress import BatchProgress, ProgressCounter
-from .rows import AnswerRow, FailureRow, Row, failure_of, row_from_json, row_to_json, usage_of
+from .progress import BatchProgress
+from .rows import AnswerRow, FailureRow, Row, failure_of, row_from_json, usage_of
 
 log = logging.getLogger("rxllm")
 
-BatchEvent: TypeAlias = Row | BatchProgress
-
 _TICK_SECONDS = 1.0
 _RESIZE_SECONDS = 5.0
-_STOP_SECONDS = 5.0
 _FAILED_STARTS = 3
 """Failed starts in a row that end a run which has no worker."""
 _LONGEST_START_DELAY = 60.0
 
 
-class Plan(msgspec.Struct, frozen=True):
-    """What a run does."""
-
-    items: Callable[[], Iterable[object]]
-    total: int | None
-    columns: Columns
-    fingerprint: bytes
-    response_type: type[object] | None
-    checkpoint: Path
-    about: dict[str, object]
-    retry: Retry
-    backlog: int
-    progress_every: float
-    start_timeout: float
-    sync: float
-    silent_after: float = 60.0
-    """A worker that sends nothing for this many seconds is taken for dead; a live one sends once a second."""
-    stop_after: int = 20
-    """The run ends if its first rows, this many, all fail with the same error; 0 turns that off."""
-
-
-class Run(abc.DisposableBase):
-    """A subscription to a batch."""
+class Run(BaseRun):
+    """A run whose workers make a request for each prompt."""
 
     def __init__(self, plan: Plan, pool: WorkerPool, observer: abc.ObserverBase[BatchEvent]) -> None:
-        self._plan = plan
+        super().__init__(plan, observer)
         self._pool = pool
-        self._observer = observer
-        self._stopped = threading.Event()
         self._queue = JobQueue(plan.backlog)
-        self._early_stop = EarlyStop(plan.stop_after)
-        self._target = None if plan.response_type is None else Target(plan.response_type)
-        self._counter = ProgressCounter(plan.total, time.monotonic())
-        self._source: JobSource | None = None
         self._first: Job | None = None
         """The first job that needs a worker, until it is given to one."""
         self._numbers = itertools.count()
@@ -93,51 +56,11 @@ class Run(abc.DisposableBase):
         """Workers that are ready and have nothing to do."""
         self._replacements: deque[float] = deque()
         """Times at which lost workers are replaced; delayed, because the cluster itself may be shutting down."""
-        self._looked_at = self._resized_at = self._reported_at = time.monotonic()
+        self._looked_at = self._resized_at = time.monotonic()
 
-    def start(self) -> Run:
-        """Start the thread of the run."""
-        context = contextvars.copy_context()
-        self._name = f"rxllm-batch-{next(_run_numbers)}"
-        self._thread = threading.Thread(target=context.run, args=(self._run,), name=self._name, daemon=True)
-        self._thread.start()
-        return self
-
-    def dispose(self) -> None:
-        """Close all connections to the vendor and emit nothing more. Thread-safe; may be called again."""
-        if not self._stopped.is_set():
-            self._stopped.set()
-            self._pool.stop()
-            self._pool.wake()
-            if self._source is not None:
-                self._source.stop()
-
-    def _run(self) -> None:
-        atexit.register(self._exit)  # runs before Ray's own handler, which was registered earlier
-        try:
-            with closing(Checkpoint(self._plan.checkpoint, self._plan.about, sync=self._plan.sync)) as file:
-                try:
-                    self._work(file)
-                finally:
-                    self._end(file)
-        except SubscriberRaised as raised:
-            error = raised.error
-            threading.excepthook(
-                threading.ExceptHookArgs((type(error), error, error.__traceback__, threading.current_thread()))
-            )
-        except Exception as error:
-            if not self._stopped.is_set():
-                self._observer.on_error(error)
-        else:
-            if not self._stopped.is_set():
-                self._observer.on_completed()
-        finally:
-            atexit.unregister(self._exit)
-
-    def _exit(self) -> None:
-        """Store what is ready before the interpreter exits, and stop using Ray before it is gone."""
-        self.dispose()
-        self._thread.join(2 * _STOP_SECONDS)
+    def _interrupt(self) -> None:
+        self._pool.stop()
+        self._pool.wake()
 
     def _work(self, file: Checkpoint) -> None:
         plan = self._plan
@@ -184,7 +107,7 @@ class Run(abc.DisposableBase):
             elif isinstance(job, Job):
                 return job
             else:
-                self._settle(file, [(_settled(job, job.row), job.row)])
+                self._settle(file, [(settled_row(job, job.row), job.row)])
         return None
 
     def _handle(self, file: Checkpoint, worker: int, outcome: Outcome) -> None:
@@ -211,27 +134,14 @@ class Run(abc.DisposableBase):
             if encoded.fatal is not None:
                 continue  # the next run asks it again
             row = row_from_json(encoded.row)
-            checked = self._checked(row, job)
+            checked = self._checked(row, "response_format" in job.options)
             if checked is not row:
-                yield _settled(job, checked), checked
+                yield settled_row(job, checked), checked
             else:
                 yield (
                     Settled(encoded.key, job.position, job.digest, encoded.failed, encoded.transient, encoded.row),
                     row,
                 )
-
-    def _checked(self, row: Row, job: Job) -> Row:
-        """Return the row, or a failure if its value is not of the type that was asked for."""
-        target = self._target
-        if target is None or not isinstance(row, AnswerRow) or "response_format" in job.options:
-            return row
-        try:
-            target.whole(row.value)
-        except ValueError as error:
-            message = f"the answer's JSON is not of the type that was asked for: {error}"
-            wrong = OutputParsingError(message, text=row.text, partial=row.response)
-            return failure_of(wrong, row.key, row.columns, row.tries)
-        return row
 
     def _settle(self, file: Checkpoint, rows: list[SettledRow]) -> None:
         if rows:
@@ -273,7 +183,7 @@ class Run(abc.DisposableBase):
             self._counter.lost_workers += 1
             error = WorkerLostError(f"each worker that asked this prompt was lost; the last one: {reason}")
             failures = [(job, failure_of(error, job.key, job.columns, 0)) for job in self._queue.lose(worker)]
-            self._settle(file, [(_settled(job, row), row) for job, row in failures])
+            self._settle(file, [(settled_row(job, row), row) for job, row in failures])
         else:
             return
         self._replacements.append(time.monotonic() + delay)
@@ -302,23 +212,8 @@ class Run(abc.DisposableBase):
         if not self._idle and not self._busy and waited > self._plan.start_timeout:
             raise WorkerLostError(f"no worker started within {waited:.0f} seconds: has the cluster room for one?")
 
-    def _report_if_due(self) -> None:
-        if time.monotonic() - self._reported_at >= self._plan.progress_every:
-            self._report()
-
-    def _report(self) -> None:
-        self._reported_at = time.monotonic()
-        workers = len(self._idle) + len(self._busy)
-        self._emit(self._counter.progress(self._reported_at, self._queue.running, workers))
-
-    def _emit(self, event: BatchEvent) -> None:
-        if self._stopped.is_set():
-            return
-        try:
-            self._observer.on_next(event)
-        except Exception as error:
-            self._stopped.set()
-            raise SubscriberRaised(error) from error
+    def _progress(self, now: float) -> BatchProgress:
+        return self._counter.progress(now, self._queue.running, len(self._idle) + len(self._busy))
 
     def _end(self, file: Checkpoint) -> None:
         """Close all connections, store what is ready, end the workers."""
@@ -326,7 +221,7 @@ class Run(abc.DisposableBase):
             self._source.stop()
         try:
             self._pool.stop()
-            until = time.monotonic() + _STOP_SECONDS
+            until = time.monotonic() + STOP_SECONDS
             while self._busy and (left := until - time.monotonic()) > 0:
                 came = self._pool.next(left)
                 if came is None:
@@ -340,21 +235,5 @@ class Run(abc.DisposableBase):
             self._pool.close()
 
 
-class SubscriberRaised(Exception):
-    """Carries the subscriber's own exception out of the run."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self.error = error
-
-
 def _is_answer(row: Row) -> bool:
     return isinstance(row, AnswerRow)
-
-
-def _settled(job: Job | InvalidJob, row: Row) -> Settled:
-    transient = isinstance(row, FailureRow) and row.transient
-    return Settled(row.key, job.position, job.digest, isinstance(row, FailureRow), transient, row_to_json(row))
-
-
-_run_numbers = itertools.count(1)

@@ -1,9 +1,8 @@
-"""What is settled, on disk: one row for each prompt, in one SQLite file that only ever grows by whole commits.
+"""The checkpoint: one row for each prompt in an SQLite file.
 
-A run appends to the file's write-ahead log; what was committed is there after the process is
-killed, and a commit that was cut off never was. Who writes holds the file locked, by a lock that
-ends with the process; so two runs cannot share a file, and nothing has to be tidied up after a crash.
-A power cut may take the commits of the last `sync` seconds with it, and nothing else.
+A run appends to the file's write-ahead log. A commit survives when the process is killed; one that was interrupted
+leaves nothing. The writing process holds the file locked, by a lock that ends with the process; so two runs cannot
+share a file, and nothing must be cleaned up after a crash. A power cut may lose the commits of the last `sync` seconds.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from ..errors import ConfigurationError
 from .rows import Key, Row, row_from_json
 
 Retry: TypeAlias = Literal["none", "transient", "all"]
-"""Which failures of earlier runs are asked again."""
+"""Which failures of earlier runs a run asks again."""
 
 Standing: TypeAlias = Literal["new", "settled", "twice"]
 
 PATIENCE_SECONDS = 6.0
-"""A run that was disposed takes as long, at most, to settle what was ready and to give its file free."""
+"""Seconds that a disposed run takes at most to store what was ready and to close its file."""
 
 _MAGIC = 0x52584C42  # "RXLB"
 _FORMAT = 1
@@ -39,7 +38,7 @@ _ANSWERED, _FAILED, _FAILED_FOR_NOW = 0, 1, 2
 
 
 class Settled(NamedTuple):
-    """A row on its way to the file: `row` is its JSON."""
+    """A row to store; `row` is its JSON."""
 
     key: Key
     position: int
@@ -50,14 +49,14 @@ class Settled(NamedTuple):
 
 
 class Checkpoint:
-    """The file of one job, open for one run. To be used by one thread.
+    """The file of one job, open for one run. For one thread.
 
-    `about` says which job it is; the file of another is a `ConfigurationError`, as is a file that
-    is in use, or is none of ours.
+    `about` identifies the job; None takes any. The file of another job, a file in use, or one that is not a checkpoint
+    is a `ConfigurationError`.
     """
 
     def __init__(
-        self, path: Path, about: dict[str, object], *, sync: float = 1.0, patience: float = PATIENCE_SECONDS
+        self, path: Path, about: dict[str, object] | None, *, sync: float = 1.0, patience: float = PATIENCE_SECONDS
     ) -> None:
         self._path = path
         self._sync = sync
@@ -72,20 +71,39 @@ class Checkpoint:
                 raise
 
     def standing(self, key: Key, digest: bytes, retry: Retry) -> Standing:
-        """Whether the prompt is to be asked, is settled, or has come before in this very run."""
+        """Return whether the prompt must be asked ("new"), has its row, or occurred before in this run ("twice")."""
         found = self._file.execute("SELECT digest, failed, run FROM rows WHERE key = ?", (key,)).fetchone()
         if found is None:
             return "new"
-        if found[2] == self._run:
+        if found[2] == self.run:
             return "twice"
         again = found[1] == _FAILED_FOR_NOW if retry == "transient" else found[1] and retry == "all"
         return "new" if found[0] != digest or again else "settled"
 
     def write(self, rows: Iterable[Settled]) -> None:
-        """Settle `rows`: in one commit, in place of what their keys stood for before."""
+        """Store `rows` in one commit, in place of earlier rows with the same keys."""
+        with self.transaction():
+            self.insert(rows)
+
+    def insert(self, rows: Iterable[Settled]) -> None:
+        """Store `rows` as a part of a transaction."""
+        self._file.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?)", map(self._values, rows))
+
+    def execute(self, statement: str, *values: object) -> sqlite3.Cursor:
+        """Run an SQL statement."""
+        with _explained(self._path):
+            return self._file.execute(statement, values)
+
+    @contextmanager
+    def transaction(self) -> Generator[None]:
+        """Make one commit of what is written inside."""
         with _explained(self._path):
             self._file.execute("BEGIN")
-            self._file.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?)", map(self._values, rows))
+            try:
+                yield
+            except BaseException:
+                self._file.execute("ROLLBACK")
+                raise
             self._file.execute("COMMIT")
             now = time.monotonic()
             if now - self._synced >= self._sync:
@@ -93,19 +111,19 @@ class Checkpoint:
                 self._file.execute("PRAGMA wal_checkpoint(PASSIVE)")  # which syncs the log first
 
     def close(self) -> None:
-        """Give the file free; harmless when done twice."""
+        """Close the file; later calls do nothing."""
         self._file.close()
 
     def _values(self, settled: Settled) -> tuple[object, ...]:
         failed = (_FAILED_FOR_NOW if settled.transient else _FAILED) if settled.failed else _ANSWERED
-        return (settled.key, settled.position, settled.digest, failed, self._run, settled.row)
+        return (settled.key, settled.position, settled.digest, failed, self.run, settled.row)
 
-    def _prepare(self, about: dict[str, object]) -> None:
+    def _prepare(self, about: dict[str, object] | None) -> None:
         run = self._file.execute
         run("PRAGMA locking_mode = EXCLUSIVE")
         magic = run("PRAGMA application_id").fetchone()[0]
         if magic != _MAGIC and run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            raise ConfigurationError(f"{str(self._path)!r} is an SQLite file, but no checkpoint of a batch")
+            raise ConfigurationError(f"{str(self._path)!r} is an SQLite file, but not the checkpoint of a batch")
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = NORMAL")
         run("PRAGMA wal_autocheckpoint = 10000")
@@ -113,8 +131,9 @@ class Checkpoint:
         run(f"PRAGMA application_id = {_MAGIC}")
         for statement in _SCHEMA.split(";"):
             run(statement)
-        self._check_job({"format": _FORMAT, **about})
-        self._run = run("SELECT coalesce(max(run), 0) + 1 FROM rows").fetchone()[0]
+        if about is not None:
+            self._check_job({"format": _FORMAT, **about})
+        self.run: int = run("SELECT coalesce(max(run), 0) + 1 FROM rows").fetchone()[0]
         run("COMMIT")
 
     def _check_job(self, about: dict[str, object]) -> None:
@@ -126,22 +145,26 @@ class Checkpoint:
         if there != about:
             raise ConfigurationError(
                 f"{str(self._path)!r} is the checkpoint of another job: {encode(there).decode()} there, "
-                f"{encode(about).decode()} here. Take another file"
+                f"{encode(about).decode()} here. Use another file"
             )
 
 
 def read_rows(checkpoint: str | Path, *, patience: float = PATIENCE_SECONDS) -> Iterator[Row]:
-    """All rows of a checkpoint, in the order of their prompts, each once; read as they are taken.
+    """Yield all rows of a checkpoint, in the order of their prompts; nothing is held in memory.
 
-    Raises `ConfigurationError` where there is no checkpoint, or where a run has it open, and still
-    has `patience` seconds later.
+    Args:
+        checkpoint: Path of the file.
+        patience: Seconds to wait for a run that has the file open.
+
+    Raises:
+        ConfigurationError: There is no checkpoint, or a run still has it open.
     """
     path = Path(checkpoint)
     if not path.is_file():
         raise ConfigurationError(f"there is no checkpoint {str(path)!r}")
     with _explained(path), closing(sqlite3.connect(path, timeout=patience, check_same_thread=False)) as file:
         if file.execute("PRAGMA application_id").fetchone()[0] != _MAGIC:
-            raise ConfigurationError(f"{str(path)!r} is no checkpoint of a batch")
+            raise ConfigurationError(f"{str(path)!r} is not the checkpoint of a batch")
         for (place,) in file.execute("SELECT rowid FROM rows ORDER BY position"):  # sorts numbers, not answers
             found = file.execute("SELECT row FROM rows WHERE rowid = ?", (place,)).fetchone()
             yield row_from_json(cast("bytes", found[0]))

@@ -6,17 +6,18 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeAlias, TypedDict, Unpack, cast
+from typing import Literal, Protocol, TypeAlias, TypedDict, Unpack, cast
 
 from reactivex import Observable, abc
 
 from ..errors import ConfigurationError
 from ..options import CallOptions
 from ..prompt import Prompt
+from ._base_run import BatchEvent, Plan
 from ._jobs import Columns, RowIn
 from ._local_pool import LocalPool, limit_for
 from ._progress_bar import with_progress_bar
-from ._run import BatchEvent, Plan, Run
+from ._run import Run
 from ._worker import Settings
 from ._worker_pool import WorkerPool
 from .checkpoint import Retry
@@ -34,6 +35,10 @@ class RayDataset(Protocol):
 
 Prompts: TypeAlias = Iterable[Prompt | RowIn] | RayDataset | Callable[[], Iterable[Prompt | RowIn]]
 """Prompts or rows, or a function that returns them for each subscription."""
+
+
+Mode: TypeAlias = Literal["stream", "vendor_batch"]
+"""How prompts are asked: each with a request of its own, or through the vendor's batch API."""
 
 
 class RunOptions(TypedDict, total=False):
@@ -61,6 +66,12 @@ class RunOptions(TypedDict, total=False):
     """With a cluster: seconds until the first worker must have started, machines that must boot included: 600."""
     worker_options: Mapping[str, object]
     """With a cluster: options of the Ray actors, such as `{"num_gpus": 1}`."""
+    poll_seconds: float
+    """With `mode="vendor_batch"`: seconds between two looks at the jobs, at first: 10. They grow to ten times that."""
+    batch_size: int
+    """With `mode="vendor_batch"`: most prompts in one job; default: the vendor's limit."""
+    deadline: float
+    """With `mode="vendor_batch"`: seconds after which a job is cancelled: 93,600 (26 hours)."""
 
 
 def map_prompts(
@@ -72,6 +83,7 @@ def map_prompts(
     key: str | None = None,
     options: str | Callable[[RowIn], CallOptions] | None = None,
     keep: Sequence[str] = (),
+    mode: Mode = "stream",
     cluster: bool = False,
     ray_address: str | None = None,
     workers: int | None = None,
@@ -104,6 +116,9 @@ def map_prompts(
             from 0, so the order must be the same in each run; a Dataset needs a key.
         options: Column with options of the call, or a function of the row that returns them.
         keep: Columns that rows carry over ("prompt" of a prompt by itself). Their values must be JSON.
+        mode: "stream" makes a request for each prompt. "vendor_batch" submits jobs to the batch API of OpenAI,
+            Anthropic or Gemini, at half the price and with results within 24 hours. Disposing then leaves the jobs to
+            the vendor; the next run over the checkpoint takes their results. `cancel_vendor_batches` cancels them.
         cluster: Run worker processes on a Ray cluster (needs the extra `ray`). Default: threads of this process.
         ray_address: Address of the cluster; implies `cluster`. Default: the one that this process is connected to,
             else what `ray.init()` finds or starts.
@@ -132,7 +147,11 @@ def map_prompts(
         None if limits is None else limits.expected_tokens,
         more.get("outage_timeout", 600.0),
     )
-    if cluster or ray_address is not None:
+    if mode == "vendor_batch":
+        events = _vendor_batch(plan, spec, more)
+    elif mode != "stream":
+        raise ConfigurationError(f"mode is 'stream' or 'vendor_batch'; got {mode!r}")
+    elif cluster or ray_address is not None:
         from ._ray_pool import RayPool  # the extra `ray`; nothing else imports it
 
         events = batch_of(
@@ -146,6 +165,23 @@ def map_prompts(
         limit = None if limits is None else limit_for(limits)
         events = batch_of(plan, partial(LocalPool, settings, limit))
     return with_progress_bar(events) if more.get("show_progress") else events
+
+
+def _vendor_batch(plan: Plan, model: ModelSpec | ModelFactory, more: RunOptions) -> Observable[BatchEvent]:
+    from .vendor.cancel import api_for
+    from .vendor.run import VendorOptions, VendorRun  # most batches do not need it
+
+    if not isinstance(model, ModelSpec):
+        raise ConfigurationError("mode='vendor_batch' takes a ModelSpec or its short form, not a function")
+    api_for(model)
+    options = VendorOptions(more.get("poll_seconds", 10.0), more.get("batch_size"), more.get("deadline", 26 * 3600.0))
+
+    def subscribe(
+        observer: abc.ObserverBase[BatchEvent], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
+        return VendorRun(plan, model, options, observer).start()
+
+    return Observable(subscribe)
 
 
 def batch_of(plan: Plan, pool: Callable[[], WorkerPool]) -> Observable[BatchEvent]:
@@ -240,6 +276,9 @@ _NUMBERS = (
     "sync",
     "outage_timeout",
     "stop_after_equal_failures",
+    "poll_seconds",
+    "batch_size",
+    "deadline",
 )
 
 

@@ -1,0 +1,125 @@
+"""What a run needs of a vendor's batch API, whichever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Literal, Protocol, TypeAlias, cast
+
+import msgspec
+
+from ..._json import decode, encode, is_object
+from ..._protocol import Frame, Wire, WireRequest
+from ...errors import LLMError, ProtocolError
+from ...model import StreamingModel
+from ...options import CallOptions
+from ...prompt import Prompt
+
+JobStatus: TypeAlias = Literal["running", "ended", "refused", "full"]
+"""running; ended (all, some or none of the prompts answered); refused as a whole; refused because the queue is full."""
+
+
+class VendorJob(msgspec.Struct, frozen=True):
+    """A job at the vendor: its status, where its results are, and why it was refused."""
+
+    status: JobStatus
+    results: tuple[str, ...] = ()
+    reason: str = ""
+
+
+class VendorResult(msgspec.Struct, frozen=True):
+    """What became of one prompt: the frames of its answer, or an error."""
+
+    custom_id: str
+    frames: tuple[Frame, ...] = ()
+    error: LLMError | None = None
+
+
+class VendorApi(Protocol):
+    """A vendor's batch API. All methods block; all raise `LLMError`s."""
+
+    max_prompts: int
+    """Most prompts in a job."""
+    max_bytes: int
+    """Most bytes in a job."""
+
+    def entry(self, custom_id: str, request: WireRequest) -> bytes:
+        """Return the JSON of one prompt in a job."""
+        ...
+
+    def upload(self, entries: Sequence[bytes]) -> bytes:
+        """Prepare a job, at no cost; return what `create` needs."""
+        ...
+
+    def create(self, prepared: bytes, token: str) -> str:
+        """Create the job, which costs money; return its id."""
+        ...
+
+    def find(self, token: str, count: int, since: float, known: Collection[str]) -> str | Literal["maybe"] | None:
+        """Return the id of the job that was created with `token`, "maybe" if that cannot be decided yet, or None.
+
+        Args:
+            token: What `create` was given; the custom ids begin with it.
+            count: Number of prompts in the job.
+            since: Time before which the job was not created, in seconds since the epoch.
+            known: Ids of other jobs of this checkpoint.
+        """
+        ...
+
+    def look(self, job: str) -> VendorJob:
+        """Return the job as it is now."""
+        ...
+
+    def results(self, job: VendorJob) -> Iterator[VendorResult]:
+        """Yield the results of a job that has ended, in any order. Lines that cannot be read are left out."""
+        ...
+
+    def cancel(self, job: str) -> None:
+        """Cancel the job; prompts that are answered by then keep their results."""
+        ...
+
+    def close(self) -> None:
+        """Close the connections."""
+        ...
+
+
+def without_streaming(request: WireRequest) -> dict[str, object]:
+    """Return the body of a request without what asks for a stream."""
+    body = decode(request.body)
+    assert is_object(body)
+    return {name: value for name, value in body.items() if name not in ("stream", "stream_options")}
+
+
+def frame_of(payload: object) -> Frame:
+    """Return a JSON payload as a frame for a decoder."""
+    return Frame(encode(payload))
+
+
+def json_object(data: bytes) -> dict[str, object]:
+    """Return the JSON object in an answer; raises `ProtocolError` if there is none."""
+    try:
+        value = decode(data)
+    except ValueError as error:
+        raise ProtocolError(f"the batch API answered with something that is not JSON: {error}") from error
+    if not is_object(value):
+        raise ProtocolError("the batch API answered with JSON that is not an object")
+    return value
+
+
+def required_text(source: Mapping[str, object], key: str) -> str:
+    """Return the text at `key`; raises `ProtocolError` if there is none."""
+    found = source.get(key)
+    if not isinstance(found, str):
+        raise ProtocolError(f"the batch API answered without {key!r}")
+    return found
+
+
+class _Encodes(Protocol):
+    """A model that can return its request instead of making it."""
+
+    def encoded(self, prompt: Prompt, options: CallOptions) -> tuple[CallOptions, str, Wire, WireRequest]: ...
+
+
+def wire_request(model: StreamingModel, prompt: Prompt, options: CallOptions) -> tuple[Wire, WireRequest]:
+    """Return the wire of a model of `create_streaming_model` and the request for one streamed answer."""
+    _, _, wire, request = cast(_Encodes, model).encoded(prompt, options)
+    return wire, request

@@ -1,0 +1,58 @@
+"""Which vendors have batch APIs, and how to cancel what a checkpoint has there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from ..._protocol import WireRequest
+from ...errors import ConfigurationError
+from ...providers.catalog import vendor_named
+from ..checkpoint import Checkpoint
+from ..model_spec import ModelSpec
+from .anthropic import AnthropicBatches
+from .api import VendorApi, wire_request
+from .gemini import GeminiBatches
+from .openai import OpenAIBatches
+from .pending import PendingJobs
+
+_APIS: dict[str, Callable[[WireRequest], VendorApi]] = {
+    "openai-chat": OpenAIBatches,
+    "openai-responses": OpenAIBatches,
+    "anthropic": AnthropicBatches,
+    "gemini": GeminiBatches,
+}
+
+
+def api_for(spec: ModelSpec) -> Callable[[WireRequest], VendorApi]:
+    """Return what connects to the batch API of the model's vendor; raises `ConfigurationError` if there is none."""
+    api = _APIS.get(vendor_named(spec.provider).wire)
+    if api is None:
+        raise ConfigurationError(f"provider {spec.provider!r} has no batch API that rxllm knows: use mode='stream'")
+    return api
+
+
+def cancel_vendor_batches(checkpoint: str | Path, model: ModelSpec | str) -> int:
+    """Cancel the jobs that a checkpoint has at the vendor; return how many.
+
+    Prompts that are answered by then keep their results: run the batch once more to store them.
+
+    Args:
+        checkpoint: Path of the checkpoint, which no run may have open.
+        model: The model of the batch, for the vendor and the key.
+
+    Raises:
+        ConfigurationError: The checkpoint does not exist or is in use.
+        LLMError: The vendor refused.
+    """
+    if not Path(checkpoint).is_file():
+        raise ConfigurationError(f"there is no checkpoint {str(checkpoint)!r}")
+    spec = ModelSpec(model) if isinstance(model, str) else model
+    with closing(Checkpoint(Path(checkpoint), None)) as file, closing(spec()) as made:
+        _, request = wire_request(made, "?", {})
+        with closing(api_for(spec)(request)) as api:
+            jobs = [noted.job for noted in PendingJobs(file).jobs() if noted.job is not None]
+            for job in jobs:
+                api.cancel(job)
+    return len(jobs)

@@ -1,0 +1,104 @@
+"""Gemini's batch mode: inline requests of one model, answered as an operation.
+
+A batch takes less than 20 MB of requests inline. It expires after 48 hours, without results.
+
+Sources: https://ai.google.dev/gemini-api/docs/batch-api, https://ai.google.dev/api/batch-api
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Literal
+
+from ..._json import encode, object_at, objects_at, text_at
+from ..._protocol import WireRequest
+from ..._transport.plain_http import PlainHttp
+from ..._transport.vendor_errors import status_error
+from .api import VendorJob, VendorResult, frame_of, json_object, required_text, without_streaming
+
+_STATUS = {3: 400, 7: 403, 8: 429, 13: 500, 14: 503, 4: 504}
+"""HTTP status for the codes of google.rpc.Code that a request can end with."""
+
+
+class GeminiBatches:
+    """Batches of one model; `request` is a request to it."""
+
+    max_prompts = 20_000
+    max_bytes = 15_000_000
+
+    def __init__(self, request: WireRequest) -> None:
+        self._model_url = request.url.partition(":streamGenerateContent")[0]
+        self._root = self._model_url.partition("/models/")[0].partition("/tunedModels/")[0]
+        self._headers = {name: value for name, value in request.headers.items() if name.lower() != "accept"}
+        self._http = PlainHttp()
+        self._ended: dict[str, dict[str, object]] = {}
+
+    def entry(self, custom_id: str, request: WireRequest) -> bytes:
+        """Return an inline request."""
+        return encode({"request": without_streaming(request), "metadata": {"key": custom_id}})
+
+    def upload(self, entries: Sequence[bytes]) -> bytes:
+        """Return the requests: they are sent when the batch is created."""
+        return b'{"requests":{"requests":[' + b",".join(entries) + b"]}}"
+
+    def create(self, prepared: bytes, token: str) -> str:
+        """Create a batch whose display name is the token."""
+        body = b'{"batch":{"displayName":' + encode(token) + b',"inputConfig":' + prepared + b"}}"
+        return required_text(self._json("POST", f"{self._model_url}:batchGenerateContent", body), "name")
+
+    def find(self, token: str, count: int, since: float, known: Collection[str]) -> str | Literal["maybe"] | None:
+        """Look for the token among the display names of all batches."""
+        del count, since, known
+        page_token = ""
+        while True:
+            page = self._json("GET", f"{self._root}/batches?pageSize=100{page_token}")
+            for operation in objects_at(page, "operations"):
+                if text_at(object_at(operation, "metadata"), "displayName") == token:
+                    return required_text(operation, "name")
+            following = text_at(page, "nextPageToken")
+            if not following:
+                return None
+            page_token = f"&pageToken={following}"
+
+    def look(self, job: str) -> VendorJob:
+        """Return the batch as it is now; a failed or expired one has no results."""
+        operation = self._json("GET", f"{self._root}/{job}")
+        state = text_at(object_at(operation, "metadata"), "state") or ""
+        if state.endswith("_FAILED"):
+            reason = text_at(object_at(operation, "error"), "message") or "the vendor gave no reason"
+            return VendorJob("refused", reason=reason)
+        if operation.get("done") or state.endswith(("_SUCCEEDED", "_CANCELLED", "_EXPIRED")):
+            self._ended[job] = operation
+            return VendorJob("ended", (job,))
+        return VendorJob("running")
+
+    def results(self, job: VendorJob) -> Iterator[VendorResult]:
+        """Yield the inline responses."""
+        for name in job.results:
+            operation = self._ended.pop(name)
+            output = object_at(operation, "response") or object_at(object_at(operation, "metadata"), "output")
+            for entry in objects_at(object_at(output, "inlinedResponses"), "inlinedResponses"):
+                custom_id = text_at(object_at(entry, "metadata"), "key")
+                if custom_id is not None:
+                    yield _result(custom_id, entry)
+
+    def cancel(self, job: str) -> None:
+        """Cancel the batch."""
+        self._json("POST", f"{self._root}/{job}:cancel", b"{}")
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _json(self, method: str, url: str, body: bytes | None = None) -> dict[str, object]:
+        _, answer = self._http.call(method, url, self._headers, body, timeout=600.0)
+        return json_object(answer or b"{}")
+
+
+def _result(custom_id: str, entry: Mapping[str, object]) -> VendorResult:
+    error = object_at(entry, "error")
+    if not error:
+        return VendorResult(custom_id, (frame_of(object_at(entry, "response")),))
+    code = error.get("code")
+    status = _STATUS.get(code, 500) if isinstance(code, int) else 500
+    return VendorResult(custom_id, error=status_error(status, {}, encode({"error": error}), 0.0))

@@ -1,0 +1,147 @@
+"""OpenAI's Batch API: a file of requests is uploaded, a batch is created from it, its results are files.
+
+Sources: https://developers.openai.com/api/docs/guides/batch,
+https://developers.openai.com/api/reference/resources/batches
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Literal
+from urllib.parse import urlsplit
+
+from ..._json import encode, object_at, objects_at, text_at
+from ..._protocol import WireRequest
+from ..._transport.plain_http import PlainHttp
+from ..._transport.vendor_errors import status_error
+from ...errors import LLMError, ProviderStreamError
+from .api import JobStatus, VendorJob, VendorResult, frame_of, json_object, required_text, without_streaming
+
+_ENDED = ("completed", "expired", "cancelled")
+_WAITS = "token_limit_exceeded"
+"""Too many tokens of this account are in batches now: the same batch can be created later."""
+_PASSING = ("batch_expired", "batch_cancelled", "request_timeout")
+
+
+class OpenAIBatches:
+    """Batches of Chat Completions or Responses; `request` is a request to the same endpoint."""
+
+    max_prompts = 50_000
+    max_bytes = 100_000_000  # the vendor takes 200 MB; this is held in memory
+
+    def __init__(self, request: WireRequest) -> None:
+        path = urlsplit(request.url).path
+        self._is_chat = path.endswith("/chat/completions")
+        tail = "/chat/completions" if self._is_chat else "/responses"
+        self._root = request.url.partition("?")[0].removesuffix(tail)
+        self._endpoint = "/v1" + tail
+        self._headers = {name: value for name, value in request.headers.items() if name.lower() not in _OF_ONE_REQUEST}
+        self._http = PlainHttp()
+
+    def entry(self, custom_id: str, request: WireRequest) -> bytes:
+        """Return a line of the file."""
+        line = {"custom_id": custom_id, "method": "POST", "url": self._endpoint, "body": without_streaming(request)}
+        return encode(line)
+
+    def upload(self, entries: Sequence[bytes]) -> bytes:
+        """Upload the file; return its id."""
+        boundary = secrets.token_hex(16)
+        head = (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="prompts.jsonl"\r\n'
+            "Content-Type: application/jsonl\r\n\r\n"
+        )
+        body = head.encode() + b"\n".join(entries) + f"\n\r\n--{boundary}--\r\n".encode()
+        headers = {**self._headers, "Content-Type": f"multipart/form-data; boundary={boundary}"}
+        _, answer = self._http.call("POST", f"{self._root}/files", headers, body, timeout=600.0)
+        return required_text(json_object(answer), "id").encode()
+
+    def create(self, prepared: bytes, token: str) -> str:
+        """Create a batch whose metadata hold the token."""
+        body = {
+            "input_file_id": prepared.decode(),
+            "endpoint": self._endpoint,
+            "completion_window": "24h",
+            "metadata": {"rxllm": token},
+        }
+        return required_text(self._json("POST", "/batches", body), "id")
+
+    def find(self, token: str, count: int, since: float, known: Collection[str]) -> str | Literal["maybe"] | None:
+        """Look for the token in the metadata of the batches created since."""
+        del count, known
+        after = ""
+        while True:
+            page = self._json("GET", f"/batches?limit=100{after}")
+            batches = objects_at(page, "data")
+            for batch in batches:
+                if text_at(object_at(batch, "metadata"), "rxllm") == token:
+                    return required_text(batch, "id")
+            if not batches or not page.get("has_more") or _created(batches[-1]) < since:
+                return None
+            after = f"&after={required_text(batches[-1], 'id')}"
+
+    def look(self, job: str) -> VendorJob:
+        """Return the batch as it is now; an expired or cancelled one has results too."""
+        batch = self._json("GET", f"/batches/{job}")
+        status = text_at(batch, "status") or ""
+        if status in _ENDED:
+            files = (text_at(batch, "output_file_id"), text_at(batch, "error_file_id"))
+            return VendorJob("ended", tuple(file for file in files if file))
+        if status != "failed":
+            return VendorJob("running")
+        errors = objects_at(object_at(batch, "errors"), "data")
+        kind: JobStatus = "full" if any(text_at(error, "code") == _WAITS for error in errors) else "refused"
+        reasons = [f"line {error.get('line')}: {error.get('message')}" for error in errors]
+        return VendorJob(kind, reason="; ".join(reasons[:5]) or "the vendor gave no reason")
+
+    def results(self, job: VendorJob) -> Iterator[VendorResult]:
+        """Yield the lines of the output file and of the error file."""
+        for file in job.results:
+            for line in self._http.lines(f"{self._root}/files/{file}/content", self._headers):
+                result = self._result(line)
+                if result is not None:
+                    yield result
+
+    def cancel(self, job: str) -> None:
+        """Cancel the batch; that takes up to 10 minutes."""
+        self._json("POST", f"/batches/{job}/cancel", {})
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _result(self, line: bytes) -> VendorResult | None:
+        try:
+            found = json_object(line)
+        except LLMError:
+            return None
+        custom_id = text_at(found, "custom_id")
+        if custom_id is None:
+            return None
+        response = object_at(found, "response")
+        status = response.get("status_code")
+        body = object_at(response, "body")
+        if status == 200:
+            payload = body if self._is_chat else {"type": "response.completed", "response": body}
+            return VendorResult(custom_id, (frame_of(payload),))
+        if isinstance(status, int):
+            return VendorResult(custom_id, error=status_error(status, {}, encode(body), 0.0))
+        error = object_at(found, "error")
+        code, message = text_at(error, "code") or "error", text_at(error, "message") or "no message"
+        failure = ProviderStreamError(f"{code}: {message}", transient=code in _PASSING)
+        return VendorResult(custom_id, error=failure)
+
+    def _json(self, method: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, object]:
+        headers = {**self._headers, "Content-Type": "application/json"}
+        data = None if body is None else encode(body)
+        _, answer = self._http.call(method, self._root + path, headers, data)
+        return json_object(answer)
+
+
+_OF_ONE_REQUEST = ("accept", "content-type", "content-length")
+
+
+def _created(batch: Mapping[str, object]) -> float:
+    created = batch.get("created_at")
+    return float(created) if isinstance(created, int | float) else float("inf")

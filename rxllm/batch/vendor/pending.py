@@ -1,0 +1,136 @@
+"""What a checkpoint knows of jobs at the vendor: which exist, and which prompts are in them.
+
+A job is noted before it is created and gets its id afterwards. So a job that was created by a process that died in
+between is found again, and no prompt is submitted twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from ..checkpoint import Checkpoint, Settled
+from ..rows import Key
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS vendor_jobs (
+    token TEXT PRIMARY KEY NOT NULL, job TEXT, prepared BLOB NOT NULL, count INTEGER NOT NULL, noted REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS vendor_prompts (
+    custom_id TEXT PRIMARY KEY NOT NULL, token TEXT NOT NULL, key NOT NULL UNIQUE, position INTEGER NOT NULL,
+    digest BLOB NOT NULL, columns BLOB NOT NULL, options BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS vendor_prompts_of_job ON vendor_prompts (token);
+"""
+
+
+class PendingPrompt(msgspec.Struct, frozen=True):
+    """A prompt in a job."""
+
+    custom_id: str
+    key: Key
+    position: int
+    digest: bytes
+    columns: dict[str, object]
+    wants_json: bool
+
+
+class NotedJob(msgspec.Struct, frozen=True):
+    """A job; `job` is None until it is known to exist. `noted` is in seconds since the epoch."""
+
+    token: str
+    job: str | None
+    prepared: bytes
+    count: int
+    noted: float
+
+
+class PendingJobs:
+    """The jobs in a checkpoint. To be used by the thread of the checkpoint."""
+
+    def __init__(self, file: Checkpoint) -> None:
+        self._file = file
+        self._noted: set[str] = set()
+        """Tokens of the jobs that this run has noted."""
+        for statement in _SCHEMA.split(";"):
+            file.execute(statement)
+
+    def jobs(self) -> list[NotedJob]:
+        """Return all jobs, oldest first."""
+        found = self._file.execute("SELECT token, job, prepared, count, noted FROM vendor_jobs ORDER BY noted")
+        return [NotedJob(*row) for row in found]
+
+    def note(self, token: str, prepared: bytes, prompts: Sequence[PendingPrompt]) -> NotedJob:
+        """Note a job that is about to be created; on disk, synced, when this returns."""
+        self._noted.add(token)
+        job = NotedJob(token, None, prepared, len(prompts), time.time())
+        with self._file.transaction():
+            self._file.execute("INSERT INTO vendor_jobs VALUES (?, ?, ?, ?, ?)", *msgspec.structs.astuple(job))
+            for prompt in prompts:
+                self._file.execute(
+                    "INSERT OR REPLACE INTO vendor_prompts VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    prompt.custom_id,
+                    token,
+                    prompt.key,
+                    prompt.position,
+                    prompt.digest,
+                    msgspec.json.encode(prompt.columns),
+                    msgspec.json.encode(prompt.wants_json),
+                )
+        self._file.execute("PRAGMA wal_checkpoint(FULL)")
+        return job
+
+    def created(self, token: str, job: str | None) -> None:
+        """Note the id of a job, or None where it must be created again."""
+        with self._file.transaction():
+            self._file.execute("UPDATE vendor_jobs SET job = ? WHERE token = ?", job, token)
+
+    def forget(self, token: str) -> None:
+        """Remove a job and its prompts."""
+        with self._file.transaction():
+            self._file.execute("DELETE FROM vendor_prompts WHERE token = ?", token)
+            self._file.execute("DELETE FROM vendor_jobs WHERE token = ?", token)
+
+    def holds(self, key: Key, digest: bytes) -> str | None:
+        """Return "now" or "before" if this run or an earlier one has submitted the prompt, unchanged; else None."""
+        found = self._file.execute("SELECT digest, token FROM vendor_prompts WHERE key = ?", key).fetchone()
+        if found is not None and found[1] in self._noted:
+            return "now"
+        return "before" if found is not None and found[0] == digest else None
+
+    def prompt(self, custom_id: str) -> PendingPrompt | None:
+        """Return a prompt that has no row yet."""
+        return next(iter(self._prompts("custom_id = ?", custom_id)), None)
+
+    def prompts_of(self, token: str, limit: int) -> list[PendingPrompt]:
+        """Return prompts of a job that have no row yet."""
+        return self._prompts("token = ? LIMIT ?", token, limit)
+
+    def count(self) -> int:
+        """Return how many prompts have no row yet."""
+        return int(self._file.execute("SELECT count(*) FROM vendor_prompts").fetchone()[0])
+
+    def settle(self, rows: Iterable[tuple[str, Settled]]) -> None:
+        """Write rows, and remove their prompts, in one commit."""
+        rows = list(rows)
+        with self._file.transaction():
+            self._file.insert(settled for _, settled in rows)
+            for custom_id, _ in rows:
+                self._file.execute("DELETE FROM vendor_prompts WHERE custom_id = ?", custom_id)
+
+    def _prompts(self, where: str, *values: object) -> list[PendingPrompt]:
+        found = self._file.execute(
+            f"SELECT custom_id, key, position, digest, columns, options FROM vendor_prompts WHERE {where}",  # noqa: S608  ours
+            *values,
+        )
+        return [
+            PendingPrompt(
+                custom_id,
+                key,
+                position,
+                digest,
+                msgspec.json.decode(columns, type=dict[str, object]),
+                msgspec.json.decode(options, type=bool),
+            )
+            for custom_id, key, position, digest, columns, options in found
+        ]
