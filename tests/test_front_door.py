@@ -64,6 +64,8 @@ PUBLIC_MODULES: dict[str, set[str]] = {
     # testing
     "rxllm.testing": set(),
     # relay, batch, otel
+    "rxllm.batch": {"WorkerLostError"},
+    "rxllm.relay": {"ProducerLostError", "StreamGoneError", "StreamTakenError"},
 }
 """Modules that users import, each with the names whose parameters need no description.
 

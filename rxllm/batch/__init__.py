@@ -5,6 +5,7 @@ Runs in this process, on a Ray cluster (extra `ray`), or through the batch APIs 
 - `map_prompts(prompts, model, checkpoint=...)` is the batch, as an Observable of rows and progress.
 - `read_rows(checkpoint)` yields all rows, `write_parquet(rows, directory)` writes rows as Parquet.
 - `ModelSpec` describes the model, `RateLimits` the limits of all workers together.
+- `RowWorker` answers rows for Ray Data, Spark or Dask.
 - `cancel_vendor_batches(checkpoint, model)` cancels what a checkpoint has at a vendor.
 """
 
@@ -13,8 +14,9 @@ from .checkpoint import read_rows
 from .errors import WorkerLostError
 from .mapping import map_prompts
 from .model_spec import ModelSpec
-from .parquet import write_parquet
+from .parquet import row_record, write_parquet
 from .progress import BatchProgress
+from .row_worker import RowWorker
 from .rows import AnswerRow, FailureRow, Row, row_from_json, row_to_json
 from .shared_limits import RateLimits
 from .vendor import cancel_vendor_batches
@@ -27,11 +29,13 @@ __all__ = [
     "ModelSpec",
     "RateLimits",
     "Row",
+    "RowWorker",
     "WorkerLostError",
     "cancel_vendor_batches",
     "map_prompts",
     "read_rows",
     "row_from_json",
+    "row_record",
     "row_to_json",
     "write_parquet",
 ]

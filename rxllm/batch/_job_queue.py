@@ -1,8 +1,8 @@
-"""Who asks what: jobs given to workers, taken back when a worker dies, until each is settled. Pure.
+"""Which worker has which jobs, until each job has its row. Pure.
 
-A job whose worker died is given out again, before new ones. One that was there at two deaths may
-be their cause: it is given to a worker that has nothing else in hand. One more death, and it is
-given up: a prompt that kills whoever asks it must not end the run, nor take others with it.
+The jobs of a worker that died are given to others, before new ones. A job that was there at two deaths may be their
+cause: it is given to a worker that has nothing else. At the third death it is given up, so that a prompt that kills its
+worker ends neither the run nor other prompts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _GIVEN_UP = 3
 
 
 class JobQueue:
-    """All jobs that are on their way; each worker has at most `backlog` in hand."""
+    """The jobs without a row; each worker has at most `backlog` of them."""
 
     def __init__(self, backlog: int) -> None:
         self._backlog = backlog
@@ -26,36 +26,36 @@ class JobQueue:
         self._again: deque[Job] = deque()
         self._suspects: deque[Job] = deque()
         self._alone: set[int] = set()
-        """Workers that have a suspect in hand."""
+        """Workers that have a suspect, and nothing else."""
         self._deaths: Counter[Key] = Counter()
         self._keys: set[Key] = set()
 
     @property
     def running(self) -> int:
-        """How many jobs workers have in hand."""
+        """Number of jobs that workers have."""
         return len(self._keys) - len(self._again) - len(self._suspects)
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is on its way."""
+        """Whether there is no job."""
         return not self._keys
 
     def holds(self, key: Key) -> bool:
-        """Whether a job with this key is on its way."""
+        """Return whether there is a job with this key."""
         return key in self._keys
 
     def in_hand_of(self, worker: int) -> int:
-        """How many jobs the worker has."""
+        """Return the number of jobs that the worker has."""
         return len(self._in_hand.get(worker, ()))
 
     def give(self, worker: int, fresh: Callable[[], Job | None]) -> list[Job]:
-        """What the worker is to ask now, beside what it has; `fresh` gives new jobs, None when there are no more."""
+        """Return further jobs for the worker; `fresh` returns a new job, or None."""
         hand = self._in_hand.setdefault(worker, {})
         if worker in self._alone:
             return []
         if self._suspects:
             if hand:
-                return []  # it gets none until it has nothing else
+                return []  # it gets a suspect once it has nothing else
             self._alone.add(worker)
             jobs = [self._suspects.popleft()]
         else:
@@ -64,14 +64,14 @@ class JobQueue:
         return jobs
 
     def settle(self, worker: int, key: Key) -> Job:
-        """The worker's job with this key has its row."""
+        """Remove and return the worker's job with this key: it has its row."""
         job = self._in_hand[worker].pop(key)
         self._alone.discard(worker)
         self._forget(key)
         return job
 
     def lose(self, worker: int) -> list[Job]:
-        """The worker is dead; the jobs that are given up."""
+        """Take back the jobs of a worker that died; return those that are given up."""
         self._alone.discard(worker)
         given_up: list[Job] = []
         for job in self._in_hand.pop(worker, {}).values():

@@ -1,7 +1,7 @@
-"""The worker's end of shared limits: a `RateLimit` whose permits come from the cluster's server.
+"""The worker's side of shared limits: a `RateLimit` whose permits come from the cluster's permit server.
 
-Streams wait for their turn as with any `RateLimit`, which this one is: what the vendor's headers
-say holds here too. One thread fetches permits, ahead of need, as many as the last second took.
+Streams wait as with any `RateLimit`, and the vendor's headers count too. One thread fetches permits ahead of need, as
+many as the last second used.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from .shared_limits import LEASE, Correction, Lease, LeaseRequest
 
 log = logging.getLogger("rxllm")
 
-_TROUBLE_SECONDS = 1.0
-"""Between tries, while the server cannot be reached."""
+_RETRY_SECONDS = 1.0
+"""Seconds between attempts while the server is unreachable."""
 
 
 class _HeldLease:
-    """The permits in hand of one lease, to be used by a time on this machine's clock."""
+    """The permits left of one lease, and until when they may be used, on this machine's clock."""
 
     __slots__ = ("left", "number", "tokens", "use_by")
 
@@ -30,19 +30,19 @@ class _HeldLease:
         self.number = lease.number
         self.left = lease.permits
         self.tokens = tokens
-        """What each permit counts for in the server, until it is corrected."""
+        """Tokens that each permit counts for at the server until it is corrected."""
         self.use_by = use_by
 
 
 class LeasedLimit(RateLimit):
-    """Starts streams as `lease` gives permits. `close` ends its thread; what waits then waits for good."""
+    """Starts a stream for each permit that `lease` returns. `close` ends its thread: waiting streams never start."""
 
     def __init__(self, lease: Callable[[LeaseRequest], Lease], expected_tokens: int | None) -> None:
         super().__init__(expected_tokens=expected_tokens)
         self._lease = lease
         self._leases: deque[_HeldLease] = deque()
         self._started: deque[float] = deque()
-        """When the streams of the last second started."""
+        """Start times of the streams of the last second."""
         self._under_way: dict[int, _HeldLease] = {}
         self._streams = 0
         self._unused: Counter[int] = Counter()
@@ -54,7 +54,7 @@ class LeasedLimit(RateLimit):
         threading.Thread(target=self._fetch, name="rxllm-batch-permits", daemon=True).start()
 
     def wait(self, now: float) -> float | None:
-        """None while there is no permit: who fetches one lets the next stream in."""
+        """Return None while there is no permit; the fetching thread calls `admit` when there is one."""
         vendor = super().wait(now)
         if vendor:
             return vendor
@@ -64,7 +64,7 @@ class LeasedLimit(RateLimit):
         return 0.0
 
     def take(self, now: float) -> int:
-        """Use a permit; the stream's number."""
+        """Use a permit; return the stream's number."""
         super().take(now)
         lease = self._leases[0]
         lease.left -= 1
@@ -76,14 +76,14 @@ class LeasedLimit(RateLimit):
         return self._streams
 
     def spent(self, number: int, now: float, tokens: float | None) -> None:
-        """Keep for the server what a stream took."""
+        """Keep the tokens that a stream took for the next report to the server."""
         super().spent(number, now, tokens)
         lease = self._under_way.pop(number)
         if tokens is not None:
             self._extra[lease.number] = self._extra.get(lease.number, 0.0) + tokens - lease.tokens
 
     def close_for(self, seconds: float | None, now: float) -> None:
-        """Let nobody in for so long, here and everywhere."""
+        """Start no stream for `seconds`, on all workers."""
         super().close_for(seconds, now)
         if seconds:
             with self.lock:
@@ -98,7 +98,7 @@ class LeasedLimit(RateLimit):
         self._wanted.set()
 
     def _permits(self) -> int:
-        """How many are good still. Called with the lock held."""
+        """Return the number of permits that may still be used. Must hold the lock."""
         now = time.monotonic()
         while self._leases and (self._leases[0].left == 0 or self._leases[0].use_by <= now):
             lease = self._leases.popleft()
@@ -112,13 +112,13 @@ class LeasedLimit(RateLimit):
             self._wanted.clear()
             self._urgent.clear()
             with self.lock:
-                request = self._wish()
-            asked_at = time.monotonic()  # before it is given, so that no permit is used after its time
+                request = self._request()
+            asked_at = time.monotonic()  # before the lease is issued, so that no permit is used after its time
             try:
                 lease = self._lease(request)
-            except Exception as error:  # whatever the way to the server raises, it may be there again soon
-                log.warning("no permits to be had, trying again: %s", error)
-                lease = Lease(0, 0, _TROUBLE_SECONDS)
+            except Exception as error:  # the connection to the server may raise anything, and work again soon
+                log.warning("the permit server is unreachable, trying again: %s", error)
+                lease = Lease(0, 0, _RETRY_SECONDS)
                 self._keep(request)
             if lease.permits:
                 with self.lock:
@@ -128,8 +128,8 @@ class LeasedLimit(RateLimit):
                 self._urgent.wait(lease.wait)
                 self._wanted.set()
 
-    def _wish(self) -> LeaseRequest:
-        """Called with the lock held."""
+    def _request(self) -> LeaseRequest:
+        """Must hold the lock."""
         in_hand = self._permits()
         numbers = sorted(self._unused.keys() | self._extra.keys())
         corrections = [Correction(n, self._unused[n], self._extra.get(n, 0.0)) for n in numbers]
@@ -140,7 +140,7 @@ class LeasedLimit(RateLimit):
         return LeaseRequest(max(0, permits), self._needs("tokens"), corrections, silence)
 
     def _keep(self, request: LeaseRequest) -> None:
-        """What the server was not told is told it the next time."""
+        """Keep the reports of a request that failed for the next one."""
         with self.lock:
             self._silence = max(self._silence, request.silence)
             for correction in request.corrections:
@@ -150,5 +150,5 @@ class LeasedLimit(RateLimit):
     def _let_in(self) -> None:
         try:
             self.admit()
-        except Exception:  # a stream that cannot be subscribed to: its own trouble, the others need their permits
+        except Exception:  # one stream failed to start; the others need their permits
             log.exception("a stream did not start")

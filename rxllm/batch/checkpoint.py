@@ -102,7 +102,8 @@ class Checkpoint:
             try:
                 yield
             except BaseException:
-                self._file.execute("ROLLBACK")
+                if self._file.in_transaction:
+                    self._file.execute("ROLLBACK")
                 raise
             self._file.execute("COMMIT")
             now = time.monotonic()

@@ -1,9 +1,9 @@
-"""What can go wrong between the machines of one run.
+"""Errors between the processes of one run.
 
 ::
 
     LLMError
-    └── WorkerLostError     the process that asked a prompt is gone, and so were those that tried again
+    └── WorkerLostError     the worker process of a prompt died, and so did those that retried it
 """
 
 from __future__ import annotations
@@ -12,6 +12,6 @@ from ..errors import LLMError
 
 
 class WorkerLostError(LLMError):
-    """A worker's process or machine died, or was cut off, with the prompt in its hands."""
+    """A worker's process or machine died, or lost its connection, while it asked the prompt."""
 
     transient = True

@@ -1,6 +1,6 @@
-"""A model as a description: it travels to other processes, where the model is made of it.
+"""A description of a model that can be sent to other processes, which create the model from it.
 
-Keys stay out of everything that is written down: reprs, logs, checkpoints, and the fingerprint.
+Keys never appear in reprs, logs, checkpoints or the fingerprint.
 """
 
 from __future__ import annotations
@@ -19,21 +19,30 @@ from ..providers.catalog import split_model
 from ..providers.local import LocalServer
 
 ModelFactory: TypeAlias = Callable[[], StreamingModel]
-"""Makes the model, in each worker; pickled by cloudpickle, so a function of the main program will do."""
+"""Creates the model in each worker. Ray pickles it with cloudpickle, so it may be a function of the main program."""
 
 _NOT_IN_THE_ANSWER = frozenset({"timeout", "max_retries", "headers"})
-"""Options that say how to ask, not what: a row is not asked again because they changed."""
+"""Options that do not change the answer: a row is not asked again because they changed."""
 
 
 class ModelSpec:
-    """The arguments of `create_streaming_model`, checked at once and made into a model in each worker.
+    """The arguments of `create_streaming_model`, checked at once; each worker creates its model from them.
 
-    Without `api_key` each worker takes the vendor's variable from its own environment: the better
-    way, as the key then travels nowhere. `max_retries` counts tries again after transient errors,
-    here also in the middle of an answer: nobody has seen it yet.
+    Args:
+        provider: Name of the provider, with or without a model ("openai:gpt-4o-mini").
+        api_key: The key; default: the vendor's variable in the environment of each worker, so that the key is not sent.
+        base_url: The server's address; default: as in `create_streaming_model`.
+        local: Settings of the embedded model (provider "local").
+        max_event_bytes: The largest event on the wire, in bytes.
+        options: Options of `create_streaming_model`. `max_retries` (2) counts here also retries in the middle of an
+            answer, because no subscriber has seen a part of it.
 
-    >>> ModelSpec("openai-compatible", model="m", base_url="http://127.0.0.1:9/v1", api_key="secret", seed=7)
-    ModelSpec('openai-compatible', model='m', seed=7)
+    Raises:
+        ConfigurationError: An option does not exist.
+
+    Example:
+        >>> ModelSpec("openai-compatible", model="m", base_url="http://127.0.0.1:9/v1", api_key="secret", seed=7)
+        ModelSpec('openai-compatible', model='m', seed=7)
     """
 
     def __init__(
@@ -49,7 +58,7 @@ class ModelSpec:
         unknown = options.keys() - CallOptions.__annotations__.keys()
         if unknown:
             raise ConfigurationError(
-                f"no such option: {', '.join(sorted(unknown))}. A ModelSpec takes the arguments of "
+                f"unknown option: {', '.join(sorted(unknown))}. A ModelSpec takes the arguments of "
                 "create_streaming_model, but for session and scheduler, which cannot leave their process"
             )
         self.provider, named = split_model(provider)
@@ -58,7 +67,7 @@ class ModelSpec:
             self.options["model"] = named
         wanted = options.get("response_format")
         self.response_type = None if is_plain_format(wanted) else cast("type[object]", wanted)
-        """The type that answers are to be of. It stays here: classes do not travel well, schemas do."""
+        """The type of the answers. It is not pickled: workers get its schema."""
         self.options["response_format"] = format_of(wanted)
         self.max_retries = self.options.pop("max_retries", 2)
         self._api_key = api_key
@@ -75,7 +84,7 @@ class ModelSpec:
         return {**self.__dict__, "response_type": None}
 
     def __call__(self) -> StreamingModel:
-        """The model, as `create_streaming_model` makes it; `max_retries` is left to who calls."""
+        """Return the model of `create_streaming_model`, with its own `max_retries`."""
         return create_streaming_model(
             self.provider,
             api_key=self._api_key,
@@ -87,7 +96,7 @@ class ModelSpec:
 
 
 def is_plain_format(wanted: object) -> bool:
-    """Whether a `response_format` is a schema, or less, and no type to make values of."""
+    """Return whether a `response_format` is a schema, "json" or None, not a type."""
     return wanted is None or isinstance(wanted, str | dict | JsonFormat)
 
 
@@ -109,7 +118,7 @@ def fingerprint(model: ModelSpec | ModelFactory, version: str = "") -> bytes:
 
 
 def plain_options(options: CallOptions) -> dict[str, object]:
-    """What of `options` an answer depends on, as values that JSON has, in order of their names."""
+    """Return the options that an answer depends on, as JSON values, sorted by name."""
     said = {name: value for name, value in options.items() if name not in _NOT_IN_THE_ANSWER and value is not None}
     if "response_format" in said:
         said["response_format"] = format_of(said["response_format"])
@@ -118,4 +127,4 @@ def plain_options(options: CallOptions) -> dict[str, object]:
     try:
         return {name: msgspec.to_builtins(said[name]) for name in sorted(said)}
     except TypeError as error:
-        raise ConfigurationError(f"options of a batch are values that JSON has: {error}") from error
+        raise ConfigurationError(f"options of a batch must be JSON values: {error}") from error

@@ -1,4 +1,4 @@
-"""Rows as Parquet: a directory of part files, for pandas, Ray Data and the like. The one file that knows pyarrow."""
+"""Rows as Parquet: a directory of part files, for pandas, Ray Data and others. The only file that imports pyarrow."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from .._json import encode, is_array, is_object
 from ..errors import ConfigurationError
 from .rows import AnswerRow, Row, usage_of
 
-_OWN: Mapping[str, str] = {
+OWN_COLUMNS: Mapping[str, str] = {
     "status": "string",
     "text": "string",
+    "reasoning": "string",
+    "tool_calls": "string",
     "value": "string",
     "finish_reason": "string",
     "model": "string",
@@ -26,7 +28,9 @@ _OWN: Mapping[str, str] = {
     "error": "string",
     "message": "string",
     "status_code": "int32",
+    "transient": "bool",
 }
+"""The columns that every row has beside its key, with their Arrow types."""
 _PART = "part-{:05}.parquet"
 
 
@@ -37,17 +41,20 @@ def write_parquet(
     rows_per_file: int = 50_000,
     types: Mapping[str, str] | None = None,
 ) -> int:
-    """Write `rows` as part files in `directory`, in place of those of an earlier time; how many rows they were.
+    """Write rows as part files, in place of those of an earlier call; return the number of rows.
 
-    Takes what `read_rows` gives, or any rows, one file's worth at a time. Columns: `key`, `status`
-    ("answered" or "failed"), `text` (of a failure: what had come), `value` (JSON), `finish_reason`,
-    `model`, `input_tokens`, `output_tokens`, `seconds`, `tries`, `error`, `message`, `status_code`, and
-    those that `keep=` named (one that has a name of these gets a "_" behind). The types of those
-    are taken from the first file's rows, unless `types` says (`{"score": "double"}`, in Arrow's
-    words); lists and objects are JSON.
+    The directory is replaced as a whole or not at all. The columns are those of `row_record`.
 
-    The directory is there in whole or not at all. Raises `ImportError` without pyarrow,
-    `ConfigurationError` where the directory holds anything else, or a value is not of its column's type.
+    Args:
+        rows: Rows, such as those of `read_rows`; one file's worth is held in memory.
+        directory: Where the files go; it may hold nothing but files of an earlier call.
+        rows_per_file: Rows in each file.
+        types: Arrow types of columns that `keep=` named, such as `{"score": "double"}`; default: as the values of the
+            first file look.
+
+    Raises:
+        ImportError: The package pyarrow is missing.
+        ConfigurationError: The directory holds other files, or a value is not of its column's type.
     """
     try:
         pyarrow: Any = import_module("pyarrow")
@@ -67,7 +74,7 @@ def write_parquet(
             some = list(itertools.islice(left, rows_per_file))
             if not some and number:
                 break
-            records = [_record(row) for row in some]
+            records = [row_record(row) for row in some]
             if schema is None:
                 schema = _schema(pyarrow, records, types or {})
             writer.write_table(_table(pyarrow, records, schema), fresh / _PART.format(number))
@@ -83,13 +90,23 @@ def _refuse_other_files(target: Path) -> None:
         others = [path.name for path in target.iterdir() if not path.match("part-*.parquet")]
         if others:
             raise ConfigurationError(
-                f"{str(target)!r} holds other files, such as {others[0]!r}: name a directory of its own"
+                f"{str(target)!r} holds other files, such as {others[0]!r}: pass a directory for them alone"
             )
     elif target.exists():
         raise ConfigurationError(f"{str(target)!r} is a file; Parquet is written as a directory of files")
 
 
-def _record(row: Row) -> dict[str, object]:
+def row_record(row: Row) -> dict[str, object]:
+    """Return a row as flat columns, as in Parquet.
+
+    These are `key`, `status` ("answered" or "failed"), `text` (of a failure: the part that arrived), `reasoning`,
+    `tool_calls` and `value` (JSON), `finish_reason`, `model`, `input_tokens`, `output_tokens`, `seconds`, `tries`,
+    `error`, `message`, `status_code`, `transient`, and the columns that `keep=` named; one with a name of these gets a
+    "_" appended. Lists and objects are JSON.
+
+    Args:
+        row: The row.
+    """
     usage = usage_of(row)
     response = row.response if isinstance(row, AnswerRow) else row.partial
     own: dict[str, object] = {
@@ -100,12 +117,15 @@ def _record(row: Row) -> dict[str, object]:
     }
     if response is not None:
         own |= {"text": response.text, "finish_reason": response.finish_reason, "model": response.model}
+        own["reasoning"] = response.reasoning or None
+        own["tool_calls"] = encode(response.tool_calls).decode() if response.tool_calls else None
         own["seconds"] = None if response.timing is None else response.timing.total
     if isinstance(row, AnswerRow):
         own |= {"status": "answered", "value": None if row.value is None else encode(row.value).decode()}
     else:
         own |= {"status": "failed", "error": row.error, "message": row.message, "status_code": row.status_code}
-    kept = {f"{name}_" if name in ("key", *_OWN) else name: _flat(value) for name, value in row.columns.items()}
+        own["transient"] = row.transient
+    kept = {f"{name}_" if name in ("key", *OWN_COLUMNS) else name: _flat(value) for name, value in row.columns.items()}
     return {**own, **kept}
 
 
@@ -114,9 +134,9 @@ def _flat(value: object) -> object:
 
 
 def _schema(pyarrow: Any, records: Sequence[Mapping[str, object]], types: Mapping[str, str]) -> Any:
-    """The columns: ours as they are, those that were kept as `types` says, or as they look."""
+    """Return the columns: our own, and the kept ones with the types in `types` or as their values look."""
     first = records[0] if records else {"key": 0}
-    own = {"key": "int64" if isinstance(first["key"], int) else "string", **_OWN}
+    own = {"key": "int64" if isinstance(first["key"], int) else "string", **OWN_COLUMNS}
     kept = dict.fromkeys(name for record in records for name in record if name not in own)
     fields = [(name, pyarrow.type_for_alias(kind)) for name, kind in own.items()]
     for name in kept:
@@ -131,9 +151,9 @@ def _table(pyarrow: Any, records: Sequence[Mapping[str, object]], schema: Any) -
     unknown = next((name for record in records for name in record if name not in schema.names), None)
     if unknown is not None:
         raise ConfigurationError(
-            f"the column {unknown!r} is not in the first file's rows: say types={{{unknown!r}: ...}}"
+            f"the column {unknown!r} is not in the first file's rows: pass types={{{unknown!r}: ...}}"
         )
     try:
         return pyarrow.Table.from_pylist(records, schema=schema)
     except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
-        raise ConfigurationError(f"a value is not of its column's type (say types={{...}}): {error}") from error
+        raise ConfigurationError(f"a value is not of its column's type (pass types={{...}}): {error}") from error

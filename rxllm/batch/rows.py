@@ -1,4 +1,4 @@
-"""What becomes of each prompt: one row, an answer or a failure. Pure values, to JSON and back."""
+"""The row that each prompt ends in, an answer or a failure; to JSON and back. Pure values."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from .._core.error_format import ErrorRecord
 from ..events import Response, Usage
 
 Key: TypeAlias = str | int
-"""What a prompt is known by over all runs: its number from 0, or what the user's key column says."""
+"""Identifies a prompt in all runs: its number from 0, or the value of the key column."""
 
 
 class AnswerRow(msgspec.Struct, frozen=True, tag="answer", omit_defaults=True):
-    """The answer to the prompt with this key.
+    """The answer to a prompt.
 
-    `value` is the answer's JSON, where a `response_format` asked for some: it is of the type that
-    was asked for. `columns` are those of the prompt's row that `keep=` names. `tries` counts the
-    requests made, the last included.
+    Attributes:
+        key: Identifies the prompt.
+        response: The answer.
+        value: The JSON in the answer if there was a `response_format`; it is of the type that was asked for.
+        columns: The columns that `keep=` named.
+        tries: Number of requests that were made.
     """
 
     key: Key
@@ -29,15 +32,23 @@ class AnswerRow(msgspec.Struct, frozen=True, tag="answer", omit_defaults=True):
 
     @property
     def text(self) -> str:
-        """What the answer says."""
+        """The text of the answer."""
         return self.response.text
 
 
 class FailureRow(msgspec.Struct, frozen=True, tag="failure", omit_defaults=True):
-    """What became of the prompt with this key instead of an answer.
+    """A prompt that has no answer.
 
-    `error` is the name of the error's class, `message` what it says. `partial` is as much of an
-    answer as had come. `transient`: the same prompt may be answered another time.
+    Attributes:
+        key: Identifies the prompt.
+        error: Name of the error's class.
+        message: The error's message; with the number of the prompt's row if no request was made.
+        transient: The same prompt may be answered another time.
+        status_code: HTTP status.
+        request_id: The vendor's id of the request.
+        partial: The part of the answer that arrived.
+        columns: The columns that `keep=` named.
+        tries: Number of requests that were made.
     """
 
     key: Key
@@ -78,19 +89,29 @@ def failure_of(error: Exception, key: Key, columns: dict[str, object], tries: in
 
 
 def usage_of(row: Row) -> Usage:
-    """The tokens of a row, as far as they are known."""
+    """Return the tokens of a row, as far as they are known."""
     if isinstance(row, AnswerRow):
         return row.response.usage
     return Usage() if row.partial is None else row.partial.usage
 
 
 def row_to_json(row: Row) -> bytes:
-    """One row as one line of JSON, without the line's end."""
+    """Return a row as one line of JSON, without a line end.
+
+    Args:
+        row: The row.
+    """
     return msgspec.json.encode(row)
 
 
 def row_from_json(data: bytes | str) -> Row:
-    """The row that `row_to_json` wrote; raises `ValueError` on other JSON.
+    """Return the row that `row_to_json` wrote.
+
+    Args:
+        data: The JSON.
+
+    Raises:
+        ValueError: It is not the JSON of a row.
 
     >>> row_from_json(row_to_json(AnswerRow("a", Response("Hello")))).text
     'Hello'

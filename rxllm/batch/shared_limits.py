@@ -1,10 +1,9 @@
-"""Limits that all workers share: one server in the cluster hands out permits, many at a time. Pure.
+"""Limits that all workers of a cluster share: a permit server issues permits, many at a time. Pure.
 
-A worker takes a lease: permits for some requests, to be used within `LEASE` seconds. What it does
-not use, and what its answers took in tokens, it tells with its next lease; so a permit costs a
-fraction of a message, and a token costs none. The server counts a lease from when it was given,
-over a minute and a lease: however late in its lease a permit is used, no sixty seconds see more
-than the limit.
+A worker takes a lease: permits for some requests, to be used within `LEASE` seconds. With its next lease it reports the
+permits that it did not use and the tokens that its answers took; so a permit costs a fraction of a message. The server
+counts a lease from the moment it was issued, over a minute and the lease's time: however late a permit is used, no 60
+seconds have more requests than the limit.
 """
 
 from __future__ import annotations
@@ -18,21 +17,22 @@ from ..errors import ConfigurationError
 from ..operators.resilience.rate_window import SlidingWindow
 
 LEASE = 1.0
-"""Seconds that a permit may be used for."""
+"""Seconds within which a permit must be used."""
 _MOST_SECONDS = 5.0
-"""No worker is told to wait longer before it asks again."""
+"""The longest wait that a worker is given before it asks again, in seconds."""
 
 
 class RateLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What the whole cluster may ask of a vendor; None is no limit of ours.
+    """Limits of all workers together, in any 60 seconds; None sets no limit.
 
-    In no sixty seconds do all workers together start more than `requests_per_minute` requests, tries
-    again included, nor take more than `tokens_per_minute` tokens. What an answer takes is known at its
-    end; until then it counts as `expected_tokens`, by default the average of those before it. A
-    Retry-After that one worker is told keeps all waiting.
+    A Retry-After that one worker receives makes all workers wait.
 
-    With a `name`, all runs in the cluster that name it share the limits, and a run that is started
-    again after a crash knows what the last minute took.
+    Attributes:
+        requests_per_minute: Requests that start, retries included.
+        tokens_per_minute: Input and output tokens.
+        expected_tokens: Tokens that a running request counts as; default: the average of the requests before it.
+        name: All runs with this name, in this process or in this cluster, share the limits. In a cluster, a run that
+            starts after a crash knows what the last minute took.
     """
 
     requests_per_minute: float | None = None
@@ -48,7 +48,7 @@ class RateLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Correction(msgspec.Struct, frozen=True):
-    """What is known now of the lease `number`: permits left unused, and tokens it took beyond what it counted for."""
+    """A report on the lease `number`: permits that were not used, and tokens beyond the expected ones."""
 
     number: int
     unused: int = 0
@@ -56,7 +56,7 @@ class Correction(msgspec.Struct, frozen=True):
 
 
 class LeaseRequest(msgspec.Struct, frozen=True):
-    """A worker asks for permits, tells what became of earlier ones, and for how long the vendor wants silence."""
+    """A worker's request for permits, with reports on earlier leases and the seconds of a Retry-After (`silence`)."""
 
     permits: int
     expected_tokens: float
@@ -65,7 +65,7 @@ class LeaseRequest(msgspec.Struct, frozen=True):
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """So many permits; `wait` seconds before asking again where there were none."""
+    """A number of permits; without any, `wait` is the seconds before the next request."""
 
     number: int
     permits: int
@@ -73,10 +73,10 @@ class Lease(msgspec.Struct, frozen=True):
 
 
 class PermitServer:
-    """Who may ask how much. Times are seconds on one clock, the caller's.
+    """Issues permits within the limits. Times are in seconds on the caller's clock.
 
-    `blank` is False where it takes the place of a server that was lost: then it gives nothing until
-    whatever that one gave has passed.
+    `blank` is False if it replaces a server that was lost: then it issues nothing until the leases of that one have
+    expired.
 
     >>> server = PermitServer(RateLimits(requests_per_minute=3), now=0)
     >>> [server.lease(LeaseRequest(2, 10), now=0).permits for _ in range(3)]
@@ -91,10 +91,10 @@ class PermitServer:
         self._closed_until = now if blank else now + span
         self._number = 0
         self._places: dict[int, tuple[int, int]] = {}
-        """Where the leases of the last minutes stand in the two windows."""
+        """The entries of recent leases in the two windows."""
 
     def lease(self, request: LeaseRequest, now: float) -> Lease:
-        """As many permits as there are, at most those wished for."""
+        """Return as many permits as there are, at most the requested number."""
         self._correct(request.corrections, now)
         self._closed_until = max(self._closed_until, now + request.silence)
         wait = self._wait(request, now)
@@ -105,7 +105,7 @@ class PermitServer:
             permits = min(permits, int(self._requests.room(now)))
         if self._tokens is not None:
             permits = min(permits, int(self._tokens.room(now) / request.expected_tokens))
-        permits = max(1, permits)  # one that needs more than the whole limit goes when nothing else does
+        permits = max(1, permits)  # a request larger than the whole limit starts when nothing else runs
         return Lease(self._take(permits, request.expected_tokens, now), permits)
 
     def _wait(self, request: LeaseRequest, now: float) -> float:
@@ -139,7 +139,7 @@ class PermitServer:
 
 
 _KEPT = 100_000
-"""Leases that may still be corrected; those before are forgotten, and stand as they were."""
+"""Number of leases that can still be corrected; older ones keep their expected tokens."""
 
 
 def _window(limit: float | None, span: float) -> SlidingWindow | None:

@@ -24,7 +24,7 @@ from ..providers._writer import AnswerHead
 from ._writers import WRITERS
 from .recorded import RecordedRequest, WireName
 
-Outcome: TypeAlias = str | tuple[int, str] | Literal["expired"]
+Outcome: TypeAlias = str | tuple[int, str]
 """An answer's text, an HTTP status and a message, or "expired"."""
 
 _JSON = "application/json"
@@ -60,7 +60,7 @@ class VendorBatchServer:
     """
 
     def __init__(self, answer: Callable[[RecordedRequest], Outcome] | None = None) -> None:
-        self.answer = answer or (lambda request: request.prompt)
+        self.answer = answer or _echo
         self.jobs: list[BatchJob] = []
         """All jobs, oldest first."""
         self.is_held = False
@@ -286,7 +286,7 @@ class VendorBatchServer:
             found = self.answer(request)
             if job.status in ("expired", "cancelled") and number % 2:
                 outcomes.append((custom_id, job.status))
-            elif isinstance(found, tuple) or found == "expired":
+            elif not isinstance(found, str) or found == "expired":
                 outcomes.append((custom_id, found))
             else:
                 words = len(found.split())
@@ -331,6 +331,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(found[1])))
         self.end_headers()
         self.wfile.write(found[1])
+
+
+def _echo(request: RecordedRequest) -> Outcome:
+    return request.prompt
 
 
 def _recorded(path: str, body: dict[str, object]) -> RecordedRequest:

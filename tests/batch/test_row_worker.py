@@ -1,0 +1,68 @@
+"""The worker as a callable: rows in, rows out; in this process, pickled, in Ray Data, over pandas frames."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pandas
+import pytest
+import ray
+
+from rxllm import batch
+from rxllm.errors import AuthenticationError
+from rxllm.testing import ErrorReply, LLMServer
+
+from ..operators.threads import LIMIT
+
+
+def worker_for(server: LLMServer, **options: Any) -> batch.RowWorker:
+    spec = batch.ModelSpec("openai", model="m", base_url=server.base_url(), api_key="k")
+    return batch.RowWorker(spec, prompt="question", keep=["id"], **options)
+
+
+def test_rows_come_back_in_order(llm_server: LLMServer) -> None:
+    """A failure among them; a second call, and a pickled copy, work as the first."""
+    llm_server.default = lambda request: ErrorReply(400, "no") if request.prompt == "q3" else request.prompt
+    worker = worker_for(llm_server)
+    items = [{"id": n, "question": f"q{n}"} for n in range(20)]
+    for each in (worker, worker, pickle.loads(pickle.dumps(worker))):  # noqa: S301  our own
+        rows = each(items)
+        assert [n for n in range(20) if n != 3] == [row.key for row in rows if isinstance(row, batch.AnswerRow)]
+        assert isinstance(rows[3], batch.FailureRow)
+        assert {"id": 3} == rows[3].columns
+    assert [] == worker([])
+
+
+def test_an_error_that_all_prompts_would_meet_is_raised(llm_server: LLMServer) -> None:
+    """The engine then fails the task, instead of storing failures; the worker works again afterwards."""
+    llm_server.default = ErrorReply(401, "no such key")
+    worker = worker_for(llm_server)
+    with pytest.raises(AuthenticationError):
+        worker([{"id": 1, "question": "a"}])
+    llm_server.default = "fine"
+    assert ["fine"] == [row.text for row in worker([{"id": 1, "question": "a"}]) if isinstance(row, batch.AnswerRow)]
+
+
+def test_pandas_frames(llm_server: LLMServer) -> None:
+    """As Spark's mapInPandas passes them, and Dask's map_partitions: the same columns, failures or not."""
+    llm_server.default = lambda request: ErrorReply(400, "no") if request.prompt == "q0" else request.prompt
+    worker = worker_for(llm_server)
+    frames = [pandas.DataFrame({"id": [n], "question": [f"q{n}"]}) for n in range(2)]
+    failed, answered = worker.frames(frames)
+    assert list(failed.columns) == list(answered.columns)
+    assert ["failed", 0, False] == [failed["status"][0], failed["id"][0], failed["transient"][0]]
+    assert ["answered", 1, "q1"] == [answered["status"][0], answered["id"][0], answered["text"][0]]
+
+
+@pytest.mark.timeout(4 * LIMIT)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Ray Data, inside itself
+@pytest.mark.usefixtures("local_ray")
+def test_ray_data(llm_server: LLMServer, tmp_path: Path) -> None:
+    """The recipe of docs/batch.md."""
+    worker = worker_for(llm_server)
+    dataset = ray.data.from_items([{"id": n, "question": f"q{n}"} for n in range(50)])
+    dataset.map_batches(worker.columns, batch_size=10).write_parquet(str(tmp_path / "rows"))
+    table = pandas.read_parquet(tmp_path / "rows").sort_values("id")
+    assert [f"q{n}" for n in range(50)] == list(table["text"])
