@@ -1,13 +1,14 @@
-"""A stream in a notebook: Markdown that is written in place while the cell runs.
+"""Streams in a notebook: Markdown that is written in place while the cell runs.
 
 ::
 
     answer = live(model.stream("Explain AI"))
-    display(answer)        # or `answer` on the cell's last line
+    display(answer)                                  # or `answer` on the cell's last line
     answer.response.usage
+    live(one.stream(prompt), other.stream(prompt))   # side by side
 
 Displaying asks the model and blocks, as any cell does; interrupting the kernel stops the stream, closes its connection
-and keeps what has been shown. Streams that should go on while other cells run are named: `rxllm.shared_stream`.
+and keeps what has been shown. For streams that go on while other cells run see `rxllm.shared_stream`.
 """
 
 from __future__ import annotations
@@ -15,15 +16,21 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
+from typing import overload
 
 from IPython.display import display  # pyright: ignore[reportUnknownVariableType] - IPython is not typed
 from reactivex import Observer
 
+from .._inert_text import inert_text
 from ..events import Response, StreamEnd, StreamReset, TextDelta, TokenEvent
 from ._binding import Binding, Streamed, as_events, bind, error_line
+from ._html import to_html
 from ._loop_scheduler import LoopScheduler
+from ._markdown import MarkdownParser
+
+__all__ = ["CellScheduler", "Live", "LiveRow", "live"]
 
 _FRAME_SECONDS = 1 / 15
 _CHARACTERS_PER_SECOND = 1_000_000
@@ -38,15 +45,18 @@ _ids = count(1)
 class Live:
     """A stream to display, once; displayed again, it shows what has come of it.
 
-    `text` is what has come so far, `response` the whole answer once it is complete (of token events), `error` what the
-    stream ended with, if it failed.
+    Args:
+        stream: A model's events, or strings. Subscribed to when it is displayed.
     """
 
     def __init__(self, stream: Streamed) -> None:
         self.response: Response | None = None
+        """The whole answer, once it is complete; of token events only."""
         self.error: Exception | None = None
+        """What the stream has failed with."""
+        self.asked = False
+        """True once the stream has been subscribed to."""
         self._stream = stream
-        self._asked = False
         self._stopped = False
         self._pieces: list[str] = []
 
@@ -57,34 +67,55 @@ class Live:
             self._pieces = ["".join(self._pieces)]
         return self._pieces[0] if self._pieces else ""
 
+    @property
+    def markdown(self) -> str:
+        """The text so far, with what it has ended with."""
+        if self.error is not None:
+            return f"{self.text}\n\n> {error_line(self.error)}"
+        return f"{self.text}\n\n> ■ stopped" if self._stopped else self.text
+
     def __repr__(self) -> str:
         return self.text
 
     def _ipython_display_(self) -> None:
         """Display, and stream until the end if that has not been done."""
         shown = _Shown()
-        shown.show(self._markdown())
-        if self._asked:
-            return
-        self._asked = True
-        loop = CellScheduler()
+
+        def show() -> None:
+            shown.show({"text/markdown": self.markdown, "text/plain": self.markdown})
+
+        _run((self,), show)
+
+    def start(self, scheduler: CellScheduler, show: Callable[[], None]) -> Binding:
+        """Subscribe to the stream.
+
+        Args:
+            scheduler: Of the cell.
+            show: Called after each change.
+
+        Returns:
+            The binding.
+        """
+        self.asked = True
 
         def settle(done: Callable[[], None]) -> None:
             def rested(*_: object) -> None:
                 done()
 
-            shown.show(self._markdown())
-            loop.schedule_relative(len(self.text) / _CHARACTERS_PER_SECOND, rested)
+            show()
+            scheduler.schedule_relative(len(self.text) / _CHARACTERS_PER_SECOND, rested)
 
         observer = Observer(self._take, self._fail)
-        binding = bind(as_events(self._stream), loop, observer, settle, frame=_FRAME_SECONDS)
-        try:
-            loop.run_until_ended(binding)
-        except KeyboardInterrupt:
-            binding.dispose()
-            self._stopped = True
-            shown.show(self._markdown())
-            raise
+        return bind(as_events(self._stream), scheduler, observer, settle, frame=_FRAME_SECONDS)
+
+    def stop(self, binding: Binding) -> None:
+        """Stop the stream, if it runs.
+
+        Args:
+            binding: What `start` has returned.
+        """
+        self._stopped = not binding.stopped
+        binding.dispose()
 
     def _take(self, event: TokenEvent) -> None:
         if type(event) is TextDelta:
@@ -97,15 +128,46 @@ class Live:
     def _fail(self, error: Exception) -> None:
         self.error = error
 
-    def _markdown(self) -> str:
-        if self.error is not None:
-            return f"{self.text}\n\n> {error_line(self.error)}"
-        return f"{self.text}\n\n> ■ stopped" if self._stopped else self.text
+
+class LiveRow:
+    """Streams to display side by side, at the same time.
+
+    Args:
+        answers: The streams.
+    """
+
+    def __init__(self, answers: tuple[Live, ...]) -> None:
+        self.answers = answers
+
+    def _ipython_display_(self) -> None:
+        """Display, and stream until all have ended."""
+        shown = _Shown()
+
+        def show() -> None:
+            columns = "".join(
+                f'<div style="flex:1;min-width:0">{_html(answer.markdown)}</div>' for answer in self.answers
+            )
+            plain = "\n\n".join(answer.markdown for answer in self.answers)
+            shown.show({"text/html": f'<div style="display:flex;gap:1.5em">{columns}</div>', "text/plain": plain})
+
+        _run(self.answers, show)
 
 
-def live(stream: Streamed) -> Live:
-    """What to `display`: a model's events, or text that was made of them."""
-    return Live(stream)
+@overload
+def live(stream: Streamed, /) -> Live: ...
+@overload
+def live(stream: Streamed, second: Streamed, /, *more: Streamed) -> LiveRow: ...
+def live(*streams: Streamed) -> Live | LiveRow:
+    """Return what to display of a stream, or of several side by side.
+
+    Args:
+        streams: A model's events, or strings.
+
+    Returns:
+        A `Live`, or for several streams a `LiveRow`, whose `answers` are one `Live` each.
+    """
+    answers = tuple(map(Live, streams))
+    return answers[0] if len(answers) == 1 else LiveRow(answers)
 
 
 class CellScheduler(LoopScheduler):
@@ -116,13 +178,13 @@ class CellScheduler(LoopScheduler):
         self._due = math.inf
         super().__init__(lambda _: self._woken.set())
 
-    def run_until_ended(self, binding: Binding) -> None:
-        """Run what is scheduled until the binding has ended.
+    def run_until_ended(self, *bindings: Binding) -> None:
+        """Run what is scheduled until all bindings have ended.
 
         Args:
-            binding: Made on this scheduler.
+            bindings: Made on this scheduler.
         """
-        while not binding.stopped:
+        while not all(binding.stopped for binding in bindings):
             self._woken.wait(min(max(0.0, self._due - time.monotonic()), _LOOK_SECONDS))
             if self._woken.is_set() or time.monotonic() >= self._due:
                 self._woken.clear()
@@ -132,17 +194,39 @@ class CellScheduler(LoopScheduler):
         self._due = math.inf if seconds is None else time.monotonic() + seconds
 
 
+def _run(answers: tuple[Live, ...], show: Callable[[], None]) -> None:
+    """Stream those that have not been asked for, until all have ended."""
+    show()
+    fresh = [answer for answer in answers if not answer.asked]
+    loop = CellScheduler()
+    bindings = [answer.start(loop, show) for answer in fresh]
+    try:
+        loop.run_until_ended(*bindings)
+    except KeyboardInterrupt:
+        for answer, binding in zip(fresh, bindings, strict=True):
+            answer.stop(binding)
+        show()
+        raise
+    show()
+
+
+def _html(markdown: str) -> str:
+    parser = MarkdownParser()
+    parser.feed(inert_text(markdown))
+    parser.finish()
+    return to_html(parser.paragraphs)
+
+
 class _Shown:
     """One place in the notebook."""
 
     def __init__(self) -> None:
         self._id = f"rxllm-{next(_ids)}-{time.time_ns()}"
-        self._latest: str | None = None
+        self._latest: Mapping[str, str] | None = None
 
-    def show(self, markdown: str) -> None:
-        if markdown == self._latest:
+    def show(self, bundle: Mapping[str, str]) -> None:
+        if bundle == self._latest:
             return
-        bundle = {"text/markdown": markdown, "text/plain": markdown}
         known = {"update": True} if self._latest is not None else {}
         display(bundle, raw=True, display_id=self._id, **known)  # type: ignore[no-untyped-call] # IPython is not typed
-        self._latest = markdown
+        self._latest = bundle

@@ -37,7 +37,8 @@ class Notebook(nbclient.NotebookClient):
 
     def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
         if msg["msg_type"] in {"display_data", "update_display_data"}:
-            text = msg["content"]["data"]["text/markdown"]
+            data = msg["content"]["data"]
+            text = data["text/markdown"] if "text/markdown" in data else data["text/html"]
             if msg["msg_type"] == "update_display_data":
                 self.updates.append(text)
             self.on_shown(text)
@@ -139,3 +140,22 @@ def test_text_that_operators_made_is_shown(server: LLMServer) -> None:
     )
     notebook.execute()
     assert notebook.displayed(0) == ["ab", "new"]
+
+
+def test_several_streams_side_by_side(server: LLMServer) -> None:
+    """The second one begins before the first one has ended, and what they say loads nothing."""
+    first, second = Gate(1), Gate(1)
+    server.enqueue(Reply("one two <img src=x>", gate=first), Reply("three **four** ![p](http://x/p.png)", gate=second))
+    notebook = Notebook(SETUP.format(url=server.base_url()), "live(model.stream('a'), model.stream('b'))")
+
+    def both(text: str) -> None:
+        if "one" in text and "three" in text:
+            first.open()
+            second.open()
+
+    notebook.on_shown = both
+    notebook.execute()
+    (html,) = [output["data"]["text/html"] for output in notebook.nb.cells[1].outputs if "data" in output]
+    assert "one two &lt;img src=x&gt;" in html
+    assert "three <b>four</b> " in html
+    assert "<img" not in html
