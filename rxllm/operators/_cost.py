@@ -43,15 +43,15 @@ def listed_price(response: Response) -> Decimal | None:
     billed = billed_tokens(response)
     if billed is None or response.model is None or response.provider is None:
         return None
-    # genai-prices is not typed for keywords.
-    usage: Any = prices.Usage(
-        input_tokens=billed.input,
-        cache_read_tokens=billed.cache_read,
-        cache_write_tokens=billed.cache_write,
-        output_tokens=billed.output,
-    )
     provider = _NAMES.get(response.provider, response.provider)
     try:
+        # genai-prices is not typed for keywords.
+        usage: Any = prices.Usage(
+            input_tokens=billed.input,
+            cache_read_tokens=billed.cache_read,
+            cache_write_tokens=billed.cache_write,
+            output_tokens=billed.output,
+        )
         price: Decimal = prices.calc_price(usage, response.model, provider_id=provider).total_price
     except (LookupError, ValueError, ArithmeticError):  # not listed; negative counts, more cached than read
         return None

@@ -18,7 +18,7 @@ from reactivex.disposable import CompositeDisposable, Disposable
 from .._core.error_format import redacted
 from .._core.token_usage import add_usage
 from ..errors import LLMError
-from ..events import CONTENT_EVENTS, Response, StreamEnd, TokenEvent, Usage, UsageUpdate, is_content
+from ..events import CONTENT_EVENTS, Response, StreamEnd, TextDelta, TokenEvent, Usage, UsageUpdate, is_content
 from ._cost import listed_price
 from ._operator import Operator, PlainStep, not_an_event, run_steps
 from ._prompt_pool import PromptAnswer, PromptFailure
@@ -221,7 +221,8 @@ class _Timing(PlainStep[StreamTiming]):
 
     def feed(self, item: TokenEvent, /) -> Sequence[StreamTiming]:
         if isinstance(item, CONTENT_EVENTS):
-            return (self._add_content(self._now()),) if is_content(item) else ()
+            empty = not item.text if type(item) is TextDelta else not is_content(item)
+            return () if empty else (self._add_content(self._now()),)
         if isinstance(item, UsageUpdate):
             self._tokens = item.usage.output_tokens
         elif isinstance(item, StreamEnd):

@@ -138,9 +138,10 @@ class _Partial(Generic[T]):
         tree = self._document.tree
         self._document.feed(text)
         self._credit += _CREDIT_PER_CHARACTER * len(text)
+        if tree is self._document.tree:
+            return self._snapshot(tree)
         # A tree that has been given up in this piece is shown as far as it had come.
-        trees = (tree,) if tree is self._document.tree else (tree, self._document.tree)
-        return [value for each in trees for value in self._snapshot(each)]
+        return [*self._snapshot(tree), *self._snapshot(self._document.tree)]
 
     def _snapshot(self, tree: JsonTree) -> Sequence[T]:
         if not tree.grown:

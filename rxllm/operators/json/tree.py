@@ -70,10 +70,11 @@ class JsonTree:
             ValueError: This cannot become JSON any more; the message says where.
         """
         self._read -= at
-        while at < len(text) and not self.done:
+        try:
+            while at < len(text) and not self.done:
+                at = self._state(self, text, at)
+        finally:
             self.stopped_at = at
-            at = self._state(self, text, at)
-        self.stopped_at = at
         self._read += at
 
     def path(self) -> Sequence[tuple[Container, str]]:

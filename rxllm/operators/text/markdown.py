@@ -106,6 +106,7 @@ class _MarkdownBlocks:
         """The beginning of a line that is not recognised yet; None: it is."""
         self._definitions: dict[str, str] = {}
         """The link definitions of the closed blocks, by label."""
+        self._all_definitions = ""
         self._outdated = False
         """A definition came after closed blocks that may use it."""
 
@@ -200,7 +201,7 @@ class _MarkdownBlocks:
             return ()
         text = self._block.add("".join(self._new))
         self._new.clear()
-        return (MarkdownBlock(len(self._texts), text, closed, "".join(self._definitions.values())),)
+        return (MarkdownBlock(len(self._texts), text, closed, self._all_definitions),)
 
     def _end_block(self, blocks: list[MarkdownBlock]) -> None:
         for block in self._grown(closed=True):
@@ -216,6 +217,7 @@ class _MarkdownBlocks:
             label = " ".join(match["label"].split()).casefold()
             if label not in self._definitions:
                 self._definitions[label] = match[0].rstrip("\r\n") + "\n"
+                self._all_definitions += self._definitions[label]
                 self._outdated = self._outdated or any("[" in earlier for earlier in self._texts)
             at = match.end()
 
@@ -225,8 +227,9 @@ class _MarkdownBlocks:
             return ()
         self._outdated = False
         first = next(n for n, text in enumerate(self._texts) if "[" in text)
-        definitions = "".join(self._definitions.values())
-        return [MarkdownBlock(first + n, text, True, definitions) for n, text in enumerate(self._texts[first:])]
+        return [
+            MarkdownBlock(first + n, text, True, self._all_definitions) for n, text in enumerate(self._texts[first:])
+        ]
 
 
 def _is_blank(line: str) -> bool:

@@ -49,6 +49,8 @@ _MAX_SECRET = 20_000
 _CONTEXT = 100
 """Characters before the held text that are kept for look-behind."""
 
+_UNBOUNDED = re.compile(r"[*+]|\{\d*,\}")
+
 _OFTEN = 256
 """Held characters up to which each delta is searched; above, only when an eighth has been added."""
 
@@ -137,6 +139,7 @@ class _Replacing:
 
     def __init__(self, pattern: Pattern, expanded: Callable[[Match], str], longest: int) -> None:
         self._pattern = pattern
+        self._may_backtrack = _may_backtrack(pattern.pattern)
         self._expanded = expanded
         self._longest = longest
         self._text: str = ""
@@ -184,7 +187,8 @@ class _Replacing:
     def _pass_decided(self, out: list[str], *, closing: bool) -> None:
         """Move text that is decided from the held text to `out`."""
         while self._at < len(self._text):
-            match = self._pattern.search(self._text, self._at, partial=not closing, timeout=MAX_SECONDS)
+            seconds = MAX_SECONDS if closing or self._may_backtrack else None
+            match = self._pattern.search(self._text, self._at, partial=not closing, timeout=seconds)
             if match is None:
                 self._pass(out, len(self._text))
             elif not closing and (start := self._undecided_start(match)) is not None:
@@ -260,6 +264,14 @@ class _Clusters:
         for cluster in self._clusters.finditer(text):
             border = cluster.start()
         return border if len(text) - border <= _MAX_MATCH else len(text)
+
+
+def _may_backtrack(pattern: str) -> bool:
+    """Return False if a search is certainly linear: no repeated group, and one unbounded repetition at most.
+
+    Watching the time doubles the cost of a short search.
+    """
+    return re.search(r"\)[*+?{]|\\[1-9kg]|\(\?[R&P(]", pattern) is not None or len(_UNBOUNDED.findall(pattern)) > 1
 
 
 def _delta(texts: list[str]) -> Sequence[TextDelta]:

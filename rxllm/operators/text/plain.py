@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import overload
+from typing import Any, overload
+
+from reactivex import Observable, abc
 
 from ...errors import ConfigurationError
 from ...events import ReasoningDelta, Response, StreamEnd, StreamReset, TextDelta, TokenEvent
@@ -14,17 +16,39 @@ from .growing_text import GrowingText
 
 def text() -> Operator[TokenEvent, str]:
     """Emit the pieces of the visible text; drop everything else."""
-    return pick("text", TextDelta, "text")
+    return _texts("text", TextDelta)
 
 
 def reasoning() -> Operator[TokenEvent, str]:
     """Emit the pieces of the model's reasoning; drop everything else."""
-    return pick("reasoning", ReasoningDelta, "text")
+    return _texts("reasoning", ReasoningDelta)
 
 
 def response() -> Operator[TokenEvent, Response]:
     """Emit the whole answer, once, when it is complete."""
     return pick("response", StreamEnd, "response")
+
+
+def _texts(name: str, delta_class: type[TextDelta] | type[ReasoningDelta]) -> Operator[TokenEvent, str]:
+    """Return the operator `name` that emits the text of each `delta_class`. Faster than `pick`: it sees every token."""
+
+    def operator(source: Observable[TokenEvent]) -> Observable[str]:
+        def subscribe(
+            observer: abc.ObserverBase[str], scheduler: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            emit = observer.on_next
+
+            def on_next(event: Any) -> None:
+                if type(event) is delta_class:
+                    emit(event.text)
+                elif isinstance(event, str):
+                    observer.on_error(not_an_event(name))
+
+            return source.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=scheduler)
+
+        return Observable(subscribe)
+
+    return operator
 
 
 @overload
