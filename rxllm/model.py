@@ -17,6 +17,7 @@ from reactivex import Observable, abc
 from ._core.awaitable import wait_for_response
 from ._core.retry import retry_transient, with_total_limit
 from ._core.stream import Source, token_stream
+from ._core.total_limit import waiting_within
 from ._protocol import Wire, WireRequest
 from ._runtime.fork import after_fork
 from ._transport.framing import MAX_FRAME_BYTES
@@ -336,8 +337,18 @@ class _LocalModel(_ProviderModel):
 
     def stream(self, prompt: Prompt, **options: Unpack[CallOptions]) -> Observable[TokenEvent]:
         server = self._server_of(options.get("model") or self.model)
-        # Streams wait for a slot here, where the wait counts against none of their time limits.
-        return _slot_limits.setdefault(server, MaxConcurrent(server.slots))(super().stream(prompt, **options))
+        # Streams wait for a slot here, where the wait counts against none of their time limits but `total`.
+        limit = _slot_limits.setdefault(server, MaxConcurrent(server.slots))
+        events = super().stream(prompt, **options)
+        timeout = timeout_of(options.get("timeout") or self._defaults.get("timeout"))
+        if timeout.total is None:
+            return limit(events)
+
+        def stream(left: float) -> Observable[TokenEvent]:
+            call = cast("CallOptions", {**options, "timeout": msgspec.structs.replace(timeout, total=left)})
+            return _ProviderModel.stream(self, prompt, **call)
+
+        return waiting_within(timeout.total, limit, stream)
 
     def _server_of(self, model: str) -> LocalServer:
         server = msgspec.structs.replace(self._server, model=model)

@@ -22,11 +22,13 @@ CALLS: dict[str, dict[str, object]] = {
     "download": {"url": "http://a.test"},
     "search": {"query": "fjord"},
     "delete_file": {"path": "a.txt"},
+    "camera": {},
 }
 SAYS = {
     "Ask, and watch the turn": ("[weather {'city': 'Oslo'}]", "[-> sunny in Oslo]", "tokens: "),
     "Ask, and watch the turn (2)": ("It is done.",),
     "Give it tools": ("download 10 %", "download 100 %", "search page 2"),
+    "Give it tools (2)": ("It is done.",),
     "Ask the user before a tool runs": ("allow delete_file {'path': 'a.txt'} ?",),
     "Stop a turn": ("['user', 'assistant']",),
     "Remember": ("It is done.", "['ada']"),
@@ -36,7 +38,7 @@ SAYS = {
     ),
     "Get a value, not a text": ("City(name='Os", "City(name='Oslo', inhabitants=700000)"),
     "See what it does: listeners, logs, OpenTelemetry": (" 1\n",),
-    "When it goes wrong": ("has not come to an answer in 3 steps", "spent: "),
+    "When it goes wrong": ("has no answer after 3 requests", "spent: "),
 }
 """Some of what each snippet prints."""
 

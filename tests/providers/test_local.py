@@ -254,6 +254,22 @@ def test_waiting_for_a_slot_counts_against_no_limit() -> None:
 
 
 @installed
+def test_total_limits_the_wait_for_a_slot_too() -> None:
+    """A stream that waits longer ends with the limit's error, and takes no slot."""
+    server = LocalServer(context_size=512, slots=1)
+    model = create_streaming_model("local", local=server)
+    started = threading.Event()
+    first = model.stream("Tell me about the sea", max_tokens=400, extra_body={"ignore_eos": True})
+    subscription = first.subscribe(lambda _: started.set())
+    assert started.wait(60)
+    with pytest.raises(rxllm.APITimeoutError, match="waited for a free slot") as caught:
+        model.chat("Hi", max_tokens=2, timeout=rxllm.Timeout(total=0.2))
+    assert caught.value.phase == "total"
+    subscription.dispose()
+    assert model.chat("Hi", max_tokens=2, timeout=rxllm.Timeout(total=120)).text
+
+
+@installed
 def test_an_engine_that_crashes_starts_again(caplog: pytest.LogCaptureFixture) -> None:
     """The crash is that of another process: this one goes on, and says what happened."""
     server = LocalServer(context_size=300)
