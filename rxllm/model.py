@@ -119,8 +119,7 @@ def create_streaming_model(
     Args:
         provider: "openai", "anthropic", "gemini", "ollama", "local", ... (`rxllm providers` lists them). It may
             include the model: "openai:gpt-5.4-mini".
-        model: The vendor's name of the model, or the path of the embedded model; default: the provider's default
-            model, if it has one.
+        model: The vendor's name of the model, or the path of a GGUF file ("local"); default: the provider's, if any.
         api_key: The key; default: the vendor's environment variable. A server on this machine needs none.
         base_url: The server's address; default: the vendor's environment variable, else its public address.
         temperature: Sampling temperature.
@@ -341,14 +340,12 @@ class _LocalModel(_ProviderModel):
         limit = _slot_limits.setdefault(server, MaxConcurrent(server.slots))
         events = super().stream(prompt, **options)
         timeout = timeout_of(options.get("timeout") or self._defaults.get("timeout"))
-        if timeout.total is None:
-            return limit(events)
 
         def stream(left: float) -> Observable[TokenEvent]:
             call = cast("CallOptions", {**options, "timeout": msgspec.structs.replace(timeout, total=left)})
             return _ProviderModel.stream(self, prompt, **call)
 
-        return waiting_within(timeout.total, limit, stream)
+        return limit(events) if timeout.total is None else waiting_within(timeout.total, limit, stream)
 
     def _server_of(self, model: str) -> LocalServer:
         server = msgspec.structs.replace(self._server, model=model)
