@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import Literal
 
+import msgspec
+
 from .._json import decode, is_array, is_object, valid_text
 from .._protocol import Frame
 from .._transport.vendor_errors import Fault, fault_of, stream_error
@@ -29,6 +31,9 @@ from ..events import (
 )
 from ..messages import Part, ReasoningPart, TextPart, ToolCall, VendorFields, VendorPart
 from ._endpoint import Endpoint
+
+_decode = msgspec.json.Decoder[object](object).decode
+"""Strict, unlike `_json.decode`: half of a surrogate pair may find the other half in the next frame."""
 
 
 def read_objects(frame: Frame, answer: AnswerBuilder) -> Sequence[dict[str, object]]:
@@ -56,7 +61,7 @@ def read_object(frame: Frame, answer: AnswerBuilder | None = None) -> dict[str, 
     where a whole one does not, and the vendor's error where the frame is a bare error document.
     """
     try:
-        value = decode(frame.data)
+        value = _decode(frame.data)
     except (ValueError, RecursionError):
         value = _read_leniently(frame, answer)
     if frame.bare:
@@ -229,6 +234,10 @@ class AnswerBuilder:
             self.end_part()
             self._kind = kind
         self._vendor = {**(self._vendor or {}), **vendor}
+
+    def signed(self, key: str) -> Mapping[str, object]:
+        """Return what has been attached under `key` to the part under way."""
+        return (self._vendor or {}).get(key, {})
 
     def end_part(self) -> None:
         """Close the text or reasoning part under way, so that the next piece begins another."""

@@ -111,6 +111,9 @@ ANSWERS: Mapping[tuple[str, str], Frames] = {
     ("anthropic", "signed thinking and parallel calls"): messages(
         {"type": "thinking", "thinking": "hm", "signature": "CIPHER"}, use(), use(1), stop="tool_use"
     ),
+    ("anthropic", "thinking with unknown fields"): messages(
+        {"type": "thinking", "thinking": "hm", "signature": "s", "cipher": "CIPHER"}, use(), stop="tool_use"
+    ),
     ("anthropic", "unsigned thinking"): messages({"type": "thinking", "thinking": "hm"}, use(), stop="tool_use"),
     ("anthropic", "blank text and a call"): messages({"type": "text", "text": "\n\n"}, use(), stop="tool_use"),
     ("anthropic", "server tool"): messages(SEARCH, FOUND, {"type": "text", "text": "Hi"}, stop="end_turn"),
@@ -133,6 +136,7 @@ ANSWERS: Mapping[tuple[str, str], Frames] = {
     ),
     ("gemini", "cut while thinking"): gemini({"text": "hm", "thought": True}, finish="MAX_TOKENS"),
     ("ollama", "thinking and parallel calls"): ollama({"thinking": "hm"}, {"tool_calls": [FUNCTION, FUNCTION]}),
+    ("ollama", "unknown fields"): ollama({"thinking": "hm", "cipher": "CIPHER"}, {"tool_calls": [FUNCTION]}),
     ("ollama", "cut while thinking"): ollama({"thinking": "hm"}, reason="length"),
 }
 OWN: Mapping[tuple[str, str], str] = {
@@ -141,6 +145,7 @@ OWN: Mapping[tuple[str, str], str] = {
     ("deepseek", "reasoning and parallel calls"): '"reasoning_content":"hm"',
     ("mistral", "thinking chunk"): '"thinking"',
     ("anthropic", "signed thinking and parallel calls"): "CIPHER",
+    ("anthropic", "thinking with unknown fields"): "CIPHER",
     ("anthropic", "unsigned thinking"): '"signature":""',
     ("anthropic", "server tool"): "CIPHER",
     ("anthropic", "pause"): "srv_1",
@@ -149,6 +154,7 @@ OWN: Mapping[tuple[str, str], str] = {
     ("gemini", "signed parallel calls"): "CIPHER",
     ("gemini", "signed text"): "CIPHER",
     ("ollama", "thinking and parallel calls"): '"thinking":"hm"',
+    ("ollama", "unknown fields"): "CIPHER",
 }
 MODELS = {"gemini": "gemini-flash-latest", "deepseek": "deepseek-v4-pro", "openai-responses": "gpt-5.4"}
 

@@ -127,15 +127,22 @@ class AnthropicDecoder:
                     block.citations.append(object_at(delta, "citation"))
                 return [VendorEvent(kind, delta)]
             case _ if block is None or block.kind in _MODELLED:
+                if block is not None and block.kind == "thinking":
+                    self._keep(delta)
                 return [VendorEvent(kind or "unknown", delta)] if delta else []
             case _:
                 block.grow(delta)
         return []
 
+    def _keep(self, source: dict[str, object]) -> None:
+        """Keep the fields of a thought that are not modelled, to be sent back with it."""
+        if own := unknown_fields(source, _THOUGHT_FIELDS):
+            self._answer.sign("reasoning", {self._key: {**self._answer.signed(self._key), **own}})
+
     def _sign(self, source: dict[str, object]) -> None:
         if signature := text_at(source, "signature"):
             self._signed = True
-            self._answer.sign("reasoning", {self._key: {"signature": signature}})
+            self._answer.sign("reasoning", {self._key: {**self._answer.signed(self._key), "signature": signature}})
 
     def _input(self, piece: str | None, block: _Block | None) -> Sequence[TokenEvent]:
         if not piece:
@@ -177,6 +184,7 @@ class AnthropicDecoder:
                 events.append(self._answer.text(text))
         elif block.kind == "thinking":
             self._signed = False
+            self._keep(data)
             if text := text_at(data, "thinking"):
                 events.append(self._answer.reasoning(text))
             self._sign(data)
@@ -203,7 +211,7 @@ class AnthropicDecoder:
             return self._end_call(block, block.call)
         if block is not None and block.kind == "thinking" and not self._signed:
             # Compatible endpoints sign no thoughts, and want them back all the same.
-            self._answer.sign("reasoning", {self._key: {"signature": ""}})
+            self._answer.sign("reasoning", {self._key: {**self._answer.signed(self._key), "signature": ""}})
         if block is not None and block.citations:
             self._answer.sign("text", {self._key: {"citations": block.citations}})
         self._answer.end_part()
@@ -356,6 +364,7 @@ def _vendor_event(name: str, source: Mapping[str, object], known: frozenset[str]
 
 _IGNORED = (b"", b"[DONE]")
 _MODELLED = frozenset({"text", "thinking", "tool_use"})
+_THOUGHT_FIELDS = frozenset({"type", "thinking", "signature"})
 _CALL_FIELDS = frozenset({"type", "id", "name", "input"})
 _MESSAGE_FIELDS = frozenset({"type", "id", "role", "model", "content", "stop_reason", "usage"})
 _MESSAGE_DELTA_FIELDS = frozenset({"type", "delta", "usage", "stop_reason"})

@@ -42,6 +42,8 @@ class OllamaDecoder:
         self._key = WIRE if endpoint is None else endpoint.key
         self._answer = AnswerBuilder(provider, endpoint)
         self._started = False
+        self._fields: dict[str, object] = {}
+        """Fields of the message that are not modelled, to be sent back with it."""
 
     def feed(self, frame: Frame, /) -> Sequence[TokenEvent]:
         """Return the events of one line."""
@@ -91,6 +93,7 @@ class OllamaDecoder:
         for call in objects_at(message, "tool_calls"):
             self._call(call, text_at(line, "created_at") or "", events)
         events += self._answer.vendor_events(message, _MESSAGE_FIELDS)
+        self._fields |= unknown_fields(message, _MESSAGE_FIELDS)
         if line.get("done") is True:
             self._end(line, events)
         elif self._started:
@@ -130,6 +133,8 @@ class OllamaDecoder:
         if others := unknown_fields(line, _LINE_FIELDS | _COUNTS):
             events.append(VendorEvent("done", others))
         self.finished = True
+        if self._fields:
+            self._answer.vendor_part(self._key, self._fields)
         events.append(self._answer.finish(reason, raw))
 
 

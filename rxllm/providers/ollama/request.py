@@ -143,6 +143,7 @@ def _message(message: Message, endpoint: Endpoint) -> _Object:
     thoughts: list[str] = []
     images: list[str] = []
     calls: list[_Object] = []
+    own: _Object = {}
     for part in message.parts:
         match part:
             case TextPart():
@@ -156,6 +157,8 @@ def _message(message: Message, endpoint: Endpoint) -> _Object:
                 images.append(_image(part, endpoint.provider))
             case DocumentPart() | AudioPart():
                 raise unsupported_part(part, endpoint.provider, "it takes text and images only")
+            case VendorPart() if endpoint.is_own(part):
+                own |= part.data
             case ToolResult() | VendorPart():
                 pass
     result: _Object = {"role": "user" if message.role == "tool" else message.role}
@@ -164,7 +167,8 @@ def _message(message: Message, endpoint: Endpoint) -> _Object:
         result["content"] = content
     if message.role == "assistant" and not (content.strip() or calls):
         return {"role": "assistant"}  # cut while it thought: nothing to go on from
-    return result | without_none(thinking="".join(thoughts) or None, images=images or None, tool_calls=calls or None)
+    result |= without_none(thinking="".join(thoughts) or None, images=images or None, tool_calls=calls or None)
+    return {**own, **result} if message.role == "assistant" else result
 
 
 def _call(call: ToolCall, endpoint: Endpoint) -> _Object:
