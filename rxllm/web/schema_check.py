@@ -26,6 +26,12 @@ _ONE = frozenset({"additionalProperties", "items", "not", "if", "then", "else", 
 _MANY = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
 _NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 _COUNTS = frozenset({"minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"})
+_BOUNDS = (
+    ("minItems", "maxItems"),
+    ("minLength", "maxLength"),
+    ("minProperties", "maxProperties"),
+    ("minimum", "maximum"),
+)
 _PLAIN = frozenset(
     {"$schema", "$id", "$comment", "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"}
     | {"type", "enum", "const", "format", "required", "nullable", "uniqueItems", "strict", "additionalItems"}
@@ -100,6 +106,10 @@ class _Check:
             raise self._error(f"it has more than {MAX_NODES} subschemas")
         if depth > MAX_DEPTH:
             raise self._error(f"it is nested more than {MAX_DEPTH} levels deep")
+        for least, most in _BOUNDS:
+            low, high = schema.get(least), schema.get(most)
+            if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
+                raise self._error(f"{least} is above {most}")  # no value fits, and the search for one does not end
         for keyword, value in schema.items():
             self._keyword(keyword, value, depth, owner)
 

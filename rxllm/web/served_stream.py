@@ -87,6 +87,7 @@ class ServedStream(Generic[T]):
         self._taken_to = 0
         """The number of the newest event that a watcher has taken."""
         self._room = threading.Event()
+        self._is_producer_waiting = False
         self._on_end = on_end
         self._upstream = SingleAssignmentDisposable()
         self._log = MemoryLog[T](self._upstream.dispose)
@@ -165,7 +166,8 @@ class ServedStream(Generic[T]):
             elif after == self._taken_to:
                 self._chars_taken += sum(_size(entry.event) for entry in entries)
             self._taken_to = entries[-1].id
-            self._room.set()
+            if self._is_producer_waiting:
+                self._room.set()
         return entries
 
     def watch(self, notify: Callable[[], object]) -> None:
@@ -202,11 +204,13 @@ class ServedStream(Generic[T]):
 
     def _wait_for_a_watcher(self) -> None:
         """Block the producer until a watcher has caught up, all have left, or the stream has ended."""
-        while not _runs_an_event_loop():
-            self._room.clear()
-            if self._chars - self._chars_taken <= self._max_unread or not self._watchers or self.state != "open":
-                return
+        if _runs_an_event_loop():
+            return
+        self._is_producer_waiting = True
+        while self._chars - self._chars_taken > self._max_unread and self._watchers and self.state == "open":
             self._room.wait(_LOOK_SECONDS)
+            self._room.clear()
+        self._is_producer_waiting = False
 
     def _close(self, error: Exception | None = None) -> None:
         self.error = error

@@ -205,3 +205,46 @@ def test_in_an_application_of_ones_own(llm: LLMServer) -> None:
     with running(service, app=app) as url:
         assert '"text":"Hello' in requests.get(f"{url}/ask", timeout=10).text
         assert '"text":"And' in requests.post(f"{url}/llm/api/chat", json=HELLO, timeout=10).text
+
+
+class TestSlowReaders:
+    """The producer is never far ahead of its fastest reader."""
+
+    def begin(self, **options: object) -> tuple[ServedStream[object], threading.Event]:
+        """A stream whose producer has much to say, and whether it has said everything."""
+        source = Subject[object]()
+        said = threading.Event()
+        stream = ServedStream[object](source, linger=60, max_unread=1000, **options)  # type: ignore[arg-type]
+        stream.start()
+        stream.watch(lambda: None)
+
+        def produce() -> None:
+            for _ in range(100):
+                source.on_next(TextDelta("x" * 100))
+            said.set()
+
+        threading.Thread(target=produce, daemon=True).start()
+        return stream, said
+
+    def test_it_goes_on_when_the_reader_does(self) -> None:
+        """And everything arrives."""
+        stream, said = self.begin()
+        after = 0
+        while not said.is_set():
+            for entry in stream.since(after):
+                after = entry.id
+            assert stream.last - after <= 11 + 1
+        assert 100 == stream.last
+
+    @pytest.mark.parametrize("end", ["the reader leaves", "the stream is stopped"])
+    def test_it_waits_for_nobody(self, end: str) -> None:
+        """Who has left, or who has stopped it."""
+        stream, said = self.begin()
+        while not stream._is_producer_waiting:
+            threading.Event().wait(0.01)
+        assert stream.last == 11
+        if end == "the stream is stopped":
+            stream.stop()
+        else:
+            stream.unwatch(stream._watchers[0])
+        assert said.wait(20)

@@ -42,6 +42,8 @@ BAD = [
     ({"description": "x" * 200_000}, "bytes"),
     ({"type": "array", "maxItems": 10**9}, "maxItems"),
     ({"type": "string", "minLength": -1}, "minLength"),
+    ({"minLength": 1000, "maxLength": 1}, "above"),
+    ({"type": "integer", "minimum": 5, "maximum": 1}, "above"),
     ({"type": "string", "pattern": "(a{1,90}){1,90}"}, "multiply"),
     ({"type": "string", "pattern": "a" * 300}, "characters"),
     ({"type": "string", "pattern": "^*a"}, "regular expression"),
