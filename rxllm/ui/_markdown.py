@@ -134,7 +134,8 @@ class MarkdownParser:
     def _show_tail(self) -> None:
         """Show the line under way, and keep what will be parsed once it has ended."""
         closed, opened, fence, indents = self._closed, self._open, self._fence, list(self._indents)
-        if self._tail and (fence is not None or not _HELD.fullmatch(self._tail)):
+        held = bool(_HELD.fullmatch(self._tail)) if fence is None else fence.maybe_closed_by(self._tail)
+        if self._tail and not held:
             self._read(self._tail)
         if self._open is not None:
             self.paragraphs.append(self._render(self._open))

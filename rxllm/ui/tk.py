@@ -247,7 +247,8 @@ def _until_gone(widget: tkinter.Misc, binding: Binding) -> Binding:
     """Have the binding end with its widget."""
     if widget not in _bound:
         _bound[widget] = CompositeDisposable()
-        widget.bind("<Destroy>", lambda event: _forget(event.widget), add="+")
+        # Not `widget.bind`: customtkinter's binds the widgets inside of it.
+        tkinter.Misc.bind(widget, "<Destroy>", lambda event: _forget(event.widget), add="+")
     _bound[widget].add(binding)
     binding.running.subscribe(on_completed=lambda: _unbound(widget, binding))
     return binding

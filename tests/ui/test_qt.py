@@ -16,7 +16,10 @@ import rxllm
 from rxllm.testing import Gate, LLMServer, Reply
 from rxllm.ui import qt
 from rxllm.ui._binding import Binding
+from rxllm.ui._markdown_view import MarkdownView
 from rxllm.ui._pyside_refcount_fix import loses_references
+from rxllm.ui._qt_text import QtRegion
+from rxllm.ui._qt_widget import widget_ref
 
 from ..extra_python import python_with
 from .host_qt import QtHost, QtText
@@ -207,6 +210,17 @@ class TestMarkdown:
         for size in (1, 3):
             pieces = [MARKDOWN[at : at + size] for at in range(0, len(MARKDOWN), size)]
             assert self._blocks(self._shown(host, pieces)) == whole
+
+    def test_the_document_never_shrinks_while_it_grows(self, host: QtHost) -> None:
+        """A line that does not show yet what it is waits: the view does not jump."""
+        view = host.widgets.QTextBrowser()
+        view.resize(500, 400)
+        markdown = MarkdownView(QtRegion(importlib.import_module("PySide6.QtGui"), widget_ref(view)))
+        heights = [0.0]
+        for character in MARKDOWN:
+            markdown.add(character)
+            heights.append(view.document().size().height())
+        assert heights == sorted(heights)
 
     def test_it_is_appended(self, host: QtHost) -> None:
         """To what is there already."""

@@ -1,0 +1,122 @@
+"""What Markdown costs in Qt: `bind_markdown` at full speed, beside `setMarkdown` of all of the text each frame.
+
+    QT_QPA_PLATFORM=offscreen python benchmarks/ui_markdown.py [SHAPE ...]      of: prose code list table
+
+For 1,000, 10,000 and 100,000 tokens of four characters it prints the milliseconds between the ticks of a 60 Hz timer
+on the UI thread at the 99th percentile and at most, and the seconds until all was shown. What is not shown after 15
+seconds is not waited for.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from PySide6.QtCore import QCoreApplication, Qt, QTimer
+from PySide6.QtWidgets import QApplication, QTextBrowser
+from reactivex.subject import Subject
+
+import rxllm
+from rxllm.ui import qt
+
+LIMIT_SECONDS = 15.0
+SIZES = (1_000, 10_000, 100_000)
+SHAPES: dict[str, Callable[[int], str]] = {
+    "prose": lambda n: (
+        f"Sentence number {n} of a paragraph, with **bold** and `code` in it.{chr(10) * 2 if n % 5 == 4 else ' '}"
+    ),
+    "code": lambda n: (
+        "```python\n" if n == 0 else f"def function_{n}(argument):  # comment\n    return argument * {n}\n"
+    ),
+    "list": lambda n: f"- item {n} with **bold** words and more of them\n",
+    "table": lambda n: "| a | b |\n|---|---|\n" if n == 0 else f"| {n} | cell {n} |\n",
+}
+
+
+def text_of(shape: str, tokens: int) -> str:
+    """Return so much text of a shape."""
+    pieces: list[str] = []
+    length = number = 0
+    while length < 4 * tokens:
+        pieces.append(SHAPES[shape](number))
+        length += len(pieces[-1])
+        number += 1
+    return "".join(pieces)
+
+
+def measure(text: str, *, ours: bool) -> tuple[float, float, float]:
+    """Return the gaps at the 99th percentile and at most, in milliseconds, and the seconds until all was shown."""
+    view = QTextBrowser()
+    view.resize(700, 500)
+    view.show()
+    gaps: list[float] = []
+    last = began = time.perf_counter()
+
+    def tick() -> None:
+        nonlocal last
+        now = time.perf_counter()
+        gaps.append(1000 * (now - last))
+        last = now
+
+    timer = QTimer()
+    timer.setTimerType(Qt.TimerType.PreciseTimer)
+    timer.timeout.connect(tick)
+    timer.start(16)
+    ended: list[float] = []
+    pieces = [text[at : at + 4] for at in range(0, len(text), 4)]
+    if ours:
+        stream: Subject[rxllm.TokenEvent] = Subject()
+        answer = qt.bind_markdown(view, stream)
+        answer.running.subscribe(on_completed=lambda: ended.append(time.perf_counter()))
+
+        def produce() -> None:
+            for piece in pieces:
+                stream.on_next(rxllm.TextDelta(piece))
+            stream.on_completed()
+
+        threading.Thread(target=produce, daemon=True).start()
+    else:
+        frames = QTimer()
+        shown = 0
+
+        def frame() -> None:
+            nonlocal shown
+            shown += 1000
+            view.setMarkdown("".join(pieces[:shown]))
+            if shown >= len(pieces):
+                frames.stop()
+                ended.append(time.perf_counter())
+
+        frames.timeout.connect(frame)
+        frames.start(16)
+    while not ended and time.perf_counter() < began + LIMIT_SECONDS:
+        QCoreApplication.processEvents()
+    timer.stop()
+    if ours:
+        answer.dispose()
+    else:
+        frames.stop()
+    tick()
+    gaps.sort()
+    view.close()
+    return gaps[int(0.99 * (len(gaps) - 1))], gaps[-1], (ended[0] - began) if ended else float("inf")
+
+
+def main() -> None:
+    """Print a row for each shape and size."""
+    app = QApplication([])
+    qt.QtScheduler()
+    print("shape   tokens   setMarkdown each frame: p99, max ms, s   bind_markdown: p99, max ms, s")
+    for shape in sys.argv[1:] or SHAPES:
+        for tokens in SIZES:
+            text = text_of(shape, tokens)
+            whole, own = measure(text, ours=False), measure(text, ours=True)
+            cells = "   ".join(f"{p99:6.0f} {most:7.0f} {seconds:6.1f}" for p99, most, seconds in (whole, own))
+            print(f"{shape:6} {tokens:7}   {cells}", flush=True)
+    app.quit()
+
+
+if __name__ == "__main__":
+    main()
