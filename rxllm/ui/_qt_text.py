@@ -53,12 +53,14 @@ class QtRegion:
         """Keep the view at the end, or where the user has scrolled to."""
         bar = self._ref.call("verticalScrollBar")
         follows, at = self._autoscroll.follows(), 0 if bar is None else bar.value()
+        self._take_pen()
         edit = self._gui.QTextCursor(self._start)
         edit.beginEditBlock()
         try:
             yield
         finally:
             edit.endEditBlock()
+            self._put_pen_down()
         if follows:
             self._autoscroll.layout_changed()
         elif bar is not None and bar.value() != at:
@@ -90,7 +92,10 @@ class QtRegion:
 
     def begin(self, paragraph: Paragraph, previous: Paragraph | None) -> None:
         """Begin a paragraph: on the line where the region ends, if that is empty and not the region's."""
-        looks = self._block_format(paragraph, previous)
+        key = paragraph.kind, paragraph.level, paragraph.marker, previous and previous.kind, self._start.position() > 0
+        if key not in self._formats:
+            self._formats[key] = self._block_format(paragraph, previous)
+        looks = self._formats[key]
         block = self._end.block()
         if block.length() == 1 and (previous is None or previous.kind == "table"):
             self._end.setBlockFormat(looks)
@@ -119,13 +124,12 @@ class QtRegion:
         looks.setCellPadding(4)
         looks.setTopMargin(_MARGIN)
         begin = self._end.position()
-        pen = self._pen()
+        pen = self._gui.QTextCursor(self._end)
         # Outside of the edit block: in one, Qt (6.12) lays out tables at the wrong place.
         pen.endEditBlock()
         self._table = pen.insertTable(1, max(map(len, paragraph.rows)), looks)
         self._gui.QTextCursor(self._start).beginEditBlock()
         self._fill_table(Paragraph("table"), paragraph)
-        self._put_pen_down()
         self.written += self._end.position() - begin
 
     def extend_table(self, old: Paragraph, new: Paragraph) -> bool:
@@ -136,7 +140,6 @@ class QtRegion:
             return False
         begin = self._end.position()
         self._fill_table(old, new)
-        self._put_pen_down()
         self.written += self._end.position() - begin
         return True
 
@@ -169,31 +172,25 @@ class QtRegion:
         end = self._end.position()
         begin = max(end - units, self._start.position())
         if begin < end:
-            cursor = self._cursor_at_end()
+            cursor = self._gui.QTextCursor(self._end)
             cursor.setPosition(begin, cursor.MoveMode.KeepAnchor)
             cursor.removeSelectedText()
 
     def _write(self, text: str, looks: Any) -> None:
-        self._pen().insertText(text, looks)
-        self._put_pen_down()
+        self._gui.QTextCursor(self._end).insertText(text, looks)
         self.written += self.units(text)
 
     def _write_block(self, looks: Any) -> None:
-        self._pen().insertBlock(looks, self._gui.QTextCharFormat())
-        self._put_pen_down()
+        self._gui.QTextCursor(self._end).insertBlock(looks, self._gui.QTextCharFormat())
         self.written += 1
 
-    def _pen(self) -> Any:
-        """Return a cursor that inserts at the end of the region, and inside of it."""
+    def _take_pen(self) -> None:
+        """Have text that is inserted at an end of the region be inside of it."""
         if self._start.position() > self._end.position():  # an empty region, and others have inserted text here
             self._end.setPosition(self._start.position())
+        self._end.setPosition(self._end.position())  # its anchor has moved with the text of others
         self._start.setKeepPositionOnInsert(True)
         self._end.setKeepPositionOnInsert(False)
-        return self._cursor_at_end()
-
-    def _cursor_at_end(self) -> Any:
-        self._end.setPosition(self._end.position())  # its anchor has moved with the text of others
-        return self._gui.QTextCursor(self._end)
 
     def _put_pen_down(self) -> None:
         """Have text that others insert at an end of the region stay outside of it."""
@@ -202,11 +199,11 @@ class QtRegion:
 
     def _push_down_text_of_others(self, looks: Any) -> None:
         """Move the text that follows on this line to a line of its own."""
-        self._pen()
         self._end.setKeepPositionOnInsert(True)
-        self._cursor_at_end().insertBlock()
+        self._gui.QTextCursor(self._end).insertBlock()
+        self._end.setPosition(self._end.position())
+        self._end.setKeepPositionOnInsert(False)
         self._end.setBlockFormat(looks)
-        self._put_pen_down()
 
     def _block_format(self, paragraph: Paragraph, previous: Paragraph | None) -> Any:
         looks = self._gui.QTextBlockFormat()
