@@ -270,6 +270,28 @@ def test_total_limits_the_wait_for_a_slot_too() -> None:
 
 
 @installed
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_uses_the_engine_and_leaves_it() -> None:
+    """It asks the same engine; its close() and its end are not the engine's."""
+    script = """
+        import os, sys, rxllm
+        server = rxllm.LocalServer(context_size=256)
+        model = rxllm.create_streaming_model("local", local=server)
+        model.chat("Hi", max_tokens=2)
+        first = server.engine(model).pid
+        if os.fork() == 0:
+            print(bool(model.chat("Hi", max_tokens=2).text), server.engine(model).pid == first, flush=True)
+            model.close()
+            sys.exit(0)
+        os.wait()
+        print(bool(model.chat("Hi", max_tokens=2).text), server.engine(model).pid == first)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert (run.stdout, run.stderr) == ("True True\n" * 2, "")
+
+
+@installed
 def test_an_engine_that_crashes_starts_again(caplog: pytest.LogCaptureFixture) -> None:
     """The crash is that of another process: this one goes on, and says what happened."""
     server = LocalServer(context_size=300)

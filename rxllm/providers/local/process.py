@@ -108,8 +108,8 @@ class EngineProcess:
         return self._process.wait()
 
     def finish(self) -> None:
-        """Let the process end when its streams have ended; returns at once."""
-        if self._process.stdin is not None:
+        """Let the process end when its streams have ended; returns at once. In a forked process: do nothing."""
+        if self._process.stdin is not None and self._owner == os.getpid():
             with suppress(OSError):
                 self._process.stdin.write(b"finish\n")
                 self._process.stdin.flush()
