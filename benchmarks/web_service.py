@@ -82,7 +82,9 @@ async def _read(port: int, model: str, latencies: list[int]) -> int:
     """Read one stream; return 1 if it was not whole."""
     body = json.dumps({"model": model, "stream": True, "messages": [{"role": "user", "content": "x"}]}).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nauthorization: Bearer sk-bench\r\n"
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nauthorization: Bearer sk-benchmarks-only\r\n"
+    )
     writer.write(f"{head}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
     ended = False
     while block := await reader.read(1 << 16):
@@ -122,7 +124,7 @@ def _server(name: str, url: str, model: str, litellm: str | None) -> Iterator[tu
             config = Path(folder, "config.json")  # JSON is YAML
             config.write_text(json.dumps({"model_list": [{"model_name": served, "litellm_params": parameters}]}))
             command = [str(litellm), "--config", str(config)]
-        env = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+        env = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MASTER_KEY": "sk-benchmarks-only"}
         quiet = subprocess.DEVNULL
         with subprocess.Popen([*command, "--port", str(port)], env=env, stdout=quiet, stderr=quiet) as server:
             _wait_for(port)
