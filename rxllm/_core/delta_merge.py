@@ -7,7 +7,7 @@ unchanged in its place, also items that are not token events.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import TypeAlias, TypeVar, cast
 
@@ -35,6 +35,23 @@ def merge_deltas(items: Iterable[T]) -> list[T]:
         else:
             merged.append(cast(T, make_delta(key, "".join(map(delta_text, cast("Iterable[Delta]", group))))))
     return merged
+
+
+def merge_runs(items: Iterable[T]) -> Iterator[tuple[T, tuple[int, ...]]]:
+    """Yield `items` with adjacent deltas of the same kind merged, each with the lengths of the deltas in it.
+
+    The lengths are empty for an item that was not merged.
+
+    >>> list(merge_runs([TextDelta("Hel"), TextDelta("lo"), ReasoningDelta("hm")]))
+    [(TextDelta(text='Hello'), (3, 2)), (ReasoningDelta(text='hm'), ())]
+    """
+    for key, group in groupby(items, merge_key):
+        run = list(group)
+        if key is None or len(run) == 1:
+            yield from ((item, ()) for item in run)
+        else:
+            texts = [delta_text(cast(Delta, item)) for item in run]
+            yield cast(T, make_delta(key, "".join(texts))), tuple(map(len, texts))
 
 
 def merge_key(item: object) -> MergeKey | None:

@@ -22,7 +22,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
 from ..errors import StreamInterruptedError
-from .delta_merge import Delta, MergeKey, delta_text, make_delta, merge_deltas, merge_key
+from .delta_merge import Delta, MergeKey, delta_text, make_delta, merge_deltas, merge_key, merge_runs
 
 T = TypeVar("T")
 
@@ -265,14 +265,9 @@ class _History(Generic[T]):
 
     def _pack(self) -> None:
         number = self.last - len(self._raw)
-        for kind, group in groupby(self._raw, merge_key):
-            events = list(group)
-            if kind is None:
-                self._blocks.extend(_Block(number + n, event, ()) for n, event in enumerate(events, 1))
-            else:
-                ends = array("Q", accumulate(len(delta_text(cast(Delta, event))) for event in events))
-                self._blocks.append(_Block(number + len(events), merge_deltas(events)[0], ends))
-            number += len(events)
+        for event, lengths in merge_runs(self._raw):
+            number += len(lengths) or 1
+            self._blocks.append(_Block(number, event, array("Q", accumulate(lengths)) if lengths else ()))
         self._raw.clear()
 
 

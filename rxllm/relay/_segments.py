@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from itertools import groupby
 from typing import Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 import msgspec
 
-from .._core.delta_merge import Delta, MergeKey, delta_text, make_delta, merge_deltas, merge_key
+from .._core.delta_merge import Delta, MergeKey, delta_text, make_delta, merge_key, merge_runs
 from .._core.error_format import ErrorRecord
 from .._core.event_log import Entry, LogState
 from ..events import TokenEvent
@@ -60,14 +59,9 @@ def segment_of(events: Sequence[TokenEvent], before: int) -> Segment:
     """Return the segment of `events`, at least one, that follow the event `before`."""
     pieces: list[NumberedEvents[TokenEvent]] = []
     number = before
-    for kind, group in groupby(events, merge_key):
-        run = list(group)
-        if kind is None or len(run) == 1:
-            pieces.extend(NumberedEvents(number + n, event) for n, event in enumerate(run, 1))
-        else:
-            lengths = tuple(len(delta_text(cast(Delta, event))) for event in run)
-            pieces.append(NumberedEvents(number + len(run), merge_deltas(run)[0], lengths))
-        number += len(run)
+    for event, lengths in merge_runs(events):
+        number += len(lengths) or 1
+        pieces.append(NumberedEvents(number, event, lengths))
     return Segment(before, number, _encode(pieces))
 
 

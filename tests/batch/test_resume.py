@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 from collections import Counter
@@ -50,8 +51,8 @@ def answer(request: RecordedRequest) -> Answer:
 class Driver:
     """A run in a process of its own."""
 
-    def __init__(self, server: LLMServer, checkpoint: Path) -> None:
-        command = [sys.executable, str(PROGRAM), server.base_url(), str(checkpoint), str(COUNT)]
+    def __init__(self, server: LLMServer, checkpoint: Path, count: int = COUNT, mode: str = "ray") -> None:
+        command = [sys.executable, str(PROGRAM), server.base_url(), str(checkpoint), str(count), mode]
         root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
         environment = {**os.environ, "PYTHONPATH": path, "RAY_USAGE_STATS_ENABLED": "0"}
@@ -109,6 +110,37 @@ def test_a_killed_run_goes_on_without_asking_again_what_was_answered(tmp_path: P
     assert (len(settled), COUNT - len(settled)) == (last["skipped"], last["settled"])
     _check_rows(checkpoint, after, before.keys() - settled)
     assert write_parquet(read_rows(checkpoint), tmp_path / "rows") == COUNT
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("mode", "kills", "in_hand"), [("threads", 10, 24), ("ray", 2, IN_HAND)])
+def test_kills_at_random_moments(tmp_path: Path, mode: str, kills: int, in_hand: int) -> None:
+    """Every prompt ends in one row; what was in the checkpoint at a kill is not asked again."""
+    kills = int(os.environ.get("RXLLM_KILLS", kills))
+    checkpoint, count, chooser = tmp_path / "job.sqlite", 300 * kills, random.Random(mode)
+    paid: list[dict[str, int]] = []
+    """How often the prompts that were settled at each kill had been asked by then."""
+    with LLMServer() as server:
+        for _ in range(kills):
+            driver = Driver(server, checkpoint, count, mode)
+            goal = chooser.random() * 250
+            for progress in driver.progress():
+                if progress["settled"] >= goal:
+                    break
+            driver.kill()
+            asked = Counter(request.prompt for request in server.requests)
+            settled = {f"{row.key:06}" for row in read_rows(checkpoint)}
+            assert len(asked.keys() - settled) <= in_hand
+            paid.append({prompt: asked[prompt] for prompt in settled})
+        last = Driver(server, checkpoint, count, mode)
+        assert [] != list(last.progress())
+        assert last.finish() == 0
+        asked = Counter(request.prompt for request in server.requests)
+    assert list(range(count)) == [row.key for row in read_rows(checkpoint)]
+    assert all(isinstance(row, AnswerRow) for row in read_rows(checkpoint))
+    for before in paid:
+        assert before == {prompt: asked[prompt] for prompt in before}
+    assert sum(asked.values()) <= count + kills * in_hand
 
 
 def _check_rows(checkpoint: Path, asked: Counter[str], caught: set[str]) -> None:
