@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,11 @@ def test_pipelines() -> None:
     assert "Usage(" in text
 
 
-@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
-def test_nothing_that_was_put_out_is_kept(path: Path) -> None:
-    """The repository holds what was written, not what a machine made of it."""
-    cells = nbformat.read(path, as_version=4).cells
-    assert [cell.source for cell in cells if cell.get("outputs") or cell.get("execution_count")] == []
+@pytest.mark.parametrize("name", ["01-first-stream", "03-operators", "04-pipelines"])
+def test_outputs_are_kept(name: str) -> None:
+    """GitHub shows what the cells print and draw; nothing failed, and no path of a machine is in it."""
+    path = NOTEBOOKS / f"{name}.ipynb"
+    outputs = [output for cell in nbformat.read(path, as_version=4).cells for output in cell.get("outputs", [])]
+    assert len(outputs) > 5
+    assert [output for output in outputs if output.output_type == "error"] == []
+    assert not re.search(r"/(?:home|root|tmp|Users)/", path.read_text(encoding="utf-8"))
