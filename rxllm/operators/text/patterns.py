@@ -34,7 +34,7 @@ API_KEYS: Final = (
 CARD_NUMBERS: Final = r"(?<![\d-])[2-6](?:[ -]?\d){12,18}(?![\d-])"
 """A pattern for `redact`: 13 to 19 digits as on a payment card, also in groups."""
 
-EMAIL_ADDRESSES: Final = r"[\w.+%-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}"
+EMAIL_ADDRESSES: Final = r"(?<![\w.+%-])[\w.+%-]{1,256}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}"
 """A pattern for `redact`: e-mail addresses."""
 
 MAX_SECONDS: Final = 0.2
