@@ -5,15 +5,19 @@ from __future__ import annotations
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import reactivex
 from reactivex import abc
 from reactivex import operators as rx
 from reactivex.scheduler import EventLoopScheduler, NewThreadScheduler, ThreadPoolScheduler
+from reactivex.subject import Subject
 
 from rxllm import operators as ops
 from rxllm._core.delta_merge import merge_deltas
+from rxllm.errors import OverloadedError
 from rxllm.events import StreamEnd, TextDelta, UsageUpdate
 
 from ..kit import Boom, whole
@@ -267,3 +271,31 @@ class TestTimers:
         for thread in set(threading.enumerate()) - before:
             thread.join(LIMIT)
             assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    "operator", [ops.buffer(seconds=0.02), ops.smooth(frame=0.01, catch_up=0.02)], ids=["buffer", "smooth"]
+)
+def test_a_clock_that_is_set_back_changes_nothing(operator: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Timers run by the monotonic clock: with the system's, what waits would come an hour late."""
+    source: Subject[str] = Subject()
+    came = threading.Event()
+    subscription = source.pipe(operator).subscribe(lambda item: came.set() if "c" in item else None)
+    source.on_next("a")
+    hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    monkeypatch.setattr("reactivex.scheduler.scheduler.default_now", lambda: hour_ago)
+    source.on_next("b")
+    source.on_next("c")
+    assert came.wait(LIMIT)
+    subscription.dispose()
+
+
+def test_a_breaker_cools_down_whatever_the_clock_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's clock is set back as it opens."""
+    breaker = ops.CircuitBreaker(failure_threshold=1, cooldown=0.5)
+    half_open = threading.Event()
+    breaker.state.subscribe(lambda state: half_open.set() if state == "half_open" else None)
+    reactivex.throw(OverloadedError("busy")).pipe(breaker).subscribe(on_error=lambda _: None)
+    hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    monkeypatch.setattr("reactivex.scheduler.scheduler.default_now", lambda: hour_ago)
+    assert half_open.wait(LIMIT)
