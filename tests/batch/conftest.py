@@ -16,6 +16,8 @@ def ray_on_this_machine() -> Generator[Path]:
     """Two CPUs, nothing reported to anybody; the directory of its logs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_raylet_start_wait_time_s", "240")  # on a busy machine
+        patch.delenv("RAY_ADDRESS", raising=False)  # of a cluster that has ended, it hangs
         context = ray.init(
             address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
         )

@@ -411,9 +411,16 @@ class TestSubscriberErrors:
     def test_no_on_error_is_logged_once(self, caplog: pytest.LogCaptureFixture) -> None:
         """An error that nobody handles is not swallowed, and not raised in a thread nobody watches."""
         with caplog.at_level(logging.ERROR, "rxllm"), RawServer(sending("a")) as server:
-            ended = threading.Event()
-            words(server).pipe(rx_ops.finally_action(ended.set)).subscribe(lambda event: None)
-            assert ended.wait(LIMIT)
+            logged = threading.Event()
+
+            def note(_: logging.LogRecord) -> bool:
+                logged.set()
+                return True
+
+            caplog.handler.addFilter(note)
+            words(server).subscribe(lambda event: None)
+            assert logged.wait(LIMIT)
+            caplog.handler.removeFilter(note)
             assert no_workers()
         assert [record.name for record in caplog.records] == ["rxllm"]
         assert "ended before the full stop" in caplog.text
