@@ -14,6 +14,7 @@ from rxllm.ui import qt
 
 core, widgets = (import_module(f"{sys.argv[1]}.{name}") for name in ("QtCore", "QtWidgets"))
 app = widgets.QApplication([])
+qt.QtScheduler()  # PySide6 6.12 on Python 3.11 loses references to None, with or without rxllm; this stops it
 
 
 def pump(seconds: float = 0.2) -> None:
