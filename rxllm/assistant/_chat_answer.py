@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import assert_never, cast
 
 import msgspec
 
-from ..events import ReasoningDelta, StreamReset, TextDelta, ToolCallEnd, ToolCallStart
+from ..events import (
+    ReasoningDelta,
+    StreamEnd,
+    StreamReset,
+    StreamStart,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallEnd,
+    ToolCallStart,
+    UsageUpdate,
+    VendorEvent,
+)
 from ..messages import Message, ReasoningPart, TextPart, ToolResult
 from ._chat_messages import ChatMessage, ChatPart, ErrorPart, MessageStatus, ToolPart, ToolState
 from .events import (
     AnswerRejected,
     ApprovalRequest,
     AssistantEvent,
+    PartialAnswer,
     StepEnd,
     StepStart,
+    StructuredAnswer,
     ToolEnd,
     ToolProgress,
     ToolStart,
@@ -97,8 +110,18 @@ class ChatAnswer:
                 self._results[call.id] = result
                 state: ToolState = "refused" if refused else "failed" if result.is_error else "done"
                 self._change(call.id, state=state, result=result.content)
-            case _:
+            case (
+                StreamStart()
+                | ToolCallDelta()
+                | UsageUpdate()
+                | VendorEvent()
+                | StreamEnd()
+                | PartialAnswer()
+                | StructuredAnswer()
+            ):
                 return False
+            case _:
+                assert_never(event)
         return True
 
     def fail(self, error: Exception) -> None:
