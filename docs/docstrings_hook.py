@@ -1,0 +1,27 @@
+"""Docstrings of the API reference, in the section names that mkdocstrings knows. An extension of griffe."""
+
+from __future__ import annotations
+
+import re
+from textwrap import indent
+from typing import Any
+
+import griffe
+
+
+class DocstringSections(griffe.Extension):
+    """Gives examples, and the fields of msgspec structs, the sections that show them as code and with types."""
+
+    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
+        """Rewrite the docstring of `obj`. A hook of griffe."""
+        if obj.docstring is None:
+            return
+        text = re.sub(r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE)
+        text = re.sub(r"^>>> (?:.+\n?)+", _as_examples, text, flags=re.MULTILINE)
+        if isinstance(obj, griffe.Class) and not list(obj.parameters):  # griffe sees no constructor of a struct
+            text = re.sub(r"^Args:$", "Attributes:", text, flags=re.MULTILINE)
+        obj.docstring.value = text
+
+
+def _as_examples(doctest: re.Match[str]) -> str:
+    return "Examples:\n" + indent(doctest[0], "    ")
