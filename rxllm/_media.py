@@ -1,4 +1,4 @@
-"""Read and encode images and documents for message parts. Pillow is imported only where pixels are encoded."""
+"""Read and encode images and documents for message parts. Pillow is imported only when pixels are encoded."""
 
 from __future__ import annotations
 

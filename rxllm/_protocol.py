@@ -38,14 +38,14 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
 
     `data` is the payload, UTF-8. `event` is the SSE event name, "" if there is none. `whole` is False for a last
     frame that the stream ended before its blank line: it counts if it parses, else the stream was truncated. A frame
-    without data is a comment, which servers send to keep a connection alive; decoders never receive it. `bare` marks
-    a JSON document in an SSE body without `data:`; some servers end a broken stream that way.
+    without data is a comment, which servers send to keep a connection alive; decoders never receive it. `is_document`
+    marks a JSON document in an SSE body without `data:`; some servers end a broken stream that way.
     """
 
     data: bytes
     event: str = ""
     whole: bool = True
-    bare: bool = False
+    is_document: bool = False
 
 
 class Decoder(Protocol):

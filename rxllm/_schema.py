@@ -9,15 +9,15 @@ from .errors import ConfigurationError
 
 
 def json_schema(kind: object) -> dict[str, object]:
-    """The JSON schema of a dataclass, TypedDict, msgspec.Struct, pydantic model, plain type, or what is built of them.
+    """Return the JSON schema of a dataclass, TypedDict, msgspec.Struct, pydantic model, plain type, or a type of these.
 
-    Raises `ConfigurationError` where the type has none.
+    Raises `ConfigurationError` if the type has none.
     """
     return _inlined(schema_with_definitions(kind))
 
 
 def schema_with_definitions(kind: object) -> dict[str, object]:
-    """The same as its maker gives it: what it refers to, by name, is under `$defs`, that of models inside too."""
+    """Return the schema as msgspec or pydantic makes it: its definitions, also of nested models, stay under `$defs`."""
     definitions: dict[str, object] = {}
 
     def of_model(model: object) -> dict[str, object]:
@@ -42,7 +42,7 @@ def schema_with_definitions(kind: object) -> dict[str, object]:
 
 
 def _inlined(schema: dict[str, object]) -> dict[str, object]:
-    """`schema` with a reference at its root replaced by what it names: vendors want an object there."""
+    """Return `schema` with a reference at its root replaced by its definition: vendors require an object there."""
     root = text_at(schema, "$ref")
     definitions = object_at(schema, "$defs")
     if root is None:

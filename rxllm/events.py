@@ -251,7 +251,7 @@ class EventProperties(NamedTuple):
             `Timeout.content` (empty deltas do not: see `is_content`).
         proves_answer: Its events prove that the answer has begun, so a failed request is no longer repeated.
         mergeable: Adjacent events of the class may be merged into one (`_core.delta_merge`).
-        droppable: Its events may be dropped where the user chose to drop events.
+        droppable: Its events may be dropped if the user chose to drop events.
     """
 
     content: bool
@@ -290,7 +290,7 @@ PRELIMINARY_EVENTS = _classes(lambda properties: not properties.proves_answer)
 """The classes whose events may come before the answer begins. Every other item proves that it has begun."""
 
 NEVER_DROPPED_EVENTS = _classes(lambda properties: not properties.droppable)
-"""The classes whose events are kept even where the user chose to drop events."""
+"""The classes whose events are kept even if the user chose to drop events."""
 
 
 def is_content(event: TokenEvent) -> bool:

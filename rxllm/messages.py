@@ -65,7 +65,7 @@ class ImagePart(msgspec.Struct, frozen=True, tag="image"):
         url: Where the vendor downloads it. Give either `url` or `data`.
         data: The bytes of the file.
         media_type: The MIME type of `data`, e.g. "image/png".
-        detail: The resolution at which the vendor looks at it, where it offers a choice; None: the vendor's default.
+        detail: The resolution at which the vendor looks at it, if it offers a choice; None: the vendor's default.
     """
 
     url: str | None = None

@@ -69,7 +69,7 @@ class Timeout(msgspec.Struct, frozen=True, kw_only=True):
     unknown vendor events are not content: they reset `silence` only.
 
     The defaults are as patient as the vendors' own SDKs: those of OpenAI and Anthropic wait 600 s for the next byte,
-    and without limit while pings arrive. Set shorter limits where you prefer an early error, for example
+    and without limit while pings arrive. Set shorter limits if you prefer an early error, for example
     ``Timeout(first_token=30, idle=15)``. Limits hold while rxllm waits for the server, not while a subscriber works.
     TCP keepalive ends the connection to a machine that has disappeared, independently of these limits.
 

@@ -75,7 +75,7 @@ def make_delta(key: MergeKey, text: str) -> Delta:
 
 
 def append_merged(queue: deque[T], item: T) -> None:
-    """Append `item`, or merge it into the last item of `queue` where both are deltas of the same kind.
+    """Append `item`, or merge it into the last item of `queue` if both are deltas of the same kind.
 
     A `DeltaRun` then replaces the last item. Another thread may take items from the left of `queue` meanwhile.
     """

@@ -75,7 +75,7 @@ class ErrorRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         return cls("StreamError", "the server reported an error")
 
     def to_error(self) -> LLMError:
-        """Return the error; a `StreamError` where its class is not one of `rxllm.errors`."""
+        """Return the error; a `StreamError` if its class is not one of `rxllm.errors`."""
         kind = getattr(errors, self.kind, None)
         error: LLMError
         if not (isinstance(kind, type) and issubclass(kind, LLMError)):

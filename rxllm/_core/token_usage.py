@@ -1,4 +1,4 @@
-"""What was spent: vendors' counts added up, and estimates where a stream was cut before there were any.
+"""Token usage: the sum of the vendors' counts, or an estimate if a stream was cut before a count arrived.
 
 An estimate is rough, and worked out once, when a stream is over: a token is taken to be four
 characters of ASCII, or one and a half of any other script. On recorded English answers that was 10 %
@@ -32,7 +32,7 @@ def estimated_tokens(text: str) -> int:
 
 
 def estimated_input(body: bytes) -> int:
-    """About how many tokens a request is, by all the text in its JSON body; 0 where it is not JSON."""
+    """Return an estimate of a request's tokens from the text in its JSON body; 0 if the body is not JSON."""
     try:
         return sum(map(estimated_tokens, _texts(decode(body))))
     except (ValueError, RecursionError):
@@ -42,7 +42,7 @@ def estimated_input(body: bytes) -> int:
 def with_estimate(partial: Response, body: bytes | None) -> Response:
     """`partial` with the vendor's counts, if it gave any of the output, else with estimates of what it left out.
 
-    `body` is the request's, None where it is not known.
+    `body` is the request's body, or None if unknown.
     """
     usage = partial.usage
     if usage.output_tokens is not None:

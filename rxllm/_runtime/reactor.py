@@ -103,7 +103,10 @@ class Reactor:
         return partial(self._lead, term) if leads else None
 
     def _start_follower(self) -> None:
-        """Start a follower if there is none. Without one, a slow stream delays the others, but nothing is lost."""
+        """Start a follower if there is none: the thread that reads on when the leader is busy with one stream.
+
+        Without one, a slow stream delays the others, but nothing is lost.
+        """
         with self._lock:
             if self._has_follower:
                 return

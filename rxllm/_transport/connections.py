@@ -34,7 +34,7 @@ CallPhase: TypeAlias = Literal["connecting", "sending", "waiting"]
 _NEXT_ADDRESS_SECONDS = 0.25
 """Seconds before the next address is tried while the earlier ones have not answered (RFC 8305, section 5)."""
 _CHECK_SECONDS = 0.5
-"""Seconds between checks for an abort where shutting down a connecting socket does not wake its thread."""
+"""Seconds between checks for an abort, used if shutting down a connecting socket does not wake its thread."""
 _PENDING = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
 _POLL: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
 """A selector without a descriptor of its own."""

@@ -30,7 +30,7 @@ _MAX_LINE_WORK = 2_000_000_000
 class SSEFraming:
     r"""The events of an SSE body that arrives in blocks, however it is cut.
 
-    Raises `ProtocolError` where an event is longer than `limit` bytes, or the body is an HTML page.
+    Raises `ProtocolError` if an event is longer than `limit` bytes, or the body is an HTML page.
 
     >>> framing = SSEFraming()
     >>> [frame.data for block in (b'data: {"a"', b': 1}\r', b'\n\r\ndata: [DONE]') for frame in framing.feed(block)]
@@ -60,7 +60,7 @@ class SSEFraming:
         """The body has ended: what came of a last event."""
         last = _frame(self._start.rest() + self._pending.rest())
         if last is not None and last.data:
-            yield Frame(last.data, last.event, whole=False, bare=last.bare)
+            yield Frame(last.data, last.event, whole=False, is_document=last.is_document)
 
     def _unix_lines(self, block: bytes) -> bytes:
         """`block` with LF for every line end; a CR at a block's end and an LF at the next one's start are one."""
@@ -73,7 +73,7 @@ class SSEFraming:
 class NDJSONFraming:
     r"""The lines of a newline-delimited JSON body that arrives in blocks, however it is cut.
 
-    Raises `ProtocolError` where a line is longer than `limit` bytes, or the body is an HTML page.
+    Raises `ProtocolError` if a line is longer than `limit` bytes, or the body is an HTML page.
 
     >>> framing = NDJSONFraming()
     >>> [frame.data for block in (b'{"a": 1}', b'\n{"a": 2}') for frame in framing.feed(block)]
@@ -123,7 +123,7 @@ class _Start:
         return held.removeprefix(_BOM)
 
     def rest(self) -> bytes:
-        """What is held back at the end of a body of a byte or two."""
+        """Return the bytes still held back when the body ends after one or two bytes."""
         return self._held
 
 
@@ -168,7 +168,7 @@ class _Pending:
 
 
 def _frame(event: bytes) -> Frame | None:
-    """The frame of one event; None where it has no data and is no comment either."""
+    """The frame of one event; None if it has no data and is no comment either."""
     event = event.strip(b"\n")
     if not event:
         return None
@@ -178,7 +178,7 @@ def _frame(event: bytes) -> Frame | None:
             return Frame(data, "" if name == b"message" else name.decode("utf-8", "replace"))
     first = event.lstrip()[:1]
     if first in (b"{", b"["):
-        return Frame(event, bare=True)
+        return Frame(event, is_document=True)
     _refuse_html(event)
     return _parsed(event)
 

@@ -148,7 +148,7 @@ def _receive(sock: socket.socket) -> bytes:
 def _connection_error(error: Exception, url: str) -> LLMError:
     """Return our error for one that was raised before the head of a response arrived.
 
-    The messages of requests and urllib3 are passed on only where they cannot contain a header, a password or a query.
+    The messages of requests and urllib3 are passed on only if they cannot contain a header, a password or a query.
     """
     where = origin(url)
     if isinstance(error, LLMError):

@@ -1,7 +1,7 @@
 """How long a server asks to wait, and what it says is left of its limits, in the headers of many vendors. Pure.
 
-Times are in seconds; `now` is in seconds since the epoch, for headers that name a moment. Header names are in lower
-case.
+Times are in seconds; `now` is in seconds since the epoch, for headers that give a point in time. Header names are in
+lower case.
 """
 
 from __future__ import annotations

@@ -43,29 +43,29 @@ class Route(NamedTuple):
     options: AdapterOptions | None = None
 
     def dialer(self) -> Dialer | TLSDialer:
-        """Return what makes a connection.
+        """Return an unconnected urllib3 connection for this route.
 
         Raises:
             ConfigurationError: A certificate file is missing or invalid, or PySocks is not installed.
         """
         proxy = parsed_proxy(self.proxy) if self.proxy else None
         is_socks = proxy is not None and proxy.scheme in _SOCKS_TYPES
-        endpoint = None if is_socks else proxy
-        host = str(endpoint.host) if endpoint else self.host
-        port = (endpoint.port or port_of(endpoint.scheme)) if endpoint else self.port
+        http_proxy = None if is_socks else proxy
+        host = str(http_proxy.host) if http_proxy else self.host
+        port = (http_proxy.port or port_of(http_proxy.scheme)) if http_proxy else self.port
         options = dict(self.options.keywords) if self.options else {}
         options["socket_options"] = [*SOCKET_OPTIONS, *(options.get("socket_options") or ())]
         tls = {name: options.pop(name) for name in TLS_KEYWORDS if name in options}
         dialer: Dialer | TLSDialer
-        if self.scheme == "https" or (endpoint is not None and endpoint.scheme == "https"):
+        if self.scheme == "https" or (http_proxy is not None and http_proxy.scheme == "https"):
             tls = self._tls(tls)
             config = ProxyConfig(_ssl_context(self.verify, None), False, None, None)
-            dialer = TLSDialer(host, port, timeout=None, proxy=endpoint, proxy_config=config, **options, **tls)
+            dialer = TLSDialer(host, port, timeout=None, proxy=http_proxy, proxy_config=config, **options, **tls)
         else:
-            dialer = Dialer(host, port, timeout=None, proxy=endpoint, **options)
-        if endpoint is not None and self.scheme == "https":
-            dialer.set_tunnel(self.host, self.port, scheme=endpoint.scheme or "http")
-            dialer.tunnel_headers = proxy_headers(endpoint)
+            dialer = Dialer(host, port, timeout=None, proxy=http_proxy, **options)
+        if http_proxy is not None and self.scheme == "https":
+            dialer.set_tunnel(self.host, self.port, scheme=http_proxy.scheme or "http")
+            dialer.tunnel_headers = proxy_headers(http_proxy)
         if proxy is not None and is_socks:
             dialer.socks = _socks_settings(proxy)
         return dialer

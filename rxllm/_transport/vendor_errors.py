@@ -123,7 +123,7 @@ _BY_PHRASE: Mapping[re.Pattern[str], type[APIStatusError]] = {
         (r"credit balance is too low", PermissionDeniedError),
     )
 }
-"""What says the kind of an error where its words and codes do not."""
+"""Phrases in the message that identify the kind of an error if its words and codes do not."""
 _SPENT_WORDS = frozenset(
     {
         *("insufficient_quota", "exceeded_current_quota_error", "billing_hard_limit_reached", "insufficient_balance"),
@@ -136,7 +136,7 @@ _SPENT = re.compile(
     r"|out of credits|no resource package|(monthly|spending|billing) (hard )?limit (has been )?reached",
     re.IGNORECASE,
 )
-"""The same in sentences; beside a wait it is a limit all the same: Gemini words its limits a minute so."""
+"""The same in sentences; together with a wait they mean a rate limit: Gemini words its limits per minute like that."""
 _WAIT = re.compile(
     r"(?:try again|retry|retrying|reset(?:s|ting)?|wait)(?: your request)?(?: again)?(?: in| after|:)? (?:about )?"
     r"(?:(\d+(?:\.\d+)?) ?h(?:ours?)?)?,? ?(?:(\d+(?:\.\d+)?) ?m(?:in(?:ute)?s?)?(?![a-z]))?,? ?"
@@ -156,7 +156,7 @@ _SLIP = re.compile(r"^error parsing tool call", re.IGNORECASE)
 _HOPELESS = re.compile(r"^request too large", re.IGNORECASE)
 """One request alone is more than a rate limit allows: no wait will help it."""
 _UNSEEN = re.compile(rb"<(style|script)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
-"""What of an HTML page nobody reads."""
+"""Parts of an HTML page without readable text: tags, styles and scripts."""
 _MAX_PAGE = 8192
 
 _MESSAGES = ("message", "detail", "msg", "status_msg", "error_msg", "errorMessage", "error_message", "Message")
@@ -166,7 +166,7 @@ _CODES = ("code", "type", "status", "status_code", "statusCode", "StatusCode", "
 
 
 class Fault(NamedTuple):
-    """What a vendor said of an error: its message, the words and codes that tell its kind, and more."""
+    """What a vendor reported about an error: its message, the words and codes that identify its kind, and more."""
 
     message: str
     words: tuple[str, ...]
@@ -174,11 +174,11 @@ class Fault(NamedTuple):
     """Seconds."""
     request_id: str | None = None
     text: str = ""
-    """What the model had written, where the vendor refused that."""
+    """What the model had written, if the vendor refused that."""
 
 
 def fault_of(payload: object) -> Fault | None:
-    """The error in a JSON payload, or None where it holds none.
+    """Return the error in a JSON payload, or None if it contains none.
 
     Knows {"error": {...}}, {"error": "text"}, {"errors": [...]}, {"detail": ...}, {"message": ...},
     {"type": "error", ...}, and a list of any of these.
@@ -209,7 +209,7 @@ def _fault_in(payload: object) -> Fault | None:
     if said is None and body is payload:
         return None
     message = said if isinstance(said, str) else encode(said or body).decode()
-    # Where Google tells its reasons, and OpenRouter what is behind its own message, "Provider returned error".
+    # Google puts its reasons here, and OpenRouter the original error behind its message, "Provider returned error".
     details = [*objects_at(body, "details"), object_at(body, "metadata")]
     cause = text_at(details[-1], "raw")
     words = (*_words(body), *(word for detail in details for word in _words(detail)))
@@ -322,11 +322,11 @@ def _wait_in(details: Sequence[Mapping[str, object]], message: str) -> float | N
 
 
 def _wait(fault: Fault, status: int, headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds: what is asked for in so many words goes before what follows from a limit."""
-    told = retry_after(headers, now)
-    if told is None:
-        told = fault.retry_after
-    return until_reset(headers, now) if told is None and status == 429 else told
+    """Return the seconds to wait: an explicit Retry-After if there is one, else the time until the limit resets."""
+    explicit = retry_after(headers, now)
+    if explicit is None:
+        explicit = fault.retry_after
+    return until_reset(headers, now) if explicit is None and status == 429 else explicit
 
 
 def _by_words(fault: Fault) -> type[APIStatusError] | None:
@@ -341,7 +341,7 @@ def _kind(fault: Fault, status: int) -> type[APIStatusError]:
     named = _by_words(fault)
     if named is None or base in (AuthenticationError, RateLimitError):
         return base
-    # A vendor's word refines a status, it does not overrule it: a 4xx stays ours to mend.
+    # A vendor's error code refines a status but does not overrule it: a 4xx remains the caller's error.
     return named if issubclass(named, base) or status in (400, 403, 413, 422, 500) or base is APIStatusError else base
 
 

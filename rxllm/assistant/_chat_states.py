@@ -84,7 +84,7 @@ class StateEmitter:
         self.emit()
 
     def _next(self) -> ChatState | None:
-        """Return the state to emit; None where there is none, and the emitting ends."""
+        """Return the state to emit; None if there is none, and the emitting ends."""
         with self._lock:
             if not self._changed:
                 self._emitting = self.closed  # nothing is emitted after completion

@@ -33,7 +33,7 @@ class Signature:
         self._name = name
         self._hidden = [key for key in parameters if hints.get(key) is hidden]
         self._positional = [key for key, one in parameters.items() if one.kind is one.POSITIONAL_ONLY]
-        self._adapters: dict[str, _Adapter] = {}
+        self._pydantic_parameters: dict[str, _Adapter] = {}
         self._required: list[str] = []
         fields: list[tuple[str, type] | tuple[str, type, object]] = []
         shown = [one for key, one in parameters.items() if key not in self._hidden]
@@ -41,11 +41,13 @@ class Signature:
             if one.name not in hints:
                 raise ConfigurationError(f"parameter {one.name!r} of tool {name!r} needs a type hint")
             if _uses_pydantic(hints[one.name]) or _uses_pydantic(one.default):
-                self._adapters[one.name] = _Adapter(hints[one.name], one.default, f"{one.name!r} of tool {name!r}")
+                self._pydantic_parameters[one.name] = _Adapter(
+                    hints[one.name], one.default, f"{one.name!r} of tool {name!r}"
+                )
             else:
                 # The names of fields are made up: a parameter may have a name that a struct cannot have.
                 fields.append(_field(f"p{len(fields)}", one, hints[one.name], doc.parameters.get(one.name)))
-        self._names = [one.name for one in shown if one.name not in self._adapters]
+        self._names = [one.name for one in shown if one.name not in self._pydantic_parameters]
         rename = {field[0]: key for field, key in zip(fields, self._names, strict=True)}
         self._type = msgspec.defstruct("Arguments", fields, forbid_unknown_fields=True, kw_only=True, rename=rename)
         self.schema = self._schema([one.name for one in shown], doc.parameters)
@@ -56,17 +58,17 @@ class Signature:
         Raises:
             msgspec.ValidationError: The arguments do not fit the types.
         """
-        own = {key: value for key, value in arguments.items() if key not in self._adapters}
+        own = {key: value for key, value in arguments.items() if key not in self._pydantic_parameters}
         # Not strict: models, especially small ones, put numbers in quotes.
         values = msgspec.convert(own, self._type, strict=False, dec_hook=_validated)
         named: dict[str, object] = {key: getattr(values, f"p{at}") for at, key in enumerate(self._names)}
-        for key, adapter in self._adapters.items():
+        for key, adapter in self._pydantic_parameters.items():
             named[key] = adapter.value(key, arguments)
         named.update(dict.fromkeys(self._hidden, hidden))
         return [named.pop(key) for key in self._positional], named
 
     def _schema(self, names: Iterable[str], descriptions: Mapping[str, str]) -> dict[str, object]:
-        """Return the schema of all parameters, in their order."""
+        """Return the schema of all parameters in their order: msgspec's, and pydantic's for those that use pydantic."""
         try:
             schema = json_schema(self._type)
         except ConfigurationError as error:
@@ -75,7 +77,7 @@ class Signature:
         properties = object_at(schema, "properties")
         definitions = {**object_at(schema, "$defs")}
         required = set(cast("list[str]", schema.get("required", [])))
-        for key, adapter in self._adapters.items():
+        for key, adapter in self._pydantic_parameters.items():
             own = adapter.schema()
             definitions.update(object_at(own, "$defs"))
             described = {"description": descriptions[key]} if key in descriptions else {}

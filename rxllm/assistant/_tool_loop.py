@@ -67,7 +67,7 @@ class ToolLoop(abc.DisposableBase):
         """Guards the state of the turn; never held while code of the user runs."""
         self._emitting = threading.RLock()
         """Held while a tool emits an event."""
-        self._keeping = threading.RLock()
+        self._save_lock = threading.RLock()
         """Held from the end of the turn until the memory is written."""
         self._ended = False
         self._call_ids = CallIds(())
@@ -95,13 +95,13 @@ class ToolLoop(abc.DisposableBase):
 
     def dispose(self) -> None:
         """Stop the request or the tools. When this returns, the memory is written."""
-        with self._keeping:
+        with self._save_lock:
             ended = self._end()
         self._start.dispose()
         self._current.dispose()
         if ended and self._request.keep_partial:
             try:
-                self._request.keep(self._so_far())
+                self._request.save(self._so_far())
             except LLMError:
                 log.exception("a cancelled turn could not be written to the memory")
 
@@ -291,18 +291,19 @@ class ToolLoop(abc.DisposableBase):
             self._finish(response, message, StructuredAnswer(value))
 
     def _finish(self, response: Response, message: Message, *last: AssistantEvent) -> None:
+        """End the turn: save its messages in the memory, then emit `last` and the StreamEnd, or the error of saving."""
         total = self._now() - self._started
         final = msgspec.structs.replace(response, usage=self._usage, timing=Timing(self._first_token, total))
-        with self._keeping:
+        with self._save_lock:
             if not self._end():
                 return
             try:
-                self._request.keep([*self._turn, *([message] if message.parts else ())])
-                unkept = None
+                self._request.save([*self._turn, *([message] if message.parts else ())])
+                save_error = None
             except LLMError as error:
-                unkept = error
-        if unkept is not None:
-            self._report(unkept)
+                save_error = error
+        if save_error is not None:
+            self._report(save_error)
             return
         for event in (*last, StreamEnd(final)):
             self._emit(event)
@@ -318,9 +319,9 @@ class ToolLoop(abc.DisposableBase):
         self._current.dispose()
         if self._request.keep_partial:
             try:
-                self._request.keep(self._so_far(error.partial))
-            except LLMError as unkept:
-                error.add_note(str(unkept))
+                self._request.save(self._so_far(error.partial))
+            except LLMError as save_error:
+                error.add_note(str(save_error))
         self._report(error)
 
     def _report(self, error: LLMError) -> None:

@@ -97,7 +97,7 @@ class TurnRequest(msgspec.Struct, frozen=True):
         with store_errors("read"):
             return self.memory.recall(self.conversation, self.input.question)
 
-    def keep(self, messages: Sequence[Message]) -> None:
+    def save(self, messages: Sequence[Message]) -> None:
         """Write the turn to the memory, unless it is only the question. Raises `LLMError`s."""
         if self.memory is not None and len(messages) >= 2:
             with store_errors("written"):

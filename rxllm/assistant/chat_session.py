@@ -141,7 +141,7 @@ class ChatSession(abc.DisposableBase):
             content: Texts, and parts such as `ImagePart`.
 
         Returns:
-            The id of the message; empty where the session is closed.
+            The id of the message; empty if the session is closed.
         """
         return self._ask(content, lambda: len(self._messages))
 
@@ -153,7 +153,7 @@ class ChatSession(abc.DisposableBase):
             content: As for `send`.
 
         Returns:
-            The id of the new message; empty where there is no such message, or the session is closed.
+            The id of the new message; empty if there is no such message, or the session is closed.
         """
         return self._ask(content, lambda: self._place(message_id))
 
@@ -161,7 +161,7 @@ class ChatSession(abc.DisposableBase):
         """Drop the last answer, and ask for another; this is what "retry" does after a failure, too.
 
         Returns:
-            The id of the user's last message; empty where there is none, or the session is closed.
+            The id of the user's last message; empty if there is none, or the session is closed.
         """
         return self._ask(None, self._place)
 
@@ -180,7 +180,7 @@ class ChatSession(abc.DisposableBase):
             reason: Why it may not; the model reads it.
 
         Returns:
-            False where no such call waits (any more).
+            False if no such call waits (any more).
         """
         with self._lock:
             if self._turn is None or not self._turn.answer.waits(call_id):
@@ -269,7 +269,7 @@ class ChatSession(abc.DisposableBase):
         return question.id
 
     def _place(self, message_id: str | None = None) -> int:
-        """Return where a message of the user is, the last one by default; -1 where there is none."""
+        """Return where a message of the user is, the last one by default; -1 if there is none."""
         found = (at for at, old in enumerate(self._messages) if old.role == "user" and message_id in (None, old.id))
         return max(found, default=-1)
 
@@ -345,7 +345,7 @@ class ChatSession(abc.DisposableBase):
         self._emitter.change()
 
     def _after(self, ended: _Turn | None) -> None:
-        """Emit; and where a turn has ended, dispose and save. The caller must not hold the lock."""
+        """Emit; and if a turn has ended, dispose and save. The caller must not hold the lock."""
         self._emitter.emit()
         if ended is not None:
             ended.subscription.dispose()

@@ -1,4 +1,4 @@
-"""Many prompts: each ends in exactly one row, and a run that was killed continues where it was.
+"""Many prompts: each ends in exactly one row, and a run that was killed continues where it stopped.
 
 Runs in this process, on a Ray cluster (extra `ray`), or through the batch APIs of vendors. See `docs/batch.md`.
 

@@ -47,7 +47,7 @@ class EarlyStop:
         return self.flush()
 
     def flush(self) -> list[SettledRow]:
-        """Return the rows held back, for good."""
+        """Return and forget the rows held back."""
         held, self._held = self._held, []
         return held
 

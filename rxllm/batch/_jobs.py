@@ -63,7 +63,7 @@ class Columns(msgspec.Struct, frozen=True):
 def jobs_of(items: Iterable[object], columns: Columns, fingerprint: bytes) -> Iterator[Job | InvalidJob]:
     """Yield one job for each item, in their order.
 
-    A row of which no job can be made is an `InvalidJob`, whatever the reason, and the others go on. Only where the
+    A row that cannot become a job is an `InvalidJob`, whatever the reason, and the others go on. Only if the
     very first row lacks a column, or has one of the wrong type, all rows are taken to be wrong.
 
     Raises:
@@ -113,7 +113,7 @@ def _invalid(error: Exception, row: RowIn, columns: Columns, position: int, fing
 def _kept(row: RowIn, columns: Columns, position: int) -> dict[str, object]:
     kept = {name: _plain(_column(row, name, position), name, position) for name in columns.keep}
     if kept:
-        encode(kept)  # raises where text is not Unicode
+        encode(kept)  # raises if text is not Unicode
     return kept
 
 
@@ -141,7 +141,7 @@ def _key_of(row: RowIn, columns: Columns, position: int) -> Key:
         return position
     value = _column(row, name, position)
     if isinstance(value, str):
-        value.encode()  # raises where it is not Unicode
+        value.encode()  # raises if it is not Unicode
         return value
     try:
         number = operator.index(cast("int", value))  # numpy's integers too

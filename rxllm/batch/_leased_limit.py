@@ -54,10 +54,13 @@ class LeasedLimit(RateLimit):
         threading.Thread(target=self._fetch, name="rxllm-batch-permits", daemon=True).start()
 
     def wait(self, now: float) -> float | None:
-        """Return None while there is no permit; the fetching thread calls `admit` when there is one."""
-        vendor = super().wait(now)
-        if vendor:
-            return vendor
+        """Return the seconds until a stream may start: 0.0 for now, None while there is no permit.
+
+        The fetching thread then fetches some and calls `admit`.
+        """
+        vendor_wait = super().wait(now)
+        if vendor_wait:
+            return vendor_wait
         if self._permits() == 0:
             self._wanted.set()
             return None

@@ -79,7 +79,7 @@ _lock = threading.Lock()
 
 
 def limit_for(limits: RateLimits) -> RateLimit:
-    """Return the operator that keeps `limits` in this process; one for all runs where they have a name.
+    """Return the operator that keeps `limits` in this process; one for all runs if they have a name.
 
     Raises:
         ConfigurationError: Other limits have the same name.

@@ -1,4 +1,4 @@
-"""A progress bar for a batch, drawn with tqdm or rich where one of them is installed."""
+"""A progress bar for a batch, drawn with tqdm or rich if one of them is installed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Bar(Protocol):
 
 
 def with_progress_bar(events: Observable[BatchEvent]) -> Observable[BatchEvent]:
-    """Draw a bar on stderr while `events` run; a line with the totals at the end where stderr is no terminal."""
+    """Draw a bar on stderr while `events` run; a line with the totals at the end if stderr is no terminal."""
 
     def subscribe(
         observer: abc.ObserverBase[BatchEvent], scheduler: abc.SchedulerBase | None = None

@@ -186,7 +186,7 @@ def _start_ray(address: str | None) -> None:
 
 
 def _server_for(limits: RateLimits) -> Any:
-    """Return the actor that keeps `limits`; one for the whole cluster where they have a name."""
+    """Return the actor that keeps `limits`; one for the whole cluster if they have a name."""
     options: dict[str, object] = {"num_cpus": 0, "max_restarts": -1}
     if limits.name is None:
         return _actor(_RayPermitServer, options).remote(limits)

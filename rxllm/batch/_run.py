@@ -94,7 +94,7 @@ class Run(BaseRun):
         return source.is_exhausted and self._first is None and not self._busy and self._queue.is_empty
 
     def _next_job(self, file: Checkpoint) -> Job | None:
-        """Return the next prompt that needs an answer; None where none has been read yet."""
+        """Return the next prompt that needs an answer; None if none has been read yet."""
         first, self._first = self._first, None
         if first is not None or self._source is None:
             return first

@@ -41,7 +41,7 @@ class JobSource:
             return self._ended and not self._ready and self._error is None
 
     def take(self) -> Job | InvalidJob | None:
-        """Return the next job; None where none is ready. Raises what reading the prompts raised, after the jobs."""
+        """Return the next job; None if none is ready. Raises what reading the prompts raised, after the jobs."""
         with self._changed:
             if self._ready:
                 job = self._ready.popleft()

@@ -75,7 +75,7 @@ class Worker:
         self._subscription = self._jobs.pipe(pool).subscribe(self._settle)
 
     def prepare(self) -> LLMError | None:
-        """Create the model; return the error where that fails."""
+        """Create the model; return the error if that fails."""
         try:
             self._model = self._settings.model()
         except LLMError as error:

@@ -13,7 +13,7 @@ from ._worker import EncodedRow
 
 
 class WorkerReady(msgspec.Struct, frozen=True):
-    """A worker has started; `error` is set where it could not create the model: then no other worker can."""
+    """A worker has started; `error` is set if it could not create the model: then no other worker can."""
 
     error: LLMError | None = None
 

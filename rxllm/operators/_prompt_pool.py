@@ -134,7 +134,7 @@ class PromptPool(abc.DisposableBase, Generic[P, V_co]):
         """Ended and not yet delivered."""
         self._received = 0
         self._next_due = 0
-        """The index of the result that is due next, where results come in order."""
+        """The index of the result that is due next, if results come in order."""
         self._dropped: set[int] = set()
         self._done = 0
         self._failed = 0

@@ -18,7 +18,7 @@ _OLLAMA_PORT = 11434
 
 
 def checked_address(address: str, provider: str) -> str:
-    """Return `address` where it is an http or https URL without credentials in it; raise `ConfigurationError` else."""
+    """Return `address` if it is an http(s) URL without credentials; otherwise raise `ConfigurationError`."""
     if re.search(r"[\x00-\x20\x7f]", address):
         raise _refused(provider, "holds a space or a control character")
     try:
@@ -34,7 +34,7 @@ def checked_address(address: str, provider: str) -> str:
 
 
 def checked_headers(headers: Mapping[str, str], provider: str) -> dict[str, str]:
-    """Return `headers` where they can be sent as they are; else raise `ConfigurationError` naming the wrong one."""
+    """Return `headers` if they can be sent unchanged; otherwise raise `ConfigurationError` naming the wrong one."""
     for name, value in headers.items():
         if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
             raise ConfigurationError(f"headers for {provider!r}: a name has a character that none may have")
@@ -102,9 +102,9 @@ def azure_address(endpoint: str) -> str:
 
 
 def completed_address(address: str, default: str) -> str:
-    """Return `address` with the end of the path of the vendor's `default` address, where it was left out.
+    """Append to `address` the missing end of the path of the vendor's `default` address.
 
-    That is certain at the vendor's own host, at servers on your machine, and where a part of the path is there.
+    Done only for the vendor's own host, for local servers, and if a part of the path is given.
 
     >>> completed_address("http://127.0.0.1:9000", "http://127.0.0.1:8000/v1")
     'http://127.0.0.1:9000/v1'

@@ -44,7 +44,7 @@ def read_objects(frame: Frame, answer: AnswerBuilder) -> Sequence[dict[str, obje
     try:
         value = read_object(frame, answer)
     except ProtocolError:
-        values = [] if frame.bare else _documents(frame.data.decode("utf-8", "replace"))
+        values = [] if frame.is_document else _documents(frame.data.decode("utf-8", "replace"))
         if not values:
             raise
         return values
@@ -52,19 +52,19 @@ def read_objects(frame: Frame, answer: AnswerBuilder) -> Sequence[dict[str, obje
 
 
 def read_object(frame: Frame, answer: AnswerBuilder | None = None) -> dict[str, object] | None:
-    """Return the frame's JSON object; None where its payload is JSON of another type.
+    """Return the frame's JSON object; None if its payload is JSON of another type.
 
     With a `answer`, its text can always be encoded: a surrogate pair cut between two frames is put
     together in the second, and what stays half of one becomes U+FFFD. Without, halves are kept.
 
-    Raises `StreamInterruptedError` where a cut-off last frame does not parse, `ProtocolError`
-    where a whole one does not, and the vendor's error where the frame is a bare error document.
+    Raises `StreamInterruptedError` if a cut-off last frame does not parse, `ProtocolError`
+    if a whole one does not, and the vendor's error if the frame is a bare error document.
     """
     try:
         value = _decode(frame.data)
     except (ValueError, RecursionError):
         value = _read_leniently(frame, answer)
-    if frame.bare:
+    if frame.is_document:
         raise bare_error(value)
     return value if is_object(value) else None
 
@@ -156,7 +156,7 @@ def _encodable(value: object, answer: AnswerBuilder) -> object:
 
 
 def _documents(text: str) -> list[dict[str, object]]:
-    """Return the JSON objects that follow each other in `text`, up to a [DONE]; empty where there is anything else."""
+    """Return the JSON objects that follow each other in `text`, up to a [DONE]; empty if there is anything else."""
     values: list[dict[str, object]] = []
     position = 0
     while position < len(text) and not text.startswith("[DONE]", position):
@@ -280,9 +280,9 @@ class AnswerBuilder:
         return ToolCallDelta(index, piece)
 
     def end_call(self, index: int, arguments: Mapping[str, object] | None = None) -> ToolCallEnd | None:
-        """End the tool call `index`; None where it has ended, or its arguments are no JSON object.
+        """End the tool call `index`; None if it has ended, or its arguments are no JSON object.
 
-        `arguments` replaces the recorded text where the wire has them parsed. Empty text and the
+        `arguments` replaces the recorded text if the wire has them parsed. Empty text and the
         text "null" mean no arguments.
         """
         call = self.calls[index]
@@ -299,7 +299,7 @@ class AnswerBuilder:
         return [end for index in self.calls if (end := self.end_call(index)) is not None]
 
     def unfinished_call(self) -> str | None:
-        """Return the name of a tool call whose arguments never became a JSON object; None where there is none."""
+        """Return the name of a tool call whose arguments never became a JSON object; None if there is none."""
         return next((call.name for call in self.calls.values() if call.ended is None), None)
 
     def drop_calls(self) -> None:
@@ -307,7 +307,7 @@ class AnswerBuilder:
         self._parts = [part for part in self._parts if not isinstance(part, _Call)]
 
     def finish(self, reason: FinishReason, raw: str | None) -> StreamEnd:
-        """Return the terminal event, with the whole answer; without its tool calls where it was refused or filtered."""
+        """Return the terminal event, with the whole answer; without its tool calls if it was refused or filtered."""
         if reason in ("refusal", "content_filter"):
             self.drop_calls()
         self.finish_reason, self.raw_finish_reason = reason, raw
@@ -339,7 +339,7 @@ class AnswerBuilder:
 
 
 def arguments_of(text: str) -> dict[str, object] | None:
-    """Return a tool call's arguments from their JSON text; None where that is not a JSON object."""
+    """Return a tool call's arguments from their JSON text; None if that is not a JSON object."""
     if not text.strip():
         return {}
     try:

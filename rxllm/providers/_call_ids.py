@@ -21,7 +21,7 @@ _LENGTH = 9
 
 
 def with_valid_ids(messages: Sequence[Message], pattern: str) -> Sequence[Message]:
-    """Return the messages with another id where a call's does not match `pattern`, or is an earlier call's.
+    """Return the messages with another id if a call's does not match `pattern`, or is an earlier call's.
 
     >>> call = ToolCall("functions.weather:0", "weather", {})
     >>> messages = [Message.assistant(call), Message.tool(ToolResult(call.id, "fine"))]

@@ -18,7 +18,7 @@ NO_RESULT = "There is no result: the tool run was interrupted."
 
 
 def with_results_behind_calls(messages: Sequence[Message], provider: str | None = None) -> Sequence[Message]:
-    """Return the messages with each tool result moved behind its call, and an error result where there is none.
+    """Return the messages with each tool result moved behind its call, and an error result if there is none.
 
     Calls in the last message stay open. With a `provider`, a result without a call raises
     `ConfigurationError`; without, it stays where it is.
@@ -123,7 +123,7 @@ def _called_before(messages: Sequence[Message], index: int) -> set[str]:
 
 
 def _without_results(message: Message, messages: Sequence[Message], index: int, provider: str | None) -> Message | None:
-    """Return the message without the results that stand behind their calls already; None where nothing is left."""
+    """Return the message without the results that stand behind their calls already; None if nothing is left."""
     ids = _called_before(messages, index)
     orphans = [result for result in _results(message) if result.id not in ids]
     if orphans and provider is not None:

@@ -21,7 +21,7 @@ def function_parameters(tool: Tool, provider: str) -> dict[str, object]:
 
 
 def chosen_tool(choice: str, tools: Sequence[Tool], endpoint: Endpoint) -> str:
-    """Return the wire's name of the tool that `choice` names; raise `ConfigurationError` where there is none."""
+    """Return the wire's name of the tool that `choice` names; raise `ConfigurationError` if there is none."""
     if choice not in [tool.name for tool in tools]:
         raise ConfigurationError(f'tool_choice is "auto", "none", "required" or the name of a tool; got {choice!r}')
     return endpoint.wire_name(choice)

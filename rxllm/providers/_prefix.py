@@ -30,7 +30,7 @@ class PrefixForm(msgspec.Struct, frozen=True, kw_only=True):
     """How one vendor wants a prefix: a last message of the assistant's, and what else."""
 
     models: str = ""
-    """A regular expression for the beginning of the names of the models that take one; all do where it is empty."""
+    """Pattern for the start of the model names that accept a prefix; empty: all models."""
     message_fields: Mapping[str, object] | None = None
     """Fields of that message, on the wire of OpenAI Chat Completions."""
     body_fields: Mapping[str, object] | None = None
@@ -46,7 +46,7 @@ class PrefixForm(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def prefix_form(provider: str, model: str) -> PrefixForm | None:
-    """Return how `provider` lets an answer of `model` be continued; None where it does not.
+    """Return how `provider` lets an answer of `model` be continued; None if it does not.
 
     >>> prefix_form("anthropic", "claude-sonnet-4-5") is not None, prefix_form("anthropic", "claude-sonnet-4-6")
     (True, None)

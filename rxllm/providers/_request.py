@@ -56,7 +56,7 @@ def header_fields(ours: Mapping[str, str | None], theirs: Mapping[str, str]) -> 
 def body_bytes(body: Mapping[str, object], extra: Mapping[str, object] | None) -> bytes:
     """Encode the body as JSON: fields without a value left out, `extra` merged over the rest, its `tools` added.
 
-    Raises `ConfigurationError` where something in it is no JSON.
+    Raises `ConfigurationError` if something in it cannot be encoded.
 
     >>> body_bytes({"a": 1, "b": None, "c": {"d": 2}}, {"c": {"e": 3}})
     b'{"a":1,"c":{"d":2,"e":3}}'
@@ -71,7 +71,7 @@ def body_bytes(body: Mapping[str, object], extra: Mapping[str, object] | None) -
 
 
 def json_bytes(value: object) -> bytes:
-    """Encode a value as JSON, halves of surrogate pairs as U+FFFD; raise `ConfigurationError` where it is no JSON."""
+    """Return a value as JSON, halves of surrogate pairs as U+FFFD; raise `ConfigurationError` if it is not JSON."""
     try:
         return encode(value)
     except UnicodeEncodeError:
@@ -100,7 +100,7 @@ def result_text(result: ToolResult) -> str:
 
 
 def inline(part: ImagePart | DocumentPart | AudioPart) -> Inline | None:
-    """Return the part's content where the part holds it, as bytes or as a data URL; None where it is elsewhere."""
+    """Return the part's content if it is inline (bytes or a data URL); None if it is only referenced."""
     if part.data is not None:
         return Inline(part.media_type or "application/octet-stream", base64.b64encode(part.data).decode())
     url = part.url or ""
@@ -125,7 +125,7 @@ def unsupported_tool(tool: Tool, provider: str, reason: object) -> Configuration
 
 
 def refuse_format_beside_tools(options: Options, provider: str) -> None:
-    """Raise where both an answer format and tools are given; for providers that then call no tool."""
+    """Raise if both an answer format and tools are given; for providers that then call no tool."""
     if options.response_format is not None and options.tools and options.tool_choice != "none":
         raise unsupported_option("response_format", provider, "it calls no tools beside it; give one or the other")
 
@@ -136,7 +136,7 @@ def unsupported_part(part: Part, provider: str, advice: str) -> ConfigurationErr
 
 
 def refuse_detail(part: ImagePart, provider: str) -> None:
-    """Raise where an image is wanted at a detail; for providers that know none but their own."""
+    """Raise if an image is wanted at a detail; for providers that know no other than their own."""
     if part.detail in ("low", "high"):
         raise unsupported_part(part, provider, f"it has no detail={part.detail!r}; resize the image instead")
 

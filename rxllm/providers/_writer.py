@@ -24,8 +24,8 @@ class AnswerHead:
         id: The answer's id, with the wire's prefix.
         model: The model's name.
         created: Seconds since the epoch.
-        usage: Whether the client wants the token counts, where the wire leaves it to the client.
-        input_tokens: Tokens of the prompt, where the wire tells them before the answer.
+        usage: Whether the client wants the token counts, if the protocol lets the client choose.
+        input_tokens: Tokens of the prompt, if the protocol sends them before the answer.
         unknown_finish: What to write for the finish reason "other".
     """
 
@@ -64,7 +64,7 @@ class AnswerWriter(Protocol):
         ...
 
     def keep_alive(self) -> str:
-        """Return what says nothing but that the connection lives."""
+        """Return a keep-alive message without content."""
         ...
 
     def document(self, response: Response) -> dict[str, object]:

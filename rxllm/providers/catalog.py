@@ -81,7 +81,7 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True):
         base_url: The vendor's address; None: the caller must give one.
         base_url_variables: Environment variables for the address; the first that is set counts.
         key_variables: Environment variables for the key; the first that is set counts.
-        default_model: The model where none is named; None: the caller must name one.
+        default_model: The model if the caller names none; None: the caller must name one.
         dialect: What the vendor takes on the wire "openai-chat".
         needs_key: Whether a request without a key is refused here.
     """
@@ -101,7 +101,7 @@ def register_provider(vendor: Vendor, *, wire: WireFactory | None = None) -> Non
 
     Args:
         vendor: The vendor's row.
-        wire: Makes the `Wire`, where `vendor.wire` is a new one.
+        wire: Makes the `Wire`, if `vendor.wire` is a new one.
 
     Raises:
         ConfigurationError: The name is not valid or is taken, or the wire is unknown or is taken.
@@ -131,7 +131,7 @@ def vendors() -> tuple[Vendor, ...]:
 
 
 def vendor_named(name: str) -> Vendor:
-    """Return the vendor called `name`; raise `ConfigurationError` with the known names where there is none.
+    """Return the vendor called `name`; raise `ConfigurationError` with the known names if there is none.
 
     >>> vendor_named("groq").base_url
     'https://api.groq.com/openai/v1'
@@ -166,7 +166,7 @@ def wire_for(
 ) -> Wire:
     """Return the wire to `vendor`; missing values come from its environment variables, then from its row.
 
-    No key is needed on a loopback address, or where `headers` bring the credentials. Raises
+    No key is needed on a loopback address, or if `headers` bring the credentials. Raises
     `ConfigurationError` naming what is missing, or what cannot be sent, without showing a secret.
     """
     if vendor.wire == "local":

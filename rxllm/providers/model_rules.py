@@ -23,7 +23,7 @@ When: TypeAlias = Literal["always", "without thinking", "never"]
 
 Off: TypeAlias = Literal["effort", "disabled", "between_tools", "budget", "nothing"]
 """How thinking is turned off: by the effort "none", by thinking.type "disabled" or "between_tools", by a budget of 0;
-"nothing" need be sent where a model never thinks."""
+"nothing" need be sent if a model never thinks."""
 
 
 class ModelRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,15 +33,15 @@ class ModelRules(msgspec.Struct, frozen=True, kw_only=True):
     efforts: tuple[str, ...] = ()
     """The words that `reasoning=` takes, without "none"."""
     off: Off | None = None
-    """How to turn thinking off; None where it cannot be turned off, or the model does not think."""
+    """How to turn thinking off; None if it cannot be turned off, or the model does not think."""
     budgets: tuple[int, int] | None = None
-    """The smallest and largest budget in tokens; None where the model takes none."""
+    """The smallest and largest budget in tokens; None if the model takes none."""
     thinks: bool = True
-    """Whether the model thinks where `reasoning=` is not given."""
+    """Whether the model thinks if `reasoning=` is not given."""
     sampling: When = "always"
     """When it takes temperature, top_p and the like. Their defaults (1, or a penalty of 0) always pass."""
     min_top_p: float = 1.0
-    """The smallest top_p that it takes where `sampling` does not allow any other."""
+    """The smallest top_p that it takes if `sampling` does not allow any other."""
     forced_tool: When = "always"
     """When it takes a `tool_choice` of "required" or of one tool."""
     show_thoughts: bool = False
@@ -108,7 +108,7 @@ def is_off(reasoning: str | int) -> bool:
 
 
 def model_rules(maker: str, model: str) -> ModelRules | None:
-    """Return the rules for a model; None where no row names it.
+    """Return the rules for a model; None if no row names it.
 
     Args:
         maker: The table: "openai", "anthropic", "gemini", "deepseek", "xai", "mistral", "groq" or "cerebras".
@@ -136,7 +136,7 @@ def rows_of(maker: str) -> Sequence[ModelRules]:
 
 
 def check_tools_on_chat(rules: ModelRules, options: Options, provider: str, model: str) -> None:
-    """Raise `ConfigurationError` where OpenAI Chat Completions refuses function tools for a thinking model."""
+    """Raise `ConfigurationError` if OpenAI Chat Completions refuses function tools for a thinking model."""
     if options.tools and not _allows(rules.tools_on_chat, rules.is_thinking(options)):
         raise ConfigurationError(
             f"{provider}:{model} takes function tools on Chat Completions only with reasoning='none'; "

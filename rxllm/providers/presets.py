@@ -1,6 +1,6 @@
 """Well-known models, as data: context size, longest answer, abilities, each row with its source and date.
 
-Facts age: a model may have learnt more since, and one that is not here is not worse. So a preset
+Facts age: a model may have learnt more since, and a model that is missing here is not a worse one. So a preset
 fills in a default (the budget of a memory, a line in a list), and never refuses a request. Models
 on your own machine have no row: how much they take is what their server was started with.
 
@@ -30,11 +30,11 @@ class ModelPreset(msgspec.Struct, frozen=True, kw_only=True):
         provider: The provider's name, as for `create_streaming_model`.
         model: The model's name.
         context_window: The tokens that prompt and answer have together.
-        max_output: The tokens of the longest answer; None where the source names none.
+        max_output: The tokens of the longest answer; None if the source names none.
         abilities: What the model is known to do; another ability is not known.
         source: Where the facts are from: a URL, or a list of models.
         date: The day on which the source was read (ISO 8601).
-        retires: The day from which the vendor may switch the model off (ISO 8601); None where none is announced.
+        retires: The day from which the vendor may switch the model off (ISO 8601); None if none is announced.
     """
 
     provider: str
@@ -48,7 +48,7 @@ class ModelPreset(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def rules(self) -> ModelRules | None:
-        """The efforts, budgets and other options that the model takes; None where nothing is known of them."""
+        """The efforts, budgets and other options that the model takes; None if nothing is known of them."""
         return model_rules(self.provider, self.model)
 
     @property
@@ -63,7 +63,7 @@ class ModelPreset(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def model_preset(provider: str, model: str | None = None) -> ModelPreset | None:
-    """Return the preset of a model; None where there is none.
+    """Return the preset of a model; None if there is none.
 
     Args:
         provider: The provider's name, or provider and model as one text: `"openai:gpt-5.4-mini"`.

@@ -70,7 +70,7 @@ return {'open', last}
 )
 """ARGV: token, lease and keep in ms, number of the event to continue after, "1" to take over.
 
-Returns the state and the last number. Where the state was evicted but not the log, the last number is the log's.
+Returns the state and the last number. If the state was evicted but not the log, the last number is the log's.
 """
 
 WRITE = Script(

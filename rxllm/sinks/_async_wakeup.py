@@ -9,7 +9,7 @@ class AsyncWakeup:
     """A thread-safe asyncio.Event for one waiting task, with an idle timeout.
 
     Args:
-        idle_seconds: `wait` returns False after so many to twice as many seconds without `set`. Default: never.
+        idle_seconds: `wait` returns False after between `idle_seconds` and twice that without `set`. Default: never.
     """
 
     _loop: asyncio.AbstractEventLoop

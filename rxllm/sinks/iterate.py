@@ -20,7 +20,7 @@ __all__ = ["iter_events", "iter_text"]
 T = TypeVar("T")
 
 _LOOK_SECONDS = 1.0
-"""Seconds that Ctrl-C may take where the system cannot interrupt a wait (Windows)."""
+"""Seconds that Ctrl-C may take if the system cannot interrupt a wait (Windows)."""
 
 
 def iter_events(source: Observable[T], *, buffer: int = 256) -> Generator[T, None, None]:

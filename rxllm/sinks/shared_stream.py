@@ -29,7 +29,7 @@ def shared_stream(key: Hashable, factory: Callable[[], Observable[T]]) -> Observ
     """Return the stream of this key; call `factory`, and make its request, only if there is none yet.
 
     Each subscriber receives all of the stream from its beginning, on a thread of its own; adjacent deltas are merged
-    where a subscriber is behind. Disposing a subscription does not stop the stream: `forget_shared_stream` does. A
+    if a subscriber is behind. Disposing a subscription does not stop the stream: `forget_shared_stream` does. A
     stream that has ended, with or without an error, is replayed until it is forgotten, or until `KEPT` other keys
     were used since.
 

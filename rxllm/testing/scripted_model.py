@@ -175,7 +175,7 @@ def _status_error(reply: ErrorReply) -> LLMError:
 
 
 def _steps(reply: Reply, call: ScriptedCall, model: str) -> Iterator[Step]:
-    """Yield the events of a reply, up to its fault."""
+    """Yield (seconds after the start, event) of a reply, up to its fault; a fault that hangs yields no more."""
     start = StreamStart(reply.id or None, reply.model or model)
     yield 0.0, start
     answer, count, fault = ResponseBuilder(), 0, reply.fault

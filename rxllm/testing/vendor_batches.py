@@ -48,8 +48,8 @@ class BatchJob:
     fields: dict[str, object]
     created: float = field(default_factory=time.time)
     status: Literal["running", "ended", "expired", "cancelled", "failed"] = "running"
-    looks: int = 0
-    """How often a client has looked at it."""
+    polls: int = 0
+    """How often a client has polled it."""
 
 
 class VendorBatchServer:
@@ -64,17 +64,17 @@ class VendorBatchServer:
         self.jobs: list[BatchJob] = []
         """All jobs, oldest first."""
         self.is_held = False
-        """Whether new looks find jobs running."""
+        """Whether jobs stay running when a client polls them."""
         self.lost_answers = 0
-        """So many answers to the creation of a job are lost: the connection closes instead."""
-        self.hidden_looks = 0
-        """So many looks at each job answer 404."""
-        self.full_queue = 0
-        """So many jobs are refused with token_limit_exceeded, after their creation (OpenAI)."""
+        """How many responses to job creation are lost: the connection closes instead."""
+        self.hidden_polls = 0
+        """How many polls of each job are answered with 404 first."""
+        self.jobs_to_refuse = 0
+        """How many jobs are refused with token_limit_exceeded after they were created (OpenAI)."""
         self.refusal = ""
         """If set, jobs fail with this message."""
         self.failing_calls = 0
-        """So many calls answer 503."""
+        """How many calls are answered with 503."""
         self._files: dict[str, bytes] = {}
         self._numbers = itertools.count(1)
         self._changed = threading.Condition()
@@ -139,17 +139,17 @@ class VendorBatchServer:
             return None
         return job
 
-    def _look(self, job_id: str) -> BatchJob | None:
+    def _poll_job(self, job_id: str) -> BatchJob | None:
         job = next((job for job in self.jobs if job.id == job_id), None)
         if job is None:
             return None
-        job.looks += 1
-        if job.looks <= self.hidden_looks:
+        job.polls += 1
+        if job.polls <= self.hidden_polls:
             return None
         if job.status == "running" and not self.is_held:
             job.status = "ended"
-            if self.full_queue and job.wire.startswith("openai"):
-                self.full_queue -= 1
+            if self.jobs_to_refuse and job.wire.startswith("openai"):
+                self.jobs_to_refuse -= 1
                 job.status = "failed"
             elif self.refusal:
                 job.status = "failed"
@@ -177,7 +177,7 @@ class VendorBatchServer:
                 listed = [self._openai_batch(job) for job in reversed(self.jobs)]
                 return 200, encode({"object": "list", "data": listed, "has_more": False})
             case "GET", ["batches", name]:
-                job = self._look(name)
+                job = self._poll_job(name)
                 return _not_found() if job is None else (200, encode(self._openai_batch(job)))
             case "POST", ["batches", name, "cancel"]:
                 return self._cancel(name)
@@ -217,11 +217,11 @@ class VendorBatchServer:
                 return None if job is None else (200, encode(_anthropic_batch(job)))
             case "GET", []:
                 for job in self.jobs:
-                    self._look(job.id)
+                    self._poll_job(job.id)
                 listed = [_anthropic_batch(job) for job in reversed(self.jobs)]
                 return 200, encode({"data": listed, "has_more": False})
             case "GET", [name]:
-                job = self._look(name)
+                job = self._poll_job(name)
                 return _not_found() if job is None else (200, encode(_anthropic_batch(job)))
             case "GET", [name, "results"]:
                 job = next(job for job in self.jobs if job.id == name)
@@ -249,7 +249,7 @@ class VendorBatchServer:
             return 200, encode({"operations": [self._gemini_operation(job) for job in self.jobs]})
         if name.endswith(":cancel"):
             return self._cancel(name.removesuffix(":cancel"))
-        job = self._look(name)
+        job = self._poll_job(name)
         return _not_found() if job is None else (200, encode(self._gemini_operation(job)))
 
     def _gemini_operation(self, job: BatchJob) -> dict[str, object]:

@@ -1,6 +1,6 @@
 """A binding connects a stream to a widget: it decides when the widget sees what, on the UI thread.
 
-A widget gets at most one update per frame, and no more than it can take: where an update takes long (a paragraph of a
+A widget gets at most one update per frame, and no more than it can take: if an update takes long (a paragraph of a
 megabyte is laid out anew for each word), what arrives meanwhile is gathered, so that most of the UI thread's time
 stays free.
 """

@@ -8,7 +8,7 @@ _SMALLEST, _FIRST, _LARGEST = 256, 1024, 1 << 20
 class ChunkSize:
     """The number of characters that a widget can show in `seconds`, learned from each update.
 
-    Where most of the time goes into showing anything at all (a paragraph of a megabyte is laid out anew for each word),
+    If most of the time goes into showing anything at all (a paragraph of a megabyte is laid out anew for each word),
     a larger chunk costs hardly more: then it grows while that gains something, and shrinks while it loses little.
 
     >>> def turns(chunk, each, any_at_all):

@@ -197,7 +197,7 @@ class MarkdownParser:
         self._open = _Open("item", (text,), len(self._indents) - 1, marker)
 
     def _continue(self, kind: Kind, line: str) -> None:
-        """Add a line to the paragraph under way, or begin one where that is of another kind."""
+        """Add a line to the paragraph under way, or begin one if that is of another kind."""
         if self._open is not None and self._open.kind == kind:
             self._open = self._open._replace(lines=(*self._open.lines, line))
         else:

@@ -33,7 +33,7 @@ class MarkdownRegion(Protocol):
         """Append a table."""
 
     def extend_table(self, old: Paragraph, new: Paragraph) -> bool:
-        """Change the table at the end of the region; return False where that is not possible."""
+        """Change the table at the end of the region; return False if that is not possible."""
         ...
 
     def units(self, text: str) -> int:
@@ -77,7 +77,7 @@ class ParagraphView:
         self._last = None
 
     def _extend(self, at: int, paragraphs: Sequence[Paragraph]) -> bool:
-        """Change the end of the last paragraph, where that is enough."""
+        """Change the end of the last paragraph, if that is enough."""
         if at != len(self._begins) - 1 or at >= len(paragraphs) or self._last is None:
             return False
         old, new = self._last, paragraphs[at]

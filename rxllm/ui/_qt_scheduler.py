@@ -18,9 +18,9 @@ _OTHERS = ("PyQt5", "PySide2", "PyQt4", "PySide")
 
 
 def qt_module(module: str) -> Any:
-    """Return a module of the Qt binding that the program uses; of the one installed, where it has loaded none.
+    """Return a module of the Qt binding that the program uses; of the installed one if it has loaded none.
 
-    Raises `ConfigurationError` where there is none, or one that is too old.
+    Raises `ConfigurationError` if there is none, or one that is too old.
     """
     for name in sorted(_BINDINGS, key=_unlikely):
         try:
@@ -37,7 +37,7 @@ def qt_module(module: str) -> Any:
 
 
 def check_widget(widget: object, *needed: str) -> None:
-    """Raise `TypeError` where `widget` is of none of the classes of Qt that are named."""
+    """Raise `TypeError` if `widget` is of none of the classes of Qt that are named."""
     binding = type(widget).__module__.partition(".")[0]
     if binding in _OTHERS:
         raise ConfigurationError(f"rxllm.ui.qt works with PySide6 and PyQt6; this widget is {binding}'s")

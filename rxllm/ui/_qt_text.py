@@ -133,7 +133,7 @@ class QtRegion:
         self.written += self._end.position() - begin
 
     def extend_table(self, old: Paragraph, new: Paragraph) -> bool:
-        """Change the rows of the table at the end of the region; return False where that is not possible."""
+        """Change the rows of the table at the end of the region; return False if that is not possible."""
         if self._table is None or max(map(len, new.rows)) != self._table.columns():
             return False
         if self._table.lastPosition() + 1 != self._end.position():  # others have changed it

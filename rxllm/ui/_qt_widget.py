@@ -46,7 +46,7 @@ class WidgetRef:
         return widget
 
     def call(self, method: str, *args: object) -> Any:
-        """Call a method of the widget; return None where that is destroyed."""
+        """Call a method of the widget; return None if that is destroyed."""
         widget = self()
         return None if widget is None else getattr(widget, method)(*args)
 

@@ -97,15 +97,16 @@ class ChatPane(Vertical):
                     self.session.approve(event.button.call_id, event.button.yes, "the user said no")
 
     async def _update(self, at: int, message: ChatMessage) -> None:
+        """Show the new state of message `at`: append to grown texts, replace changed parts, remove extra widgets."""
         before, pane, widgets = self._shown[at]
         if message is before:
             return
-        parts = [*message.parts, *_ending(message)]
-        old = [*before.parts, *_ending(before)]
+        parts = [*message.parts, *_stopped_line(message)]
+        old = [*before.parts, *_stopped_line(before)]
         for number, part in enumerate(parts):
             if number < len(widgets) and number < len(old) and old[number] == part:
                 continue
-            if number < len(widgets) and await _grown(widgets[number], old[number], part):
+            if number < len(widgets) and await _append_in_place(widgets[number], old[number], part):
                 continue
             fresh = _widget(part, message)
             if number < len(widgets):
@@ -130,11 +131,11 @@ class _Decision(Button):
         self.yes = yes
 
 
-def _ending(message: ChatMessage) -> Sequence[str]:
+def _stopped_line(message: ChatMessage) -> Sequence[str]:
     return ("■ stopped",) if message.status == "stopped" else ()
 
 
-async def _grown(widget: Widget, old: ChatPart | str, new: ChatPart | str) -> bool:
+async def _append_in_place(widget: Widget, old: ChatPart | str, new: ChatPart | str) -> bool:
     """Append to the widget of a text that has grown; return False for all else."""
     match widget, old, new:
         case Markdown(), TextPart(before), TextPart(text) if text.startswith(before):

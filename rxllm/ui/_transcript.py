@@ -57,8 +57,8 @@ class Transcript:
         self._shown: list[_ShownMessage] = []
 
     def show(self, messages: Sequence[ChatMessage]) -> None:
-        """Show these messages in place of those before."""
-        same = sum(1 for _ in takewhile(_equal, zip(self._shown, messages, strict=False)))
+        """Show these messages instead of the current ones. The first ones with the same ids keep their regions."""
+        same = sum(1 for _ in takewhile(_has_same_id, zip(self._shown, messages, strict=False)))
         for shown in reversed(self._shown[same:]):
             shown.remove()
         del self._shown[same:]
@@ -206,7 +206,7 @@ _highlighter: dict[str, Any] = {}
 
 
 def _highlighted(code: Paragraph) -> Paragraph:
-    """Return a line of code with the colours that Pygments gives it; as it is, where that is not installed."""
+    """Return a line of code with the colours that Pygments gives it; unchanged if Pygments is not installed."""
     lexer = _lexer(code.marker)
     if lexer is None or not code.runs:
         return code
@@ -249,7 +249,7 @@ def _style_of(token: str) -> Style | None:
     return next((style for prefix, style in found.items() if token.startswith(prefix)), None)
 
 
-def _equal(pair: tuple[_ShownMessage, ChatMessage]) -> bool:
+def _has_same_id(pair: tuple[_ShownMessage, ChatMessage]) -> bool:
     shown, message = pair
     return shown.message is not None and shown.message.id == message.id
 

@@ -37,7 +37,7 @@ _CHARACTERS_PER_SECOND = 1_000_000
 """Each update carries the whole text; a long one comes less often."""
 
 _LOOK_SECONDS = 1.0
-"""How long an interrupt may go unseen where the system cannot interrupt a wait (Windows)."""
+"""How long an interrupt may go unseen if the system cannot interrupt a wait (Windows)."""
 
 _ids = count(1)
 

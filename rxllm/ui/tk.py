@@ -11,7 +11,7 @@ destroyed: by closing its window, for example. The widgets of customtkinter may 
 
 Tk may be touched on its own thread only, and the calls that tkinter carries over from other threads block those and
 fail outside mainloop(). So a wake-up from another thread never touches Tk: it writes one byte to a socket that Tk's
-own loop watches (Linux, macOS). Where Tk cannot watch a socket (Windows), the loop looks into the inbox by itself:
+own loop watches (Linux, macOS). If Tk cannot watch a socket (Windows), the loop looks into the inbox by itself:
 at once while there is something to do, and 20 times a second while there is not.
 """
 

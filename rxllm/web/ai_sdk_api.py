@@ -4,7 +4,7 @@ By default a stream ends with its client. A page that wants to resume after a re
 ``body: {resumable: true}`` in its transport: then leaving is not stopping, and the page stops the stream with a DELETE
 of the address that it resumes from.
 
-Where a tool call needs approval, the response ends with the question, and the user's answer comes with the next request
+If a tool call needs approval, the response ends with the question, and the user's answer comes with the next request
 (``sendAutomaticallyWhen: lastAssistantMessageIsCompleteWithApprovalResponses``). The stream that asked waits for it. If
 that stream is no more, a new one goes on from the conversation. Each question is answered once, whatever the way.
 """

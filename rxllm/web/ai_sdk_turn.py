@@ -99,7 +99,7 @@ class UITurn(UIMessageStream):
 
 
 class UITurnBody(StreamBody):
-    """A `StreamBody` for `useChat` that ends where the turn waits for the user, who answers with another request.
+    """A `StreamBody` for `useChat` that ends when the turn waits for the user's decision: the next request brings it.
 
     Args:
         stream: What is read.

@@ -56,7 +56,7 @@ class StreamResponse(Response):
 
     Args:
         body: The stream.
-        keep_alive: Seconds of silence before something is sent that says nothing.
+        keep_alive: Seconds without data after which a keep-alive is sent.
         headers: Further headers of the response.
     """
 
@@ -163,30 +163,31 @@ async def serve_websocket(service: Service, socket: WebSocket) -> None:
         await socket.accept()
         wakeup = AsyncWakeup()
         wakeup.attach(asyncio.get_running_loop())
-        taken = asyncio.Event()
+        has_room = asyncio.Event()
         session = WebSocketSession(service.factory, admitted, wakeup.set)
         try:
-            await _first_of(_receive(socket, session, taken), _send(socket, session, wakeup, taken))
+            await _first_of(_receive(socket, session, has_room), _send(socket, session, wakeup, has_room))
         finally:
             session.close()
     finally:
         service.leave_session()
 
 
-async def _receive(socket: WebSocket, session: WebSocketSession, taken: asyncio.Event) -> None:
+async def _receive(socket: WebSocket, session: WebSocketSession, has_room: asyncio.Event) -> None:
     with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # the latter once sending has failed
         while True:
             await asyncio.to_thread(session.receive, await socket.receive_text())
             while session.is_flooded:
-                taken.clear()
-                await taken.wait()
+                has_room.clear()
+                await has_room.wait()
 
 
-async def _send(socket: WebSocket, session: WebSocketSession, wakeup: AsyncWakeup, taken: asyncio.Event) -> None:
+async def _send(socket: WebSocket, session: WebSocketSession, wakeup: AsyncWakeup, has_room: asyncio.Event) -> None:
+    """Send the session's messages until the client leaves or stalls. Set `has_room` after each batch."""
     with contextlib.suppress(WebSocketDisconnect, RuntimeError):
         while True:
             messages = session.take()
-            taken.set()
+            has_room.set()
             for message in messages:
                 await asyncio.wait_for(socket.send_text(message), STALLED_SECONDS)
             await (asyncio.sleep(0) if session.is_behind else wakeup.wait())  # other tasks have their turn
@@ -236,7 +237,7 @@ class _BodyBudget:
         declared = request.headers.get("content-length", "0")
         if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
             return Problem(413, "the request is too large")
-        taken = 0
+        read = 0
         blocks: list[bytes] = []
         try:
             loop = asyncio.get_running_loop()
@@ -244,9 +245,9 @@ class _BodyBudget:
             async with asyncio.timeout(BODY_IDLE_SECONDS) as limit:
                 async for block in request.stream():
                     limit.reschedule(min(latest, loop.time() + BODY_IDLE_SECONDS))
-                    taken += len(block)
+                    read += len(block)
                     self._bytes_left -= len(block)
-                    if taken > MAX_BODY_BYTES:
+                    if read > MAX_BODY_BYTES:
                         return Problem(413, "the request is too large")
                     if self._bytes_left < 0:
                         return Problem(503, "the server reads too many requests at once", retry_after=1.0)
@@ -254,7 +255,7 @@ class _BodyBudget:
         except TimeoutError:
             return Problem(408, "the request's body did not arrive in time")
         finally:
-            self._bytes_left += taken
+            self._bytes_left += read
         return b"".join(blocks)
 
 

@@ -53,7 +53,7 @@ class Service:
             (401). It may block. Streams, chats and approvals belong to their user. Default: all clients are one user.
         streams: The streams and their limits.
         linger: Seconds that a stream that can be resumed lives without a watcher. Default: 30.
-        keep_alive: Seconds of silence on a connection before something is sent that says nothing. Default: 15.
+        keep_alive: Seconds without data on a connection after which a keep-alive is sent. Default: 15.
         sessions: How many WebSockets there may be at once. Default: 1000.
         client_roles: The roles that messages of clients may have. Leave out "system" to keep that word to yourself.
     """

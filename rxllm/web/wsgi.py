@@ -37,7 +37,7 @@ class StreamApplication:
 
     Args:
         body: The stream.
-        keep_alive: Seconds of silence before something is sent that says nothing.
+        keep_alive: Seconds without data after which a keep-alive is sent.
         headers: Further headers of the response.
     """
 
@@ -70,7 +70,7 @@ def wsgi_app(service: Service, *, keep_alive: float = WSGI_KEEP_ALIVE_SECONDS) -
 
     Args:
         service: The models and streams.
-        keep_alive: Seconds of silence before something is sent that says nothing.
+        keep_alive: Seconds without data after which a keep-alive is sent.
     """
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -136,7 +136,7 @@ def test_a_batch_whose_creation_was_not_confirmed_is_found(
 
 def test_a_batch_that_the_vendor_does_not_know_yet_is_polled_on(vendor: VendorBatchServer, tmp_path: Path) -> None:
     """404 for a while after its creation."""
-    vendor.hidden_looks = 5
+    vendor.hidden_polls = 5
     assert 3 == len(rows(run(vendor, tmp_path, numbered(3))))
     assert 1 == len(vendor.jobs)
 
@@ -150,7 +150,7 @@ def test_passing_failures_of_the_api_are_waited_out(vendor: VendorBatchServer, t
 
 def test_a_full_queue_is_waited_for(vendor: VendorBatchServer, tmp_path: Path) -> None:
     """token_limit_exceeded fails no row: the same file is submitted again."""
-    vendor.full_queue = 2
+    vendor.jobs_to_refuse = 2
     seen = run(vendor, tmp_path, numbered(3))
     assert [AnswerRow] * 3 == [type(row) for row in rows(seen)]
     assert 3 == len(vendor.jobs)

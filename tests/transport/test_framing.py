@@ -95,7 +95,7 @@ def test_a_bare_document_is_marked() -> None:
     """A JSON document outside any field is passed on whole, and as such."""
     assert frames(b'data: 1\n\n{\n  "error": {}\n}\n') == [
         Frame(b"1"),
-        Frame(b'{\n  "error": {}\n}', whole=False, bare=True),
+        Frame(b'{\n  "error": {}\n}', whole=False, is_document=True),
     ]
 
 

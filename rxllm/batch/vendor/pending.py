@@ -81,7 +81,7 @@ class PendingJobs:
         return job
 
     def created(self, token: str, job: str | None) -> None:
-        """Note the id of a job, or None where it must be created again."""
+        """Note the id of a job, or None if it must be created again."""
         with self._file.transaction():
             self._file.execute("UPDATE vendor_jobs SET job = ? WHERE token = ?", job, token)
 

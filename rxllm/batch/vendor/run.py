@@ -130,7 +130,7 @@ class VendorRun(BaseRun):
             if not prompts:
                 return
             if not self._stopped.is_set():
-                prepared = self._patiently(partial(api.upload, entries))
+                prepared = self._repeat_until_done(partial(api.upload, entries))
                 noted = pending.note(token, prepared, prompts)
                 self._open.append(noted)
                 self._waiting += len(prompts)
@@ -158,7 +158,7 @@ class VendorRun(BaseRun):
                 yield job
 
     def _entry(self, api: VendorApi, file: Checkpoint, job: Job, custom_id: str) -> tuple[PendingPrompt, bytes] | None:
-        """Return a prompt and its entry; store a failure where the vendor does not support an option."""
+        """Return a prompt and its entry; store a failure if the vendor does not support an option."""
         try:
             _, request = wire_request(self._model, job.prompt, job.options)
         except ConfigurationError as error:
@@ -190,7 +190,7 @@ class VendorRun(BaseRun):
         """Look for a job that may exist; create it again once it is certain that it does not."""
         first = self._looked_since.setdefault(noted.token, time.time())
         known = {each.job for each in self._open if each.job is not None}
-        found = self._patiently(partial(api.find, noted.token, noted.count, noted.noted, known))
+        found = self._repeat_until_done(partial(api.find, noted.token, noted.count, noted.noted, known))
         if found is None and time.time() - first >= self._options.poll_seconds * _GRACE_POLLS:
             del self._looked_since[noted.token]
             self._create(api, pending, noted)
@@ -298,7 +298,7 @@ class VendorRun(BaseRun):
             response = _response_of(self._model, result)
             value = reactivex.just(response.text).pipe(parse()).run() if prompt.wants_json else None
             row: Row = AnswerRow(prompt.key, response, value, prompt.columns)
-            row_to_json(row)  # raises where it cannot be stored
+            row_to_json(row)  # raises if it cannot be stored
         except Exception as error:
             row = msgspec.structs.replace(failure_of(error, prompt.key, prompt.columns, 1), partial=None)
         return self._checked(row, False)
@@ -313,8 +313,8 @@ class VendorRun(BaseRun):
             self._counter.count(isinstance(row, FailureRow), usage_of(row))
             self._emit(row)
 
-    def _patiently(self, call: Callable[[], T]) -> T:
-        """Repeat a call that costs nothing until it works, or fails for good."""
+    def _repeat_until_done(self, call: Callable[[], T]) -> T:
+        """Repeat a free call until it succeeds or the vendor refuses it permanently."""
         interval = self._options.poll_seconds
         while not self._stopped.is_set():
             try:
@@ -334,7 +334,7 @@ class VendorRun(BaseRun):
 
 
 def _is_refusal(error: LLMError) -> bool:
-    """Return whether the vendor has refused a call for good, so that it did nothing."""
+    """Return whether the vendor refused a call permanently, so that it had no effect."""
     status = error.status_code or 0
     return isinstance(error, ConfigurationError) or (400 <= status < 500 and status not in (404, 408, 409, 429))
 

@@ -65,7 +65,7 @@ class Target(Generic[T]):
 
 
 class _Completion:
-    """The open value of a tree, with empty values for missing fields where the schema allows them."""
+    """The open value of a tree, with empty values for missing fields if the schema allows them."""
 
     def __init__(self, tree: JsonTree, schema: _Schema, definitions: _Schema) -> None:
         self._tree = tree

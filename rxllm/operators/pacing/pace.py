@@ -143,7 +143,7 @@ def smooth(
 
     Other events keep their place in the order and take no time. When the answer ends, everything that waits is
     delivered at once. Takes token events or strings. A character of several code points may be cut: put
-    `grapheme_safe()` after it where that matters.
+    `grapheme_safe()` after it if that matters.
 
     Args:
         chars_per_second: The pace; None: only `catch_up` determines it.

@@ -1,4 +1,4 @@
-"""A thread for the timers of one subscription, where no scheduler was given."""
+"""A thread for the timers of one subscription, if no scheduler was given."""
 
 from __future__ import annotations
 

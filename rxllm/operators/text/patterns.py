@@ -51,7 +51,7 @@ _CONTEXT = 100
 
 _UNBOUNDED = re.compile(r"[*+]|\{\d*,\}")
 
-_OFTEN = 256
+_ALWAYS_SEARCHED = 256
 """Held characters up to which each delta is searched; above, only when an eighth has been added."""
 
 
@@ -148,25 +148,26 @@ class _Replacing:
         """Where the held text begins."""
         self._searched = 0
         """The length of the held text when it was last searched."""
-        self._masks_all = False
+        self._rest_is_masked = False
         """The rest of the run is masked (`_Redacting`)."""
 
     def feed(self, text: str, /) -> Sequence[TextDelta]:
+        """Return the text that is decided. Text is dropped once the rest of the run is masked."""
         out: list[str] = []
-        while text and not self._masks_all:
+        while text and not self._rest_is_masked:
             held = len(self._text) - self._at
             size = self._longest - held  # a match that is held back has its limit there
             self._text += text[:size]
             text = text[size:]
             held = len(self._text) - self._at
-            if held <= _OFTEN or held >= self._searched + self._searched // 8 or held == self._longest:
+            if held <= _ALWAYS_SEARCHED or held >= self._searched + self._searched // 8 or held == self._longest:
                 self._search(out, closing=False)
         return _delta(out)
 
     def close(self) -> Sequence[TextDelta]:
         out: list[str] = []
         self._search(out, closing=True)
-        self._text, self._at, self._searched, self._masks_all = "", 0, 0, False
+        self._text, self._at, self._searched, self._rest_is_masked = "", 0, 0, False
         return _delta(out)
 
     def _search(self, out: list[str], *, closing: bool) -> None:
@@ -234,7 +235,7 @@ class _Redacting(_Replacing):
 
     def _force(self, out: list[str]) -> None:
         out.append(self._mask)
-        self._text, self._at, self._masks_all = "", 0, True
+        self._text, self._at, self._rest_is_masked = "", 0, True
 
 
 class _Clusters:

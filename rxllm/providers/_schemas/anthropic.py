@@ -16,13 +16,13 @@ from .nodes import (
     Schema,
     SchemaError,
     definition_name,
-    described,
     inner_schemas,
     not_too_deep,
     recursive_names,
     single_all_of,
     types_of,
     with_definitions,
+    with_keywords_in_description,
 )
 
 _KEPT = frozenset({"type", "enum", "const", "description", "title", "default", "$ref"})
@@ -37,7 +37,7 @@ _MAX_OPTIONAL, _MAX_UNIONS = 24, 16
 
 @not_too_deep
 def anthropic_schema(schema: Mapping[str, object]) -> Schema:
-    """Return the schema as the API takes it; raise `SchemaError` with the reason where it cannot be written so."""
+    """Return the schema as the API takes it; raise `SchemaError` with the reason if it cannot be written so."""
     root = with_definitions(schema)
     if recursive_names(root):
         raise SchemaError("it is recursive")
@@ -78,7 +78,7 @@ def _rewritten(schema: Schema, root: Schema) -> Schema:
         result |= _object(schema, root)
     if "array" in types_of(schema):
         result |= _array(schema, root, moved)
-    return described(result, moved)
+    return with_keywords_in_description(result, moved)
 
 
 def _object(schema: Schema, root: Schema) -> Schema:

@@ -13,7 +13,6 @@ from .nodes import (
     Schema,
     SchemaError,
     definition_name,
-    described,
     inner_schemas,
     not_too_deep,
     recursive_names,
@@ -21,6 +20,7 @@ from .nodes import (
     single_all_of,
     types_of,
     with_definitions,
+    with_keywords_in_description,
 )
 
 _KEPT = frozenset(
@@ -29,32 +29,39 @@ _KEPT = frozenset(
         *("propertyOrdering", "enum"),
     }
 )
-_HANDLED = frozenset(
+_CONVERTED = frozenset(
     {
         *("properties", "required", "additionalProperties", "items", "prefixItems", "anyOf", "oneOf", "const"),
         *("title", "default", "discriminator"),
     }
 )
+"""Keywords that are rewritten or dropped, each in its own way."""
 
 
 @not_too_deep
 def gemini_schema(schema: Mapping[str, object], *, for_answer: bool) -> Schema:
-    """Return the schema as the API takes it; raise `SchemaError` with the reason where it cannot be written so.
+    """Return the schema as the API takes it; raise `SchemaError` with the reason if it cannot be written so.
 
-    Only an answer's schema refuses a required property that holds itself: tools are not held to their schemas.
+    Only an answer's schema is refused if a required property contains itself; the schemas of tools are not enforced.
     """
     root = with_definitions(schema)
     recursive = recursive_names(root)
     if for_answer and any(_requires_itself(root, name, recursive) for name in recursive):
         raise SchemaError("it is recursive in a required property")
-    result = _rewritten(root, root, recursive)
+    result = _as_gemini_takes_it(root, root, recursive)
     if "$defs" in root:
         definitions = object_at(root, "$defs").items()
-        result["$defs"] = {name: _rewritten(inner, root, recursive) for name, inner in definitions if is_object(inner)}
+        result["$defs"] = {
+            name: _as_gemini_takes_it(inner, root, recursive) for name, inner in definitions if is_object(inner)
+        }
     return result
 
 
-def _rewritten(schema: Schema, root: Schema, recursive: set[str]) -> Schema:
+def _as_gemini_takes_it(schema: Schema, root: Schema, recursive: set[str]) -> Schema:
+    """Return `schema` with Gemini's keywords only; unsupported ones are moved into the description.
+
+    A `$ref` with other keywords beside it is replaced by its definition, unless that is recursive.
+    """
     schema = single_all_of(schema, root)
     name = definition_name(schema)
     if "$ref" in schema:
@@ -63,26 +70,27 @@ def _rewritten(schema: Schema, root: Schema, recursive: set[str]) -> Schema:
             return {"$ref": schema["$ref"]}
         schema = {**object_at(object_at(root, "$defs"), name), **beside}  # nothing may stand beside a $ref
     result = {key: value for key, value in schema.items() if key in _KEPT and key != "$defs"}
-    moved = {key: value for key, value in schema.items() if key not in (*_KEPT, *_HANDLED, *ANNOTATIONS)}
-    _set_values(result, schema, moved)
+    unsupported = {key: value for key, value in schema.items() if key not in (*_KEPT, *_CONVERTED, *ANNOTATIONS)}
+    _set_enum(result, schema, unsupported)
     for key in ("anyOf", "oneOf", "prefixItems"):
         if key in schema:
-            result[key] = [_rewritten(inner, root, recursive) for inner in objects_at(schema, key)]
+            result[key] = [_as_gemini_takes_it(inner, root, recursive) for inner in objects_at(schema, key)]
     for key in ("items", "additionalProperties"):
         inner = schema.get(key)
         if inner is not None:
-            result[key] = _rewritten(inner, root, recursive) if is_object(inner) else inner
+            result[key] = _as_gemini_takes_it(inner, root, recursive) if is_object(inner) else inner
     if "object" in (types_of(schema) or ("object",)) and "properties" in schema:
         properties, required = object_at(schema, "properties"), schema.get("required")
         result["properties"] = {
-            key: _rewritten(inner if is_object(inner) else {}, root, recursive) for key, inner in properties.items()
+            key: _as_gemini_takes_it(inner if is_object(inner) else {}, root, recursive)
+            for key, inner in properties.items()
         }
         if is_array(required) and (known := [key for key in required if key in properties]):
             result["required"] = known
-    return described(result, moved)
+    return with_keywords_in_description(result, unsupported)
 
 
-def _set_values(result: Schema, schema: Schema, moved: Schema) -> None:
+def _set_enum(result: Schema, schema: Schema, unsupported: Schema) -> None:
     """Write `enum` and `const` as an enum of texts and numbers; null becomes a type, other values a description."""
     given = schema.get("enum")
     values = given if is_array(given) else [schema["const"]] if "const" in schema else None
@@ -95,7 +103,7 @@ def _set_values(result: Schema, schema: Schema, moved: Schema) -> None:
     if kept and not others:
         result["enum"] = kept
     elif others:
-        moved["enum"] = values
+        unsupported["enum"] = values
     if "type" not in result and "anyOf" not in schema:
         result["type"] = _type_of(values)
     if None in values and "null" not in types_of(result):

@@ -65,7 +65,7 @@ def with_definitions(schema: Mapping[str, object]) -> Schema:
 
 
 def definition_name(schema: Mapping[str, object]) -> str | None:
-    """Return the name of the definition that a `$ref` names; None where there is no such `$ref`."""
+    """Return the name of the definition that a `$ref` names; None if there is no such `$ref`."""
     reference = text_at(schema, "$ref")
     if reference is None or not reference.startswith("#/$defs/"):
         return None
@@ -99,7 +99,7 @@ def recursive_names(root: Mapping[str, object]) -> set[str]:
     return {name for name in graph if name in _reachable(graph, name)}
 
 
-def described(schema: Schema, moved: Mapping[str, object]) -> Schema:
+def with_keywords_in_description(schema: Schema, moved: Mapping[str, object]) -> Schema:
     """Return the schema with `moved`, keywords that a vendor does not take, at the end of its description."""
     if not moved:
         return schema
@@ -131,7 +131,7 @@ def single_all_of(schema: Schema, root: Mapping[str, object]) -> Schema:
 
 
 def types_of(schema: Mapping[str, object]) -> Sequence[str]:
-    """Return the type names of a schema; empty where it has none."""
+    """Return the type names of a schema; empty if it has none."""
     kind = schema.get("type")
     return [str(item) for item in kind] if is_array(kind) else [kind] if isinstance(kind, str) else []
 

@@ -18,11 +18,11 @@ from .nodes import (
     Schema,
     SchemaError,
     definition_name,
-    described,
     not_too_deep,
     single_all_of,
     types_of,
     with_definitions,
+    with_keywords_in_description,
 )
 
 _ALLOWED = frozenset(
@@ -33,7 +33,7 @@ _ALLOWED = frozenset(
     }
 )
 _STRUCTURE = ("properties", "required", "additionalProperties", "items", "anyOf", "$defs")
-"""Keywords with schemas, or about properties: each is written only where it has a meaning."""
+"""Keywords with schemas, or about properties: each is written only if it has a meaning."""
 _REFUSED = frozenset(
     {
         *("not", "if", "then", "else", "dependentRequired", "dependentSchemas", "dependencies", "prefixItems"),
@@ -51,7 +51,7 @@ _MAX_DEPTH, _MAX_PROPERTIES, _MAX_ENUM = 10, 5000, 1000
 
 @not_too_deep
 def strict_schema(schema: Mapping[str, object]) -> Schema:
-    """Return the schema as strict mode takes it; raise `SchemaError` with the reason where it cannot be written so.
+    """Return the schema as strict mode takes it; raise `SchemaError` with the reason if it cannot be written so.
 
     >>> strict_schema({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]})
     {'type': 'object', 'properties': {'a': {'type': 'string'}}, 'required': ['a'], 'additionalProperties': False}
@@ -96,7 +96,7 @@ class _Rewriter:
         self._count(result, depth)
         if "anyOf" in schema:
             result["anyOf"] = [self.rewritten(branch, depth) for branch in objects_at(schema, "anyOf")]
-        return described(result, moved)
+        return with_keywords_in_description(result, moved)
 
     def _object(self, schema: Schema, depth: int) -> Schema:
         if "object" not in types_of(schema) and "properties" not in schema:

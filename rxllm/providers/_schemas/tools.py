@@ -15,11 +15,11 @@ from .nodes import (
     Schema,
     SchemaError,
     definition_name,
-    described,
     not_too_deep,
     recursive_names,
     types_of,
     with_definitions,
+    with_keywords_in_description,
 )
 
 _COMBINED = ("allOf", "anyOf", "oneOf")
@@ -29,7 +29,7 @@ _MAX_NODES = 400
 
 @not_too_deep
 def tool_parameters(tool: Tool) -> Schema:
-    """Return the parameters with an object at the root; raise `SchemaError` where they are of another type.
+    """Return the parameters with an object at the root; raise `SchemaError` if they are of another type.
 
     >>> tool_parameters(Tool("now", parameters={"type": "object"}))
     {'type': 'object', 'properties': {}}
@@ -42,7 +42,7 @@ def tool_parameters(tool: Tool) -> Schema:
     if "$ref" in root:
         raise SchemaError(f"the reference {root['$ref']!r} names no definition in it")
     moved = {key: root.pop(key) for key in (*_COMBINED, "not", "enum", "const") if key in root}
-    root = described(root, {key: value for key, value in moved.items() if key not in _COMBINED})
+    root = with_keywords_in_description(root, {key: value for key, value in moved.items() if key not in _COMBINED})
     if "object" not in (types_of(root) or ("object",)):
         raise SchemaError(f"its parameters are of the type {root.get('type')!r}, not an object")
     return {**root, "type": "object", "properties": object_at(root, "properties")}
@@ -50,7 +50,7 @@ def tool_parameters(tool: Tool) -> Schema:
 
 @not_too_deep
 def inlined_parameters(schema: Schema) -> Schema:
-    """Return the schema with its references replaced by what they name, where it is small and not recursive.
+    """Return the schema with its references replaced by what they name, if it is small and not recursive.
 
     Some models do not see `$defs` (gpt-oss), or write arguments behind a `$ref` as text (GLM-5.3:
     pydantic/pydantic-ai issue 10243).

@@ -2,7 +2,7 @@
 
 Ends with `message_stop`. Blocks come one after another. Text and thinking blocks are reported as they
 grow. A block of another type than text, thinking or client-run tool call becomes a `VendorEvent` when it
-ends, and goes back as it came. Usage is a running total: what an event names replaces what was known.
+ends, and is sent back unchanged. Usage is a running total: what an event names replaces what was known.
 
 `Usage.input_tokens` is the vendor's plain count, which excludes cached input. `total_tokens` is
 the sum of what was processed: input, cache reads, cache writes and output.
@@ -55,7 +55,7 @@ class AnthropicDecoder:
 
     def feed(self, frame: Frame, /) -> Sequence[TokenEvent]:
         """Return the token events of one event of the wire; what follows message_stop, such as [DONE], is ignored."""
-        if self.finished or frame.bare:
+        if self.finished or frame.is_document:
             return self._read(frame)
         try:
             delta = _plain_event(frame.data).delta
@@ -66,7 +66,7 @@ class AnthropicDecoder:
         return (self._answer.reasoning(delta.thinking),) if delta.thinking else ()
 
     def close(self) -> Sequence[TokenEvent]:
-        """Return the last events; raise `StreamInterruptedError` where neither message_stop nor a stop_reason came."""
+        """Return the last events; raise `StreamInterruptedError` if neither message_stop nor a stop_reason came."""
         if self.finished:
             return ()
         if self._answer.raw_finish_reason is None or self._blocks:
@@ -233,7 +233,7 @@ class AnthropicDecoder:
         return [end for call in calls if (end := self._answer.end_call(call)) is not None]
 
     def _end_vendor_block(self, block: _Block) -> list[TokenEvent]:
-        """Report a block of a type that we do not model, and keep it to be sent back where it is whole."""
+        """Report a block of a type that we do not model, and keep it, if complete, to send it back."""
         data, whole = block.completed()
         if whole:
             self._answer.vendor_part(self._key, data)

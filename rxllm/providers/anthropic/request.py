@@ -2,7 +2,7 @@
 
 The API takes system text beside the conversation, and turns of user and assistant: system messages
 are hoisted in their order, tool results belong to the user, neighbours of one role are joined.
-It requires `max_tokens`; without that option `MAX_TOKENS` is sent, and more where the model thinks.
+It requires `max_tokens`; without that option `MAX_TOKENS` is sent, and more if the model thinks.
 
 Fields under a part's `vendor["anthropic"]` go into its block: signatures and citations as they
 came, or what the caller put there, such as {"cache_control": {"type": "ephemeral"}} on text.
@@ -52,7 +52,7 @@ CONTAINER = "rxllm_container"
 """The type of the `VendorPart` that holds an answer's container; the next request names it."""
 _THOUGHTS = ("thinking", "redacted_thinking")
 MAX_TOKENS = 8192
-"""Asked for where the caller names no `max_tokens`: the API demands one, and this is in every current model's reach."""
+"""Sent if the caller names no `max_tokens`: the API demands one, and this is in every current model's reach."""
 MAX_TOKENS_THINKING = 32_000
 """The same for a model that sets its own budget: thinking counts as output."""
 
@@ -182,7 +182,7 @@ def _container(messages: Sequence[Message], endpoint: Endpoint) -> object:
 
 
 def _system(messages: Sequence[Message], endpoint: Endpoint) -> object:
-    """Return the system text: plain where it is one part, else one block for each part."""
+    """Return the system text: plain if it is one part, else one block for each part."""
     parts = [part for message in messages if message.role == "system" for part in message.parts]
     for part in parts:
         if not isinstance(part, TextPart):
@@ -237,7 +237,7 @@ def _ordered(role: str, blocks: list[_Block]) -> list[_Block]:
 
 
 def _block(part: Part, endpoint: Endpoint) -> _Block | None:
-    """Return the content block of a part; None where this API has none for it."""
+    """Return the content block of a part; None if this API has none for it."""
     match part:
         case TextPart(text=text):  # text of blanks only is refused, also with fields beside it
             return {"type": "text", "text": text, **endpoint.fields(part.vendor)} if text.strip() else None
@@ -258,7 +258,7 @@ def _block(part: Part, endpoint: Endpoint) -> _Block | None:
             return {"type": "document", "source": source, **without_none(title=part.name)}
         case AudioPart():
             raise unsupported_part(
-                part, endpoint.provider, "the Messages API hears no sound; send a transcript as text"
+                part, endpoint.provider, "the Messages API does not accept audio; send a transcript as text"
             )
         case VendorPart(data=data):
             return data if endpoint.is_own(part) and data.get("type") != CONTAINER else None

@@ -123,7 +123,7 @@ class StreamedArguments:
 
 
 def steps_of(path: object) -> tuple[Step, ...]:
-    """Return the steps of a JSON path that names one place; raise `ProtocolError` where it is no such path.
+    """Return the steps of a JSON path that names one place; raise `ProtocolError` if it is no such path.
 
     >>> steps_of("$.steps[0]['the text']")
     ('steps', 0, 'the text')

@@ -56,11 +56,11 @@ class GeminiDecoder:
         self._may_get_arguments = False
         """The last call came whole, but without arguments: some servers send them in the next chunk."""
         self._counts: msgspec.Raw | dict[str, object] = {}
-        """The last token counts, unread where they came with plain text."""
+        """The last token counts, not yet parsed if they came with plain text."""
 
     def feed(self, frame: Frame, /) -> Sequence[TokenEvent]:
-        """Return the events of one chunk."""
-        if not self._started or self.finished or frame.bare:
+        """Return the events of one chunk. Chunks with only text are parsed into structs, which is faster."""
+        if not self._started or self.finished or frame.is_document:
             return self._read(frame)
         try:
             chunk = _plain_chunk(frame.data)
@@ -76,7 +76,7 @@ class GeminiDecoder:
         ]
 
     def close(self) -> Sequence[TokenEvent]:
-        """Return the last events; raise `StreamInterruptedError` where no finishReason and no blockReason came."""
+        """Return the last events; raise `StreamInterruptedError` if no finishReason and no blockReason came."""
         if self.finished:
             return ()
         raw = self._answer.raw_finish_reason
@@ -253,7 +253,7 @@ class GeminiDecoder:
         return self._counts
 
     def _add_usage(self, events: list[TokenEvent]) -> None:
-        """Report the usage where it has changed."""
+        """Report the usage if it has changed."""
         usage = _usage_of(self._totals())
         if usage != self._answer.usage:
             self._answer.usage = usage

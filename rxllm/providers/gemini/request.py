@@ -4,7 +4,7 @@ The API takes system text beside the conversation, and turns of user and model: 
 hoisted in their order, tool results belong to the user, neighbours of one role are joined.
 
 Parts go back as they came: their `vendor["gemini"]` (thought signatures, a call's own id) is merged
-into them. Gemini 3 refuses a turn whose first function call has no signature; where the call was
+into them. Gemini 3 refuses a turn whose first function call has no signature; if the call was
 made by another model, the API's own word for "do not check" stands in for one.
 
 Source: https://ai.google.dev/api/generate-content
@@ -145,7 +145,7 @@ def _thinking(model: str, wanted: str | int | None, rules: ModelRules | None) ->
 
 
 def _tool(tool: Tool, endpoint: Endpoint) -> _Part:
-    """Return a function declaration; without parameters where it takes none, since the API refuses empty objects."""
+    """Return a function declaration; without parameters if it takes none, since the API refuses empty objects."""
     try:
         parameters = gemini_schema(tool_parameters(tool), for_answer=False)
     except SchemaError as error:
@@ -219,7 +219,7 @@ class _Turns:
         return parts
 
     def _part(self, part: Part) -> _Part | None:
-        """Return the API's part; None where the API has none for it."""
+        """Return the API's part; None if the API has none for it."""
         match part:
             case TextPart():
                 own = self._endpoint.fields(part.vendor)

@@ -10,7 +10,7 @@ dependency that is not needed here.
 """
 
 from .process import EngineProcess, release_engine
-from .server import CONTEXT_SIZE, DEFAULT_MODEL, INSTALL_ENGINE, INSTALL_WEIGHTS, LocalServer, local_base_url
+from .settings import CONTEXT_SIZE, DEFAULT_MODEL, INSTALL_ENGINE, INSTALL_WEIGHTS, LocalServer, local_base_url
 
 __all__ = [
     "CONTEXT_SIZE",

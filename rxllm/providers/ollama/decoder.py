@@ -3,7 +3,7 @@
 Ends with the line that has `done: true`, which may hold text too. Tool calls come whole; one
 without an id gets one. The durations of the last line become a `VendorEvent`.
 
-`total_tokens` is the sum of prompt and answer where both are known; tokens that the server did not
+`total_tokens` is the sum of prompt and answer if both are known; tokens that the server did not
 count because the prompt was cached are unknown, not 0.
 
 Source: https://docs.ollama.com/api/chat
@@ -59,7 +59,7 @@ class OllamaDecoder:
         return (thought, self._answer.text(message.content)) if message.content else (thought,)
 
     def close(self) -> Sequence[TokenEvent]:
-        """End the body: raise `StreamInterruptedError` where no line had `done: true`."""
+        """End the body: raise `StreamInterruptedError` if no line had `done: true`."""
         if not self.finished:
             raise interrupted_before("a line with done: true")
         return ()

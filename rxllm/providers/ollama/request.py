@@ -129,7 +129,7 @@ def _messages(messages: Sequence[Message], endpoint: Endpoint) -> Iterable[_Obje
     for message in messages:
         names.update((call.id, call.name) for call in message.tool_calls)
         wire_message = _message(message, endpoint)
-        if len(wire_message) > 1:
+        if len(wire_message) > 1:  # more than its role
             yield wire_message
         for part in message.parts:
             if isinstance(part, ToolResult):

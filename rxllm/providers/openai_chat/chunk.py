@@ -46,10 +46,10 @@ class _PlainChunk(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 plain_chunk = msgspec.json.Decoder(_PlainChunk).decode
-"""The chunk in a frame's data; raises `ValueError` or `RecursionError` where it is not a plain one."""
+"""The chunk in a frame's data; raises `ValueError` or `RecursionError` if it is not a plain chunk."""
 
 CHUNK_FIELDS = frozenset(_PlainChunk.__struct_fields__) - {"provider", "service_tier"}
-"""Fields of a chunk that are read, or say nothing to anybody.
+"""Fields of a chunk that are read, or can be ignored.
 
 `provider` and `service_tier` come with the chunks that are read in full: the first and the last.
 """
@@ -61,4 +61,4 @@ DELTA_FIELDS = frozenset(
         *("name", "channel", "index", "token_id", "text"),
     }
 )
-"""Fields of a delta that are read, or say nothing to anybody."""
+"""Fields of a delta that are read, or can be ignored."""

@@ -57,7 +57,7 @@ class OpenAIChatDecoder:
 
     def feed(self, frame: Frame, /) -> Sequence[TokenEvent]:
         """Return the events of one chunk."""
-        if not self._started or frame.bare:
+        if not self._started or frame.is_document:
             return self._read(frame)
         try:
             delta = plain_chunk(frame.data).choices[0].delta
@@ -73,7 +73,7 @@ class OpenAIChatDecoder:
         return (self._answer.reasoning(thought),)
 
     def close(self) -> Sequence[TokenEvent]:
-        """Return the last events; raise `StreamInterruptedError` where neither [DONE] nor a finish_reason came."""
+        """Return the last events; raise `StreamInterruptedError` if neither [DONE] nor a finish_reason came."""
         if self.finished:
             return ()
         if self._finish is None:
@@ -225,7 +225,7 @@ class OpenAIChatDecoder:
         events += self._answer.vendor_events({"usage": unmodelled_counts(counts)}, _NOTHING)
 
     def _end(self) -> list[TokenEvent]:
-        """Return the last events; raise where the answer is not whole in spite of its terminal event."""
+        """Return the last events; raise if the answer is not whole in spite of its terminal event."""
         if not self._answered:
             raise interrupted_before("any answer: only its end came")
         reason = self._reason()

@@ -15,7 +15,7 @@ Documents: TypeAlias = Literal["file", "file_or_url", "file_url", "document_url"
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
-    """What one vendor takes, where it is not what OpenAI takes; the defaults suit an unknown gateway."""
+    """How the requests that a vendor accepts differ from OpenAI's; the defaults suit an unknown gateway."""
 
     key_header: str = "Authorization"
     """The header for the key; in Authorization it is a bearer token, elsewhere it stands alone."""
@@ -33,9 +33,9 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     reasoning: Literal["reasoning_effort", "reasoning"] = "reasoning_effort"
     """Efforts as a word under `reasoning_effort`, or everything in OpenRouter's `reasoning` object."""
     reasoning_off: Mapping[str, object] | None = None
-    """The fields that turn thinking off, where that is not the effort "none"."""
+    """The fields that turn thinking off, if that is not the effort "none"."""
     reasoning_budget: str | None = None
-    """The field for a budget in tokens, where `reasoning` is a word and there is one."""
+    """The field for a budget in tokens, if `reasoning` is a word and there is one."""
     formats: tuple[Literal["json_object", "json_schema"], ...] = ("json_object", "json_schema")
     object_root: bool = False
     """Whether the schema of an answer must have an object at its root."""
@@ -47,15 +47,15 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_back: tuple[str, ...] = ()
     """The message fields in which this vendor takes its own reasoning back; "content" is Mistral's thinking chunk."""
     reasoning_back_without_tools: bool = False
-    """Whether it takes reasoning back also where no tools are in play."""
+    """Whether it takes reasoning back even if the request has no tools."""
     reasoning_on_calls: str | None = None
-    """The field that every message with tool calls must have, "" where nothing was thought."""
+    """The field that every message with tool calls must have, "" if nothing was thought."""
     unknown_fields_back: bool = False
     """Whether fields of an answer that we do not model go back to it."""
     empty_content: str | None = None
     """The `content` of a message that holds tool calls only."""
     message_after_tool: str | None = None
-    """What the assistant says between a tool's result and the user, where the vendor refuses to have nothing there."""
+    """What the assistant says between a tool's result and the user, if the vendor requires a message there."""
     call_ids: str = ".+"
     """A pattern of the tool calls' ids that it takes."""
     unsupported: tuple[str, ...] = ()

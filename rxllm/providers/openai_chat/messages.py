@@ -70,7 +70,7 @@ def _assistant(
     """Return the wire message; none for an answer of which nothing can go back, such as one cut while it thought."""
     for part in message.parts:
         if isinstance(part, ImagePart | DocumentPart | AudioPart):
-            raise unsupported_part(part, endpoint.provider, "the assistant speaks text only")
+            raise unsupported_part(part, endpoint.provider, "assistant messages can contain text only")
     calls = [_call(part, endpoint) for part in message.parts if isinstance(part, ToolCall)]
     fields = fields_back.of(message.parts)
     # A refusal goes back as text: the field it came in is known to few servers, and refused by some.

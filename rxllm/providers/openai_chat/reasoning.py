@@ -11,9 +11,9 @@ DETAILS = "reasoning_details"
 
 
 def reasoning_of(delta: JsonObject) -> tuple[str, str]:
-    """Return the reasoning in a delta and the field that holds it; "" where there is none.
+    """Return the reasoning in a delta and the field that holds it; "" if there is none.
 
-    Some vendors say the same words in several fields: the first that speaks counts.
+    Some vendors repeat the same text in several fields: only the first field that is not empty is used.
     """
     for field in _FIELDS:
         if (value := delta.get(field)) and (thought := nested_text(value)):

@@ -70,7 +70,7 @@ class ToolCalls:
         return events
 
     def broken(self) -> str | None:
-        """Return, after `end`, the name of a call that could not be ended ("" where it has none), or None."""
+        """Return, after `end`, the name of a call that could not be ended ("" if it has none), or None."""
         nameless = any(not call.begun for call in self._calls.values())
         return "" if nameless else self._answer.unfinished_call()
 
@@ -104,7 +104,7 @@ class ToolCalls:
         return [start, *(self._answer.add_arguments(at, piece) for piece in call.pieces)]
 
     def _find_call(self, index: int | None, call_id: str, name: str, piece: str) -> int:
-        """Return the number of the call that a piece belongs to; a new one where it belongs to none."""
+        """Return the number of the call that a delta belongs to; a new one if it belongs to none."""
         by_id = self._by_id.get(call_id) if call_id else self._last
         at = by_id if index is None else self._by_index.get(index)
         if at is None and index in self._calls and index not in self._by_index.values():

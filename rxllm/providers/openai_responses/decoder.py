@@ -57,7 +57,7 @@ class OpenAIResponsesDecoder:
             or delta.sequence_number != self._next
             or delta.logprobs
             or not delta.delta
-            or frame.bare
+            or frame.is_document
         ):
             return self._read(frame)
         if self._next is not None:
@@ -66,7 +66,7 @@ class OpenAIResponsesDecoder:
         return (output.append(delta.delta),)
 
     def close(self) -> Sequence[TokenEvent]:
-        """End the body: raise `StreamInterruptedError` where the answer is not complete."""
+        """End the body: raise `StreamInterruptedError` if the answer is not complete."""
         if not self.finished:
             raise interrupted_before("response.completed")
         return ()

@@ -60,7 +60,7 @@ class Item:
         self.call: int | None = None
         """The index of its tool call, once that has started."""
         self.arguments: str | None = None
-        """The whole arguments, where function_call_arguments.done gave them."""
+        """The whole arguments, if function_call_arguments.done gave them."""
         self.reasoning_kind: TextKind | None = None
         """"reasoning" or "summary": a server may send one thought as both, and only the first is taken."""
         self.refusal: list[str] = []
@@ -73,7 +73,7 @@ class Item:
         self.data.update(newer)
 
     def text_length(self) -> int | None:
-        """Return how many characters of text were streamed; None where no text part was streamed."""
+        """Return how many characters of text were streamed; None if no text part was streamed."""
         lengths = [part.length for (kind, _), part in self.content_parts.items() if kind == "text"]
         return sum(lengths) if lengths else None
 
@@ -101,7 +101,7 @@ class Items:
         return item
 
     def of_event(self, event: JsonObject, item_type: str | None = None) -> Item | None:
-        """Return the item that `event` is about; None where it is unknown, or not of `item_type`."""
+        """Return the item that `event` is about; None if it is unknown, or not of `item_type`."""
         data = event.get("item")
         item = self._by_id.get(text_at(event, "item_id") or "")
         if item is None and is_object(data):

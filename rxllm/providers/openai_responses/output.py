@@ -68,7 +68,7 @@ class OutputReader:
         return events
 
     def part_done(self, name: str, event: JsonObject) -> list[TokenEvent]:
-        """Take the whole text of a part; it counts where no delta of the part came."""
+        """Take the whole text of a part; it counts if no delta of the part came."""
         data = object_at(event, "part") or event
         kind = DONES.get(name) or _TEXT_KINDS.get(text_at(data, "type") or "")
         whole = text_at(data, "text") or text_at(data, "refusal")
@@ -135,8 +135,8 @@ class OutputReader:
     def finish(self, output: Sequence[dict[str, object]], *, cut: bool) -> list[TokenEvent]:
         """Take the final list of items, and end the items that no event ended.
 
-        In an answer that was `cut`, a call is whole only where its item's status is "completed". Raises
-        `ProtocolError` where a call of a whole answer has arguments that are not a JSON object.
+        In an answer that was `cut`, a call is whole only if its item's status is "completed". Raises
+        `ProtocolError` if a call of a whole answer has arguments that are not a JSON object.
         """
         events: list[TokenEvent] = []
         streamed = set(self._items.types)
@@ -160,7 +160,7 @@ class OutputReader:
         return events
 
     def _text_item(self, event: JsonObject, kind: TextKind) -> Item:
-        """Return the message or reasoning item of an event; a new one where it was not announced."""
+        """Return the message or reasoning item of an event; a new one if it was not announced."""
         item_type = "message" if kind in ("text", "refusal") else "reasoning"
         item = self._items.of_event(event, item_type)
         return item if item is not None else self._items.add(event, {"type": item_type}, announced=False)
@@ -194,7 +194,7 @@ class OutputReader:
                 item.data.pop("encrypted_content", None)  # half of it: the whole comes when the item is done
                 self._answer.sign("reasoning", {self._key: item.data})
             case "function_call":
-                # One that is complete as it begins may be a call that the server makes itself: wait for its end.
+                # A call that is complete when announced may be one that the server makes itself: wait for its end.
                 return [] if text_at(data, "status") == "completed" else self._start_call(item)
             case _:
                 self._answer.vendor_part(self._key, item.data)

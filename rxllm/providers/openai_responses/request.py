@@ -3,7 +3,7 @@
 Stateless, since the messages hold the whole conversation and a stream may be cancelled before the
 server has stored anything: `store` is false, and items go back without the ids under which a
 server would look for them. Reasoning goes back in the order it came: as the encrypted content
-(requested with `include` from models that reason: others refuse it), or as text where the vendor
+(requested with `include` from models that reason: others refuse it), or as text if the vendor
 sends text; a summary alone has no value for the model and stays out. `extra_body` can change all this.
 
 Source: https://platform.openai.com/docs/guides/reasoning#encrypted-reasoning-items
@@ -116,7 +116,7 @@ class _Items:
         self._callers: dict[str, object] = {}
 
     def phase(self, part: Part) -> str | None:
-        """Return the phase of the message that a part belongs to ("" where none is given), or None for other parts."""
+        """Return the phase of the message that a part belongs to ("" if none is given), or None for other parts."""
         if isinstance(part, TextPart):
             return text_at(self._endpoint.fields(part.vendor), "phase") or ""
         return "" if isinstance(part, ImagePart | DocumentPart | AudioPart) else None
@@ -160,7 +160,7 @@ def _without_stored_ids(items: Sequence[dict[str, object]]) -> list[dict[str, ob
 
 
 _OWN_ITEMS = ("reasoning", "message", "function_call", "function_call_output")
-"""Items that are written here, without ids but where one must stay."""
+"""Items that are written here, without ids, unless one must stay."""
 
 
 def _reasoning_item(data: JsonObject) -> dict[str, object] | None:
@@ -172,7 +172,7 @@ def _reasoning_item(data: JsonObject) -> dict[str, object] | None:
 
 
 def _message(role: Role, phase: str | None, parts: Sequence[Part], provider: str) -> dict[str, object]:
-    """Return a message item; text alone goes as text where every server takes it so."""
+    """Return a message item; text alone goes as a string, which every server accepts, if its role allows it."""
     if role == "assistant":
         content = [_assistant_part(part, provider) for part in parts]
         return without_none(type="message", role="assistant", phase=phase, content=content)

@@ -8,7 +8,7 @@ from ...events import Usage
 
 
 def usage_of(counts: JsonObject) -> Usage | None:
-    """Return the usage in a `usage` object; None where it has none."""
+    """Return the usage in a `usage` object; None if it has none."""
     usage = Usage(
         input_tokens=count_at(counts, "input_tokens"),
         output_tokens=count_at(counts, "output_tokens"),

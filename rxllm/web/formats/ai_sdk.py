@@ -1,7 +1,7 @@
 """Streams as the AI SDK's UI message stream, version 1: what `useChat` of React, Vue, Svelte and Angular reads.
 
 Text and reasoning become parts with a start and an end, tool calls become tool input, usage and model the message's
-metadata. What the protocol has no word for travels as data parts: "data-vendor", "data-parts" and, where a retry voids
+metadata. What the protocol has no word for travels as data parts: "data-vendor", "data-parts" and, if a retry voids
 what came before, "data-reset". `UITurn` adds tools that ran here, their output and their approval.
 
 Source: https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol
@@ -45,7 +45,7 @@ _FINISH: Mapping[FinishReason | None, str] = {
 }
 
 PARTS = "data-parts"
-"""The data part with all parts of a step and their signature, where text and tool parts cannot hold them."""
+"""The data part with all parts of a step and their signature, if text and tool parts cannot hold them."""
 
 _Kind = Literal["text", "reasoning"]
 
@@ -150,7 +150,7 @@ class UIMessageStream:
         return self._close() + chunk("finish-step")
 
     def tool_approval(self, call_id: str, approval_id: str | None = None) -> str:
-        """Return the question whether a call may run; without an id of its own it has the call's."""
+        """Return the approval request of a call; its id defaults to the call's id."""
         return chunk("tool-approval-request", approvalId=approval_id or call_id, toolCallId=call_id)
 
     def tool_output(self, call_id: str, output: object, *, preliminary: bool = False) -> str:

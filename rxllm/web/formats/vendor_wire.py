@@ -78,7 +78,7 @@ class VendorStream:
                 return ""
 
     def completed(self) -> str:
-        """Return the end. A stream without a StreamEnd gets one that says nothing but "stop"."""
+        """Return the end; if there was no StreamEnd, an end with the finish reason "stop"."""
         return "" if self._ended else self._writer.end(Response(finish_reason="stop"))
 
     def stopped(self) -> str:

@@ -69,7 +69,7 @@ class FollowedStream(ServedStream[object]):
         self._there.cancel()
 
     def approve(self, call_id: str, approved: bool, reason: str = "") -> None:
-        """Answer what it asks, where it is produced."""
+        """Send the answer to an approval request to the process that produces the stream."""
         answer = msgspec.json.encode((approved, reason))
         self._notes.answer(f"{self.id}:answers", call_id, answer, self._keep_seconds)
 

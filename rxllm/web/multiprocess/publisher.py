@@ -72,7 +72,7 @@ class PublishedStream(ServedStream[object]):
         self._hear_no_more()
 
     def _cut(self) -> None:
-        """It has ended in Redis before it did here: stopped by somebody, or cut off from there."""
+        """End the stream here after it ended in Redis: a client stopped it, or publishing failed (`writer.error`)."""
         if self._writer.error is None:
             self.stop()
         else:
@@ -83,7 +83,7 @@ class PublishedStream(ServedStream[object]):
         try:
             is_watched = self._notes.get(f"{self.id}:watched") is not None
         except APIConnectionError:
-            is_watched = True  # perhaps: it is looked for again
+            is_watched = True  # perhaps: the next timer checks again
         if is_watched:
             self._set_timer(self._again_in)
         else:
@@ -96,7 +96,7 @@ class PublishedStream(ServedStream[object]):
 
 
 def _as_published(event: object) -> object:
-    """The event as it can be read elsewhere: values of all kinds as JSON's own, other structs as a vendor's events."""
+    """Return the event in a form that other processes can read: values as JSON, other structs as `VendorEvent`."""
     if type(event) not in _KNOWN:
         data = json_data(event, type_name)
         return VendorEvent(type(event).__name__, data if is_object(data) else {"value": data})
@@ -104,4 +104,4 @@ def _as_published(event: object) -> object:
 
 
 def _nothing() -> None:
-    """Nobody listens yet."""
+    """Do nothing: the placeholder until a listener is set."""

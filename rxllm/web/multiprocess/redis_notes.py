@@ -80,7 +80,7 @@ class RedisNotes:
             try:
                 found = self._redis.call(GET_ANSWERS, [key])
             except LLMError:
-                return  # `listen` pokes again when there is a connection
+                return  # `listen` calls this again after it has reconnected
             for question, answer in [pair for at, pair in enumerate(pairwise(found)) if at % 2 == 0]:
                 if isinstance(question, bytes) and isinstance(answer, bytes):
                     on_answer(question.decode(), answer)

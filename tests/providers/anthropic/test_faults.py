@@ -110,7 +110,7 @@ class TestFaults:
             Frame(b"upstream went away", "error"),
             Frame(b'{"error": {"message": "upstream went away"}}'),
             Frame(b'{"type": "error", "error": {"type": "api_error", "message": "upstream went away"}}'),
-            Frame(b'{"error": {"message": "upstream went away"}}', bare=True),
+            Frame(b'{"error": {"message": "upstream went away"}}', is_document=True),
         ],
     )
     def test_errors_in_other_shapes(self, frame: Frame) -> None:

@@ -309,7 +309,7 @@ class TestDecoder:
     def test_an_error_in_the_stream_is_the_vendors_error(self, before: list[Payload], bare: bool) -> None:
         """As an event, or as a bare JSON document after the events."""
         error = {"error": {"code": 503, "message": "The model is overloaded.", "status": "UNAVAILABLE"}}
-        frame = Frame(json.dumps(error, indent=2).encode(), bare=bare)
+        frame = Frame(json.dumps(error, indent=2).encode(), is_document=bare)
         played = play_frames(GeminiDecoder("gemini"), [*frames(*before), frame])
         assert isinstance(played.error, errors.OverloadedError)
         assert "The model is overloaded." in str(played.error)

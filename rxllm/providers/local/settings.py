@@ -1,4 +1,4 @@
-"""The settings of the embedded model, checked before anything starts."""
+"""The embedded model's settings, checked before anything starts, and the start of its engine."""
 
 from __future__ import annotations
 
