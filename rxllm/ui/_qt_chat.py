@@ -10,11 +10,11 @@ from reactivex import operators as rx
 
 from ..assistant import ChatMessage, ChatSession, ChatState, ErrorPart, ToolPart
 from ..messages import ReasoningPart
-from ._binding import Binding, bind_each
+from ._binding import bind_each
 from ._markdown import SAFE_LINK
 from ._qt_scheduler import QtScheduler, qt_module
 from ._qt_text import QtRegion
-from ._qt_widget import widget_ref
+from ._qt_widget import when_destroyed, widget_ref
 from ._transcript import Transcript
 
 _ROLES = ("messageId", "sender", "text", "status", "reasoning", "tools", "error")
@@ -36,7 +36,7 @@ def chat_model_class(core: Any) -> Any:
                     model._show(messages)
 
             binding = bind_each(QtScheduler(), show, session.messages, latest=True)
-            self.destroyed.connect(functools.partial(_dispose, binding))
+            when_destroyed(self, binding.dispose)
 
         def rowCount(self, parent: Any = None) -> int:  # noqa: N802 - Qt's name
             return 0 if parent is not None and parent.isValid() else len(self._rows)
@@ -72,10 +72,6 @@ def chat_model_class(core: Any) -> Any:
     return ChatModel
 
 
-def _dispose(binding: Binding, *_: object) -> None:
-    binding.dispose()
-
-
 def _value(message: ChatMessage, role: str) -> object:
     match role:
         case "messageId":
@@ -109,13 +105,12 @@ def chat_view_class(widgets: Any) -> Any:
             self.input.setPlaceholderText("Say something")
             self.send_button, self.stop_button, self.retry_button = map(widgets.QPushButton, ("Send", "Stop", "Retry"))
             self.status = widgets.QLabel()
-            bottom = widgets.QHBoxLayout()
-            for widget in (self.input, self.send_button, self.stop_button, self.retry_button):
-                bottom.addWidget(widget)
-            layout = widgets.QVBoxLayout(self)
-            layout.addWidget(self.browser)
-            layout.addWidget(self.status)
-            layout.addLayout(bottom)
+            # One layout: PySide6 crashes where the collector of another thread finds a layout in a layout.
+            layout = widgets.QGridLayout(self)
+            layout.addWidget(self.browser, 0, 0, 1, 4)
+            layout.addWidget(self.status, 1, 0, 1, 4)
+            for column, widget in enumerate((self.input, self.send_button, self.stop_button, self.retry_button)):
+                layout.addWidget(widget, 2, column)
             self.setFocusProxy(self.input)
             connect_view(self)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -11,7 +12,7 @@ from reactivex.disposable import CompositeDisposable
 
 from ._autoscroll import Autoscroll, ViewPosition
 from ._binding import Binding
-from ._qt_scheduler import QtScheduler
+from ._qt_scheduler import QtScheduler, qt_module
 
 _LOOK_SECONDS = 0.1
 """How often a window is checked for being hidden."""
@@ -33,17 +34,25 @@ class WidgetRef:
         self._autoscroll: Autoscroll | None = None
         self.bindings = CompositeDisposable()
         """Disposed when the widget is destroyed."""
-        widget.destroyed.connect(partial(_forget, address))
+        self._death = when_destroyed(widget, partial(_forget, self, address))
 
     def __call__(self) -> Any:
         """Return the widget; None once it is destroyed."""
-        widget = self._weak()
-        if _refs.get(self._address) is not self:
+        if self.destroyed:
             return None
+        widget = self._weak()
         if widget is None:
             widget = _wrapped(self._address, self._type)
             self._weak = weakref.ref(widget)
         return widget
+
+    @property
+    def destroyed(self) -> bool:
+        """Whether the widget, or the application, is gone."""
+        try:
+            return self.bindings.is_disposed or bool(self._death.isActive())
+        except RuntimeError:  # it was the application's
+            return True
 
     def call(self, method: str, *args: object) -> Any:
         """Call a method of the widget; return None if that is destroyed."""
@@ -84,9 +93,13 @@ class WidgetRef:
 def widget_ref(widget: Any) -> WidgetRef:
     """Return the reference to a widget."""
     address = address_of(widget)
-    if address not in _refs:
-        _refs[address] = WidgetRef(widget, address)
-    return _refs[address]
+    ref = _refs.get(address)
+    if ref is not None and ref.destroyed:  # another widget has got the address
+        _forget(ref, address)
+        ref = None
+    if ref is None:
+        ref = _refs[address] = WidgetRef(widget, address)
+    return ref
 
 
 _refs: dict[int, WidgetRef] = {}
@@ -120,10 +133,29 @@ def _remove(bindings: CompositeDisposable, binding: Binding) -> None:
     bindings.remove(binding)
 
 
-def _forget(address: int, *_: object) -> None:
+def _forget(ref: WidgetRef, address: int) -> None:
     """End what is bound to a widget that is destroyed."""
-    if (ref := _refs.pop(address, None)) is not None:
-        ref.bindings.dispose()
+    if _refs.get(address) is ref:
+        del _refs[address]
+    ref.bindings.dispose()
+
+
+def when_destroyed(owner: Any, action: Callable[[], object]) -> Any:
+    """Call `action` on the UI thread soon after a QObject is destroyed.
+
+    The signal starts a timer, without Python in between: PyQt6 crashes where a widget that the garbage collector of
+    another thread has found calls Python while it is destroyed.
+
+    Returns:
+        The timer: it is active from the destruction until `action` runs.
+    """
+    core = qt_module("QtCore")
+    timer = core.QTimer(core.QCoreApplication.instance())
+    timer.setSingleShot(True)
+    timer.timeout.connect(timer.deleteLater)
+    timer.timeout.connect(action)
+    owner.destroyed.connect(timer.start)
+    return timer
 
 
 def address_of(widget: Any) -> int:

@@ -27,6 +27,7 @@ class QtHost(WidgetHost):
         self.ui = qt
         self._windows: list[QtText] = []
         self.app = self.widgets.QApplication.instance() or self.widgets.QApplication([])
+        self.app.setQuitOnLastWindowClosed(False)  # the loop of the next test would end with the windows of this one
         self.scheduler = qt.QtScheduler()
         self._timers: list[Any] = []
         monkeypatch.setattr("sys.excepthook", lambda kind, error, trace: self.errors.append(error))

@@ -296,6 +296,8 @@ def test_destroying_the_view_stops_the_answer(show: Callable[[ChatSession], View
     view.type("Count")
     view.run(lambda: "one" in view.text())
     view.destroy()
+    if isinstance(view, QtView):
+        view.run(server.wait_for_request().closed.is_set)
     assert server.wait_for_request().closed.wait(LIMIT_SECONDS)
     assert session.wait(LIMIT_SECONDS).messages[-1].status == "stopped"
 

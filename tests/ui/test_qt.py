@@ -75,6 +75,7 @@ LIFETIMES = [
     "empty a layout",
     "dispose, close, delete later",
     "a dialog",
+    "a cycle, collected on another thread",
     "the application",
     "a scheduler made on another thread",
     "200 starts and stops",

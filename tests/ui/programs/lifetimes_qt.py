@@ -10,6 +10,8 @@ from typing import Any
 
 import reactivex
 
+from rxllm.assistant import ChatSession
+from rxllm.testing import ScriptedModel
 from rxllm.ui import qt
 
 core, widgets = (import_module(f"{sys.argv[1]}.{name}") for name in ("QtCore", "QtWidgets"))
@@ -111,6 +113,39 @@ def dialog() -> None:
         assert answer.stopped
 
 
+def collected_on_another_thread() -> None:
+    class Window(widgets.QWidget):  # type: ignore[misc] # a class of the Qt that was found
+        def __init__(self) -> None:
+            widgets.QWidget.__init__(self)
+            self.itself = self
+            layout = widgets.QVBoxLayout(self)
+            self.view, self.send, self.stop = widgets.QTextBrowser(), widgets.QPushButton(), qt.StopButton()
+            for widget in (self.view, self.send, self.stop):
+                layout.addWidget(widget)
+            self.answer = qt.bind_markdown(self.view, reactivex.interval(0.001).pipe(reactivex.operators.map(str)))
+            self.stop.connect_to(self.answer)
+            qt.bind_enabled(self.send, self.answer.idle)
+            self.model = qt.ChatModel(session)
+            self.chat = qt.ChatView(session, self)
+
+    session = ChatSession(ScriptedModel("Hello"))
+    for number in range(20):
+        window = Window()
+        answer = window.answer
+        window.show()
+        pump(0.02)
+        if number % 2:
+            answer.dispose()
+        window.close()
+        del window
+        thread = threading.Thread(target=gc.collect)
+        thread.start()
+        thread.join()
+        pump(0.05)
+        assert answer.stopped
+    session.dispose()
+
+
 def application() -> None:
     global app
     view = shown()
@@ -157,6 +192,7 @@ CASES: dict[str, Callable[[], None]] = {
     "empty a layout": empty_layout,
     "dispose, close, delete later": delete_later,
     "a dialog": dialog,
+    "a cycle, collected on another thread": collected_on_another_thread,
     "the application": application,
     "a scheduler made on another thread": other_thread,
     "200 starts and stops": starts_and_stops,
