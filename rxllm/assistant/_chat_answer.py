@@ -6,6 +6,7 @@ from typing import assert_never, cast
 
 import msgspec
 
+from .._history import CANCELLED
 from ..events import (
     ReasoningDelta,
     StreamEnd,
@@ -145,9 +146,8 @@ class ChatAnswer:
         found: list[Message] = []
         for step in self._steps:
             found.append(step)
-            missing = "The call was cancelled."
             results = [
-                self._results.get(call.id, ToolResult(call.id, missing, call.name, is_error=True))
+                self._results.get(call.id, ToolResult(call.id, CANCELLED, call.name, is_error=True))
                 for call in step.tool_calls
             ]
             if results:

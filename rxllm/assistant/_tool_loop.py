@@ -20,6 +20,7 @@ from reactivex.disposable import CompositeDisposable, SerialDisposable, SingleAs
 
 from .._core.stream_errors import emit_error
 from .._core.token_usage import add_usage
+from .._history import CANCELLED, repair_history
 from ..errors import ConfigurationError, LLMError, OutputParsingError, StreamError, ToolArgumentsError
 from ..events import (
     ReasoningDelta,
@@ -35,7 +36,6 @@ from ..events import (
 from ..messages import Message, TextPart, ToolResult
 from ..operators._response_builder import ResponseBuilder
 from ..options import CallOptions
-from ._history import CANCELLED, repair_history
 from ._tool_run import ToolEvent, ToolRun
 from ._turn_request import TurnContext, TurnRequest
 from ._unique_call_ids import CallIds
@@ -118,7 +118,7 @@ class ToolLoop(abc.DisposableBase):
             instructions.append(self._request.structure.instructions)
         instructions += [message.text for message in messages if message.role == "system"]
         text = "\n\n".join(filter(None, instructions))
-        history = repair_history([message for message in messages if message.role != "system"])
+        history = [*repair_history([message for message in messages if message.role != "system"])]
         self._sent = [Message.system(text), *history] if text else history
         self._before_first_step = self._now() - self._started
         answer = self._request.input.answer

@@ -9,11 +9,11 @@ import msgspec
 import reactivex as rx
 from reactivex import Observable
 
+from .._history import repair_history, with_valid_text
 from ..errors import ConfigurationError
 from ..messages import Message, ToolResult
 from ..model import StreamingModel
 from ..options import CallOptions
-from ._history import repair_history, with_valid_text
 from ._tool_run import ToolSettings
 from .memory import Memory, store_errors
 from .structured import Structure

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from .._history import unique_id, with_id
 from ..events import (
     ReasoningDelta,
     Response,
@@ -26,7 +27,6 @@ from ..events import (
     VendorEvent,
 )
 from ..messages import Message, Part, ToolCall
-from ._history import unique_id, with_id
 
 
 class CallIds:

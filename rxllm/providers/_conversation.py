@@ -1,20 +1,14 @@
-"""A conversation as every vendor takes it: each tool call has its result, right behind it.
-
-Vendors refuse a call without a result, a result without its call, and anything between the two. All of
-these happen: a tool run is interrupted, a user speaks while a tool runs, a memory is trimmed.
-"""
+"""A conversation as every vendor takes it: each tool call has its result right behind it, and media it reads."""
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 
 import msgspec
 
+from .._history import repair_history
 from ..errors import ConfigurationError
 from ..messages import MediaPart, Message, Part, TextPart, ToolResult
-
-NO_RESULT = "There is no result: the tool run was interrupted."
 
 
 def with_results_behind_calls(messages: Sequence[Message], provider: str | None = None) -> Sequence[Message]:
@@ -28,24 +22,18 @@ def with_results_behind_calls(messages: Sequence[Message], provider: str | None 
     >>> [message.role for message in with_results_behind_calls(asked)]
     ['assistant', 'tool', 'user']
     """
-    if not any(message.tool_calls or _results(message) for message in messages):
-        return messages
-    result: list[Message] = []
-    for index, message in enumerate(messages):
-        calls = message.tool_calls
-        if _results(message):
-            rest = _without_results(message, messages, index, provider)
-            result += [rest] if rest is not None else []
-        else:
-            result.append(message)
-        if calls and index + 1 < len(messages):
-            found = _results_of(messages, index)
-            behind = [
-                found[call.id].popleft() if found[call.id] else ToolResult(call.id, NO_RESULT, call.name, is_error=True)
-                for call in calls
-            ]
-            result.append(Message.tool(*behind))
-    return result
+
+    def keep_orphan(result: ToolResult) -> bool:
+        if provider is not None:
+            raise ConfigurationError(
+                f"{provider!r}: the tool result {result.id!r} answers no tool call before it; "
+                "leave it out, or keep the call",
+                provider=provider,
+            )
+        return True
+
+    keep_open = bool(messages and messages[-1].tool_calls)
+    return repair_history(messages, keep_open=keep_open, distinct_ids=False, keep_orphan=keep_orphan)
 
 
 def with_media_behind_results(messages: Sequence[Message]) -> Sequence[Message]:
@@ -97,40 +85,3 @@ def with_supported_media(messages: Sequence[Message], encode: Callable[[MediaPar
 
 def _results(message: Message) -> list[ToolResult]:
     return [part for part in message.parts if isinstance(part, ToolResult)]
-
-
-def _results_of(messages: Sequence[Message], index: int) -> defaultdict[str, deque[ToolResult]]:
-    """Return the results that follow the calls of a message, up to the next answer with calls, by id."""
-    found: defaultdict[str, deque[ToolResult]] = defaultdict(deque)
-    answer_over = False
-    for message in messages[index + 1 :]:
-        answer_over = answer_over or message.role != "assistant"
-        if message.tool_calls and answer_over:
-            break
-        for result in _results(message):
-            found[result.id].append(result)
-    return found
-
-
-def _called_before(messages: Sequence[Message], index: int) -> set[str]:
-    """Return the ids of the calls of the answer before a message; it may be several messages of the assistant."""
-    ids: set[str] = set()
-    for message in reversed(messages[:index]):
-        if ids and message.role != "assistant":
-            break
-        ids |= {call.id for call in message.tool_calls}
-    return ids
-
-
-def _without_results(message: Message, messages: Sequence[Message], index: int, provider: str | None) -> Message | None:
-    """Return the message without the results that stand behind their calls already; None if nothing is left."""
-    ids = _called_before(messages, index)
-    orphans = [result for result in _results(message) if result.id not in ids]
-    if orphans and provider is not None:
-        raise ConfigurationError(
-            f"{provider!r}: the tool result {orphans[0].id!r} answers no tool call of the message before it; "
-            "leave it out, or keep the call",
-            provider=provider,
-        )
-    parts = tuple(part for part in message.parts if not isinstance(part, ToolResult) or part in orphans)
-    return msgspec.structs.replace(message, parts=parts) if parts else None

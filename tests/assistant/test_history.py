@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rxllm import Message, ToolCall, ToolResult
+from rxllm._history import CANCELLED, repair_history
 from rxllm.assistant import Assistant, InMemoryStore, Memory
-from rxllm.assistant._history import CANCELLED, repair_history
 from rxllm.testing import ScriptedModel
 
 from .turns import is_consistent
@@ -37,6 +37,10 @@ REPAIRED: dict[str, tuple[list[Message], list[Message]]] = {
     "without a call": ([A, give("9"), X, B], [A, X, B]),
     "before its call": ([A, give("1"), ask("1"), B], [A, ask("1"), Message.tool(missing("1")), B]),
     "twice": ([A, ask("1"), give("1"), give("1"), B], [A, ask("1"), give("1"), B]),
+    "in the message of the call": (
+        [A, Message.assistant(*ask("1").parts, *give("1").parts), B],
+        [A, ask("1"), give("1"), B],
+    ),
     "whole": ([A, ask("1"), give("1"), X, B], [A, ask("1"), give("1"), X, B]),
     "without tools": ([A, X, B], [A, X, B]),
 }

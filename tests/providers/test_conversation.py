@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 
 from rxllm import ConfigurationError
+from rxllm._history import CANCELLED
 from rxllm.messages import Message, TextPart, ToolCall, ToolResult
 from rxllm.options import Options
-from rxllm.providers._conversation import NO_RESULT, with_results_behind_calls
+from rxllm.providers._conversation import with_results_behind_calls
 from rxllm.providers.catalog import vendor_named, wire_for
 
 CALL = Message.assistant(ToolCall("a", "f", {}), ToolCall("b", "g", {}))
-A, B = ToolResult("a", "1"), ToolResult("b", "2")
+A, B, C = ToolResult("a", "1"), ToolResult("b", "2"), ToolResult("c", "3")
+OTHER = Message.assistant(ToolCall("c", "h", {}))
 
 
 def shape(*messages: Message) -> list[object]:
@@ -30,8 +32,8 @@ def shape(*messages: Message) -> list[object]:
         ([CALL, Message.tool(B), Message.tool(A)], ["assistant", ["1", "2"]]),
         ([CALL, Message.user("Wait"), Message.tool(A, B)], ["assistant", ["1", "2"], "user"]),
         ([CALL, Message.tool(A), Message.user("Wait"), Message.tool(B)], ["assistant", ["1", "2"], "user"]),
-        ([CALL, Message.tool(A), Message.user("Go on")], ["assistant", ["1", NO_RESULT], "user"]),
-        ([CALL, Message.user("Go on")], ["assistant", [NO_RESULT, NO_RESULT], "user"]),
+        ([CALL, Message.tool(A), Message.user("Go on")], ["assistant", ["1", CANCELLED], "user"]),
+        ([CALL, Message.user("Go on")], ["assistant", [CANCELLED, CANCELLED], "user"]),
         ([Message.user("Hi"), CALL], ["user", "assistant"]),
         ([CALL, Message("user", (A, B, TextPart("And?")))], ["assistant", ["1", "2"], "user"]),
         ([CALL, Message.tool(A, B), CALL, Message.tool(A, B)], ["assistant", ["1", "2"]] * 2),
@@ -40,6 +42,13 @@ def shape(*messages: Message) -> list[object]:
             [Message.assistant(CALL.parts[0]), Message.assistant(CALL.parts[1]), Message.tool(A, B)],
             ["assistant", ["1"], "assistant", ["2"]],
         ),
+        (
+            [CALL, Message.tool(A), Message.user("Wait"), OTHER, Message.tool(C), Message.tool(B)],
+            ["assistant", ["1", "2"], "user", "assistant", ["3"]],
+        ),
+        ([OTHER, Message.tool(C), Message.tool(C), Message.user("Hi")], ["assistant", ["3"], "user"]),
+        ([OTHER, OTHER, Message.tool(C, C)], ["assistant", ["3"]] * 2),
+        ([Message("assistant", (*OTHER.parts, C)), Message.user("Hi")], ["assistant", ["3"], "user"]),
     ],
 )
 def test_results_stand_behind_their_calls(messages: list[Message], wanted: list[object]) -> None:
