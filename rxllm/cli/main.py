@@ -13,6 +13,7 @@ import contextlib
 import getpass
 import io
 import os
+import re
 import shutil
 import sys
 import time
@@ -63,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = command.run(parser.parse_args(words))
         sys.stdout.flush()
         return status
+    except ConfigurationError as error:
+        return _fail(_with_options(str(error)))
     except LLMError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
@@ -73,6 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:  # a full disk, for example
         _discard_output()
         return _fail(f"cannot write the answer: {error.strerror}")
+
+
+def _with_options(message: str) -> str:
+    """Return the message of a `ConfigurationError` with the options of the command for the arguments of Python."""
+    message = message.replace("give api_key=", "store one with `rxllm keys set`")
+    return re.sub(r"(?<!\S)(model|base_url)=", lambda name: "--" + name[1].replace("_", "-"), message)
 
 
 def _discard_output() -> None:

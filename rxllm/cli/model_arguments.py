@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
+from ..errors import ConfigurationError
 from ..model import StreamingModel, create_streaming_model
-from ..providers.catalog import split_model, vendors
+from ..providers.catalog import split_model, vendor_named, vendors
 from .availability import choose
 
 LOCAL_MAX_TOKENS = 1024
@@ -46,8 +48,19 @@ def model_named(
         provider, name = split_model(name)
     if provider is None:
         provider, name = ("openai-compatible", name) if base_url else choose(name)
+        if provider == "local" and name is not None:
+            _check_local(name)
     if provider == "local" and max_tokens is None:
         max_tokens = LOCAL_MAX_TOKENS
     return create_streaming_model(
         provider, model=name, base_url=base_url, temperature=temperature, max_tokens=max_tokens
     )
+
+
+def _check_local(name: str) -> None:
+    """Raise `ConfigurationError` if `name`, which has no known provider, is not a model of the embedded one either."""
+    if name == vendor_named("local").default_model or name.endswith(".gguf") or Path(name).is_file():
+        return
+    if split_model(name)[1]:
+        vendor_named(split_model(name)[0])  # raises: the word before the colon is no provider
+    raise ConfigurationError(f"no other provider is ready: name the one that has this model, as in -m openai:{name}")
