@@ -32,7 +32,10 @@ def with_progress_bar(events: Observable[BatchEvent]) -> Observable[BatchEvent]:
             if isinstance(event, BatchProgress):
                 bar.show(event)
 
-        running = events.pipe(rx_ops.do_action(show), rx_ops.finally_action(bar.close))
+        def fail(_: Exception) -> None:
+            bar.close()
+
+        running = events.pipe(rx_ops.do_action(show, fail, bar.close))  # before the subscriber sees the end
         return CompositeDisposable(running.subscribe(observer, scheduler=scheduler), Disposable(bar.close))
 
     return Observable(subscribe)

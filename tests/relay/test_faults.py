@@ -311,6 +311,8 @@ def test_the_servers_secret_is_stored_again(server: RedisServer) -> None:
     second = RelayedStreams(server.url)
     assert first.secret == second.secret
     source.on_completed()
+    # The end must be in Redis before the server goes, or the writer waits for Redis to come back.
+    eventually(lambda: not any(thread.name.startswith("rxllm-relay-write") for thread in threading.enumerate()))
 
 
 def test_sentinel_names_the_master(tmp_path: Path) -> None:
