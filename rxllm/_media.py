@@ -16,7 +16,7 @@ _SIGNATURES = (
     (b"BM", "image/bmp"),
     (b"%PDF-", "application/pdf"),
 )
-"""The first bytes of a file say its type; its name may lie."""
+"""The first bytes of a file identify its type; its name may be wrong."""
 
 
 class Media(TypedDict):

@@ -141,7 +141,7 @@ class DocumentPart(msgspec.Struct, frozen=True, tag="document"):
         url: Where the vendor downloads it. Give either `url` or `data`.
         data: The bytes of the file.
         media_type: The MIME type of `data`, e.g. "application/pdf".
-        name: The file name to tell the vendor.
+        name: The file name to send to the vendor.
     """
 
     url: str | None = None

@@ -63,7 +63,7 @@ class JsonFormat(msgspec.Struct, frozen=True):
 class Timeout(msgspec.Struct, frozen=True, kw_only=True):
     """Time limits of a stream, in seconds; None sets no limit. A limit that passes ends it with `APITimeoutError`.
 
-    The limits tell two silences apart. No bytes at all (`silence`): the peer may be dead. Bytes without content
+    The limits distinguish two silences. No bytes at all (`silence`): the peer may be dead. Bytes without content
     (`first_token`, `idle`): the server works, but a model may think, or buffer a tool argument, for minutes; 78 to
     330 s have been reported. Content is text, reasoning and tool calls. Keep-alives, pings, usage, empty deltas and
     unknown vendor events are not content: they reset `silence` only.

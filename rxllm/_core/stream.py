@@ -145,7 +145,7 @@ class _Subscription(abc.DisposableBase):
         self._end_guarded()
 
     def _run(self) -> Callable[[], None] | None:
-        """On the producing thread: read to the end, or until a crowd forms. Return what the thread does next."""
+        """Read to the end, or until a crowd forms; runs on the producing thread. Return what the thread does next."""
         if not self._is_started.acquire(blocking=False):
             return None
         _live.add(self)
@@ -219,7 +219,7 @@ class _Subscription(abc.DisposableBase):
             _admission.release(self)
 
     def _on_phase(self, phase: CallPhase) -> None:
-        """The call waits for something else now."""
+        """Set the time limits for what the call waits for now."""
         if phase == "sending":
             self._limits.bytes_sent()
             return
@@ -260,7 +260,7 @@ class _Subscription(abc.DisposableBase):
             events[-1] = self._timed(events[-1])
 
     def _note(self, batch: Sequence[TokenEvent]) -> bool:
-        """Note whether the events of a frame are content. Return whether content has come, in this frame or earlier."""
+        """Record whether the events of a frame are content; return whether content has come, now or earlier."""
         self._answered = True
         if any(map(is_content, batch)):
             self._limits.has_content = True
@@ -281,7 +281,7 @@ class _Subscription(abc.DisposableBase):
                     raise StreamError(f"the answer exceeds {limit} characters (max_answer_chars)")
 
     def _fail(self, error: Exception) -> None:
-        """Note what ends the stream: an error, or (None) that it was disposed."""
+        """Record what ends the stream: an error, or (None) that it was disposed."""
         self._ended = True
         if isinstance(error, CallAborted):
             expired = self._limits.expired
@@ -292,7 +292,7 @@ class _Subscription(abc.DisposableBase):
             self._failure = unexpected_error(error, is_open=self._body is not None)
 
     def _watching_failed(self, error: Exception) -> None:
-        """The reactor cannot watch the socket."""
+        """End the stream because the reactor cannot watch the socket."""
         self._fail(APIConnectionError(f"the connection could not be read: {type(error).__name__}: {error}"))
         self._end_guarded()
 
@@ -368,10 +368,10 @@ class _Subscription(abc.DisposableBase):
         return StreamEnd(msgspec.structs.replace(event.response, timing=timing))
 
     def _on_expired(self) -> None:
-        """On the watchdog's thread: a limit has passed."""
+        """Abort the call after a time limit has passed; runs on the watchdog's thread."""
         self._halted = self._halted or self._limits.expired == "total"
         self._call.abort()
-        if self._is_started.acquire(blocking=False):  # it still waits for a thread
+        if self._is_started.acquire(blocking=False):  # the stream still waits for a thread
             self._fail(CallAborted())
             try:
                 workers.run(f"rxllm-{self._source.provider}-end", self._end_guarded)

@@ -1,9 +1,9 @@
 """Token usage: the sum of the vendors' counts, or an estimate if a stream was cut before a count arrived.
 
-An estimate is rough, and worked out once, when a stream is over: a token is taken to be four
+An estimate is rough, and made once, when a stream has ended: a token is taken to be four
 characters of ASCII, or one and a half of any other script. On recorded English answers that was 10 %
-below to 20 % above the vendor's count. It cannot know what was never shown: hidden reasoning,
-images, documents and sound are not in it. `Usage.estimated` marks it.
+below to 20 % above the vendor's count. Hidden reasoning, images, documents and sound are not in it.
+`Usage.estimated` marks it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BINARY = 256
 
 
 def estimated_tokens(text: str) -> int:
-    """About how many tokens `text` is.
+    """Return an estimate of the tokens of `text`.
 
     >>> estimated_tokens("The quick brown fox jumps over the lazy dog.")
     11
@@ -40,7 +40,7 @@ def estimated_input(body: bytes) -> int:
 
 
 def with_estimate(partial: Response, body: bytes | None) -> Response:
-    """`partial` with the vendor's counts, if it gave any of the output, else with estimates of what it left out.
+    """Return `partial` with the vendor's counts, if it counted the output, else with estimates of the missing counts.
 
     `body` is the request's body, or None if unknown.
     """
@@ -63,7 +63,7 @@ def with_estimate(partial: Response, body: bytes | None) -> Response:
 
 
 def estimated_output(response: Response) -> int:
-    """About how many tokens the text, the reasoning and the tool calls of an answer are."""
+    """Return an estimate of the tokens of an answer's text, reasoning and tool calls."""
     calls = sum(estimated_tokens(call.name + encode(call.arguments).decode()) for call in response.tool_calls)
     return estimated_tokens(response.text) + estimated_tokens(response.reasoning) + calls
 
@@ -105,7 +105,7 @@ def _sum(first: int | None, second: int | None) -> int | None:
 
 
 def _texts(value: object) -> Iterator[str]:
-    """All text in a JSON value that a model may get to read: values, and the names in a schema."""
+    """Yield all text in a JSON value that a model may read: values, and the names in a schema."""
     if isinstance(value, str):
         if not _is_binary(value):
             yield value

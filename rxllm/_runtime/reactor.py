@@ -207,7 +207,7 @@ class Reactor:
                 report_exception()
 
     def _follow(self) -> None:
-        """Become the leader when the leader is slow in one read; end when there is none."""
+        """Take over as the leader when the leader is slow in one read; return when no stream is left."""
         seen = 0
         while True:
             time.sleep(self._max_read_seconds)

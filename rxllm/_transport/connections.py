@@ -216,7 +216,7 @@ class Dialer(HTTPConnection):
         return sock
 
     def _hold(self, sock: socket.socket) -> None:
-        """Let the call shut down `sock` until the connection stands."""
+        """Allow the call to shut down `sock` until the connection is established."""
         self.close_handle()
         self._handle = handle = sock.dup()
 

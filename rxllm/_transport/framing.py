@@ -45,8 +45,8 @@ class SSEFraming:
         self._after_cr = False
 
     def feed(self, block: bytes) -> Iterator[Frame]:
-        """The events that are complete with `block`."""
-        block = self._unix_lines(block if self._start.over else self._start.feed(block))
+        """Yield the events that are complete with `block`."""
+        block = self._unix_lines(block if self._start.ended else self._start.feed(block))
         events = self._pending.add(block) if block else None
         if events is None:
             return
@@ -57,13 +57,13 @@ class SSEFraming:
                 yield frame
 
     def close(self) -> Iterator[Frame]:
-        """The body has ended: what came of a last event."""
+        """End the body: yield the last event, if one was cut off."""
         last = _frame(self._start.rest() + self._pending.rest())
         if last is not None and last.data:
             yield Frame(last.data, last.event, whole=False, is_document=last.is_document)
 
     def _unix_lines(self, block: bytes) -> bytes:
-        """`block` with LF for every line end; a CR at a block's end and an LF at the next one's start are one."""
+        """Return `block` with LF line ends. A CR at the end of one block and an LF at the start of the next are one."""
         lines = block[1:] if self._after_cr and block.startswith(b"\n") else block
         if block:
             self._after_cr = block.endswith(b"\r")
@@ -87,8 +87,8 @@ class NDJSONFraming:
         self._start = _Start()
 
     def feed(self, block: bytes) -> Iterator[Frame]:
-        """The lines that are complete with `block`."""
-        lines = self._pending.add(block if self._start.over else self._start.feed(block))
+        """Yield the lines that are complete with `block`."""
+        lines = self._pending.add(block if self._start.ended else self._start.feed(block))
         if lines is None:
             return
         for line in lines.split(b"\n"):
@@ -99,7 +99,7 @@ class NDJSONFraming:
                 yield Frame(stripped)
 
     def close(self) -> Iterator[Frame]:
-        """The body has ended: what came of a last line."""
+        """End the body: yield the last line, if one was cut off."""
         last = _without_field((self._start.rest() + self._pending.rest()).strip())
         if last:
             _refuse_html(last)
@@ -110,16 +110,16 @@ class _Start:
     """The first bytes of a body, which may be a byte order mark, cut anywhere."""
 
     def __init__(self) -> None:
-        self.over = False
+        self.ended = False
         self._held = b""
 
     def feed(self, block: bytes) -> bytes:
-        """What of the body there is to read, with `block`."""
+        """Return the bytes that may be read now, without a byte order mark."""
         held = self._held + block
         if len(held) < len(_BOM) and _BOM.startswith(held):
             self._held = held
             return b""
-        self.over, self._held = True, b""
+        self.ended, self._held = True, b""
         return held.removeprefix(_BOM)
 
     def rest(self) -> bytes:
@@ -137,7 +137,7 @@ class _Pending:
         self._size = 0
 
     def add(self, block: bytes) -> bytes | None:
-        """Everything before the last separator, or None if there is none yet.
+        """Return everything before the last separator, or None if there is none yet.
 
         A separator of two equal bytes may be cut between blocks.
         """
@@ -168,7 +168,7 @@ class _Pending:
 
 
 def _frame(event: bytes) -> Frame | None:
-    """The frame of one event; None if it has no data and is no comment either."""
+    """Return the frame of one event; None if it is neither data nor a comment."""
     event = event.strip(b"\n")
     if not event:
         return None

@@ -223,7 +223,7 @@ def _fault_in(payload: object) -> Fault | None:
 
 
 def status_error(status: int, headers: Mapping[str, str], body: bytes, now: float) -> LLMError:
-    """The error for an HTTP answer that is not 200.
+    """Return the error for an HTTP response whose status is not 200.
 
     `headers` have lower-case names; `body` is as much as was read; `now` is the time in seconds
     since the epoch, for a Retry-After that is a date.
@@ -246,7 +246,7 @@ def status_error(status: int, headers: Mapping[str, str], body: bytes, now: floa
 
 
 def stream_error(fault: Fault) -> LLMError:
-    """The error for what a vendor reported inside a stream that began with HTTP 200."""
+    """Return the error for what a vendor reported inside a stream that began with HTTP 200."""
     slip = _model_slip(fault)
     if slip is not None:
         return slip

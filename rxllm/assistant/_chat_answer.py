@@ -172,7 +172,7 @@ class ChatAnswer:
         return first
 
     def _join(self) -> None:
-        """Bring the last part up to date."""
+        """Put the text of the deltas so far into the last part."""
         if self._pieces:
             last = cast("TextPart | ReasoningPart", self._parts[-1])
             self._parts[-1] = msgspec.structs.replace(last, text=last.text + "".join(self._pieces))

@@ -50,11 +50,11 @@ class StateEmitter:
         self._frame_due = False
 
     def change(self) -> None:
-        """Note that the state has changed. The caller holds the lock."""
+        """Mark the state as changed. The caller holds the lock."""
         self._changed = True
 
     def change_soon(self) -> None:
-        """Note a change that is emitted within a frame. The caller holds the lock."""
+        """Mark the state as changed, to be emitted within a frame. The caller holds the lock."""
         self._changed = True
         if not self._frame_due:
             self._frame_due = True

@@ -26,7 +26,7 @@ class Docstring(NamedTuple):
 
 
 def read_docstring(text: str | None, names: Iterable[str]) -> Docstring:
-    r"""What `text` says of the parameters `names`; what it does not say is not there.
+    r"""Return the summary of a docstring and its descriptions of the parameters `names`, as far as it has them.
 
     >>> read_docstring("Add.\n\nArgs:\n    a: The first.\n    b (int): The\n        second.", ["a", "b"])
     Docstring(summary='Add.', parameters={'a': 'The first.', 'b': 'The second.'})

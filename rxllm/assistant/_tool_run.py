@@ -198,4 +198,4 @@ class ToolRun(abc.DisposableBase):
 
 
 def _ignore(_: object) -> None:
-    """Items of an approval before the last one mean nothing."""
+    """Ignore the items of an approval before the last one."""

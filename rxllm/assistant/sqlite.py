@@ -112,7 +112,7 @@ class SQLiteStore:
             return True
 
     def _use_wal(self, deadline: float) -> None:
-        """Let readers and a writer not wait for each other. SQLite does not wait by itself for this change."""
+        """Make readers and a writer independent of each other. SQLite does not wait by itself for this change."""
         while True:
             try:
                 self._connection.execute("PRAGMA journal_mode = WAL")

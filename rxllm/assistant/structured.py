@@ -1,4 +1,4 @@
-"""Structured answers: how the model is asked for one, and what it is told if its answer is not valid.
+"""Structured answers: how the model is asked for one, and the correction it gets if its answer is not valid.
 
 Mode "schema" uses the vendor's schema mode, "tool" makes the answer the arguments of a tool, "prompt" asks for JSON in
 the system message, and "auto" takes the first of these that the model supports together with the assistant's tools.
@@ -179,4 +179,4 @@ def _mode_for(
 
 
 def _ignore(_: Exception) -> None:
-    """Partial values end when the text can no longer become valid."""
+    """Ignore the error: partial values end when the text can no longer become valid."""

@@ -132,7 +132,7 @@ class LeasedLimit(RateLimit):
                 self._wanted.set()
 
     def _request(self) -> LeaseRequest:
-        """Must hold the lock."""
+        """Return the next request, with the reports that are due. Must hold the lock."""
         in_hand = self._permits()
         numbers = sorted(self._unused.keys() | self._extra.keys())
         corrections = [Correction(n, self._unused[n], self._extra.get(n, 0.0)) for n in numbers]

@@ -88,7 +88,7 @@ class Run(BaseRun):
         self._report()
 
     def _is_complete(self, file: Checkpoint, source: JobSource) -> bool:
-        """Give idle workers what there is; return whether every prompt has its row."""
+        """Give idle workers the prompts that wait; return whether every prompt has its row."""
         for worker in tuple(self._idle):
             self._give(file, worker)
         return source.is_exhausted and self._first is None and not self._busy and self._queue.is_empty
@@ -170,7 +170,7 @@ class Run(BaseRun):
         self._pool.start_worker(worker)
 
     def _lose(self, file: Checkpoint, worker: int, reason: str) -> None:
-        """A worker is gone: give its prompts to others, and replace it."""
+        """Give the prompts of a lost worker to others, and replace it."""
         delay = _TICK_SECONDS
         if self._starting.pop(worker, None) is not None:
             self._failed_starts += 1

@@ -55,7 +55,7 @@ class WorkerPool(Protocol):
         ...
 
     def exchange(self, worker: int, jobs: Sequence[Job]) -> None:
-        """Give it jobs: `RowsReceived` or `WorkerLost` follows. One exchange at a time for each worker."""
+        """Send jobs to a worker: `RowsReceived` or `WorkerLost` follows. One exchange at a time for each worker."""
         ...
 
     def end_worker(self, worker: int) -> None:

@@ -251,7 +251,7 @@ def _source(prompts: object) -> Callable[[], Iterable[object]]:
 
 
 def _once(prompts: Iterator[object]) -> Callable[[], Iterable[object]]:
-    """A generator yields its items in one run only; in a second run it is an error, not an empty batch."""
+    """Return a function that returns `prompts` once: a second run of a generator is an error, not an empty batch."""
     given: list[Iterator[object]] = [prompts]
 
     def take() -> Iterable[object]:

@@ -64,7 +64,7 @@ _WIDEST = 200
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Converse until the user leaves, and return the exit status.
+    """Run a conversation until the user leaves; return the exit status.
 
     Args:
         argv: the words after the command; default: those of the process.
@@ -86,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Converse with the model that `arguments` choose, and return the exit status."""
+    """Run a conversation with the model that `arguments` choose; return the exit status."""
     latest = AnswerLog().latest() if arguments.go_on else []
     if latest and arguments.model is None and arguments.provider is None and arguments.base_url is None:
         arguments.model = latest[0].model

@@ -1,4 +1,4 @@
-"""What encoders share: addresses, headers, bodies, data URLs, and how they say no."""
+"""What encoders share: addresses, headers, bodies, data URLs, and refusals."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ class LogReader(abc.DisposableBase):
         return 0.001 if self._ended_before else min(_LONGEST_BLOCK, self._lease / 4)
 
     def _look(self) -> None:
-        """After a silence: ask whether the stream is still open and its producer alive."""
+        """Ask Redis, after a silence, whether the stream is still open and its producer alive."""
         state, last, lease, held = self._redis.call(GET_STATE, self._keys)
         if self._after is None:
             self._after = int(last)

@@ -24,7 +24,7 @@ class AsyncWakeup:
         self._timer: asyncio.TimerHandle | None = None
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Belong to `loop`, on which the task runs. Comes before all else."""
+        """Set the loop on which the task runs. Must be called first."""
         self._loop = loop
         if self._idle_seconds is not None:
             self._timer = loop.call_later(self._idle_seconds, self._on_timer)

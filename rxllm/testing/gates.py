@@ -27,7 +27,7 @@ class Gate:
         self._changed = threading.Condition()
 
     def release(self, count: int = 1) -> None:
-        """Let more pieces through.
+        """Allow more pieces through.
 
         Args:
             count: how many, default 1.
@@ -37,7 +37,7 @@ class Gate:
             self._changed.notify_all()
 
     def open(self) -> None:
-        """Let all pieces through from now on."""
+        """Allow all pieces through from now on."""
         with self._changed:
             self._permits = float("inf")
             self._changed.notify_all()

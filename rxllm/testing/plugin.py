@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def llm_server() -> Iterator[LLMServer]:
-    """An `rxllm.testing.LLMServer`, closed after the test; echoes prompts until it is told otherwise."""
+    """Yield an `rxllm.testing.LLMServer`, closed after the test; it echoes prompts unless replies are set."""
     from .server import LLMServer  # not before a test asks for it: pytest loads this file in every run
 
     with LLMServer() as server:

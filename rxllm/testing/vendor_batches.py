@@ -100,7 +100,7 @@ class VendorBatchServer:
         self.is_held = True
 
     def release(self) -> None:
-        """Let the jobs end."""
+        """Allow the jobs to end."""
         self.is_held = False
 
     def wait_for_jobs(self, count: int, timeout: float = 30.0) -> None:

@@ -16,7 +16,7 @@ class ViewPosition(NamedTuple):
 class Autoscroll:
     """Follows the end while it was in view before a change, until the user scrolls up.
 
-    The end may leave the view without anyone scrolling: the text is laid out later, the window or the font changes, a
+    The end may leave the view without scrolling: the text is laid out later, the window or the font changes, a
     line is inserted. So an end out of view does not stop it; only a view that has moved up does.
 
     >>> at = ViewPosition(60, True)

@@ -87,7 +87,7 @@ def bind(
     frame: float = 1 / 60,
     latest: bool = False,
 ) -> Binding:
-    """Have `observer` see the items of `source` on the UI thread.
+    """Deliver the items of `source` to `observer` on the UI thread.
 
     `settle` calls its argument once the toolkit has painted the update. With `latest`, of the items that wait only the
     last is shown. `frame` is in seconds.

@@ -30,7 +30,7 @@ class ChunkSize:
         self.size = _FIRST
 
     def learn(self, shown: int, took: float) -> None:
-        """Learn that `shown` characters took `took` seconds; less than a whole chunk says nothing."""
+        """Adapt the size: `shown` characters took `took` seconds. Less than a whole chunk is ignored."""
         if shown < self.size:
             return
         pace = shown / max(took, 1e-9)

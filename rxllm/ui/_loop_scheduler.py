@@ -135,7 +135,7 @@ class LoopScheduler(PeriodicScheduler):
         self.streams.dispose()
 
     def _arm(self, seconds: float | None) -> None:
-        """Have `_drain` run on the UI thread once after `seconds`, in place of the time set before; None: not at all.
+        """Schedule `_drain` on the UI thread after `seconds`, instead of the time set before; None: not at all.
 
         Called on the UI thread. Toolkits with a timer of their own override this.
         """
@@ -151,7 +151,7 @@ class LoopScheduler(PeriodicScheduler):
         sys.excepthook(type(error), error, error.__traceback__)
 
     def _wake(self) -> None:
-        """Have the UI thread call `_drain` soon."""
+        """Make the UI thread call `_drain` soon."""
         try:
             self._post(self._drain)
         except Exception:

@@ -16,7 +16,7 @@ _PLENTY = 1 << 40
 
 
 def loses_references(pyside: tuple[int, ...], python: tuple[int, ...]) -> bool:
-    """Whether this version of PySide6 loses references on this version of Python.
+    """Return whether this version of PySide6 loses references on this version of Python.
 
     >>> loses_references((6, 12, 0), (3, 11, 7)), loses_references((6, 12, 0), (3, 12, 1))
     (True, False)

@@ -155,7 +155,7 @@ class QtChat:
             self._session.send(text)
 
     def click(self, url: Any) -> None:
-        """Do what a link says."""
+        """Run the action of a link."""
         self._transcript.click(url.toString())
 
     def copy(self, text: str) -> None:

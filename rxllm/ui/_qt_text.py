@@ -46,21 +46,21 @@ class QtRegion:
         self._table: Any = None
         self._formats: dict[object, Any] = {}
         if widget.isReadOnly():
-            document.setUndoRedoEnabled(False)  # no one can undo here, and the steps would fill memory
+            document.setUndoRedoEnabled(False)  # the user cannot undo here, and the steps would fill memory
 
     @contextmanager
     def change(self) -> Generator[None]:
         """Keep the view at the end, or where the user has scrolled to."""
         bar = self._ref.call("verticalScrollBar")
         follows, at = self._autoscroll.follows(), 0 if bar is None else bar.value()
-        self._take_pen()
+        self._begin_writing()
         edit = self._gui.QTextCursor(self._start)
         edit.beginEditBlock()
         try:
             yield
         finally:
             edit.endEditBlock()
-            self._put_pen_down()
+            self._end_writing()
         if follows:
             self._autoscroll.layout_changed()
         elif bar is not None and bar.value() != at:
@@ -167,7 +167,7 @@ class QtRegion:
         return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
     def remove_last(self, units: int) -> None:
-        """Remove so many characters from the end, or all that is left of the region."""
+        """Remove characters from the end, or all that is left of the region."""
         self.written -= units
         end = self._end.position()
         begin = max(end - units, self._start.position())
@@ -184,16 +184,16 @@ class QtRegion:
         self._gui.QTextCursor(self._end).insertBlock(looks, self._gui.QTextCharFormat())
         self.written += 1
 
-    def _take_pen(self) -> None:
-        """Have text that is inserted at an end of the region be inside of it."""
+    def _begin_writing(self) -> None:
+        """Make text that is inserted at an end of the region part of it."""
         if self._start.position() > self._end.position():  # an empty region, and others have inserted text here
             self._end.setPosition(self._start.position())
         self._end.setPosition(self._end.position())  # its anchor has moved with the text of others
         self._start.setKeepPositionOnInsert(True)
         self._end.setKeepPositionOnInsert(False)
 
-    def _put_pen_down(self) -> None:
-        """Have text that others insert at an end of the region stay outside of it."""
+    def _end_writing(self) -> None:
+        """Keep text that others insert at an end of the region outside of it."""
         self._start.setKeepPositionOnInsert(False)
         self._end.setKeepPositionOnInsert(self._end.position() > self._start.position())
 

@@ -72,7 +72,7 @@ class WidgetRef:
         return self._autoscroll
 
     def end_with_widget(self, binding: Binding, *, while_hidden: bool = True) -> Binding:
-        """Have `binding` end when the widget is destroyed; unless `while_hidden`, when its window is hidden, too."""
+        """End `binding` when the widget is destroyed; unless `while_hidden`, also when its window is hidden."""
         self.bindings.add(binding)
         binding.running.subscribe(on_completed=lambda: _remove(self.bindings, binding))
         if not while_hidden:

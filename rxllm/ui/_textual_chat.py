@@ -83,7 +83,7 @@ class ChatPane(Vertical):
             self.session.send(text)
 
     async def on_button_pressed(self, event: Button.Pressed) -> None:
-        """Do what the button says."""
+        """Run the action of a button."""
         event.stop()
         match event.button.id:
             case "send":

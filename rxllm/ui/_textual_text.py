@@ -214,7 +214,7 @@ class StaticText(_Region[Static]):
 
 
 def _anchor(widget: Widget) -> None:
-    """Have what scrolls the widget follow its end until the user scrolls, if the end is in view."""
+    """Make the scrolling container follow the widget's end until the user scrolls, if the end is in view."""
     for node in widget.ancestors_with_self:
         if isinstance(node, Widget) and _scrolls(node):
             if node.is_vertical_scroll_end:

@@ -126,7 +126,7 @@ class TkRegion:
         return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
     def remove_last(self, units: int) -> None:
-        """Remove so many characters from the end, or all that is left of the region."""
+        """Remove characters from the end, or all that is left of the region."""
         self.written -= units
         begin = self._widget.index(f"{self._end} - {units} chars")
         if self._widget.compare(begin, "<", self._start):

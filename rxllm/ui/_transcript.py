@@ -69,7 +69,7 @@ class Transcript:
             shown.show(message)
 
     def click(self, address: str) -> None:
-        """Do what a link says."""
+        """Run the action of a link."""
         action, _, rest = address.removeprefix("rxllm:").partition("/")
         name, _, detail = rest.partition("/")
         shown = next((shown for shown in self._shown if shown.message and shown.message.id == name), None)

@@ -194,7 +194,7 @@ def _bind(
 
 
 def _until_removed(widget: Widget, binding: Binding) -> Binding:
-    """Have the binding end with its widget: Textual then cancels its workers."""
+    """End the binding when its widget is removed: Textual then cancels the widget's workers."""
     widget.run_worker(_hold(binding), group="rxllm", exit_on_error=False)
     return binding
 

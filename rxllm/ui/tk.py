@@ -244,7 +244,7 @@ def _bind(
 
 
 def _until_gone(widget: tkinter.Misc, binding: Binding) -> Binding:
-    """Have the binding end with its widget."""
+    """End the binding when its widget is destroyed."""
     if widget not in _bound:
         _bound[widget] = CompositeDisposable()
         # Not `widget.bind`: customtkinter's binds the widgets inside of it.

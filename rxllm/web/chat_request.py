@@ -99,7 +99,7 @@ def check_conversation(
     issued: Sequence[ToolCall] = (),
     vendor_fields: bool = False,
 ) -> None:
-    """Refuse what a client may not say.
+    """Refuse what a client may not send.
 
     Args:
         messages: The client's conversation.

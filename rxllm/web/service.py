@@ -84,7 +84,7 @@ class Service:
         return admitted if isinstance(admitted, HttpResponse) else self.respond(admitted)
 
     def admit(self, request: HttpRequest, *, query_token: str = "") -> HttpRequest | HttpResponse:
-        """Check who sends a request; its body need not have been read.
+        """Check the sender of a request; its body need not have been read.
 
         Args:
             request: The request.
@@ -137,7 +137,7 @@ class Service:
         return self._sessions_left.acquire(blocking=False)
 
     def leave_session(self) -> None:
-        """Note that a WebSocket has ended."""
+        """Free the place of a WebSocket that has ended."""
         self._sessions_left.release()
 
     def close(self, seconds: float = 10.0) -> None:

@@ -106,7 +106,7 @@ class Streams(Generic[T]):
         return self._find(id) if self._may_use(id, user) else None
 
     def remember(self, user: str, name: str, chat: Chat) -> None:
-        """Note what answers the conversation that this user's client calls `name`."""
+        """Store which stream answers the conversation that this user's client calls `name`."""
         with self._changed:
             self._chats[user, name] = chat
             self._chats.move_to_end((user, name))
@@ -118,14 +118,14 @@ class Streams(Generic[T]):
         return self._chats.get((user, name))
 
     def open_question(self, stream: str, call: str) -> None:
-        """Note that `stream` asks about `call`: the answer may come with another request, once, within an hour."""
+        """Store that `stream` asks about `call`: the answer may come with another request, once, within an hour."""
         with self._changed:
             self._questions.setdefault(f"{stream}:{call}", (True, time.monotonic() + APPROVAL_SECONDS))
             if len(self._questions) > _MAX_QUESTIONS:
                 self._questions.popitem(last=False)
 
     def close_question(self, stream: str, call: str, *, must_be_open: bool) -> bool:
-        """Note that the question has its answer; return False if it had one already.
+        """Store that the question is answered; return False if it already was.
 
         Args:
             stream: The id of the stream that asked.

@@ -52,7 +52,7 @@ class WebSocketSession:
         return len(self._replies) > _MAX_REPLIES
 
     def receive(self, text: str) -> None:
-        """Carry out one command."""
+        """Run one command."""
         try:
             command = websocket.command_of(text)
         except (ValueError, RecursionError):

@@ -123,7 +123,7 @@ class _Pieces(Iterator[bytes]):
 
 
 def _leaving(environ: WSGIEnvironment) -> Callable[[], bool]:
-    """Return what says whether the client has left, as far as this server has a way to know."""
+    """Return a function that returns whether the client has left, if this server can know."""
     disconnected = environ.get("waitress.client_disconnected")
     if callable(disconnected):
         return cast("Callable[[], bool]", disconnected)

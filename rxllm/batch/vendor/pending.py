@@ -61,7 +61,7 @@ class PendingJobs:
         return [NotedJob(*row) for row in found]
 
     def note(self, token: str, prepared: bytes, prompts: Sequence[PendingPrompt]) -> NotedJob:
-        """Note a job that is about to be created; on disk, synced, when this returns."""
+        """Store a job that is about to be created; it is on disk, synced, when this returns."""
         self._noted.add(token)
         job = NotedJob(token, None, prepared, len(prompts), time.time())
         with self._file.transaction():
@@ -81,7 +81,7 @@ class PendingJobs:
         return job
 
     def created(self, token: str, job: str | None) -> None:
-        """Note the id of a job, or None if it must be created again."""
+        """Store the id of a job, or None if it must be created again."""
         with self._file.transaction():
             self._file.execute("UPDATE vendor_jobs SET job = ? WHERE token = ?", job, token)
 

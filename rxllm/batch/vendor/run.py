@@ -79,7 +79,7 @@ class VendorRun(BaseRun):
         """Since when jobs that may not exist are looked for, by token; in seconds since the epoch."""
 
     def _interrupt(self) -> None:
-        """Nothing to close: calls are short, and the thread sees `_stopped`."""
+        """Do nothing: calls are short, and the thread checks `_stopped`."""
 
     def _progress(self, now: float) -> BatchProgress:
         return self._counter.progress(now, self._waiting, len(self._open))
@@ -226,7 +226,7 @@ class VendorRun(BaseRun):
                 interval = min(interval * 1.5, self._options.poll_seconds * 10)
 
     def _poll(self, api: VendorApi, file: Checkpoint, pending: PendingJobs, noted: NotedJob) -> bool:
-        """Look at a job once; return whether it is done with."""
+        """Poll a job once; return whether it needs no further polls."""
         assert noted.job is not None
         try:
             job = api.look(noted.job)
@@ -357,7 +357,7 @@ def _response_of(model: StreamingModel, result: VendorResult) -> Response:
 
 
 def _nothing() -> None:
-    """The run looks for new prompts by itself."""
+    """Do nothing: the run checks for new prompts by itself."""
 
 
 class _Stop(Exception):

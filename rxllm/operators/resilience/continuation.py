@@ -76,7 +76,7 @@ class OverlapRemover:
         return self._without_gap(new)
 
     def count_as_repetition(self) -> None:
-        """The continuation was cut too: count the held text as repetition."""
+        """Count the held text as repetition: the continuation was cut too."""
         self.dropped += len(self._held)
         self._held, self.open = "", False
 

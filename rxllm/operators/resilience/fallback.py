@@ -1,4 +1,4 @@
-"""What to do when a stream fails: retry it, use another one, or tell the user. `error_class` says which.
+"""What to do when a stream fails: retry it, use another one, or show the error. `error_class` decides.
 
 By default all of this happens before the first content event, so the subscriber does not see it. After it, it is
 opt-in, and a `StreamReset` announces it.

@@ -96,7 +96,7 @@ def replace(
 def redact(
     pattern: str | re.Pattern[str], mask: str = "[redacted]", *, longest: int = _MAX_SECRET
 ) -> Operator[TokenEvent, TokenEvent]:
-    r"""Put `mask` in place of every match of `pattern` in the text; no part of a match is emitted.
+    r"""Replace every match of `pattern` in the text by `mask`; no part of a match is emitted.
 
     It fails closed: if a match is longer than `longest`, everything up to the end of the run of text is masked; if a
     search takes more than 0.2 seconds (a pattern that backtracks), the stream ends with a `ConfigurationError` and

@@ -26,7 +26,7 @@ class SchemaError(ValueError):
 
 
 def not_too_deep(rewrite: Callable[P, Schema]) -> Callable[P, Schema]:
-    """Let a function raise `SchemaError` for a schema that is nested too deep."""
+    """Make a function raise `SchemaError` for a schema that is nested too deep."""
 
     @functools.wraps(rewrite)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> Schema:

@@ -22,7 +22,7 @@ CHECK_SECONDS = 1.0
 
 
 FINISH_SECONDS = 0.1
-"""How often the process checks whether its streams have ended, once it is told to finish."""
+"""How often the process checks whether its streams have ended, after the parent has asked it to finish."""
 
 
 def main() -> None:

@@ -108,7 +108,7 @@ class EngineProcess:
         return self._process.wait()
 
     def finish(self) -> None:
-        """Let the process end when its streams have ended; returns at once. In a forked process: do nothing."""
+        """End the process when its streams have ended; returns immediately. Does nothing in a forked process."""
         if self._process.stdin is not None and self._owner == os.getpid():
             with suppress(OSError):
                 self._process.stdin.write(b"finish\n")
@@ -212,7 +212,7 @@ def _stop_all() -> None:
 
 
 def _after_fork() -> None:
-    """In a forked process: a lock that another thread held would stay locked."""
+    """Replace the lock in a forked process: if another thread held it, it would stay locked."""
     global _lock
     _lock = threading.Lock()
 

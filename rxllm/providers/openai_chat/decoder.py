@@ -1,4 +1,4 @@
-"""The OpenAI Chat Completions wire, as OpenAI and everyone else speaks it.
+"""The OpenAI Chat Completions wire, as OpenAI and most other vendors speak it.
 
 What is asked is_other_call by `Dialect`; what comes back is read the same from every vendor, since
 people put gateways in front: reasoning under any of its names, usage wherever it stands, tool

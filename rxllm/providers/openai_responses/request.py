@@ -50,7 +50,7 @@ _REASONING_MODELS = re.compile(r"(^|/)(o\d|gpt-([5-9]|1\d)(?!\d|.*chat)|codex)")
 def responses_request(messages: Sequence[Message], model: str, options: Options, endpoint: Endpoint) -> bytes:
     """Build the JSON body for one streamed answer.
 
-    Raises `ConfigurationError` naming the option or part that this wire has no words for.
+    Raises `ConfigurationError` naming the option or part that this wire has no field for.
     """
     provider = endpoint.provider
     for name in _REFUSED:

@@ -85,7 +85,7 @@ def error_from_facts(facts: Mapping[str, object]) -> LLMError:
 
 
 def problem_of(error: Exception) -> Problem:
-    """Return the HTTP status and the words for `error`: the provider's own status, else 400, 502, or 500.
+    """Return the HTTP status and the message for `error`: the provider's own status, else 400, 502, or 500.
 
     A provider that refuses this server's own key is the server's problem: 502.
     """

@@ -51,7 +51,7 @@ class VendorStream:
 
     @property
     def keep_alive(self) -> str:
-        """What says that the connection lives."""
+        """The keep-alive message."""
         return self._writer.keep_alive()
 
     def begin(self) -> str:

@@ -1,4 +1,4 @@
-"""A stream of this process that the others find in Redis: all that it says goes there too."""
+"""A stream of this process that the others find in Redis: all its events are written there too."""
 
 from __future__ import annotations
 

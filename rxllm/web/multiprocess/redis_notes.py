@@ -54,11 +54,11 @@ class RedisNotes:
         return found if isinstance(found, bytes) else value
 
     def open_question(self, name: str, seconds: float) -> None:
-        """Note that a question is open, unless it has been noted before."""
+        """Store that a question is open, unless that is stored already."""
         self._redis.call(_OPEN_QUESTION, [self._key(name)], max(1, round(seconds * 1000)))
 
     def close_question(self, name: str, seconds: float, *, must_be_open: bool) -> bool:
-        """Note that a question has its answer; return False if it had one, or `must_be_open` and is not known."""
+        """Store that a question is answered; return False if it already was, or is `must_be_open` and unknown."""
         milliseconds = max(1, round(seconds * 1000))
         (closed,) = self._redis.call(_CLOSE_QUESTION, [self._key(name)], milliseconds, int(must_be_open))
         return closed == 1

@@ -99,7 +99,7 @@ class RelayedStreams(Streams[object]):
             log.warning("Redis has another server's secret: approvals that one process signed fail in the other")
 
     def remember(self, user: str, name: str, chat: Chat) -> None:
-        """Note what answers a conversation, for all processes."""
+        """Store which stream answers a conversation, for all processes."""
         super().remember(user, name, chat)
         with _reaching_redis():
             self._notes.put(_chat_key(user, name), msgspec.json.encode(chat), self._keep_seconds)
@@ -121,7 +121,7 @@ class RelayedStreams(Streams[object]):
             return self._notes.close_question(f"question:{stream}:{call}", APPROVAL_SECONDS, must_be_open=must_be_open)
 
     def drain(self, seconds: float = 10.0) -> bool:
-        """As in `Streams`. Watchers of other processes' streams get no end, so that they go on elsewhere."""
+        """Close as `Streams` does. Watchers of other processes' streams get no end, so that they continue elsewhere."""
         with self._following:
             streams = list(self._followed.values())
         for stream in streams:
@@ -170,7 +170,7 @@ class RelayedStreams(Streams[object]):
         return RedisLog(id, self._redis, prefix=self._prefix, events=AssistantEvent)
 
     def _enter(self, followed: FollowedStream) -> None:
-        """A stream of another process is watched here from now on."""
+        """Register a stream of another process that is watched here from now on."""
         with self._following:
             self._followed[followed.id] = followed
             if len(self._followed) == 1:
