@@ -15,6 +15,7 @@ import errno
 import os
 import selectors
 import socket
+import ssl
 import threading
 import time
 from collections import deque
@@ -126,6 +127,16 @@ class Connection:
         """Return whether the idle connection can serve: it belongs to this process, and the peer has sent nothing."""
         return self._process == os.getpid() and not _is_readable(self.sock)
 
+    def unsolicited(self) -> bytes:
+        """Return the first bytes that the peer has sent on the idle connection, which can serve no longer then."""
+        if self._process != os.getpid():
+            return b""
+        try:
+            self.sock.settimeout(0)
+            return self.sock.recv(1024)
+        except (OSError, ValueError):
+            return b""
+
     def close(self) -> None:
         """Close the connection, so that the peer sees it at once, also if a forked process has the socket open."""
         with self._lock:
@@ -156,6 +167,14 @@ def _shut_down(sock: socket.socket) -> None:
 
 
 def _is_readable(sock: socket.socket) -> bool:
+    """Return whether bytes, or the end of the connection, have arrived; they may be buffered in a layer of TLS."""
+    raw: Any = sock
+    while isinstance(raw, SSLTransport):
+        if raw.incoming.pending or raw.sslobj.pending():
+            return True
+        raw = raw.socket
+    if isinstance(raw, ssl.SSLSocket) and raw.pending():
+        return True
     try:
         with _POLL() as selector:
             selector.register(sock.fileno(), selectors.EVENT_READ)

@@ -98,6 +98,10 @@ class Transport:
         data = b""
         is_reused, connection.served = connection.served > 0, connection.served + 1
         try:
+            call.on_phase("sending")
+            if is_reused and not connection.is_usable():  # again: the line above may start other requests first
+                self._pool.discard(settings.route, connection)
+                raise _Stale
             send_failure = _send_all(connection.sock, head + settings.body, call)
             call.on_phase("waiting")
             for _ in range(_MAX_INTERIM):
@@ -123,16 +127,15 @@ class Transport:
 
 
 class _Stale(Exception):
-    """The server had closed a pooled connection before the request arrived."""
+    """The server had closed a pooled connection before the request arrived, or had sent bytes that nothing asked for."""
 
 
 def _send_all(sock: socket.socket, data: bytes, call: Call) -> OSError | None:
     """Send `data`; return the error if the peer stopped reading: its answer may say why (an early 413)."""
     view = memoryview(data)
     try:
-        while view:
+        while view := view[sock.send(view[:_SEND_BYTES]) :]:
             call.on_phase("sending")
-            view = view[sock.send(view[:_SEND_BYTES]) :]
     except (BrokenPipeError, ConnectionResetError) as error:
         return error
     return None

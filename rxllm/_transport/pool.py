@@ -23,6 +23,8 @@ class Pool:
         self._lock = threading.RLock()
         self._idle: OrderedDict[Connection, Route] = OrderedDict()
         """In the order in which they became idle."""
+        self._distrusted: set[Route] = set()
+        """Their peers have sent what nothing asked for, so that the next answer might be another request's."""
         weakref.finalize(self, _close_all, self._idle).atexit = False  # for a model that is not closed
 
     def take(self, route: Route) -> Connection | None:
@@ -37,10 +39,23 @@ class Pool:
                 return None
             if time.monotonic() - connection.idle_since < MAX_IDLE_SECONDS and connection.is_usable():
                 return connection
-            connection.close()
+            self.discard(route, connection)
+
+    def discard(self, route: Route, connection: Connection) -> None:
+        """Close an idle connection that cannot serve, and pool none of `route` again if its peer breaks HTTP.
+
+        A 408 is an idle timeout (RFC 9110, section 15.5.9).
+        """
+        sent = connection.unsolicited().strip()
+        if sent and sent[8:12] != b" 408":
+            self._distrusted.add(route)
+        connection.close()
 
     def put(self, route: Route, connection: Connection) -> None:
         """Keep a connection whose peer owes nothing."""
+        if route in self._distrusted:
+            connection.close()
+            return
         connection.release()
         connection.sock.settimeout(None)
         connection.idle_since = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -138,6 +139,52 @@ def test_descriptors_that_run_out_as_a_crowd_forms() -> None:
         program = [sys.executable, "-c", DESCRIPTORS, server.base_url()]
         result = subprocess.run(program, capture_output=True, text=True, timeout=100, cwd=ROOT, check=False)
     assert result.stdout == "100 Hello\n", result.stderr[-2000:]
+
+
+THREADS = """
+import os, resource, sys, threading, time
+import rxllm
+model = rxllm.create_streaming_model("openai", model="m", api_key="k", base_url=sys.argv[1], max_retries=0)
+assert model.chat("Hi").text == "Hello"  # imports what the other user may not be able to read
+os.setuid(int(sys.argv[2]))
+resource.setrlimit(resource.RLIMIT_NPROC, (8, 8))
+gate = threading.Event()
+ended = threading.Semaphore(0)
+outcomes = []
+def wait(_):
+    assert gate.wait(30)
+def end(error=None):
+    outcomes.append(error)
+    ended.release()
+    if error is not None:
+        gate.set()
+for _ in range(60):
+    model.stream("Hi").subscribe(wait, end, end)
+for _ in range(60):
+    assert ended.acquire(timeout=30), f"{len(outcomes)} of 60 ended"
+failed = [error for error in outcomes if error is not None]
+assert all(isinstance(error, rxllm.APIConnectionError) for error in failed), failed
+assert all(isinstance(error.__cause__, RuntimeError) for error in failed), failed  # can't start new thread
+while threading.active_count() > 4:  # idle threads end soon
+    time.sleep(0.01)
+print(len(outcomes), len(failed) > 0, len(failed) < 60, model.chat("Hi").text)
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0,
+    reason="needs root on Linux: only another user, with few processes, can have a small RLIMIT_NPROC",
+)
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"], ids=["address", "name"])
+def test_threads_that_run_out_as_streams_start(host: str) -> None:
+    """The system refuses threads, for streams and for name look-ups: those streams fail; the others and later work."""
+    user = 61_000 + os.getpid() % 1000  # has no other process
+    with LLMServer(*[Reply("Hello")] * 62) as server:
+        url = server.base_url().replace("127.0.0.1", host)
+        child = subprocess.run(
+            [sys.executable, "-c", THREADS, url, str(user)], cwd=ROOT, capture_output=True, text=True, timeout=60
+        )
+    assert child.stdout.strip() == "60 True True Hello", child.stderr[-2000:]
 
 
 def test_a_retry_whose_delay_cannot_be_scheduled_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -188,6 +189,61 @@ def test_a_pooled_connection_that_the_server_closed_is_replaced() -> None:
         assert read_all(open_body(server.url, transport)) == b"data"
         assert read_all(open_body(server.url, transport)) == b"data"
         assert hang_up.is_set()
+        assert len(server.connections) == 2
+        transport.close()
+
+
+@pytest.mark.parametrize(
+    ("unsolicited", "connections"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen", 4),
+        (b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", 2),
+        (b"\r\n", 2),
+    ],
+    ids=["an answer", "an idle timeout", "a blank line"],
+)
+def test_what_a_server_sends_on_an_idle_connection_is_nobodys_answer(unsolicited: bytes, connections: int) -> None:
+    """The connection is closed; and a server that has sent an answer too many gets no second request on any other."""
+    transport, send = Transport(), threading.Event()
+
+    def handle(connection: Connection) -> None:
+        for number in itertools.count():
+            connection.read_request()
+            connection.respond(b"mine")
+            if connection.number == number == 0 and send.wait(LIMIT):
+                connection.send(unsolicited)
+
+    with RawServer(handle) as server:
+        assert read_all(open_body(server.url, transport)) == b"mine"
+        (idle,) = transport._pool._idle
+        send.set()
+        while idle.is_usable():  # until the bytes have arrived
+            threading.Event().wait(0.001)
+        for _ in range(3):
+            assert read_all(open_body(server.url, transport)) == b"mine"
+        assert len(server.connections) == connections
+        transport.close()
+
+
+def test_what_arrives_after_a_connection_was_taken_is_nobodys_answer() -> None:
+    """It is checked again, right before the request is written."""
+    transport = Transport()
+    send, sent = threading.Event(), threading.Event()
+
+    def handle(connection: Connection) -> None:
+        connection.read_request()
+        connection.respond(b"mine")
+        if connection.number == 0 and send.wait(LIMIT):
+            connection.respond(b"stolen")
+            sent.set()
+
+    def on_phase(phase: CallPhase) -> None:
+        send.set()
+        assert sent.wait(LIMIT)
+
+    with RawServer(handle) as server:
+        assert read_all(open_body(server.url, transport)) == b"mine"
+        assert read_all(open_body(server.url, transport, Call(on_phase))) == b"mine"
         assert len(server.connections) == 2
         transport.close()
 
