@@ -127,7 +127,7 @@ class Transport:
 
 
 class _Stale(Exception):
-    """The server had closed a pooled connection before the request arrived, or had sent bytes that nothing asked for."""
+    """The server had closed a pooled connection before the request arrived, or had sent what nothing asked for."""
 
 
 def _send_all(sock: socket.socket, data: bytes, call: Call) -> OSError | None:
