@@ -26,13 +26,13 @@ class Connection:
     def read_request(self) -> tuple[bytes, dict[str, str], bytes]:
         """The request line, the headers (lower-case names) and the body of the next request."""
         while b"\r\n\r\n" not in self._buffer:
-            self._receive()
+            self._buffer += self.receive()
         head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
         line, *lines = head.split(b"\r\n")
         headers = {name.strip().lower(): value.strip() for name, _, value in (s.decode().partition(":") for s in lines)}
         length = int(headers.get("content-length", 0))
         while len(self._buffer) < length:
-            self._receive()
+            self._buffer += self.receive()
         body, self._buffer = self._buffer[:length], self._buffer[length:]
         return line, headers, body
 
@@ -69,12 +69,13 @@ class Connection:
     def close(self) -> None:
         self._sock.close()
 
-    def _receive(self) -> None:
+    def receive(self) -> bytes:
+        """The next bytes; raises ConnectionResetError when the client has closed."""
         data = self._sock.recv(65536)
         if not data:
             self.closed.set()
             raise ConnectionResetError("the client closed")
-        self._buffer += data
+        return data
 
 
 Handler = Callable[[Connection], None]

@@ -111,6 +111,7 @@ def parse_head(data: bytes) -> tuple[ResponseHead, bytes] | None:
     headers, cookies = _headers(lines)
     options = headers.get("connection", "").lower()
     keeps_alive = "close" not in options if match[1] == b"1" else "keep-alive" in options
+    keeps_alive = keeps_alive and not {"transfer-encoding", "content-length"} <= headers.keys()  # RFC 9112, section 6.1
     return ResponseHead(int(match[2]), headers, cookies, keeps_alive), data[end + length :]
 
 

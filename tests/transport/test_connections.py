@@ -97,8 +97,9 @@ class TestPool:
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\nsurplus",
             b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody",
             b"HTTP/1.0 200 OK\r\nContent-Length: 4\r\n\r\nbody",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n",
         ],
-        ids=["longer than its length", "surplus after the last chunk", "close", "HTTP/1.0"],
+        ids=["longer than its length", "surplus after the last chunk", "close", "HTTP/1.0", "two framings"],
     )
     def test_after_anything_unexpected_the_connection_is_closed(self, answer: bytes) -> None:
         """The next request has a new one."""

@@ -7,8 +7,9 @@ import pickle
 import ssl
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import requests
@@ -19,6 +20,7 @@ from rxllm.testing import Drop, ErrorReply, LLMServer, RawReply, Reply
 
 from ..raw_server import LIMIT, Connection, RawServer
 
+T = TypeVar("T")
 KEY = "sk-very-secret-0123456789"
 HELLO = b'data: {"choices":[{"index":0,"delta":{"content":"Hello"},"finish_reason":null}]}\n\n'
 DONE = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
@@ -159,6 +161,67 @@ class TestTLS:
             stop.dispose()
             assert server.connections[0].closed.wait(LIMIT)
             session.close()
+
+    def test_an_answer_too_many_within_tls_in_tls_is_nobodys(self, authority: trustme.CA, tmp_path: Path) -> None:
+        """Through an HTTPS proxy: it arrives with the answer before it, and waits decrypted by the outer TLS only."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1", "api.test").configure_cert(context)
+
+        def handle(connection: Connection) -> None:
+            connection.start_tls(context)
+            connection.read_request()
+            connection.send(b"HTTP/1.1 200 OK\r\n\r\n")
+            inner = InnerTLS(connection, context)
+            while True:
+                while b'"messages"' not in inner.read():
+                    pass
+                inner.write(answer(HELLO + DONE), answer(HELLO.replace(b"Hello", b"stolen") + DONE))
+
+        with RawServer(handle) as proxy, authority.cert_pem.tempfile(dir=str(tmp_path)) as path:
+            session = requests.Session()
+            session.verify = path
+            session.proxies = {"https": proxy.url.replace("http:", "https:")}
+            with model_at("https://api.test", session=session) as model:
+                assert [model.chat("Hi").text for _ in range(3)] == ["Hello"] * 3
+                assert len(proxy.connections) == 3
+
+
+def answer(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+
+class InnerTLS:
+    """A server's end of TLS within the TLS of `connection`."""
+
+    def __init__(self, connection: Connection, context: ssl.SSLContext) -> None:
+        self._connection = connection
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._do(self._tls.do_handshake)
+
+    def read(self) -> bytes:
+        return self._do(self._tls.read)
+
+    def write(self, *records: bytes) -> None:
+        """Send a TLS record for each argument, all at once."""
+        for record in records:
+            self._tls.write(record)
+        self._connection.send(self._outgoing.read())
+
+    def _do(self, step: Callable[[], T]) -> T:
+        while True:
+            try:
+                result = step()
+            except ssl.SSLWantReadError:
+                self._flush()
+                self._incoming.write(self._connection.receive())
+            else:
+                self._flush()
+                return result
+
+    def _flush(self) -> None:
+        if self._outgoing.pending:
+            self._connection.send(self._outgoing.read())
 
 
 class TestHostileServers:
