@@ -15,7 +15,6 @@ import errno
 import os
 import selectors
 import socket
-import ssl
 import threading
 import time
 from collections import deque
@@ -24,11 +23,11 @@ from importlib import import_module
 from typing import Any, Literal, TypeAlias
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.util.ssltransport import SSLTransport
 
 from ..errors import APIConnectionError
 from .http1 import parse_head
 from .lookup import Address, addresses, interleaved, is_address, start_lookup
+from .sockets import POLL, is_readable, shut_down_raw
 
 CallPhase: TypeAlias = Literal["connecting", "sending", "waiting"]
 
@@ -37,23 +36,6 @@ _NEXT_ADDRESS_SECONDS = 0.25
 _CHECK_SECONDS = 0.5
 """Seconds between checks for an abort, used if shutting down a connecting socket does not wake its thread."""
 _PENDING = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
-_POLL: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
-"""A selector without a descriptor of its own."""
-
-
-def _socket_options() -> list[tuple[int, int, int]]:
-    """Return the options of each socket: no delay, and keepalive that finds a dead peer after about 2 minutes.
-
-    NAT gateways drop connections that are silent for longer (Google Cloud: 120 s, AWS: 350 s).
-    """
-    options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-    for name, value in (("TCP_KEEPIDLE", 45), ("TCP_KEEPALIVE", 45), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 5)):
-        if hasattr(socket, name):  # TCP_KEEPALIVE is the name of TCP_KEEPIDLE on macOS
-            options.append((socket.IPPROTO_TCP, getattr(socket, name), value))
-    return options
-
-
-SOCKET_OPTIONS = _socket_options()
 
 
 class CallAborted(Exception):
@@ -125,7 +107,7 @@ class Connection:
 
     def is_usable(self) -> bool:
         """Return whether the idle connection can serve: it belongs to this process, and the peer has sent nothing."""
-        return self._process == os.getpid() and not _is_readable(self.sock)
+        return self._process == os.getpid() and not is_readable(self.sock)
 
     def unsolicited(self) -> bytes:
         """Return the first bytes that the peer has sent on the idle connection, which can serve no longer then."""
@@ -145,7 +127,7 @@ class Connection:
             self._closed = True
             with contextlib.suppress(OSError):
                 if self._process == os.getpid():
-                    _shut_down(self.sock)
+                    shut_down_raw(self.sock)
             with contextlib.suppress(OSError):
                 self.sock.close()
 
@@ -153,34 +135,9 @@ class Connection:
         def shut_down() -> None:
             with self._lock, contextlib.suppress(OSError):
                 if self._owner is call and not self._closed:
-                    _shut_down(self.sock)
+                    shut_down_raw(self.sock)
 
         return shut_down
-
-
-def _shut_down(sock: socket.socket) -> None:
-    """Shut down the raw socket, below TLS; another thread may be reading it."""
-    raw: Any = sock
-    while isinstance(raw, SSLTransport):  # TLS within TLS
-        raw = raw.socket
-    socket.socket.shutdown(raw, socket.SHUT_RDWR)
-
-
-def _is_readable(sock: socket.socket) -> bool:
-    """Return whether bytes, or the end of the connection, have arrived; they may be buffered in a layer of TLS."""
-    raw: Any = sock
-    while isinstance(raw, SSLTransport):
-        if raw.incoming.pending or raw.sslobj.pending():
-            return True
-        raw = raw.socket
-    if isinstance(raw, ssl.SSLSocket) and raw.pending():
-        return True
-    try:
-        with _POLL() as selector:
-            selector.register(sock.fileno(), selectors.EVENT_READ)
-            return bool(selector.select(0))
-    except (OSError, ValueError):
-        return True
 
 
 def connect(dialer: Dialer | TLSDialer, call: Call) -> Connection:
@@ -353,7 +310,7 @@ class _Candidates:
         self.sockets: list[socket.socket] = []
         self._call = call
         self._prepare = prepare
-        self._selector = _POLL()
+        self._selector = POLL()
         self._lock = threading.RLock()
 
     def __enter__(self) -> _Candidates:

@@ -20,8 +20,9 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from .._protocol import WireRequest
 from ..errors import ConfigurationError
-from .connections import SOCKET_OPTIONS, Dialer, TLSDialer
+from .connections import Dialer, TLSDialer
 from .lookup import is_address
+from .sockets import SOCKET_OPTIONS
 
 if TYPE_CHECKING:
     import requests

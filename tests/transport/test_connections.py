@@ -15,9 +15,10 @@ from requests.adapters import HTTPAdapter
 
 from rxllm._protocol import WireRequest
 from rxllm._transport import lookup, pool
-from rxllm._transport.connections import SOCKET_OPTIONS, Call, CallAborted, CallPhase
+from rxllm._transport.connections import Call, CallAborted, CallPhase
 from rxllm._transport.http import Transport
 from rxllm._transport.http1 import check_headers
+from rxllm._transport.sockets import SOCKET_OPTIONS
 from rxllm.errors import (
     APIConnectionError,
     APIStatusError,
