@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import unicodedata
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from reactivex import Observer
 
+from rxllm._core.stream_errors import emit_error
 from rxllm._inert_text import inert_text
+from rxllm.errors import ProtocolError
 
 
 @given(st.text())
@@ -27,3 +32,13 @@ def test_how_a_stream_is_cut_does_not_matter(left: str, right: str) -> None:
 def test_ordinary_text_is_left_alone(text: str) -> None:
     """In any script."""
     assert inert_text(text) == text
+
+
+def test_log_lines_are_inert(caplog: pytest.LogCaptureFixture) -> None:
+    """What a server says in an error cannot write to the terminal that shows the log."""
+    emit_error(Observer(), ProtocolError("\x1b]52;c;Z290Y2hh\x07 broken"))
+    logging.getLogger("rxllm").warning("a store failed: %s, %s", OSError("\x1b]0;gotcha\x07"), "\x9b2J")
+    assert len(caplog.messages) == 2
+    assert "broken" in caplog.messages[0]
+    assert "\u241b]0;gotcha\u2407" in caplog.messages[1]
+    assert not {"\x1b", "\x07", "\x9b"} & set("".join(caplog.messages))

@@ -7,11 +7,22 @@ from typing import TypeVar
 
 from reactivex import abc
 
+from .._inert_text import inert_text
 from ..errors import APIConnectionError, LLMError, ProtocolError, StreamError
 
 T = TypeVar("T")
 
 log = logging.getLogger("rxllm")
+
+
+def _make_inert(record: logging.LogRecord) -> bool:
+    """Make control characters visible in what a log line quotes, of a server for example."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(inert_text(str(arg)) if isinstance(arg, str | Exception) else arg for arg in record.args)
+    return True
+
+
+log.addFilter(_make_inert)
 
 
 def emit_error(observer: abc.ObserverBase[T], error: LLMError) -> None:

@@ -1,4 +1,4 @@
-"""Streams in a notebook: Markdown that is written in place while the cell runs.
+"""Streams in a notebook, of Jupyter or marimo: Markdown that is written in place while the cell runs.
 
 ::
 
@@ -8,7 +8,8 @@
     live(one.stream(prompt), other.stream(prompt))   # side by side
 
 Displaying asks the model and blocks, as any cell does; interrupting the kernel stops the stream, closes its connection
-and keeps what has been shown. For streams that go on while other cells run see `rxllm.shared_stream`.
+and keeps what has been shown. The Markdown is shown as HTML that loads nothing: images are links. For streams that go
+on while other cells run see `rxllm.shared_stream`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from itertools import count
 from typing import overload
 
@@ -78,13 +80,15 @@ class Live:
         return self.text
 
     def _ipython_display_(self) -> None:
-        """Display, and stream until the end if that has not been done."""
-        shown = _Shown()
+        """Display in Jupyter, and stream until the end if that has not been done."""
+        _run((self,), _Shown().show, self._bundle)
 
-        def show() -> None:
-            shown.show({"text/markdown": self.markdown, "text/plain": self.markdown})
+    def _mime_(self) -> tuple[str, str]:
+        """Display in marimo."""
+        return _run_in_marimo((self,), self._bundle)
 
-        _run((self,), show)
+    def _bundle(self) -> Mapping[str, str]:
+        return {"text/html": _html(self.markdown), "text/plain": self.markdown}
 
     def start(self, scheduler: CellScheduler, show: Callable[[], None]) -> Binding:
         """Subscribe to the stream.
@@ -140,17 +144,17 @@ class LiveRow:
         self.answers = answers
 
     def _ipython_display_(self) -> None:
-        """Display, and stream until all have ended."""
-        shown = _Shown()
+        """Display in Jupyter, and stream until all have ended."""
+        _run(self.answers, _Shown().show, self._bundle)
 
-        def show() -> None:
-            columns = "".join(
-                f'<div style="flex:1;min-width:0">{_html(answer.markdown)}</div>' for answer in self.answers
-            )
-            plain = "\n\n".join(answer.markdown for answer in self.answers)
-            shown.show({"text/html": f'<div style="display:flex;gap:1.5em">{columns}</div>', "text/plain": plain})
+    def _mime_(self) -> tuple[str, str]:
+        """Display in marimo."""
+        return _run_in_marimo(self.answers, self._bundle)
 
-        _run(self.answers, show)
+    def _bundle(self) -> Mapping[str, str]:
+        columns = "".join(f'<div style="flex:1;min-width:0">{_html(answer.markdown)}</div>' for answer in self.answers)
+        plain = "\n\n".join(answer.markdown for answer in self.answers)
+        return {"text/html": f'<div style="display:flex;gap:1.5em">{columns}</div>', "text/plain": plain}
 
 
 @overload
@@ -194,8 +198,14 @@ class CellScheduler(LoopScheduler):
         self._due = math.inf if seconds is None else time.monotonic() + seconds
 
 
-def _run(answers: tuple[Live, ...], show: Callable[[], None]) -> None:
+def _run(
+    answers: tuple[Live, ...], put: Callable[[Mapping[str, str]], None], bundle: Callable[[], Mapping[str, str]]
+) -> None:
     """Stream those that have not been asked for, until all have ended."""
+
+    def show() -> None:
+        put(bundle())
+
     show()
     fresh = [answer for answer in answers if not answer.asked]
     loop = CellScheduler()
@@ -208,6 +218,12 @@ def _run(answers: tuple[Live, ...], show: Callable[[], None]) -> None:
         show()
         raise
     show()
+
+
+def _run_in_marimo(answers: tuple[Live, ...], bundle: Callable[[], Mapping[str, str]]) -> tuple[str, str]:
+    marimo = import_module("marimo")
+    _run(answers, lambda shown: marimo.output.replace(marimo.Html(shown["text/html"])), bundle)
+    return "text/html", bundle()["text/html"]
 
 
 def _html(markdown: str) -> str:

@@ -7,13 +7,14 @@ import gc
 import importlib
 import time
 import tkinter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from textual.widgets import Input, Markdown
 
 import rxllm
-from rxllm.testing import LLMServer, Reply
+from rxllm.testing import Gate, LLMServer, Reply
 
 LIMIT_SECONDS = 30.0
 
@@ -35,6 +36,43 @@ def test_qt(models: Models, server: LLMServer, display: str, monkeypatch: pytest
         assert time.monotonic() < limit
         app.processEvents()
     window.session.close()
+    window.close()
+
+
+def test_qml(models: Models, server: LLMServer, display: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question and its answer, in rows; a stopped one stays."""
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    monkeypatch.setenv("QT_QUICK_BACKEND", "software")
+    widgets = pytest.importorskip("PySide6.QtWidgets", reason="PySide6 is not installed")
+    quick = pytest.importorskip("PySide6.QtQuick", reason="Qt Quick is not installed", exc_type=ImportError)
+    app = widgets.QApplication.instance() or widgets.QApplication([])
+    server.enqueue(Reply("Hello, **Ada**"), Reply("one two", gate=Gate(1)))
+    engine: Any = importlib.import_module("chat_qml").chat_engine(models["first"])
+    (window,) = engine.rootObjects()
+    rows, line, stop = (window.findChild(quick.QQuickItem, name) for name in ("list", "input", "stop"))
+    model = rows.property("model")
+    names = {bytes(name).decode(): role for role, name in model.roleNames().items()}
+
+    def cell(row: int, role: str) -> object:
+        return model.data(model.index(row, 0), names[role])
+
+    def wait_for(condition: Callable[[], bool]) -> None:
+        limit = time.monotonic() + LIMIT_SECONDS
+        while not condition():
+            assert time.monotonic() < limit
+            app.processEvents()
+
+    line.setProperty("text", "I am Ada")
+    line.accepted.emit()
+    wait_for(lambda: rows.property("count") == 2 and cell(1, "status") == "done")
+    assert cell(1, "text") == "Hello, **Ada**"
+    wait_for(lambda: not stop.property("enabled"))
+    line.setProperty("text", "Count")
+    line.accepted.emit()
+    wait_for(lambda: rows.property("count") == 4 and cell(3, "text") == "one" and stop.property("enabled"))
+    stop.clicked.emit()
+    wait_for(lambda: cell(3, "status") == "stopped")
+    assert server.wait_for_request(2).closed.wait(LIMIT_SECONDS)
     window.close()
 
 

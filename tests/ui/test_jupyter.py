@@ -38,7 +38,7 @@ class Notebook(nbclient.NotebookClient):
     def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
         if msg["msg_type"] in {"display_data", "update_display_data"}:
             data = msg["content"]["data"]
-            text = data["text/markdown"] if "text/markdown" in data else data["text/html"]
+            text = data["text/plain"]
             if msg["msg_type"] == "update_display_data":
                 self.updates.append(text)
             self.on_shown(text)
@@ -50,7 +50,7 @@ class Notebook(nbclient.NotebookClient):
 
     def displayed(self, cell: int) -> list[str]:
         """What the cell displays in the end, as Markdown."""
-        return [output["data"]["text/markdown"] for output in self.nb.cells[cell].outputs if "data" in output]
+        return [output["data"]["text/plain"] for output in self.nb.cells[cell].outputs if "data" in output]
 
     def printed(self, cell: int) -> str:
         """What it prints."""
@@ -122,7 +122,7 @@ def test_interrupting_a_loop_over_a_stream_stops_it(server: LLMServer) -> None:
     notebook = Notebook(
         SETUP.format(url=server.base_url()),
         "from rxllm.sinks.iterate import iter_text\n"
-        'for text in iter_text(model.stream("Hi")):\n    display({"text/markdown": text}, raw=True)',
+        'for text in iter_text(model.stream("Hi")):\n    display({"text/plain": text}, raw=True)',
     )
     notebook.on_shown = lambda text: notebook.interrupt()
     with pytest.raises(CellExecutionError, match="KeyboardInterrupt"):
@@ -140,6 +140,18 @@ def test_text_that_operators_made_is_shown(server: LLMServer) -> None:
     )
     notebook.execute()
     assert notebook.displayed(0) == ["ab", "new"]
+
+
+def test_an_answer_loads_nothing(server: LLMServer) -> None:
+    """An image is a link, and HTML is shown as text."""
+    server.enqueue(Reply("**a** ![picture](http://127.0.0.1:9/p.png) <img src=x>"))
+    notebook = Notebook(SETUP.format(url=server.base_url()), "live(model.stream('Hi'))")
+    notebook.execute()
+    (html,) = [output["data"]["text/html"] for output in notebook.nb.cells[1].outputs if "data" in output]
+    assert "<b>a</b>" in html
+    assert ">picture</a>" in html
+    assert "&lt;img src=x&gt;" in html
+    assert "<img" not in html
 
 
 def test_several_streams_side_by_side(server: LLMServer) -> None:
