@@ -110,8 +110,12 @@ class TestLeaving:
             for _ in iter_text(asking(server)):
                 threading.Thread(target=interrupt).start()
 
-        with pytest.raises(KeyboardInterrupt):
-            wait()
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a worker of pytest-xdist ignores it
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                wait()
+        finally:
+            signal.signal(signal.SIGINT, before)
         assert server.wait_for_request().closed.wait(LIMIT_SECONDS)
 
     def test_a_producer_that_waits_for_room_is_let_go(self) -> None:
