@@ -188,6 +188,8 @@ class TestConversing:
             terminal.process.send_signal(signal.SIGINT)
             while "/save keeps it" not in terminal.plain() and terminal.read(10):
                 pass
+        terminal.wait_for("/save keeps it")
+        terminal.wait_for("> ")  # before it, the terminal may take Ctrl-D for itself
         terminal.type("\x04")
         assert 0 == terminal.end()
 

@@ -205,12 +205,19 @@ def test_who_is_far_behind_is_sent_a_little_at_a_time() -> None:
     factory = Service({"m": lambda _: source}).factory
     session = WebSocketSession(factory, UPGRADE, lambda: None)
     session.receive('{"type":"prompt","body":{"prompt":"Hi"}}')
-    for _ in range(10_000):
-        source.on_next(TextDelta("x" * 100))
-    source.on_completed()
-    takes = [session.take()]
-    while session.is_behind:
+
+    def produce() -> None:  # blocks while the watcher is too far behind
+        for _ in range(10_000):
+            source.on_next(TextDelta("x" * 100))
+        source.on_completed()
+
+    producer = threading.Thread(target=produce)
+    producer.start()
+    takes: list[list[str]] = []
+    while producer.is_alive() or session.is_behind:
         takes.append(session.take())
+    producer.join()
+    takes.append(session.take())
     heard = [json.loads(message) for messages in takes for message in messages]
     assert max(len(message) for messages in takes for message in messages) < 100_000
     assert 1_000_000 == len(text_of(heard))
