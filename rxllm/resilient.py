@@ -164,6 +164,7 @@ class ResilientModel(StreamingModel):
     def _stream(
         self, place: int, messages: Sequence[Message], options: CallOptions, goes_on: bool
     ) -> Observable[TokenEvent] | None:
+        """Return the stream of one model, continuing the answer if `goes_on`; None if that model cannot."""
         model = self.models[place]
         call = cast("CallOptions", {**options, "max_retries": 0})
         if place:

@@ -192,6 +192,7 @@ class _Attempts(abc.DisposableBase):
         self._observer.on_completed()
 
     def _failed(self, error: Exception) -> None:
+        """Start the next attempt, now or after its delay, or emit the error, as `on_failure` decides."""
         try:
             decision = self._on_failure(error, self._answered)
         except Exception as raised:  # by a function of the user's
@@ -272,6 +273,7 @@ class Race(abc.DisposableBase):
         return self._decide(candidate)
 
     def _decide(self, winner: _Candidate | None) -> bool:
+        """Make `winner` the winner and dispose the others; return False if the race was decided before."""
         with self._lock:
             if self._decided:
                 return False
@@ -282,6 +284,7 @@ class Race(abc.DisposableBase):
         return True
 
     def _ended(self, candidate: _Candidate, error: Exception | None) -> None:
+        """Pass on the end of the winner; before there is one, remove the candidate and call `on_loss`."""
         if candidate.claimed:
             self._end(error)
             return

@@ -109,6 +109,7 @@ class DeltaRun:
 
 
 def _merge_into_last(queue: deque[T], item: T) -> bool:
+    """Merge `item` into the last item of `queue`; return False if they are not deltas of the same kind."""
     try:
         last = queue.pop()
     except IndexError:

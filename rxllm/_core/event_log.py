@@ -140,6 +140,7 @@ class MemoryLog(Generic[T]):
         return Observable(subscribe)
 
     def _catch_up(self, reader: _Reader[T]) -> None:
+        """Push the entries that a new reader has missed, then add it to the readers or end it."""
         while not reader.closed:
             with self._lock:
                 missing = self._history.after(reader.position)
@@ -255,6 +256,7 @@ class _History(Generic[T]):
         return _merged(entries)
 
     def _from(self, number: int) -> Iterator[Entry[T]]:
+        """Yield the entries after `number`: from the packed blocks, then those that are not packed yet."""
         for at in range(bisect_right(self._blocks, number, key=_last_of), len(self._blocks)):
             block = self._blocks[at]
             seen = number - (block.last - len(block.ends))
@@ -282,6 +284,7 @@ def _rest_of(block: _Block[T], seen: int) -> T:
 
 
 def _merged(entries: Sequence[Entry[T]]) -> list[Entry[T]]:
+    """Return the entries with neighbouring deltas of the same kind merged."""
     merged: list[Entry[T]] = []
     for kind, group in groupby(entries, lambda entry: merge_key(entry.event)):
         if kind is None:

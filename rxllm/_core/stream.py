@@ -181,6 +181,7 @@ class _Subscription(abc.DisposableBase):
         return goes_on
 
     def _deliver(self) -> bool:
+        """Read once and emit the events; return False if the stream has ended or was disposed."""
         events: list[TokenEvent] = []
         try:
             if not self._disposed:
@@ -292,7 +293,6 @@ class _Subscription(abc.DisposableBase):
             self._failure = unexpected_error(error, is_open=self._body is not None)
 
     def _watching_failed(self, error: Exception) -> None:
-        """End the stream because the reactor cannot watch the socket."""
         self._fail(APIConnectionError(f"the connection could not be read: {type(error).__name__}: {error}"))
         self._end_guarded()
 

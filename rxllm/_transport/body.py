@@ -180,6 +180,7 @@ class Body:
             self.close()
 
     def _finish(self, seconds: float) -> bool:
+        """Read the rest of the body, if it is short, so that the connection can be reused; return whether it ended."""
         self._deadline = time.monotonic() + seconds
         left = _DRAIN_BYTES
         try:
@@ -209,6 +210,7 @@ class Body:
         return data
 
     def _decompress(self, codings: list[str]) -> None:
+        """Decompress what is read from now on; raise `ProtocolError` if a coding is not supported."""
         unknown = set(codings).difference(urllib3.HTTPResponse.CONTENT_DECODERS)
         if unknown:
             self.close()

@@ -325,6 +325,7 @@ class _Candidates:
         self._selector.close()
 
     def start(self, address: Address) -> None:
+        """Start to connect to `address`, without blocking, and watch the socket."""
         sock = socket.socket(*address[:3])
         try:
             sock.setblocking(False)

@@ -184,6 +184,7 @@ def _frame(event: bytes) -> Frame | None:
 
 
 def _parsed(event: bytes) -> Frame | None:
+    """Parse an event with sseclient; return None if it has no data."""
     lines = event.count(b"\n") + 1
     if lines * len(event) > _MAX_LINE_WORK:
         raise ProtocolError(f"an event of {len(event)} bytes is cut into {lines} lines")

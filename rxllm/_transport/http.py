@@ -95,6 +95,7 @@ class Transport:
         return self._send(connect(settings.route.dialer(), call), head, settings, call)
 
     def _send(self, connection: Connection, head: bytes, settings: Settings, call: Call) -> Body:
+        """Send the request and read the head of the response. Raises `_Stale` if a reused connection was closed."""
         data = b""
         is_reused, connection.served = connection.served > 0, connection.served + 1
         try:

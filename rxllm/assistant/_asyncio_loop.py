@@ -76,6 +76,7 @@ class AsyncioLoop:
         handle.disposable = CancelTask(loop, task)
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Run the loop until no tool waits for it. Runs on a thread of its own."""
         while True:
             try:
                 loop.run_forever()

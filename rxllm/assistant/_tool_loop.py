@@ -113,6 +113,7 @@ class ToolLoop(abc.DisposableBase):
         self._guarded(partial(self._open, messages))()
 
     def _open(self, messages: tuple[Message, ...]) -> None:
+        """Build the messages to send, then ask the model, or run the tools of an answer that waits for them."""
         instructions = [self._system_text(messages)]
         if self._request.structure is not None:
             instructions.append(self._request.structure.instructions)
@@ -158,7 +159,7 @@ class ToolLoop(abc.DisposableBase):
         self._call_ids.begin_step()
         on_event: Callable[[TokenEvent], None] = self._on_event if not turn.keep_partial else self._on_event_to_keep
         if turn.structure is not None:
-            on_event = _both(on_event, turn.structure.follow(self._emit_partial))
+            on_event = _both(on_event, turn.structure.follow(lambda value: self._emit(PartialAnswer(value))))
         self._emit(StepStart(self._steps))
         if self._ended:
             return
@@ -178,6 +179,7 @@ class ToolLoop(abc.DisposableBase):
         self._on_event(event)
 
     def _on_other(self, event: TokenEvent) -> None:
+        """Keep the answer of the StreamEnd, add up usage, and emit all other events."""
         match event:
             case StreamEnd(response):
                 self._answer = response
@@ -187,6 +189,7 @@ class ToolLoop(abc.DisposableBase):
                 self._on_next(event)
 
     def _step_done(self) -> None:
+        """End a step: run the answer's tools, ask again, or finish the turn."""
         response = self._answer
         if response is None:
             raise StreamError("the model's stream completed without its StreamEnd")
@@ -272,6 +275,7 @@ class ToolLoop(abc.DisposableBase):
         self._ask()
 
     def _check(self, structure: Structure, response: Response) -> None:
+        """Check a structured answer: finish the turn, or ask for a correction if it is not valid."""
         try:
             value = structure.value(response)
         except OutputParsingError as error:
@@ -364,9 +368,6 @@ class ToolLoop(abc.DisposableBase):
             # An error of the subscriber: neither the tool's nor the model's.
             self.dispose()
             threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
-
-    def _emit_partial(self, value: object) -> None:
-        self._emit(PartialAnswer(value))
 
     def _guarded(self, action: Callable[[], None]) -> Callable[[], None]:
         """Return `action` as a function that ends the turn with what `action` raises."""

@@ -109,6 +109,7 @@ class ToolRun(abc.DisposableBase):
             on_error(error)
 
     def _begin(self) -> None:
+        """Ask for approval if it is needed, else run the tool; fail if there is no such tool."""
         tool, approve = self._tool, self._settings.approve
         if self._ended:
             return
@@ -122,6 +123,8 @@ class ToolRun(abc.DisposableBase):
             self._run(tool)
 
     def _ask(self, tool: RunnableTool, approve: Approve) -> None:
+        """Ask `approve`; run the tool if the answer is True, else refuse it."""
+
         def answered(answer: object) -> None:
             if answer is True:
                 # The answer may come on the thread of a user interface; no tool runs there.
@@ -145,6 +148,7 @@ class ToolRun(abc.DisposableBase):
         self._finish(f"The user did not allow this call{ending}", is_error=True, refused=True)
 
     def _run(self, tool: RunnableTool) -> None:
+        """Start the tool, with its timeout and span, and wait for its outcome."""
         if self._ended:
             return
         self._started = now(self._settings.scheduler)

@@ -89,6 +89,7 @@ class JobQueue:
         self._deaths.pop(key, None)
 
     def _some(self, room: int, fresh: Callable[[], Job | None]) -> list[Job]:
+        """Return up to `room` jobs: first those to be asked again, then fresh ones."""
         jobs: list[Job] = []
         while len(jobs) < room:
             job = self._again.popleft() if self._again else fresh()

@@ -111,6 +111,7 @@ class LeasedLimit(RateLimit):
         return sum(lease.left for lease in self._leases)
 
     def _fetch(self) -> None:
+        """Fetch permits whenever they are wanted, until the limit is closed. Runs on its own thread."""
         while self._wanted.wait() and not self._closed:
             self._wanted.clear()
             self._urgent.clear()

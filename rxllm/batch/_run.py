@@ -63,6 +63,7 @@ class Run(BaseRun):
         self._pool.wake()
 
     def _work(self, file: Checkpoint) -> None:
+        """Read the prompts, start the workers, and process their outcomes until each prompt has its row."""
         plan = self._plan
         jobs = jobs_of(plan.items(), plan.columns, plan.fingerprint)
         source = self._source = JobSource(jobs, plan.backlog, self._pool.wake)
@@ -111,6 +112,7 @@ class Run(BaseRun):
         return None
 
     def _handle(self, file: Checkpoint, worker: int, outcome: Outcome) -> None:
+        """Process what a worker reported. Reports of workers taken for dead are ignored."""
         match outcome:
             case WorkerReady(error=None) if self._starting.pop(worker, None) is not None:
                 self._failed_starts = 0
@@ -129,6 +131,7 @@ class Run(BaseRun):
                 pass  # from a worker that was taken for dead
 
     def _decoded(self, worker: int, rows: Sequence[EncodedRow]) -> Iterator[SettledRow]:
+        """Yield the rows of a worker, checked; without those whose error ends the run."""
         for encoded in rows:
             job = self._queue.settle(worker, encoded.key)
             if encoded.fatal is not None:
@@ -156,6 +159,7 @@ class Run(BaseRun):
             self._emit(row)
 
     def _give(self, file: Checkpoint, worker: int) -> None:
+        """Send jobs to a worker; it is idle if it has none."""
         jobs = self._queue.give(worker, partial(self._next_job, file))
         if jobs or self._queue.in_hand_of(worker):
             self._idle.discard(worker)

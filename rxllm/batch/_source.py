@@ -66,6 +66,7 @@ class JobSource:
             self._changed.notify_all()
 
     def _read(self) -> None:
+        """Read jobs ahead until the backlog is full, or the source ends or fails. Runs on the source's thread."""
         jobs = iter(self._jobs)
         try:
             for job in jobs:

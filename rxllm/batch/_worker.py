@@ -118,6 +118,7 @@ class Worker:
         return with_retries(attempt, self._gate, retries)
 
     def _attempt(self, state: _JobState) -> Observable[TokenEvent]:
+        """Return the stream of one attempt at a job."""
         model = self._model
         if model is None:
             raise ConfigurationError("a worker must be prepared before it is given jobs")
@@ -128,6 +129,7 @@ class Worker:
         return model.stream(state.job.prompt, **options)
 
     def _settle(self, result: PromptAnswer[_JobState, None] | PromptFailure[_JobState]) -> None:
+        """Add the row of an answer or a failure to the rows to return."""
         try:
             row: Row = self._row(result)
             data = row_to_json(row)
@@ -145,6 +147,7 @@ class Worker:
             self._changed.notify_all()
 
     def _row(self, result: PromptAnswer[_JobState, None] | PromptFailure[_JobState]) -> Row:
+        """Return the row of a result; a value that cannot be parsed is a failure."""
         job, tries = result.prompt.job, result.prompt.tries
         if isinstance(result, PromptFailure):
             return failure_of(result.error, job.key, job.columns, tries)

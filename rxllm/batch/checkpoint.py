@@ -120,6 +120,7 @@ class Checkpoint:
         return (settled.key, settled.position, settled.digest, failed, self.run, settled.row)
 
     def _prepare(self, about: dict[str, object] | None) -> None:
+        """Lock the file, create its tables if it is new, and check that it belongs to this job."""
         run = self._file.execute
         run("PRAGMA locking_mode = EXCLUSIVE")
         magic = run("PRAGMA application_id").fetchone()[0]
@@ -138,6 +139,7 @@ class Checkpoint:
         run("COMMIT")
 
     def _check_job(self, about: dict[str, object]) -> None:
+        """Store what the job is, or raise if the file belongs to another job."""
         found = self._file.execute("SELECT about FROM job").fetchone()
         if found is None:
             self._file.execute("INSERT INTO job VALUES (?)", (encode(about).decode(),))

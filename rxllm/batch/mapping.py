@@ -218,6 +218,7 @@ def _plan(
     max_concurrent: int,
     more: RunOptions,
 ) -> Plan:
+    """Check the arguments of a run and return them as its plan."""
     if retry not in ("none", "transient", "all"):
         raise ConfigurationError(f"retry_failures is 'none', 'transient' or 'all'; got {retry!r}")
     return Plan(
@@ -238,6 +239,7 @@ def _plan(
 
 
 def _source(prompts: object) -> Callable[[], Iterable[object]]:
+    """Return a function that returns the prompts; raise if `prompts` is not an iterable, a function or a Dataset."""
     kind = type(prompts).__name__
     rows = getattr(prompts, "iter_rows", prompts)
     if callable(rows):

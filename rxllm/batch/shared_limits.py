@@ -117,6 +117,7 @@ class PermitServer:
         return max(waits)
 
     def _take(self, permits: int, expected_tokens: float, now: float) -> int:
+        """Book permits and their expected tokens; return the number of the lease."""
         self._number += 1
         requests = self._requests.take(now, permits) if self._requests is not None else 0
         tokens = self._tokens.take(now, permits * expected_tokens) if self._tokens is not None else 0
@@ -126,6 +127,7 @@ class PermitServer:
         return self._number
 
     def _correct(self, corrections: Sequence[Correction], now: float) -> None:
+        """Return unused permits and tokens to the windows; book the tokens that exceeded the estimates."""
         for correction in corrections:
             requests, tokens = self._places.get(correction.number, (-1, -1))
             if self._requests is not None:

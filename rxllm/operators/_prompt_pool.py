@@ -169,6 +169,7 @@ class PromptPool(abc.DisposableBase, Generic[P, V_co]):
             stream.dispose()
 
     def _on_prompt(self, prompt: P) -> None:
+        """Queue a prompt and start what can run; block or drop if too many are in hand."""
         with self._changed:
             if self._closed or self._error is not None:
                 return
@@ -215,6 +216,7 @@ class PromptPool(abc.DisposableBase, Generic[P, V_co]):
         self._pump()
 
     def _pump(self) -> None:
+        """Do the work that is due, on one thread at a time."""
         with self._changed:
             if self._pumping_thread is not None:  # that thread looks again before it stops
                 return
@@ -267,6 +269,7 @@ class PromptPool(abc.DisposableBase, Generic[P, V_co]):
         return not self._settings.ordered or ahead < _AHEAD * self._settings.max_concurrent
 
     def _result(self, run: _PromptRun[P]) -> PromptAnswer[P, V_co] | PromptFailure[P]:
+        """Return the result of a run, with the progress so far."""
         outcome = run.outcome
         self._done += 1
         self._failed += isinstance(outcome, Exception)
@@ -338,6 +341,7 @@ class PromptPool(abc.DisposableBase, Generic[P, V_co]):
         return None
 
     def _ended(self, run: _PromptRun[P]) -> None:
+        """Move an ended run from the running to the answered ones."""
         with self._changed:
             if self._closed:
                 return

@@ -79,6 +79,7 @@ class LogReader(abc.DisposableBase):
         self._redis.close()
 
     def _run(self) -> None:
+        """Read the log until it ends or fails, or the reader is closed."""
         try:
             error = self._deliver()
             if self._disposed.is_set():
@@ -144,6 +145,7 @@ class LogReader(abc.DisposableBase):
                     raise StreamError("the stream's log has an entry that rxllm did not write")
 
     def _entries(self, row: Fields) -> list[Entry[TokenEvent]]:
+        """Return the new events in a row of the log."""
         assert self._after is not None
         try:
             entries = list(entries_in(row[b"frame"], self._after, self._pieces_of, joined=self._joined))

@@ -97,6 +97,7 @@ class Handoff(Generic[T]):
         return True
 
     def _put(self, item: T) -> None:
+        """Add an item; block while the queue is full, except on the consumer's own thread."""
         if self._closed:
             return
         self._items.append(item)

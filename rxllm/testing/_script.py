@@ -139,6 +139,7 @@ def _raw_chunks(reply: RawReply) -> Iterator[Chunk]:
 
 
 def _cut(body: bytes, cuts: int | Iterable[int] | None) -> Iterator[bytes]:
+    """Yield `body` in pieces of one size, or of the given sizes and then the rest."""
     if isinstance(cuts, int):
         for start in range(0, len(body), cuts):
             yield body[start : start + cuts]

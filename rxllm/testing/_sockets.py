@@ -72,6 +72,7 @@ class Sockets:
             self._accepted(connection)
 
     def _look_at(self, connection: socket.socket, left: Callable[[], None]) -> None:
+        """Check, without reading, whether the client has closed the connection."""
         try:
             peeked = connection.recv(1, _PEEK)
         except BlockingIOError:

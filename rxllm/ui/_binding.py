@@ -279,6 +279,7 @@ class _Feed(Generic[T]):
             self._update()
 
     def _update(self) -> None:
+        """Show what waits, as one UI frame; dispose the binding if the widget raises."""
         self._resting = True
         self._shown = 0
         self._began, self._worked = time.monotonic(), time.thread_time()
@@ -290,6 +291,7 @@ class _Feed(Generic[T]):
         self._settle(self._settled)
 
     def _show_waiting(self) -> None:
+        """Show waiting items until the chunk is full or the time is used up; then the end, if all are shown."""
         size = self._chunk.size
         while self._waiting and self._shown < size and time.monotonic() - self._began < _UPDATE_SECONDS:
             self._observer.on_next(self._next_chunk(size - self._shown))

@@ -41,7 +41,7 @@ class ChatActions(Protocol):
         """Put text on the clipboard."""
 
     def edit(self, message: ChatMessage, /) -> None:
-        """Have the user edit a message."""
+        """Let the user edit a message."""
 
     def open_link(self, address: str, /) -> None:
         """Open an address of a message."""

@@ -118,6 +118,7 @@ def _go_on(
     said: Conversation,
     message: str | None,
 ) -> HttpResponse:
+    """Deliver the user's decisions to a waiting stream; return the response that shows what follows."""
     decided = [(decision.call.id, decision.answer) for decision in said.open_calls if decision.answer is not None]
     after = stream.resume()
     for call, answer in decided:
@@ -151,6 +152,7 @@ def _body(
     *,
     after: int = 0,
 ) -> HttpResponse:
+    """Return the response that shows a stream as a `useChat` turn, from the event after `after`."""
     turn = UITurn(
         message,
         stream=stream,

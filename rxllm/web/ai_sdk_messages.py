@@ -130,6 +130,7 @@ class _Step(NamedTuple):
 
 
 def _steps(message: UIMessage, is_own: Callable[[object, str], bool]) -> Iterator[_Step]:
+    """Yield the steps of a message; an assistant's are separated by "step-start" parts."""
     if message.role != "assistant":
         yield _Step(tuple(part for said in message.parts for part in _user_parts(said)), message.role)
         return
@@ -200,6 +201,7 @@ def _decision(part: UIPart) -> Decision:
 
 
 def _result(part: UIPart) -> ToolResult:
+    """Return the result of a tool part; without an output, an error with the reason."""
     call = part.call()
     reason = part.approval.reason if part.approval is not None else None
     match part.state:

@@ -114,6 +114,7 @@ class _Check:
             self._keyword(keyword, value, depth, owner)
 
     def _keyword(self, keyword: str, value: object, depth: int, owner: str | None) -> None:
+        """Check the value of one keyword; raise if the keyword is not supported."""
         inner = owner if keyword in _IN_PLACE else None
         if keyword == "$ref":
             self._reference(value, owner)
@@ -154,6 +155,7 @@ class _Check:
             raise self._error(f"{value!r} is not a type")
 
     def _named(self, keyword: str, value: object, depth: int) -> None:
+        """Check an object of schemas: properties, patterns or definitions."""
         if not is_object(value):
             raise self._error(f"{keyword} is not an object")
         for name, schema in value.items():
@@ -169,6 +171,7 @@ class _Check:
             self._same_value.setdefault(owner, set()).add(value)
 
     def _exists(self, reference: str) -> bool:
+        """Return whether the root schema has the definition that `reference` names."""
         if reference == "#":
             return True
         for keyword in ("$defs", "definitions"):

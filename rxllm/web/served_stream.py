@@ -190,6 +190,7 @@ class ServedStream(Generic[T]):
             self.stop()
 
     def _append(self, event: T) -> None:
+        """Add an event to the log and wake the watchers; wait for one if too much is unread."""
         self._chars += _size(event)
         if self._chars > self._max_chars:
             self._close(StreamError("the answer is longer than this server keeps"))
@@ -218,6 +219,7 @@ class ServedStream(Generic[T]):
         self._ended()
 
     def _ended(self) -> None:
+        """Cancel the timer, call `on_end` once and wake the watchers."""
         self._room.set()
         with self._lock:
             self._cancel_timer()

@@ -112,6 +112,7 @@ class WebSocketSession:
                 self._reply(websocket.PONG)
 
     def _watch(self, stream: ServedStream[object], after: int) -> None:
+        """Send a stream's events after the number `after` from now on."""
         with self._lock:
             if self._closed:  # the client left while its command was carried out
                 return

@@ -138,6 +138,7 @@ class VendorRun(BaseRun):
                 self._report()
 
     def _fresh(self, file: Checkpoint, pending: PendingJobs, source: JobSource) -> Iterator[Job]:
+        """Yield the jobs that have no row yet and that no open batch contains."""
         while not self._stopped.is_set():
             job = source.take()
             if job is None:
@@ -255,6 +256,7 @@ class VendorRun(BaseRun):
     def _take_results(
         self, file: Checkpoint, pending: PendingJobs, noted: NotedJob, results: Iterator[VendorResult]
     ) -> None:
+        """Store the rows of an ended batch; prompts without a result fail, then the batch is forgotten."""
         rows: list[tuple[str, SettledRow]] = []
         try:
             for result in results:

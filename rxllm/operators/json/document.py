@@ -161,6 +161,7 @@ class JsonDocument:
         return OutputParsingError(f"the answer is not the JSON it should be: {fault}", text=self.text)
 
     def _read_blocks(self, events: Sequence[CodeBlockEvent]) -> None:
+        """Read the JSON in the first code block that begins with a bracket."""
         for event in events:
             match event:
                 case CodeBlockStart() if self._place != "behind":

@@ -144,6 +144,7 @@ class _Partial(Generic[T]):
         return [*self._snapshot(tree), *self._snapshot(self._document.tree)]
 
     def _snapshot(self, tree: JsonTree) -> Sequence[T]:
+        """Return the value so far, if it has grown; not when building it costs more than the text that has arrived."""
         if not tree.grown:
             return ()
         if tree.done:
@@ -195,6 +196,7 @@ class _Items(Generic[T]):
         return items
 
     def _take(self, tree: JsonTree, items: list[T]) -> None:
+        """Add the items that have completed to `items`, up to the first invalid one."""
         self._found = self._found or tree.items_found
         values, tree.items = tree.items, []
         try:

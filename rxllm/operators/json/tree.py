@@ -99,6 +99,7 @@ class JsonTree:
         return value
 
     def _push(self, container: Container, key: str, state: State) -> None:
+        """Open an array or object, below the current one; raise `ValueError` if it is nested too deep."""
         if len(self._stack) == MAX_DEPTH:
             raise ValueError(f"more than {MAX_DEPTH} levels deep")
         if key and self._items_at == tuple(self._keys) and not self._items_depth:
@@ -168,6 +169,7 @@ class JsonTree:
         return self._or_end("}", JsonTree._key, text, at)
 
     def _or_end(self, end: str, state: State, text: str, at: int) -> int:
+        """Skip spaces; leave the container at `end`, else continue in `state`."""
         at = _end_of(_SPACE, text, at)
         if at < len(text):
             if text[at] == end:
@@ -271,6 +273,7 @@ class JsonTree:
             self.grown = self.grown or not self._in_key
 
     def _end_text(self) -> None:
+        """End the string: it is a key, or a value."""
         self._add("")
         text = self._text.latest if self._text is not None else ""
         self._text = None

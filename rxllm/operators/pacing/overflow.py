@@ -41,6 +41,7 @@ class _OneByOneQueue(DeliveryQueue[T]):
     """Takes an event from the queue only when it delivers it."""
 
     def _deliver(self) -> None:
+        """Emit queued items, a limited number in a row, then the end if the queue is empty."""
         emit = self._observer.on_next
         for _ in range(_MAX_IN_A_ROW):
             end = self._end

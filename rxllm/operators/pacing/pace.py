@@ -139,7 +139,7 @@ def smooth(
     catch_up: float = 0.5,
     scheduler: abc.SchedulerBase | None = None,
 ) -> Operator[T, T]:
-    """Even out bursts: deliver a few characters of text and reasoning per frame, in new pieces.
+    """Deliver a few characters of text and reasoning per frame, in new deltas: bursts are evened out.
 
     Other events keep their place in the order and take no time. When the answer ends, everything that waits is
     delivered at once. Takes token events or strings. A character of several code points may be cut: put

@@ -31,7 +31,7 @@ def fallback_to(
     restart: bool = False,
     when: Callable[[Exception], bool] | None = None,
 ) -> Operator[TokenEvent, TokenEvent]:
-    """If the stream fails, continue with the first of `others`; if that fails, with the second, and so on.
+    """Continue with the first of `others` if the stream fails, with the second if that fails, and so on.
 
     A stream that still has retries makes them first.
 

@@ -55,7 +55,7 @@ def recover(
     scheduler: abc.SchedulerBase | None = None,
     jitter: Callable[[float, float], float] = random.uniform,
 ) -> Operator[TokenEvent, TokenEvent]:
-    """If the stream is cut after its first content, ask again.
+    """Ask again if the stream is cut after its first content.
 
     `StreamEnd` holds the joined text, and the usage of all requests together. So does `error.partial`, if the last
     attempt fails too. Put this right after the model's stream.

@@ -117,7 +117,7 @@ def redact(
 
 
 def grapheme_safe() -> Operator[TokenEvent, TokenEvent]:
-    """Never split what a reader sees as one character: an emoji family, a flag, a letter and its accents.
+    """Keep together what a reader sees as one character: an emoji family, a flag, a letter and its accents.
 
     Each delta ends at a border of grapheme clusters (Unicode Annex 29), so the last character of the text so far is
     held back until the next one has begun. A cluster of more than 1,000 characters is split.
@@ -171,6 +171,7 @@ class _Replacing:
         return _delta(out)
 
     def _search(self, out: list[str], *, closing: bool) -> None:
+        """Pass on what is decided; raise `ConfigurationError` if the search takes too long."""
         try:
             self._pass_decided(out, closing=closing)
         except TimeoutError:

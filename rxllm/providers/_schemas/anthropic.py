@@ -51,6 +51,7 @@ def anthropic_schema(schema: Mapping[str, object]) -> Schema:
 
 
 def _rewritten(schema: Schema, root: Schema) -> Schema:
+    """Return `schema` with Anthropic's keywords only; others are moved into the description."""
     schema = single_all_of(schema, root)
     name = definition_name(schema)
     if "$ref" in schema:

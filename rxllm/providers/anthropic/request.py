@@ -194,6 +194,7 @@ def _system(messages: Sequence[Message], endpoint: Endpoint) -> object:
 
 
 def _turns(messages: Sequence[Message], endpoint: Endpoint) -> list[_Block]:
+    """Return the messages with neighbours of the same role joined, as the API requires, without system messages."""
     turns: list[tuple[str, list[_Block]]] = []
     for message in messages:
         blocks = [block for part in message.parts if (block := _block(part, endpoint))]

@@ -239,6 +239,7 @@ class OpenAIChatDecoder:
         return self._ended(events, reason)
 
     def _ended(self, events: list[TokenEvent], reason: FinishReason) -> list[TokenEvent]:
+        """Return `events` with the terminal event appended."""
         fields = {name: joined_field(pieces) for name, pieces in self._fields.items()}
         if self._refusal:
             fields["refusal"] = "".join(self._refusal)

@@ -75,6 +75,7 @@ class ToolCalls:
         return "" if nameless else self._answer.unfinished_call()
 
     def _add_piece(self, item: dict[str, object]) -> list[TokenEvent]:
+        """Add one entry of `tool_calls` to its call; return the events."""
         if "custom" in item:
             return [VendorEvent("custom_tool_call", item)]  # its input is free text: no call of a function
         function = object_at(item, "function") or item

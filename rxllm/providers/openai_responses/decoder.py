@@ -135,6 +135,7 @@ class OpenAIResponsesDecoder:
         self._answer.model = text_at(response, "model") or self._answer.model
 
     def _end(self, kind: str, event: JsonObject) -> list[TokenEvent]:
+        """Return the terminal events of a response; raise if it failed or parts of it were lost."""
         response, answer = _response_of(event), self._answer
         reported = text_at(response, "status")
         status = reported if reported in _STATUSES else _ENDINGS[kind]

@@ -103,6 +103,7 @@ class ResponsesWriter:
         return self._response(_status(response), response)
 
     def _say(self, kind: Literal["reasoning", "message"], piece: str) -> str:
+        """Return the events of a delta; a new item begins if it is of another kind than the open one."""
         opened = ""
         if self._open is None or self._open.kind != kind:
             opened = self._close() + self._start(kind)
@@ -121,6 +122,7 @@ class ResponsesWriter:
         return added + self._event("response.content_part.added", **_at(item), part=_text_part(""))
 
     def _close(self) -> str:
+        """Return the events that end the open item, if there is one."""
         item, self._open = self._open, None
         if item is None:
             return ""

@@ -80,6 +80,7 @@ class PublishedStream(ServedStream[object]):
             self._upstream.dispose()
 
     def _abandon(self) -> None:
+        """Dispose the stream, unless another process's clients watch it: then check again later."""
         try:
             is_watched = self._notes.get(f"{self.id}:watched") is not None
         except APIConnectionError:

@@ -129,6 +129,7 @@ class RelayedStreams(Streams[object]):
         return super().drain(seconds)
 
     def _find(self, id: str) -> ServedStream[object] | None:  # noqa: A002 - the field's name
+        """Return a stream of this process, or one that follows another process's; None if there is none."""
         own = super()._find(id)
         if own is not None or _ID.fullmatch(id) is None:
             return own
@@ -153,6 +154,7 @@ class RelayedStreams(Streams[object]):
         linger: float,
         approvals: Approvals | None,
     ) -> ServedStream[object]:
+        """Create a stream that is published in Redis, unless it ends with its client."""
         if linger <= 0:
             return super()._make(source, id, linger, approvals)
         return PublishedStream(
