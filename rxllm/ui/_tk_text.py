@@ -212,7 +212,7 @@ class _Looks:
                 self._widget.tag_configure(name, spacing3=6)
 
     def _colour(self, name: str, kind: str, styles: tuple[str, ...]) -> None:
-        if kind in ("code", "table") or "code" in styles:
+        if kind == "code" or "code" in styles:
             self._widget.tag_configure(name, background=self._paper())
         elif kind == "quote":
             self._widget.tag_configure(name, foreground=COLORS["faint"][self._dark()])
