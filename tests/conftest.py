@@ -8,6 +8,8 @@ from collections import Counter
 import pytest
 from hypothesis import HealthCheck, settings
 
+from . import threads_before
+
 # A busy machine is no failure; how the time grows has tests of its own.
 settings.register_profile("rxllm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("rxllm")
@@ -52,6 +54,11 @@ SLOW = (
     "web/",
 )
 """Tests with the marker `slow`: they start processes, browsers, toolkits, models or thousands of streams."""
+
+
+def pytest_runtest_setup() -> None:
+    """Note the threads of earlier tests."""
+    threads_before.note()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

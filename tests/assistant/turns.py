@@ -11,6 +11,8 @@ from rxllm import Message, ToolCall
 from rxllm.assistant import AssistantEvent
 from rxllm.testing import LLMServer, Reply
 
+from .. import threads_before
+
 LIMIT = 20.0
 PROVIDERS = ["openai", "openai-responses", "anthropic", "gemini", "ollama"]
 CALLS = [ToolCall("call_1", "add", {"a": 1, "b": 2}), ToolCall("call_2", "weather", {"city": "Oslo"})]
@@ -51,7 +53,7 @@ def no_workers() -> bool:
 
 def _workers() -> list[threading.Thread]:
     threads = [thread for thread in threading.enumerate() if thread.name.startswith("rxllm-")]
-    return [thread for thread in threads if thread.name not in ("rxllm-watchdog", "rxllm-idle")]
+    return [thread for thread in threads if thread.name not in {"rxllm-watchdog", "rxllm-idle", *threads_before.names}]
 
 
 def is_consistent(messages: Sequence[Message]) -> bool:
