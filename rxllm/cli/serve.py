@@ -70,6 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--redis", metavar="URL", help="a Redis through which several servers find each other's streams"
     )
+    parser.add_argument(
+        "--max-frames", type=int, default=200_000, help="entries of one stream in Redis, about (default 200000)"
+    )
     parser.add_argument("--max-streams", type=int, default=256, help="streams at once (default 256)")
     parser.add_argument("--per-client", type=int, default=32, help="streams at once for one client (default 32)")
     parser.add_argument("--linger", type=float, default=30.0, help="seconds that a stream waits for its page to return")
@@ -79,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve as the parsed arguments say; return the exit status."""
     models = _models(arguments.model, arguments.base_url)
-    streams = _streams(arguments.redis, arguments.max_streams, arguments.per_client)
+    streams = _streams(arguments.redis, arguments.max_streams, arguments.per_client, arguments.max_frames)
     listener = _listener(arguments.host, arguments.port)
     host, port = listener.getsockname()[:2]
     token = arguments.token or (None if host in LOOPBACK_NAMES else secrets.token_urlsafe(16))
@@ -173,14 +176,17 @@ def _max_connections() -> int:
     return max(16, allowed // 2)
 
 
-def _streams(redis: str | None, limit: int, per_client: int) -> Streams[object]:
+def _streams(redis: str | None, limit: int, per_client: int, max_frames: int) -> Streams[object]:
     if redis is None:
         return Streams(limit=limit, per_client=per_client)
     try:
         from ..web.multiprocess.streams import RelayedStreams
     except ImportError as missing:
         raise ConfigurationError(str(missing)) from missing
-    return RelayedStreams(redis, limit=limit, per_client=per_client)
+    try:
+        return RelayedStreams(redis, limit=limit, per_client=per_client, max_frames=max_frames)
+    except ValueError as wrong:
+        raise ConfigurationError(str(wrong)) from wrong
 
 
 def _models(names: Sequence[str], base_url: str | None) -> dict[str, StreamingModel]:

@@ -20,7 +20,7 @@ from ..messages import ToolCall
 from .ai_sdk_messages import Conversation, Decision, UIMessage, ui_conversation
 from .ai_sdk_turn import UITurn, UITurnBody
 from .approvals import Approvals
-from .chat_request import ChatRequest, offered
+from .chat_request import ChatRequest, check_size, offered
 from .http import HttpRequest, HttpResponse
 from .options import OPTION_NAMES, converted, options_of
 from .served_stream import ServedStream
@@ -45,6 +45,7 @@ _KNOWN = OPTION_NAMES | {"messages", "id", "model", "resumable", "trigger", "mes
 def chat(factory: StreamFactory, http: HttpRequest, _: str) -> HttpResponse:
     """Answer a conversation, or go on with an answer whose tool calls the user has approved or denied."""
     body = http.json()
+    check_size(body)
     asked = converted(body, UIChatBody, "the request")
     said = ui_conversation(asked.messages, lambda data, signature: factory.seal.is_own(data, signature, http.user))
     last = asked.messages[-1]
@@ -59,12 +60,16 @@ def chat(factory: StreamFactory, http: HttpRequest, _: str) -> HttpResponse:
     options = options_of({name: value for name, value in body.items() if name != "tools"})
     model, offer = offered(factory.offers, asked.model)
     factory.check(said.messages, [decision.call for decision in said.open_calls])
-    for decision, stream in zip(said.open_calls, streams, strict=True):
-        _close_question(factory, stream, decision)
     extra = {name: value for name, value in body.items() if name not in _KNOWN}
     approvals = Approvals((call, answer) for call, _, answer in said.open_calls if answer is not None)
     request = ChatRequest(model, said.messages, options, approvals, http.user or None, http.headers, extra)
-    answer = factory.open(offer, request, http, linger=factory.linger if asked.resumable else 0.0)
+
+    def close_questions() -> None:
+        for decision, stream in zip(said.open_calls, streams, strict=True):
+            _close_question(factory, stream, decision)
+
+    linger = factory.linger if asked.resumable else 0.0
+    answer = factory.open(offer, request, http, linger=linger, on_admitted=close_questions)
     message = message or answer.id
     if asked.id:
         factory.streams.remember(http.user, asked.id, Chat(answer.id, message))

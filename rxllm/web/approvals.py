@@ -25,6 +25,7 @@ class Approvals:
     Args:
         decided: Calls that the client has decided about in its request, with the decision: True, or the reason
             why not ("" for none). The caller has checked that this server issued each call.
+        refusal: Why no question can be answered, if its client has no way to. Default: it can.
 
     Example:
         >>> approvals = Approvals()
@@ -33,9 +34,10 @@ class Approvals:
         True
     """
 
-    def __init__(self, decided: Iterable[tuple[ToolCall, bool | str]] = ()) -> None:
+    def __init__(self, decided: Iterable[tuple[ToolCall, bool | str]] = (), *, refusal: str = "") -> None:
         self.on_ask: Callable[[], None] = _do_nothing
         """Called, on the asking thread, when a question has no answer yet. Must not block."""
+        self._refusal = refusal
         self._lock = threading.Lock()
         self._decided = {call.id: (call, answer) for call, answer in decided}
         self._unused = set(self._decided)
@@ -54,6 +56,8 @@ class Approvals:
 
     def ask(self, call: ToolCall) -> Observable[bool | str]:
         """Return the answer for `call` as an Observable of one item: True, False, or the reason why not."""
+        if self._refusal:
+            return _settled(AsyncSubject(), self._refusal)
         with self._lock:
             if self.is_decided(call) and call.id in self._unused:
                 self._unused.remove(call.id)

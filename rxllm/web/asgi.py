@@ -155,7 +155,7 @@ async def serve_websocket(service: Service, socket: WebSocket) -> None:
     """
     head = _head(socket, "GET")
     admitted = await _admit(service, head, socket.query_params.get("token", ""))
-    if isinstance(admitted, HttpResponse) or not service.enter_session():
+    if isinstance(admitted, HttpResponse) or not service.enter_session(admitted):
         reason = "refused" if isinstance(admitted, HttpResponse) else "too many connections"
         await socket.close(_POLICY_VIOLATION, reason)
         return
@@ -170,13 +170,16 @@ async def serve_websocket(service: Service, socket: WebSocket) -> None:
         finally:
             session.close()
     finally:
-        service.leave_session()
+        service.leave_session(admitted)
 
 
 async def _receive(socket: WebSocket, session: WebSocketSession, has_room: asyncio.Event) -> None:
     with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # the latter once sending has failed
         while True:
-            await asyncio.to_thread(session.receive, await socket.receive_text())
+            received = await socket.receive()
+            if received["type"] != "websocket.receive":
+                return
+            await asyncio.to_thread(session.receive, received.get("text") or received.get("bytes") or b"")
             while session.is_flooded:
                 has_room.clear()
                 await has_room.wait()

@@ -13,6 +13,7 @@ from typing import TypeAlias, cast
 
 from reactivex import Observable
 
+from .._json import is_array, is_object
 from ..errors import ConfigurationError, NotFoundError
 from ..messages import (
     AudioPart,
@@ -33,7 +34,9 @@ from .approvals import Approvals, is_same_call
 
 ROLES: frozenset[Role] = frozenset({"system", "user", "assistant", "tool"})
 
-_MAX_MESSAGES = 10_000
+MAX_ITEMS = 20_000
+"""Messages and parts that a conversation of a client may have together."""
+
 _LINKS = ("https://", "http://", "data:")
 
 
@@ -92,6 +95,18 @@ def offered(offers: Mapping[str, Offer], name: str | None) -> tuple[str, Offer]:
     )
 
 
+def check_size(body: Mapping[str, object]) -> None:
+    """Refuse a body with so many messages and parts that reading them would keep the server from its other clients."""
+    for name in ("messages", "input"):
+        messages = body.get(name)
+        items = messages if is_array(messages) else ()
+        if len(items) > MAX_ITEMS:
+            raise ConfigurationError(f"a conversation has at most {MAX_ITEMS} messages and parts")
+        parts = (value for item in items if is_object(item) for value in item.values() if is_array(value))
+        if len(items) + sum(map(len, parts)) > MAX_ITEMS:
+            raise ConfigurationError(f"a conversation has at most {MAX_ITEMS} messages and parts")
+
+
 def check_conversation(
     messages: Sequence[Message],
     *,
@@ -110,8 +125,6 @@ def check_conversation(
     Raises:
         ConfigurationError: Names what is wrong: a role, a part, a vendor field, a tool call without a result.
     """
-    if len(messages) > _MAX_MESSAGES:
-        raise ConfigurationError(f"a conversation has at most {_MAX_MESSAGES} messages")
     open_calls: dict[str, ToolCall] = {}
     for message in messages:
         if message.role not in roles:

@@ -12,6 +12,8 @@ from .stream_body import StreamBody
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 
+TOO_DEEP = ConfigurationError("the request's JSON is nested too deeply")
+
 
 @dataclass(frozen=True)
 class HttpRequest:
@@ -34,6 +36,11 @@ class HttpRequest:
     body: bytes
     client: str
     user: str = ""
+
+    @property
+    def account(self) -> str:
+        """For whom limits count the request: its user, or else its address."""
+        return f"user {self.user}" if self.user else self.client
 
     def json(self) -> dict[str, object]:
         """Return the JSON object in the body; raises `ConfigurationError` if there is none."""

@@ -116,10 +116,17 @@ class ServedStream(Generic[T]):
         """How many watch the stream now."""
         return len(self._watchers)
 
+    def prepare(self) -> None:
+        """Get what `start` needs from elsewhere, so that it does not fail for want of it."""
+
     def start(self) -> None:
-        """Make the request. The stream then waits at least 10 s for its first watcher."""
+        """Make the request, after `prepare`. The stream then waits at least 10 s for its first watcher."""
         self._set_timer(max(self._linger, _FIRST_WATCHER_SECONDS))
         self._upstream.disposable = self._source.subscribe(self._append, self._close, self._close)
+
+    def may_ask(self, call_id: str) -> bool:
+        """Return whether the stream has asked about this call, as far as this process knows."""
+        return self.approvals.were_asked([call_id])
 
     def approve(self, call_id: str, approved: bool, reason: str = "") -> None:
         """Answer the stream's question whether a tool call may run.

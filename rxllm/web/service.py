@@ -19,6 +19,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import TypeAlias, TypeVar, cast
@@ -31,7 +32,7 @@ from . import ai_sdk_api, page_files, stream_api, vendor_api
 from .chat_request import ROLES, Offer
 from .formats.errors import ErrorBody, Problem, anthropic_error_body, openai_error_body
 from .guard import Guard
-from .http import HttpRequest, HttpResponse, error_response
+from .http import TOO_DEEP, HttpRequest, HttpResponse, error_response
 from .served_stream import ServedStream
 from .stream_factory import StreamFactory
 from .streams import Streams
@@ -55,6 +56,7 @@ class Service:
         linger: Seconds that a stream that can be resumed lives without a watcher. Default: 30.
         keep_alive: Seconds without data on a connection after which a keep-alive is sent. Default: 15.
         sessions: How many WebSockets there may be at once. Default: 1000.
+        sessions_per_client: How many of them one client (a user, or else an address) may have. Default: 256.
         client_roles: The roles that messages of clients may have. Leave out "system" to keep that word to yourself.
     """
 
@@ -68,6 +70,7 @@ class Service:
         linger: float = 30.0,
         keep_alive: float = 15.0,
         sessions: int = 1000,
+        sessions_per_client: int = 256,
         client_roles: Collection[Role] = ROLES,
     ) -> None:
         self.factory = StreamFactory(offers, Streams() if streams is None else streams, linger, client_roles)
@@ -76,7 +79,10 @@ class Service:
         self.authenticates = authenticate is not None
         """Whether `admit` may block."""
         self._authenticate = authenticate
-        self._sessions_left = threading.BoundedSemaphore(sessions)
+        self._max_sessions = sessions
+        self._max_sessions_per_client = sessions_per_client
+        self._sessions: Counter[str] = Counter()
+        self._sessions_lock = threading.Lock()
 
     def handle(self, request: HttpRequest) -> HttpResponse:
         """Return the response to a whole request: `admit`, then `respond`. Raises nothing."""
@@ -132,13 +138,20 @@ class Service:
         wait = self.factory.linger if linger is None else linger
         return self.factory.streams.open(cast("Observable[object]", source), user=user, linger=wait)
 
-    def enter_session(self) -> bool:
-        """Return whether there may be one more WebSocket. If so, the caller must call `leave_session` later."""
-        return self._sessions_left.acquire(blocking=False)
+    def enter_session(self, request: HttpRequest) -> bool:
+        """Return whether this client may have one more WebSocket. If so, the caller must call `leave_session` later."""
+        with self._sessions_lock:
+            if self._sessions.total() >= self._max_sessions:
+                return False
+            if self._sessions[request.account] >= self._max_sessions_per_client:
+                return False
+            self._sessions[request.account] += 1
+        return True
 
-    def leave_session(self) -> None:
-        """Free the place of a WebSocket that has ended."""
-        self._sessions_left.release()
+    def leave_session(self, request: HttpRequest) -> None:
+        """Free the place of a WebSocket of this client that has ended."""
+        with self._sessions_lock:
+            self._sessions -= Counter([request.account])  # drops those that are 0
 
     def close(self, seconds: float = 10.0) -> None:
         """Start no more streams, wait up to `seconds` for those under way, and dispose the rest. Blocks."""
@@ -164,6 +177,8 @@ class Service:
             return self._failure(request, error)
 
     def _failure(self, request: HttpRequest, error: Exception) -> HttpResponse:
+        if isinstance(error, RecursionError):
+            error = TOO_DEEP
         if not isinstance(error, LLMError):
             log.error("a request failed", exc_info=error)
         return error_response(_error_body(request)(error))

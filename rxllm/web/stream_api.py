@@ -10,8 +10,10 @@ from .._json import int_at, is_array, is_object
 from ..errors import ConfigurationError
 from ..messages import Message
 from ..prompt import Prompt, messages_of
+from .chat_request import check_size
 from .formats.ndjson import NDJSON
 from .formats.sse import SSE, last_event_id
+from .formats.websocket import MAX_CALL_ID
 from .http import HttpRequest, HttpResponse, json_response
 from .options import OPTION_NAMES, converted, options_of
 from .served_stream import ServedStream
@@ -34,7 +36,7 @@ _KNOWN = OPTION_NAMES | frozenset(ChatBody.__struct_fields__)
 class Approval(msgspec.Struct, frozen=True):
     """The body of `POST /api/streams/ID/approve`."""
 
-    call: str
+    call: Annotated[str, msgspec.Meta(max_length=MAX_CALL_ID)]
     approved: bool
     reason: str = ""
 
@@ -51,6 +53,7 @@ def chat(factory: StreamFactory, http: HttpRequest, _: str) -> HttpResponse:
 
 def ask(factory: StreamFactory, http: HttpRequest, body: dict[str, object]) -> ServedStream[object]:
     """Start the stream that answers `body`; shared with the WebSocket."""
+    check_size(body)
     asked = converted(body, ChatBody, "the request")
     linger = factory.linger if asked.linger is None else min(asked.linger, factory.linger)
     extra = {name: value for name, value in body.items() if name not in _KNOWN}

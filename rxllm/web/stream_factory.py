@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from ..errors import ConfigurationError, NotFoundError
 from ..messages import Message, Role, ToolCall
@@ -51,6 +51,7 @@ class StreamFactory:
         linger: float = 0.0,
         extra: Mapping[str, object] | None = None,
         refuse_extra: bool = False,
+        approvals: Approvals | None = None,
     ) -> ServedStream[object]:
         """Check a client's conversation and start the stream that answers it.
 
@@ -62,6 +63,7 @@ class StreamFactory:
             linger: Seconds that the stream lives without a watcher.
             extra: Fields of the request's body without a meaning here: for functions on offer.
             refuse_extra: Whether a model, which cannot use them, refuses `extra`.
+            approvals: The stream's questions. Default: those that its client can answer.
 
         Raises:
             LLMError: The conversation or the options are refused, or there are too many streams.
@@ -70,14 +72,28 @@ class StreamFactory:
         name, offer = offered(self.offers, model)
         if refuse_extra and extra and isinstance(offer, StreamingModel):
             raise ConfigurationError(f"unknown parameters: {', '.join(sorted(extra))}")
-        request = ChatRequest(name, tuple(messages), options, Approvals(), http.user or None, http.headers, extra or {})
+        questions = approvals or Approvals()
+        request = ChatRequest(name, tuple(messages), options, questions, http.user or None, http.headers, extra or {})
         return self.open(offer, request, http, linger=linger)
 
-    def open(self, offer: Offer, request: ChatRequest, http: HttpRequest, *, linger: float) -> ServedStream[object]:
-        """Start the stream with which `offer` answers a request that has been checked."""
-        answer = answer_of(offer, request)
-        client = f"user {http.user}" if http.user else http.client
-        return self.streams.open(answer, client=client, user=http.user, linger=linger, approvals=request.approvals)
+    def open(
+        self,
+        offer: Offer,
+        request: ChatRequest,
+        http: HttpRequest,
+        *,
+        linger: float,
+        on_admitted: Callable[[], object] | None = None,
+    ) -> ServedStream[object]:
+        """Start the stream with which `offer` answers a request that has been checked; see `Streams.open`."""
+        return self.streams.open(
+            answer_of(offer, request),
+            client=http.account,
+            user=http.user,
+            linger=linger,
+            approvals=request.approvals,
+            on_admitted=on_admitted,
+        )
 
     def check(self, messages: Sequence[Message], issued: Sequence[ToolCall]) -> None:
         """Refuse a conversation whose parts this server has made itself, but for its roles and its open tool calls."""
@@ -92,6 +108,8 @@ class StreamFactory:
 
     def approve(self, stream: ServedStream[object], call_id: str, approved: bool, reason: str) -> None:
         """Answer a stream's question, once; raises `LLMError` if it was not asked, or has its answer."""
+        if not stream.may_ask(call_id):
+            raise NotFoundError(f"no tool call {call_id!r} waits for approval", status_code=404)
         if not self.streams.close_question(stream.id, call_id, must_be_open=False):
             raise ConfigurationError(f"the tool call {call_id!r} has been approved or denied already")
         stream.approve(call_id, approved, reason)

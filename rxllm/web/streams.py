@@ -9,6 +9,7 @@ import secrets
 import threading
 import time
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
 from reactivex import Observable
@@ -75,6 +76,7 @@ class Streams(Generic[T]):
         user: str | None = "",
         linger: float = 0.0,
         approvals: Approvals | None = None,
+        on_admitted: Callable[[], object] | None = None,
     ) -> ServedStream[T]:
         """Start a stream.
 
@@ -84,6 +86,7 @@ class Streams(Generic[T]):
             user: Who may watch and stop it. "": the clients of a server without users. None: everybody.
             linger: Seconds that it lives after the last watcher has left.
             approvals: The questions of the stream. Default: new ones.
+            on_admitted: Called once there is room for the stream, before it starts: what it raises, `open` raises.
 
         Raises:
             RateLimitError: The client has too many streams (429).
@@ -95,6 +98,9 @@ class Streams(Generic[T]):
             self._open[stream.id] = (stream, client)
             self._clients[client] += 1
         try:
+            stream.prepare()
+            if on_admitted is not None:
+                on_admitted()
             stream.start()
         except BaseException:
             stream.stop()
@@ -121,8 +127,7 @@ class Streams(Generic[T]):
         """Store that `stream` asks about `call`: the answer may come with another request, once, within an hour."""
         with self._changed:
             self._questions.setdefault(f"{stream}:{call}", (True, time.monotonic() + APPROVAL_SECONDS))
-            if len(self._questions) > _MAX_QUESTIONS:
-                self._questions.popitem(last=False)
+            self._forget_oldest_question()
 
     def close_question(self, stream: str, call: str, *, must_be_open: bool) -> bool:
         """Store that the question is answered; return False if it already was.
@@ -138,6 +143,7 @@ class Streams(Generic[T]):
             if not is_open or (must_be_open and until < now):
                 return False
             self._questions[key] = (False, now + APPROVAL_SECONDS)
+            self._forget_oldest_question()
         return True
 
     def drain(self, seconds: float = 10.0) -> bool:
@@ -156,6 +162,11 @@ class Streams(Generic[T]):
         for stream in left:
             stream.stop()
         return whole
+
+    def _forget_oldest_question(self) -> None:
+        """Keep the bound. The caller must hold the lock."""
+        if len(self._questions) > _MAX_QUESTIONS:
+            self._questions.popitem(last=False)
 
     def _dispensable_chat(self) -> tuple[str, str]:
         """Return the oldest chat of the user with the most. The caller must hold the lock."""

@@ -14,7 +14,8 @@ from ..providers._writer import AnswerHead, AnswerWriter
 from ..providers.anthropic.writer import MessagesWriter
 from ..providers.openai_chat.writer import ChatCompletionsWriter
 from ..providers.openai_responses.writer import ResponsesWriter
-from .chat_request import offered
+from .approvals import Approvals
+from .chat_request import check_size, offered
 from .formats.errors import (
     ErrorBody,
     anthropic_error_body,
@@ -30,6 +31,7 @@ from .vendor_requests import anthropic, openai_chat, openai_responses
 from .vendor_requests.vendor_request import VendorRequest
 
 _CHARS_PER_TOKEN = 4
+_NO_APPROVALS = "this tool needs the user's approval, for which the client's API has no way to ask"
 
 
 class _Api(NamedTuple):
@@ -87,8 +89,13 @@ def chat_format(name: str, *, usage: bool, tools: bool) -> VendorStream:
 
 
 def _answer(api: _Api, factory: StreamFactory, http: HttpRequest) -> HttpResponse:
-    asked = api.read(http.json())
-    stream = factory.start(http, asked.model, asked.messages, asked.options, extra=asked.extra, refuse_extra=True)
+    body = http.json()
+    check_size(body)
+    asked = api.read(body)
+    approvals = Approvals(refusal=_NO_APPROVALS)
+    stream = factory.start(
+        http, asked.model, asked.messages, asked.options, extra=asked.extra, refuse_extra=True, approvals=approvals
+    )
     name, _ = offered(factory.offers, asked.model)
     size = sum(len(message.text) for message in asked.messages)
     writer = _writer(api, name, usage=asked.usage, input_tokens=max(1, size // _CHARS_PER_TOKEN))

@@ -15,7 +15,7 @@ from ..errors import ConfigurationError, LLMError
 from . import stream_api
 from .formats import websocket
 from .formats.websocket import Approve, Ask, Command, Ping, Resume, Stop, WebSocketMessages
-from .http import HttpRequest
+from .http import TOO_DEEP, HttpRequest
 from .served_stream import ServedStream
 from .stream_cursor import StreamCursor
 from .stream_factory import StreamFactory
@@ -51,7 +51,7 @@ class WebSocketSession:
         """Whether the client sends commands without reading the replies: then it is not read from for now."""
         return len(self._replies) > _MAX_REPLIES
 
-    def receive(self, text: str) -> None:
+    def receive(self, text: str | bytes) -> None:
         """Run one command."""
         try:
             command = websocket.command_of(text)
@@ -60,7 +60,8 @@ class WebSocketSession:
             return
         try:
             self._carry_out(command)
-        except Exception as error:
+        except Exception as caught:
+            error = TOO_DEEP if isinstance(caught, RecursionError) else caught
             if not isinstance(error, LLMError):
                 log.exception("a command failed")
             request = command.request if isinstance(command, Ask) else ""

@@ -112,3 +112,9 @@ def test_a_port_that_is_taken_is_said_so(llm_server: LLMServer) -> None:
     """Rather than a traceback."""
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigurationError, match="cannot listen"):
         main([*of(llm_server), "--port", str(taken.getsockname()[1])])
+
+
+def test_the_bound_of_frames_is_checked() -> None:
+    """Before Redis is asked for."""
+    with pytest.raises(ConfigurationError, match="max_frames"):
+        main(["--model", "ollama:m", "--redis", "redis://127.0.0.1:9/0", "--max-frames", "0", "--port", "0"])

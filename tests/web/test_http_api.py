@@ -205,3 +205,25 @@ class TestOddRequests:
         content = [{"type": "image_url", "image_url": {"url": link}}]
         body = {"messages": [{"role": "user", "content": content}]}
         assert 400 == requests.post(f"{url}/v1/chat/completions", json=body, timeout=20).status_code
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "item"),
+    [
+        ("/api/chat", "messages", {"role": "user", "content": ""}),
+        ("/api/ui-chat", "messages", {"id": "u", "role": "user", "parts": []}),
+        ("/v1/chat/completions", "messages", {"role": "user", "content": ""}),
+        ("/v1/responses", "input", {"role": "user", "content": ""}),
+        ("/v1/messages", "messages", {"role": "user", "content": ""}),
+    ],
+)
+def test_a_conversation_of_too_many_pieces_is_refused_before_it_is_read(
+    llm: LLMServer, url: str, path: str, field: str, item: dict[str, object]
+) -> None:
+    """Reading it would take seconds. Messages count, and their parts do."""
+    parts = {**item, "parts" if "parts" in item else "content": [{"type": "text", "text": ""}] * 20_000}
+    for pieces in ([item] * 20_001, [parts]):
+        response = requests.post(url + path, json={field: pieces, "max_tokens": 9}, timeout=60)
+        assert 400 == response.status_code
+        assert "messages and parts" in response.text
+    assert [] == llm.requests

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+import reactivex
 from reactivex import Observable
 
 from rxllm.assistant import Assistant
 from rxllm.messages import ToolCall
 from rxllm.testing import Reply, ScriptedModel
 from rxllm.web import ChatRequest, Service
+from rxllm.web.streams import Streams
 
 from .running import running
 
@@ -32,13 +34,15 @@ USER: dict[str, object] = {"id": "u", "role": "user", "parts": [{"type": "text",
 class Clerk:
     """A service whose assistants pay: "asks" with the client's approval, "acts" without."""
 
-    def __init__(self, *calls: ToolCall) -> None:
+    def __init__(self, *calls: ToolCall, per_client: int = 32) -> None:
         self.paid: list[int] = []
         self.model = (
             ScriptedModel(Reply(tool_calls=list(calls)), default="done") if calls else ScriptedModel(default="done")
         )
         self.service = Service(
-            {"asks": self.asks, "acts": self.acts}, authenticate=lambda http: http.headers.get("x-user", "ann")
+            {"asks": self.asks, "acts": self.acts},
+            streams=Streams(per_client=per_client),
+            authenticate=lambda http: http.headers.get("x-user", "ann"),
         )
 
     def asks(self, request: ChatRequest) -> Observable[object]:
@@ -188,6 +192,61 @@ class TestAnApproval:
             assert 400 == httpx.post(f"{url}/api/streams/{stream}/approve", json=body, headers=ann).status_code
             assert 400 == send(url, part(CALL, question)).status_code
         assert [5] == clerk.paid
+
+
+def test_an_approval_whose_request_found_no_room_is_still_good() -> None:
+    """It is used up by a request that was admitted, not by one that was refused with 429."""
+    clerk = Clerk(CALL, per_client=1)
+    with running(clerk.service) as url:
+        question = questions(send(url))["c1"]
+        gone = httpx.delete(f"{url}/api/ui-chat/chat/stream", headers={"x-user": "ann"}, timeout=20)
+        assert 204 == gone.status_code
+        other = clerk.service.factory.streams.open(reactivex.never(), client="user ann", user="ann", linger=60)
+        assert (429, []) == (send(url, part(CALL, question)).status_code, clerk.paid)
+        other.stop()
+        assert (200, [5]) == (send(url, part(CALL, question)).status_code, clerk.paid)
+        assert (400, [5]) == (send(url, part(CALL, question)).status_code, clerk.paid)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {"messages": [SAID]}),
+        ("/v1/responses", {"input": [SAID]}),
+        ("/v1/messages", {"messages": [SAID], "max_tokens": 9}),
+    ],
+)
+def test_an_api_without_approvals_denies_the_call(path: str, body: dict[str, object]) -> None:
+    """The model reads why, and its answer ends: no request waits for a word that its client cannot say."""
+    clerk = Clerk(CALL)
+    with running(clerk.service) as url:
+        response = httpx.post(url + path, json={"model": "asks", **body}, timeout=60)
+    assert (200, []) == (response.status_code, clerk.paid)
+    assert "done" in response.text
+    assert "approval" in str(clerk.model.calls[-1])
+
+
+def test_an_answer_to_what_was_not_asked_is_kept_nowhere() -> None:
+    """Neither does it spend the question that comes later."""
+    clerk = Clerk()
+    with running(clerk.service) as url:
+        stream = clerk.service.factory.streams.open(reactivex.never(), user="ann", linger=60)
+        road, ann = f"{url}/api/streams/{stream.id}/approve", {"x-user": "ann"}
+        for call, status in (("c1", 404), ("x" * 1_000_000, 400)):
+            answer = httpx.post(road, json={"call": call, "approved": True}, headers=ann, timeout=20)
+            assert status == answer.status_code
+        stream.approvals.expect("c1")
+        answer = httpx.post(road, json={"call": "c1", "approved": True}, headers=ann, timeout=20)
+        assert 204 == answer.status_code
+        stream.stop()
+
+
+def test_deep_arguments_are_a_clients_error(asked: tuple[Clerk, str, str], caplog: pytest.LogCaptureFixture) -> None:
+    """Not the server's: its log stays empty."""
+    clerk, url, question = asked
+    deep = json.loads("[" * 900 + "]" * 900)
+    assert (400, []) == (send(url, part(CALL, question, input={"amount": deep})).status_code, clerk.paid)
+    assert [] == [record for record in caplog.records if record.name == "rxllm"]
 
 
 def test_swapped_questions_are_refused() -> None:

@@ -165,6 +165,16 @@ class TestASession:
         assert "hunter2" in caplog.text
 
 
+def test_bytes_are_commands_too(socket: ClientConnection, caplog: pytest.LogCaptureFixture) -> None:
+    """What is no command is refused, and the connection goes on."""
+    for message in (b"", b"\xff\x00"):
+        socket.send(message)
+        hear(socket, "refused")
+    socket.send(b'{"type": "ping"}')
+    hear(socket, "pong")
+    assert [] == [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 class TestWhoMayConnect:
     """The same rules as for HTTP."""
 
@@ -179,6 +189,21 @@ class TestWhoMayConnect:
             with open_socket(url) as _, pytest.raises(InvalidStatus), open_socket(url):
                 pass
             say_when_there_is_room(url, type="ping")
+
+    def test_no_more_of_one_client_than_its_limit(self) -> None:
+        """Others still come in."""
+        service = Service(
+            {"m": lambda _: reactivex.never()},
+            sessions_per_client=1,
+            authenticate=lambda http: http.headers.get("authorization"),
+        )
+        ann, bob = {"authorization": "ann"}, {"authorization": "bob"}
+        with running(service) as url, open_socket(url, additional_headers=ann):
+            with pytest.raises(InvalidStatus), open_socket(url, additional_headers=ann):
+                pass
+            with open_socket(url, additional_headers=bob) as other:
+                say(other, type="ping")
+                hear(other, "pong")
 
     def test_who_does_not_read_is_not_heard(self, url: str) -> None:
         """Replies do not pile up: commands wait on the way here until the replies before them are taken."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import reactivex
+import redis
 import requests
 from reactivex import Observable
 
@@ -353,6 +354,23 @@ class TestQuestions:
             assert not streams.close_question("stream", "call", must_be_open=True)
             assert not streams.close_question("stream", "call", must_be_open=False)
             assert not streams.close_question("stream", "other", must_be_open=True)
+
+    def test_a_redis_that_lost_the_secret_has_it_again(self, redis_server: RedisServer) -> None:
+        """With whatever is signed or checked next, so that a process that starts later takes it."""
+        asking = RelayedStreams(redis_server.url, prefix="lost")
+        elsewhere = RelayedStreams(redis_server.url, prefix="lost").open(reactivex.never(), user="ann", linger=60)
+        uses: list[Callable[[], object]] = [
+            lambda: asking.open_question("stream", "call"),
+            lambda: asking.close_question("stream", "call", must_be_open=True),
+            lambda: asking.chat("ann", "chat"),
+            lambda: asking.get(elsewhere.id, "ann"),
+        ]
+        with redis.Redis.from_url(redis_server.url) as keys:
+            for use in uses:
+                assert keys.delete("lost:secret")
+                use()
+                assert asking.secret == RelayedStreams(redis_server.url, prefix="lost").secret
+        elsewhere.stop()
 
     def test_a_stream_is_its_users_in_all_processes(self, redis_server: RedisServer) -> None:
         """Its id is signed for that user."""

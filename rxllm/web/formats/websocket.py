@@ -8,13 +8,16 @@ be served, and "pong". Client to server: the commands below.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
 
 from ..._json import encode
 from .errors import error_facts
 from .json_lines import END_LINE, STOPPED_LINE, error_line, event_line
+
+MAX_CALL_ID = 1000
+"""Characters in the id of a tool call that a client answers for."""
 
 
 class Ask(msgspec.Struct, frozen=True, tag="prompt"):
@@ -41,7 +44,7 @@ class Approve(msgspec.Struct, frozen=True, tag="approve"):
     """Answer an approval request: whether the tool call `call` may run, and why not."""
 
     stream: str
-    call: str
+    call: Annotated[str, msgspec.Meta(max_length=MAX_CALL_ID)]
     approved: bool
     reason: str = ""
 
@@ -55,7 +58,7 @@ Command: TypeAlias = Ask | Resume | Stop | Approve | Ping
 _decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
 
 
-def command_of(text: str) -> Command:
+def command_of(text: str | bytes) -> Command:
     """Return the command in a client's message; raises `ValueError` if it is none of the above.
 
     >>> command_of('{"type":"stop","stream":"s"}')

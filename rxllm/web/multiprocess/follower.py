@@ -68,6 +68,10 @@ class FollowedStream(ServedStream[object]):
         """Stop the original. Raises `APIConnectionError` if Redis is unreachable."""
         self._there.cancel()
 
+    def may_ask(self, call_id: str) -> bool:
+        """Return True: only the process that produces the stream knows."""
+        return True
+
     def approve(self, call_id: str, approved: bool, reason: str = "") -> None:
         """Send the answer to an approval request to the process that produces the stream."""
         answer = msgspec.json.encode((approved, reason))

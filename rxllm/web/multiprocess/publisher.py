@@ -46,12 +46,11 @@ class PublishedStream(ServedStream[object]):
         self._is_claimed = False
         self._hear_no_more: Callable[[], None] = _nothing
 
-    def start(self) -> None:
-        """Claim the id and make the request. Raises `APIConnectionError` if Redis is unreachable."""
+    def prepare(self) -> None:
+        """Claim the id. Raises `APIConnectionError` if Redis is unreachable."""
         self._writer = self._published.claim(self._cut, self._options)
         self._is_claimed = True
         self._hear_no_more = self._notes.hear(f"{self.id}:answers", self._answered)
-        super().start()
 
     def stop(self) -> None:
         """Dispose the stream for all watchers in all processes."""

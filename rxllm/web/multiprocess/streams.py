@@ -10,7 +10,7 @@ import contextlib
 import logging
 import re
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -86,12 +86,15 @@ class RelayedStreams(Streams[object]):
         user: str | None = "",
         linger: float = 0.0,
         approvals: Approvals | None = None,
+        on_admitted: Callable[[], object] | None = None,
     ) -> ServedStream[object]:
         """Start a stream, as in `Streams`; raises `OverloadedError` (503) too if Redis is unreachable."""
         with _reaching_redis():
             if linger > 0:
                 self._keep_secret()
-            return super().open(source, client=client, user=user, linger=linger, approvals=approvals)
+            return super().open(
+                source, client=client, user=user, linger=linger, approvals=approvals, on_admitted=on_admitted
+            )
 
     def _keep_secret(self) -> None:
         """Store the secret again if Redis has lost it, so that processes that start later use the same one."""
@@ -107,17 +110,20 @@ class RelayedStreams(Streams[object]):
     def chat(self, user: str, name: str) -> Chat | None:
         """Return what answers this conversation, whichever process noted it last."""
         with _reaching_redis():
+            self._keep_secret()
             note = self._notes.get(_chat_key(user, name))
         return None if note is None else msgspec.json.decode(note, type=Chat)
 
     def open_question(self, stream: str, call: str) -> None:
         """Note, for all processes, that `stream` asks about `call`."""
         with _reaching_redis():
+            self._keep_secret()
             self._notes.open_question(f"question:{stream}:{call}", APPROVAL_SECONDS)
 
     def close_question(self, stream: str, call: str, *, must_be_open: bool) -> bool:
         """Note, for all processes, that the question has its answer; return False if it had one already."""
         with _reaching_redis():
+            self._keep_secret()
             return self._notes.close_question(f"question:{stream}:{call}", APPROVAL_SECONDS, must_be_open=must_be_open)
 
     def drain(self, seconds: float = 10.0) -> bool:
@@ -135,6 +141,7 @@ class RelayedStreams(Streams[object]):
             return own
         published = self._log(id)
         with _reaching_redis():
+            self._keep_secret()
             found = published.look()
         if found is None:
             return None
