@@ -14,7 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from ._json import valid_text
-from .messages import Message, Part, TextPart, ToolCall, ToolResult
+from .messages import Message, Part, ReasoningPart, TextPart, ToolCall, ToolResult
 
 PartT = TypeVar("PartT", ToolCall, ToolResult)
 
@@ -60,8 +60,9 @@ def repair_history(
 
 def with_valid_text(message: Message) -> Message:
     """Return the message without surrogates that are no pair, which neither JSON nor a database takes."""
+    said = (TextPart, ReasoningPart)
     parts = tuple(
-        msgspec.structs.replace(part, text=valid_text(part.text)) if isinstance(part, TextPart) else part
+        msgspec.structs.replace(part, text=valid_text(part.text)) if isinstance(part, said) else part
         for part in message.parts
     )
     return message if parts == message.parts else msgspec.structs.replace(message, parts=parts)

@@ -95,13 +95,13 @@ class Timeout(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             seconds: object = getattr(self, name)
-            if seconds is not None and not _is_duration(seconds):
+            if seconds is not None and not is_duration(seconds):
                 raise ConfigurationError(
                     f"Timeout({name}=...) must be a number of seconds above 0, or None; got {seconds!r}"
                 )
 
 
-def _is_duration(seconds: object) -> bool:
+def is_duration(seconds: object) -> bool:
     """Return whether `seconds` is a number above 0; infinity is one."""
     try:
         return isinstance(seconds, int | float) and not isinstance(seconds, bool) and float(seconds) > 0

@@ -12,7 +12,7 @@ from ..errors import APITimeoutError, LLMError, OutputParsingError, StreamError,
 from ..events import Response
 
 _NAMED_KEY = re.compile(r"""((?:bearer|basic)\s+|api[-_ ]?key["']?\s*[:=]\s*["']?)[^\s"',;&]{6,}""", re.IGNORECASE)
-_KEY_SHAPE = re.compile(r"\b(?:(?:sk|rk|gsk|xai|pplx|fw|csk|nvapi|hf|r8)[-_]|AIza)[\w*-]{8,}")
+_KEY_SHAPE = re.compile(r"(?<![A-Za-z0-9])(?:(?:sk|rk|gsk|xai|pplx|fw|csk|nvapi|hf|r8)[-_]|AIza)[\w*-]{8,}")
 _COPIED = ("provider", "model", "status_code", "request_id", "retry_after", "transient")
 
 

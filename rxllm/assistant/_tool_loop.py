@@ -143,11 +143,14 @@ class ToolLoop(abc.DisposableBase):
         if not callable(turn.system):
             return turn.system
         try:
-            return turn.system(TurnContext(turn.conversation, turn.input.question, messages, turn.variables))
+            text: object = turn.system(TurnContext(turn.conversation, turn.input.question, messages, turn.variables))
         except LLMError:
             raise
         except BaseException as error:
             raise ConfigurationError(f"the function given as system= failed: {error_text(error)}") from error
+        if text is None or isinstance(text, str):
+            return text
+        raise ConfigurationError(f"the function given as system= returns text; got {text!r}")
 
     def _ask(self) -> None:
         """Make a request: one step."""

@@ -101,4 +101,4 @@ class TurnRequest(msgspec.Struct, frozen=True):
         """Write the turn to the memory, unless it is only the question. Raises `LLMError`s."""
         if self.memory is not None and len(messages) >= 2:
             with store_errors("written"):
-                self.memory.add(self.conversation, messages)
+                self.memory.add(self.conversation, [*map(with_valid_text, messages)])

@@ -14,16 +14,17 @@ from ..events import Response, StreamEnd
 from ..messages import Message
 from ..model import StreamingModel
 from ..options import CallOptions
+from ..prompt import messages_of
 from ..sinks.iterate import iter_events
 from ._asyncio_loop import AsyncioLoop
 from ._tool_loop import ToolLoop
 from ._tool_run import Approve, ToolSettings
 from ._turn_request import System, TurnInput, TurnRequest, conversation_input, question_input
-from .events import AssistantEvent, StructuredAnswer
+from .events import AssistantEvent, StructuredAnswer, TypedEvent
 from .memory import Memory
 from .structured import Structure, StructuredMode
 from .templates import render
-from .tools import ToolLike, as_tools
+from .tools import ToolLike, as_tools, check_timeout
 
 __all__ = ["Assistant"]
 
@@ -74,8 +75,9 @@ class Assistant:
         scheduler: abc.SchedulerBase | None = None,
         options: CallOptions | None = None,
     ) -> None:
-        if max_iterations < 1:
-            raise ConfigurationError(f"max_iterations must be 1 or more; got {max_iterations}")
+        _check(model, system, memory, approve)
+        _check_count("max_iterations", max_iterations, 1)
+        check_timeout("tool_timeout", tool_timeout)
         self._model = model
         self._system = system
         self._memory = memory
@@ -89,17 +91,41 @@ class Assistant:
         self._options: CallOptions = options or {}
         self._checked({})
 
+    @overload
     def stream(
         self,
         user_input: str | Message | Sequence[Message],
         *,
         variables: Mapping[str, object] | None = None,
         conversation: str = "",
-        response_type: type[object] | None = None,
+        response_type: type[T],
         structured_mode: StructuredMode = "auto",
         max_corrections: int = 2,
         **options: Unpack[CallOptions],
-    ) -> Observable[AssistantEvent]:
+    ) -> Observable[TypedEvent[T]]: ...
+    @overload
+    def stream(
+        self,
+        user_input: str | Message | Sequence[Message],
+        *,
+        variables: Mapping[str, object] | None = None,
+        conversation: str = "",
+        response_type: None = None,
+        structured_mode: StructuredMode = "auto",
+        max_corrections: int = 2,
+        **options: Unpack[CallOptions],
+    ) -> Observable[AssistantEvent]: ...
+    def stream(
+        self,
+        user_input: str | Message | Sequence[Message],
+        *,
+        variables: Mapping[str, object] | None = None,
+        conversation: str = "",
+        response_type: type[T] | None = None,
+        structured_mode: StructuredMode = "auto",
+        max_corrections: int = 2,
+        **options: Unpack[CallOptions],
+    ) -> Observable[TypedEvent[T]] | Observable[AssistantEvent]:
         """Return a turn as a cold Observable: each subscription runs its own turn.
 
         Later errors are emitted as an `LLMError`; the model reads those of tools. Disposing, from any thread, stops the
@@ -120,6 +146,7 @@ class Assistant:
         Raises:
             ConfigurationError: A variable is missing, or an option or the mode is not supported.
         """
+        _check_count("max_corrections", max_corrections, 0)
         given: Mapping[str, object] = variables or {}
         turn_input = self._input(user_input, variables)
         system = render(self._system, given) if isinstance(self._system, str) else self._system
@@ -209,7 +236,7 @@ class Assistant:
         *before, last = iter_events(events.pipe(rx_ops.filter(_is_ending)))
         if response_type is None:
             return cast("StreamEnd", last).response
-        return cast("T", cast("StructuredAnswer", before[-1]).value)
+        return cast("StructuredAnswer[T]", before[-1]).value
 
     def _input(
         self, user_input: str | Message | Sequence[Message], variables: Mapping[str, object] | None
@@ -218,7 +245,7 @@ class Assistant:
             return question_input(_question(user_input, variables))
         if self._memory is not None:
             raise ConfigurationError("this assistant has a memory: give it the question, not the whole conversation")
-        return conversation_input(user_input)
+        return conversation_input(messages_of(user_input) if user_input else ())
 
     def _checked(self, options: CallOptions) -> CallOptions:
         """Return the options of the turn's requests; raise `ConfigurationError` if the model does not support them."""
@@ -229,6 +256,23 @@ class Assistant:
             call["tools"] = [tool.tool for tool in self._settings.tools.values()]
         self._model.stream("?", **call)  # cold: nothing is sent
         return call
+
+
+def _check(model: object, system: object, memory: object, approve: object) -> None:
+    """Raise `ConfigurationError` for what cannot be what it should be."""
+    for name, value, is_good, wanted in (
+        ("model", model, hasattr(model, "stream"), "a model (create_streaming_model)"),
+        ("system", system, system is None or isinstance(system, str) or callable(system), "text or a function"),
+        ("memory", memory, memory is None or hasattr(memory, "recall"), "a Memory"),
+        ("approve", approve, approve is None or callable(approve), "a function"),
+    ):
+        if not is_good:
+            raise ConfigurationError(f"Assistant({name}=...) is {wanted}; got {value!r}")
+
+
+def _check_count(name: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigurationError(f"{name} must be a whole number, {least} or more; got {value!r}")
 
 
 def _question(user_input: str | Message, variables: Mapping[str, object] | None) -> Message:

@@ -10,7 +10,7 @@ the turn so far. `index` distinguishes the calls of one step. A step with a call
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias, TypeVar, cast, get_args
+from typing import Generic, TypeAlias, TypeVar, cast, get_args
 
 import msgspec
 from reactivex import Observable
@@ -37,6 +37,9 @@ __all__ = [
     "token_events",
     "with_json_value",
 ]
+
+
+V_co = TypeVar("V_co", covariant=True)
 
 
 class StepStart(msgspec.Struct, frozen=True, tag="step_start"):
@@ -111,14 +114,14 @@ class ToolEnd(msgspec.Struct, frozen=True, tag="tool_end"):
     refused: bool = False
 
 
-class PartialAnswer(msgspec.Struct, frozen=True, tag="partial_answer"):
+class PartialAnswer(msgspec.Struct, Generic[V_co], frozen=True, tag="partial_answer"):
     """The structured answer so far.
 
     Args:
         value: A value of the `response_type`.
     """
 
-    value: object
+    value: V_co
 
 
 class AnswerRejected(msgspec.Struct, frozen=True, tag="answer_rejected"):
@@ -133,17 +136,20 @@ class AnswerRejected(msgspec.Struct, frozen=True, tag="answer_rejected"):
     text: str
 
 
-class StructuredAnswer(msgspec.Struct, frozen=True, tag="structured_answer"):
+class StructuredAnswer(msgspec.Struct, Generic[V_co], frozen=True, tag="structured_answer"):
     """The complete, valid structured answer; emitted once, before the `StreamEnd`.
 
     Args:
         value: A value of the `response_type`.
     """
 
-    value: object
+    value: V_co
 
 
-AssistantEvent: TypeAlias = (
+EventT = TypeVar("EventT")
+V = TypeVar("V")
+
+TypedEvent: TypeAlias = (
     TokenEvent
     | StepStart
     | StepEnd
@@ -151,13 +157,16 @@ AssistantEvent: TypeAlias = (
     | ToolStart
     | ToolProgress
     | ToolEnd
-    | PartialAnswer
+    | PartialAnswer[V]
     | AnswerRejected
-    | StructuredAnswer
+    | StructuredAnswer[V]
 )
+"""What a turn with a `response_type` emits."""
 
-EventT = TypeVar("EventT")
+AssistantEvent: TypeAlias = TypedEvent[object]
+"""What any turn emits."""
 
+_WITH_VALUE: tuple[type[msgspec.Struct], ...] = (ToolProgress, PartialAnswer, StructuredAnswer)
 _TOKEN_EVENTS = frozenset(get_args(TokenEvent))
 _decoder: msgspec.json.Decoder[AssistantEvent] = msgspec.json.Decoder(AssistantEvent)
 
@@ -205,8 +214,9 @@ def with_json_value(event: EventT) -> EventT:
     Args:
         event: Any event.
     """
-    if isinstance(event, ToolProgress | PartialAnswer | StructuredAnswer):
-        return msgspec.structs.replace(event, value=json_data(event.value, type_name))
+    if isinstance(event, _WITH_VALUE):
+        value: object = getattr(event, "value", None)
+        return msgspec.structs.replace(event, value=json_data(value, type_name))
     return event
 
 

@@ -187,6 +187,8 @@ class Memory:
     def __init__(
         self, store: MemoryStore | None = None, *, window: Window | None = None, summary: Summary | None = None
     ) -> None:
+        if window is not None and not callable(window):
+            raise ConfigurationError(f"Memory(window=...) is a function, such as last_messages(20); got {window!r}")
         self.store: MemoryStore = InMemoryStore() if store is None else store
         self._window = window
         self._summary = summary
@@ -270,8 +272,12 @@ def last_messages(count: int) -> Window:
     System messages (summaries, for example) at the beginning stay, and are not counted.
 
     Args:
-        count: The most messages to send.
+        count: The most messages to send, 0 or more.
+
+    Raises:
+        ConfigurationError: `count` is not a whole number, 0 or more.
     """
+    _check_most("last_messages", count)
 
     def window(messages: Sequence[Message]) -> Sequence[Message]:
         head = _head(messages)
@@ -286,9 +292,13 @@ def last_tokens(budget: int, *, count: Callable[[Message], int] | None = None) -
     The assistant's system message and the schemas of its tools are sent too, and are not counted.
 
     Args:
-        budget: The most tokens to send.
+        budget: The most tokens to send, 0 or more.
         count: Returns the tokens of a message; default: `message_tokens`, an estimate.
+
+    Raises:
+        ConfigurationError: `budget` is not a whole number, 0 or more.
     """
+    _check_most("last_tokens", budget)
     counted = count or message_tokens
 
     def window(messages: Sequence[Message]) -> Sequence[Message]:
@@ -301,6 +311,11 @@ def last_tokens(budget: int, *, count: Callable[[Message], int] | None = None) -
         return _from_turn(messages, head, start)
 
     return window
+
+
+def _check_most(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ConfigurationError(f"{name} takes a whole number, 0 or more; got {value!r}")
 
 
 def within_context(

@@ -17,7 +17,7 @@ from .._json import encode, is_object, valid_text
 from .._values import json_data
 from ..errors import ConfigurationError
 from ..messages import MediaPart, TextPart, ToolCall
-from ..options import Tool, tool_of
+from ..options import Tool, is_duration, tool_of
 from ._signature import GivenSchema, Signature
 
 __all__ = ["FunctionTool", "RunnableTool", "ToolContext", "ToolLike", "as_tools", "result_content", "result_text"]
@@ -105,6 +105,9 @@ class FunctionTool:
         timeout: float | None = None,
         approve: bool | None = None,
     ) -> None:
+        check_timeout("timeout", timeout)
+        if schema is not None and (not is_object(schema) or schema.get("type", "object") != "object"):
+            raise ConfigurationError(f"FunctionTool(schema=...) is the JSON schema of an object; got {schema!r}")
         self.timeout = timeout
         self.approve = approve
         self._function = function
@@ -144,6 +147,8 @@ def as_tools(tools: Iterable[ToolLike]) -> dict[str, RunnableTool]:
     Raises:
         ConfigurationError: Something is not a tool, or two tools have the same name.
     """
+    if not isinstance(tools, Iterable) or is_object(tools):
+        raise ConfigurationError(f"tools= is a list of functions and tools; got {tools!r}")
     made: dict[str, RunnableTool] = {}
     for given in tools:
         tool = _as_tool(given)
@@ -151,6 +156,17 @@ def as_tools(tools: Iterable[ToolLike]) -> dict[str, RunnableTool]:
             raise ConfigurationError(f"two tools are named {tool.tool.name!r}: give one of them name=")
         made[tool.tool.name] = tool
     return made
+
+
+def check_timeout(name: str, seconds: object) -> None:
+    """Raise `ConfigurationError` unless `seconds` is None or a number above 0.
+
+    Args:
+        name: The name of the setting.
+        seconds: Its value.
+    """
+    if seconds is not None and not is_duration(seconds):
+        raise ConfigurationError(f"{name} must be a number of seconds above 0, or None; got {seconds!r}")
 
 
 def result_text(value: object) -> str:

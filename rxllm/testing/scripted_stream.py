@@ -110,6 +110,9 @@ class _Script:
             self.on_error(item)
             return
         event = TextDelta(item) if isinstance(item, str) else item
+        if not isinstance(event, _EVENTS):
+            self.on_error(TypeError(f"a scripted stream emits text, events and errors; got {event!r}"))
+            return
         self._answer.add(event)
         self._observer.on_next(event)
         if isinstance(event, StreamEnd):
@@ -148,7 +151,11 @@ class _Playback:
         return self._subscription
 
     def _schedule_next(self) -> None:
-        step = next(self._steps, None)
+        try:
+            step = next(self._steps, None)
+        except Exception as error:  # of an iterable of the user
+            self._script.on_error(error)
+            return
         if step is None:
             if self._ends:
                 self._script.on_completed()

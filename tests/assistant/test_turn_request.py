@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any, cast
+
 import pytest
 
 from rxllm import Message, ReasoningPart, ToolCall, ToolResult, iter_events
-from rxllm.assistant import ApprovalRequest, Assistant, Memory, StepStart, ToolEnd, ToolStart
+from rxllm.assistant import (
+    ApprovalRequest,
+    Assistant,
+    FunctionTool,
+    Memory,
+    SQLiteStore,
+    StepStart,
+    ToolEnd,
+    ToolStart,
+    last_messages,
+    last_tokens,
+)
 from rxllm.errors import ConfigurationError
 from rxllm.testing import LLMServer, ScriptedModel
 
@@ -67,3 +81,65 @@ def test_a_conversation_needs_a_question_and_no_memory() -> None:
         Assistant(ScriptedModel("x")).stream([])
     with pytest.raises(ConfigurationError, match="has a memory"):
         Assistant(ScriptedModel("x"), memory=Memory()).stream([QUESTION])
+
+
+@pytest.mark.parametrize("given", [None, 5, [5], [None], (message for message in [QUESTION])])
+def test_what_is_no_conversation_is_refused_at_once(given: Any) -> None:
+    """With a typed error."""
+    with pytest.raises(ConfigurationError):
+        Assistant(ScriptedModel("x")).stream(given)
+
+
+def test_a_conversation_as_for_a_model() -> None:
+    """Texts and OpenAI's dicts, too."""
+    model = ScriptedModel("x", "y")
+    given: Any = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, "c"]
+    Assistant(model).chat(given)
+    assert [message.text for message in model.calls[0].messages] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model": "openai:x"},
+        {"system": 5},
+        {"memory": "m"},
+        {"approve": True},
+        {"tools": add},
+        {"tools": {"add": add}},
+        {"max_iterations": "5"},
+        {"max_iterations": 1.5},
+        {"tool_timeout": -1},
+        {"tool_timeout": float("nan")},
+        {"tool_timeout": "5"},
+    ],
+)
+def test_settings_are_checked_when_they_are_given(settings: dict[str, Any]) -> None:
+    """Not in a turn."""
+    with pytest.raises(ConfigurationError, match=next(iter(settings))):
+        Assistant(**{"model": ScriptedModel("x"), **settings})
+
+
+def test_further_settings_are_checked_when_they_are_given() -> None:
+    """Those of a turn, of a tool, of windows, and what a function given as system= returns."""
+    wrong: Any = "wrong"
+    for make in (
+        lambda: Assistant(ScriptedModel("x")).stream("?", response_type=int, max_corrections=-1),
+        lambda: FunctionTool(add, timeout=0),
+        lambda: FunctionTool(add, schema=wrong),
+        lambda: FunctionTool(add, schema={"type": "array"}),
+        lambda: Memory(window=wrong),
+        lambda: last_messages(-1),
+        lambda: last_messages(wrong),
+        lambda: last_tokens(-1),
+        lambda: Assistant(ScriptedModel("x"), system=lambda context: cast("str", 5)).chat("?"),
+    ):
+        with pytest.raises(ConfigurationError):
+            make()
+
+
+def test_half_a_surrogate_pair_in_an_answer_can_be_kept(tmp_path: Path) -> None:
+    """The memory gets text that a database takes."""
+    memory = Memory(SQLiteStore(tmp_path / "chats.db"))
+    Assistant(ScriptedModel("half \ud835"), memory=memory).chat("?")
+    assert memory.messages()[-1].text == "half \ufffd"

@@ -13,6 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -145,6 +146,16 @@ def test_a_file_that_is_no_model_is_named(tmp_path: Path, content: bytes | None,
     with pytest.raises(rxllm.ConfigurationError, match=said) as caught:
         local_base_url(str(path))
     assert "model.gguf" in str(caught.value)
+
+
+@installed
+@pytest.mark.parametrize("path", [5, b"model.gguf", "model\0.gguf", "~nobody-of-this-name/model.gguf"])
+def test_what_is_no_path_is_refused(path: Any) -> None:
+    """For the model and for its projector."""
+    with pytest.raises(rxllm.ConfigurationError, match="GGUF"):
+        rxllm.LocalServer(model=path).check()
+    with pytest.raises(rxllm.ConfigurationError, match="mmproj"):
+        rxllm.LocalServer(mmproj=path).check()
 
 
 @installed

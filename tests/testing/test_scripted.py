@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from itertools import count
+from typing import Any
 
 import pytest
 import reactivex
@@ -173,3 +174,9 @@ class TestScriptedModel:
         assert [call.prompt for call in model.calls] == ["Hi"] * 4
         assert "completed" in repr(model.calls[0])
         assert ScriptedModel(default="always").chat("?").text == "always"
+
+    @pytest.mark.parametrize("wrong", [Reply(pieces=(str(1 // (2 - n)) for n in range(3))), Reply(pieces=[1]), 5, None])
+    def test_what_cannot_be_played_ends_the_stream(self, wrong: Any) -> None:
+        """An iterable that raises, and what is no reply: with the error, not in silence."""
+        with pytest.raises((ZeroDivisionError, TypeError)):
+            ScriptedModel(wrong).chat("Hi")

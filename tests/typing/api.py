@@ -15,6 +15,7 @@ from reactivex import operators as rx_ops
 import rxllm
 from rxllm import batch
 from rxllm import operators as ops
+from rxllm.assistant import Assistant, AssistantEvent, PartialAnswer, StructuredAnswer
 
 model = rxllm.create_streaming_model("openai", model="gpt-5.4-mini", temperature=0.2, stop=["\n"])
 assert_type(model, rxllm.StreamingModel)
@@ -93,3 +94,14 @@ rows: list[dict[str, str]] = [{"id": "a", "text": "hi"}]
 batch.map_prompts(rows, described, checkpoint="job", prompt="text", key="id", max_retries=3, job="mine")
 batch.map_prompts(lambda: (str(n) for n in range(9)), lambda: model, checkpoint="job", total=9)
 assert_type(list(batch.read_rows("job")), list[batch.Row])
+
+assistant = Assistant(model)
+for turn_event in rxllm.iter_events(assistant.stream("Hello", response_type=list[int])):
+    if isinstance(turn_event, PartialAnswer | StructuredAnswer):
+        assert_type(turn_event.value, list[int])
+for plain_event in rxllm.iter_events(assistant.stream("Hello")):
+    if isinstance(plain_event, StructuredAnswer):
+        assert_type(plain_event.value, object)
+turns: Observable[AssistantEvent] = assistant.stream("Hello", response_type=dict[str, int])
+assert_type(assistant.chat("Hello", response_type=dict[str, int]), dict[str, int])
+assert_type(assistant.chat("Hello"), rxllm.Response)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from io import StringIO
 from typing import Literal, Protocol, TypeVar
 
-from ..._json import encode
+from ..._json import decode, encode
 from ...errors import OutputParsingError
 from ...events import StreamEnd, StreamReset, TextDelta, TokenEvent, ToolCallDelta, ToolCallEnd, ToolCallStart
 from .._operator import Operator, PlainStep, run_steps
@@ -70,6 +70,19 @@ def json_values(text: str) -> Iterator[object]:
     within = list(_values_within(text))
     yield from (value for value in within if isinstance(value, dict))
     yield from (value for value in within if isinstance(value, list))
+
+
+def json_scalars(text: str) -> Iterator[object]:
+    """Yield the text, number or literal that a complete answer is, or that its fenced blocks are."""
+    thought = _THOUGHT.match(text)
+    text = text[thought.end() :] if thought else text
+    blocks = CodeBlocks()
+    fenced = [event.code for event in (*blocks.feed(text), *blocks.close()) if isinstance(event, CodeBlockEnd)]
+    for code in (text, *reversed(fenced)):
+        with contextlib.suppress(ValueError, RecursionError):
+            value = decode(code)
+            if not isinstance(value, dict | list):
+                yield value
 
 
 def _values_within(text: str) -> Iterator[object]:

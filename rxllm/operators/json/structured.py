@@ -19,7 +19,7 @@ from ...errors import OutputParsingError
 from ...events import TokenEvent, ToolCallEnd
 from ...messages import ToolCall
 from .._operator import Operator, pick
-from .document import JsonDocument, json_values, read_json
+from .document import JsonDocument, json_scalars, json_values, read_json
 from .tree import JsonTree
 from .typed import Target
 
@@ -242,7 +242,13 @@ def value_of(target: Target[T], text: str) -> T:
     except (ValueError, RecursionError):  # other text beside it, a raw newline in it, or no JSON
         document = JsonDocument()
         document.feed(text)
-        value = document.finish()
+        try:
+            value = document.finish()
+        except OutputParsingError:
+            scalars = list(json_scalars(text))
+            if not scalars:
+                raise
+            value = scalars[0]
     return _first_of_type(target, value, text)
 
 
@@ -251,7 +257,7 @@ def _first_of_type(target: Target[T], first: object, text: str) -> T:
     try:
         return target.whole(first)
     except ValueError as error:
-        for value in json_values(text):
+        for value in (*json_values(text), *json_scalars(text)):
             with suppress(ValueError):
                 return target.whole(value)
         raise _wrong_type(text, error) from error

@@ -14,7 +14,7 @@ from typing import Final, Generic, Protocol, TypeGuard, TypeVar, cast
 
 import msgspec
 
-from ..._json import is_array, object_at, objects_at, text_at
+from ..._json import is_array, is_object, object_at, objects_at, text_at
 from ..._schema import schema_with_definitions
 from .tree import Container, JsonTree, extended
 
@@ -46,7 +46,13 @@ class Target(Generic[T]):
             return cast("T", value)  # T is object then
         if _is_model(self._kind):
             return cast("T", _validated(self._kind, value))  # a model gives itself
-        return msgspec.convert(value, self._kind, str_keys=True, dec_hook=_validated)
+        try:
+            return msgspec.convert(value, self._kind, str_keys=True, dec_hook=_validated)
+        except msgspec.ValidationError as error:
+            if "got `float`" not in str(error):
+                raise
+            # JSON has one kind of number: 3.0 is an integer (JSON Schema, 6.1.1).
+            return msgspec.convert(_with_integers(value), self._kind, str_keys=True, dec_hook=_validated)
 
     def so_far(self, tree: JsonTree) -> T | None:
         """Return the value so far in `tree` as the type; None if it is not a valid one yet."""
@@ -151,6 +157,15 @@ def _schema_at(schema: _Schema, container: Container, key: str) -> _Schema:
 
 def _allows_null(schema: _Schema) -> bool:
     return schema.get("type") == "null" or any(choice.get("type") == "null" for choice in objects_at(schema, "anyOf"))
+
+
+def _with_integers(value: object) -> object:
+    """Return the value with each float that is a whole number as an int."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    if is_object(value):
+        return {key: _with_integers(each) for key, each in value.items()}
+    return [_with_integers(each) for each in value] if is_array(value) else value
 
 
 class _Model(Protocol):

@@ -35,7 +35,7 @@ _BEFORE_NUMBER: Mapping[str, str] = {
 
 _MAYBE_LAST: Mapping[str, str] = {
     "en": "inc ltd co corp jr sr bros ph.d m.d b.a m.a resp",
-    "de": "gmbh u.s.w",
+    "de": "gmbh u.s.w mio mrd tsd",
     "fr": "cie",
 }
 """Abbreviations that may end a sentence, like acronyms and initials."""

@@ -20,22 +20,26 @@ if TYPE_CHECKING:
     Pattern = regex.Pattern[str]
 
 API_KEYS: Final = (
-    r"\b(?:sk|pk|rk)[-_][A-Za-z0-9_-]{16,}"  # OpenAI, Anthropic, Stripe
-    r"|\bAIza[A-Za-z0-9_-]{30,}"  # Google
-    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"  # AWS
-    r"|\bgh[pousr]_[A-Za-z0-9]{30,}|\bgithub_pat_[A-Za-z0-9_]{30,}|\bglpat-[A-Za-z0-9_-]{20,}"
-    r"|\b(?:gsk|hf|xai|r8|pplx|nvapi|csk|fw)[-_][A-Za-z0-9_-]{20,}"
-    r"|\bxox[abeoprs]-[A-Za-z0-9-]{10,}"  # Slack
-    r"|\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"  # JSON web tokens
-    r"|-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----(?:[^-]|-(?!----END))*(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|\Z)"
+    r"(?<![A-Za-z0-9])(?:"  # not a word border: scripts without spaces, and "_", may stand before a key
+    r"(?:sk|pk|rk)[-_][A-Za-z0-9_-]{16,}"  # OpenAI, Anthropic, Stripe
+    r"|AIza[A-Za-z0-9_-]{30,}"  # Google
+    r"|(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])"  # AWS
+    r"|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,}|glpat-[A-Za-z0-9_-]{20,}"
+    r"|(?:gsk|hf|xai|r8|pplx|nvapi|csk|fw)[-_][A-Za-z0-9_-]{20,}"
+    r"|xox[abeoprs]-[A-Za-z0-9-]{10,}"  # Slack
+    r"|eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"  # JSON web tokens
+    r")|-----BEGIN [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
+    r"(?:[^-]|-(?!----END))*(?:-----END [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----|\Z)"
 )
 """A pattern for `redact`: keys of well-known services, JSON web tokens, private keys in PEM form."""
 
-CARD_NUMBERS: Final = r"(?<![\d-])[2-6](?:[ -]?\d){12,18}(?![\d-])"
-"""A pattern for `redact`: 13 to 19 digits as on a payment card, also in groups."""
+CARD_NUMBERS: Final = r"(?<![\d-])[2-6](?:[ \u00a0\u2007\u2009-\u2013\u202f-]?\d){12,18}(?![\d-])"
+"""A pattern for `redact`: 13 to 19 digits as on a payment card, also in groups with any space or hyphen."""
 
-EMAIL_ADDRESSES: Final = r"(?<![\w.+%-])[\w.+%-]{1,256}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}"
-"""A pattern for `redact`: e-mail addresses."""
+EMAIL_ADDRESSES: Final = (
+    r"(?<![\w.+%-])[\w.+%-]{1,256}@[A-Za-z0-9\u00c0-\u052f-]{1,63}(?:\.[A-Za-z0-9\u00c0-\u052f-]{1,63}){1,8}"
+)
+"""A pattern for `redact`: e-mail addresses, also with letters of Latin, Greek and Cyrillic in the domain."""
 
 MAX_SECONDS: Final = 0.2
 """Seconds of processor time that one search may take, before the pattern is refused."""
@@ -148,12 +152,20 @@ class _Replacing:
         """Where the held text begins."""
         self._searched = 0
         """The length of the held text when it was last searched."""
+        self._has_end = "$" in pattern.pattern
+        self._line_end = ""
+        """Line feeds that are not searched yet: "$" matches before one that is the last character of the text."""
         self._rest_is_masked = False
         """The rest of the run is masked (`_Redacting`)."""
 
     def feed(self, text: str, /) -> Sequence[TextDelta]:
         """Return the text that is decided. Text is dropped once the rest of the run is masked."""
         out: list[str] = []
+        text, self._line_end = self._line_end + text, ""
+        if self._has_end:
+            searched = text.rstrip("\n")
+            if len(text) - len(searched) <= self._longest:
+                text, self._line_end = searched, text[len(searched) :]
         while text and not self._rest_is_masked:
             held = len(self._text) - self._at
             size = self._longest - held  # a match that is held back has its limit there
@@ -166,6 +178,9 @@ class _Replacing:
 
     def close(self) -> Sequence[TextDelta]:
         out: list[str] = []
+        if not self._rest_is_masked:
+            self._text += self._line_end
+        self._line_end = ""
         self._search(out, closing=True)
         self._text, self._at, self._searched, self._rest_is_masked = "", 0, 0, False
         return _delta(out)

@@ -16,11 +16,11 @@ from .text_operator import filter_text
 def think_tags(*tags: str | tuple[str, str], opened: bool = False) -> Operator[TokenEvent, TokenEvent]:
     """Turn text between tags such as `<think>` and `</think>` into `ReasoningDelta`, also if a delta cuts a tag.
 
-    A tag opens reasoning only at the start of a run of text (after white space): an answer may mention `<think>`. An
-    opening tag that is repeated at once is dropped. Tags inside the reasoning nest; they stay in it. If the reasoning
-    holds an opening tag of its own, text after the first closing tag is held back until a further closing tag comes,
-    or the run ends: only then is it certain which of the two closed the reasoning. Reasoning that is never closed
-    lasts to the end of the run.
+    A tag opens reasoning only at the start of a run of text (after white space or other reasoning): an answer may
+    mention `<think>`. An opening tag that is repeated at once is dropped, and so is `<think/>`. Tags inside the
+    reasoning nest; they stay in it. If the reasoning holds an opening tag of its own, text after the first closing
+    tag is held back until a further closing tag comes, or the run ends: only then is it certain which of the two
+    closed the reasoning. Reasoning that is never closed lasts to the end of the run.
 
     Args:
         tags: Names ("think" stands for `<think>` and `</think>`, the opening tag may have attributes), or pairs of an
@@ -54,6 +54,8 @@ _LATER = -1
 """In place of an end: more text is needed to find it."""
 
 _NAME = re.compile(r"[\w-]+")
+_BLANK = re.compile(r"[\s\ufeff\u200b]*")
+"""What may stand before the tag: white space, a byte order mark, a space of no width."""
 
 
 def _named(name: str) -> _Form:
@@ -92,9 +94,11 @@ class _ThinkTags:
 
     def _start_run(self, form: _Form | None) -> None:
         self._form = form
-        """The tags of the reasoning; None before it has begun."""
+        """The tags of the reasoning; None outside of it."""
+        self._last_form: _Form | None = None
+        """The tags of the newest reasoning."""
         self._in_answer = False
-        """The reasoning is closed, or the run began without any."""
+        """Text that is no reasoning has begun."""
         self._thought_begun = False
         """A character of the reasoning, other than white space, has come."""
         self._nested = 0
@@ -116,20 +120,21 @@ class _ThinkTags:
         if self._after_closing is not None:
             _add(out, TextDelta, self._after_closing + self._held)
         else:
-            in_thought = self._form is not None and not self._in_answer
-            _add(out, ReasoningDelta if in_thought else TextDelta, self._held)
+            _add(out, TextDelta if self._form is None else ReasoningDelta, self._held)
         self._start_run(None)
         return out
 
     def _read_start(self, text: str, out: list[TextDelta | ReasoningDelta]) -> str:
         """Read up to the first opening tag; return the rest."""
-        begin = len(text) - len(text.lstrip())
+        begin = _BLANK.match(text).end()  # type: ignore[union-attr]  # it always matches
         _add(out, TextDelta, text[:begin])
         text = text[begin:]
         for form in self._forms:
             end = _opening_end(form, text, 0)
             if end > 0:
-                self._form = form
+                if not _is_empty(text, end, form):
+                    self._form = self._last_form = form
+                    self._thought_begun = False
                 return text[end:]
             if end == _LATER:
                 self._held = text
@@ -142,7 +147,9 @@ class _ThinkTags:
         closing = text.find(form.closing)
         opening, opening_end = _find_opening(form, text, closing if closing >= 0 else len(text))
         if opening_end > 0:
-            if not self._thought_begun and not text[:opening].strip():  # a repeated opening tag
+            if _is_empty(text, opening_end, form):
+                self._add_thought(text[:opening_end], out)
+            elif not self._thought_begun and not text[:opening].strip():  # a repeated opening tag
                 self._add_thought(text[:opening], out)
             else:
                 self._nested += 1
@@ -161,7 +168,7 @@ class _ThinkTags:
             _add(out, ReasoningDelta, form.closing + self._after_closing)
             self._after_closing = None
         if self._nested == 0:
-            self._in_answer = True
+            self._form = None
         else:
             self._nested -= 1
             self._after_closing = ""
@@ -175,7 +182,7 @@ class _ThinkTags:
         _add(out, ReasoningDelta, text)
 
     def _add_answer(self, text: str, out: list[TextDelta | ReasoningDelta]) -> None:
-        end = self._form.end if self._form is not None else ""
+        end = self._last_form.end if self._last_form is not None else ""
         if end:
             text = text.replace(end, "")
             safe = possible_start(text, end)
@@ -194,12 +201,19 @@ def _opening_end(form: _Form, text: str, at: int) -> int:
         return _LATER
     if text[end] == ">":
         return end + 1
+    if text[end] == "/":
+        return end + 2 if text[end + 1 : end + 2] == ">" else _LATER if end + 1 == len(text) else 0
     if not text[end].isspace():
         return 0
     last = text.find(">", end, at + _MAX_TAG)
     if last >= 0:
         return 0 if "<" in text[end:last] else last + 1
     return _LATER if len(text) - at < _MAX_TAG and "<" not in text[end:] else 0
+
+
+def _is_empty(text: str, end: int, form: _Form) -> bool:
+    """Return whether the opening tag that ends at `end` closes itself: `<think/>`."""
+    return form.has_attributes and text[end - 2] == "/"
 
 
 def _find_opening(form: _Form, text: str, before: int) -> tuple[int, int]:

@@ -182,7 +182,10 @@ def local_base_url(
 
 
 def _gguf(given: str | os.PathLike[str], setting: str) -> Path:
-    path = Path(given).expanduser().resolve()
+    try:
+        path = Path(given).expanduser().resolve()
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise _problem(f"LocalServer({setting}=...) is the path of a GGUF file; got {given!r}: {error}") from error
     if not path.is_file():
         raise _problem(
             f"there is no file {str(given)!r}: {setting}= is the path of a GGUF file"

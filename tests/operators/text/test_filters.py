@@ -152,6 +152,12 @@ THOUGHTS = [
     ('<thinking reason="x">a</thinking>b', "b", "a"),
     ("<thinker>a</thinker>", "<thinker>a</thinker>", ""),
     ("<think " + "x" * 300, "<think " + "x" * 300, ""),
+    ("<think/>b", "b", ""),
+    ("<think />\n<think>a</think>b", "\nb", "a"),
+    ("<think>a <think/> b</think>c", "c", "a <think/> b"),
+    ("<think>a</think>\n<think>b</think>\n\nc", "\n\n\nc", "ab"),
+    ("<think>a</think>[THINK]b[/THINK]c<think>d", "c<think>d", "ab"),
+    ("\ufeff<think>a</think>b", "\ufeffb", "a"),
     ("[THINK]a[/THINK]b", "b", "a"),
     ("◁think▷a◁/think▷b", "b", "a"),
     ("<|channel>thought\na<channel|>b", "b", "a"),
@@ -168,7 +174,19 @@ class TestThinkTags:
         cuts(
             st.lists(
                 st.sampled_from(
-                    ["<think>", "<think a='b'>", "</think>", "<", "th", ">", "a", "\n", "[THINK]", "[/THINK]"]
+                    [
+                        "<think>",
+                        "<think/>",
+                        "<think a='b'>",
+                        "</think>",
+                        "<",
+                        "th",
+                        ">",
+                        "a",
+                        "\n",
+                        "[THINK]",
+                        "[/THINK]",
+                    ]
                 ),
                 max_size=12,
             ).map("".join)

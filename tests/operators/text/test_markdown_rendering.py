@@ -65,6 +65,7 @@ PARTS = [
     "form\n\x0c\nfeed\n",
     "hard  \nbreak\\\nand \\# escape\n",
     "Line\u2028separator and next\u0085line\n",
+    "[x]: <a b> 'no title\n\nhere'\n\n[x]\n",
     "windows\r\n\r\n- line\r\n- ends\r\n\r\nhere\r\n",
     "1999. A year\n\n1999\\. Another\n",
     "<https://auto.example> and <b>inline</b> HTML\n",

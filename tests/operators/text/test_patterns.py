@@ -211,6 +211,19 @@ class TestRedact:
         [
             (ops.CARD_NUMBERS, "card 4111 1111 1111 1111, ok", "card [redacted], ok"),
             (ops.CARD_NUMBERS, "call 555-1234 in 2026 or 12345", "call 555-1234 in 2026 or 12345"),
+            (
+                ops.CARD_NUMBERS,
+                "4111\u00a01111\u202f1111\u20091111 4111\u20111111\u20131111-1111",
+                "[redacted] [redacted]",
+            ),
+            (ops.EMAIL_ADDRESSES, "müller@bücher.example 给ann@x.org。", "[redacted] [redacted]。"),
+            (ops.API_KEYS, "密钥sk-" + "x" * 20 + "。MY_AKIAIOSFODNN7EXAMPLE_", "密钥[redacted]。MY_[redacted]_"),
+            (ops.API_KEYS, "mask-" + "x" * 20, "mask-" + "x" * 20),
+            (
+                ops.API_KEYS,
+                "-----BEGIN PGP PRIVATE KEY BLOCK-----\nlQ=\n-----END PGP PRIVATE KEY BLOCK-----\nok",
+                "[redacted]\nok",
+            ),
             (ops.EMAIL_ADDRESSES, "ask ada.l+x@mail.example.org. Or not@", "ask [redacted]. Or not@"),
             (f"{ops.CARD_NUMBERS}|{ops.EMAIL_ADDRESSES}", "a@b.cc 4111111111111111", "[redacted] [redacted]"),
         ],
@@ -218,6 +231,12 @@ class TestRedact:
     def test_ready_made_patterns(self, pattern: str, text: str, shown: str) -> None:
         """Cards and addresses, whole and by character, alone and joined."""
         assert [shown] * 2 == [said(play(ops.redact(pattern), answer(*pieces))) for pieces in ([text], text)]
+
+    @given(cuts(st.text(st.sampled_from("x\ny"), max_size=8)), st.sampled_from(["^x$", "x$", "(?m)^x$", "x\n?$"]))
+    def test_the_end_of_the_text_is_no_line_feed_that_more_follows(self, pieces: tuple[str, ...], pattern: str) -> None:
+        """A "$" matches before a line feed only if that is the last character of the answer."""
+        wanted = re.sub(pattern, "#", "".join(pieces))
+        assert wanted == said(play(ops.redact(pattern, "#"), answer(*pieces)))
 
     def test_a_pattern_that_backtracks_is_refused(self) -> None:
         """Within a fraction of a second, loudly, and what was held is not shown."""
