@@ -37,7 +37,7 @@ from ..messages import Message, TextPart, ToolResult
 from ..operators._response_builder import ResponseBuilder
 from ..options import CallOptions
 from ._tool_run import ToolEvent, ToolRun
-from ._turn_request import TurnContext, TurnRequest
+from ._turn_request import TurnContext, TurnRequest, checked_system_text
 from ._unique_call_ids import CallIds
 from ._workers import now, run_on
 from .errors import MaxIterationsError, error_text
@@ -143,14 +143,12 @@ class ToolLoop(abc.DisposableBase):
         if not callable(turn.system):
             return turn.system
         try:
-            text: object = turn.system(TurnContext(turn.conversation, turn.input.question, messages, turn.variables))
+            text = turn.system(TurnContext(turn.conversation, turn.input.question, messages, turn.variables))
         except LLMError:
             raise
         except BaseException as error:
             raise ConfigurationError(f"the function given as system= failed: {error_text(error)}") from error
-        if text is None or isinstance(text, str):
-            return text
-        raise ConfigurationError(f"the function given as system= returns text; got {text!r}")
+        return checked_system_text(text)
 
     def _ask(self) -> None:
         """Make a request: one step."""

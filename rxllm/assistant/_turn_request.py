@@ -74,6 +74,13 @@ def conversation_input(conversation: Sequence[Message]) -> TurnInput:
     return TurnInput(messages[:answer_at], question, answer, results)
 
 
+def checked_system_text(text: object) -> str | None:
+    """Return what a function given as `system=` returned; raise `ConfigurationError` if it is no text."""
+    if text is None or isinstance(text, str):
+        return text
+    raise ConfigurationError(f"the function given as system= returns text; got {text!r}")
+
+
 class TurnRequest(msgspec.Struct, frozen=True):
     """The settings and the input of a turn."""
 

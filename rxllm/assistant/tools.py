@@ -147,7 +147,7 @@ def as_tools(tools: Iterable[ToolLike]) -> dict[str, RunnableTool]:
     Raises:
         ConfigurationError: Something is not a tool, or two tools have the same name.
     """
-    if not isinstance(tools, Iterable) or is_object(tools):
+    if not hasattr(tools, "__iter__") or is_object(tools):
         raise ConfigurationError(f"tools= is a list of functions and tools; got {tools!r}")
     made: dict[str, RunnableTool] = {}
     for given in tools:
