@@ -23,6 +23,7 @@ __all__ = [
     "Timeout",
     "Tool",
     "format_of",
+    "is_duration",
     "stop_of",
     "timeout_of",
     "tool_of",
@@ -102,7 +103,11 @@ class Timeout(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_duration(seconds: object) -> bool:
-    """Return whether `seconds` is a number above 0; infinity is one."""
+    """Return whether `seconds` is a number above 0; infinity is one.
+
+    Args:
+        seconds: Any value.
+    """
     try:
         return isinstance(seconds, int | float) and not isinstance(seconds, bool) and float(seconds) > 0
     except OverflowError:

@@ -37,7 +37,7 @@ from ..messages import Message, TextPart, ToolResult
 from ..operators._response_builder import ResponseBuilder
 from ..options import CallOptions
 from ._tool_run import ToolEvent, ToolRun
-from ._turn_request import TurnContext, TurnRequest, checked_system_text
+from ._turn_request import TurnRequest, checked_system_text
 from ._unique_call_ids import CallIds
 from ._workers import now, run_on
 from .errors import MaxIterationsError, error_text
@@ -119,8 +119,8 @@ class ToolLoop(abc.DisposableBase):
             instructions.append(self._request.structure.instructions)
         instructions += [message.text for message in messages if message.role == "system"]
         text = "\n\n".join(filter(None, instructions))
-        history = [*repair_history([message for message in messages if message.role != "system"])]
-        self._sent = [Message.system(text), *history] if text else history
+        history = repair_history([message for message in messages if message.role != "system"])
+        self._sent = [*([Message.system(text)] if text else ()), *history]
         self._before_first_step = self._now() - self._started
         answer = self._request.input.answer
         self._call_ids = CallIds(history if answer is None else [*history, answer])
@@ -143,12 +143,11 @@ class ToolLoop(abc.DisposableBase):
         if not callable(turn.system):
             return turn.system
         try:
-            text = turn.system(TurnContext(turn.conversation, turn.input.question, messages, turn.variables))
+            return checked_system_text(turn.system(turn.context(messages)))
         except LLMError:
             raise
         except BaseException as error:
             raise ConfigurationError(f"the function given as system= failed: {error_text(error)}") from error
-        return checked_system_text(text)
 
     def _ask(self) -> None:
         """Make a request: one step."""

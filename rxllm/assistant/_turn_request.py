@@ -97,6 +97,10 @@ class TurnRequest(msgspec.Struct, frozen=True):
     structure: Structure | None
     max_corrections: int
 
+    def context(self, messages: tuple[Message, ...]) -> TurnContext:
+        """Return what a function given as `system=` is called with."""
+        return TurnContext(self.conversation, self.input.question, messages, self.variables)
+
     def recall(self) -> Observable[tuple[Message, ...]]:
         """Return an Observable of the messages to send. Raises and emits `LLMError`s."""
         if self.memory is None:

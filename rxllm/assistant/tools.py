@@ -20,7 +20,16 @@ from ..messages import MediaPart, TextPart, ToolCall
 from ..options import Tool, is_duration, tool_of
 from ._signature import GivenSchema, Signature
 
-__all__ = ["FunctionTool", "RunnableTool", "ToolContext", "ToolLike", "as_tools", "result_content", "result_text"]
+__all__ = [
+    "FunctionTool",
+    "RunnableTool",
+    "ToolContext",
+    "ToolLike",
+    "as_tools",
+    "check_timeout",
+    "result_content",
+    "result_text",
+]
 
 
 class ToolContext:
