@@ -202,6 +202,7 @@ def result_content(value: object) -> tuple[str, tuple[MediaPart, ...]]:
     Raises:
         TypeError: The value, or one inside it, cannot be written as JSON.
 
+    >>> from rxllm import ImagePart
     >>> result_content(["A cat.", ImagePart(url="https://example.com/cat.png")])[0]
     'A cat.'
     """

@@ -6,9 +6,8 @@ as text, and a link is kept only for http, https and mailto.
 >>> parser = MarkdownParser()
 >>> parser.feed("- **Bold** `co"), parser.feed("de`\n")
 (0, 0)
->>> parser.paragraphs
-[Paragraph(kind='item', runs=(Run(text='Bold', styles=('bold',), link=''), Run(text=' ', styles=(), link=''), \
-Run(text='code', styles=('code',), link='')), level=0, marker='•', rows=())]
+>>> [run.text for run in parser.paragraphs[0].runs], [run.styles for run in parser.paragraphs[0].runs]
+(['Bold', ' ', 'code'], [('bold',), (), ('code',)])
 """
 
 from __future__ import annotations

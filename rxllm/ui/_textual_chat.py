@@ -48,6 +48,8 @@ class ChatPane(Vertical):
 
     async def show(self, state: ChatState) -> None:
         """Show a state of the session."""
+        if self._is_gone():
+            return
         box = self.query_one("#messages", VerticalScroll)
         if box.is_vertical_scroll_end:
             box.anchor()
@@ -66,6 +68,8 @@ class ChatPane(Vertical):
                 await box.mount(pane)
                 self._shown.append((ChatMessage(message.id, message.role), pane, []))
             await self._update(at, message)
+        if self._is_gone():  # the program closed meanwhile
+            return
         running = state.status in ("submitted", "streaming")
         self.query_one("#send", Button).disabled = running
         self.query_one("#stop", Button).disabled = not running
@@ -73,6 +77,9 @@ class ChatPane(Vertical):
         self.query_one("#status", Label).update(
             {"submitted": "Asking …", "streaming": "Answering …"}.get(state.status, "")
         )
+
+    def _is_gone(self) -> bool:
+        return not self.is_attached
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Send what is typed, unless an answer runs."""

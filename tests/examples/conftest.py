@@ -12,6 +12,8 @@ from rxllm.testing import LLMServer
 
 from ..ui.display import virtual_display
 
+collect_ignore = ["run_hello.py"]  # a program: it needs an argument
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
