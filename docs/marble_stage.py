@@ -1,4 +1,4 @@
-"""Runs real operators on virtual time and keeps what was seen: when what came, and who let go of whom."""
+"""Runs real operators on virtual time and records each event, its time, and each disposal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A vendor's error, in any of its shapes, as the error of ours that it deserves.
+"""Convert a vendor's error, in any of its shapes, to an `LLMError`.
 
 Both HTTP error bodies and in-band errors go through here, so that one overload is the same
 error wherever it is reported. Pure: no I/O, no clock but the one passed in.
