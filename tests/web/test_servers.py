@@ -203,11 +203,11 @@ class TestNginx:
         gate = Gate(1)
         llm.enqueue(Reply("one two", gate=gate))
         front = nginx(url, lines)
-        response = requests.post(f"{front}/api/chat", json={"prompt": "Hi"}, stream=True, timeout=SECONDS)
-        found = response.iter_lines(chunk_size=1)
-        assert any(b'"one"' in line for line in found)
-        gate.open()
-        assert any(b'" two"' in line for line in found)
+        with requests.post(f"{front}/api/chat", json={"prompt": "Hi"}, stream=True, timeout=SECONDS) as response:
+            found = response.iter_lines(chunk_size=1)
+            assert any(b'"one"' in line for line in found)
+            gate.open()
+            assert any(b'" two"' in line for line in found)
 
     def test_the_page_behind_it_has_the_hosts_origin(self, url: str, nginx) -> None:
         """With the documented line; other origins stay out."""
