@@ -93,7 +93,7 @@ def test_a_cell_works(cell: str, vendor: LLMServer) -> None:
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
     nbclient.NotebookClient(notebook, timeout=LIMIT_SECONDS).execute()
     shown, printed = notebook.cells[0].outputs
-    assert shown.data["text/markdown"] == f"Asked: {vendor.requests[0].prompt}"
+    assert shown.data["text/plain"] == f"Asked: {vendor.requests[0].prompt}"
     assert printed.text == "stop\n"
 
 
