@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from typing import cast
 
 from ..assistant.events import (
     ApprovalRequest,
@@ -63,7 +64,8 @@ class UITurn(UIMessageStream):
 
     def event(self, number: int, event: object) -> str:
         """Return the chunks of one event."""
-        match with_json_value(event):
+        shown = with_json_value(event)
+        match shown:
             case StepStart():
                 return self.start_step()
             case StepEnd(_, response):
@@ -78,8 +80,8 @@ class UITurn(UIMessageStream):
             case ToolEnd(call) as end:
                 self._open_calls.discard(call.id)
                 return self._tool_end(end)
-            case StructuredAnswer(value):
-                return chunk("data-answer", data=value)
+            case StructuredAnswer():
+                return chunk("data-answer", data=cast("StructuredAnswer[object]", shown).value)
             case _:
                 return self._step_if_none() + super().event(number, event)
 
