@@ -140,6 +140,7 @@ def test_further_settings_are_checked_when_they_are_given() -> None:
 
 def test_half_a_surrogate_pair_in_an_answer_can_be_kept(tmp_path: Path) -> None:
     """The memory gets text that a database takes."""
-    memory = Memory(SQLiteStore(tmp_path / "chats.db"))
-    Assistant(ScriptedModel("half \ud835"), memory=memory).chat("?")
-    assert memory.messages()[-1].text == "half \ufffd"
+    with SQLiteStore(tmp_path / "chats.db") as store:
+        memory = Memory(store)
+        Assistant(ScriptedModel("half \ud835"), memory=memory).chat("?")
+        assert memory.messages()[-1].text == "half \ufffd"
