@@ -255,12 +255,13 @@ class VendorPart(msgspec.Struct, frozen=True, tag="vendor"):
 Part: TypeAlias = TextPart | ImagePart | DocumentPart | AudioPart | ReasoningPart | ToolCall | ToolResult | VendorPart
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     """A message of a conversation.
 
     Args:
         role: Who speaks: "system", "user", "assistant" or "tool".
         parts: The content, in order.
+        ending: "stopped" or "failed" in the last message of an answer that was broken off; kept, and not sent.
 
     >>> Message.user("What is in the picture?", ImagePart(url="https://example.com/cat.png")).text
     'What is in the picture?'
@@ -268,6 +269,7 @@ class Message(msgspec.Struct, frozen=True):
 
     role: Role
     parts: tuple[Part, ...]
+    ending: Literal["stopped", "failed"] | None = None
 
     def __post_init__(self) -> None:
         if self.role not in _ROLES:

@@ -39,7 +39,7 @@ class StateEmitter:
     def __init__(
         self, lock: threading.RLock, take: Callable[[], ChatState], frame: float, scheduler: abc.SchedulerBase
     ) -> None:
-        self.states = BehaviorSubject(ChatState())
+        self.states = BehaviorSubject(take())
         self.closed = False
         self._lock = lock
         self._take = take

@@ -22,7 +22,6 @@ failure         (ignored)                    the answer is marked as failed     
 
 from __future__ import annotations
 
-import itertools
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -33,11 +32,12 @@ from reactivex import operators as rx
 from reactivex.disposable import SingleAssignmentDisposable
 from reactivex.scheduler import TimeoutScheduler
 
-from ..messages import AudioPart, DocumentPart, ImagePart, Message, Part, TextPart, ToolCall
+from ..messages import Message, Part, ToolCall
 from ..model import StreamingModel
 from ._chat_answer import ChatAnswer
 from ._chat_approval import Approvals, ask
-from ._chat_messages import ChatMessage, chat_messages
+from ._chat_log import ChatLog
+from ._chat_messages import ChatMessage
 from ._chat_states import ChatState, ChatStatus, StateEmitter
 from .assistant import Assistant
 from .events import AssistantEvent
@@ -67,6 +67,7 @@ class ChatSession(abc.DisposableBase):
             person approves need ``Assistant(..., approve=ask_user)``.
         memory: Where the conversation is kept. It is saved whenever an answer ends; `load` reads it.
         conversation: The conversation's name in the memory.
+        messages: What was said before, system messages too; `load` replaces it.
         window: Chooses the messages to send of a long conversation, `last_tokens(4000)` for example; all by default.
         frame: The shortest time between two emissions, in seconds, while text arrives. Everything else that happens
             is emitted immediately.
@@ -87,6 +88,7 @@ class ChatSession(abc.DisposableBase):
         *,
         memory: Memory | None = None,
         conversation: str = "",
+        messages: Sequence[Message] = (),
         window: Window | None = None,
         frame: float = 1 / 60,
         scheduler: abc.SchedulerBase | None = None,
@@ -98,12 +100,7 @@ class ChatSession(abc.DisposableBase):
         self._scheduler = scheduler or TimeoutScheduler.singleton()
         self._lock = threading.RLock()
         self._memory_lock = threading.Lock()
-        self._ids = itertools.count(1)
-        self._messages: list[ChatMessage] = []
-        self._history: dict[str, tuple[Message, ...]] = {}
-        """What to send for each message."""
-        self._instructions: tuple[Message, ...] = ()
-        """System messages that the memory holds."""
+        self._log = ChatLog(messages)
         self._status: ChatStatus = "ready"
         self._error: Exception | None = None
         self._turn: _Turn | None = None
@@ -113,6 +110,12 @@ class ChatSession(abc.DisposableBase):
     def state(self) -> ChatState:
         """The state that was emitted last."""
         return self._emitter.states.value
+
+    @property
+    def history(self) -> tuple[Message, ...]:
+        """What was said, without a running answer: `messages_to_json` keeps it, another session goes on from it."""
+        with self._lock:
+            return self._log.history()
 
     @property
     def states(self) -> Observable[ChatState]:
@@ -143,7 +146,7 @@ class ChatSession(abc.DisposableBase):
         Returns:
             The id of the message; empty if the session is closed.
         """
-        return self._ask(content, lambda: len(self._messages))
+        return self._ask(content, lambda: len(self._log.shown))
 
     def edit(self, message_id: str, *content: str | Part) -> str:
         """Replace a message of the user, drop all that follows it, and ask for an answer.
@@ -155,7 +158,7 @@ class ChatSession(abc.DisposableBase):
         Returns:
             The id of the new message; empty if there is no such message, or the session is closed.
         """
-        return self._ask(content, lambda: self._place(message_id))
+        return self._ask(content, lambda: self._log.place(message_id))
 
     def regenerate(self) -> str:
         """Drop the last answer, and ask for another; this is what "retry" does after a failure, too.
@@ -163,7 +166,7 @@ class ChatSession(abc.DisposableBase):
         Returns:
             The id of the user's last message; empty if there is none, or the session is closed.
         """
-        return self._ask(None, self._place)
+        return self._ask(None, self._log.place)
 
     def stop(self) -> None:
         """Stop the running answer; what has arrived stays, marked as stopped. The connection closes."""
@@ -194,7 +197,8 @@ class ChatSession(abc.DisposableBase):
         """Drop all messages, in the memory too; a running answer is stopped."""
         with self._lock:
             turn = self._end_turn("stopped", "ready")
-            self._set_messages([], {})
+            self._log.drop(0)
+            self._set_ready()
         self._after(turn)
         self.save()
 
@@ -253,36 +257,22 @@ class ChatSession(abc.DisposableBase):
 
     def _ask(self, content: Sequence[str | Part] | None, place: Callable[[], int]) -> str:
         """Put a message of the user where `place` says, or keep the one there, and ask for an answer."""
+        message = None if content is None else Message.user(*content)
         with self._lock:
             if self._emitter.closed or place() < 0:
                 return ""
             before = self._end_turn("stopped", "ready")
-            at = place()
-            question = self._messages[at] if content is None else self._question(content)
-            kept = [*self._messages[:at], question]
-            self._set_messages(kept, {message.id: self._history[message.id] for message in kept})
-            prompt = self._prompt()
-            self._turn = turn = _Turn(ChatAnswer(str(next(self._ids))))
+            self._log.drop(place() + (message is None))
+            if message is not None:
+                self._log.add_question(message)
+            question, history = self._log.shown[-1].id, self._log.history()
+            self._set_ready()
+            prompt = history if self._window is None else self._window(history)
+            self._turn = turn = _Turn(ChatAnswer(self._log.next_id()))
             self._status = "submitted"
         self._after(before)
         self._subscribe(turn, prompt)
-        return question.id
-
-    def _place(self, message_id: str | None = None) -> int:
-        """Return where a message of the user is, the last one by default; -1 if there is none."""
-        found = (at for at, old in enumerate(self._messages) if old.role == "user" and message_id in (None, old.id))
-        return max(found, default=-1)
-
-    def _question(self, content: Sequence[str | Part]) -> ChatMessage:
-        message = Message.user(*content)
-        shown = (part for part in message.parts if isinstance(part, TextPart | ImagePart | DocumentPart | AudioPart))
-        question = ChatMessage(str(next(self._ids)), "user", tuple(shown))
-        self._history[question.id] = (message,)
         return question
-
-    def _prompt(self) -> Sequence[Message]:
-        sent = [*self._instructions, *(m for shown in self._messages for m in self._history[shown.id])]
-        return sent if self._window is None else self._window(sent)
 
     def _subscribe(self, turn: _Turn, prompt: Sequence[Message]) -> None:
         def request_approval(call: ToolCall) -> Observable[bool | str]:
@@ -331,16 +321,13 @@ class ChatSession(abc.DisposableBase):
         """Put the answer among the messages and return the turn, which is to be disposed. The caller holds the lock."""
         turn, self._turn = self._turn, None
         if turn is not None:
-            message = turn.answer.end(ending)
-            self._messages.append(message)
-            self._history[message.id] = turn.answer.history()
+            self._log.add_answer(turn.answer, ending)
             self._status = status
             self._emitter.change()
         return turn
 
-    def _set_messages(self, messages: list[ChatMessage], history: dict[str, tuple[Message, ...]]) -> None:
-        """Replace the messages, when no answer runs. The caller holds the lock."""
-        self._messages, self._history = messages, history
+    def _set_ready(self) -> None:
+        """Forget an error, as the messages have been replaced. The caller holds the lock; no answer runs."""
         self._status, self._error = "ready", None
         self._emitter.change()
 
@@ -352,8 +339,8 @@ class ChatSession(abc.DisposableBase):
             self.save()
 
     def _take_state(self) -> ChatState:
-        messages = self._messages if self._turn is None else [*self._messages, self._turn.answer.message()]
-        return ChatState(tuple(messages), self._status, self._error)
+        running = () if self._turn is None else (self._turn.answer.message(),)
+        return ChatState((*self._log.shown, *running), self._status, self._error)
 
     def _load(self, *_: object) -> None:
         memory = self._memory
@@ -366,8 +353,8 @@ class ChatSession(abc.DisposableBase):
             return
         with self._lock:
             turn = self._end_turn("stopped", "ready")
-            self._instructions = tuple(message for message in found if message.role == "system")
-            self._set_messages(*chat_messages((m for m in found if m.role != "system"), self._ids))
+            self._log.replace(found)
+            self._set_ready()
         if turn is not None:
             turn.subscription.dispose()
         self._emitter.emit()
@@ -378,9 +365,7 @@ class ChatSession(abc.DisposableBase):
             return
         try:
             with self._memory_lock:
-                with self._lock:
-                    done = [message for message in self._messages if message.id in self._history]
-                    new = [*self._instructions, *(m for shown in done for m in self._history[shown.id])]
+                new = self.history
                 while not memory.store.replace(self._conversation, memory.messages(self._conversation), new):
                     """Another program has changed it."""
         except Exception as error:

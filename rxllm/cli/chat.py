@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
+import reactivex.operators as rx
 from reactivex import Subject
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -22,22 +23,10 @@ from rich.markdown import Markdown
 from rich.text import Text
 
 from .._inert_text import inert_text
+from ..assistant import ChatMessage, ChatSession, ChatState
 from ..errors import LLMError
-from ..events import (
-    ReasoningDelta,
-    Response,
-    StreamEnd,
-    StreamReset,
-    StreamStart,
-    TextDelta,
-    TokenEvent,
-    ToolCallDelta,
-    ToolCallEnd,
-    ToolCallStart,
-    UsageUpdate,
-    VendorEvent,
-)
-from ..messages import Message, messages_from_json, messages_to_json
+from ..events import StreamReset, TextDelta, TokenEvent
+from ..messages import Message, ReasoningPart, messages_from_json, messages_to_json
 from ..model import StreamingModel
 from ..operators import MarkdownBlock, markdown_blocks
 from ..sinks.iterate import iter_events
@@ -90,9 +79,9 @@ def run(arguments: argparse.Namespace) -> int:
     latest = AnswerLog().latest() if arguments.go_on else []
     if latest and arguments.model is None and arguments.provider is None and arguments.base_url is None:
         arguments.model = latest[0].model
-    chat = Chat(model_of(arguments), system=arguments.system)
-    if latest:
-        chat.messages = latest[0].conversation_messages()
+    chat = Chat(model_of(arguments), latest[0].conversation_messages() if latest else ())
+    if arguments.system:
+        chat.instruct(arguments.system)
     if arguments.load is not None:
         chat.load(str(arguments.load))
     with _history(arguments.history):
@@ -101,13 +90,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 class Chat:
-    """A conversation: its model, its messages, and the commands that change them. Used by one thread."""
+    """A conversation: its model, its session, and the commands that change them. Used by one thread."""
 
-    def __init__(self, model: StreamingModel, *, system: str | None = None, console: Console | None = None) -> None:
-        self.messages: list[Message] = []
-        self._saved: tuple[Message, ...] = ()
+    def __init__(self, model: StreamingModel, messages: Sequence[Message]) -> None:
         self._model = model
-        self._console = console or Console()
+        self._session = ChatSession(model, messages=messages)
+        self._saved: tuple[Message, ...] = ()
+        self._console = Console()
         self._commands: Mapping[str, Callable[[str], object]] = {
             "/model": self.use,
             "/system": self.instruct,
@@ -117,8 +106,6 @@ class Chat:
             "/new": self.begin,
             "/help": lambda _: self._say(HELP),
         }
-        if system:
-            self.instruct(system)
 
     def converse(self) -> None:
         """Read messages and answer them until the user leaves."""
@@ -148,7 +135,8 @@ class Chat:
         word, _, rest = message.partition(" ")
         try:
             if not message.startswith("/"):
-                self.ask(message)
+                self._session.send(message)
+                self._show()
             elif word in self._commands:
                 self._commands[word](rest.strip())
             else:
@@ -158,71 +146,68 @@ class Chat:
         except (OSError, ValueError) as error:
             self._fail(f"{word}: {error}")
 
-    def ask(self, text: str) -> None:
-        """Ask the model and show its answer while it arrives. A part of an answer stays in the conversation."""
-        self.messages.append(Message.user(text))
-        answer = _Answer()
-        try:
-            # Ctrl-C leaves the loop, which disposes the stream.
-            with contextlib.closing(iter_events(self._model.stream(self.messages))) as events, self._live(answer):
-                for event in events:
-                    answer.feed(event)
-                    if (whole := answer.whole_blocks()) is not None:
-                        self._console.print(whole)  # above the part that still grows
-        except KeyboardInterrupt:
-            self._say("stopped")
-        except LLMError as error:
-            self._fail(str(error))
-        self._console.print()
-        message = answer.message()
-        if message is not None:
-            self.messages.append(message)
-
     def use(self, name: str) -> None:
         """Show the model, or change it to `name`."""
         if name:
             previous, self._model = self._model, model_named(name)
+            self._go_on_from(self._session.history)
             previous.close()
         self._say(self._name())
 
     def instruct(self, text: str) -> None:
         """Set the instructions, or remove them."""
-        self.messages = [message for message in self.messages if message.role != "system"]
-        if text:
-            self.messages.insert(0, Message.system(text))
+        said = [message for message in self._session.history if message.role != "system"]
+        self._go_on_from([Message.system(text), *said] if text else said)
 
     def begin(self, _: str) -> None:
         """Remove all messages except the instructions."""
-        self.messages = [message for message in self.messages if message.role == "system"]
+        self._go_on_from([message for message in self._session.history if message.role == "system"])
 
     def retry(self, _: str) -> None:
         """Ask the last question again."""
-        last = max((at for at, message in enumerate(self.messages) if message.role == "user"), default=None)
-        if last is None:
+        if not self._session.regenerate():
             raise ValueError("there is no question yet")
-        text = self.messages[last].text
-        del self.messages[last:]
-        self.ask(text)
+        self._show()
 
     def save(self, name: str) -> None:
         """Write the conversation to a file."""
         path = Path(name or "conversation.json").expanduser()
-        path.write_text(messages_to_json(self.messages), encoding="utf-8")
-        self._saved = tuple(self.messages)
+        path.write_text(messages_to_json(self._session.history), encoding="utf-8")
+        self._saved = self._session.history
         self._say(f"saved to {path}")
 
     def load(self, name: str) -> None:
         """Continue a saved conversation."""
-        self.messages = list(messages_from_json(Path(name).expanduser().read_bytes()))
-        self._saved = tuple(self.messages)
-        self._say(f"{len(self.messages)} messages")
+        self._go_on_from(messages_from_json(Path(name).expanduser().read_bytes()))
+        self._saved = self._session.history
+        self._say(f"{len(self._saved)} messages")
 
-    def _live(self, answer: _Answer) -> contextlib.AbstractContextManager[object]:
-        """Return the display of the part that still grows. Without a terminal it is written once, at the end."""
-        return Live(console=self._console, get_renderable=answer.render, refresh_per_second=_FRAMES_PER_SECOND)
+    def _go_on_from(self, messages: Sequence[Message]) -> None:
+        self._session.close()
+        self._session = ChatSession(self._model, messages=messages)
+
+    def _show(self) -> None:
+        """Show the answer to the last question while it arrives. Ctrl-C stops it; a part of it stays."""
+        answer = _Answer()
+        states = self._session.states.pipe(rx.take_while(_is_running, inclusive=True))
+        # Without a terminal, what still grows is written once, at the end.
+        live = Live(console=self._console, get_renderable=answer.render, refresh_per_second=_FRAMES_PER_SECOND)
+        try:
+            with contextlib.closing(iter_events(states)) as running, live:
+                for state in running:
+                    answer.show(state.messages[-1])
+                    if (whole := answer.whole_blocks()) is not None:
+                        self._console.print(whole)  # above the part that still grows
+        except KeyboardInterrupt:
+            self._session.stop()
+            self._say("stopped")
+        if (error := self._session.state.error) is not None:
+            self._fail(str(error))
+        self._console.print()
 
     def _has_unsaved_answers(self) -> bool:
-        return any(each.role == "assistant" for each in self.messages) and tuple(self.messages) != self._saved
+        said = self._session.history
+        return any(each.role == "assistant" for each in said) and said != self._saved
 
     def _name(self) -> str:
         return f"{self._model.provider}:{self._model.model}"
@@ -245,24 +230,18 @@ class _Answer:
         self._blocks: list[MarkdownBlock] = []
         self._printed = 0
         self._text = ""
-        self._reasoning = ""
-        self._response: Response | None = None
+        self._message = ChatMessage("", "assistant", status="streaming")
         self._events.pipe(markdown_blocks()).subscribe(self._put)
 
-    def feed(self, event: TokenEvent) -> None:
-        """Add an event."""
-        match event:
-            case TextDelta(text):
-                self._text += text
-            case ReasoningDelta(text):
-                self._reasoning = (self._reasoning + text).rpartition("\n")[2][-_WIDEST:]
-            case StreamReset():
-                self._text, self._reasoning = "", ""
-            case StreamEnd(response):
-                self._response = response
-            case StreamStart() | ToolCallStart() | ToolCallDelta() | ToolCallEnd() | UsageUpdate() | VendorEvent():
-                pass
-        self._events.on_next(event)
+    def show(self, message: ChatMessage) -> None:
+        """Show what the message is now."""
+        if not message.text.startswith(self._text):
+            self._text = ""
+            self._events.on_next(StreamReset("the answer begins anew"))
+        self._events.on_next(TextDelta(message.text[len(self._text) :]))
+        self._message, self._text = message, message.text
+        if message.status != "streaming":
+            self._events.on_completed()
 
     def whole_blocks(self) -> RenderableType | None:
         """Return the blocks that have been closed since the last call."""
@@ -276,9 +255,11 @@ class _Answer:
     def render(self) -> RenderableType:
         """Return the blocks that still grow; the last line of the reasoning if there is no text yet."""
         growing = self._blocks[self._printed :]
-        if growing or self._text or self._response is not None:
+        if growing or self._text or self._message.status != "streaming":
             return Group(*map(self._rendered, growing))
-        return Text(inert_text(self._reasoning.strip() or "…"), style="dim italic")
+        reasoning = "".join(part.text for part in self._message.parts if isinstance(part, ReasoningPart))
+        last_line = reasoning.strip().rpartition("\n")[2][-_WIDEST:]
+        return Text(inert_text(last_line or "…"), style="dim italic")
 
     @staticmethod
     def _rendered(block: MarkdownBlock) -> RenderableType:
@@ -292,11 +273,9 @@ class _Answer:
         self._blocks[block.index :] = [block]
         self._printed = min(self._printed, block.index)
 
-    def message(self) -> Message | None:
-        """Return what the conversation keeps of the answer; None if nothing has come."""
-        if self._response is not None:
-            return self._response.message
-        return Message.assistant(self._text) if self._text else None
+
+def _is_running(state: ChatState) -> bool:
+    return state.status in ("submitted", "streaming")
 
 
 @contextlib.contextmanager

@@ -27,6 +27,8 @@ from rxllm.assistant import (
     FunctionTool,
     InMemoryStore,
     Memory,
+    MemoryStore,
+    SQLiteStore,
     ToolPart,
     ask_user,
     last_messages,
@@ -335,6 +337,47 @@ class TestMemory:
         other.clear()
         until(lambda: len(store.load("one")) == 0)
         assert other.state.messages == ()
+
+    @pytest.mark.parametrize("store", [InMemoryStore, lambda: SQLiteStore(":memory:")])
+    def test_an_answer_that_was_broken_off_is_marked_as_such_when_it_is_loaded(
+        self, server: LLMServer, store: Callable[[], MemoryStore]
+    ) -> None:
+        """And the mark is not sent."""
+        memory = Memory(store())
+        model = ByHand()
+        session = ChatSession(model, memory=memory)
+        for number, end in enumerate((session.stop, lambda: model.answers[1].on_error(rxllm.StreamError("cut")))):
+            session.send("Go on")
+            asked(model, number).on_next(rxllm.TextDelta("a part"))
+            until(lambda: session.state.status == "streaming")
+            end()
+        until(lambda: len(memory.messages()) == 4)
+        other = ChatSession(model_of(server), memory=memory)
+        other.load()
+        until(lambda: len(other.state.messages) == 4)
+        assert [m.status for m in other.state.messages] == ["done", "stopped", "done", "failed"]
+        assert other.state.messages[1].text == "a part"
+        assert isinstance(other.state.messages[3].parts[-1], ErrorPart)
+        assert other.history == memory.messages()
+        other.send("And now?")
+        sent = cast(Any, server.wait_for_request().json)["messages"]
+        assert sent[1] == {"role": "assistant", "content": "a part"}
+        assert sent[3] == sent[1]
+        other.close()
+
+    def test_going_on_from_messages(self) -> None:
+        """System messages are sent, not shown."""
+        model = ScriptedModel("two")
+        said = [Message.system("Be brief"), Message.user("a"), Message.assistant("one")]
+        session = ChatSession(model, messages=said)
+        assert [m.text for m in session.state.messages] == ["a", "one"]
+        session.send("b")
+        session.wait(LIMIT_SECONDS)
+        assert [m.text for m in model.calls[0].messages] == ["Be brief", "a", "one", "b"]
+        assert session.history == (*said, Message.user("b"), Message.assistant("two"))
+        with pytest.raises(TypeError):
+            session.edit(session.state.messages[0].id, 42)  # type: ignore[arg-type]
+        assert len(session.state.messages) == 4
 
     def test_a_memory_that_fails(self) -> None:
         """Is the session's error."""
