@@ -237,16 +237,13 @@ class _Subscription(abc.DisposableBase):
         feed = decoder.feed
         frames = self._framing.feed(block)
         at_end = body.at_end
-        is_idle_phase = limits.phase == "idle"
+        is_noted = False  # one piece of content in a read is enough
         for frame in chain(frames, self._framing.close()) if at_end else frames:
             batch = feed(frame) if frame.data else ()
             if batch:
                 events += batch
-                first = batch[0]
-                if is_idle_phase and type(first) is TextDelta and first.text:  # by far the most frequent
-                    limits.has_content = True
-                else:
-                    is_idle_phase = self._note(batch)
+                if not is_noted:
+                    is_noted = self._note(batch)
                 if decoder.finished:
                     break
             else:
@@ -261,16 +258,18 @@ class _Subscription(abc.DisposableBase):
             events[-1] = self._timed(events[-1])
 
     def _note(self, batch: Sequence[TokenEvent]) -> bool:
-        """Record whether the events of a frame are content; return whether content has come, now or earlier."""
-        self._answered = True
-        if any(map(is_content, batch)):
-            self._limits.has_content = True
-            if self._first_token is None:
-                self._first_token = time.monotonic() - self._limits.started_at
-                self._limits.phase = "idle"
-        else:
+        """Record whether the events of a frame are content; return that."""
+        first = batch[0]
+        if not (type(first) is TextDelta and first.text) and not any(map(is_content, batch)):
+            self._answered = True
             self._limits.has_noise = True
-        return self._limits.phase == "idle"
+            return False
+        self._limits.has_content = True
+        if self._first_token is None:
+            self._answered = True
+            self._first_token = time.monotonic() - self._limits.started_at
+            self._limits.phase = "idle"
+        return True
 
     def _limit_answer(self, events: list[TokenEvent], limit: int) -> None:
         """End the stream at the event with which the answer exceeds `limit` characters."""
