@@ -1,6 +1,6 @@
 """The OpenAI Chat Completions wire, as OpenAI and most other vendors speak it.
 
-What is asked is_other_call by `Dialect`; what comes back is read the same from every vendor, since
+`Dialect` decides what a request contains; what comes back is read the same from every vendor, since
 people put gateways in front: reasoning under any of its names, usage wherever it stands, tool
 calls with or without index and id, errors in any shape.
 
