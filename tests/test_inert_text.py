@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import unicodedata
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reactivex import Observer
 
-from rxllm._core.stream_errors import emit_error
+from rxllm._core.stream_errors import emit_error, unexpected_error
 from rxllm._inert_text import inert_text
 from rxllm.errors import ProtocolError
 
@@ -42,3 +43,18 @@ def test_log_lines_are_inert(caplog: pytest.LogCaptureFixture) -> None:
     assert "broken" in caplog.messages[0]
     assert "\u241b]0;gotcha\u2407" in caplog.messages[1]
     assert not {"\x1b", "\x07", "\x9b"} & set("".join(caplog.messages))
+
+
+def test_tracebacks_in_the_log_are_inert() -> None:
+    """An error's text is often what a server or a model said."""
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    log = logging.getLogger("rxllm")
+    log.addHandler(handler)
+    try:
+        unexpected_error(ValueError("\x1b]52;c;Z290Y2hh\x07"), is_open=True)  # at level DEBUG
+        log.error("a request failed", exc_info=ValueError("\x1b]0;gotcha\x07"))
+    finally:
+        log.removeHandler(handler)
+    assert "ValueError: \u241b]0;gotcha\u2407" in written.getvalue()
+    assert not {"\x1b", "\x07"} & set(written.getvalue())

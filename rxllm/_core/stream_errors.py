@@ -16,12 +16,15 @@ log = logging.getLogger("rxllm")
 
 
 def _make_inert(record: logging.LogRecord) -> bool:
-    """Make control characters visible in what a log line quotes, of a server for example."""
+    """Make control characters visible in what a log line and its traceback quote, of a server for example."""
     if isinstance(record.args, tuple):
         record.args = tuple(inert_text(str(arg)) if isinstance(arg, str | Exception) else arg for arg in record.args)
+    if record.exc_info:
+        record.exc_text = inert_text(_formatter.formatException(record.exc_info))  # formatters use it as it is
     return True
 
 
+_formatter = logging.Formatter()
 log.addFilter(_make_inert)
 
 
