@@ -19,7 +19,7 @@ from ._core.retry import retry_transient, with_total_limit
 from ._core.stream import Source, token_stream
 from ._core.total_limit import waiting_within
 from ._protocol import Wire, WireRequest
-from ._runtime.fork import after_fork
+from ._runtime.platform import after_fork
 from ._transport.framing import MAX_FRAME_BYTES
 from ._transport.http import Transport
 from ._transport.http1 import check_headers

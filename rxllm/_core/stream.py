@@ -26,7 +26,7 @@ from .._protocol import Decoder, WireRequest
 from .._runtime.admission import Admission
 from .._runtime.ending import is_ending
 from .._runtime.errors import report_exception
-from .._runtime.fork import after_fork
+from .._runtime.platform import after_fork
 from .._runtime.reactor import Reactor
 from .._runtime.thread_cache import workers
 from .._transport.body import Body
@@ -156,7 +156,7 @@ class _Subscription(abc.DisposableBase):
                 read = partial(contextvars.copy_context().run, self._read_once, in_crowd=True)
                 try:
                     return _reactor.add(fd, read, self._watching_failed)
-                except OSError:  # no descriptors for the reactor: this stream keeps its thread
+                except OSError:  # the reactor cannot take it: this stream keeps its thread
                     may_leave = False
         return None
 

@@ -1,1 +1,1 @@
-"""Threads shared by all streams: thread cache, deadlines, admission of new requests, the reactor, fork."""
+"""Threads shared by all streams (thread cache, deadlines, admission of new requests, reactor), and `platform`."""

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from .deadlines import Watch, Watchdog, watchdog
-from .fork import after_fork
+from .platform import after_fork
 
 _MAX_STARTING = 2
 _MAX_DELAY = 0.02

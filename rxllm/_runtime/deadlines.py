@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from .errors import report_exception
-from .fork import after_fork
+from .platform import after_fork
 
 _MAX_WAIT = 0.5
 """Seconds between checks. Limits further away, and limits that are removed, need not wake the thread.

@@ -23,7 +23,7 @@ from functools import partial
 from typing import NamedTuple
 
 from .errors import report_exception
-from .fork import after_fork
+from .platform import after_fork, max_selected_sockets, small_selector
 from .thread_cache import Workers, workers
 
 _MAX_READ_SECONDS = 0.01
@@ -31,9 +31,6 @@ _MAX_READ_SECONDS = 0.01
 
 _PROMPT_READS = 3
 """After so many reads in a row within that time, a slow stream is read together with the others again."""
-
-_POLL: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
-"""A selector without a descriptor of its own, for one socket."""
 
 
 class Reactor:
@@ -87,9 +84,11 @@ class Reactor:
             fail: Called instead of `read`, once, if the socket cannot be watched.
 
         Raises:
-            OSError: The reactor has no descriptors for itself; the stream was not added.
+            OSError: The reactor has no descriptors for itself, or its selector is full; the stream was not added.
         """
         with self._lock:
+            if self._size + 1 >= max_selected_sockets():  # one more wakes the leader
+                raise OSError("the selector watches as many sockets as it can")
             poll = self._poll or _Poll()
             self._poll = poll
             self._size += 1
@@ -138,7 +137,7 @@ class Reactor:
         """Read a slow stream on this thread until it was prompt three times in a row. Return False if it ended."""
         prompt = 0
         try:
-            with _POLL() as selector:
+            with small_selector() as selector:
                 selector.register(reader.fd, selectors.EVENT_READ)
                 while prompt < _PROMPT_READS:
                     selector.select()

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeAlias
 
-from .fork import after_fork
+from .platform import after_fork
 
 Task: TypeAlias = Callable[[], object]
 

@@ -24,17 +24,16 @@ from typing import Any, Literal, TypeAlias
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from .._runtime import platform
 from ..errors import APIConnectionError
 from .http1 import parse_head
 from .lookup import Address, addresses, interleaved, is_address, start_lookup
-from .sockets import POLL, is_readable, shut_down_raw
+from .sockets import is_readable, shut_down_raw
 
 CallPhase: TypeAlias = Literal["connecting", "sending", "waiting"]
 
 _NEXT_ADDRESS_SECONDS = 0.25
 """Seconds before the next address is tried while the earlier ones have not answered (RFC 8305, section 5)."""
-_CHECK_SECONDS = 0.5
-"""Seconds between checks for an abort, used if shutting down a connecting socket does not wake its thread."""
 _PENDING = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
 
 
@@ -296,10 +295,10 @@ def _connect_first(found: list[Address], prepare: Callable[[socket.socket], None
                 except OSError as error:
                     failure, next_at = error, 0.0
                     continue
-            for sock, error_number in candidates.wait(next_at - now if waiting else _CHECK_SECONDS):
+            for sock, error_number in candidates.wait(next_at - now if waiting else platform.CONNECT_CHECK_SECONDS):
                 if not error_number:
                     return candidates.take(sock)
-                failure, next_at = OSError(error_number, os.strerror(error_number)), 0.0
+                failure, next_at = platform.connect_error(error_number), 0.0
     raise failure
 
 
@@ -310,7 +309,7 @@ class _Candidates:
         self.sockets: list[socket.socket] = []
         self._call = call
         self._prepare = prepare
-        self._selector = POLL()
+        self._selector = platform.small_selector()
         self._lock = threading.RLock()
 
     def __enter__(self) -> _Candidates:
@@ -332,7 +331,7 @@ class _Candidates:
             self._prepare(sock)
             code = sock.connect_ex(address[4])
             if code not in (0, *_PENDING):
-                raise OSError(code, os.strerror(code))
+                raise platform.connect_error(code)
         except BaseException:
             sock.close()
             raise
@@ -342,7 +341,7 @@ class _Candidates:
 
     def wait(self, seconds: float) -> Iterator[tuple[socket.socket, int]]:
         """Yield each socket that has connected (0) or failed (an errno)."""
-        ready = self._selector.select(max(0.0, min(seconds, _CHECK_SECONDS))) if self.sockets else []
+        ready = self._selector.select(max(0.0, min(seconds, platform.CONNECT_CHECK_SECONDS))) if self.sockets else []
         if self._call.aborted:
             raise CallAborted
         for key, _ in ready:

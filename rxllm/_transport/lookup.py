@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from urllib3.util.connection import allowed_gai_family
 
-from .._runtime.fork import after_fork
+from .._runtime.platform import after_fork
 
 Address: TypeAlias = tuple[int, int, int, str, Any]
 """As `socket.getaddrinfo` returns it: family, type, protocol, canonical name, address."""

@@ -7,7 +7,6 @@ import functools
 import ipaddress
 import os
 import ssl
-import sys
 from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,10 +18,10 @@ from urllib3.util import Url, parse_url
 from urllib3.util.ssl_ import create_urllib3_context
 
 from .._protocol import WireRequest
+from .._runtime import platform
 from ..errors import ConfigurationError
 from .connections import Dialer, TLSDialer
 from .lookup import is_address
-from .sockets import SOCKET_OPTIONS
 
 if TYPE_CHECKING:
     import requests
@@ -55,7 +54,7 @@ class Route(NamedTuple):
         host = str(http_proxy.host) if http_proxy else self.host
         port = (http_proxy.port or port_of(http_proxy.scheme)) if http_proxy else self.port
         options = dict(self.options.keywords) if self.options else {}
-        options["socket_options"] = [*SOCKET_OPTIONS, *(options.get("socket_options") or ())]
+        options["socket_options"] = [*platform.socket_options(), *(options.get("socket_options") or ())]
         tls = {name: options.pop(name) for name in TLS_KEYWORDS if name in options}
         dialer: Dialer | TLSDialer
         if self.scheme == "https" or (http_proxy is not None and http_proxy.scheme == "https"):
@@ -213,7 +212,7 @@ def _environment() -> tuple[str | None, ...]:
 @functools.lru_cache(maxsize=256)
 def _environment_proxy(scheme: str, url: str, environment: tuple[str | None, ...]) -> str | None:
     """Return the URL of the proxy for `url`. `environment` holds the variables, as part of the cache's key."""
-    if not any(environment[: len(_PROXY_VARIABLES)]) and sys.platform not in ("darwin", "win32"):
+    if not any(environment[: len(_PROXY_VARIABLES)]) and not platform.HAS_SYSTEM_PROXIES:
         return None
     from requests.utils import get_environ_proxies
 

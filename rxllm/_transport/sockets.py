@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import selectors
 import socket
 import ssl
 from typing import Any
 
 from urllib3.util.ssltransport import SSLTransport
 
-POLL: type[selectors.BaseSelector] = getattr(selectors, "PollSelector", selectors.SelectSelector)
-"""A selector without a descriptor of its own."""
-
-
-def _socket_options() -> list[tuple[int, int, int]]:
-    """Return the options of each socket: no delay, and keepalive that finds a dead peer after about 2 minutes.
-
-    NAT gateways drop connections that are silent for longer (Google Cloud: 120 s, AWS: 350 s).
-    """
-    options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-    for name, value in (("TCP_KEEPIDLE", 45), ("TCP_KEEPALIVE", 45), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 5)):
-        if hasattr(socket, name):  # TCP_KEEPALIVE is the name of TCP_KEEPIDLE on macOS
-            options.append((socket.IPPROTO_TCP, getattr(socket, name), value))
-    return options
-
-
-SOCKET_OPTIONS = _socket_options()
+from .._runtime import platform
 
 
 def shut_down_raw(sock: socket.socket) -> None:
@@ -45,9 +28,4 @@ def is_readable(sock: socket.socket) -> bool:
         raw = raw.socket
     if isinstance(raw, ssl.SSLSocket) and raw.pending():
         return True
-    try:
-        with POLL() as selector:
-            selector.register(sock.fileno(), selectors.EVENT_READ)
-            return bool(selector.select(0))
-    except (OSError, ValueError):
-        return True
+    return platform.is_readable(raw)

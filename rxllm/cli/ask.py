@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import mimetypes
 import os
-import select
 import stat
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ import msgspec
 from .._core.error_format import ErrorRecord
 from .._inert_text import inert_text
 from .._json import decode, encode, is_object
+from .._runtime.platform import has_input
 from ..errors import ConfigurationError, LLMError
 from ..events import Response, StreamEnd, TextDelta, TokenEvent, event_to_json
 from ..messages import AudioPart, DocumentPart, ImagePart, Message, Part
@@ -167,7 +167,7 @@ def _is_piped_in() -> bool:
         return False
     if not stat.S_ISFIFO(mode):
         return stat.S_ISREG(mode)
-    if os.name == "nt" or select.select([sys.stdin], [], [], _STDIN_SECONDS)[0]:
+    if has_input(sys.stdin, _STDIN_SECONDS):
         return True
     print(f"rxllm: the pipe was silent for {_STDIN_SECONDS} s; to wait for it, ask with -", file=sys.stderr)
     return False

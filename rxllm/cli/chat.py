@@ -23,6 +23,7 @@ from rich.markdown import Markdown
 from rich.text import Text
 
 from .._inert_text import inert_text
+from .._runtime.platform import private_file, user_folder
 from ..assistant import ChatMessage, ChatSession, ChatState
 from ..errors import LLMError
 from ..events import StreamReset, TextDelta, TokenEvent
@@ -32,7 +33,6 @@ from ..operators import MarkdownBlock, markdown_blocks
 from ..sinks.iterate import iter_events
 from .logs import AnswerLog
 from .model_arguments import add_model_arguments, model_named, model_of
-from .settings import private_file, state_folder
 
 readline: ModuleType | None
 try:
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to `parser`."""
     add_model_arguments(parser)
-    parser.add_argument("--history", type=Path, default=state_folder() / "history", help="keeps what you type")
+    parser.add_argument("--history", type=Path, default=user_folder("state") / "history", help="keeps what you type")
     parser.add_argument("--load", type=Path, metavar="FILE", help="continue a conversation that /save wrote")
     parser.add_argument("-c", "--continue", dest="go_on", action="store_true", help="continue the last conversation")
 

@@ -9,10 +9,10 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from .._runtime.platform import private_file, user_folder
 from ..errors import ConfigurationError
 from ..events import Response
 from ..messages import Message, messages_from_json, messages_to_json
-from .settings import data_folder, private_file
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -49,7 +49,7 @@ class AnswerLog:
     """The log file. Several processes may write to it."""
 
     def __init__(self, path: Path | None = None) -> None:
-        self.path = path or data_folder() / "logs.db"
+        self.path = path or user_folder("data") / "logs.db"
 
     def add(self, model: str, messages: Sequence[Message], response: Response, earlier: LogEntry | None) -> None:
         """Store an answer. `earlier` is the entry that it continues. Raises `ConfigurationError` if that fails."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import getpass
-import io
 import os
 import re
 import shutil
@@ -21,15 +20,16 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import version
 from types import ModuleType
-from typing import NamedTuple, TextIO
+from typing import NamedTuple
 
 from .._inert_text import inert_text
+from .._runtime.platform import is_closed_pipe, make_text_safe, user_folder
 from ..errors import ConfigurationError, LLMError
 from ..providers.presets import model_presets
 from . import ask
 from .availability import availability
 from .logs import AnswerLog
-from .settings import Keys, config_folder, read_template, templates
+from .settings import Keys, read_template, templates
 
 
 class Command(NamedTuple):
@@ -47,8 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after the command; default: those of the process.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    for stream in (sys.stdin, sys.stdout, sys.stderr):
-        _never_fail_to_encode(stream)
+    make_text_safe((sys.stdin, sys.stdout, sys.stderr))
     if sys.stdout is None:  # the shell's `>&-`
         return _fail("standard output is closed")
     try:
@@ -70,11 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error))
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        _discard_output()
-        return 141
     except OSError as error:  # a full disk, for example
         _discard_output()
+        if is_closed_pipe(error):
+            return 141
         return _fail(f"cannot write the answer: {error.strerror}")
 
 
@@ -182,7 +180,7 @@ def _show_logs(arguments: argparse.Namespace) -> int:
 def _list_templates(_: argparse.Namespace) -> int:
     for name, path in templates():
         print(inert_text(f"{name}: {read_template(str(path)).prompt.splitlines()[0]}"))
-    print(f"Templates are TOML files in {config_folder() / 'templates'}")
+    print(f"Templates are TOML files in {user_folder('config') / 'templates'}")
     return 0
 
 
@@ -215,12 +213,6 @@ def _fail(message: str) -> int:
     with contextlib.suppress(OSError):
         print(f"rxllm: {inert_text(message)}", file=sys.stderr)
     return 1
-
-
-def _never_fail_to_encode(stream: TextIO | None) -> None:
-    """Make the stream write a mark for what its encoding lacks, instead of failing inside an answer."""
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="replace")
 
 
 _ASK = Command("Ask a language model, and see its answer while it arrives.", ask.add_arguments, ask.run)

@@ -13,6 +13,7 @@ from typing import cast
 
 import uvicorn
 
+from .._runtime.platform import raise_file_limit
 from ..errors import ConfigurationError
 from ..model import StreamingModel, create_streaming_model
 from ..providers.catalog import split_model
@@ -24,6 +25,8 @@ from ..web.streams import Streams
 from .availability import choose
 
 PORT = 8642
+
+_MAX_FILES = 65_536
 
 HEADER_SECONDS = 20.0
 """Seconds in which a new connection must have sent the head of a request."""
@@ -139,7 +142,7 @@ def _bounded_protocol() -> type[asyncio.Protocol]:
     """Return uvicorn's HTTP protocol with bounds for connections that send no request, and for their number."""
     from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-    most = _max_connections()
+    most = max(16, raise_file_limit(_MAX_FILES) // 2)  # room for other files
 
     class BoundedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # one of two classes
         _open = 0
@@ -161,19 +164,6 @@ def _bounded_protocol() -> type[asyncio.Protocol]:
                 cast(asyncio.Transport, transport).abort()
 
     return BoundedProtocol
-
-
-def _max_connections() -> int:
-    """Raise the limit of open files as far as allowed; return how many connections fit, with room for other files."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 10_000
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    allowed = min(most, 65_536) if most != resource.RLIM_INFINITY else 65_536
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
-    return max(16, allowed // 2)
 
 
 def _streams(redis: str | None, limit: int, per_client: int, max_frames: int) -> Streams[object]:

@@ -11,42 +11,16 @@ from typing import NamedTuple
 
 import msgspec
 
+from .._runtime.platform import private_file, user_folder
 from ..errors import ConfigurationError
 from ..providers.catalog import Vendor, vendor_named, vendors
-
-
-def config_folder() -> Path:
-    """Return the folder of keys and templates: XDG_CONFIG_HOME/rxllm, by default ~/.config/rxllm."""
-    return _folder("XDG_CONFIG_HOME", ".config")
-
-
-def data_folder() -> Path:
-    """Return the folder of the logs: XDG_DATA_HOME/rxllm, by default ~/.local/share/rxllm."""
-    return _folder("XDG_DATA_HOME", ".local/share")
-
-
-def state_folder() -> Path:
-    """Return the folder of the history: XDG_STATE_HOME/rxllm, by default ~/.local/state/rxllm."""
-    return _folder("XDG_STATE_HOME", ".local/state")
-
-
-def private_file(path: Path) -> Path:
-    """Create `path` with mode 600, and its folders, if it does not exist. Return it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-    return path
-
-
-def _folder(variable: str, default: str) -> Path:
-    home = os.environ.get(variable)
-    return (Path(home) if home else Path.home() / default) / "rxllm"
 
 
 class Keys:
     """The stored keys, by the name of the provider."""
 
     def __init__(self, path: Path | None = None) -> None:
-        self.path = path or config_folder() / "keys.json"
+        self.path = path or user_folder("config") / "keys.json"
 
     def read(self) -> dict[str, str]:
         """Return all keys. Raises `ConfigurationError` if the file is not what `write` wrote."""
@@ -122,13 +96,13 @@ class NamedTemplate(NamedTuple):
 
 def templates() -> list[NamedTemplate]:
     """Return the stored templates, sorted by name."""
-    found = sorted((config_folder() / "templates").glob("*.toml"))
+    found = sorted((user_folder("config") / "templates").glob("*.toml"))
     return [NamedTemplate(path.stem, path) for path in found]
 
 
 def read_template(name: str) -> PromptTemplate:
     """Return a stored template, or that of a file. Raises `ConfigurationError` if there is none, or it is wrong."""
-    path = Path(name) if name.endswith(".toml") else config_folder() / "templates" / f"{name}.toml"
+    path = Path(name) if name.endswith(".toml") else user_folder("config") / "templates" / f"{name}.toml"
     try:
         return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), PromptTemplate)
     except FileNotFoundError as error:

@@ -10,12 +10,11 @@ from __future__ import annotations
 import contextlib
 import selectors
 import socket
-import struct
 import threading
 from collections import deque
 from collections.abc import Callable
 
-_PEEK = socket.MSG_PEEK | getattr(socket, "MSG_DONTWAIT", 0)
+from .._runtime.platform import is_closed_by_peer, is_readable, max_selected_sockets, reset_when_closed
 
 
 class Sockets:
@@ -73,22 +72,17 @@ class Sockets:
 
     def _look_at(self, connection: socket.socket, left: Callable[[], None]) -> None:
         """Check, without reading, whether the client has closed the connection."""
-        try:
-            peeked = connection.recv(1, _PEEK)
-        except BlockingIOError:
-            return  # the connection's own thread has read it
-        except OSError:
-            peeked = b""
-        self._selector.unregister(connection)
-        if not peeked:
-            left()
+        if is_readable(connection):  # else the connection's own thread has read it
+            self._selector.unregister(connection)
+            if is_closed_by_peer(connection):
+                left()
 
     def _watch(self, connection: socket.socket, left: Callable[[], None]) -> None:
         if self._stopping:
             return
         if connection in self._selector.get_map():
             self._selector.modify(connection, selectors.EVENT_READ, left)
-        else:
+        elif len(self._selector.get_map()) < max_selected_sockets():  # else its close is not noticed
             self._selector.register(connection, selectors.EVENT_READ, left)
 
     def _close(self, connection: socket.socket, reset: bool) -> None:
@@ -96,7 +90,7 @@ class Sockets:
         if not self._stopping and connection in self._selector.get_map():
             self._selector.unregister(connection)
         if reset:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            reset_when_closed(connection)
         connection.close()
 
     def _stop(self) -> None:

@@ -7,7 +7,6 @@ WebSockets here.
 
 from __future__ import annotations
 
-import select
 import socket
 import threading
 import time
@@ -16,6 +15,7 @@ from http.client import responses
 from typing import TYPE_CHECKING, cast
 from urllib.parse import parse_qsl
 
+from .._runtime.platform import is_closed_by_peer
 from .formats.errors import Problem
 from .http import MAX_BODY_BYTES, HttpRequest, HttpResponse
 from .service import Service
@@ -129,19 +129,8 @@ def _leaving(environ: WSGIEnvironment) -> Callable[[], bool]:
         return cast("Callable[[], bool]", disconnected)
     connection = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
     if isinstance(connection, socket.socket):
-        return lambda: _is_closed(connection)
+        return lambda: is_closed_by_peer(connection)
     return lambda: False
-
-
-def _is_closed(connection: socket.socket) -> bool:
-    """Return whether the other side has closed the connection. Bytes of a next request do not count."""
-    try:
-        readable, _, _ = select.select([connection], [], [], 0)
-        return bool(readable) and connection.recv(1, socket.MSG_PEEK) == b""
-    except (BlockingIOError, InterruptedError):
-        return False
-    except (OSError, ValueError):  # closed on this side, or TLS, which knows no MSG_PEEK
-        return connection.fileno() < 0
 
 
 def _respond(service: Service, environ: WSGIEnvironment) -> HttpResponse:

@@ -14,11 +14,11 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from rxllm._protocol import WireRequest
+from rxllm._runtime.platform import socket_options
 from rxllm._transport import lookup, pool
 from rxllm._transport.connections import Call, CallAborted, CallPhase
 from rxllm._transport.http import Transport
 from rxllm._transport.http1 import check_headers
-from rxllm._transport.sockets import SOCKET_OPTIONS
 from rxllm.errors import (
     APIConnectionError,
     APIStatusError,
@@ -278,7 +278,7 @@ class TestAddresses:
 
     def test_keepalive_is_on(self) -> None:
         """With an idle time below those of NAT gateways (120 s and more)."""
-        options = {(level, name): value for level, name, value in SOCKET_OPTIONS}
+        options = {(level, name): value for level, name, value in socket_options()}
         assert options[socket.SOL_SOCKET, socket.SO_KEEPALIVE] == 1
         assert options[socket.IPPROTO_TCP, socket.TCP_NODELAY] == 1
         if hasattr(socket, "TCP_KEEPIDLE"):

@@ -31,7 +31,7 @@ def main() -> None:
     parent = os.getppid()
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # native code may write to stdout
-    request = json.loads(sys.stdin.readline())
+    request = json.loads(sys.stdin.buffer.readline())  # UTF-8, whatever the encoding of text is
     finish = threading.Event()
     threading.Thread(target=_watch_stdin, args=(finish,), daemon=True).start()
     sys.path[:] = request["sys_path"]
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def _watch_stdin(finish: threading.Event) -> None:
-    while sys.stdin.readline():
+    while sys.stdin.buffer.readline():
         finish.set()
     os._exit(0)
 

@@ -17,6 +17,7 @@ import msgspec
 
 from ..._core.stream import abort_live_streams
 from ..._json import decode, encode, is_object, object_at, text_at
+from ..._runtime.platform import after_fork, child_options, is_running
 from ...errors import ConfigurationError
 
 log = logging.getLogger("rxllm")
@@ -59,14 +60,13 @@ class EngineProcess:
             raise _problem("the embedded model needs a Python interpreter to run it: sys.executable is none")
         self._owner = os.getpid()
         command = [sys.executable, "-I", "-S", "-u", str(_PROGRAM)]
-        # Its own session: Ctrl-C and a closed terminal are for this process.
         self._process = subprocess.Popen(  # noqa: S603  our own program
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={**_SHORT_SPINS, **os.environ},
-            start_new_session=True,
+            **child_options(),
         )
         request = {"sys_path": sys.path, "settings": dict(launch.settings), "api_key": launch.api_key}
         try:
@@ -90,11 +90,7 @@ class EngineProcess:
         """Return whether the process runs."""
         if self._owner == os.getpid():
             return self._process.poll() is None
-        try:  # in a forked process it is no child
-            os.kill(self._process.pid, 0)
-        except OSError:
-            return False
-        return True
+        return is_running(self._process.pid)  # in a forked process it is no child
 
     def stop(self) -> int | None:
         """End the process; streams that it serves fail. Return its status before that."""
@@ -217,5 +213,4 @@ def _after_fork() -> None:
     _lock = threading.Lock()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_after_fork)
+after_fork(_after_fork)
