@@ -1,6 +1,6 @@
 """The vendors, as data: which wire each one speaks, where, with which key, in which dialect.
 
-To add a vendor that speaks a known wire, write a row here; from outside, call `register_provider`
+To add a vendor that speaks a known wire, write a row into `vendors.json`; from outside, call `register_provider`
 or offer an entry point in the group `rxllm.providers`, named as the provider is, that loads to a
 `Vendor` or to a function which registers one. Entry points are loaded on first use.
 """
@@ -29,24 +29,8 @@ from ._address import (
     is_sendable,
     ollama_address,
 )
-from .openai_chat.dialect import (
-    AZURE,
-    CEREBRAS,
-    DEEPSEEK,
-    FIREWORKS,
-    GATEWAY,
-    GROQ,
-    LLAMACPP,
-    LMSTUDIO,
-    MISTRAL,
-    OPENAI,
-    OPENROUTER,
-    PERPLEXITY,
-    TOGETHER,
-    VLLM,
-    XAI,
-    Dialect,
-)
+from ._table import table
+from .openai_chat.dialect import GATEWAY, Dialect
 
 __all__ = [
     "ENTRY_POINTS",
@@ -72,7 +56,7 @@ class WireFactory(Protocol):
         ...
 
 
-class Vendor(msgspec.Struct, frozen=True, kw_only=True):
+class Vendor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One row: how to reach a vendor, and what requests it takes.
 
     Args:
@@ -247,153 +231,4 @@ def _load(point: EntryPoint) -> None:
 _BUILT_IN = ("openai-chat", "openai-responses", "anthropic", "gemini", "ollama")
 _wires: dict[str, WireFactory] = {}
 
-_ROWS = (
-    Vendor(
-        name="openai",
-        wire="openai-chat",
-        base_url="https://api.openai.com/v1",
-        base_url_variables=("OPENAI_BASE_URL",),
-        key_variables=("OPENAI_API_KEY",),
-        default_model="gpt-5.4-mini",
-        dialect=OPENAI,
-    ),
-    Vendor(
-        name="openai-responses",
-        wire="openai-responses",
-        base_url="https://api.openai.com/v1",
-        base_url_variables=("OPENAI_BASE_URL",),
-        key_variables=("OPENAI_API_KEY",),
-        default_model="gpt-5.4-mini",
-    ),
-    Vendor(
-        name="anthropic",
-        wire="anthropic",
-        base_url="https://api.anthropic.com",
-        base_url_variables=("ANTHROPIC_BASE_URL",),
-        key_variables=("ANTHROPIC_API_KEY",),
-        default_model="claude-haiku-4-5",
-    ),
-    Vendor(
-        name="gemini",
-        wire="gemini",
-        base_url="https://generativelanguage.googleapis.com",
-        key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
-        default_model="gemini-flash-latest",
-    ),
-    Vendor(
-        name="ollama",
-        wire="ollama",
-        base_url="http://127.0.0.1:11434",
-        base_url_variables=("OLLAMA_HOST",),
-        key_variables=("OLLAMA_API_KEY",),
-        default_model="llama3.2",
-        needs_key=False,
-    ),
-    Vendor(name="local", wire="local", default_model="smollm2-135m-instruct", dialect=LLAMACPP, needs_key=False),
-    Vendor(name="openai-compatible", wire="openai-chat", needs_key=False),
-    Vendor(
-        name="azure",
-        wire="openai-chat",
-        base_url_variables=("AZURE_OPENAI_ENDPOINT",),
-        key_variables=("AZURE_OPENAI_API_KEY",),
-        dialect=AZURE,
-    ),
-    Vendor(
-        name="groq",
-        wire="openai-chat",
-        base_url="https://api.groq.com/openai/v1",
-        key_variables=("GROQ_API_KEY",),
-        default_model="openai/gpt-oss-20b",
-        dialect=GROQ,
-    ),
-    Vendor(
-        name="mistral",
-        wire="openai-chat",
-        base_url="https://api.mistral.ai/v1",
-        key_variables=("MISTRAL_API_KEY",),
-        default_model="mistral-small-latest",
-        dialect=MISTRAL,
-    ),
-    Vendor(
-        name="deepseek",
-        wire="openai-chat",
-        base_url="https://api.deepseek.com",
-        key_variables=("DEEPSEEK_API_KEY",),
-        default_model="deepseek-flash",
-        dialect=DEEPSEEK,
-    ),
-    Vendor(
-        name="xai",
-        wire="openai-chat",
-        base_url="https://api.x.ai/v1",
-        key_variables=("XAI_API_KEY",),
-        default_model="grok-latest",
-        dialect=XAI,
-    ),
-    Vendor(
-        name="openrouter",
-        wire="openai-chat",
-        base_url="https://openrouter.ai/api/v1",
-        key_variables=("OPENROUTER_API_KEY",),
-        default_model="openrouter/auto",
-        dialect=OPENROUTER,
-    ),
-    Vendor(
-        name="together",
-        wire="openai-chat",
-        base_url="https://api.together.xyz/v1",
-        key_variables=("TOGETHER_API_KEY",),
-        default_model="openai/gpt-oss-120b",
-        dialect=TOGETHER,
-    ),
-    Vendor(
-        name="fireworks",
-        wire="openai-chat",
-        base_url="https://api.fireworks.ai/inference/v1",
-        key_variables=("FIREWORKS_API_KEY",),
-        default_model="accounts/fireworks/models/gpt-oss-20b",
-        dialect=FIREWORKS,
-    ),
-    Vendor(
-        name="cerebras",
-        wire="openai-chat",
-        base_url="https://api.cerebras.ai/v1",
-        key_variables=("CEREBRAS_API_KEY",),
-        default_model="gpt-oss-120b",
-        dialect=CEREBRAS,
-    ),
-    Vendor(
-        name="perplexity",
-        wire="openai-chat",
-        base_url="https://api.perplexity.ai",
-        key_variables=("PERPLEXITY_API_KEY", "PPLX_API_KEY"),
-        default_model="sonar",
-        dialect=PERPLEXITY,
-    ),
-    Vendor(
-        name="vllm",
-        wire="openai-chat",
-        base_url="http://127.0.0.1:8000/v1",
-        key_variables=("VLLM_API_KEY",),
-        dialect=VLLM,
-        needs_key=False,
-    ),
-    Vendor(
-        name="llamacpp",
-        wire="openai-chat",
-        base_url="http://127.0.0.1:8080/v1",
-        key_variables=("LLAMA_API_KEY",),
-        default_model="default",
-        dialect=LLAMACPP,
-        needs_key=False,
-    ),
-    Vendor(
-        name="lmstudio",
-        wire="openai-chat",
-        base_url="http://127.0.0.1:1234/v1",
-        key_variables=("LM_API_TOKEN",),
-        dialect=LMSTUDIO,
-        needs_key=False,
-    ),
-)
-_vendors: dict[str, Vendor] = {vendor.name: vendor for vendor in _ROWS}
+_vendors = {vendor.name: vendor for vendor in table("vendors.json", tuple[Vendor, ...])}

@@ -4,16 +4,17 @@ Facts age: a model may have learnt more since, and a model that is missing here 
 fills in a default (the budget of a memory, a line in a list), and never refuses a request. Models
 on your own machine have no row: how much they take is what their server was started with.
 
-To add a model, write a row; leave out what its source does not say.
+To add a model, write a row into `presets.json`; leave out what its source does not say.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Literal, NamedTuple, TypeAlias, cast
+from typing import Literal, TypeAlias
 
 import msgspec
 
+from ._table import table
 from .catalog import split_model, vendor_named
 from .model_rules import ModelRules, model_rules
 
@@ -23,7 +24,7 @@ Ability: TypeAlias = Literal["tools", "vision", "documents", "audio", "reasoning
 """`vision`, `documents` (PDF) and `audio` are what the model reads, `json_schema` what shapes its answers."""
 
 
-class ModelPreset(msgspec.Struct, frozen=True, kw_only=True):
+class ModelPreset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `source` stated about a model on the day `date`.
 
     Args:
@@ -108,108 +109,6 @@ def _seller(provider: str) -> str:
 _DATE = re.compile(r"-(?:\d{8}|\d{4}-\d{2}-\d{2})$")
 
 
-class _Source(NamedTuple):
-    text: str
-    date: str
-
-
-_CLAUDE = _Source("https://platform.claude.com/docs/en/models/overview", "2026-11-26")
-_GOOGLE = _Source(
-    "https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/guides/gemini-3-8-flash", "2026-11-26"
-)
-# Two lists that are kept well, and name the vendors' pages; OpenAI's days of retirement are from its own,
-# https://developers.openai.com/api/docs/deprecations.
-_LITELLM = _Source("the model list of litellm 1.110.2 (MIT)", "2026-11-26")
-_BOTH = _Source("the model lists of litellm 1.110.2 (MIT) and genai-prices 0.2.3 (MIT), which agree", "2026-11-26")
-
-
-def _row(
-    provider: str,
-    model: str,
-    context_window: int,
-    max_output: int | None,
-    abilities: str,
-    source: _Source,
-    *,
-    retires: str | None = None,
-) -> ModelPreset:
-    return ModelPreset(
-        provider=provider,
-        model=model,
-        context_window=context_window,
-        max_output=max_output,
-        abilities=cast("frozenset[Ability]", frozenset(abilities.split())),  # a test holds the words to the type
-        source=source.text,
-        date=source.date,
-        retires=retires,
-    )
-
-
-_SEES = "tools vision documents json_schema"
-_THINKS = "tools vision documents reasoning json_schema"
-_HEARS = "tools vision documents audio reasoning json_schema"
-
-_ROWS = (
-    _row("openai", "gpt-4o", 128_000, 16_384, _SEES, _BOTH, retires="2027-01-14"),
-    _row("openai", "gpt-4o-mini", 128_000, 16_384, _SEES, _BOTH, retires="2027-01-14"),
-    _row("openai", "gpt-4.1", 1_047_576, 32_768, _SEES, _LITELLM, retires="2027-01-14"),
-    _row("openai", "gpt-4.1-mini", 1_047_576, 32_768, _SEES, _LITELLM, retires="2027-01-14"),
-    _row("openai", "gpt-5", 400_000, 128_000, _THINKS, _BOTH, retires="2026-12-11"),
-    _row("openai", "gpt-5-mini", 400_000, 128_000, _THINKS, _BOTH, retires="2026-12-11"),
-    _row("openai", "gpt-5-nano", 400_000, 128_000, _THINKS, _BOTH, retires="2026-12-11"),
-    _row("openai", "gpt-5.1", 400_000, 128_000, _THINKS, _BOTH, retires="2027-04-01"),
-    _row("openai", "gpt-5.2", 400_000, 128_000, _THINKS, _BOTH),
-    _row("openai", "gpt-5.4", 1_050_000, 128_000, _THINKS, _BOTH),
-    _row("openai", "gpt-5.4-mini", 400_000, 128_000, _THINKS, _BOTH),
-    _row("openai", "gpt-5.4-nano", 400_000, 128_000, _THINKS, _BOTH, retires="2027-04-01"),
-    _row("openai", "gpt-5.6-sol", 1_050_000, 128_000, _THINKS, _BOTH),
-    _row("openai", "gpt-5.6-terra", 1_050_000, 128_000, _THINKS, _BOTH),
-    _row("openai", "gpt-5.6-luna", 1_050_000, 128_000, _THINKS, _BOTH),
-    _row("openai", "gpt-6-astra", 1_050_000, 128_000, _THINKS, _BOTH),
-    _row("openai", "gpt-6-sol", 1_050_000, 128_000, _THINKS, _BOTH),
-    _row("openai", "gpt-6-luna", 1_050_000, 128_000, _THINKS, _BOTH),
-    _row("openai", "gpt-6.1-sol", 1_050_000, 128_000, _THINKS, _BOTH),
-    _row("openai", "gpt-6.1-terra", 1_050_000, 128_000, _THINKS, _BOTH),
-    _row("openai", "o3", 200_000, 100_000, _THINKS, _BOTH, retires="2026-12-11"),
-    _row("anthropic", "claude-haiku-4-5", 200_000, 64_000, "tools vision reasoning", _CLAUDE),
-    _row("anthropic", "claude-haiku-5-5", 1_000_000, 128_000, "tools vision reasoning", _CLAUDE),
-    _row("anthropic", "claude-sonnet-5", 1_000_000, 128_000, "tools vision reasoning", _CLAUDE),
-    _row("anthropic", "claude-sonnet-5-5", 1_000_000, 128_000, "tools vision reasoning", _CLAUDE),
-    _row("anthropic", "claude-opus-5", 1_000_000, 128_000, "tools vision reasoning", _CLAUDE),
-    _row("anthropic", "claude-opus-5-5", 1_000_000, 128_000, "tools vision reasoning", _CLAUDE),
-    _row("anthropic", "claude-fable-5-1", 1_000_000, 128_000, "tools vision reasoning", _CLAUDE),
-    _row("anthropic", "claude-fable-5-2", 1_000_000, 128_000, "tools vision reasoning", _CLAUDE),
-    _row("gemini", "gemini-flash-latest", 1_048_576, 65_536, _HEARS, _LITELLM),
-    _row("gemini", "gemini-flash-lite-latest", 1_048_576, 65_536, _HEARS, _LITELLM),
-    _row("gemini", "gemini-pro-latest", 1_048_576, 65_536, _HEARS, _LITELLM),
-    _row("gemini", "gemini-2.5-flash", 1_048_576, 65_536, _HEARS, _BOTH, retires="2026-12-01"),
-    _row("gemini", "gemini-2.5-pro", 1_048_576, 65_536, _HEARS, _LITELLM, retires="2026-12-01"),
-    _row("gemini", "gemini-3.1-pro-preview", 1_048_576, 65_536, "vision audio reasoning", _GOOGLE),
-    _row("gemini", "gemini-3.5-flash", 1_048_576, 65_536, _HEARS, _LITELLM),
-    _row("gemini", "gemini-3.5-flash-lite", 1_048_576, 65_536, _HEARS, _LITELLM),
-    _row("gemini", "gemini-3.6-flash", 1_048_576, 65_536, _HEARS, _LITELLM),
-    _row("gemini", "gemini-3.7-flash", 1_048_576, 65_536, "vision audio reasoning", _GOOGLE),
-    _row("gemini", "gemini-3.8-flash", 1_048_576, 65_536, "vision audio reasoning", _GOOGLE),
-    _row("mistral", "mistral-small-latest", 262_144, None, "tools vision reasoning json_schema", _LITELLM),
-    _row("mistral", "mistral-medium-latest", 262_144, None, "tools vision reasoning json_schema", _LITELLM),
-    _row("mistral", "mistral-large-latest", 262_144, None, "tools vision json_schema", _LITELLM),
-    _row("mistral", "mistral-large-4", 1_048_576, None, "tools vision reasoning json_schema", _BOTH),
-    _row("deepseek", "deepseek-flash", 1_000_000, 393_216, "tools reasoning", _BOTH),
-    _row("deepseek", "deepseek-v4-pro", 1_000_000, 393_216, "tools reasoning", _BOTH),
-    _row("xai", "grok-4.3", 1_000_000, None, "tools vision reasoning json_schema", _BOTH),
-    _row("xai", "grok-4.5", 500_000, None, "tools vision reasoning json_schema", _BOTH),
-    _row("xai", "grok-4.6", 500_000, None, "tools vision reasoning json_schema", _BOTH),
-    _row("xai", "grok-4.7", 500_000, None, "tools vision reasoning json_schema", _BOTH),
-    _row("groq", "openai/gpt-oss-20b", 131_072, 65_536, "tools reasoning json_schema", _BOTH),
-    _row("groq", "openai/gpt-oss-120b", 131_072, 65_536, "tools reasoning json_schema", _BOTH),
-    _row("groq", "qwen/qwen3.8-27b", 131_072, 16_384, "tools vision reasoning json_schema", _BOTH),
-    _row("together", "openai/gpt-oss-120b", 131_072, None, "tools reasoning json_schema", _BOTH),
-    _row("fireworks", "accounts/fireworks/models/gpt-oss-20b", 131_072, 32_768, "tools reasoning json_schema", _BOTH),
-    _row("cerebras", "gpt-oss-120b", 131_072, 32_768, "tools reasoning json_schema", _BOTH),
-    _row("cerebras", "qwen-3.8-27b", 65_536, 32_768, "tools vision reasoning json_schema", _BOTH),
-    _row("perplexity", "sonar", 128_000, None, "", _BOTH),
-    _row("perplexity", "sonar-pro", 200_000, 8_000, "", _BOTH),
-    _row("perplexity", "sonar-reasoning-pro", 128_000, None, "reasoning", _BOTH),
-    _row("perplexity", "sonar-deep-research", 128_000, None, "reasoning", _BOTH),
-)
+# OpenAI's days of retirement are from https://developers.openai.com/api/docs/deprecations.
+_ROWS = table("presets.json", tuple[ModelPreset, ...])
 _presets = {(preset.provider, preset.model): preset for preset in _ROWS}

@@ -23,10 +23,10 @@ def body(provider: str, model: str, **options: Any) -> dict[str, Any]:
     return sent
 
 
-@pytest.mark.parametrize("maker", rules.MAKERS)
+@pytest.mark.parametrize("maker", rules.RULES)
 def test_a_row_is_whole(maker: str) -> None:
     """Each has its source and its day, and words that are efforts."""
-    for row in rules.rows_of(maker):
+    for row in rules.RULES[maker]:
         assert row.source
         assert date.fromisoformat(row.date) >= date(2026, 1, 1)
         assert set(row.efforts) <= {"minimal", "low", "medium", "high", "xhigh", "max", "default"}

@@ -1,7 +1,7 @@
-"""How the vendors that speak OpenAI Chat Completions differ in what they take. Data, no behaviour.
+"""How the vendors that speak OpenAI Chat Completions differ in what they take: data, no behaviour.
 
-What they send back differs as well, but every decoder reads all of that: see `openai_chat.decoder`.
-What single models take is in `providers.model_rules`.
+The values are in `vendors.json`. What they send back differs as well, but every decoder reads all
+of that: see `openai_chat.decoder`. What single models take is in `providers.model_rules`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 Documents: TypeAlias = Literal["file", "file_or_url", "file_url", "document_url"]
 
 
-class Dialect(msgspec.Struct, frozen=True, kw_only=True):
+class Dialect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the requests that a vendor accepts differ from OpenAI's; the defaults suit an unknown gateway."""
 
     key_header: str = "Authorization"
@@ -49,112 +49,24 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_back_without_tools: bool = False
     """Whether it takes reasoning back even if the request has no tools."""
     reasoning_on_calls: str | None = None
-    """The field that every message with tool calls must have, "" if nothing was thought."""
+    """The field that every message with tool calls must have, "" if nothing was thought. DeepSeek answers 400
+    without it: https://api-docs.deepseek.com/guides/thinking_mode."""
     unknown_fields_back: bool = False
     """Whether fields of an answer that we do not model go back to it."""
     empty_content: str | None = None
     """The `content` of a message that holds tool calls only."""
     message_after_tool: str | None = None
-    """What the assistant says between a tool's result and the user, if the vendor requires a message there."""
+    """What the assistant says between a tool's result and the user, if the vendor requires a message there.
+    Mistral's error 3230 without it: https://github.com/avante-corp/avante.nvim/issues/2562."""
     call_ids: str = ".+"
-    """A pattern of the tool calls' ids that it takes."""
+    """A pattern of the tool calls' ids that it takes. Ids with `__thought__` go back as they are: LiteLLM keeps
+    a thought signature of Gemini in them."""
     unsupported: tuple[str, ...] = ()
     """Names of `Options` this vendor has no field for."""
 
-
-_SIGNED_ID = "|.*__thought__.*"
-"""Ids in which LiteLLM keeps a thought signature of Gemini: they go back as they are."""
 
 GATEWAY = Dialect(
     reasoning_back=("reasoning_content", "reasoning", "reasoning_text", "reasoning_details"),
     unknown_fields_back=True,
     empty_content="",
-)
-OPENAI = Dialect(
-    rules="openai",
-    max_tokens="max_completion_tokens",
-    object_root=True,
-    call_ids=".{1,40}" + _SIGNED_ID,
-    unsupported=("top_k",),
-)
-AZURE = msgspec.structs.replace(OPENAI, key_header="api-key")
-GROQ = Dialect(
-    rules="groq",
-    max_tokens="max_completion_tokens",
-    documents=None,
-    audio=None,
-    reasoning_back=("reasoning",),
-    unsupported=("top_k",),
-)
-MISTRAL = Dialect(
-    rules="mistral",
-    seed="random_seed",
-    required_choice="any",
-    stream_options=False,
-    documents="document_url",
-    audio="text",
-    reasoning_back=("content",),
-    reasoning_back_without_tools=True,
-    # https://github.com/avante-corp/avante.nvim/issues/2562: "Unexpected role 'user' after role 'tool'", code 3230.
-    message_after_tool="Noted.",
-    call_ids="[a-zA-Z0-9]{9}",
-    unsupported=("top_k",),
-)
-DEEPSEEK = Dialect(
-    rules="deepseek",
-    reasoning_off={"thinking": {"type": "disabled"}},
-    formats=("json_object",),
-    documents=None,
-    audio=None,
-    reasoning_back=("reasoning_content",),
-    # https://api-docs.deepseek.com/guides/thinking_mode: it must come back with every call, or the answer is a 400.
-    reasoning_on_calls="reasoning_content",
-    unsupported=("top_k", "seed"),
-)
-XAI = Dialect(rules="xai", max_tokens="max_completion_tokens", documents=None, audio=None, unsupported=("top_k",))
-OPENROUTER = Dialect(
-    reasoning="reasoning",
-    reasoning_off={"reasoning": {"effort": "none"}},
-    documents="file_or_url",
-    reasoning_back=("reasoning_details", "reasoning"),
-    unknown_fields_back=True,
-)
-TOGETHER = Dialect(documents=None)
-FIREWORKS = Dialect(
-    reasoning_budget="reasoning_effort", documents=None, audio=None, reasoning_back=("reasoning_content",)
-)
-CEREBRAS = Dialect(
-    rules="cerebras",
-    max_tokens="max_completion_tokens",
-    documents=None,
-    audio=None,
-    reasoning_back=("reasoning",),
-    unsupported=("top_k", "frequency_penalty", "presence_penalty"),
-)
-PERPLEXITY = Dialect(
-    stream_options=False,
-    formats=("json_schema",),
-    documents="file_url",
-    audio=None,
-    unsupported=("seed", "stop", "tools", "tool_choice"),
-)
-VLLM = Dialect(
-    one_system_message=True,
-    reasoning_budget="thinking_token_budget",
-    documents=None,
-    reasoning_back=("reasoning", "reasoning_content"),
-)
-LLAMACPP = Dialect(
-    one_system_message=True,
-    reasoning_budget="thinking_budget_tokens",
-    format_beside_tools=False,
-    documents=None,
-    reasoning_back=("reasoning_content",),
-)
-LMSTUDIO = Dialect(
-    one_system_message=True,
-    formats=("json_schema",),
-    documents=None,
-    audio=None,
-    reasoning_back=("reasoning_content",),
 )

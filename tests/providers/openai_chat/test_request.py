@@ -20,25 +20,19 @@ from rxllm.messages import (
     VendorPart,
 )
 from rxllm.options import JsonFormat, Options, Tool
+from rxllm.providers.catalog import vendor_named
 from rxllm.providers.openai_chat import OpenAIChat
-from rxllm.providers.openai_chat.dialect import (
-    AZURE,
-    CEREBRAS,
-    DEEPSEEK,
-    FIREWORKS,
-    GATEWAY,
-    GROQ,
-    LLAMACPP,
-    LMSTUDIO,
-    MISTRAL,
-    OPENAI,
-    OPENROUTER,
-    PERPLEXITY,
-    Dialect,
-)
+from rxllm.providers.openai_chat.dialect import GATEWAY, Dialect
 from tests.providers.openai_chat.streams import DONE, body, chunk, tool
 from tests.providers.recordings import play
 
+AZURE, CEREBRAS, DEEPSEEK, FIREWORKS, GROQ, LLAMACPP, LMSTUDIO, MISTRAL, OPENAI, OPENROUTER, PERPLEXITY = (
+    vendor_named(name).dialect
+    for name in (
+        *("azure", "cerebras", "deepseek", "fireworks", "groq", "llamacpp"),
+        *("lmstudio", "mistral", "openai", "openrouter", "perplexity"),
+    )
+)
 HELLO = (Message.user("Hi"),)
 WEATHER = Tool("weather", "Tells it.", {"type": "object", "properties": {"city": {"type": "string"}}})
 
