@@ -31,52 +31,27 @@ from .rate_limit_headers import retry_after, until_reset
 
 _MAX_MESSAGE = 2000
 
-_BY_WORD: Mapping[str, type[APIStatusError]] = {
-    "rate_limit_error": RateLimitError,
-    "rate_limit_exceeded": RateLimitError,
-    "too_many_requests": RateLimitError,
-    "resource_exhausted": RateLimitError,
-    "insufficient_quota": RateLimitError,
-    "exceeded_current_quota_error": RateLimitError,
-    "usage_limit_reached": RateLimitError,
-    "ratelimitreached": RateLimitError,
-    "tokens": RateLimitError,
-    "requests": RateLimitError,
-    "429": RateLimitError,
-    "throttlingexception": RateLimitError,
-    "overloaded_error": OverloadedError,
-    "overloaded": OverloadedError,
-    "unavailable": OverloadedError,
-    "service_unavailable": OverloadedError,
-    "unavailable_error": OverloadedError,
-    "serviceunavailableexception": OverloadedError,
-    "engine_overloaded_error": OverloadedError,
-    "server_is_overloaded": OverloadedError,
-    "slow_down": OverloadedError,
-    "capacity_exceeded": OverloadedError,
-    "503": OverloadedError,
-    "529": OverloadedError,
-    "authentication_error": AuthenticationError,
-    "invalid_api_key": AuthenticationError,
-    "api_key_invalid": AuthenticationError,
-    "unauthenticated": AuthenticationError,
-    "401": AuthenticationError,
-    "permission_error": PermissionDeniedError,
-    "permission_denied": PermissionDeniedError,
-    "billing_error": PermissionDeniedError,
-    "402": PermissionDeniedError,
-    "403": PermissionDeniedError,
-    "not_found_error": NotFoundError,
-    "model_not_found": NotFoundError,
-    "not_found": NotFoundError,
-    "404": NotFoundError,
-    "context_length_exceeded": ContextWindowExceededError,
-    "exceed_context_size_error": ContextWindowExceededError,
-    "model_max_prompt_tokens_exceeded": ContextWindowExceededError,
-    "tokens_limit_reached": ContextWindowExceededError,
-    "request_too_large": BadRequestError,
-    "string_above_max_length": ContextWindowExceededError,
+_WORDS_OF: Mapping[type[APIStatusError], str] = {
+    RateLimitError: (
+        "rate_limit_error rate_limit_exceeded too_many_requests resource_exhausted "
+        "insufficient_quota exceeded_current_quota_error usage_limit_reached ratelimitreached "
+        "tokens requests 429 throttlingexception"
+    ),
+    OverloadedError: (
+        "overloaded_error overloaded unavailable service_unavailable unavailable_error "
+        "serviceunavailableexception engine_overloaded_error server_is_overloaded slow_down "
+        "capacity_exceeded 503 529"
+    ),
+    AuthenticationError: "authentication_error invalid_api_key api_key_invalid unauthenticated 401",
+    PermissionDeniedError: "permission_error permission_denied billing_error 402 403",
+    NotFoundError: "not_found_error model_not_found not_found 404",
+    ContextWindowExceededError: (
+        "context_length_exceeded exceed_context_size_error model_max_prompt_tokens_exceeded "
+        "tokens_limit_reached string_above_max_length"
+    ),
+    BadRequestError: "request_too_large",
 }
+_BY_WORD = {word: kind for kind, words in _WORDS_OF.items() for word in words.split()}
 _BY_STATUS: Mapping[int, type[APIStatusError]] = {
     400: BadRequestError,
     401: AuthenticationError,
