@@ -21,12 +21,16 @@ Framing: TypeAlias = Literal["sse", "ndjson"]
 
 
 class WireRequest(msgspec.Struct, frozen=True):
-    """One HTTP request for one streamed answer. Its repr shows no header values, because they contain keys."""
+    """One HTTP request for one streamed answer. Its repr shows no header values, because they contain keys.
+
+    `if_refused` is advice for the error if no server listens at the address.
+    """
 
     url: str
     headers: dict[str, str]
     body: bytes
     framing: Framing = "sse"
+    if_refused: str = ""
 
     def __repr__(self) -> str:
         names = ", ".join(sorted(self.headers))

@@ -125,6 +125,8 @@ def test_a_provider_may_name_its_model() -> None:
         ("gemini", {"api_key": None, "base_url": None}, ["GEMINI_API_KEY", "GOOGLE_API_KEY"]),
         ("openai-compatible", {"base_url": None}, ["base_url"]),
         ("openay", {}, ["openay", "Did you mean 'openai'"]),
+        ("gpt-4o", {}, ["Did you mean 'openai:gpt-4o'"]),
+        ("Claude-sonnet-4-5", {}, ["Did you mean 'anthropic:Claude-sonnet-4-5'"]),
         ("openai", {"top_k": 3}, ["top_k", "openai"]),
         ("anthropic", {"seed": 3}, ["seed", "anthropic"]),
         ("openai", {"timeout": -1}, ["seconds above 0"]),

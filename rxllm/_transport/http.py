@@ -63,7 +63,7 @@ class Transport:
         except Exception as error:
             if call.aborted:
                 raise CallAborted from error
-            raise _connection_error(error, request.url) from error
+            raise _connection_error(error, request) from error
         if listener is not None:
             listener(body.headers)
         if not 200 <= body.status < 300:
@@ -149,12 +149,12 @@ def _receive(sock: socket.socket) -> bytes:
         return b""
 
 
-def _connection_error(error: Exception, url: str) -> LLMError:
+def _connection_error(error: Exception, request: WireRequest) -> LLMError:
     """Return our error for one that was raised before the head of a response arrived.
 
     The messages of requests and urllib3 are passed on only if they cannot contain a header, a password or a query.
     """
-    where = origin(url)
+    where = origin(request.url)
     if isinstance(error, LLMError):
         return error
     if isinstance(error, TunnelRefused):
@@ -164,6 +164,8 @@ def _connection_error(error: Exception, url: str) -> LLMError:
         return ConfigurationError(f"the host name in {where} is not valid")
     if isinstance(error, ssl.SSLError):
         return APIConnectionError(f"TLS to {where} failed: {reason(error)}", transient=False)
+    if isinstance(error, ConnectionRefusedError) and request.if_refused:
+        return APIConnectionError(f"no server listens at {where}: {request.if_refused}")
     if isinstance(error, OSError):
         by_proxy = type(error).__module__ == "socks"
         return APIConnectionError(f"no answer from {where}: {reason(error)}", transient=not by_proxy)

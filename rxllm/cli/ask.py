@@ -11,7 +11,7 @@ import mimetypes
 import os
 import stat
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -19,10 +19,10 @@ import msgspec
 
 from .._core.error_format import ErrorRecord
 from .._inert_text import inert_text
-from .._json import decode, encode, is_object
+from .._json import decode, is_object
 from .._runtime.platform import has_input
 from ..errors import ConfigurationError, LLMError
-from ..events import Response, StreamEnd, TextDelta, TokenEvent, event_to_json
+from ..events import Response, StreamEnd, TextDelta, TokenEvent
 from ..messages import AudioPart, DocumentPart, ImagePart, Message, Part
 from ..model import StreamingModel
 from ..options import JsonFormat
@@ -56,7 +56,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Ask, show the answer and log it. Return the exit status."""
+    """Ask, show the answer and log it. With `--json` an error is a line too, the last. Return the exit status."""
+    try:
+        _run(arguments)
+    except LLMError as error:
+        if arguments.json:
+            _print_json({"type": "error", **msgspec.to_builtins(ErrorRecord.of(error))})
+        raise
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> None:
     template = read_template(arguments.template) if arguments.template else PromptTemplate()
     log = AnswerLog()
     earlier = _last_answer(log) if arguments.go_on else None
@@ -78,7 +88,6 @@ def run(arguments: argparse.Namespace) -> int:
             _store(log, f"{model.provider}:{model.model}", messages, response, earlier)
         if arguments.stats:
             print(stats(response, model), file=sys.stderr)
-    return 0
 
 
 def _last_answer(log: AnswerLog) -> LogEntry:
@@ -192,19 +201,18 @@ def _show_text(events: Iterator[TokenEvent]) -> Response:
 
 
 def _show_json(events: Iterator[TokenEvent]) -> Response:
-    """Write each event as a line of JSON. An error is the last line: its type is "error"."""
-    safe = inert_text if sys.stdout.isatty() else str
+    """Write each event as a line of JSON."""
     response = Response()
-    try:
-        for event in events:
-            print(safe(event_to_json(event)), flush=True)
-            if isinstance(event, StreamEnd):
-                response = event.response
-    except LLMError as error:
-        fields: Mapping[str, object] = {"type": "error", **msgspec.to_builtins(ErrorRecord.of(error))}
-        print(safe(encode(fields).decode()), flush=True)
-        raise
+    for event in events:
+        _print_json(event)
+        if isinstance(event, StreamEnd):
+            response = event.response
     return response
+
+
+def _print_json(value: object) -> None:
+    line = msgspec.json.encode(value).decode()
+    print(inert_text(line) if sys.stdout.isatty() else line, flush=True)
 
 
 def stats(response: Response, model: StreamingModel) -> str:

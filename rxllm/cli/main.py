@@ -17,8 +17,10 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import version
+from textwrap import fill
 from types import ModuleType
 from typing import NamedTuple
 
@@ -53,6 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         Keys().to_environment()
         command = _COMMANDS.get(words[0]) if words else None
+        close = get_close_matches(words[0], _COMMANDS, n=1, cutoff=0.8) if 0 < len(words) <= 2 else []
+        if command is None and close:
+            return _fail(
+                f"there is no command {words[0]!r}. Did you mean `rxllm {close[0]}`? To ask it: rxllm -- ...", 2
+            )
         if command is not None:
             parser = argparse.ArgumentParser(prog=f"rxllm {words.pop(0)}", description=command.description)
         else:
@@ -122,24 +129,29 @@ def _list_models(arguments: argparse.Namespace) -> int:
 def _print_table(rows: Sequence[tuple[str, ...]]) -> int:
     """Print rows as columns. On a terminal that is too narrow, the last column has a line of its own."""
     *widths, last = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    is_narrow = sys.stdout.isatty() and sum(widths) + 2 * len(widths) + last > shutil.get_terminal_size().columns
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
+    is_narrow = sum(widths) + 2 * len(widths) + last > columns
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=True))
         line = inert_text("  ".join(cells))
-        print((line.rstrip() + "\n    " if is_narrow else line + "  ") + inert_text(row[-1]))
+        last_cell = fill(inert_text(row[-1]), columns, initial_indent="    ", subsequent_indent="    ")
+        print(f"{line.rstrip()}\n{last_cell}" if is_narrow else f"{line}  {last_cell.strip()}")
     return 0
 
 
 def _add_keys_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=("set", "remove", "list", "path"))
-    parser.add_argument("provider", nargs="?")
+    parser.add_argument("action", nargs="?", choices=("set", "remove", "list", "path"))
+    parser.add_argument("provider", nargs="?", help="whose key: openai, anthropic, ...")
     parser.add_argument("--value", help="the key (default: you type it, or pipe it in)")
+    parser.set_defaults(show_help=parser.print_help)
 
 
 def _manage_keys(arguments: argparse.Namespace) -> int:
     """Store, remove or list keys. A key is never printed."""
     keys = Keys()
     match arguments.action:
+        case None:
+            arguments.show_help()
         case "list":
             print("\n".join(sorted(keys.read())) or "no key is stored")
         case "path":
@@ -151,6 +163,7 @@ def _manage_keys(arguments: argparse.Namespace) -> int:
                 keys.remove(arguments.provider)
             else:
                 keys.set(arguments.provider, arguments.value or _typed_key(arguments.provider))
+                print(f"stored in {keys.path}")
     return 0
 
 
@@ -209,10 +222,10 @@ def _of_extra(description: str, module: str, extra: str) -> Command:
     return Command(description, add_arguments, run)
 
 
-def _fail(message: str) -> int:
+def _fail(message: str, status: int = 1) -> int:
     with contextlib.suppress(OSError):
         print(f"rxllm: {inert_text(message)}", file=sys.stderr)
-    return 1
+    return status
 
 
 _ASK = Command("Ask a language model, and see its answer while it arrives.", ask.add_arguments, ask.run)

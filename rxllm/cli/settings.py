@@ -79,12 +79,14 @@ class PromptTemplate(msgspec.Struct, forbid_unknown_fields=True):
     def fill(self, text: str, values: Mapping[str, str]) -> str:
         """Return the prompt with `text` for `$input` and `values` for the other names.
 
-        Raises `ConfigurationError` if a value is missing.
+        Raises `ConfigurationError` if a value is missing, or a $ has no name.
         """
         try:
             return Template(self.prompt).substitute({**values, "input": text})
-        except (KeyError, ValueError) as error:
-            raise ConfigurationError(f"the template needs a value: -p {error} VALUE") from error
+        except KeyError as error:
+            raise ConfigurationError(f"the template needs a value: -p {error.args[0]} VALUE") from error
+        except ValueError as error:
+            raise ConfigurationError(f"the template has a $ that names no value; write $$ for it: {error}") from error
 
 
 class NamedTemplate(NamedTuple):

@@ -126,7 +126,11 @@ def vendor_named(name: str) -> Vendor:
     if name in _vendors:
         return _vendors[name]
     names = sorted({*_vendors, *entry_points(group=ENTRY_POINTS).names})
-    close = get_close_matches(name.lower(), names, n=1)
+    family = re.match("[a-z]+(?=-|[0-9])", name.lower())
+    close = [
+        f"{each.name}:{name}" for each in _vendors.values() if family and f"{each.default_model}".startswith(family[0])
+    ]
+    close = close or get_close_matches(name.lower(), names, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise ConfigurationError(f"there is no provider {name!r}.{hint} There are: {', '.join(names)}")
 

@@ -22,8 +22,9 @@ class TestKeys:
 
     def test_a_stored_key_is_used_and_only_its_owner_can_read_it(self, server: LLMServer, home: Path) -> None:
         """The variable wins; the key is never printed."""
-        assert (0, "") == ((done := run("keys", "set", "openai", stdin="stored-key\n")).returncode, done.stdout)
         path = Path(run("keys", "path").stdout.strip())
+        done = run("keys", "set", "openai", stdin="stored-key\n")
+        assert (done.returncode, done.stdout) == (0, f"stored in {path}\n")
         assert path.is_relative_to(home)
         assert 0o600 == path.stat().st_mode & 0o777
         assert "openai\n" == run("keys", "list").stdout
@@ -50,6 +51,12 @@ class TestKeys:
         assert 1 == done.returncode
         assert said in done.stderr
         assert 1 == done.stderr.count("\n")
+
+    def test_without_words_its_help_is_shown(self) -> None:
+        """As people try first."""
+        done = run("keys")
+        assert (0, "") == (done.returncode, done.stderr)
+        assert "{set,remove,list,path}" in done.stdout
 
     def test_a_broken_file_is_said(self, home: Path) -> None:
         """With its path."""
@@ -139,7 +146,9 @@ class TestPrompts:
         ask(server, "-t", "translate", "-p", "language", "French", "Good day")
         sent = server.requests[0].json["messages"]
         assert ["Translate.", "To French: Good day"] == [each["content"] for each in sent]
-        assert "language" in ask(server, "-t", "translate", "Good day").stderr
+        assert "-p language VALUE" in ask(server, "-t", "translate", "Good day").stderr
+        (folder / "price.toml").write_text('prompt = "Is $5 cheap?"')
+        assert "write $$" in ask(server, "-t", "price", "Good day").stderr
         assert "translate: To $language" in run("templates").stdout
         assert "there is no template" in ask(server, "-t", "nothing", "Hi").stderr
 
@@ -154,6 +163,8 @@ class TestOutput:
         last = json.loads(done.stdout.splitlines()[-1])
         assert 1 == done.returncode
         assert ("error", "StreamInterruptedError", "one two") == (last["type"], last["kind"], last["partial"]["text"])
+        last = json.loads(run("--json", "-m", "openai", "Hi").stdout)
+        assert ("error", "ConfigurationError") == (last["type"], last["kind"])
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
     def test_a_full_disk_is_said(self, server: LLMServer) -> None:

@@ -102,6 +102,24 @@ class TestAsking:
         """As most servers are."""
         assert run("--base-url", server.base_url(), "--model", "m", "Hi").stdout == "Hi\n"
 
+    @pytest.mark.parametrize("words", [("modles",), ("modles", "openai"), ("key", "set")])
+    def test_a_command_that_is_misspelt_is_no_question(self, words: tuple[str, ...]) -> None:
+        """It would be sent to a model."""
+        done = run(*words)
+        assert done.returncode == 2
+        assert "Did you mean `rxllm " in done.stderr
+
+    def test_a_word_like_a_command_can_be_asked(self, server: LLMServer) -> None:
+        """Behind two dashes, or with more words."""
+        assert ask(server, "--", "modles").stdout == "modles\n"
+        assert ask(server, "key", "of", "C", "major?").stdout == "key of C major?\n"
+
+    def test_an_ollama_that_does_not_run_is_to_be_started(self) -> None:
+        """The error names the command."""
+        done = run("-m", "ollama:m", "--base-url", "http://127.0.0.1:9", "Hi")
+        assert done.returncode == 1
+        assert "ollama serve" in done.stderr
+
     def test_json_is_one_event_a_line(self, server: LLMServer) -> None:
         """For programs: the events as this package reads them back."""
         server.enqueue("a b")

@@ -38,7 +38,9 @@ class Ollama:
     def request(self, messages: Sequence[Message], model: str, options: Options) -> WireRequest:
         """Build the request for one streamed answer; raise `ConfigurationError` naming what the API cannot take."""
         body = chat_request(messages, model, options, self._endpoint)
-        return WireRequest(self._url, dict(self._headers), body, framing="ndjson")
+        return WireRequest(
+            self._url, dict(self._headers), body, framing="ndjson", if_refused="start Ollama: ollama serve"
+        )
 
     def decoder(self) -> OllamaDecoder:
         """Return a new decoder for one answer."""
