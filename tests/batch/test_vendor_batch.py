@@ -18,7 +18,7 @@ from rxllm import batch
 from rxllm.batch import AnswerRow, BatchProgress, FailureRow, ModelSpec, read_rows
 from rxllm.errors import ConfigurationError
 from rxllm.testing.recorded import RecordedRequest
-from rxllm.testing.vendor_batches import Outcome, VendorBatchServer
+from tests.batch.vendor_server import Outcome, VendorBatchServer
 
 from ..operators.threads import LIMIT, Seen
 

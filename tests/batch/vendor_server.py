@@ -18,11 +18,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Literal, Self, TypeAlias
 
-from .._json import decode, encode, is_object, object_at, objects_at
-from ..events import Response, Usage
-from ..providers._writer import AnswerHead
-from ._writers import WRITERS
-from .recorded import RecordedRequest, WireName
+from rxllm._json import decode, encode, is_object, object_at, objects_at
+from rxllm.events import Response, Usage
+from rxllm.providers._writer import AnswerHead
+from rxllm.testing._writers import WRITERS
+from rxllm.testing.recorded import RecordedRequest, WireName
 
 Outcome: TypeAlias = str | tuple[int, str]
 """An answer's text, an HTTP status and a message, or "expired"."""
