@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from . import threads_before
 
-# A busy machine is no failure; how the time grows has tests of its own.
-settings.register_profile("rxllm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A busy machine is no failure; how the time grows has tests of its own. RXLLM_EXPLORE=1 tries new examples in each run.
+EXPLORE = bool(os.environ.get("RXLLM_EXPLORE"))
+settings.register_profile(
+    "rxllm", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=not EXPLORE, database=None
+)
 settings.load_profile("rxllm")
+
+HERE = Path(__file__).parent
 
 MISSING = (
     ("Xvfb", "apt-get install xvfb"),
@@ -34,26 +42,41 @@ MISSING = (
 """What tests need that a machine may lack: a pattern of the reason for which they skip, and the command to get it."""
 
 SLOW = (
-    "assistant/test_notebook.py",
-    "batch/",
-    "cli/",
+    "batch/test_resume.py",
+    "batch/test_ray.py",
+    "examples/test_notebooks.py",
+    "examples/test_screenshots.py",
     "core/test_chaos.py",
+    "web/test_react.py",
+    "providers/test_local.py",
+    "batch/",
+    "web/",
+    "ui/",
+    "examples/",
+    "relay/",
     "core/test_fuzz.py",
     "core/test_recordings_over_http.py",
     "core/test_soak.py",
+    "assistant/test_notebook.py",
+    "operators/test_recordings.py",
+    "runtime/test_fork.py",
+    "test_real_servers.py",
     "docs/test_benchmarks.py",
     "docs/test_site.py",
     "docs/test_ui_page.py",
-    "examples/",
-    "operators/test_recordings.py",
-    "providers/test_local.py",
-    "relay/",
-    "runtime/test_fork.py",
-    "test_real_servers.py",
-    "ui/",
-    "web/",
+    "cli/",
 )
-"""Tests with the marker `slow`: they start processes, browsers, toolkits, models or thousands of streams."""
+"""Tests with the marker `slow`, longest first: they start processes, browsers, toolkits, models or many streams."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pytest-xdist begin with the files that come first, not with those that hold most tests."""
+    config.option.loadscopereorder = False
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one process more than cores, because many tests wait; at most 5, because some start browsers and Ray."""
+    return min(5, 1 + len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)))
 
 
 def pytest_runtest_setup() -> None:
@@ -61,12 +84,29 @@ def pytest_runtest_setup() -> None:
     threads_before.note()
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Load no file of slow tests where none of them runs: pandas, Ray and vendors' clients take seconds to import."""
+    return True if config.option.markexpr == "not slow" and rank(collection_path) is not None else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark slow tests, so that `-m "not slow"` runs in a minute on two quiet cores."""
+    """Mark slow tests, so that `-m "not slow"` runs in a minute on two quiet cores, and begin with them."""
+    order: dict[Path, int] = {}
     for item in items:
-        place = item.nodeid.removeprefix("tests/")
-        if place.startswith(SLOW) and item.nodeid.startswith("tests/"):
+        slow = rank(item.path)
+        order[item.path] = len(SLOW) if slow is None else slow
+        if slow is not None:
             item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: order[item.path])
+
+
+@functools.cache
+def rank(file: Path) -> int | None:
+    """Return the place in SLOW of a file of tests; None if it is not slow."""
+    if file.suffix != ".py" or not file.is_relative_to(HERE):
+        return None
+    place = file.relative_to(HERE).as_posix()
+    return next((n for n, start in enumerate(SLOW) if place.startswith(start)), None)
 
 
 def install_command(reason: str) -> str | None:
