@@ -57,7 +57,6 @@ SLOW = (
     "core/test_fuzz.py",
     "core/test_recordings_over_http.py",
     "core/test_soak.py",
-    "assistant/test_notebook.py",
     "operators/test_recordings.py",
     "runtime/test_fork.py",
     "test_real_servers.py",

@@ -50,6 +50,15 @@ def test_the_first_stream() -> None:
     assert "APIConnectionError" in text
 
 
+def test_an_assistant() -> None:
+    """Its memory (on a scripted model), a value that grows, and a tool with progress."""
+    text = "\n".join(map(plain, executed("02-assistant")))
+    assert "I have received 3 message(s)." in text
+    assert "City(name=" in text
+    assert "It is 21 degrees in Oslo." in text
+    assert "Usage(input_tokens=" in text
+
+
 def test_operators() -> None:
     """Marbles on virtual time, and plots of a real stream."""
     assert images(executed("03-operators")) == 7
@@ -63,7 +72,7 @@ def test_pipelines() -> None:
     assert "Usage(" in text
 
 
-@pytest.mark.parametrize("name", ["01-first-stream", "03-operators", "04-pipelines"])
+@pytest.mark.parametrize("name", ["01-first-stream", "02-assistant", "03-operators", "04-pipelines"])
 def test_outputs_are_kept(name: str) -> None:
     """GitHub shows what the cells print and draw; nothing failed, and no path of a machine is in it."""
     path = NOTEBOOKS / f"{name}.ipynb"
