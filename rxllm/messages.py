@@ -55,7 +55,8 @@ class TextPart(msgspec.Struct, frozen=True, tag="text"):
     vendor: VendorFields | None = None
 
     def __post_init__(self) -> None:
-        _check(self, text=str)
+        if type(self.text) is not str:  # the usual case at the least cost: operators build one per token
+            _check(self, text=str)
 
 
 class ImagePart(msgspec.Struct, frozen=True, tag="image"):

@@ -53,7 +53,12 @@ _MAX_SECRET = 20_000
 _CONTEXT = 100
 """Characters before the held text that are kept for look-behind."""
 
-_UNBOUNDED = re.compile(r"[*+]|\{\d*,\}")
+_REPETITION = re.compile(r"[*+]|\{\d*,\d*\}")
+_UNWATCHED_STEPS = 1_000_000
+"""Steps of a search that are certainly done within `MAX_SECONDS`."""
+
+_PIECE = 64
+"""Characters that are added to the held text before it is searched."""
 
 _ALWAYS_SEARCHED = 256
 """Held characters up to which each delta is searched; above, only when an eighth has been added."""
@@ -143,7 +148,7 @@ class _Replacing:
 
     def __init__(self, pattern: Pattern, expanded: Callable[[Match], str], longest: int) -> None:
         self._pattern = pattern
-        self._may_backtrack = _may_backtrack(pattern.pattern)
+        self._unwatched = _unwatched_length(pattern.pattern)
         self._expanded = expanded
         self._longest = longest
         self._text: str = ""
@@ -153,6 +158,8 @@ class _Replacing:
         self._searched = 0
         """The length of the held text when it was last searched."""
         self._has_end = "$" in pattern.pattern
+        self._quick = min(_PIECE, longest - 1, self._unwatched)
+        """The length of held text up to which a search is quick, and no decision is forced."""
         self._line_end = ""
         """Line feeds that are not searched yet: "$" matches before one that is the last character of the text."""
         self._rest_is_masked = False
@@ -160,35 +167,67 @@ class _Replacing:
 
     def feed(self, text: str, /) -> Sequence[TextDelta]:
         """Return the text that is decided. Text is dropped once the rest of the run is masked."""
-        out: list[str] = []
-        text, self._line_end = self._line_end + text, ""
         if self._has_end:
-            searched = text.rstrip("\n")
-            if len(text) - len(searched) <= self._longest:
-                text, self._line_end = searched, text[len(searched) :]
-        while text and not self._rest_is_masked:
+            text = self._hold_line_end(text)
+        whole, at = self._text + text, self._at
+        if len(whole) - at <= self._quick and not self._rest_is_masked:
+            match = self._pattern.search(whole, at, None, None, True)  # by position: half the cost of keywords
+            if match is None or match.partial:
+                self._text = whole
+                self._at = end = len(whole) if match is None else match.start()
+                self._forget()
+                return (TextDelta(whole[at:end]),) if end > at else ()
+        return self._feed_pieces(text)
+
+    def _feed_pieces(self, text: str) -> Sequence[TextDelta]:
+        out: list[str] = []
+        read = 0
+        while read < len(text) and not self._rest_is_masked:
             held = len(self._text) - self._at
-            size = self._longest - held  # a match that is held back has its limit there
-            self._text += text[:size]
-            text = text[size:]
-            held = len(self._text) - self._at
+            piece = text[read : read + min(_PIECE, self._longest - held)]  # a match that is held has its limit there
+            self._text += piece
+            read += len(piece)
+            held += len(piece)
             if held <= _ALWAYS_SEARCHED or held >= self._searched + self._searched // 8 or held == self._longest:
-                self._search(out, closing=False)
+                self._pass_decided(out, closing=False)
         return _delta(out)
+
+    def _hold_line_end(self, text: str) -> str:
+        """Return the text to search now: without line feeds at its end."""
+        text = self._line_end + text
+        searched = text.rstrip("\n")
+        if len(text) - len(searched) > self._longest:
+            searched = text
+        self._line_end = text[len(searched) :]
+        return searched
 
     def close(self) -> Sequence[TextDelta]:
         out: list[str] = []
         if not self._rest_is_masked:
             self._text += self._line_end
+            self._pass_decided(out, closing=True)
         self._line_end = ""
-        self._search(out, closing=True)
         self._text, self._at, self._searched, self._rest_is_masked = "", 0, 0, False
         return _delta(out)
 
-    def _search(self, out: list[str], *, closing: bool) -> None:
-        """Pass on what is decided; raise `ConfigurationError` if the search takes too long."""
+    def _pass_decided(self, out: list[str], *, closing: bool) -> None:
+        """Move text that is decided from the held text to `out`; raise `ConfigurationError` if that takes too long."""
         try:
-            self._pass_decided(out, closing=closing)
+            while (length := len(self._text)) > self._at:
+                match = self._pattern.search(self._text, self._at, None, None, not closing, self._time_limit())
+                if match is None:
+                    self._pass(out, length)
+                elif not closing and (start := self._undecided_start(match)) is not None:
+                    self._pass(out, start)
+                    if length - start < self._longest:
+                        break
+                    self._force(out)
+                elif match.end() == match.start():
+                    self._pass(out, min(match.end() + 1, length))
+                else:
+                    self._pass(out, match.start())
+                    out.append(self._expanded(match))
+                    self._at = match.end()
         except TimeoutError:
             length = len(self._text)
             self._text, self._at = "", 0
@@ -196,37 +235,25 @@ class _Replacing:
                 f"the pattern takes more than {MAX_SECONDS} s for {length} characters, as it backtracks: "
                 f"{self._pattern.pattern[:200]}"
             ) from None
+        self._forget()
+        self._searched = len(self._text) - self._at
+
+    def _forget(self) -> None:
         if self._at > 2 * _CONTEXT:
             self._text = self._text[self._at - _CONTEXT :]
             self._at = _CONTEXT
-        self._searched = len(self._text) - self._at
-
-    def _pass_decided(self, out: list[str], *, closing: bool) -> None:
-        """Move text that is decided from the held text to `out`."""
-        while self._at < len(self._text):
-            seconds = MAX_SECONDS if closing or self._may_backtrack else None
-            match = self._pattern.search(self._text, self._at, partial=not closing, timeout=seconds)
-            if match is None:
-                self._pass(out, len(self._text))
-            elif not closing and (start := self._undecided_start(match)) is not None:
-                self._pass(out, start)
-                if len(self._text) - start < self._longest:
-                    return
-                self._force(out)
-            elif match.end() == match.start():
-                self._pass(out, min(match.end() + 1, len(self._text)))
-            else:
-                self._pass(out, match.start())
-                out.append(self._expanded(match))
-                self._at = match.end()
 
     def _undecided_start(self, match: regex.Match[str]) -> int | None:
         """Return where the first match begins that later text may complete, lengthen or forbid."""
         if match.partial:
             return match.start()
+        seconds = self._time_limit()
         places = range(self._at, match.start() + 1)
         fullmatch = self._pattern.fullmatch
-        return next((at for at in places if fullmatch(self._text, at, partial=True, timeout=MAX_SECONDS)), None)
+        return next((at for at in places if fullmatch(self._text, at, None, None, True, seconds)), None)
+
+    def _time_limit(self) -> float | None:
+        return MAX_SECONDS if len(self._text) - self._at > self._unwatched else None
 
     def _force(self, out: list[str]) -> None:
         """Decide on the match that may begin at the held text, with the text that is there."""
@@ -283,12 +310,14 @@ class _Clusters:
         return border if len(text) - border <= _MAX_MATCH else len(text)
 
 
-def _may_backtrack(pattern: str) -> bool:
-    """Return False if a search is certainly linear: no repeated group, and one unbounded repetition at most.
+def _unwatched_length(pattern: str) -> int:
+    """Return the length of text up to which a search needs no time limit, which doubles the cost of a short one.
 
-    Watching the time doubles the cost of a short search.
+    A search for n repetitions takes at most length ** (n + 1) steps. Repeated groups may take exponentially many.
     """
-    return re.search(r"\)[*+?{]|\\[1-9kg]|\(\?[R&P(]", pattern) is not None or len(_UNBOUNDED.findall(pattern)) > 1
+    if re.search(r"\)[*+?{]|\\[1-9kg]|\(\?[R&P(]", pattern):
+        return 0
+    return int(_UNWATCHED_STEPS ** (1 / (len(_REPETITION.findall(pattern)) + 1)))
 
 
 def _delta(texts: list[str]) -> Sequence[TextDelta]:

@@ -73,6 +73,7 @@ _MAYBE_BLOCK = re.compile(r"(?:[-*+•]|#{1,6}|`{1,2}|~{1,2}|\d{1,9}[.)]?)\Z")
 _WORD = re.compile(rf"[^\W\d_]{{0,{_MAX_BEGINNING}}}")
 _ACRONYM = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]")
 _OPENERS = "([{“„‘‚«»\"'*_•⁃"  # noqa: RUF001  all kinds of quotes and bullets are meant
+_OPENERS_AND_SPACE = _OPENERS + " \n\t\u00a0\u202f"
 _GEORGIAN = re.compile(r"[\u10d0-\u10ff]")
 _BREAK = re.compile(r"(?:[,;:—–،、，；](?:\s|(?<=[、，；]))|\s)(?=\S)")  # noqa: RUF001  full-width ones are meant
 
@@ -92,25 +93,33 @@ class _Sentences:
         """The length of its beginning that holds no end of a sentence."""
 
     def feed(self, text: str, /) -> Sequence[str]:
-        pending = self._pending
+        pending, at = self._pending, self._scanned
         self._pending = ""  # `pending` is the only reference now: CPython appends in place
+        is_scanned = 0 < at == len(pending)
         pending += text
+        length = len(pending)
+        if is_scanned and length <= self._longest and _CANDIDATE.search(text) is None:
+            self._pending, self._scanned = pending, length
+            return ()
         found: list[str] = []
-        start, at = 0, self._scanned
+        start = 0
         while True:
             if at == start:
                 start = at = _end_of(_SPACES, pending, start)
-            mark = _next_mark(pending, at)
-            scanned = len(pending) if mark is None else mark.start()
+            candidate = _CANDIDATE.search(pending, at)  # faster than a search for the whole mark
+            scanned = length if candidate is None else candidate.start()
             if scanned - start > self._longest:
                 end = _last_break(pending, start, start + self._longest)
-            elif mark is None:
+            elif scanned + 1 >= length:
                 break
+            elif (mark := _MARK.match(pending, scanned)) is None:
+                at = scanned + 1
+                continue
             else:
-                end = _LATER if mark.end() == len(pending) else _verdict(pending, start, mark)
+                at = mark.end()
+                end = _LATER if at == length else _verdict(pending, start, mark)
                 if end == _LATER:
                     break
-                at = mark.end()
             if end != _NO:
                 found.append(pending[start:end].rstrip())
                 start = at = end
@@ -124,16 +133,6 @@ class _Sentences:
         return found
 
 
-def _next_mark(text: str, at: int) -> re.Match[str] | None:
-    """Return the next mark. The class alone is searched faster than the whole pattern."""
-    while (candidate := _CANDIDATE.search(text, at)) is not None:
-        mark = _MARK.match(text, candidate.start())
-        if mark is not None:
-            return mark
-        at = candidate.end()
-    return None
-
-
 def _last_break(text: str, start: int, limit: int) -> int:
     """Return where to cut a text that is too long: after a comma in its second half, else at a space, else anywhere."""
     breaks = [match.end() for match in _BREAK.finditer(text, (start + limit) // 2, limit)]
@@ -143,32 +142,31 @@ def _last_break(text: str, start: int, limit: int) -> int:
 
 def _verdict(text: str, start: int, mark: re.Match[str]) -> int:
     """Return where the sentence that began at `start` ends, by `mark`, after which there is more text."""
-    if mark["stop"] is None:
+    stop, closers = mark.groups()
+    if stop is None:
         return _at_line_end(text, start, mark)
-    if mark["stop"][-1] in _STRONG_STOPS:
+    if stop[-1] in _STRONG_STOPS:
         return _at_strong_stop(text, start, mark)
-    if _MAYBE_CITATION.match(text, mark.end()):
+    end = mark.end()
+    if text[end] == "[" and _MAYBE_CITATION.match(text, end):
         return _LATER
-    following = _end_of(_SPACE, text, mark.end())
-    if following == mark.end() or text[mark.start() - 1 : mark.start()] == "[":  # "[...]"
+    following = _end_of(_SPACE, text, end)
+    if following == end or text[mark.start() - 1 : mark.start()] == "[":  # "[...]"
         return _NO
-    if _BLANK_LINE.search(text, mark.end(), following) or following - mark.end() == _MAX_SPACE:
-        return mark.end()
+    if following > end + 1 and (following - end == _MAX_SPACE or _BLANK_LINE.search(text, end, following)):
+        return end
     if following == len(text):
         return _LATER
-    if _is_lower(text[following]) or text[following] in "&+=/,;%":
+    first = text[following]
+    if first in "&+=/,;%" or (first.islower() and not _GEORGIAN.match(first)):  # Georgian has no capital letters
         return _NO
-    if mark["stop"].count(".") == 3 and " " in mark["stop"]:  # an ellipsis in the middle of a sentence
-        return _NO
-    if mark["closers"]:
-        is_item = mark["closers"] == ")" and text[start : mark.start()].lstrip(_OPENERS).isdigit()  # "1.) Item"
-        return _NO if is_item else mark.end()
-    return _at_full_stop(text, start, mark, following) if mark["stop"] == "." else mark.end()
-
-
-def _is_lower(character: str) -> bool:
-    """Return whether no sentence begins with `character`: Georgian has no other letters."""
-    return character.islower() and not _GEORGIAN.match(character)
+    if stop == ".":
+        if not closers:
+            return _at_full_stop(text, start, mark.start(), end, following)
+        is_item = closers == ")" and text[start : mark.start()].lstrip(_OPENERS).isdigit()  # "1.) Item"
+        return _NO if is_item else end
+    in_the_middle = " " in stop and stop.count(".") == 3  # a spaced ellipsis
+    return _NO if in_the_middle else end
 
 
 def _at_line_end(text: str, start: int, mark: re.Match[str]) -> int:
@@ -192,35 +190,36 @@ def _at_strong_stop(text: str, start: int, mark: re.Match[str]) -> int:
     return _NO if decimal or quoted or in_title else mark.end()
 
 
-def _at_full_stop(text: str, start: int, mark: re.Match[str], following: int) -> int:
-    """Decide by the words before a single full stop, and by the word that begins at `following`."""
-    words = text[max(start, mark.start() - _MAX_ABBREVIATION) : mark.start()].split()
+def _at_full_stop(text: str, start: int, stop: int, end: int, following: int) -> int:
+    """Decide by the words before the full stop at `stop`, and by the word that begins at `following`."""
+    words = text[max(start, stop - _MAX_ABBREVIATION) : stop].rsplit(None, 3)
     word = words[-1].lstrip(_OPENERS) if words else ""
-    key, begins_with_digit = word.lower(), text[following].isdigit()
-    is_near_start = mark.start() - start <= _MAX_ABBREVIATION
-    is_first = is_near_start and not any(each.strip(_OPENERS) for each in words[:-1])
-    if (is_first and (word.isdigit() or len(word) == 1)) or key in NEVER_LAST:  # "1. Item", "Dr. Who"
+    key, begins_with_digit, is_number = word.lower(), text[following].isdigit(), word.isdigit()
+    is_near_start = stop - start <= _MAX_ABBREVIATION
+    if key in NEVER_LAST:  # "Dr. Who"
         return _NO
+    if (is_number or len(word) == 1) and is_near_start and not "".join(words[:-1]).strip(_OPENERS_AND_SPACE):
+        return _NO  # "1. Item"
     if key in TITLE_PARTS and len(words) > 1 and words[-2].endswith("."):  # "Dr. med. Meyer"
         return _NO
     if begins_with_digit and (key in BEFORE_NUMBER or (word[:1].isupper() and len(word) <= 4 and word.isalpha())):
         return _NO
+    if not is_number and key not in MAYBE_LAST and not _ACRONYM.fullmatch(word):
+        return end
     is_time = key in ("a.m", "p.m")
-    if key not in MAYBE_LAST and not word.isdigit() and not _ACRONYM.fullmatch(word):
-        return mark.end()
     if not text[following].isupper():
-        return mark.end() if word.isdigit() or (is_time and not begins_with_digit) else _NO
+        return end if is_number or (is_time and not begins_with_digit) else _NO
     if is_time:
-        return _NO if is_near_start and len(words) <= 3 else mark.end()  # "At 5 a.m. Mr. Smith"
+        return _NO if is_near_start and len(words) <= 3 else end  # "At 5 a.m. Mr. Smith"
     if word == "I" and len(words) > 1 and words[-2].islower():  # "you and I."
-        return mark.end()
-    end = _end_of(_WORD, text, following)
-    if end == len(text) and end - following < _MAX_BEGINNING:
+        return end
+    word_end = _end_of(_WORD, text, following)
+    if word_end == len(text) and word_end - following < _MAX_BEGINNING:
         return _LATER
-    next_word = text[following:end].lower()
-    if word.isdigit():
-        return _NO if next_word in ORDINAL_FOLLOWERS else mark.end()  # "12. Juni"
-    return mark.end() if next_word in BEGINNINGS else _NO
+    next_word = text[following:word_end].lower()
+    if is_number:
+        return _NO if next_word in ORDINAL_FOLLOWERS else end  # "12. Juni"
+    return end if next_word in BEGINNINGS else _NO
 
 
 def _end_of(pattern: re.Pattern[str], text: str, at: int) -> int:
