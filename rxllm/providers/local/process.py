@@ -9,16 +9,17 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import msgspec
 
 from ..._core.stream import abort_live_streams
-from ..._json import decode, encode, is_object, object_at, text_at
+from ..._json import decode, encode, int_at, is_array, is_object, object_at, objects_at, text_at
 from ..._runtime.platform import after_fork, child_options, is_running
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, ContextWindowExceededError
 
 log = logging.getLogger("rxllm")
 
@@ -28,6 +29,9 @@ _SHORT_SPINS = {"GOMP_SPINCOUNT": "1000"}
 If other programs use the cores, the thread waited for does not run meanwhile: 0.5 tokens/s were measured on two busy
 cores, 12 to 16 with short loops.
 """
+
+_PIECE = 2**17
+"""Characters of a long prompt that are counted at once: about 0.1 s."""
 
 _PROGRAM = Path(__file__).with_name("engine.py")
 
@@ -80,6 +84,7 @@ class EngineProcess:
             reason = text_at(reply, "error") or f"its process ended with status {status}"
             raise _problem(f"llama.cpp could not start ({reason})")
         self._props = object_at(reply, "props")
+        self._api_key = launch.api_key
 
     @property
     def pid(self) -> int:
@@ -128,6 +133,43 @@ class EngineProcess:
             # Inside a string the quotes are escaped, so that text cannot look like this.
             if supported is False and mark in body:
                 raise _problem(f"the embedded model does not support {name}")
+
+    def check_length(self, body: bytes) -> None:
+        """Check that a long prompt may fit. The engine would read all of it before it refuses: 10 MB for a minute.
+
+        Args:
+            body: The JSON of the request.
+
+        Raises:
+            ContextWindowExceededError: Its text is certainly too long.
+        """
+        limit = int_at(self._props, "n_ctx") or 0
+        if len(body) < _PIECE or not limit:
+            return
+        request = decode(body)
+        text = "".join(_texts(objects_at(request, "messages"))) if is_object(request) else ""
+        tokens = 0
+        for at in range(0, len(text), _PIECE):
+            tokens += self._count_tokens(text[at : at + _PIECE])
+            if tokens > limit + limit // 10:  # the cuts may have added some
+                raise ContextWindowExceededError(
+                    f"the prompt has more than {tokens} tokens, and the context of the embedded model {limit}",
+                    provider="local",
+                )
+
+    def _count_tokens(self, text: str) -> int:
+        """Return the number of tokens of `text`; 0 if the engine does not answer."""
+        connection = HTTPConnection(self.address.removeprefix("http://"), timeout=10)
+        try:
+            headers = {"Authorization": f"Bearer {self._api_key}"}
+            connection.request("POST", "/tokenize", encode({"content": text}), headers)
+            reply = decode(connection.getresponse().read())
+        except (OSError, HTTPException, ValueError):
+            return 0
+        finally:
+            connection.close()
+        tokens = reply.get("tokens") if is_object(reply) else None
+        return len(tokens) if is_array(tokens) else 0
 
     def _exchange(self, request: bytes) -> Mapping[str, object]:
         """Send the request; block until the reply. Return an empty one if the process ends before."""
@@ -192,6 +234,14 @@ def release_engine(user: object) -> None:
                     del _entries[launch]
                     entry.engine.finish()
                     _finishing.append(entry.engine)
+
+
+def _texts(messages: list[dict[str, object]]) -> Iterator[str]:
+    """Yield the texts of the messages of a Chat Completions request."""
+    for message in messages:
+        yield text_at(message, "content") or ""
+        for part in objects_at(message, "content"):
+            yield text_at(part, "text") or ""
 
 
 def _problem(message: str) -> ConfigurationError:
