@@ -239,13 +239,13 @@ def test_what_the_model_cannot_take_is_refused(prompt: Message | str, tools: lis
 def test_a_prompt_that_is_far_too_long_is_refused_after_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not after all of it was split into tokens, for which the engine takes minutes."""
     counted: list[int] = []
-    count = EngineProcess._count_tokens
+    count = EngineProcess.count_tokens
 
     def counting(engine: EngineProcess, text: str) -> int:
         counted.append(len(text))
         return count(engine, text)
 
-    monkeypatch.setattr(EngineProcess, "_count_tokens", counting)
+    monkeypatch.setattr(EngineProcess, "count_tokens", counting)
     with create_streaming_model("local", local=LocalServer(context_size=256), max_retries=0) as model:
         for prompt in ("x" * 5_000_000, Message.user("word " * 500_000, "x" * 2_000_000)):
             with pytest.raises(rxllm.ContextWindowExceededError, match=r"more than \d+ tokens, .* 256"):

@@ -150,15 +150,19 @@ class EngineProcess:
         text = "".join(_texts(objects_at(request, "messages"))) if is_object(request) else ""
         tokens = 0
         for at in range(0, len(text), _PIECE):
-            tokens += self._count_tokens(text[at : at + _PIECE])
+            tokens += self.count_tokens(text[at : at + _PIECE])
             if tokens > limit + limit // 10:  # the cuts may have added some
                 raise ContextWindowExceededError(
                     f"the prompt has more than {tokens} tokens, and the context of the embedded model {limit}",
                     provider="local",
                 )
 
-    def _count_tokens(self, text: str) -> int:
-        """Return the number of tokens of `text`; 0 if the engine does not answer."""
+    def count_tokens(self, text: str) -> int:
+        """Return the number of tokens of a text; 0 if the engine does not answer. Blocks.
+
+        Args:
+            text: The text.
+        """
         connection = HTTPConnection(self.address.removeprefix("http://"), timeout=10)
         try:
             headers = {"Authorization": f"Bearer {self._api_key}"}
