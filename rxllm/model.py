@@ -358,8 +358,7 @@ class _LocalModel(_ProviderModel):
 
         def with_address() -> WireRequest:
             engine = server.engine(self)
-            engine.check_support(request.body)
-            engine.check_length(request.body)
+            engine.check(request.body)
             url = f"{engine.address}/v1{request.url.removeprefix(_NO_ADDRESS_YET)}"
             key = {"authorization": f"Bearer {server.key}"} if server.key else {}
             return msgspec.structs.replace(request, url=url, headers={**request.headers, **key})

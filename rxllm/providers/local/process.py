@@ -115,14 +115,15 @@ class EngineProcess:
                 self._process.stdin.write(b"finish\n")
                 self._process.stdin.flush()
 
-    def check_support(self, body: bytes) -> None:
-        """Check that the model can take the images, sound and tools of a request.
+    def check(self, body: bytes) -> None:
+        """Check that the model can take a request. Blocks for about 0.2 s if the prompt is long.
 
         Args:
             body: The JSON of the request.
 
         Raises:
-            ConfigurationError: The model cannot take them.
+            ConfigurationError: It has images, sound or tools that the model cannot take.
+            ContextWindowExceededError: Its text is certainly too long.
         """
         modalities, caps = object_at(self._props, "modalities"), object_at(self._props, "chat_template_caps")
         for mark, supported, name in (
@@ -133,21 +134,13 @@ class EngineProcess:
             # Inside a string the quotes are escaped, so that text cannot look like this.
             if supported is False and mark in body:
                 raise _problem(f"the embedded model does not support {name}")
+        if len(body) > _PIECE:
+            self._check_length(decode(body))
 
-    def check_length(self, body: bytes) -> None:
-        """Check that a long prompt may fit. The engine would read all of it before it refuses: 10 MB for a minute.
-
-        Args:
-            body: The JSON of the request.
-
-        Raises:
-            ContextWindowExceededError: Its text is certainly too long.
-        """
-        limit = int_at(self._props, "n_ctx") or 0
-        if len(body) < _PIECE or not limit:
-            return
-        request = decode(body)
+    def _check_length(self, request: object) -> None:
+        """Count the tokens until they are too many. The engine would count all before it refuses: 10 MB for a minute."""
         text = "".join(_texts(objects_at(request, "messages"))) if is_object(request) else ""
+        limit = int_at(self._props, "n_ctx") or sys.maxsize
         tokens = 0
         for at in range(0, len(text), _PIECE):
             tokens += self.count_tokens(text[at : at + _PIECE])
