@@ -138,7 +138,7 @@ class EngineProcess:
             self._check_length(decode(body))
 
     def _check_length(self, request: object) -> None:
-        """Count the tokens until they are too many. The engine would count all before it refuses: 10 MB for a minute."""
+        """Count the tokens until they are too many. The engine counts all before it refuses: 10 MB for a minute."""
         text = "".join(_texts(objects_at(request, "messages"))) if is_object(request) else ""
         limit = int_at(self._props, "n_ctx") or sys.maxsize
         tokens = 0
