@@ -192,7 +192,9 @@ def test_a_setting_out_of_range_is_refused(settings: dict[str, int]) -> None:
 def test_settings_that_the_engine_cannot_have_are_an_error() -> None:
     """A context of which the memory cannot be had does not end this process."""
     with pytest.raises(rxllm.ConfigurationError, match="could not start"):
-        LocalServer(context_size=2**24, slots=64).base_url()
+        LocalServer(context_size=2**20, slots=16).base_url()
+    with pytest.raises(rxllm.ConfigurationError, match="in all slots"):
+        LocalServer(context_size=2**20, slots=17)
 
 
 @installed

@@ -69,6 +69,8 @@ class LocalServer(msgspec.Struct, frozen=True, kw_only=True):
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value <= highest:
                 raise _problem(f"LocalServer({name}=...) is a whole number from {lowest} to {highest}; got {value!r}")
+        if self.context_size * self.slots > _MAX_CONTEXT_SIZE:  # llama.cpp fills the memory before it gives up
+            raise _problem(f"LocalServer(context_size=..., slots=...): at most {_MAX_CONTEXT_SIZE} tokens in all slots")
 
     @property
     def key(self) -> str:
