@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, Protocol, TypeAlias, TypeVar, cast, get_args, overload
+from typing import Literal, Protocol, TypeAlias, TypedDict, TypeVar, Unpack, cast, get_args, overload
 
 from reactivex import Observable, abc
 
@@ -44,53 +44,31 @@ class CanStream(Protocol[P_contra]):
 Source: TypeAlias = CanStream[P] | Callable[[P], Observable[TokenEvent]]
 
 
+class _Settings(TypedDict, total=False):
+    """The arguments of `map_prompts` that do not change the type of its results."""
+
+    max_concurrent: int
+    max_waiting: int | None
+    overflow: PromptOverflow
+    ordered: bool
+    stop_after_failures: int | None
+
+
 @overload
 def map_prompts(
-    model: Source[P],
-    *,
-    response_type: type[V],
-    max_concurrent: int = ...,
-    max_waiting: int | None = ...,
-    overflow: PromptOverflow = ...,
-    ordered: bool = ...,
-    errors: Literal["raise"],
-    stop_after_failures: int | None = ...,
+    model: Source[P], *, response_type: type[V], errors: Literal["raise"], **settings: Unpack[_Settings]
 ) -> Operator[P, PromptAnswer[P, V]]: ...
 @overload
 def map_prompts(
-    model: Source[P],
-    *,
-    response_type: type[V],
-    max_concurrent: int = ...,
-    max_waiting: int | None = ...,
-    overflow: PromptOverflow = ...,
-    ordered: bool = ...,
-    errors: ErrorMode = ...,
-    stop_after_failures: int | None = ...,
+    model: Source[P], *, response_type: type[V], errors: ErrorMode = ..., **settings: Unpack[_Settings]
 ) -> Operator[P, PromptAnswer[P, V] | PromptFailure[P]]: ...
 @overload
 def map_prompts(
-    model: Source[P],
-    *,
-    response_type: None = None,
-    max_concurrent: int = ...,
-    max_waiting: int | None = ...,
-    overflow: PromptOverflow = ...,
-    ordered: bool = ...,
-    errors: Literal["raise"],
-    stop_after_failures: int | None = ...,
+    model: Source[P], *, response_type: None = None, errors: Literal["raise"], **settings: Unpack[_Settings]
 ) -> Operator[P, PromptAnswer[P, None]]: ...
 @overload
 def map_prompts(
-    model: Source[P],
-    *,
-    response_type: None = None,
-    max_concurrent: int = ...,
-    max_waiting: int | None = ...,
-    overflow: PromptOverflow = ...,
-    ordered: bool = ...,
-    errors: ErrorMode = ...,
-    stop_after_failures: int | None = ...,
+    model: Source[P], *, response_type: None = None, errors: ErrorMode = ..., **settings: Unpack[_Settings]
 ) -> Operator[P, PromptAnswer[P, None] | PromptFailure[P]]: ...
 def map_prompts(
     model: Source[P],

@@ -338,6 +338,35 @@ class AnswerBuilder:
         return tuple(part for part in closed if part is not None)
 
 
+class AnswerDecoder:
+    """What the decoders of all wires have in common.
+
+    Args:
+        wire: The key of what goes back to the vendor, if there is no `endpoint`.
+        provider: The provider's name.
+        endpoint: Where the answer comes from.
+    """
+
+    def __init__(self, wire: str, provider: str, endpoint: Endpoint | None = None) -> None:
+        self.finished = False
+        self._key = wire if endpoint is None else endpoint.key
+        self._answer = AnswerBuilder(provider, endpoint)
+        self._started = False
+
+    def partial(self) -> Response:
+        """Return the answer so far."""
+        return self._answer.response()
+
+
+def reasons(words_of: Mapping[FinishReason, str]) -> dict[str, FinishReason]:
+    """Return our reason for each of a vendor's words.
+
+    >>> reasons({"stop": "end_turn", "length": "max_tokens max_output_tokens"})["max_tokens"]
+    'length'
+    """
+    return {word: reason for reason, words in words_of.items() for word in words.split()}
+
+
 def arguments_of(text: str) -> dict[str, object] | None:
     """Return a tool call's arguments from their JSON text; None if that is not a JSON object."""
     if not text.strip():

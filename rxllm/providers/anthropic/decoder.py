@@ -19,30 +19,28 @@ import msgspec
 from ..._json import count_at, decode, encode, int_at, object_at, objects_at, text_at
 from ..._protocol import Frame
 from ...errors import ProtocolError
-from ...events import FinishReason, Response, StreamStart, TokenEvent, Usage, UsageUpdate, VendorEvent
+from ...events import StreamStart, TokenEvent, Usage, UsageUpdate, VendorEvent
 from .._answer_builder import (
     BROKEN_OFF,
-    AnswerBuilder,
+    AnswerDecoder,
     arguments_error,
     broken_off,
     error_event,
     interrupted_before,
     provider_error,
     read_objects,
+    reasons,
     unknown_fields,
 )
 from .._endpoint import Endpoint
 from .request import CONTAINER, WIRE
 
 
-class AnthropicDecoder:
+class AnthropicDecoder(AnswerDecoder):
     """Messages stream events to token events."""
 
     def __init__(self, provider: str, endpoint: Endpoint | None = None) -> None:
-        self.finished = False
-        self._key = WIRE if endpoint is None else endpoint.key
-        self._answer = AnswerBuilder(provider, endpoint)
-        self._started = False
+        super().__init__(WIRE, provider, endpoint)
         self._nothing_sent = True
         """No event has been returned yet, except text and reasoning."""
         self._early: list[TokenEvent] = []
@@ -72,10 +70,6 @@ class AnthropicDecoder:
         if self._answer.raw_finish_reason is None or self._blocks:
             raise interrupted_before("message_stop")
         return self._message_stop({})
-
-    def partial(self) -> Response:
-        """Return the answer so far."""
-        return self._answer.response()
 
     def _read(self, frame: Frame) -> Sequence[TokenEvent]:
         """Return the events of a frame of any form."""
@@ -370,11 +364,11 @@ _MESSAGE_FIELDS = frozenset({"type", "id", "role", "model", "content", "stop_rea
 _MESSAGE_DELTA_FIELDS = frozenset({"type", "delta", "usage", "stop_reason"})
 _MESSAGE_STOP_FIELDS = frozenset({"type"})
 _USAGE_FIELDS = frozenset({"input_tokens", "output_tokens", "cache_read_input_tokens", "output_tokens_details"})
-_FINISH_REASONS: Mapping[str, FinishReason] = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "tool_use": "tool_calls",
-    "refusal": "refusal",
-}
+_FINISH_REASONS = reasons(
+    {
+        "stop": "end_turn stop_sequence",
+        "length": "max_tokens model_context_window_exceeded",
+        "tool_calls": "tool_use",
+        "refusal": "refusal",
+    }
+)

@@ -24,10 +24,10 @@ import msgspec
 from ..._json import count_at, encode, int_at, is_array, is_object, object_at, objects_at, text_at
 from ..._protocol import Frame
 from ...errors import ProtocolError
-from ...events import FinishReason, Response, StreamStart, TokenEvent, Usage, UsageUpdate, VendorEvent
+from ...events import Response, StreamStart, TokenEvent, Usage, UsageUpdate, VendorEvent
 from .._answer_builder import (
     BROKEN_OFF,
-    AnswerBuilder,
+    AnswerDecoder,
     arguments_error,
     broken_off,
     error_event,
@@ -35,6 +35,7 @@ from .._answer_builder import (
     provider_error,
     read_object,
     read_objects,
+    reasons,
     unknown_fields,
 )
 from .._endpoint import Endpoint
@@ -42,14 +43,11 @@ from .arguments import StreamedArguments
 from .request import WIRE
 
 
-class GeminiDecoder:
+class GeminiDecoder(AnswerDecoder):
     """Chunks of generateContent to token events."""
 
     def __init__(self, provider: str, endpoint: Endpoint | None = None) -> None:
-        self.finished = False
-        self._key = WIRE if endpoint is None else endpoint.key
-        self._answer = AnswerBuilder(provider, endpoint)
-        self._started = False
+        super().__init__(WIRE, provider, endpoint)
         self._blocked = False
         self._streamed_arguments: StreamedArguments | None = None
         """The arguments of the last call, while they come leaf by leaf."""
@@ -100,7 +98,7 @@ class GeminiDecoder:
 
     def partial(self) -> Response:
         """Return the answer so far."""
-        return msgspec.structs.replace(self._answer.response(), usage=_usage_of(self._totals()))
+        return msgspec.structs.replace(super().partial(), usage=_usage_of(self._totals()))
 
     def _read(self, frame: Frame) -> Sequence[TokenEvent]:
         """Return the events of a frame of any form."""
@@ -304,20 +302,11 @@ _PART_FIELDS = frozenset({"text", "thought", "thoughtSignature", "partMetadata"}
 _COUNTS = frozenset(
     {"promptTokenCount", "candidatesTokenCount", "totalTokenCount", "cachedContentTokenCount", "thoughtsTokenCount"}
 )
-_FINISH_REASONS: Mapping[str, FinishReason] = {
-    "STOP": "stop",
-    "MAX_TOKENS": "length",
-    "CONTINUATION": "length",
-    "SAFETY": "content_filter",
-    "RECITATION": "content_filter",
-    "LANGUAGE": "content_filter",
-    "BLOCKLIST": "content_filter",
-    "PROHIBITED_CONTENT": "content_filter",
-    "SPII": "content_filter",
-    "MODEL_ARMOR": "content_filter",
-    "ESCALATION": "content_filter",
-    "PUP_LIMITED_DISABLED": "content_filter",
-    "IMAGE_SAFETY": "content_filter",
-    "IMAGE_PROHIBITED_CONTENT": "content_filter",
-    "IMAGE_RECITATION": "content_filter",
-}
+_FINISH_REASONS = reasons(
+    {
+        "stop": "STOP",
+        "length": "MAX_TOKENS CONTINUATION",
+        "content_filter": "SAFETY RECITATION LANGUAGE BLOCKLIST PROHIBITED_CONTENT SPII MODEL_ARMOR ESCALATION "
+        "PUP_LIMITED_DISABLED IMAGE_SAFETY IMAGE_PROHIBITED_CONTENT IMAGE_RECITATION",
+    }
+)

@@ -19,10 +19,10 @@ import msgspec
 from ..._json import count_at, encode, object_at, objects_at, text_at
 from ..._protocol import Frame
 from ...errors import ProtocolError
-from ...events import FinishReason, Response, StreamStart, TokenEvent, Usage, UsageUpdate, VendorEvent
+from ...events import FinishReason, StreamStart, TokenEvent, Usage, UsageUpdate, VendorEvent
 from .._answer_builder import (
     BROKEN_OFF,
-    AnswerBuilder,
+    AnswerDecoder,
     arguments_error,
     broken_off,
     interrupted_before,
@@ -34,14 +34,11 @@ from .._endpoint import Endpoint
 from .request import WIRE
 
 
-class OllamaDecoder:
+class OllamaDecoder(AnswerDecoder):
     """Lines of a chat to token events."""
 
     def __init__(self, provider: str, endpoint: Endpoint | None = None) -> None:
-        self.finished = False
-        self._key = WIRE if endpoint is None else endpoint.key
-        self._answer = AnswerBuilder(provider, endpoint)
-        self._started = False
+        super().__init__(WIRE, provider, endpoint)
         self._fields: dict[str, object] = {}
         """Fields of the message that are not modelled, to be sent back with it."""
 
@@ -63,10 +60,6 @@ class OllamaDecoder:
         if not self.finished:
             raise interrupted_before("a line with done: true")
         return ()
-
-    def partial(self) -> Response:
-        """Return the answer so far."""
-        return self._answer.response()
 
     def _read(self, frame: Frame) -> Sequence[TokenEvent]:
         """Return the events of a line of any form."""

@@ -11,16 +11,16 @@ Source: https://platform.openai.com/docs/api-reference/chat-streaming
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ..._json import int_at, is_array, is_object, object_at, objects_at, text_at
 from ..._protocol import Frame
 from ..._transport.vendor_errors import fault_of
 from ...errors import ProtocolError, StreamInterruptedError
-from ...events import FinishReason, Response, StreamStart, TokenEvent, UsageUpdate, VendorEvent
+from ...events import FinishReason, StreamStart, TokenEvent, UsageUpdate, VendorEvent
 from .._answer_builder import (
     BROKEN_OFF,
-    AnswerBuilder,
+    AnswerDecoder,
     arguments_error,
     broken_off,
     error_event,
@@ -28,6 +28,7 @@ from .._answer_builder import (
     is_filled,
     provider_error,
     read_objects,
+    reasons,
 )
 from .._endpoint import Endpoint
 from .chunk import CHUNK_FIELDS, DELTA_FIELDS, plain_chunk
@@ -37,15 +38,12 @@ from .tool_calls import ToolCalls, calls_of
 from .usage import unmodelled_counts, usage_of
 
 
-class OpenAIChatDecoder:
+class OpenAIChatDecoder(AnswerDecoder):
     """Chat completion chunks to token events."""
 
     def __init__(self, provider: str, endpoint: Endpoint | None = None) -> None:
-        self.finished = False
-        self._key = WIRE if endpoint is None else endpoint.key
-        self._answer = AnswerBuilder(provider, endpoint)
+        super().__init__(WIRE, provider, endpoint)
         self._calls = ToolCalls(self._answer, self._key)
-        self._started = False
         self._early: list[TokenEvent] = []
         self._answered = False
         self._finish: str | None = None
@@ -79,10 +77,6 @@ class OpenAIChatDecoder:
         if self._finish is None:
             raise interrupted_before("a finish_reason or [DONE]")
         return self._end()
-
-    def partial(self) -> Response:
-        """Return the answer so far."""
-        return self._answer.response()
 
     def _read(self, frame: Frame) -> Sequence[TokenEvent]:
         """Return the events of a frame of any form."""
@@ -267,26 +261,15 @@ _BROKEN_OFF = BROKEN_OFF | {"error"}
 _NOT_SENT_BACK = frozenset({"annotations", "audio", "citations", "images", "search_results"})
 """Fields of a delta that are results for you: no vendor takes them in an earlier answer."""
 
-_REASONS: Mapping[str, FinishReason] = {
-    "stop": "stop",
-    "eos": "stop",
-    "eos_token": "stop",
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "length": "length",
-    "max_tokens": "length",
-    "max_output_tokens": "length",
-    "model_length": "length",
-    "model_context_window_exceeded": "length",
-    "tool_calls": "tool_calls",
-    "tool_call": "tool_calls",
-    "tool_use": "tool_calls",
-    "function_call": "tool_calls",
-    "content_filter": "content_filter",
-    "safety": "content_filter",
-    "sensitive": "content_filter",
-    "refusal": "refusal",
-}
+_REASONS = reasons(
+    {
+        "stop": "stop eos eos_token end_turn stop_sequence",
+        "length": "length max_tokens max_output_tokens model_length model_context_window_exceeded",
+        "tool_calls": "tool_calls tool_call tool_use function_call",
+        "content_filter": "content_filter safety sensitive",
+        "refusal": "refusal",
+    }
+)
 
 
 def _vendor_event(name: str, value: object) -> VendorEvent:

@@ -20,21 +20,20 @@ from ..._json import decode, int_at, object_at, objects_at, text_at
 from ..._protocol import Frame, JsonObject
 from ..._transport.vendor_errors import fault_of
 from ...errors import LLMError, ProtocolError
-from ...events import FinishReason, Response, StreamStart, TokenEvent, UsageUpdate, VendorEvent
-from .._answer_builder import AnswerBuilder, broken_off, interrupted_before, provider_error, read_objects
+from ...events import FinishReason, StreamStart, TokenEvent, UsageUpdate, VendorEvent
+from .._answer_builder import AnswerDecoder, broken_off, interrupted_before, provider_error, read_objects
 from .._endpoint import Endpoint
 from .items import WIRE
 from .output import DELTAS, DONES, NO_PART, OutputReader
 from .usage import unmodelled_counts, unmodelled_outcome, usage_of
 
 
-class OpenAIResponsesDecoder:
+class OpenAIResponsesDecoder(AnswerDecoder):
     """The events of one streamed response to token events."""
 
     def __init__(self, provider: str, endpoint: Endpoint | None = None) -> None:
-        self.finished = False
-        self._answer = AnswerBuilder(provider, endpoint)
-        self._output = OutputReader(self._answer, WIRE if endpoint is None else endpoint.key)
+        super().__init__(WIRE, provider, endpoint)
+        self._output = OutputReader(self._answer, self._key)
         self._nothing_sent = True
         self._next: int | None = None
         self._missing = 0
@@ -70,10 +69,6 @@ class OpenAIResponsesDecoder:
         if not self.finished:
             raise interrupted_before("response.completed")
         return ()
-
-    def partial(self) -> Response:
-        """Return the answer so far."""
-        return self._answer.response()
 
     def _read(self, frame: Frame) -> Sequence[TokenEvent]:
         """Return the token events of an event of any type."""
