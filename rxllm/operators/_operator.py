@@ -62,38 +62,50 @@ class PlainStep(Generic[B]):
         return error
 
 
+def subscribing(
+    subscribe: Callable[[abc.ObserverBase[B], Observable[A], abc.SchedulerBase | None], abc.DisposableBase],
+) -> Operator[A, B]:
+    """Return the operator that calls `subscribe` for each subscription, with the scheduler given to subscribe()."""
+
+    def operator(source: Observable[A]) -> Observable[B]:
+        def subscribed(observer: abc.ObserverBase[B], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            return subscribe(observer, source, scheduler)
+
+        return Observable(subscribed)
+
+    return operator
+
+
 def run_steps(start: Callable[[], Step[A, B]]) -> Operator[A, B]:
     """Return the operator that runs a new step, made by `start`, for each subscription."""
 
-    def operator(source: Observable[A]) -> Observable[B]:
-        def subscribe(observer: abc.ObserverBase[B], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            run = _Run(start(), observer)
-            return source.subscribe(run.on_next, run.on_error, run.on_completed, scheduler=scheduler)
+    def subscribe(
+        observer: abc.ObserverBase[B], source: Observable[A], scheduler: abc.SchedulerBase | None
+    ) -> abc.DisposableBase:
+        run = _Run(start(), observer)
+        return source.subscribe(run.on_next, run.on_error, run.on_completed, scheduler=scheduler)
 
-        return Observable(subscribe)
-
-    return operator
+    return subscribing(subscribe)
 
 
 def pick(name: str, event_class: type[object], field: str) -> Operator[A, B]:
     """Return the operator `name` that emits `field` of each event of `event_class`, and drops all other events."""
     value_of: Callable[[object], B] = attrgetter(field)
 
-    def operator(source: Observable[A]) -> Observable[B]:
-        def subscribe(observer: abc.ObserverBase[B], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            emit = observer.on_next
+    def subscribe(
+        observer: abc.ObserverBase[B], source: Observable[A], scheduler: abc.SchedulerBase | None
+    ) -> abc.DisposableBase:
+        emit = observer.on_next
 
-            def on_next(event: A) -> None:
-                if type(event) is event_class:
-                    emit(value_of(event))
-                elif isinstance(event, str):
-                    observer.on_error(not_an_event(name))
+        def on_next(event: A) -> None:
+            if type(event) is event_class:
+                emit(value_of(event))
+            elif isinstance(event, str):
+                observer.on_error(not_an_event(name))
 
-            return source.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=scheduler)
+        return source.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=scheduler)
 
-        return Observable(subscribe)
-
-    return operator
+    return subscribing(subscribe)
 
 
 def not_an_event(name: str) -> TypeError:

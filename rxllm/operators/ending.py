@@ -13,7 +13,7 @@ from .._json import encode
 from ..errors import LLMError
 from ..events import Response, StreamEnd, StreamReset, TokenEvent
 from ..prompt import Prompt, messages_of
-from ._operator import Operator, not_an_event
+from ._operator import Operator, not_an_event, subscribing
 from ._response_builder import ResponseBuilder
 
 
@@ -37,16 +37,13 @@ def finally_response(
     """
     messages = None if prompt is None else messages_of(prompt)
 
-    def operator(source: Observable[TokenEvent]) -> Observable[TokenEvent]:
-        def subscribe(
-            observer: abc.ObserverBase[TokenEvent], given: abc.SchedulerBase | None = None
-        ) -> abc.DisposableBase:
-            body = None if messages is None else encode(messages)
-            return _FinallySubscription(observer, action, body).start(source, given)
+    def subscribe(
+        observer: abc.ObserverBase[TokenEvent], source: Observable[TokenEvent], given: abc.SchedulerBase | None
+    ) -> abc.DisposableBase:
+        body = None if messages is None else encode(messages)
+        return _FinallySubscription(observer, action, body).start(source, given)
 
-        return Observable(subscribe)
-
-    return operator
+    return subscribing(subscribe)
 
 
 class _FinallySubscription(abc.DisposableBase):

@@ -20,7 +20,7 @@ from .._core.token_usage import add_usage
 from ..errors import LLMError
 from ..events import CONTENT_EVENTS, Response, StreamEnd, TextDelta, TokenEvent, Usage, UsageUpdate, is_content
 from ._cost import listed_price
-from ._operator import Operator, PlainStep, not_an_event, run_steps
+from ._operator import Operator, PlainStep, not_an_event, run_steps, subscribing
 from ._prompt_pool import PromptAnswer, PromptFailure
 from ._stopwatch import stopwatch
 from .many import Labelled, LabelledError
@@ -105,16 +105,13 @@ def timing() -> Operator[TokenEvent, StreamTiming]:
         ---1--2-3-(3)|
     """
 
-    def operator(source: Observable[TokenEvent]) -> Observable[StreamTiming]:
-        def subscribe(
-            observer: abc.ObserverBase[StreamTiming], scheduler: abc.SchedulerBase | None = None
-        ) -> abc.DisposableBase:
-            now = stopwatch(scheduler)
-            return run_steps(lambda: _Timing(now))(source).subscribe(observer, scheduler=scheduler)
+    def subscribe(
+        observer: abc.ObserverBase[StreamTiming], source: Observable[TokenEvent], scheduler: abc.SchedulerBase | None
+    ) -> abc.DisposableBase:
+        now = stopwatch(scheduler)
+        return run_steps(lambda: _Timing(now))(source).subscribe(observer, scheduler=scheduler)
 
-        return Observable(subscribe)
-
-    return operator
+    return subscribing(subscribe)
 
 
 def usage() -> Operator[Counted, Usage]:
@@ -198,15 +195,14 @@ def tap(log: logging.Logger | Callable[[T], object], *, level: int = logging.INF
         return run_steps(lambda: _FunctionTap(log))
     logger = log
 
-    def operator(source: Observable[T]) -> Observable[T]:
-        def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            tap = _LoggerTap[T](logger, level, stopwatch(scheduler))
-            subscription = run_steps(lambda: tap)(source).subscribe(observer, scheduler=scheduler)
-            return CompositeDisposable(subscription, Disposable(tap.disposed))
+    def subscribe(
+        observer: abc.ObserverBase[T], source: Observable[T], scheduler: abc.SchedulerBase | None
+    ) -> abc.DisposableBase:
+        tap = _LoggerTap[T](logger, level, stopwatch(scheduler))
+        subscription = run_steps(lambda: tap)(source).subscribe(observer, scheduler=scheduler)
+        return CompositeDisposable(subscription, Disposable(tap.disposed))
 
-        return Observable(subscribe)
-
-    return operator
+    return subscribing(subscribe)
 
 
 class _Timing(PlainStep[StreamTiming]):
@@ -307,37 +303,36 @@ class _LoggerTap(PlainStep[T], Generic[T]):
 def _counting(name: str, start: Callable[[], Callable[[Response], T]]) -> Operator[Counted, T]:
     """Return the operator `name` that emits what a new counter, made by `start`, returns for each answer."""
 
-    def operator(source: Observable[Counted]) -> Observable[T]:
-        def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            count = start()
+    def subscribe(
+        observer: abc.ObserverBase[T], source: Observable[Counted], scheduler: abc.SchedulerBase | None
+    ) -> abc.DisposableBase:
+        count = start()
 
-            def emit_count(response: Response | None) -> bool:
-                """Emit the count with `response`. Return False if the user's function failed."""
-                if response is None:
-                    return True
-                try:
-                    counted = count(response)
-                except Exception as error:
-                    observer.on_error(error)
-                    return False
-                observer.on_next(counted)
+        def emit_count(response: Response | None) -> bool:
+            """Emit the count with `response`. Return False if the user's function failed."""
+            if response is None:
                 return True
+            try:
+                counted = count(response)
+            except Exception as error:
+                observer.on_error(error)
+                return False
+            observer.on_next(counted)
+            return True
 
-            def on_next(item: Counted | str) -> None:
-                if isinstance(item, str):
-                    observer.on_error(not_an_event(name))
-                    return
+        def on_next(item: Counted | str) -> None:
+            if isinstance(item, str):
+                observer.on_error(not_an_event(name))
+            else:
                 emit_count(_answer_in(item))
 
-            def on_error(error: Exception) -> None:
-                if emit_count(_partial(error)):
-                    observer.on_error(error)
+        def on_error(error: Exception) -> None:
+            if emit_count(_partial(error)):
+                observer.on_error(error)
 
-            return source.subscribe(on_next, on_error, observer.on_completed, scheduler=scheduler)
+        return source.subscribe(on_next, on_error, observer.on_completed, scheduler=scheduler)
 
-        return Observable(subscribe)
-
-    return operator
+    return subscribing(subscribe)
 
 
 def _answer_in(item: Counted) -> Response | None:

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal, Protocol, TypeAlias, TypedDict, TypeVar, Unpack, cast, get_args, overload
 
-from reactivex import Observable, abc
+from reactivex import Observable
 
 from ..errors import ConfigurationError
 from ..events import Response, TokenEvent
 from ..messages import Message
 from ..prompt import Prompt, messages_of
-from ._operator import Operator
+from ._operator import Operator, subscribing
 from ._prompt_pool import PoolSettings, PromptPool
 from ._prompt_pool import Progress as Progress
 from ._prompt_pool import PromptAnswer as PromptAnswer
@@ -148,16 +148,7 @@ def map_prompts(
         stop_after_failures or math.inf,
     )
 
-    def operator(source: Observable[P]) -> Observable[PromptAnswer[P, V | None] | PromptFailure[P]]:
-        def subscribe(
-            observer: abc.ObserverBase[PromptAnswer[P, V | None] | PromptFailure[P]],
-            scheduler: abc.SchedulerBase | None = None,
-        ) -> abc.DisposableBase:
-            return PromptPool(observer, settings).start(source, scheduler)
-
-        return Observable(subscribe)
-
-    return operator
+    return subscribing(lambda observer, source, scheduler: PromptPool(observer, settings).start(source, scheduler))
 
 
 def _asking(

@@ -13,7 +13,7 @@ from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignme
 from .._core.event_log import Entry, MemoryLog
 from .._core.recording_format import RecordingWriter
 from ..events import TokenEvent
-from ._operator import Operator, PlainStep, not_an_event, run_steps
+from ._operator import Operator, PlainStep, not_an_event, run_steps, subscribing
 from ._stopwatch import stopwatch
 
 T = TypeVar("T")
@@ -145,26 +145,23 @@ def record(path: str | Path) -> Operator[TokenEvent, TokenEvent]:
         path: The file to write.
     """
 
-    def operator(source: Observable[TokenEvent]) -> Observable[TokenEvent]:
-        def subscribe(
-            observer: abc.ObserverBase[TokenEvent], scheduler: abc.SchedulerBase | None = None
-        ) -> abc.DisposableBase:
-            writer = RecordingWriter(path, stopwatch(scheduler))
+    def subscribe(
+        observer: abc.ObserverBase[TokenEvent], source: Observable[TokenEvent], scheduler: abc.SchedulerBase | None
+    ) -> abc.DisposableBase:
+        writer = RecordingWriter(path, stopwatch(scheduler))
 
-            def on_next(event: TokenEvent) -> None:
-                try:
-                    observer.on_next(event)
-                except BaseException:
-                    writer.dispose()
-                    raise
+        def on_next(event: TokenEvent) -> None:
+            try:
+                observer.on_next(event)
+            except BaseException:
+                writer.dispose()
+                raise
 
-            written = run_steps(lambda: _Record(writer))(source)
-            writing = written.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=scheduler)
-            return CompositeDisposable(writing, writer)
+        written = run_steps(lambda: _Record(writer))(source)
+        writing = written.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=scheduler)
+        return CompositeDisposable(writing, writer)
 
-        return Observable(subscribe)
-
-    return operator
+    return subscribing(subscribe)
 
 
 class _Record(PlainStep[TokenEvent]):

@@ -6,13 +6,12 @@ These operators change when events come, not what they say. Events that came bef
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TypeVar
 
 from reactivex import Observable, abc
 
 from ...errors import ConfigurationError
-from .._operator import Operator
+from .._operator import Operator, subscribing
 from .list_buffer import ListBuffer, TimedListBuffer
 from .overflow import OVERFLOWS, Overflow, queue_with_overflow
 from .ui_frames import SmoothFrames, UiFrames
@@ -54,7 +53,7 @@ def bounded(scheduler: abc.SchedulerBase, size: int = 64, *, overflow: Overflow 
         raise ConfigurationError(f"bounded(size=...) takes 1 or more; got {size!r}")
     if overflow not in OVERFLOWS:
         raise ConfigurationError(f"overflow is one of {', '.join(map(repr, OVERFLOWS))}; got {overflow!r}")
-    return _subscribing(
+    return subscribing(
         lambda observer, source, given: queue_with_overflow(overflow, observer, scheduler, size).start(source, given)
     )
 
@@ -84,7 +83,7 @@ def observe_on_ui(scheduler: abc.SchedulerBase, *, frame: float = 1 / 60) -> Ope
     """
     if not frame > 0:
         raise ConfigurationError(f"observe_on_ui(frame=...) takes seconds above 0; got {frame!r}")
-    return _subscribing(lambda observer, source, given: UiFrames(observer, scheduler, frame).start(source, given))
+    return subscribing(lambda observer, source, given: UiFrames(observer, scheduler, frame).start(source, given))
 
 
 def buffer(
@@ -129,7 +128,7 @@ def buffer(
             return ListBuffer(observer, max_count, max_chars).start(source, given)
         return TimedListBuffer(observer, max_count, max_chars, seconds, scheduler or given).start(source, given)
 
-    return _subscribing(start)
+    return subscribing(start)
 
 
 def smooth(
@@ -163,22 +162,8 @@ def smooth(
     for name, value in {"chars_per_second": chars_per_second, "frame": frame, "catch_up": catch_up}.items():
         if value is not None and not value > 0:
             raise ConfigurationError(f"smooth({name}=...) takes a number above 0; got {value!r}")
-    return _subscribing(
+    return subscribing(
         lambda observer, source, given: SmoothFrames(
             observer, scheduler or given, frame, chars_per_second or 0.0, catch_up
         ).start(source, given)
     )
-
-
-def _subscribing(
-    start: Callable[[abc.ObserverBase[B], Observable[A], abc.SchedulerBase | None], abc.DisposableBase],
-) -> Operator[A, B]:
-    """Return the operator that calls `start` for each subscription, with the scheduler given to subscribe()."""
-
-    def operator(source: Observable[A]) -> Observable[B]:
-        def subscribe(observer: abc.ObserverBase[B], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            return start(observer, source, scheduler)
-
-        return Observable(subscribe)
-
-    return operator

@@ -11,7 +11,7 @@ from ..._core.attempts import Race, timer_scheduler
 from ..._core.retry import error_class
 from ...errors import ConfigurationError
 from ...events import TokenEvent
-from .._operator import Operator
+from .._operator import Operator, subscribing
 from .fallback import stream_of
 
 
@@ -45,15 +45,7 @@ def hedge(
     if not after_seconds >= 0:
         raise ConfigurationError(f"hedge(after_seconds=...) takes 0 or more; got {after_seconds!r}")
 
-    def operator(source: Observable[TokenEvent]) -> Observable[TokenEvent]:
-        def subscribe(
-            observer: abc.ObserverBase[TokenEvent], given: abc.SchedulerBase | None = None
-        ) -> abc.DisposableBase:
-            return _start(observer, source, given)
-
-        return Observable(subscribe)
-
-    def _start(
+    def subscribe(
         observer: abc.ObserverBase[TokenEvent], first: Observable[TokenEvent], given: abc.SchedulerBase | None
     ) -> Race:
         second = iter((stream_of(make_stream),))  # next() takes it once, from whichever thread
@@ -82,4 +74,4 @@ def hedge(
             timer.disposable = timer_scheduler(scheduler, given).schedule_relative(after_seconds, start_second)
         return race
 
-    return operator
+    return subscribing(subscribe)

@@ -9,7 +9,7 @@ from reactivex import Observable, abc
 
 from ...errors import ConfigurationError
 from ...events import ReasoningDelta, Response, StreamEnd, StreamReset, TextDelta, TokenEvent
-from .._operator import Operator, PlainStep, not_an_event, pick, run_steps
+from .._operator import Operator, PlainStep, not_an_event, pick, run_steps, subscribing
 from .._response_builder import ResponseBuilder
 from .growing_text import GrowingText
 
@@ -32,23 +32,20 @@ def response() -> Operator[TokenEvent, Response]:
 def _texts(name: str, delta_class: type[TextDelta] | type[ReasoningDelta]) -> Operator[TokenEvent, str]:
     """Return the operator `name` that emits the text of each `delta_class`. Faster than `pick`: it sees every token."""
 
-    def operator(source: Observable[TokenEvent]) -> Observable[str]:
-        def subscribe(
-            observer: abc.ObserverBase[str], scheduler: abc.SchedulerBase | None = None
-        ) -> abc.DisposableBase:
-            emit = observer.on_next
+    def subscribe(
+        observer: abc.ObserverBase[str], source: Observable[TokenEvent], scheduler: abc.SchedulerBase | None
+    ) -> abc.DisposableBase:
+        emit = observer.on_next
 
-            def on_next(event: Any) -> None:
-                if type(event) is delta_class:
-                    emit(event.text)
-                elif isinstance(event, str):
-                    observer.on_error(not_an_event(name))
+        def on_next(event: Any) -> None:
+            if type(event) is delta_class:
+                emit(event.text)
+            elif isinstance(event, str):
+                observer.on_error(not_an_event(name))
 
-            return source.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=scheduler)
+        return source.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=scheduler)
 
-        return Observable(subscribe)
-
-    return operator
+    return subscribing(subscribe)
 
 
 @overload
