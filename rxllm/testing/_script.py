@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
 from .._json import encode
 from ..events import Usage
-from ._writers import WRITERS, ReplyWriter
+from ._writers import WRITERS, ReplyWriter, reply_pieces
 from .gates import Gate
 from .recorded import RecordedRequest, WireName
 from .replies import Drop, ErrorReply, Fail, Fault, HttpFraming, KeepAlive, RawReply, Reply, Reset, Stall
@@ -64,15 +63,6 @@ def script_of(answer: Reply | RawReply | ErrorReply, request: RecordedRequest) -
             return Script(chunks, "application/json", answer.status, answer.headers, "length")
 
 
-def words_of(text: str) -> list[str]:
-    """Return `text` cut before each word, as models cut it. The joined pieces are the text.
-
-    >>> words_of("To be, or not")
-    ['To', ' be,', ' or', ' not']
-    """
-    return re.findall(r"\s*\S+|\s+$", text)
-
-
 class _ReplyChunks:
     """The chunks of one reply. Counts pieces while it writes them, because they may be endless."""
 
@@ -103,16 +93,9 @@ class _ReplyChunks:
                 return
 
     def _pieces(self) -> Iterator[bytes]:
-        reply = self._reply
-        for piece in words_of(reply.reasoning) if isinstance(reply.reasoning, str) else reply.reasoning:
+        for events in reply_pieces(self._reply):
             self._written += 1
-            yield self._writer.reasoning(piece)
-        for piece in words_of(reply.text) if reply.pieces is None else reply.pieces:
-            self._written += 1
-            yield self._writer.text(piece)
-        for index, call in enumerate(reply.tool_calls):
-            self._written += 1
-            yield from self._writer.tool_call(index, call)
+            yield from self._writer.piece(events)
 
 
 def counted_usage(reply: Reply, prompt: str, pieces: int) -> Usage | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from .._json import encode, object_at
@@ -17,7 +18,6 @@ from ..events import (
     ToolCallStart,
     Usage,
 )
-from ..messages import ToolCall
 from ..providers._writer import AnswerHead, AnswerWriter
 from ..providers.anthropic.writer import MessagesWriter
 from ..providers.gemini.writer import GenerateContentWriter
@@ -25,6 +25,7 @@ from ..providers.ollama.writer import OllamaWriter
 from ..providers.openai_chat.writer import ChatCompletionsWriter
 from ..providers.openai_responses.writer import ResponsesWriter
 from .recorded import RecordedRequest, WireName
+from .replies import Reply
 
 _REPLY_ID = "reply_1"
 
@@ -59,21 +60,12 @@ class ReplyWriter:
         """Return what precedes the first piece."""
         return self._writer.begin().encode()
 
-    def reasoning(self, piece: str) -> bytes:
-        """Return a piece of reasoning."""
-        return self._writer.event(ReasoningDelta(piece)).encode()
-
-    def text(self, piece: str) -> bytes:
-        """Return a piece of text."""
-        return self._writer.event(TextDelta(piece)).encode()
-
-    def tool_call(self, index: int, call: ToolCall) -> Iterator[bytes]:
-        """Yield a whole tool call, in as many events as this wire uses."""
-        pieces = [ToolCallDelta(index, piece) for piece in argument_pieces(call)]
-        events: list[TokenEvent] = [ToolCallStart(index, call.id, call.name), *pieces, ToolCallEnd(index, call)]
+    def piece(self, events: Sequence[TokenEvent]) -> Iterator[bytes]:
+        """Yield a piece of `reply_pieces`, in as many writes as this wire uses."""
         texts = [self._writer.event(event) for event in events]
-        *before, delta, end = texts
-        yield from (text.encode() for text in (*before, delta + end) if text)
+        if len(texts) > 1:  # the last arguments of a call and its end
+            texts[-2:] = ["".join(texts[-2:])]
+        yield from (text.encode() for text in texts if text)
 
     def end(self, finish: FinishReason, usage: Usage | None) -> bytes:
         """Return the last events."""
@@ -88,8 +80,23 @@ class ReplyWriter:
         return self._writer.keep_alive().encode()
 
 
-def argument_pieces(call: ToolCall) -> list[str]:
-    """Return the arguments' JSON text in two pieces, cut in the middle."""
-    text = encode(call.arguments).decode()
-    middle = len(text) // 2
-    return [text[:middle], text[middle:]]
+def reply_pieces(reply: Reply) -> Iterator[tuple[TokenEvent, ...]]:
+    """Yield the events of each piece of a reply: a word, or a tool call with its arguments cut in the middle."""
+    for piece in words_of(reply.reasoning) if isinstance(reply.reasoning, str) else reply.reasoning:
+        yield (ReasoningDelta(piece),)
+    for piece in words_of(reply.text) if reply.pieces is None else reply.pieces:
+        yield (TextDelta(piece),)
+    for index, call in enumerate(reply.tool_calls):
+        text = encode(call.arguments).decode()
+        halves = (text[: len(text) // 2], text[len(text) // 2 :])
+        deltas = (ToolCallDelta(index, half) for half in halves)
+        yield ToolCallStart(index, call.id, call.name), *deltas, ToolCallEnd(index, call)
+
+
+def words_of(text: str) -> list[str]:
+    """Return `text` cut before each word, as models cut it. The joined pieces are the text.
+
+    >>> words_of("To be, or not")
+    ['To', ' be,', ' or', ' not']
+    """
+    return re.findall(r"\s*\S+|\s+$", text)

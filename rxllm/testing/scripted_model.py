@@ -14,13 +14,8 @@ from .._transport.vendor_errors import Fault as VendorFault
 from .._transport.vendor_errors import status_error, stream_error
 from ..errors import LLMError, StreamInterruptedError
 from ..events import (
-    ReasoningDelta,
     StreamStart,
-    TextDelta,
     TokenEvent,
-    ToolCallDelta,
-    ToolCallEnd,
-    ToolCallStart,
     UsageUpdate,
 )
 from ..messages import Message, messages_to_json
@@ -28,8 +23,8 @@ from ..model import StreamingModel
 from ..operators._response_builder import ResponseBuilder
 from ..options import CallOptions
 from ..prompt import Prompt, messages_of
-from ._script import counted_usage, error_body, words_of
-from ._writers import argument_pieces
+from ._script import counted_usage, error_body
+from ._writers import reply_pieces
 from .replies import Drop, ErrorReply, Fail, Hang, Reply, Reset, Truncate
 from .scripted_stream import Step, ending, scripted
 
@@ -180,7 +175,7 @@ def _steps(reply: Reply, call: ScriptedCall, model: str) -> Iterator[Step]:
     yield 0.0, start
     answer, count, fault = ResponseBuilder(), 0, reply.fault
     answer.add(start)
-    for events in _pieces(reply):
+    for events in reply_pieces(reply):
         if fault is not None and count == fault.after:
             break
         for event in events:
@@ -200,13 +195,3 @@ def _steps(reply: Reply, call: ScriptedCall, model: str) -> Iterator[Step]:
             yield at, ending(answer, reply.finish_reason)
         case _:
             return  # silence
-
-
-def _pieces(reply: Reply) -> Iterator[tuple[TokenEvent, ...]]:
-    for piece in words_of(reply.reasoning) if isinstance(reply.reasoning, str) else reply.reasoning:
-        yield (ReasoningDelta(piece),)
-    for piece in words_of(reply.text) if reply.pieces is None else reply.pieces:
-        yield (TextDelta(piece),)
-    for index, call in enumerate(reply.tool_calls):
-        deltas = (ToolCallDelta(index, piece) for piece in argument_pieces(call))
-        yield ToolCallStart(index, call.id, call.name), *deltas, ToolCallEnd(index, call)
