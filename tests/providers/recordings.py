@@ -31,6 +31,7 @@ from tests.framed import framed
 from tests.shared import SHARED
 
 Expectation = dict[str, object]
+Payload = dict[str, object]
 
 
 class Recording(NamedTuple):
@@ -110,6 +111,29 @@ def play_frames(decoder: Decoder, frames: Iterable[Frame]) -> Played:
     assert_grammar(events, complete=error is None)
     last = events[-1] if events else None
     return Played(tuple(events), last.response if isinstance(last, StreamEnd) else decoder.partial(), error)
+
+
+class WireReader(NamedTuple):
+    """Reads streams of payloads with the decoder of one wire; `named`: SSE events are named by their type."""
+
+    decoder: Callable[[], Decoder]
+    named: bool = False
+
+    def frames(self, *payloads: Payload) -> list[Frame]:
+        return [Frame(json.dumps(payload).encode(), str(payload["type"]) if self.named else "") for payload in payloads]
+
+    def decoded(self, *payloads: Payload) -> list[TokenEvent]:
+        """All events of a whole stream."""
+        played = play_frames(self.decoder(), self.frames(*payloads))
+        if played.error is not None:
+            raise played.error
+        return list(played.events)
+
+    def answer(self, *payloads: Payload) -> Response:
+        """The response at the end of a whole stream."""
+        end = self.decoded(*payloads)[-1]
+        assert isinstance(end, StreamEnd)
+        return end.response
 
 
 def assert_grammar(events: list[TokenEvent], *, complete: bool) -> None:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from rxllm import errors
-from rxllm._protocol import Frame
 from rxllm.events import (
     ReasoningDelta,
     Response,
     StreamEnd,
     StreamStart,
     TextDelta,
-    TokenEvent,
     ToolCallDelta,
     ToolCallEnd,
     ToolCallStart,
@@ -24,26 +20,12 @@ from rxllm.events import (
 )
 from rxllm.messages import ReasoningPart, TextPart, ToolCall, VendorPart
 from rxllm.providers.anthropic import AnthropicDecoder
-from tests.providers.recordings import CUTS, Cut, Recording, check, play, play_frames, recordings
-from tests.shared import needs_shared
+from tests.providers.recordings import Payload, WireReader, play, play_frames, recordings
 
 RECORDINGS = recordings("anthropic")
 
-DISAGREEMENTS = {
-    "vercel-anthropic-spliced-message-start": (
-        errors.ProtocolError,
-        "message_start for msg_second comes while block 1 of msg_first is open, and then blocks 0 and 1 start again: "
-        "two answers in one stream. Joining them would hand out one answer that no model gave.",
-    ),
-}
-"""Recordings whose expectation we do not share: the error we raise, and what in the bytes says so."""
-
-Payload = dict[str, object]
-
-
-def frames(*payloads: Payload) -> list[Frame]:
-    """Events of the wire, named by their type."""
-    return [Frame(json.dumps(payload).encode(), str(payload["type"])) for payload in payloads]
+READER = WireReader(lambda: AnthropicDecoder("anthropic"), named=True)
+frames, decoded, answer = READER.frames, READER.decoded, READER.answer
 
 
 def message_start(**fields: object) -> Payload:
@@ -82,21 +64,6 @@ def ending(stop_reason: str | None = "end_turn", **usage: object) -> list[Payloa
     ]
 
 
-def decoded(*payloads: Payload) -> list[TokenEvent]:
-    """All events of a whole stream."""
-    played = play_frames(AnthropicDecoder("anthropic"), frames(*payloads))
-    if played.error is not None:
-        raise played.error
-    return list(played.events)
-
-
-def answer(*payloads: Payload) -> Response:
-    """The response at the end of a whole stream."""
-    end = decoded(*payloads)[-1]
-    assert isinstance(end, StreamEnd)
-    return end.response
-
-
 WHOLE: list[Payload] = [
     message_start(),
     {"type": "ping"},
@@ -109,22 +76,6 @@ WHOLE: list[Payload] = [
     *tool_block(2, "", '{"word": ', '"rx"}'),
     *ending("tool_use", output_tokens=42, output_tokens_details={"thinking_tokens": 7}),
 ]
-
-
-class TestRecordings:
-    """The shared recordings, decoded as the vendors' own SDKs decode them."""
-
-    @needs_shared
-    @pytest.mark.parametrize("cut", CUTS)
-    @pytest.mark.parametrize("recording", RECORDINGS, ids=str)
-    def test_every_recording_gives_what_is_expected_however_it_is_cut(self, recording: Recording, cut: Cut) -> None:
-        """Text, reasoning, calls, finish reason, usage and error are the reference's, or the table says why not."""
-        expected = recording.expected
-        played = play(AnthropicDecoder("anthropic"), cut(recording.body))
-        if recording.name in DISAGREEMENTS:
-            assert isinstance(played.error, DISAGREEMENTS[recording.name][0])
-            return
-        check(played, expected, interrupted=expected["finish_reason"] is None and expected["error"] is None)
 
 
 class TestDecoder:
@@ -164,17 +115,6 @@ class TestDecoder:
             UsageUpdate(usage),
             StreamEnd(response),
         ] == decoded(*WHOLE)
-
-    @pytest.mark.parametrize("length", range(len(WHOLE) - 1))
-    def test_a_stream_cut_after_any_event_is_interrupted(self, length: int) -> None:
-        """Without a stop_reason no answer is whole; what came before the cut is in the partial response."""
-        played = play_frames(AnthropicDecoder("anthropic"), frames(*WHOLE[:length]))
-        assert isinstance(played.error, errors.StreamInterruptedError)
-        assert "".join(e.text for e in played.events if isinstance(e, TextDelta)) == played.response.text
-        assert "".join(e.text for e in played.events if isinstance(e, ReasoningDelta)) == played.response.reasoning
-        assert tuple(e.call for e in played.events if isinstance(e, ToolCallEnd)) == played.response.tool_calls
-        usages = [e.usage for e in played.events if isinstance(e, UsageUpdate)]
-        assert (usages[-1] if usages else Usage()) == played.response.usage
 
     def test_a_stream_cut_inside_an_event_is_interrupted(self) -> None:
         """Half an event is a truncation, not a protocol error."""

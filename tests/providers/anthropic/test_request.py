@@ -8,7 +8,6 @@ import pytest
 
 from rxllm import errors
 from rxllm._protocol import WireRequest
-from rxllm.events import Response
 from rxllm.messages import (
     AudioPart,
     DocumentPart,
@@ -25,7 +24,7 @@ from rxllm.messages import (
 from rxllm.options import JsonFormat, Options, Tool
 from rxllm.providers.anthropic import Anthropic, AnthropicDecoder
 from rxllm.providers.anthropic.request import MAX_TOKENS, MAX_TOKENS_THINKING
-from tests.providers.anthropic.test_decoder import RECORDINGS, WHOLE, Payload, answer, frames, message_start
+from tests.providers.anthropic.test_decoder import RECORDINGS, Payload, answer, message_start
 from tests.providers.recordings import Recording, play
 from tests.shared import needs_shared
 
@@ -46,13 +45,6 @@ HI: Payload = {"role": "user", "content": [{"type": "text", "text": "Hi"}]}
 
 class TestRequest:
     """Conversations and options to requests."""
-
-    def test_each_answer_has_a_decoder_of_its_own(self) -> None:
-        """What one stream said is nothing to the next."""
-        wire = Anthropic(provider="anthropic", base_url="https://api.anthropic.com", api_key=None, headers={})
-        first, second = wire.decoder(), wire.decoder()
-        first.feed(frames(WHOLE[0])[0])
-        assert second.partial() == Response(provider="anthropic")
 
     def test_the_plainest_request(self) -> None:
         """max_tokens is demanded, so it has a default; nothing else is said that was not asked for."""

@@ -14,7 +14,6 @@ from rxllm.events import (
     StreamEnd,
     StreamStart,
     TextDelta,
-    TokenEvent,
     ToolCallDelta,
     ToolCallEnd,
     ToolCallStart,
@@ -24,16 +23,12 @@ from rxllm.events import (
 )
 from rxllm.messages import ReasoningPart, TextPart, ToolCall, VendorPart
 from rxllm.providers.gemini import GeminiDecoder
-from tests.providers.recordings import CUTS, Cut, Recording, check, play, play_frames, recordings
-from tests.shared import needs_shared
+from tests.providers.recordings import Payload, WireReader, play, play_frames, recordings
 
 RECORDINGS = recordings("gemini")
 
-DISAGREEMENTS: dict[str, str] = {}
-"""Recordings whose expectation we do not share, and what in the bytes says so. None so far: those that
-end without a finishReason are expected without one, and are interrupted streams by the design."""
-
-Payload = dict[str, object]
+READER = WireReader(lambda: GeminiDecoder("gemini"))
+frames, decoded, answer = READER.frames, READER.decoded, READER.answer
 COUNTS = {"promptTokenCount": 8, "candidatesTokenCount": 4, "thoughtsTokenCount": 2, "totalTokenCount": 14}
 
 
@@ -45,25 +40,6 @@ def chunk(*parts: Payload, finish: str | None = None, counts: Payload | None = N
     if counts is not None:
         payload["usageMetadata"] = counts
     return {**payload, "modelVersion": "gemini-x", "responseId": "r-1"}
-
-
-def frames(*payloads: Payload) -> list[Frame]:
-    return [Frame(json.dumps(payload).encode()) for payload in payloads]
-
-
-def decoded(*payloads: Payload) -> list[TokenEvent]:
-    """All events of a whole stream."""
-    played = play_frames(GeminiDecoder("gemini"), frames(*payloads))
-    if played.error is not None:
-        raise played.error
-    return list(played.events)
-
-
-def answer(*payloads: Payload) -> Response:
-    """The response at the end of a whole stream."""
-    end = decoded(*payloads)[-1]
-    assert isinstance(end, StreamEnd)
-    return end.response
 
 
 def leaf(path: str, more: bool = True, **value: object) -> Payload:
@@ -79,19 +55,6 @@ WHOLE: list[Payload] = [
     chunk({"functionCall": {"id": "fc-1", "name": "look_up", "args": {"word": "rx"}}, "thoughtSignature": "c2ln"}),
     chunk({"text": ""}, finish="STOP", counts=COUNTS),
 ]
-
-
-class TestRecordings:
-    """The shared recordings, decoded as the vendors' own SDKs decode them."""
-
-    @needs_shared
-    @pytest.mark.parametrize("cut", CUTS)
-    @pytest.mark.parametrize("recording", RECORDINGS, ids=str)
-    def test_every_recording_gives_what_is_expected_however_it_is_cut(self, recording: Recording, cut: Cut) -> None:
-        """Text, reasoning, calls, finish reason, usage and error are the reference's."""
-        expected = recording.expected
-        ended = expected["finish_reason"] or expected["error"] or expected.get("block_reason")
-        check(play(GeminiDecoder("gemini"), cut(recording.body)), expected, interrupted=not ended)
 
 
 class TestDecoder:
@@ -128,16 +91,6 @@ class TestDecoder:
             StreamEnd(response),
         ]
 
-    @pytest.mark.parametrize("length", range(len(WHOLE)))
-    def test_a_stream_cut_after_any_chunk_is_interrupted(self, length: int) -> None:
-        """Without a finishReason nothing is whole; the partial response has the vendor's last count."""
-        played = play_frames(GeminiDecoder("gemini"), frames(*WHOLE[:length]))
-        assert isinstance(played.error, errors.StreamInterruptedError)
-        assert "".join(e.text for e in played.events if isinstance(e, TextDelta)) == played.response.text
-        assert "".join(e.text for e in played.events if isinstance(e, ReasoningDelta)) == played.response.reasoning
-        assert tuple(e.call for e in played.events if isinstance(e, ToolCallEnd)) == played.response.tool_calls
-        assert played.response.usage.output_tokens == [None, 1, 2, 3, 3][length]
-
     def test_a_stream_cut_inside_a_chunk_is_interrupted(self) -> None:
         """Also after a finishReason: more may have been on its way."""
         body = b"data: " + json.dumps(WHOLE[-1]).encode() + b'\n\ndata: {"candidates": [{"content"'
@@ -149,24 +102,6 @@ class TestDecoder:
             chunk({"text": "a"}, finish="STOP"), chunk({"text": "b"}), chunk({"text": "c"}, finish="STOP")
         )
         assert response.text == "abc"
-
-    def test_asking_for_the_partial_response_changes_nothing(self) -> None:
-        """partial() may be called at any moment."""
-        decoder = GeminiDecoder("gemini")
-        events: list[TokenEvent] = []
-        for frame in frames(*WHOLE):
-            events += decoder.feed(frame)
-            decoder.partial()
-        assert [*events, *decoder.close()] == decoded(*WHOLE)
-
-    def test_after_its_end_a_decoder_says_nothing(self) -> None:
-        """close() ends the answer once."""
-        decoder = GeminiDecoder("gemini")
-        for frame in frames(*WHOLE):
-            decoder.feed(frame)
-        decoder.close()
-        assert decoder.finished
-        assert (list(decoder.close()), list(decoder.feed(frames(WHOLE[1])[0]))) == ([], [])
 
     def test_text_with_a_signature_is_a_part_of_its_own(self) -> None:
         """Signatures go back with their part, so that part is not joined with others, even an empty one."""

@@ -8,7 +8,6 @@ import pytest
 
 from rxllm import errors
 from rxllm._protocol import WireRequest
-from rxllm.events import Response
 from rxllm.messages import (
     AudioPart,
     DocumentPart,
@@ -25,7 +24,7 @@ from rxllm.messages import (
 )
 from rxllm.options import JsonFormat, Options, Tool
 from rxllm.providers.gemini import Gemini, GeminiDecoder
-from tests.providers.gemini.test_decoder import RECORDINGS, WHOLE, Payload, answer, chunk, frames
+from tests.providers.gemini.test_decoder import RECORDINGS, Payload, answer, chunk
 from tests.providers.recordings import Recording, play
 from tests.shared import needs_shared
 
@@ -47,13 +46,6 @@ HI: Payload = {"role": "user", "parts": [{"text": "Hi"}]}
 
 class TestRequest:
     """Conversations and options to requests."""
-
-    def test_each_answer_has_a_decoder_of_its_own(self) -> None:
-        """What one stream said is nothing to the next."""
-        wire = Gemini(provider="gemini", base_url="https://generativelanguage.googleapis.com", api_key=None, headers={})
-        first, second = wire.decoder(), wire.decoder()
-        first.feed(frames(WHOLE[0])[0])
-        assert second.partial() == Response(provider="gemini")
 
     def test_the_plainest_request(self) -> None:
         """Nothing is said that was not asked for; the key is in a header, never in the address."""

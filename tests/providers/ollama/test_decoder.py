@@ -14,7 +14,6 @@ from rxllm.events import (
     StreamEnd,
     StreamStart,
     TextDelta,
-    TokenEvent,
     ToolCallDelta,
     ToolCallEnd,
     ToolCallStart,
@@ -24,15 +23,12 @@ from rxllm.events import (
 )
 from rxllm.messages import ReasoningPart, TextPart, ToolCall
 from rxllm.providers.ollama import OllamaDecoder
-from tests.providers.recordings import CUTS, Cut, Recording, check, play, play_frames, recordings
-from tests.shared import needs_shared
+from tests.providers.recordings import Payload, WireReader, play, play_frames, recordings
 
 RECORDINGS = recordings("ollama")
 
-DISAGREEMENTS: dict[str, str] = {}
-"""Recordings whose expectation we do not share, and what in the bytes says so. None so far."""
-
-Payload = dict[str, object]
+READER = WireReader(lambda: OllamaDecoder("ollama"))
+frames, decoded, answer = READER.frames, READER.decoded, READER.answer
 
 
 def line(content: str = "", /, **fields: object) -> Payload:
@@ -46,25 +42,6 @@ def call(name: str, arguments: object, /, **fields: object) -> Payload:
     return line(tool_calls=[{**fields, "function": {"name": name, "arguments": arguments}}])
 
 
-def frames(*payloads: Payload) -> list[Frame]:
-    return [Frame(json.dumps(payload).encode()) for payload in payloads]
-
-
-def decoded(*payloads: Payload) -> list[TokenEvent]:
-    """All events of a whole stream."""
-    played = play_frames(OllamaDecoder("ollama"), frames(*payloads))
-    if played.error is not None:
-        raise played.error
-    return list(played.events)
-
-
-def answer(*payloads: Payload) -> Response:
-    """The response at the end of a whole stream."""
-    end = decoded(*payloads)[-1]
-    assert isinstance(end, StreamEnd)
-    return end.response
-
-
 DONE = line(done=True, done_reason="stop", total_duration=9000, prompt_eval_count=8, eval_count=4)
 WHOLE: list[Payload] = [
     line(thinking="Let me "),
@@ -74,19 +51,6 @@ WHOLE: list[Payload] = [
     call("look_up", {"word": "rx"}, id="call_1"),
     DONE,
 ]
-
-
-class TestRecordings:
-    """The shared recordings, decoded as the vendor's own SDK decodes them."""
-
-    @needs_shared
-    @pytest.mark.parametrize("cut", CUTS)
-    @pytest.mark.parametrize("recording", RECORDINGS, ids=str)
-    def test_every_recording_gives_what_is_expected_however_it_is_cut(self, recording: Recording, cut: Cut) -> None:
-        """Text, reasoning, calls, finish reason, usage and error are the reference's."""
-        expected = recording.expected
-        ended = expected["finish_reason"] or expected["error"]
-        check(play(OllamaDecoder("ollama"), cut(recording.body), "ndjson"), expected, interrupted=not ended)
 
 
 class TestDecoder:
@@ -120,15 +84,6 @@ class TestDecoder:
             VendorEvent("done", {"total_duration": 9000}),
             StreamEnd(response),
         ]
-
-    @pytest.mark.parametrize("length", range(len(WHOLE)))
-    def test_a_stream_cut_after_any_line_is_interrupted(self, length: int) -> None:
-        """Only a line that says done makes an answer whole."""
-        played = play_frames(OllamaDecoder("ollama"), frames(*WHOLE[:length]))
-        assert isinstance(played.error, errors.StreamInterruptedError)
-        assert "".join(e.text for e in played.events if isinstance(e, TextDelta)) == played.response.text
-        assert "".join(e.text for e in played.events if isinstance(e, ReasoningDelta)) == played.response.reasoning
-        assert tuple(e.call for e in played.events if isinstance(e, ToolCallEnd)) == played.response.tool_calls
 
     def test_the_last_line_counts_without_its_line_end_if_it_is_whole(self) -> None:
         """A missing line feed loses nothing; half a line is a truncation."""

@@ -8,7 +8,6 @@ import pytest
 
 from rxllm import errors
 from rxllm._protocol import WireRequest
-from rxllm.events import Response
 from rxllm.messages import (
     AudioPart,
     DocumentPart,
@@ -25,7 +24,7 @@ from rxllm.messages import (
 )
 from rxllm.options import JsonFormat, Options, Tool
 from rxllm.providers.ollama import Ollama
-from tests.providers.ollama.test_decoder import DONE, WHOLE, Payload, answer, frames, line
+from tests.providers.ollama.test_decoder import DONE, Payload, answer, line
 
 
 def asked(*messages: Message, **options: object) -> Payload:
@@ -44,13 +43,6 @@ HI: Payload = {"role": "user", "content": "Hi"}
 
 class TestRequest:
     """Conversations and options to requests."""
-
-    def test_each_answer_has_a_decoder_of_its_own(self) -> None:
-        """What one stream said is nothing to the next."""
-        wire = Ollama(provider="ollama", base_url="http://localhost:11434", api_key=None, headers={})
-        first, second = wire.decoder(), wire.decoder()
-        first.feed(frames(WHOLE[0])[0])
-        assert second.partial() == Response(provider="ollama")
 
     def test_the_plainest_request(self) -> None:
         """Nothing is said that was not asked for, and no key is sent where there is none."""

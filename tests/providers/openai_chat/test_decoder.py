@@ -22,7 +22,7 @@ from rxllm.errors import (
 from rxllm.events import ReasoningDelta, StreamEnd, StreamStart, TextDelta, TokenEvent, Usage, UsageUpdate, VendorEvent
 from rxllm.messages import ReasoningPart, TextPart, VendorPart
 from tests.providers.openai_chat.streams import DONE, body, chunk, decoder, events, played, tool
-from tests.providers.recordings import CUTS, Cut, Played, Recording, at_random, check, play, play_frames, recordings
+from tests.providers.recordings import CUTS, Cut, Played, Recording, at_random, play, play_frames, recordings
 from tests.shared import needs_shared
 
 _NAMES = """choices delta content index tool_calls function name arguments usage error message type id finish_reason
@@ -480,20 +480,7 @@ class TestAnyCut:
             played(chunk({"content": "x"}), json.dumps(payload), DONE)
 
 
-DISAGREEMENTS: dict[str, str] = {}
-"""Recordings whose expectation we hold to be wrong, and why; none so far."""
-
-RECORDINGS = [recording for recording in recordings("openai-chat") if recording.name not in DISAGREEMENTS]
-
-
-@needs_shared
-@pytest.mark.parametrize("cut", CUTS, ids=lambda cut: cut.__name__)
-@pytest.mark.parametrize("recording", RECORDINGS, ids=str)
-def test_recordings(recording: Recording, cut: Cut) -> None:
-    """Each gives what an independent reader got out of it, however it is cut."""
-    unfinished = recording.expected["finish_reason"] is None and recording.expected["error"] is None
-    interrupted = unfinished and b"[DONE]" not in recording.body
-    check(play(decoder(), cut(recording.body)), recording.expected, interrupted=interrupted)
+RECORDINGS = recordings("openai-chat")
 
 
 @needs_shared

@@ -36,7 +36,7 @@ from tests.providers.openai_responses.streams import (
     said,
     told,
 )
-from tests.providers.recordings import CUTS, Cut, Recording, at_random, check, play, recordings
+from tests.providers.recordings import Recording, at_random, play, recordings
 from tests.shared import needs_shared
 
 
@@ -345,23 +345,12 @@ class TestNumbers:
         assert played(*events[:5], ahead, keepalive, *events[5:]).response.text == "onetwothree"
 
 
-DISAGREEMENTS: dict[str, str] = {}
-"""Recordings whose expectation is wrong, each with the wire's own evidence. There is none."""
-
 RECORDINGS = recordings("openai-responses")
 
 
 @needs_shared
 class TestRecordings:
     """What real servers sent."""
-
-    @pytest.mark.parametrize("cut", CUTS, ids=lambda cut: str(cut.__name__))
-    @pytest.mark.parametrize("recording", RECORDINGS, ids=str)
-    def test_each_in_any_cut(self, recording: Recording, cut: Cut) -> None:
-        """As an independent reader understood it, however the network cuts it."""
-        expected = recording.expected
-        interrupted = expected["finish_reason"] is None and expected["error"] is None
-        check(play(decoder(), cut(recording.body)), expected, interrupted=interrupted)
 
     @pytest.mark.parametrize("recording", RECORDINGS, ids=str)
     def test_each_cut_short_is_interrupted(self, recording: Recording) -> None:
