@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -66,6 +67,40 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
         if name not in names and not name.startswith("__") and f"{module}.{name}" not in ids
     ]
     assert missing == []
+
+
+def parameters(value: object) -> list[str]:
+    """The parameters that a public function or class has of its own: inherited ones stand with the base class."""
+    if not (inspect.isfunction(value) or inspect.isclass(value)) or value.__module__ == "typing":
+        return []
+    if inspect.isclass(value) and issubclass(value, dict):
+        return [*value.__annotations__]  # a TypedDict
+    own = dict(inspect.signature(value).parameters)
+    if inspect.isclass(value):
+        fields = {*vars(value).get("__annotations__", ())}
+        fields |= {*inspect.signature(value.__init__).parameters} if "__init__" in vars(value) else set()
+        kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        own = {name: each for name, each in own.items() if name in fields and each.kind not in kinds}
+    return [name for name in own if not name.startswith("_")]
+
+
+@pytest.mark.slow
+def test_every_parameter_is_in_the_reference(site: Path) -> None:
+    """In the table of its function or class, or as an attribute of the class."""
+    page = (site / "reference" / "index.html").read_text(encoding="utf-8")
+    sections = dict(re.findall(r'<h\d id="(rxllm\.[\w.]+)"(.*?)(?=<h\d id="rxllm\.|\Z)', page, re.DOTALL))
+    missing: list[str] = []
+    count = 0
+    for module in PUBLIC_MODULES:
+        for name in importlib.import_module(module).__all__:
+            found = [text for key, text in sections.items() if key.endswith(f".{name}")]
+            for parameter in parameters(getattr(importlib.import_module(module), name)) if found else ():
+                count += 1
+                listed = any(f"<code>{parameter}</code>" in text for text in found)
+                if not listed and not any(key.endswith(f".{name}.{parameter}") for key in sections):
+                    missing.append(f"{module}.{name}: {parameter}")
+    assert missing == []
+    assert count > 500
 
 
 @pytest.mark.slow
