@@ -3,7 +3,8 @@
     python -m benchmarks.web_service [--streams 50,200] [--rate 20] [--seconds 10] [--litellm COMMAND]
 
 A replay server sends tokens at a steady rate, each of which says when it was sent; one process reads all streams
-through the server that is measured. Run it on a machine that does nothing else. `--litellm` is the path of the command
+through the server that is measured. The row "none" is the same without a server in between: what it takes is the
+machine's own, and its CPU is that of the reading process. Run it on a machine that does nothing else. `--litellm` is the path of the command
 `litellm`, of an environment with `litellm[proxy]`; without it, only `rxllm serve` is measured.
 """
 
@@ -22,6 +23,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -44,7 +46,7 @@ def main() -> None:
     print("|---|--:|--:|--:|--:|--:|--:|")
     for streams in map(int, arguments.streams.split(",")):
         model = script("paced", arguments.rate * arguments.seconds, arguments.rate)
-        for name in ("rxllm serve", *(["litellm proxy"] if arguments.litellm else [])):
+        for name in ("none", "rxllm serve", *(["litellm proxy"] if arguments.litellm else [])):
             with _upstream() as url, _server(name, url, model, arguments.litellm) as (process, port, served):
                 print(
                     f"| {name} | {streams} | {_measure(process, port, served, streams, arguments.seconds)} |",
@@ -89,11 +91,17 @@ async def _read(port: int, model: str, latencies: list[int]) -> int:
     ended = False
     while block := await reader.read(1 << 16):
         now = now_us()
-        latencies.extend(now - int(sent) for sent in _CONTENT.findall(block))
+        latencies.extend(now - int(sent) for text in _CONTENT.findall(block) for sent in _stamps(text))
         if ended := b"[DONE]" in block:
             break
     writer.close()
     return 0 if ended else 1
+
+
+def _stamps(text: bytes) -> Iterator[bytes]:
+    """Yield the times of sending: a server may have merged several tokens into one text."""
+    width = len(str(now_us()))
+    return (text[at : at + width] for at in range(0, len(text), width))
 
 
 def _cpu_seconds(process: psutil.Process) -> float:
@@ -111,6 +119,9 @@ def _upstream() -> Iterator[str]:
 
 @contextmanager
 def _server(name: str, url: str, model: str, litellm: str | None) -> Iterator[tuple[psutil.Process, int, str]]:
+    if name == "none":
+        yield psutil.Process(), urlsplit(url).port or 0, model
+        return
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:

@@ -285,6 +285,8 @@ def _rest_of(block: _Block[T], seen: int) -> T:
 
 def _merged(entries: Sequence[Entry[T]]) -> list[Entry[T]]:
     """Return the entries with neighbouring deltas of the same kind merged."""
+    if len(entries) < 2:
+        return list(entries)
     merged: list[Entry[T]] = []
     for kind, group in groupby(entries, lambda entry: merge_key(entry.event)):
         if kind is None:

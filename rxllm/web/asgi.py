@@ -15,11 +15,10 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from types import FrameType
 from typing import Any, cast
 
-from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as StarletteRequest
 from starlette.responses import Response
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import Route, Router, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -115,7 +114,7 @@ class StreamResponse(Response):
                 raise TimeoutError("the client does not read")
 
 
-def asgi_app(service: Service, *, drain_seconds: float = 10.0) -> Starlette:
+def asgi_app(service: Service, *, drain_seconds: float = 10.0) -> Router:
     """Return an ASGI application with everything that `service` has, the page and the WebSocket included.
 
     Mount it in an application of yours, or run it with any ASGI server. When the server shuts down, streams have time
@@ -137,13 +136,13 @@ def asgi_app(service: Service, *, drain_seconds: float = 10.0) -> Starlette:
         await serve_websocket(service, socket)
 
     @contextlib.asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncGenerator[None, None]:
+    async def lifespan(_: Router) -> AsyncGenerator[None, None]:
         with _closing_on_signals(service, drain_seconds), _quiet_without_descriptors():
             yield
         await asyncio.to_thread(service.close, drain_seconds)
 
     routes = [WebSocketRoute("/api/ws", websocket), Route("/{path:path}", Endpoint())]
-    return Starlette(routes=routes, lifespan=lifespan)
+    return Router(routes=routes, lifespan=lifespan)
 
 
 async def serve_websocket(service: Service, socket: WebSocket) -> None:

@@ -8,8 +8,10 @@ client watches is disposed, at once or after `linger` seconds, in which a page t
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import threading
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar, cast
 
@@ -18,6 +20,8 @@ from reactivex.disposable import SingleAssignmentDisposable
 
 from .._core.delta_merge import Delta, delta_text, merge_key
 from .._core.event_log import Entry, LogState, MemoryLog
+from .._runtime.deadlines import Watch, watchdog
+from .._runtime.thread_cache import workers
 from ..assistant.events import ApprovalRequest
 from ..errors import StreamError
 from .approvals import Approvals
@@ -94,8 +98,9 @@ class ServedStream(Generic[T]):
         self._watchers: tuple[Callable[[], object], ...] = ()
         """Replaced, never changed: read without the lock."""
         self._lock = threading.Lock()
-        """Guards the watchers and the timer."""
-        self._abandon_timer: threading.Timer | None = None
+        """Guards the watchers and the time limit."""
+        self._limit: Watch | None = None
+        """When the stream is abandoned, while it has no watcher."""
 
     @property
     def state(self) -> LogState:
@@ -216,6 +221,9 @@ class ServedStream(Generic[T]):
             return
         self._is_producer_waiting = True
         while self._chars - self._chars_taken > self._max_unread and self._watchers and self.state == "open":
+            if self._taken_to >= self.last:  # a reader that was interrupted in `since` counted too little
+                self._chars_taken = self._chars
+                break
             self._room.wait(_LOOK_SECONDS)
             self._room.clear()
         self._is_producer_waiting = False
@@ -244,10 +252,12 @@ class ServedStream(Generic[T]):
             if self._watchers or self._log.state != "open":
                 return
             self._cancel_timer()
-            timer = threading.Timer(seconds, self._abandon)
-            timer.name, timer.daemon = "rxllm-web-abandoned", True
-            self._abandon_timer = timer
-            timer.start()
+            self._limit = Watch(time.monotonic() + seconds, math.inf, self._on_timer)
+            watchdog.add(self._limit)
+
+    def _on_timer(self) -> None:
+        """Abandon the stream, on another thread: what is disposed may block."""
+        workers.run("rxllm-web-abandoned", self._abandon)
 
     def _abandon(self) -> None:
         if not self._watchers:
@@ -255,9 +265,9 @@ class ServedStream(Generic[T]):
 
     def _cancel_timer(self) -> None:
         """Stop the timer. The caller must hold the lock."""
-        if self._abandon_timer is not None:
-            self._abandon_timer.cancel()
-            self._abandon_timer = None
+        if self._limit is not None:
+            watchdog.stop(self._limit)
+            self._limit = None
 
 
 def _size(event: object) -> int:

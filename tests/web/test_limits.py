@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
 from rxllm.errors import OverloadedError, RateLimitError
+from rxllm._core.event_log import Entry
 from rxllm.events import Response, StreamEnd, TextDelta
 from rxllm.testing import Gate, LLMServer, Reply
 from rxllm.web import Guard, ServedStream, Service, Streams, sse
@@ -234,6 +235,33 @@ class TestSlowReaders:
             for entry in stream.since(after):
                 after = entry.id
             assert stream.last - after <= 11 + 1
+        assert 100 == stream.last
+
+    def test_a_reader_that_is_interrupted_loses_no_count(self) -> None:
+        """The producer says much while the reader is between two steps: it still goes on when that is read."""
+        source, said = Subject[object](), threading.Event()
+        stream = ServedStream[object](source, linger=60, max_unread=1000)
+        stream.start()
+        stream.watch(lambda: None)
+        read = stream._log.after
+
+        def produce() -> None:
+            for _ in range(100):
+                source.on_next(TextDelta("x" * 100))
+            said.set()
+
+        def interrupted(*arguments: int) -> list[Entry[object]]:
+            stream._log.after = read  # type: ignore[method-assign]
+            threading.Thread(target=produce, daemon=True).start()
+            while not stream._is_producer_waiting:
+                threading.Event().wait(0.01)
+            return read(*arguments)
+
+        stream._log.after = interrupted  # type: ignore[method-assign, assignment]
+        after = 0
+        while not said.wait(0.01):
+            for entry in stream.since(after):
+                after = entry.id
         assert 100 == stream.last
 
     @pytest.mark.parametrize("end", ["the reader leaves", "the stream is stopped"])
