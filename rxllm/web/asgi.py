@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
+import socket
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from functools import partial
 from types import FrameType
 from typing import Any, cast
 
@@ -137,7 +140,7 @@ def asgi_app(service: Service, *, drain_seconds: float = 10.0) -> Router:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Router) -> AsyncGenerator[None, None]:
-        with _closing_on_signals(service, drain_seconds), _quiet_without_descriptors():
+        with _closing_on_signals(service, drain_seconds), _refusing_without_descriptors():
             yield
         await asyncio.to_thread(service.close, drain_seconds)
 
@@ -297,28 +300,42 @@ def _closing_on_signals(service: Service, drain_seconds: float) -> Generator[Non
 
 
 @contextlib.contextmanager
-def _quiet_without_descriptors() -> Generator[None]:
-    """Log at most once a minute that asyncio cannot accept connections: it says so thousands of times a second."""
+def _refusing_without_descriptors() -> Generator[None]:
+    """Close the connections that asyncio cannot accept for want of descriptors; log that at most once a minute.
+
+    asyncio would try, and log, thousands of times a second. One descriptor is kept back to accept and close with.
+    """
     loop = asyncio.get_running_loop()
     former = loop.get_exception_handler()
+    spare: int | None = os.open(os.devnull, os.O_RDONLY)
     silent_until = 0.0
 
     def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        nonlocal silent_until
-        if str(context.get("message", "")).startswith("socket.accept() out of system resource"):
-            if loop.time() >= silent_until:
-                silent_until = loop.time() + 60.0
-                log.error("the server cannot accept connections: %s", context.get("exception"))
-        elif former is not None:
-            former(loop, context)
-        else:
-            loop.default_exception_handler(context)
+        nonlocal silent_until, spare
+        if not str(context.get("message", "")).startswith("socket.accept() out of system resource"):
+            (loop.default_exception_handler if former is None else partial(former, loop))(context)
+            return
+        if spare is not None:
+            os.close(spare)
+            spare = None
+        listener = socket.socket(fileno=context["socket"].fileno())
+        with contextlib.suppress(OSError):
+            while True:
+                listener.accept()[0].close()
+        listener.detach()
+        with contextlib.suppress(OSError):  # another thread was faster: without a spare one for now
+            spare = os.open(os.devnull, os.O_RDONLY)
+        if loop.time() >= silent_until:
+            silent_until = loop.time() + 60.0
+            log.error("the server cannot accept connections: %s", context.get("exception"))
 
     loop.set_exception_handler(handle)
     try:
         yield
     finally:
         loop.set_exception_handler(former)
+        if spare is not None:
+            os.close(spare)
 
 
 def _head(request: StarletteRequest | WebSocket, method: str) -> HttpRequest:

@@ -93,6 +93,25 @@ class TestStoppingUvicorn:
             server.wait(SECONDS)
 
 
+FEW_DESCRIPTORS = """
+import resource, uvicorn
+from endless_app import endless_asgi
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+uvicorn.run(endless_asgi, port={port}, loop="{loop}", log_level="error")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of descriptors")
+def test_at_the_descriptor_limit_clients_are_refused_and_later_served() -> None:
+    """With asyncio's own loop, which would try to accept them, and log that, thousands of times a second."""
+    with process("-c", FEW_DESCRIPTORS.replace("{loop}", "asyncio")) as (_, url):
+        address = ("127.0.0.1", int(url.rpartition(":")[2]))
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(socket.create_connection(address, SECONDS)) for _ in range(100)]
+            assert b"" == clients[-1].recv(1)
+        until(lambda: answers(url))
+
+
 GUNICORN = "-m gunicorn -b 127.0.0.1:{port} -k gthread --threads 8 endless_app:quiet_wsgi"
 WAITRESS = "-m waitress --listen=127.0.0.1:{port} --threads=8 --send-bytes=1 endless_app:quiet_wsgi"
 WERKZEUG = """
