@@ -15,9 +15,9 @@ from typing import Annotated
 
 import msgspec
 
-from ..errors import ConfigurationError, NotFoundError
+from ..errors import ConfigurationError, LLMError, NotFoundError
 from ..messages import ToolCall
-from .ai_sdk_messages import Conversation, Decision, UIMessage, ui_conversation
+from .ai_sdk_messages import Conversation, UIMessage, ui_conversation
 from .ai_sdk_turn import UITurn, UITurnBody
 from .approvals import Approvals
 from .chat_request import ChatRequest, check_size, offered
@@ -65,8 +65,10 @@ def chat(factory: StreamFactory, http: HttpRequest, _: str) -> HttpResponse:
     request = ChatRequest(model, said.messages, options, approvals, http.user or None, http.headers, extra)
 
     def close_questions() -> None:
-        for decision, stream in zip(said.open_calls, streams, strict=True):
-            _close_question(factory, stream, decision)
+        for stream in set(streams):
+            calls = [one.call.id for one, asking in zip(said.open_calls, streams, strict=True) if asking == stream]
+            if not factory.streams.close_questions(stream, calls, "used"):
+                raise ConfigurationError("the approval of a tool call was used already, or has expired")
 
     linger = factory.linger if asked.resumable else 0.0
     answer = factory.open(offer, request, http, linger=linger, on_admitted=close_questions)
@@ -124,20 +126,20 @@ def _go_on(
     message: str | None,
 ) -> HttpResponse:
     """Deliver the user's decisions to a waiting stream; return the response that shows what follows."""
-    decided = [(decision.call.id, decision.answer) for decision in said.open_calls if decision.answer is not None]
-    after = stream.resume()
-    for call, answer in decided:
-        try:
-            factory.approve(stream, call, answer is True, answer if isinstance(answer, str) else "")
-        except ConfigurationError:
-            stream.pause(after)
-            raise
+    after, refused = stream.resume(), list[ConfigurationError]()
+    decided = [decision for decision in said.open_calls if decision.answer is not None]
+    try:
+        for call, _, answer in decided:
+            try:
+                factory.approve(stream, call.id, answer is True, answer if isinstance(answer, str) else "")
+            except ConfigurationError as error:  # perhaps from a request of which the rest did not reach the stream
+                refused.append(error)
+        if len(refused) == len(decided):
+            raise refused[0]
+    except LLMError:
+        stream.pause(after)
+        raise
     return _body(factory, http, chat, stream, message, said, after=after)
-
-
-def _close_question(factory: StreamFactory, stream: str, decision: Decision) -> None:
-    if not factory.streams.close_question(stream, decision.call.id, must_be_open=True):
-        raise ConfigurationError(f"the approval of the call of {decision.call.name!r} was used already, or has expired")
 
 
 def _open_question(

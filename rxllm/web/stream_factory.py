@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from ..errors import ConfigurationError, NotFoundError
@@ -110,6 +111,8 @@ class StreamFactory:
         """Answer a stream's question, once; raises `LLMError` if it was not asked, or has its answer."""
         if not stream.may_ask(call_id):
             raise NotFoundError(f"no tool call {call_id!r} waits for approval", status_code=404)
-        if not self.streams.close_question(stream.id, call_id, must_be_open=False):
-            raise ConfigurationError(f"the tool call {call_id!r} has been approved or denied already")
-        stream.approve(call_id, approved, reason)
+        with contextlib.suppress(NotFoundError):  # it was asked, so it has its answer
+            if self.streams.close_questions(stream.id, [call_id], "approved" if approved else "denied"):
+                stream.approve(call_id, approved, reason)
+                return
+        raise ConfigurationError(f"the tool call {call_id!r} has been approved or denied already")

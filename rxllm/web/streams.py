@@ -8,9 +8,9 @@ import logging
 import secrets
 import threading
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from typing import Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from reactivex import Observable
 
@@ -19,6 +19,8 @@ from .approvals import Approvals
 from .served_stream import ServedStream
 
 T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 log = logging.getLogger("rxllm")
 
@@ -36,6 +38,40 @@ class Chat(NamedTuple):
     message: str
 
 
+Verdict: TypeAlias = Literal["approved", "denied", "used"]
+"""How a question was closed: by an answer to the stream that asked, or by a request that went on without it."""
+
+
+class _Kept(Generic[K, V]):
+    """A dict with a limit: beyond it, the owner of the most entries loses its oldest. Not thread-safe."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._entries: dict[K, tuple[V, str]] = {}
+        self._counts: Counter[str] = Counter()
+
+    def get(self, key: K) -> V | None:
+        entry = self._entries.get(key)
+        return None if entry is None else entry[0]
+
+    def owner(self, key: K) -> str:
+        return self._entries[key][1] if key in self._entries else ""
+
+    def put(self, key: K, value: V, owner: str) -> None:
+        """Store `value` as the newest entry."""
+        if key in self._entries:
+            self._remove(key)
+        self._entries[key] = (value, owner)
+        self._counts[owner] += 1
+        if len(self._entries) > self._limit:
+            most = max(self._counts, key=self._counts.__getitem__)
+            self._remove(next(key for key, (_, owner) in self._entries.items() if owner == most))
+
+    def _remove(self, key: K) -> None:
+        _, owner = self._entries.pop(key)
+        self._counts -= Counter([owner])  # drops those that are 0
+
+
 class Streams(Generic[T]):
     """The streams under way, and those that have ended lately. Thread-safe.
 
@@ -44,7 +80,7 @@ class Streams(Generic[T]):
     Args:
         limit: How many streams may be under way at once.
         per_client: How many of them one client (a user, or else an address) may have.
-        keep: How many ended streams can still be read.
+        keep: How many ended streams can still be read. Beyond it, the client with the most loses its oldest.
         secret: Signs stream ids, approvals and vendor data that clients keep. Default: a random one, so that
             nothing signed before a restart is accepted after it.
     """
@@ -53,15 +89,14 @@ class Streams(Generic[T]):
         self.secret = secrets.token_bytes(32) if secret is None else secret
         self._limit = limit
         self._per_client = per_client
-        self._keep = keep
         self._changed = threading.Condition()
         self._open: dict[str, tuple[ServedStream[T], str]] = {}
         self._clients: Counter[str] = Counter()
-        self._ended: OrderedDict[str, ServedStream[T]] = OrderedDict()
+        self._ended = _Kept[str, ServedStream[T]](keep)
         self._draining = False
-        self._chats: OrderedDict[tuple[str, str], Chat] = OrderedDict()
-        self._questions: OrderedDict[str, tuple[bool, float]] = OrderedDict()
-        """Whether a question is still to be answered, and until when it is known; by stream and call."""
+        self._chats = _Kept[tuple[str, str], Chat](_MAX_CHATS)
+        self._questions = _Kept[tuple[str, str], tuple[Verdict | None, float]](_MAX_QUESTIONS)
+        """How a question was closed, None for not yet, and until when that is known; by stream and call."""
 
     @property
     def under_way(self) -> int:
@@ -114,10 +149,7 @@ class Streams(Generic[T]):
     def remember(self, user: str, name: str, chat: Chat) -> None:
         """Store which stream answers the conversation that this user's client calls `name`."""
         with self._changed:
-            self._chats[user, name] = chat
-            self._chats.move_to_end((user, name))
-            if len(self._chats) > _MAX_CHATS:
-                del self._chats[self._dispensable_chat()]
+            self._chats.put((user, name), chat, user)
 
     def chat(self, user: str, name: str) -> Chat | None:
         """Return what answers this user's conversation `name`, or answered it last; None if there is nothing."""
@@ -126,24 +158,28 @@ class Streams(Generic[T]):
     def open_question(self, stream: str, call: str) -> None:
         """Store that `stream` asks about `call`: the answer may come with another request, once, within an hour."""
         with self._changed:
-            self._questions.setdefault(f"{stream}:{call}", (True, time.monotonic() + APPROVAL_SECONDS))
-            self._forget_oldest_question()
+            if self._questions.get((stream, call)) is None:
+                self._put_question(stream, call, None)
 
-    def close_question(self, stream: str, call: str, *, must_be_open: bool) -> bool:
-        """Store that the question is answered; return False if it already was.
+    def close_questions(self, stream: str, calls: Sequence[str], verdict: Verdict) -> bool:
+        """Store how these questions are closed, all of them, or none if one may not be closed so; return whether.
 
         Args:
             stream: The id of the stream that asked.
-            call: The id of the call that it asked about.
-            must_be_open: Return False too if `open_question` was not called, or too long ago.
+            calls: The ids of the calls that it asked about.
+            verdict: An answer may be given again, in case it did not reach the stream. "used" needs questions that
+                `open_question` has stored within the hour, and that have no answer.
         """
-        key, now = f"{stream}:{call}", time.monotonic()
+        now = time.monotonic()
         with self._changed:
-            is_open, until = self._questions.get(key, (not must_be_open, now))
-            if not is_open or (must_be_open and until < now):
-                return False
-            self._questions[key] = (False, now + APPROVAL_SECONDS)
-            self._forget_oldest_question()
+            for call in calls:
+                closed, until = self._questions.get((stream, call)) or (None, 0.0)
+                if closed is not None if verdict == "used" else closed not in (None, verdict):
+                    return False
+                if verdict == "used" and until < now:
+                    return False
+            for call in calls:
+                self._put_question(stream, call, verdict)
         return True
 
     def drain(self, seconds: float = 10.0) -> bool:
@@ -163,15 +199,10 @@ class Streams(Generic[T]):
             stream.stop()
         return whole
 
-    def _forget_oldest_question(self) -> None:
-        """Keep the bound. The caller must hold the lock."""
-        if len(self._questions) > _MAX_QUESTIONS:
-            self._questions.popitem(last=False)
-
-    def _dispensable_chat(self) -> tuple[str, str]:
-        """Return the oldest chat of the user with the most. The caller must hold the lock."""
-        (most, _), *_ = Counter(user for user, _ in self._chats).most_common(1)
-        return next(key for key in self._chats if key[0] == most)
+    def _put_question(self, stream: str, call: str, closed: Verdict | None) -> None:
+        """Store the state of a question. The caller must hold the lock."""
+        owner = self._open[stream][1] if stream in self._open else self._ended.owner(stream)
+        self._questions.put((stream, call), (closed, time.monotonic() + APPROVAL_SECONDS), owner)
 
     def _find(self, id: str) -> ServedStream[T] | None:  # noqa: A002 - the field's name
         found = self._open.get(id)
@@ -216,7 +247,5 @@ class Streams(Generic[T]):
             self._clients[client] -= 1
             if not self._clients[client]:
                 del self._clients[client]
-            self._ended[stream.id] = stream
-            while len(self._ended) > self._keep:
-                self._ended.popitem(last=False)
+            self._ended.put(stream.id, stream, client)
             self._changed.notify_all()

@@ -11,12 +11,13 @@ from reactivex.subject import Subject
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
-from rxllm.errors import OverloadedError, RateLimitError
 from rxllm._core.event_log import Entry
+from rxllm.errors import OverloadedError, RateLimitError
 from rxllm.events import Response, StreamEnd, TextDelta
 from rxllm.testing import Gate, LLMServer, Reply
 from rxllm.web import Guard, ServedStream, Service, Streams, sse
 from rxllm.web.asgi import StreamResponse, asgi_app
+from rxllm.web.streams import Chat
 
 from .running import model_of, running
 
@@ -126,6 +127,38 @@ class TestLimits:
         streams = Streams[object](keep=2)
         ids = [streams.open(reactivex.of(1)).id for _ in range(3)]
         assert [False, True, True] == [streams.get(name) is not None for name in ids]
+
+
+class TestFairness:
+    """Who has the most of what is kept loses the oldest: no user pushes out what is another's."""
+
+    def test_ended_streams(self) -> None:
+        streams = Streams[object](keep=3)
+        hers = streams.open(reactivex.empty(), client="ann", user="ann")
+        his = [streams.open(reactivex.empty(), client="bob", user="bob") for _ in range(10)]
+        assert streams.get(hers.id, "ann") is hers
+        assert [None] * 8 + his[8:] == [streams.get(one.id, "bob") for one in his]
+
+    def test_open_questions(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("rxllm.web.streams._MAX_QUESTIONS", 3)
+        streams = Streams[object]()
+        hers, his = (streams.open(reactivex.never(), client=user, user=user) for user in ("ann", "bob"))
+        streams.open_question(hers.id, "c1")
+        for number in range(10):
+            streams.open_question(his.id, f"c{number}")
+        assert streams.close_questions(hers.id, ["c1"], "used")
+        assert not streams.close_questions(his.id, ["c1"], "used")
+        assert streams.close_questions(his.id, ["c9"], "used")
+        streams.drain(0)
+
+    def test_names_of_conversations(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("rxllm.web.streams._MAX_CHATS", 3)
+        streams = Streams[object]()
+        streams.remember("ann", "talk", Chat("s", "m"))
+        for number in range(10):
+            streams.remember("bob", f"talk {number}", Chat("s", "m"))
+        assert streams.chat("ann", "talk") is not None
+        assert [None, None] == [streams.chat("bob", f"talk {number}") for number in (0, 7)]
 
 
 class TestWatching:

@@ -25,7 +25,9 @@ from rxllm.testing import Gate, LLMServer, Reply
 from rxllm.web import ChatRequest, Service
 from rxllm.web.multiprocess import follower as _mirror
 from rxllm.web.multiprocess import streams as relayed
+from rxllm.web.multiprocess.redis_notes import RedisNotes
 from rxllm.web.multiprocess.streams import RelayedStreams
+from rxllm.web.streams import Streams
 
 from ..relay.processes import RedisServer, needs_redis
 from .running import model_of, running
@@ -250,6 +252,23 @@ class TestApproval:
         assert ran == cities
         assert [True] == [not line["refused"] for line in second.lines if line["type"] == "tool_end"] or not approved
 
+    def test_it_is_not_lost_if_redis_fails_before_it_is_passed_on(
+        self, llm: LLMServer, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The same answer may be given again; the other one may not."""
+        cities: list[str] = []
+        llm.enqueue(Reply("", tool_calls=(CALL,)), "Done")
+        with two_workers(self.services(llm, redis_server, cities)) as (here, there):
+            first = here.ask().until("approval_request")
+            with monkeypatch.context() as broken:
+                broken.setattr(RedisNotes, "answer", unreachable)
+                assert 503 == there.approve(first.stream, "call_1", approved=True)
+            assert 400 == there.approve(first.stream, "call_1", approved=False)
+            assert 204 == there.approve(first.stream, "call_1", approved=True)
+            assert "Done" == first.all().text
+            assert 400 == here.approve(first.stream, "call_1", approved=True)
+        assert ["Oslo"] == cities
+
     @pytest.mark.parametrize("seen", [True, False])
     def test_by_use_chats_own_message(self, llm: LLMServer, redis_server: RedisServer, seen: bool) -> None:
         """Whether or not the page has come by there before."""
@@ -339,8 +358,24 @@ def test_without_redis_nothing_of_it_is_loaded() -> None:
     assert "[]" == told.stdout.strip()
 
 
+def unreachable(*_: object) -> None:
+    raise APIConnectionError("Redis is away")
+
+
 class TestQuestions:
     """Approvals that any process takes, and one of them once."""
+
+    @pytest.mark.parametrize("shared", [True, False])
+    def test_several_are_closed_together_or_not_at_all(self, redis_server: RedisServer, shared: bool) -> None:
+        """One that is refused uses up none of the others."""
+        streams = RelayedStreams(redis_server.url, prefix="several") if shared else Streams[object]()
+        for call in ("c1", "c2", "c3"):
+            streams.open_question("stream", call)
+        assert streams.close_questions("stream", ["c3"], "denied")
+        assert not streams.close_questions("stream", ["c1", "c3"], "used")
+        assert not streams.close_questions("stream", ["c1", "c4"], "used")
+        assert streams.close_questions("stream", ["c1", "c2"], "used")
+        assert not streams.close_questions("stream", ["c1"], "approved")
 
     def test_a_question_is_answered_once_in_all_processes(self, redis_server: RedisServer) -> None:
         """Also by one that was started after it was asked."""
@@ -348,12 +383,12 @@ class TestQuestions:
         asking.open_question("stream", "call")
         restarted = RelayedStreams(redis_server.url, prefix="questions")
         assert asking.secret == restarted.secret
-        assert restarted.close_question("stream", "call", must_be_open=True)
+        assert restarted.close_questions("stream", ["call"], "used")
         asking.open_question("stream", "call")  # another reader is shown the question, which changes nothing
         for streams in (asking, restarted):
-            assert not streams.close_question("stream", "call", must_be_open=True)
-            assert not streams.close_question("stream", "call", must_be_open=False)
-            assert not streams.close_question("stream", "other", must_be_open=True)
+            assert not streams.close_questions("stream", ["call"], "used")
+            assert not streams.close_questions("stream", ["call"], "approved")
+            assert not streams.close_questions("stream", ["other"], "used")
 
     def test_a_redis_that_lost_the_secret_has_it_again(self, redis_server: RedisServer) -> None:
         """With whatever is signed or checked next, so that a process that starts later takes it."""
@@ -361,7 +396,7 @@ class TestQuestions:
         elsewhere = RelayedStreams(redis_server.url, prefix="lost").open(reactivex.never(), user="ann", linger=60)
         uses: list[Callable[[], object]] = [
             lambda: asking.open_question("stream", "call"),
-            lambda: asking.close_question("stream", "call", must_be_open=True),
+            lambda: asking.close_questions("stream", ["call"], "used"),
             lambda: asking.chat("ann", "chat"),
             lambda: asking.get(elsewhere.id, "ann"),
         ]

@@ -14,7 +14,7 @@ from ...errors import LLMError, NotFoundError
 from ...events import TokenEvent
 from ...relay import RedisLog
 from ..served_stream import ServedStream
-from .redis_notes import RedisNotes
+from .redis_notes import RedisNotes, reaching_redis
 
 _LINGER_SECONDS = 5.0
 
@@ -22,7 +22,7 @@ _LINGER_SECONDS = 5.0
 class FollowedStream(ServedStream[object]):
     """A `ServedStream` with the events, the numbers and the end of another process's.
 
-    It is read from its beginning as soon as it is watched; `on_enter` is known, and `on_leave` when
+    It is read from its beginning as soon as it is watched; `on_enter` is called then, and `on_leave` when
     that ends. Stopping it stops the original. Losing its last watcher only ends the reading.
     """
 
@@ -37,7 +37,7 @@ class FollowedStream(ServedStream[object]):
         events = log.read(joined=False).pipe(rx.map(_event_of))
         super().__init__(events, linger=_LINGER_SECONDS, id=log.id)
         self.known: tuple[LogState, int] = ("open", 0)
-        """The state, and the number of the last event, that Redis known when it was last asked."""
+        """The state, and the number of the last event, that Redis had when it was last asked."""
         self._there = log
         self._notes = notes
         self._on_enter = on_enter
@@ -56,7 +56,7 @@ class FollowedStream(ServedStream[object]):
         return (state != "open" and after > last) or super().has_nothing_after(after)
 
     def watch(self, notify: Callable[[], object]) -> None:
-        """Call `bell` whenever there is something new; with the first, the reading begins."""
+        """Call `notify` whenever there is something new; with the first, the reading begins."""
         super().watch(notify)
         with self._lock:
             begins, self._is_begun = not self._is_begun, True
@@ -65,8 +65,9 @@ class FollowedStream(ServedStream[object]):
             self._upstream.disposable = self._source.subscribe(self._append, self._close, self._close)
 
     def stop(self) -> None:
-        """Stop the original. Raises `APIConnectionError` if Redis is unreachable."""
-        self._there.cancel()
+        """Stop the original. Raises `OverloadedError` if Redis is unreachable."""
+        with reaching_redis():
+            self._there.cancel()
 
     def may_ask(self, call_id: str) -> bool:
         """Return True: only the process that produces the stream knows."""
@@ -75,7 +76,8 @@ class FollowedStream(ServedStream[object]):
     def approve(self, call_id: str, approved: bool, reason: str = "") -> None:
         """Send the answer to an approval request to the process that produces the stream."""
         answer = msgspec.json.encode((approved, reason))
-        self._notes.answer(f"{self.id}:answers", call_id, answer, self._keep_seconds)
+        with reaching_redis():
+            self._notes.answer(f"{self.id}:answers", call_id, answer, self._keep_seconds)
 
     def release(self) -> None:
         """Stop following. The watchers get no end, so that they go on in another process."""

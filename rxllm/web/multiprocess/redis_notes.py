@@ -6,22 +6,32 @@ questions, and which questions are open. All of them expire, except those writte
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from itertools import pairwise
 
-from ...errors import LLMError
+from ...errors import APIConnectionError, LLMError, OverloadedError
 from ...relay._channel_listener import listen
 from ...relay._deployment import RedisAddress
 from ...relay._lua_scripts import ADD_ANSWER, GET_ANSWERS, GET_NOTE, SET_NOTE, SET_NOTE_ONCE, Script
 from ...relay._redis import SharedConnections
+from ..streams import Verdict
 
-_OPEN_QUESTION = Script("redis.call('SET', KEYS[1], 'open', 'PX', ARGV[1], 'NX') return {1}")
-_CLOSE_QUESTION = Script(
+log = logging.getLogger("rxllm")
+
+_OPEN_QUESTION = Script("redis.call('HSETNX', KEYS[1], ARGV[2], '') redis.call('PEXPIRE', KEYS[1], ARGV[1]) return {1}")
+_CLOSE_QUESTIONS = Script(
     """
-local found = redis.call('GET', KEYS[1])
-if found == 'closed' or (not found and ARGV[2] == '1') then return {0} end
-redis.call('SET', KEYS[1], 'closed', 'PX', ARGV[1])
+local closed = ARGV[2]
+if redis.call('HLEN', KEYS[1]) > 1000 then return {0} end
+for at = 3, #ARGV do
+    local found = redis.call('HGET', KEYS[1], ARGV[at])
+    if found ~= '' and (closed == 'used' or (found and found ~= closed)) then return {0} end
+end
+for at = 3, #ARGV do redis.call('HSET', KEYS[1], ARGV[at], closed) end
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return {1}
 """
 )
@@ -53,14 +63,14 @@ class RedisNotes:
         (found,) = self._redis.call(SET_NOTE_ONCE, [self._key(name)], value)
         return found if isinstance(found, bytes) else value
 
-    def open_question(self, name: str, seconds: float) -> None:
-        """Store that a question is open, unless that is stored already."""
-        self._redis.call(_OPEN_QUESTION, [self._key(name)], max(1, round(seconds * 1000)))
+    def open_question(self, name: str, question: str, seconds: float) -> None:
+        """Store that one of the questions of `name` is open, unless it is stored already."""
+        self._redis.call(_OPEN_QUESTION, [self._key(name)], max(1, round(seconds * 1000)), question)
 
-    def close_question(self, name: str, seconds: float, *, must_be_open: bool) -> bool:
-        """Store that a question is answered; return False if it already was, or is `must_be_open` and unknown."""
+    def close_questions(self, name: str, questions: Sequence[str], verdict: Verdict, seconds: float) -> bool:
+        """Store how questions of `name` are closed; see `Streams.close_questions`."""
         milliseconds = max(1, round(seconds * 1000))
-        (closed,) = self._redis.call(_CLOSE_QUESTION, [self._key(name)], milliseconds, int(must_be_open))
+        (closed,) = self._redis.call(_CLOSE_QUESTIONS, [self._key(name)], milliseconds, verdict, *questions)
         return closed == 1
 
     def answer(self, name: str, question: str, answer: bytes, seconds: float) -> None:
@@ -96,3 +106,15 @@ class RedisNotes:
     def close(self) -> None:
         """Close the connection."""
         self._redis.close()
+
+
+@contextlib.contextmanager
+def reaching_redis() -> Generator[None]:
+    """Turn an unreachable Redis into an `OverloadedError` for clients; the log has the details."""
+    try:
+        yield
+    except APIConnectionError as error:
+        log.error("the streams of this server are shared through Redis, and: %s", error)
+        raise OverloadedError(
+            "the Redis that this server shares with others is unreachable", status_code=503, retry_after=1.0
+        ) from error

@@ -6,11 +6,10 @@ follows it there. So a page that reloads, a stop and an approval may reach any p
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import re
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,10 +20,10 @@ from ...errors import APIConnectionError, OverloadedError
 from ...relay import PublishOptions, RedisLog
 from ..approvals import Approvals
 from ..served_stream import ServedStream
-from ..streams import APPROVAL_SECONDS, Chat, Streams
+from ..streams import APPROVAL_SECONDS, Chat, Streams, Verdict
 from .follower import FollowedStream
 from .publisher import PublishedStream
-from .redis_notes import RedisNotes
+from .redis_notes import RedisNotes, reaching_redis
 
 if TYPE_CHECKING:
     from ...relay._deployment import RedisAddress
@@ -89,7 +88,7 @@ class RelayedStreams(Streams[object]):
         on_admitted: Callable[[], object] | None = None,
     ) -> ServedStream[object]:
         """Start a stream, as in `Streams`; raises `OverloadedError` (503) too if Redis is unreachable."""
-        with _reaching_redis():
+        with reaching_redis():
             if linger > 0:
                 self._keep_secret()
             return super().open(
@@ -104,27 +103,27 @@ class RelayedStreams(Streams[object]):
     def remember(self, user: str, name: str, chat: Chat) -> None:
         """Store which stream answers a conversation, for all processes."""
         super().remember(user, name, chat)
-        with _reaching_redis():
+        with reaching_redis():
             self._notes.put(_chat_key(user, name), msgspec.json.encode(chat), self._keep_seconds)
 
     def chat(self, user: str, name: str) -> Chat | None:
         """Return what answers this conversation, whichever process noted it last."""
-        with _reaching_redis():
+        with reaching_redis():
             self._keep_secret()
             note = self._notes.get(_chat_key(user, name))
         return None if note is None else msgspec.json.decode(note, type=Chat)
 
     def open_question(self, stream: str, call: str) -> None:
         """Note, for all processes, that `stream` asks about `call`."""
-        with _reaching_redis():
+        with reaching_redis():
             self._keep_secret()
-            self._notes.open_question(f"question:{stream}:{call}", APPROVAL_SECONDS)
+            self._notes.open_question(f"questions:{stream}", call, APPROVAL_SECONDS)
 
-    def close_question(self, stream: str, call: str, *, must_be_open: bool) -> bool:
-        """Note, for all processes, that the question has its answer; return False if it had one already."""
-        with _reaching_redis():
+    def close_questions(self, stream: str, calls: Sequence[str], verdict: Verdict) -> bool:
+        """Store, for all processes, how these questions are closed; return whether they may be."""
+        with reaching_redis():
             self._keep_secret()
-            return self._notes.close_question(f"question:{stream}:{call}", APPROVAL_SECONDS, must_be_open=must_be_open)
+            return self._notes.close_questions(f"questions:{stream}", calls, verdict, APPROVAL_SECONDS)
 
     def drain(self, seconds: float = 10.0) -> bool:
         """Close as `Streams` does. Watchers of other processes' streams get no end, so that they continue elsewhere."""
@@ -140,7 +139,7 @@ class RelayedStreams(Streams[object]):
         if own is not None or _ID.fullmatch(id) is None:
             return own
         published = self._log(id)
-        with _reaching_redis():
+        with reaching_redis():
             self._keep_secret()
             found = published.look()
         if found is None:
@@ -211,15 +210,3 @@ class RelayedStreams(Streams[object]):
 
 def _chat_key(user: str, name: str) -> str:
     return f"chat:{len(user)}:{user}:{name}"
-
-
-@contextlib.contextmanager
-def _reaching_redis() -> Generator[None]:
-    """Turn an unreachable Redis into an `OverloadedError` for clients; the log has the details."""
-    try:
-        yield
-    except APIConnectionError as error:
-        log.error("the streams of this server are shared through Redis, and: %s", error)
-        raise OverloadedError(
-            "the Redis that this server shares with others is unreachable", status_code=503, retry_after=1.0
-        ) from error
