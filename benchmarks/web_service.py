@@ -4,7 +4,7 @@
 
 A replay server sends tokens at a steady rate, each of which says when it was sent; one process reads all streams
 through the server that is measured. The row "none" is the same without a server in between: what it takes is the
-machine's own, and its CPU is that of the reading process. Run it on a machine that does nothing else. `--litellm` is the path of the command
+machine's own, and its CPU is that of the reading process. `--litellm` is the path of the command
 `litellm`, of an environment with `litellm[proxy]`; without it, only `rxllm serve` is measured.
 """
 

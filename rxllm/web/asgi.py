@@ -307,24 +307,23 @@ def _refusing_without_descriptors() -> Generator[None]:
     """
     loop = asyncio.get_running_loop()
     former = loop.get_exception_handler()
-    spare: int | None = os.open(os.devnull, os.O_RDONLY)
+    spare = [os.open(os.devnull, os.O_RDONLY)]
     silent_until = 0.0
 
     def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        nonlocal silent_until, spare
+        nonlocal silent_until
         if not str(context.get("message", "")).startswith("socket.accept() out of system resource"):
             (loop.default_exception_handler if former is None else partial(former, loop))(context)
             return
-        if spare is not None:
-            os.close(spare)
-            spare = None
+        while spare:
+            os.close(spare.pop())
         listener = socket.socket(fileno=context["socket"].fileno())
         with contextlib.suppress(OSError):
             while True:
                 listener.accept()[0].close()
         listener.detach()
         with contextlib.suppress(OSError):  # another thread was faster: without a spare one for now
-            spare = os.open(os.devnull, os.O_RDONLY)
+            spare.append(os.open(os.devnull, os.O_RDONLY))
         if loop.time() >= silent_until:
             silent_until = loop.time() + 60.0
             log.error("the server cannot accept connections: %s", context.get("exception"))
@@ -334,8 +333,8 @@ def _refusing_without_descriptors() -> Generator[None]:
         yield
     finally:
         loop.set_exception_handler(former)
-        if spare is not None:
-            os.close(spare)
+        while spare:
+            os.close(spare.pop())
 
 
 def _head(request: StarletteRequest | WebSocket, method: str) -> HttpRequest:
