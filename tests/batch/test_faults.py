@@ -105,8 +105,11 @@ def test_an_answer_that_cannot_be_stored_is_a_failure(tmp_path: Path) -> None:
     assert isinstance(found[2], AnswerRow)
 
 
-def test_an_outage_turns_no_prompt_into_a_failure(llm_server: LLMServer, tmp_path: Path) -> None:
+def test_an_outage_turns_no_prompt_into_a_failure(
+    llm_server: LLMServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While everything fails there is one request at a time; then the run goes on."""
+    monkeypatch.setattr("rxllm.batch._outage._FIRST_PROBE", 0.05)
     failing = threading.Event()
     failing.set()
     failures = 0

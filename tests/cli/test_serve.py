@@ -88,7 +88,7 @@ def test_streams_are_limited_for_each_client(llm_server: LLMServer) -> None:
 
 def test_a_connection_without_a_request_ends(llm_server: LLMServer) -> None:
     """After some seconds: it holds a descriptor."""
-    with served(*of(llm_server)) as (_, url):
+    with served(*of(llm_server), HEADER_SECONDS="0.5") as (_, url):
         port = int(url.rstrip("/").rpartition(":")[2])
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.sendall(b"GET /api/models HTTP/1.1\r\nHost: 127")

@@ -34,7 +34,7 @@ def run(out: Path, *arguments: str) -> Results:
     """What the command writes; its report is at `out`."""
     command = [sys.executable, "-m", "benchmarks", "--quick", "--rounds", "1", "--out", str(out), *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
     stored = json.loads((out / "results.json").read_text(encoding="utf-8"))
     samples = [Sample(**sample) for sample in stored.pop("samples")]

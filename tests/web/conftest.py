@@ -63,7 +63,9 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("node and npm are not installed")
     folder = tmp_path_factory.mktemp("node")
     shutil.copytree(NODE, folder, dirs_exist_ok=True)
-    command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"]
-    installed = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
-    assert 0 == installed.returncode, installed.stderr
+    command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts", "--prefer-offline"]
+    try:
+        subprocess.run(command, cwd=folder, capture_output=True, timeout=150, check=True)
+    except subprocess.SubprocessError as error:
+        pytest.skip(f"npm install failed: {error}")
     return folder

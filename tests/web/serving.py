@@ -12,16 +12,17 @@ from collections.abc import Iterator
 from rxllm.testing import LLMServer
 
 PROGRAM = (
-    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
-    "from rxllm.cli.serve import main; sys.exit(main())"
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    "from rxllm.cli import serve; serve.HEADER_SECONDS = float(os.environ.get('HEADER_SECONDS', serve.HEADER_SECONDS));"
+    "sys.exit(serve.main())"
 )
 
 
 @contextlib.contextmanager
-def served(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def served(*words: str, **variables: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The process, and the address that it says it serves at."""
     kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH") if name in os.environ}
-    env = {**kept, "PYTHONUTF8": "1", "OLLAMA_HOST": "http://127.0.0.1:9"}
+    env = {**kept, "PYTHONUTF8": "1", "OLLAMA_HOST": "http://127.0.0.1:9"} | variables
     command = [sys.executable, "-c", PROGRAM, "--port", "0", *words]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as process:
         assert process.stderr is not None
