@@ -20,8 +20,8 @@ from reactivex.disposable import CompositeDisposable, SerialDisposable, SingleAs
 
 from .._core.stream_errors import emit_error
 from .._core.token_usage import add_usage
-from .._history import CANCELLED, repair_history
-from ..errors import ConfigurationError, LLMError, OutputParsingError, StreamError, ToolArgumentsError
+from .._history import CANCELLED
+from ..errors import LLMError, OutputParsingError, StreamError, ToolArgumentsError
 from ..events import (
     ReasoningDelta,
     Response,
@@ -37,7 +37,7 @@ from ..messages import Message, TextPart, ToolResult
 from ..operators._response_builder import ResponseBuilder
 from ..options import CallOptions
 from ._tool_run import ToolEvent, ToolRun
-from ._turn_request import TurnRequest, checked_system_text
+from ._turn_request import TurnRequest
 from ._unique_call_ids import CallIds
 from ._workers import now, run_on
 from .errors import MaxIterationsError, error_text
@@ -113,17 +113,11 @@ class ToolLoop(abc.DisposableBase):
         self._guarded(partial(self._open, messages))()
 
     def _open(self, messages: tuple[Message, ...]) -> None:
-        """Build the messages to send, then ask the model, or run the tools of an answer that waits for them."""
-        instructions = [self._system_text(messages)]
-        if self._request.structure is not None:
-            instructions.append(self._request.structure.instructions)
-        instructions += [message.text for message in messages if message.role == "system"]
-        text = "\n\n".join(filter(None, instructions))
-        history = repair_history([message for message in messages if message.role != "system"])
-        self._sent = [*([Message.system(text)] if text else ()), *history]
+        """Ask the model, or run the tools of an answer that waits for them."""
+        self._sent = self._request.first_messages(messages)
         self._before_first_step = self._now() - self._started
         answer = self._request.input.answer
-        self._call_ids = CallIds(history if answer is None else [*history, answer])
+        self._call_ids = CallIds(self._sent if answer is None else [*self._sent, answer])
         if answer is None:
             self._ask()
         else:
@@ -137,17 +131,6 @@ class ToolLoop(abc.DisposableBase):
             self._running = response
             self._results = [known.get(call.id) for call in response.tool_calls]
         self._run_tools(response)
-
-    def _system_text(self, messages: tuple[Message, ...]) -> str | None:
-        turn = self._request
-        if not callable(turn.system):
-            return turn.system
-        try:
-            return checked_system_text(turn.system(turn.context(messages)))
-        except LLMError:
-            raise
-        except BaseException as error:
-            raise ConfigurationError(f"the function given as system= failed: {error_text(error)}") from error
 
     def _ask(self) -> None:
         """Make a request: one step."""

@@ -10,11 +10,12 @@ import reactivex as rx
 from reactivex import Observable
 
 from .._history import repair_history, with_valid_text
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, LLMError
 from ..messages import Message, ToolResult
 from ..model import StreamingModel
 from ..options import CallOptions
 from ._tool_run import ToolSettings
+from .errors import error_text
 from .memory import Memory, store_errors
 from .structured import Structure
 
@@ -74,13 +75,6 @@ def conversation_input(conversation: Sequence[Message]) -> TurnInput:
     return TurnInput(messages[:answer_at], question, answer, results)
 
 
-def checked_system_text(text: object) -> str | None:
-    """Return what a function given as `system=` returned; raise `ConfigurationError` if it is no text."""
-    if text is None or isinstance(text, str):
-        return text
-    raise ConfigurationError(f"the function given as system= returns text; got {text!r}")
-
-
 class TurnRequest(msgspec.Struct, frozen=True):
     """The settings and the input of a turn."""
 
@@ -97,9 +91,27 @@ class TurnRequest(msgspec.Struct, frozen=True):
     structure: Structure | None
     max_corrections: int
 
-    def context(self, messages: tuple[Message, ...]) -> TurnContext:
-        """Return what a function given as `system=` is called with."""
-        return TurnContext(self.conversation, self.input.question, messages, self.variables)
+    def first_messages(self, recalled: tuple[Message, ...]) -> list[Message]:
+        """Return the messages of the first step: all instructions as one system message, then the repaired history."""
+        instructions = [self._system_text(recalled), None if self.structure is None else self.structure.instructions]
+        instructions += [message.text for message in recalled if message.role == "system"]
+        text = "\n\n".join(filter(None, instructions))
+        history = repair_history([message for message in recalled if message.role != "system"])
+        return [*([Message.system(text)] if text else ()), *history]
+
+    def _system_text(self, recalled: tuple[Message, ...]) -> str | None:
+        if not callable(self.system):
+            return self.system
+        try:
+            context = TurnContext(self.conversation, self.input.question, recalled, self.variables)
+            text: object = self.system(context)
+        except LLMError:
+            raise
+        except BaseException as error:
+            raise ConfigurationError(f"the function given as system= failed: {error_text(error)}") from error
+        if text is None or isinstance(text, str):
+            return text
+        raise ConfigurationError(f"the function given as system= returns text; got {text!r}")
 
     def recall(self) -> Observable[tuple[Message, ...]]:
         """Return an Observable of the messages to send. Raises and emits `LLMError`s."""

@@ -1,0 +1,196 @@
+"""Models of providers: they encode each call and make its stream, with retries and time limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Unpack, cast
+
+import msgspec
+from reactivex import Observable, abc
+
+from .._core.retry import retry_transient, with_total_limit
+from .._core.stream import Source, token_stream
+from .._core.total_limit import waiting_within
+from .._protocol import Wire, WireRequest
+from .._runtime.platform import after_fork
+from .._transport.http import Transport
+from .._transport.http1 import check_headers
+from ..errors import ConfigurationError
+from ..events import TokenEvent
+from ..messages import Message
+from ..operators.resilience.limits import MaxConcurrent
+from ..options import CallOptions, Options, format_of, stop_of, timeout_of, tool_of
+from ..prompt import Prompt, messages_of
+from ..providers.catalog import Vendor, wire_for
+from ..providers.local import LocalServer, release_engine
+from ..providers.openai_chat import OpenAIChat
+from ._streaming_model import StreamingModel
+
+
+class SizeLimits(NamedTuple):
+    """Limits that keep an answer from filling the memory."""
+
+    event_bytes: int
+    answer_chars: int | None
+
+
+class ProviderModel(StreamingModel):
+    """A model on an HTTP server."""
+
+    def __init__(
+        self,
+        vendor: Vendor,
+        defaults: CallOptions,
+        transport: Transport,
+        scheduler: abc.SchedulerBase | None,
+        limits: SizeLimits,
+        api_key: str | None,
+        base_url: str | None,
+    ) -> None:
+        self.provider = vendor.name
+        self.model = defaults.get("model", "")
+        self._vendor = vendor
+        self._defaults = defaults
+        self._transport = transport
+        self._scheduler = scheduler
+        self._limits = limits
+        self._api_key = api_key
+        self._base_url = base_url
+        # Encodes a request now, so that a missing or unsupported setting raises here.
+        self._wire = self._wire_with(None)
+        self._wire.request((Message.user("?"),), self.model, _wire_options(defaults))
+        timeout_of(defaults.get("timeout"))
+
+    def __repr__(self) -> str:
+        return f"<StreamingModel {self.provider}:{self.model}>"
+
+    def stream(self, prompt: Prompt, **options: Unpack[CallOptions]) -> Observable[TokenEvent]:
+        call, model, wire, request = self.encoded(prompt, options)
+        timeout = timeout_of(call.get("timeout"))
+        source = Source(
+            provider=self.provider,
+            model=model,
+            request=self._prepared(request, model),
+            decoder=wire.decoder,
+            transport=self._transport,
+            timeout=timeout,
+            scheduler=self._scheduler,
+            max_event_bytes=self._limits.event_bytes,
+            max_answer_chars=self._limits.answer_chars,
+        )
+        return with_total_limit(retry_transient(call.get("max_retries", 2))(token_stream(source)), timeout.total)
+
+    def encoded(self, prompt: Prompt, options: CallOptions) -> tuple[CallOptions, str, Wire, WireRequest]:
+        """Return all options of a call, the model's name, the wire, and the request for one streamed answer."""
+        _refuse_unknown(options)
+        call = cast("CallOptions", {**self._defaults, **options})
+        model = call.get("model") or self.model
+        wire = self._wire_with(options["headers"]) if "headers" in options else self._wire
+        return call, model, wire, wire.request(messages_of(prompt), model, _wire_options(call))
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def _wire_with(self, headers: Mapping[str, str] | None) -> Wire:
+        combined = {**(self._defaults.get("headers") or {}), **(headers or {})}
+        check_headers(combined)
+        return wire_for(self._vendor, api_key=self._api_key, base_url=self._base_url, headers=combined)
+
+    def _prepared(self, request: WireRequest, model: str) -> Callable[[], WireRequest]:
+        """Return the function that provides the request; it is called on the producing thread."""
+        return lambda: request
+
+
+_slot_limits: dict[LocalServer, MaxConcurrent] = {}
+after_fork(_slot_limits.clear)
+
+_NO_ADDRESS_YET = "http://127.0.0.1/v1"
+
+
+class LocalModel(ProviderModel):
+    """The embedded model. Its server starts on the producing thread, with the first request."""
+
+    def __init__(
+        self,
+        vendor: Vendor,
+        defaults: CallOptions,
+        transport: Transport,
+        scheduler: abc.SchedulerBase | None,
+        limits: SizeLimits,
+        server: LocalServer,
+    ) -> None:
+        server.check()
+        self._server = server
+        super().__init__(vendor, defaults, transport, scheduler, limits, None, None)
+
+    def _wire_with(self, headers: Mapping[str, str] | None) -> Wire:
+        combined = {**(self._defaults.get("headers") or {}), **(headers or {})}
+        check_headers(combined)
+        vendor = self._vendor
+        return OpenAIChat(
+            provider=vendor.name, base_url=_NO_ADDRESS_YET, api_key=None, headers=combined, dialect=vendor.dialect
+        )
+
+    def stream(self, prompt: Prompt, **options: Unpack[CallOptions]) -> Observable[TokenEvent]:
+        server = self._server_of(options.get("model") or self.model)
+        # Streams wait for a slot here, where the wait counts against none of their time limits but `total`.
+        limit = _slot_limits.setdefault(server, MaxConcurrent(server.slots))
+        events = super().stream(prompt, **options)
+        timeout = timeout_of(options.get("timeout") or self._defaults.get("timeout"))
+
+        def stream(left: float) -> Observable[TokenEvent]:
+            call = cast("CallOptions", {**options, "timeout": msgspec.structs.replace(timeout, total=left)})
+            return ProviderModel.stream(self, prompt, **call)
+
+        return limit(events) if timeout.total is None else waiting_within(timeout.total, limit, stream)
+
+    def _server_of(self, model: str) -> LocalServer:
+        server = msgspec.structs.replace(self._server, model=model)
+        server.check()
+        return server
+
+    def _prepared(self, request: WireRequest, model: str) -> Callable[[], WireRequest]:
+        server = self._server_of(model)
+
+        def with_address() -> WireRequest:
+            engine = server.engine(self)
+            engine.check(request.body)
+            url = f"{engine.address}/v1{request.url.removeprefix(_NO_ADDRESS_YET)}"
+            key = {"authorization": f"Bearer {server.key}"} if server.key else {}
+            return msgspec.structs.replace(request, url=url, headers={**request.headers, **key})
+
+        return with_address
+
+    def close(self) -> None:
+        """Close the idle connections, and stop the engine if no other model uses it, when its last stream has ended."""
+        super().close()
+        release_engine(self)
+
+
+def _wire_options(call: CallOptions) -> Options:
+    """Return those options of a call that go on the wire."""
+    tools = call.get("tools")
+    return Options(
+        temperature=call.get("temperature"),
+        max_tokens=call.get("max_tokens"),
+        top_p=call.get("top_p"),
+        top_k=call.get("top_k"),
+        frequency_penalty=call.get("frequency_penalty"),
+        presence_penalty=call.get("presence_penalty"),
+        stop=stop_of(call.get("stop")),
+        seed=call.get("seed"),
+        reasoning=call.get("reasoning"),
+        response_format=format_of(call.get("response_format")),
+        tools=tuple(map(tool_of, tools or ())),
+        tool_choice=call.get("tool_choice"),
+        extra_body=call.get("extra_body"),
+    )
+
+
+def _refuse_unknown(options: CallOptions) -> None:
+    unknown = options.keys() - CallOptions.__annotations__.keys()
+    if unknown:
+        raise ConfigurationError(
+            f"unknown option: {', '.join(sorted(unknown))}. A call accepts {', '.join(CallOptions.__annotations__)}; "
+            "other fields of the request go into extra_body={...}"
+        )
