@@ -65,6 +65,14 @@ def provider_table() -> str:
     return "\n".join(rows)
 
 
+def operator_table() -> str:
+    """Return the table "Which operator do I need?" of `rxllm.operators`, with a link from each name to its section."""
+    from rxllm import operators
+
+    rows = [line for line in (operators.__doc__ or "").splitlines() if line.startswith("|")]
+    return re.sub(r"`(\w+)\([^`]*\)`", lambda call: f"[{call[0]}](#{call[1].lower()})", "\n".join(rows))
+
+
 def site_links(text: str, repository: str) -> str:
     """Return Markdown whose links to files outside `docs/` lead to the repository or to their page of the site."""
     for page, source in PAGES.items():
@@ -86,6 +94,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, config: Any, **_: object) -> str:
-    """Rewrite links and insert the table of providers. A hook of mkdocs."""
-    markdown = markdown.replace("<!-- providers -->", provider_table())
+    """Rewrite links and insert the tables of providers and operators. A hook of mkdocs."""
+    for mark, table in (("<!-- providers -->", provider_table), ("<!-- operators -->", operator_table)):
+        markdown = markdown.replace(mark, table()) if mark in markdown else markdown
     return site_links(markdown, config["repo_url"].rstrip("/"))
