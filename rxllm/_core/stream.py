@@ -10,7 +10,6 @@ An exception that the subscriber raises closes the connection and is passed to `
 
 from __future__ import annotations
 
-import atexit
 import contextvars
 import itertools
 import threading
@@ -22,51 +21,24 @@ from itertools import chain
 import msgspec
 from reactivex import Observable, abc
 
-from .._protocol import Decoder, WireRequest
-from .._runtime.admission import Admission
+from .._protocol import WireRequest
 from .._runtime.ending import is_ending
 from .._runtime.errors import report_exception
-from .._runtime.platform import after_fork
-from .._runtime.reactor import Reactor
 from .._runtime.thread_cache import workers
 from .._transport.body import Body
 from .._transport.connections import Call, CallAborted, CallPhase
-from .._transport.framing import MAX_FRAME_BYTES, NDJSONFraming, SSEFraming
-from .._transport.http import Transport
+from .._transport.framing import NDJSONFraming, SSEFraming
+from .._transport.http import MustBlock, PendingResponse
 from ..errors import APIConnectionError, LLMError, StreamError
 from ..events import ReasoningDelta, Response, StreamEnd, TextDelta, Timing, TokenEvent, VendorEvent, is_content
-from ..options import Timeout
 from .awaitable import AwaitableObservable
+from .crowd import admission, is_crowded, live, reactor
+from .source import Source
 from .stream_errors import emit_error, unexpected_error
 from .time_limits import TimeLimits
 from .token_usage import with_estimate
 
-_EXIT_SECONDS = 1.0
 _FRAMINGS: dict[str, type[SSEFraming | NDJSONFraming]] = {"sse": SSEFraming, "ndjson": NDJSONFraming}
-_CROWD = 64
-"""The number of streams that have a thread each. If there are more, the reactor reads all of them."""
-
-
-def _is_busy() -> bool:
-    return _reactor.is_busy
-
-
-_admission = Admission(_is_busy)
-_reactor = Reactor(_admission.admit)
-
-
-class Source(msgspec.Struct, frozen=True):
-    """What a stream consists of. `request` is called on the producing thread, and may block."""
-
-    provider: str
-    model: str
-    request: Callable[[], WireRequest]
-    decoder: Callable[[], Decoder]
-    transport: Transport
-    timeout: Timeout
-    scheduler: abc.SchedulerBase | None = None
-    max_event_bytes: int = MAX_FRAME_BYTES
-    max_answer_chars: int | None = None
 
 
 def token_stream(source: Source) -> Observable[TokenEvent]:
@@ -89,10 +61,13 @@ class _Subscription(abc.DisposableBase):
         self._observer = observer
         self._decoder = source.decoder()
         self._call = Call(self._on_phase)
-        self._body: Body | None = None
+        self._wire: PendingResponse | Body | None = None
+        """What is read: the response, then its body."""
         self._framing: SSEFraming | NDJSONFraming = SSEFraming()
         self._step: Callable[[list[TokenEvent]], None] = self._open
         """What the next read does; it adds the events that result."""
+        self._must_block = False
+        """The next read may block, so it needs a thread of its own."""
         self._ended = False
         """Nothing more is read."""
         self._failure: LLMError | None = None
@@ -114,8 +89,8 @@ class _Subscription(abc.DisposableBase):
         try:
             self._limits.start()
             if self._source.scheduler is None:
-                name = f"rxllm-{self._source.provider}-{next(_thread_numbers)}"
-                _admission.submit(self, partial(workers.run, name, partial(run, self._run)), self._start_failed)
+                start = partial(workers.run, self._thread_name(), partial(run, self._run))
+                admission.submit(self, start, self._start_failed)
             else:
 
                 def scheduled(scheduler: abc.SchedulerBase, state: object | None = None) -> None:
@@ -148,17 +123,40 @@ class _Subscription(abc.DisposableBase):
         """Read to the end, or until a crowd forms; runs on the producing thread. Return what the thread does next."""
         if not self._is_started.acquire(blocking=False):
             return None
-        _live.add(self)
+        live.add(self)
+        return self._read_here()
+
+    def _read_here(self) -> Callable[[], None] | None:
+        """Read on this thread to the end, or until a crowd forms. Return what the thread does next."""
         may_leave = self._source.scheduler is None
         while self._read_once():
-            fd = self._body.fileno() if may_leave and len(_live) > _CROWD and self._body is not None else None
-            if fd is not None:
-                read = partial(contextvars.copy_context().run, self._read_once, in_crowd=True)
+            if may_leave and is_crowded() and self._wire is not None and (fd := self._wire.fileno()) is not None:
                 try:
-                    return _reactor.add(fd, read, self._watching_failed)
-                except OSError:  # the reactor cannot take it: this stream keeps its thread
+                    self._wire.set_blocking(False)
+                    lead = reactor.add(fd, partial(contextvars.copy_context().run, self._poll), self._watching_failed)
+                except OSError:  # no descriptors for the reactor: this stream keeps its thread
                     may_leave = False
+                    self._wire.set_blocking(True)
+                else:
+                    admission.release(self)
+                    return lead
         return None
+
+    def _poll(self) -> bool:
+        """Read once, on a thread of the reactor. Return whether the reactor should go on."""
+        if not self._read_once(in_crowd=True):
+            return False
+        if not self._must_block:
+            return True
+        self._must_block = False
+        try:
+            workers.run(self._thread_name(), partial(contextvars.copy_context().run, self._read_here))
+        except RuntimeError as error:
+            self._watching_failed(error)
+        return False
+
+    def _thread_name(self) -> str:
+        return f"rxllm-{self._source.provider}-{next(_thread_numbers)}"
 
     def _read_once(self, *, in_crowd: bool = False) -> bool:
         """Wait for bytes and deliver their events. Return whether more may come. Raises nothing.
@@ -207,17 +205,27 @@ class _Subscription(abc.DisposableBase):
         return True
 
     def _open(self, _: list[TokenEvent]) -> None:
-        """Send the request, and wait for the head of its response."""
+        """Send the request."""
         source = self._source
+        self._request = source.request()  # may start the embedded model
+        self._limits.start_connect()
+        if not self._disposed:
+            self._wire = pending = source.transport.send(self._request, self._call)
+            self._framing = _FRAMINGS[self._request.framing](source.max_event_bytes)
+            self._step = partial(self._read_head, pending)
+
+    def _read_head(self, pending: PendingResponse, events: list[TokenEvent]) -> None:
+        """Read the head of the response; in a crowd, as much of it as has arrived."""
+        admission.release(self)
         try:
-            self._request = source.request()  # may start the embedded model
-            self._limits.start_connect()
-            if not self._disposed:
-                self._body = source.transport.open(self._request, self._call)
-                self._framing = _FRAMINGS[self._request.framing](source.max_event_bytes)
-                self._step = partial(self._read, self._body)
-        finally:
-            _admission.release(self)
+            body = pending.read()
+        except MustBlock:
+            self._must_block = True
+            return
+        if body is not None:
+            self._wire, self._step = body, partial(self._read, body)
+            if not pending.is_blocking:
+                self._read(body, events)  # what has arrived with the head does not make the socket readable
 
     def _on_phase(self, phase: CallPhase) -> None:
         """Set the time limits for what the call waits for now."""
@@ -226,7 +234,8 @@ class _Subscription(abc.DisposableBase):
             return
         if phase == "waiting":
             self._limits.request_sent()
-        _admission.release(self)
+        else:
+            admission.release(self)
 
     def _read(self, body: Body, events: list[TokenEvent]) -> None:
         """Add the events in the next bytes. Only `total` limits the time that the subscriber takes for them."""
@@ -289,7 +298,7 @@ class _Subscription(abc.DisposableBase):
         elif isinstance(error, LLMError):
             self._failure = error
         else:
-            self._failure = unexpected_error(error, is_open=self._body is not None)
+            self._failure = unexpected_error(error, is_open=isinstance(self._wire, Body))
 
     def _watching_failed(self, error: Exception) -> None:
         self._fail(APIConnectionError(f"the connection could not be read: {type(error).__name__}: {error}"))
@@ -311,8 +320,8 @@ class _Subscription(abc.DisposableBase):
         A complete answer is reported before the rest of its body has arrived.
         """
         self._ended = True
-        body = self._body
-        if body is None or not self._decoder.finished:
+        body = self._wire
+        if not isinstance(body, Body) or not self._decoder.finished:
             self._close()
             self._notify_end()
         elif body.try_finish():
@@ -328,15 +337,15 @@ class _Subscription(abc.DisposableBase):
         """Close the connection, unless it is back in the pool. Harmless when repeated."""
         self._ended = True
         self._step = _nothing
-        body, self._body = self._body, None
-        if body is not None:
-            body.close()
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.close()
 
     def _release(self) -> None:
         """Remove every reference to this stream; it has ended."""
         self._limits.stop()
-        _live.discard(self)
-        _admission.release(self)
+        live.discard(self)
+        admission.release(self)
         self._call.finish()
 
     def _notify_end(self) -> None:
@@ -373,7 +382,7 @@ class _Subscription(abc.DisposableBase):
         if self._is_started.acquire(blocking=False):  # the stream still waits for a thread
             self._fail(CallAborted())
             try:
-                workers.run(f"rxllm-{self._source.provider}-end", self._end_guarded)
+                workers.run(self._thread_name(), self._end_guarded)
             except RuntimeError:
                 self._end_guarded()
 
@@ -381,19 +390,7 @@ class _Subscription(abc.DisposableBase):
 _KEEP_ALIVES = frozenset({"ping", "keepalive", "keep-alive"})
 _KEPT_ALIVE = VendorEvent("keep_alive", {})
 _thread_numbers = itertools.count(1)
-_live: set[_Subscription] = set()
-after_fork(_live.clear)  # otherwise a child that ends would close its parent's connections
 
 
 def _nothing(_: list[TokenEvent]) -> None:
     pass
-
-
-@atexit.register
-def abort_live_streams() -> None:
-    """Close what is open when the interpreter ends, and give the workers a moment to clean up."""
-    deadline = time.monotonic() + _EXIT_SECONDS
-    for subscription in list(_live):
-        subscription.dispose()
-    while _live and time.monotonic() < deadline:
-        time.sleep(0.005)

@@ -50,6 +50,11 @@ class Admission:
         self._waiting: deque[_Waiting] = deque()
         self._watch: Watch | None = None
 
+    @property
+    def waiting(self) -> int:
+        """The number of requests that wait to start."""
+        return len(self._waiting)
+
     def submit(self, request: object, start: Callable[[], None], on_failure: Callable[[Exception], None]) -> None:
         """Start a request as soon as there is room.
 

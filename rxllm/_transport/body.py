@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
 import time
 from typing import Any
 
@@ -15,6 +13,7 @@ from .connections import Call, CallAborted, Connection
 from .http1 import ResponseHead, body_framing
 from .pool import Pool
 from .settings import Route
+from .sockets import receive
 from .vendor_errors import status_error
 
 BLOCK_BYTES = 64 * 1024
@@ -36,6 +35,7 @@ class Body:
     def __init__(self, connection: Connection, head: ResponseHead, rest: bytes, call: Call, pool: Pool, route: Route):
         self.head = head
         self.status = head.status
+        self.is_success = 200 <= head.status < 300
         self.headers = head.headers
         self.at_end = False
         self.wire_at_end = False
@@ -99,6 +99,8 @@ class Body:
         if self.wire_at_end:
             return b""
         data = self._receive()
+        if data is None:
+            return b""
         if self._chunks is not None:
             if not data:
                 self._chunks.end()
@@ -118,9 +120,11 @@ class Body:
 
     def fileno(self) -> int | None:
         """Return the socket that is readable whenever there is more to read; None if no socket says so."""
-        # TLS within TLS has no socket of its own.
-        is_socket = isinstance(self._socket, socket.socket)  # pyright: ignore[reportUnnecessaryIsInstance]
-        return self._socket.fileno() if is_socket and self.raw is None and not self._rest else None
+        return self._connection.fileno() if self.raw is None and not self._rest else None
+
+    def set_blocking(self, blocking: bool) -> None:
+        """Let `read` wait for bytes, or return b"" without them."""
+        self._socket.setblocking(blocking)
 
     def try_finish(self) -> bool:
         """Pool the connection if the rest of the body has arrived; return whether that is done.
@@ -192,20 +196,17 @@ class Body:
             self.close()
         return self.at_end
 
-    def _receive(self) -> bytes:
+    def _receive(self) -> bytes | None:
         if self._rest:
-            data, self._rest = self._rest, b""
-            return data
+            rest, self._rest = self._rest, b""
+            return rest
         if self._deadline is not None:
             self._socket.settimeout(max(0.0, self._deadline - time.monotonic()))
         size = self._block_bytes
-        try:
-            data = self._socket.recv(size)
-        except ssl.SSLError as error:
-            if isinstance(error, ssl.SSLEOFError):  # no close_notify: as a close of the connection
-                return b""
-            raise
-        if len(data) == size:
+        data = receive(self._socket, size)
+        if data is None and self._deadline is not None:
+            raise TimeoutError
+        if data is not None and len(data) == size:
             self._block_bytes = min(2 * size, BLOCK_BYTES)
         return data
 

@@ -45,7 +45,7 @@ class Call:
     """One request in progress. `abort` ends it, from any thread.
 
     Args:
-        on_phase: Called on the calling thread when the call starts to wait for a connection ("connecting"), whenever
+        on_phase: Called on the calling thread when the call has to wait for a connection ("connecting"), whenever
             it has moved bytes of the request ("sending"), and when it starts to wait for the answer ("waiting").
     """
 
@@ -103,6 +103,11 @@ class Connection:
         """Take the connection from its owner, before it goes back to the pool."""
         with self._lock:
             self._owner = None
+
+    def fileno(self) -> int | None:
+        """Return the descriptor of the socket; None for TLS within TLS, which has none of its own."""
+        is_socket = isinstance(self.sock, socket.socket)  # pyright: ignore[reportUnnecessaryIsInstance]
+        return self.sock.fileno() if is_socket else None
 
     def is_usable(self) -> bool:
         """Return whether the idle connection can serve: it belongs to this process, and the peer has sent nothing."""
@@ -179,7 +184,6 @@ class Dialer(HTTPConnection):
 
     def _new_conn(self) -> socket.socket:
         call = self.call
-        call.on_phase("connecting")
         proxy = self.socks
         found = self._look_up(proxy["addr"], proxy["port"]) if proxy else self._look_up(self._dns_host, self.port)
         sock = self._connect_socks(found, proxy) if proxy else _connect_first(found, self._prepare, call)
@@ -188,6 +192,8 @@ class Dialer(HTTPConnection):
         except BaseException:
             sock.close()
             raise
+        if isinstance(self, HTTPSConnection):
+            call.on_phase("connecting")  # the TLS handshake waits too
         return sock
 
     def _hold(self, sock: socket.socket) -> None:
@@ -215,6 +221,7 @@ class Dialer(HTTPConnection):
         done = threading.Event()
         self.call.set_shut_down(done.set)
         lookup = start_lookup(host, port, done.set)
+        self.call.on_phase("connecting")
         done.wait()
         result = lookup.result
         if self.call.aborted or result is None:
@@ -233,6 +240,7 @@ class Dialer(HTTPConnection):
         """Connect through a SOCKS proxy; `found` are the proxy's addresses."""
         socks: Any = import_module("socks")  # PySocks: an extra of requests
         failure: OSError = socket.gaierror("no address")
+        self.call.on_phase("connecting")
         for family, kind, protocol, _, address in found:
             sock: socket.socket = socks.socksocket(family, kind, protocol)
             proxied: Any = sock
@@ -341,7 +349,10 @@ class _Candidates:
 
     def wait(self, seconds: float) -> Iterator[tuple[socket.socket, int]]:
         """Yield each socket that has connected (0) or failed (an errno)."""
-        ready = self._selector.select(max(0.0, min(seconds, platform.CONNECT_CHECK_SECONDS))) if self.sockets else []
+        ready = self._selector.select(0) if self.sockets else []
+        if self.sockets and not ready and seconds > 0:
+            self._call.on_phase("connecting")
+            ready = self._selector.select(min(seconds, platform.CONNECT_CHECK_SECONDS))
         if self._call.aborted:
             raise CallAborted
         for key, _ in ready:

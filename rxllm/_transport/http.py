@@ -6,27 +6,24 @@ language models.
 
 from __future__ import annotations
 
-import socket
 import ssl
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import urllib3
 
 from .._protocol import WireRequest, response_headers_listener
-from ..errors import APIConnectionError, ConfigurationError, LLMError, ProtocolError
+from ..errors import APIConnectionError, ConfigurationError, LLMError
 from .body import Body, reason
-from .connections import Call, CallAborted, Connection, TunnelRefused, connect
-from .http1 import parse_head, request_head
+from .connections import Call, CallAborted, TunnelRefused
+from .exchange import Exchange, Stale
 from .pool import Pool
 from .session import SessionSettings
 from .settings import Settings, origin, own_settings
 
 if TYPE_CHECKING:
     import requests
-
-_SEND_BYTES = 256 * 1024
-_MAX_INTERIM = 100
-"""Interim (1xx) responses before the final one."""
 
 
 class Transport:
@@ -37,116 +34,122 @@ class Transport:
     """
 
     def __init__(self, session: requests.Session | None = None) -> None:
-        self._pool = Pool()
-        self._session = None if session is None else SessionSettings(session)
+        self.pool = Pool()
+        self.session = None if session is None else SessionSettings(session)
 
-    def open(self, request: WireRequest, call: Call) -> Body:
-        """Send `request` and return the body of the response once its head has arrived.
+    def send(self, request: WireRequest, call: Call) -> PendingResponse:
+        """Send `request`. Blocks without a time limit: `call.abort` ends it.
 
-        Blocks without a time limit: `call.abort` ends it.
+        Raises:
+            LLMError: The server could not be reached.
+            CallAborted: The call was aborted.
+        """
+        return PendingResponse(self, request, call)
+
+    def close(self) -> None:
+        """Close the idle connections; active ones close with their streams."""
+        self.pool.close()
+
+
+class MustBlock(Exception):
+    """What follows may block: the request is sent again, or the response needs more than its head."""
+
+
+class PendingResponse:
+    """The response to a request that was sent. Its methods are for one thread at a time."""
+
+    def __init__(self, transport: Transport, request: WireRequest, call: Call) -> None:
+        self._transport = transport
+        self._request = request
+        self._call = call
+        self._listener = response_headers_listener.get()
+        response_headers_listener.set(None)  # it is not for requests that a subscriber makes inside its on_next
+        self.is_blocking = True
+        self._body: Body | None = None
+        with self._our_errors():
+            session = transport.session
+            self._settings = own_settings(request) if session is None else session.of(request)
+            self._exchange = Exchange(self._settings, call, transport.pool)
+            self._exchange.send()
+
+    def fileno(self) -> int | None:
+        """Return the socket that is readable when the response arrives; None if no socket says so."""
+        connection = self._exchange.connection
+        return None if connection is None else connection.fileno()
+
+    def set_blocking(self, blocking: bool) -> None:
+        """Let `read` wait for bytes, or return without them."""
+        self.is_blocking = blocking
+        if self._body is not None:
+            self._body.set_blocking(blocking)
+        elif self._exchange.connection is not None:
+            self._exchange.connection.sock.setblocking(blocking)
+
+    def read(self) -> Body | None:
+        """Return the body of the response once its head has arrived; else wait, or return None if it must not block.
 
         Raises:
             LLMError: The server answered with an error, or could not be reached.
             CallAborted: The call was aborted.
+            MustBlock: `read` must be called once more, and may block then.
         """
-        listener = response_headers_listener.get()
-        response_headers_listener.set(None)  # it is not for requests that a subscriber makes inside its on_next
-        try:
-            settings = own_settings(request) if self._session is None else self._session.of(request)
-            body = self._exchange(settings, call)
-            if self._session is not None:
+        if self.is_blocking:
+            return self._wait()
+        body: Body | None = None
+        is_stale = False
+        with self._our_errors():
+            try:
+                body = self._exchange.receive()
+            except Stale:
+                is_stale = True
+        if body is None and not is_stale:
+            return None
+        if body is None or body.raw is not None or not body.is_success or self._transport.session is not None:
+            self._body = body
+            self.set_blocking(True)
+            raise MustBlock
+        return self._announced(body)
+
+    def _wait(self) -> Body:
+        session = self._transport.session
+        with self._our_errors():
+            body, self._body = self._body, None
+            if body is None:
+                body = self._exchange.complete()
+            if session is not None:
                 try:
-                    body = self._session.process(settings, body, lambda again: self._exchange(again, call))
+                    body = session.process(self._settings, body, self._send_other)
                 except BaseException:
                     body.close()
                     raise
-        except Exception as error:
-            if call.aborted:
-                raise CallAborted from error
-            raise _connection_error(error, request) from error
-        if listener is not None:
-            listener(body.headers)
-        if not 200 <= body.status < 300:
+        return self._announced(body)
+
+    def close(self) -> None:
+        """Close the connection, if the body was not returned yet."""
+        self._exchange.close()
+        if self._body is not None:
+            self._body.close()
+
+    def _announced(self, body: Body) -> Body:
+        if self._listener is not None:
+            self._listener(body.headers)
+        if not body.is_success:
             raise body.error()
         return body
 
-    def close(self) -> None:
-        """Close the idle connections; active ones close with their streams."""
-        self._pool.close()
+    def _send_other(self, settings: Settings) -> Body:
+        exchange = Exchange(settings, self._call, self._transport.pool)
+        exchange.send()
+        return exchange.complete()
 
-    def _exchange(self, settings: Settings, call: Call) -> Body:
-        """Send a request and return its response.
-
-        A pooled connection may turn out to be closed by the server. The request is then sent once more, on a new
-        connection, and only if no byte of an answer has arrived.
-        """
-        head = request_head(settings.target, settings.headers.items())
-        pooled = self._pool.take(settings.route)
-        if pooled is not None:
-            try:
-                pooled.own(call)
-                return self._send(pooled, head, settings, call)
-            except CallAborted:
-                pooled.close()
-                raise
-            except _Stale:
-                if call.aborted:
-                    raise CallAborted from None
-        return self._send(connect(settings.route.dialer(), call), head, settings, call)
-
-    def _send(self, connection: Connection, head: bytes, settings: Settings, call: Call) -> Body:
-        """Send the request and read the head of the response. Raises `_Stale` if a reused connection was closed."""
-        data = b""
-        is_reused, connection.served = connection.served > 0, connection.served + 1
+    @contextmanager
+    def _our_errors(self) -> Generator[None, None, None]:
         try:
-            call.on_phase("sending")
-            if is_reused and not connection.is_usable():  # again: the line above may start other requests first
-                self._pool.discard(settings.route, connection)
-                raise _Stale
-            send_failure = _send_all(connection.sock, head + settings.body, call)
-            call.on_phase("waiting")
-            for _ in range(_MAX_INTERIM):
-                while (parsed := parse_head(data)) is None:
-                    block = _receive(connection.sock)
-                    if not block:
-                        raise send_failure or ConnectionResetError("the server closed the connection without an answer")
-                    data += block
-                response, rest = parsed
-                if response.status >= 200:
-                    if response.status == 408 and is_reused and not response.keeps_alive:
-                        raise _Stale  # an idle timeout that crossed the request (RFC 9110, section 15.5.9)
-                    return Body(connection, response, rest, call, self._pool, settings.route)
-                if response.status == 101:
-                    raise ProtocolError("the server switched protocols (HTTP 101), which the request did not ask for")
-                data = rest
-            raise ProtocolError(f"the server sent more than {_MAX_INTERIM} interim responses")
-        except BaseException as error:
-            connection.close()
-            if is_reused and not data and isinstance(error, OSError) and not call.aborted:
-                raise _Stale from error
-            raise
-
-
-class _Stale(Exception):
-    """The server had closed a pooled connection before the request arrived, or had sent what nothing asked for."""
-
-
-def _send_all(sock: socket.socket, data: bytes, call: Call) -> OSError | None:
-    """Send `data`; return the error if the peer stopped reading: its answer may say why (an early 413)."""
-    view = memoryview(data)
-    try:
-        while view := view[sock.send(view[:_SEND_BYTES]) :]:
-            call.on_phase("sending")
-    except (BrokenPipeError, ConnectionResetError) as error:
-        return error
-    return None
-
-
-def _receive(sock: socket.socket) -> bytes:
-    try:
-        return sock.recv(16 * 1024)
-    except ssl.SSLEOFError:
-        return b""
+            yield
+        except Exception as error:
+            if self._call.aborted:
+                raise CallAborted from error
+            raise _connection_error(error, self._request) from error
 
 
 def _connection_error(error: Exception, request: WireRequest) -> LLMError:

@@ -29,3 +29,16 @@ def is_readable(sock: socket.socket) -> bool:
     if isinstance(raw, ssl.SSLSocket) and raw.pending():
         return True
     return platform.is_readable(raw)
+
+
+def receive(sock: socket.socket, size: int) -> bytes | None:
+    """Read once; return b"" at the end of the connection, None if a non-blocking socket has nothing to read.
+
+    TLS without close_notify ends as TCP does. A readable TLS socket may have nothing but TLS's own messages.
+    """
+    try:
+        return sock.recv(size)
+    except ssl.SSLEOFError:
+        return b""
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return None

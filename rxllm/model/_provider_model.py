@@ -9,7 +9,8 @@ import msgspec
 from reactivex import Observable, abc
 
 from .._core.retry import retry_transient, with_total_limit
-from .._core.stream import Source, token_stream
+from .._core.source import Source
+from .._core.stream import token_stream
 from .._core.total_limit import waiting_within
 from .._protocol import Wire, WireRequest
 from .._runtime.platform import after_fork

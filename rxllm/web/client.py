@@ -16,7 +16,8 @@ from reactivex import Observable, abc, defer, throw, timer
 from reactivex import operators as rx
 from reactivex.disposable import CompositeDisposable, Disposable
 
-from .._core.stream import Source, token_stream
+from .._core.source import Source
+from .._core.stream import token_stream
 from .._json import encode
 from .._protocol import WireRequest, response_headers_listener
 from .._transport.http import Transport

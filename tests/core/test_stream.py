@@ -17,7 +17,8 @@ from reactivex import Observable
 from reactivex import operators as rx_ops
 from reactivex.scheduler import EventLoopScheduler, ThreadPoolScheduler
 
-from rxllm._core.stream import Source, token_stream
+from rxllm._core.source import Source
+from rxllm._core.stream import token_stream
 from rxllm._protocol import Frame, WireRequest
 from rxllm._transport.http import Transport
 from rxllm.errors import APIConnectionError, APITimeoutError, ProtocolError, StreamInterruptedError
@@ -34,7 +35,7 @@ CHUNKED = "Transfer-Encoding: chunked"
 def crowd(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of it holds for a stream that has a thread of its own, and for one that is read by the reactor."""
     if request.param == "crowd":
-        monkeypatch.setattr("rxllm._core.stream._CROWD", 0)
+        monkeypatch.setattr("rxllm._core.crowd.CROWD", 0)
 
 
 class WordDecoder:
@@ -170,7 +171,7 @@ def test_events_come_from_one_worker_thread() -> None:
         assert probe.ended.wait(LIMIT)
         ui.dispose()
     assert len(probe.threads) == 1
-    assert probe.threads.pop().startswith("rxllm-words-")
+    assert probe.threads.pop().startswith(("rxllm-words-", "rxllm-reactor-"))
 
 
 def test_the_producing_scheduler_can_be_chosen() -> None:
@@ -430,14 +431,15 @@ def test_the_interpreter_ends_while_a_stream_is_stalled() -> None:
     """Live streams are aborted at exit: no hang, no output, and the server sees the close."""
     script = """
 import sys, threading
-import rxllm._core.stream as s
+from rxllm._core.source import Source
+from rxllm._core.stream import token_stream
 from tests.core.test_stream import WordDecoder
 from rxllm._transport.http import Transport
 from rxllm._protocol import WireRequest
 from rxllm.options import Timeout
 got = threading.Event()
-source = s.Source("words", "m", lambda: WireRequest(sys.argv[1], {}, b"{}"), WordDecoder, Transport(), Timeout())
-s.token_stream(source).subscribe(lambda event: got.set())
+source = Source("words", "m", lambda: WireRequest(sys.argv[1], {}, b"{}"), WordDecoder, Transport(), Timeout())
+token_stream(source).subscribe(lambda event: got.set())
 assert got.wait(10)
 """
     with RawServer(sending("a", then=staying)) as server:

@@ -29,6 +29,7 @@ from rxllm.errors import (
 )
 
 from ..raw_server import LIMIT, Connection, RawServer, full_backlog
+from .opening import open_response, way  # noqa: F401 - a fixture
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n"
 
@@ -39,7 +40,7 @@ def call() -> Call:
 
 def post(transport: Transport, url: str, body: bytes = b"{}") -> bytes:
     """Send a request and return the whole body of its response."""
-    opened = transport.open(WireRequest(url, {}, body), call())
+    opened = open_response(transport, WireRequest(url, {}, body), call())
     blocks: list[bytes] = []
     while not opened.at_end:
         blocks.append(opened.read())
@@ -170,7 +171,7 @@ class TestPool:
             ready.wait(LIMIT)
             for thread in threads:
                 thread.join(LIMIT)
-            assert len(transport._pool._idle) == 2
+            assert len(transport.pool._idle) == 2
             transport.close()
 
     def test_what_has_been_idle_for_too_long_is_closed(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,7 +260,7 @@ class TestAddresses:
 
         def work(each: Call) -> None:
             try:
-                Transport().open(WireRequest("http://hang.test/", {}, b""), each)
+                open_response(Transport(), WireRequest("http://hang.test/", {}, b""), each)
             except CallAborted as aborted:
                 outcomes.append(type(aborted))
 
@@ -325,11 +326,23 @@ class TestBodies:
             connection.send(ANSWER + b"body")
 
         with RawServer(handle) as server:
-            body = Transport().open(WireRequest(server.url, {}, b"x" * 3_000_000), Call(phases.append))
+            body = open_response(Transport(), WireRequest(server.url, {}, b"x" * 3_000_000), Call(phases.append))
             body.close()
         assert phases.count("sending") >= 3
-        assert phases[0] == "connecting"
         assert phases[-1] == "waiting"
+
+    def test_a_wait_for_a_connection_is_reported(self) -> None:
+        """So that other requests start meanwhile."""
+        waits = threading.Event()
+        with full_backlog() as port:
+            slow = Call(lambda phase: waits.set() if phase == "connecting" else None)
+            request = WireRequest(f"http://127.0.0.1:{port}", {}, b"{}")
+            thread = threading.Thread(target=lambda: waits.wait(LIMIT) and slow.abort())
+            thread.start()
+            with pytest.raises(CallAborted):
+                Transport().send(request, slow)
+            thread.join(LIMIT)
+            assert waits.is_set()
 
     def test_an_answer_before_the_upload_ends_is_read(self) -> None:
         """A server may refuse a request that is too large, and close."""
@@ -450,7 +463,7 @@ class TestSession:
 
         def work() -> None:
             try:
-                Transport(session).open(WireRequest(server.url, {}, b"{}"), each)
+                open_response(Transport(session), WireRequest(server.url, {}, b"{}"), each)
             except CallAborted as aborted:
                 outcome.append(aborted)
 
@@ -541,7 +554,7 @@ def test_a_forked_child_does_not_keep_the_connection_open() -> None:
             closing.set()
 
     with RawServer(handle) as server:
-        body = Transport().open(WireRequest(server.url, {}, b"{}"), call())
+        body = open_response(Transport(), WireRequest(server.url, {}, b"{}"), call())
         inherited = socket.socket(fileno=body._connection.sock.dup().detach())  # as a child would have it
         body.close()
         assert closing.wait(LIMIT)

@@ -29,6 +29,7 @@ from rxllm.errors import (
 )
 
 from ..raw_server import LIMIT, Connection, RawServer, full_backlog
+from .opening import open_response, way  # noqa: F401 - a fixture
 
 KEY = "sk-secret-0123456789"
 
@@ -42,7 +43,7 @@ def request_to(url: str, **headers: str) -> WireRequest:
 
 
 def open_body(url: str, transport: Transport | None = None, call: Call | None = None) -> Body:
-    return (transport or Transport()).open(request_to(url), call or Call(nothing))
+    return open_response(transport or Transport(), request_to(url), call or Call(nothing))
 
 
 def blocks_of(body: Body) -> Iterator[bytes]:
@@ -215,7 +216,7 @@ def test_what_a_server_sends_on_an_idle_connection_is_nobodys_answer(unsolicited
 
     with RawServer(handle) as server:
         assert read_all(open_body(server.url, transport)) == b"mine"
-        (idle,) = transport._pool._idle
+        (idle,) = transport.pool._idle
         send.set()
         while idle.is_usable():  # until the bytes have arrived
             threading.Event().wait(0.001)
@@ -360,7 +361,7 @@ def test_a_header_with_a_line_break_is_refused() -> None:
     """Header injection is a configuration error, and the message does not repeat the value."""
     request = request_to("http://127.0.0.1:9", **{"X-Extra": f"a\r\n{KEY}"})
     with pytest.raises(ConfigurationError) as caught:
-        Transport().open(request, Call(nothing))
+        open_response(Transport(), request, Call(nothing))
     assert KEY not in str(caught.value)
 
 

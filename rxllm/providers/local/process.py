@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from ..._core.stream import abort_live_streams
+from ..._core.crowd import abort_live_streams
 from ..._json import decode, encode, int_at, is_array, is_object, object_at, objects_at, text_at
 from ..._runtime.platform import after_fork, child_options, is_running
 from ...errors import ConfigurationError, ContextWindowExceededError

@@ -1,0 +1,45 @@
+"""Which thread reads which stream: its own, or, if there are many streams, the reactor's."""
+
+from __future__ import annotations
+
+import atexit
+import time
+from typing import TYPE_CHECKING
+
+from .._runtime.admission import Admission
+from .._runtime.platform import after_fork
+from .._runtime.reactor import Reactor
+
+if TYPE_CHECKING:
+    from reactivex import abc
+
+CROWD = 64
+"""The number of streams that have a thread each. If there are more, the reactor reads all of them."""
+
+_EXIT_SECONDS = 1.0
+
+
+def _is_busy() -> bool:
+    return reactor.is_busy
+
+
+admission = Admission(_is_busy)
+reactor = Reactor(admission.admit)
+live: set[abc.DisposableBase] = set()
+"""The streams that have begun and not ended."""
+after_fork(live.clear)  # otherwise a child that ends would close its parent's connections
+
+
+def is_crowded() -> bool:
+    """Return whether the reactor should read: so many streams run, or wait to start."""
+    return len(live) + admission.waiting > CROWD
+
+
+@atexit.register
+def abort_live_streams() -> None:
+    """Close what is open when the interpreter ends, and give the workers a moment to clean up."""
+    deadline = time.monotonic() + _EXIT_SECONDS
+    for subscription in list(live):
+        subscription.dispose()
+    while live and time.monotonic() < deadline:
+        time.sleep(0.005)
