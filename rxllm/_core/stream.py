@@ -134,7 +134,7 @@ class _Subscription(abc.DisposableBase):
                 try:
                     self._wire.set_blocking(False)
                     lead = reactor.add(fd, partial(contextvars.copy_context().run, self._poll), self._watching_failed)
-                except OSError:  # no descriptors for the reactor: this stream keeps its thread
+                except OSError:  # the reactor cannot take it: this stream keeps its thread
                     may_leave = False
                     self._wire.set_blocking(True)
                 else:
