@@ -260,7 +260,7 @@ class TestAddresses:
 
         def work(each: Call) -> None:
             try:
-                open_response(Transport(), WireRequest("http://hang.test/", {}, b""), each)
+                open_response(Transport(), WireRequest(f"http://hang-{id(released)}.test/", {}, b""), each)
             except CallAborted as aborted:
                 outcomes.append(type(aborted))
 
