@@ -42,7 +42,7 @@ def repair_history(
         messages: The conversation.
         keep_open: Whether calls of the last message (results apart) may lack results: they are still to run.
         distinct_ids: Whether calls with an id of an earlier call get another, with their results.
-        keep_orphan: Returns whether a result that no earlier call asked for stays where it is, or raises; default: it
+        keep_orphan: Returns whether a result without an earlier call stays where it is, or raises; default: it
             is dropped.
 
     >>> call = ToolCall("1", "add", {})

@@ -97,7 +97,7 @@ class ResilientModel(StreamingModel):
     """The model that `resilient_model` returns. A response names the model that gave it.
 
     Args:
-        models: The models, in the order they are asked.
+        models: The models, in the order in which they are tried.
         breakers: Their circuit breakers, one for each; empty: none.
         max_retries: Further attempts with each model.
         recover: What follows an error after the first content event.
@@ -115,7 +115,7 @@ class ResilientModel(StreamingModel):
         self.provider = models[0].provider
         self.model = models[0].model
         self.models = tuple(models)
-        """The models, in the order they are asked."""
+        """The models, in the order in which they are tried."""
         self.breakers = tuple(breakers)
         """Their circuit breakers, one for each; empty if there are none."""
         self._max_retries = max_retries

@@ -56,7 +56,7 @@ class Call:
         self._lock = threading.RLock()  # reentrant: a signal handler may dispose the stream
 
     def abort(self) -> None:
-        """Close the connection now, whatever it is doing. Harmless when repeated, or too late."""
+        """Close the connection now, whatever it is doing. A second or late call does nothing."""
         with self._lock:
             self.aborted = True
             shut_down = self._shut_down
@@ -286,7 +286,7 @@ class TLSDialer(Dialer, HTTPSConnection):
 def _connect_first(found: list[Address], prepare: Callable[[socket.socket], None], call: Call) -> socket.socket:
     """Return a connection to the first address that accepts one.
 
-    The next address is tried when an earlier one fails, or has not answered after 250 ms; all of them go on.
+    The next address is tried when an earlier one fails, or has not answered after 250 ms; the earlier ones continue.
 
     Source: RFC 8305 (Happy Eyeballs), https://www.rfc-editor.org/rfc/rfc8305
     """

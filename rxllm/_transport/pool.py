@@ -24,7 +24,7 @@ class Pool:
         self._idle: OrderedDict[Connection, Route] = OrderedDict()
         """In the order in which they became idle."""
         self._distrusted: set[Route] = set()
-        """Their peers have sent what nothing asked for, so that the next answer might be another request's."""
+        """Their peers have sent bytes without a request, so the next answer may belong to another request."""
         weakref.finalize(self, _close_all, self._idle).atexit = False  # for a model that is not closed
 
     def take(self, route: Route) -> Connection | None:

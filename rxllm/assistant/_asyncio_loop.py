@@ -25,7 +25,7 @@ from .._runtime.thread_cache import workers
 class AsyncioLoop:
     """An event loop that runs on a worker thread while it has awaitables to wait for. Thread-safe.
 
-    Between tools no thread runs; tasks that a tool left behind go on with the next tool.
+    Between tools no thread runs; tasks that a tool left behind continue with the next tool.
     """
 
     def __init__(self) -> None:

@@ -113,7 +113,7 @@ class ChatSession(abc.DisposableBase):
 
     @property
     def history(self) -> tuple[Message, ...]:
-        """What was said, without a running answer: `messages_to_json` keeps it, another session goes on from it."""
+        """What was said, without a running answer: `messages_to_json` keeps it, another session continues from it."""
         with self._lock:
             return self._log.history()
 

@@ -125,14 +125,14 @@ class BaseRun(abc.DisposableBase):
         self._thread.join(2 * STOP_SECONDS)
 
     def _checked(self, row: Row, has_own_format: bool) -> Row:
-        """Return the row, or a failure if its value is not of the type that was asked for."""
+        """Return the row, or a failure if its value does not fit the type that you gave."""
         target = self._target
         if target is None or not isinstance(row, AnswerRow) or has_own_format:
             return row
         try:
             target.whole(row.value)
         except ValueError as error:
-            message = f"the answer's JSON is not of the type that was asked for: {error}"
+            message = f"the answer's JSON does not fit the type that you gave: {error}"
             wrong = OutputParsingError(message, text=row.text, partial=row.response)
             return failure_of(wrong, row.key, row.columns, row.tries)
         return row

@@ -63,7 +63,7 @@ class Columns(msgspec.Struct, frozen=True):
 def jobs_of(items: Iterable[object], columns: Columns, fingerprint: bytes) -> Iterator[Job | InvalidJob]:
     """Yield one job for each item, in their order.
 
-    A row that cannot become a job is an `InvalidJob`, whatever the reason, and the others go on. Only if the
+    A row that cannot become a job is an `InvalidJob`, for any reason, and the others continue. Only if the
     very first row lacks a column, or has one of the wrong type, all rows are taken to be wrong.
 
     Raises:

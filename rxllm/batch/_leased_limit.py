@@ -95,7 +95,7 @@ class LeasedLimit(RateLimit):
             self._wanted.set()
 
     def close(self) -> None:
-        """Fetch no more."""
+        """Stop fetching."""
         self._closed = True
         self._urgent.set()
         self._wanted.set()

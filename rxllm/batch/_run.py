@@ -185,7 +185,7 @@ class Run(BaseRun):
         elif self._busy.pop(worker, None) is not None:
             log.warning("a worker is lost, its prompts are given to others: %s", reason)
             self._counter.lost_workers += 1
-            error = WorkerLostError(f"each worker that asked this prompt was lost; the last one: {reason}")
+            error = WorkerLostError(f"every worker that ran this prompt was lost; the last one: {reason}")
             failures = [(job, failure_of(error, job.key, job.columns, 0)) for job in self._queue.lose(worker)]
             self._settle(file, [(settled_row(job, row), row) for job, row in failures])
         else:
@@ -214,7 +214,7 @@ class Run(BaseRun):
             self._lose(file, worker, f"silent for {silent_after:.0f} seconds")
         waited = now - min(self._starting.values(), default=now)
         if not self._idle and not self._busy and waited > self._plan.start_timeout:
-            raise WorkerLostError(f"no worker started within {waited:.0f} seconds: has the cluster room for one?")
+            raise WorkerLostError(f"no worker started within {waited:.0f} seconds: does the cluster have room for one?")
 
     def _progress(self, now: float) -> BatchProgress:
         return self._counter.progress(now, self._queue.running, len(self._idle) + len(self._busy))

@@ -60,7 +60,7 @@ class JobSource:
             self._changed.wait_for(lambda: self._ready or self._ended or self._stopped, timeout)
 
     def stop(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()

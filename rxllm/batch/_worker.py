@@ -1,6 +1,6 @@
-"""Asks the prompts it is given, in whatever process it runs, and returns the rows.
+"""Sends prompts to a model, in any process, and returns the rows.
 
-`exchange` takes jobs and returns the rows that are ready; between two calls the requests go on. The worker sends
+`exchange` takes jobs and returns the rows that are ready; between two calls the requests continue. The worker sends
 nothing by itself: if the driver does not call, the worker keeps its rows and starts nothing new. So the driver sets
 the pace.
 """

@@ -19,7 +19,7 @@ class WorkerReady(msgspec.Struct, frozen=True):
 
 
 class WorkerLost(msgspec.Struct, frozen=True):
-    """A worker is gone."""
+    """A worker has ended."""
 
     reason: str
 

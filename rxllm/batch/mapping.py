@@ -38,7 +38,7 @@ Prompts: TypeAlias = Iterable[Prompt | RowIn] | RayDataset | Callable[[], Iterab
 
 
 Mode: TypeAlias = Literal["stream", "vendor_batch"]
-"""How prompts are asked: each with a request of its own, or through the vendor's batch API."""
+"""How prompts are sent: each in its own request, or through the vendor's batch API."""
 
 
 class RunOptions(TypedDict, total=False):
@@ -55,7 +55,7 @@ class RunOptions(TypedDict, total=False):
     job: str
     """Name of the job in its checkpoint; a run with another name is refused. Default: ""."""
     version: str
-    """Change it when a model factory or what it closes over has changed: then all prompts are asked again."""
+    """Change it when a model factory or what it closes over has changed: then all prompts are sent again."""
     progress_every: float
     """Seconds between two `BatchProgress`: 1."""
     show_progress: bool

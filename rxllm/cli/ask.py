@@ -97,7 +97,7 @@ def _last_answer(log: AnswerLog) -> LogEntry:
 
 
 def _set_defaults(arguments: argparse.Namespace, template: PromptTemplate, earlier: LogEntry | None) -> None:
-    """Fill in what the command line leaves open: from the template, then from the conversation that goes on."""
+    """Fill in what the command line leaves open: from the template, then from the conversation that is continued."""
     for name in ("system", "temperature", "max_tokens"):
         if getattr(arguments, name) is None:
             setattr(arguments, name, getattr(template, name))
@@ -167,7 +167,7 @@ def _stdin() -> str:
 def _is_piped_in() -> bool:
     """Return whether a file or a pipe with content is standard input.
 
-    A pipe may also be inherited from the parent process and stay silent for ever, so it counts
+    A pipe may also be inherited from the parent process and stay silent forever, so it counts
     only if something arrives soon.
     """
     try:

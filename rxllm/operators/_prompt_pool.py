@@ -2,7 +2,7 @@
 
 A thread that brings a prompt or an answer pumps: it delivers the results that are due, starts the streams that may
 start, and repeats until nothing is left to do. While one thread pumps, others only store what they bring. So on_next
-is called by one thread at a time, and while the subscriber is busy no new prompt is asked.
+is called by one thread at a time, and while the subscriber is busy no new prompt is sent.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ V_co = TypeVar("V_co", covariant=True)
 PromptOverflow: TypeAlias = Literal["block", "drop_oldest", "drop_newest", "error"]
 
 _AHEAD = 16
-"""In order, at most this many times `max_concurrent` prompts are asked ahead of the answer that is due next."""
+"""In order, at most this many times `max_concurrent` prompts are sent ahead of the answer that is due next."""
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -202,7 +202,7 @@ class PromptPool(abc.DisposableBase, Generic[P, V_co]):
     def _wait_for_room(self) -> None:
         """Block the source's thread until another prompt may come. Must hold the lock; releases it while waiting."""
         if self._pumping_thread == threading.get_ident():
-            return  # the subscriber pushes a prompt from its own on_next: waiting here would be for ever
+            return  # the subscriber pushes a prompt from its own on_next: waiting here would never end
         self._changed.wait_for(lambda: self._in_hand() < self._capacity or self._closed or self._error is not None)
 
     def _on_source_completed(self) -> None:

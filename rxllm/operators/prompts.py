@@ -83,7 +83,7 @@ def map_prompts(
 ) -> Operator[P, PromptAnswer[P, V | None]] | Operator[P, PromptAnswer[P, V | None] | PromptFailure[P]]:
     """Ask `model` each prompt, `max_concurrent` at a time; emit a result for each, with the progress.
 
-    on_next is called by one thread at a time. While it runs, no new prompt is asked. In order, no prompt is asked
+    on_next is called by one thread at a time. While it runs, no new prompt is sent. In order, no prompt is sent
     more than ``16 * max_concurrent`` ahead of the answer that is due next. An error of the source ends the stream.
     Disposing ends every running request. Retrying is the model's task (`max_retries`).
 
@@ -96,7 +96,7 @@ def map_prompts(
     Args:
         model: A model, or a function that returns the stream for an item (a row, for example).
         response_type: The type of the answers: a dataclass, TypedDict, msgspec Struct, pydantic model, or a type
-            built of them. A model is asked with ``response_format=response_type``; a function has to do so itself. An
+            built of them. A model gets ``response_format=response_type``; a function must set it itself. An
             answer that is not of the type is asked for once more, with the error; then it is a `PromptFailure` with
             an `OutputParsingError`. Default: no type, and `PromptAnswer.value` is None.
         max_concurrent: Requests at the same time, 1 or more.

@@ -96,7 +96,7 @@ class _Broadcast(Generic[T]):
 
 
 def tee(observer: abc.ObserverBase[T]) -> Operator[T, T]:
-    """Pass everything to a second observer too, before it goes on.
+    """Pass each item to a second observer first.
 
     An exception in `observer` goes to on_error and ends the stream for both. Disposing does not call `observer`: use
     `reactivex.operators.finally_action` for that.
@@ -136,7 +136,7 @@ class _Tee(PlainStep[T], Generic[T]):
 def record(path: str | Path) -> Operator[TokenEvent, TokenEvent]:
     """Write the stream to a file as it passes: a line of JSON for each event, with its time, and one for its end.
 
-    Each line is in the file before the event goes on, so a recording is readable even if the process was killed.
+    Each line is in the file before the event is passed on, so a recording is readable even if the process was killed.
     `rxllm.testing.recording.replay` plays it again. Each subscription overwrites the file. Error messages are written
     without anything that looks like a key; headers and requests are not in events. Errors of the file go to on_error.
     Times are those of the scheduler given to subscribe(), else of the monotonic clock.

@@ -37,7 +37,7 @@ def checked_headers(headers: Mapping[str, str], provider: str) -> dict[str, str]
     """Return `headers` if they can be sent unchanged; otherwise raise `ConfigurationError` naming the wrong one."""
     for name, value in headers.items():
         if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
-            raise ConfigurationError(f"headers for {provider!r}: a name has a character that none may have")
+            raise ConfigurationError(f"headers for {provider!r}: a name has a character that is not allowed")
         if not is_sendable(value):
             raise ConfigurationError(f"the header {name!r} for {provider!r} has a line break or another such character")
     return dict(headers)

@@ -2,7 +2,7 @@
 
 To continue means to send the text so far as the beginning of the assistant's answer (a prefix, or
 "prefill") and to get what follows it. Each vendor has a way of its own, and most have none: there a
-last message of the assistant's is refused, or answered anew, which would say the text twice.
+last message of the assistant's is refused, or answered from its start, which would repeat the text.
 
 Sources, looked up in 2026:
 - Anthropic: Claude up to 4.5, without thinking; from 4.6 on it is a 400.

@@ -191,7 +191,7 @@ class LogReader(abc.DisposableBase):
         self._pause = min(self._pause * 2, _LAST_RETRY)
 
     def _partial(self) -> Response:
-        """Return the answer so far: everything that is kept, not only what this reader asked for."""
+        """Return the answer so far: everything that is kept, not only what this reader wanted."""
         if self._whole:
             return self._answer.response()
         answer, after = ResponseBuilder(), 0

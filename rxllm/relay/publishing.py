@@ -143,7 +143,7 @@ class Publication(abc.DisposableBase):
         If the process exits earlier, the readers get an error.
 
         Args:
-            timeout: Seconds to wait at most; None waits for ever.
+            timeout: Seconds to wait at most; None waits without limit.
         """
         return self._writer.ended.wait(timeout)
 

@@ -28,7 +28,7 @@ class Nothing(enum.Enum):
     YET = enum.auto()
     """None yet."""
     MORE = enum.auto()
-    """No more: the stream has ended or was closed."""
+    """No further item comes: the stream has ended or was closed."""
 
 
 class Handoff(Generic[T]):

@@ -4,7 +4,7 @@
 `from_async` converts an async generator to an Observable. They work with any number of loops in any number of threads.
 
 Backpressure works in both directions: a slow `async for` blocks the producing thread once `buffer` events wait, and
-an async generator is asked for the next item when on_next has returned. Cancelling the awaiting task, or leaving the
+the next item of an async generator is requested when on_next has returned. Cancelling the awaiting task, or leaving the
 loop, disposes the stream immediately, which closes its connection.
 """
 

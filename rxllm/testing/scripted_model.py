@@ -170,7 +170,7 @@ def _status_error(reply: ErrorReply) -> LLMError:
 
 
 def _steps(reply: Reply, call: ScriptedCall, model: str) -> Iterator[Step]:
-    """Yield (seconds after the start, event) of a reply, up to its fault; a fault that hangs yields no more."""
+    """Yield (seconds after the start, event) of a reply, up to its fault; a fault that hangs yields nothing more."""
     start = StreamStart(reply.id or None, reply.model or model)
     yield 0.0, start
     answer, count, fault = ResponseBuilder(), 0, reply.fault

@@ -206,7 +206,7 @@ class LLMServer:
             return request
 
     def _respond(self, connection: socket.socket, request: Exchange) -> str:
-        """Answer `request`. Return how the connection goes on or ends."""
+        """Answer `request`. Return whether the connection continues or how it ends."""
         answer = self._script(request)
         if answer is None:
             request.wait(None)

@@ -1,8 +1,8 @@
 """A binding connects a stream to a widget: it decides when the widget sees what, on the UI thread.
 
-A widget gets at most one update per frame, and no more than it can take: if an update takes long (a paragraph of a
-megabyte is laid out anew for each word), what arrives meanwhile is gathered, so that most of the UI thread's time
-stays free.
+A widget gets at most one update per frame, and no larger one than it can show in time. If an update takes long (a
+paragraph of a megabyte is laid out again for each word), the deltas that arrive during it are collected, so that most
+of the UI thread's time stays free.
 """
 
 from __future__ import annotations

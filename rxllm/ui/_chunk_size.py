@@ -8,8 +8,8 @@ _SMALLEST, _FIRST, _LARGEST = 256, 1024, 1 << 20
 class ChunkSize:
     """The number of characters that a widget can show in `seconds`, learned from each update.
 
-    If most of the time goes into showing anything at all (a paragraph of a megabyte is laid out anew for each word),
-    a larger chunk costs hardly more: then it grows while that gains something, and shrinks while it loses little.
+    If an update costs much however small it is (a paragraph of a megabyte is laid out again for each word), a larger
+    chunk costs hardly more: then the chunk grows while that shows more text per second, and shrinks if it costs little.
 
     >>> def turns(chunk, each, any_at_all):
     ...     for _ in range(40): chunk.learn(chunk.size, any_at_all + each * chunk.size)

@@ -51,7 +51,7 @@ class MarkdownRegion(Protocol):
 
 
 class ParagraphView:
-    """Shows paragraphs in a region, and changes no more of it than they have changed."""
+    """Shows paragraphs in a region, and changes only what has changed in them."""
 
     def __init__(self, region: MarkdownRegion) -> None:
         self._region = region
@@ -109,7 +109,7 @@ class ParagraphView:
         return at + 1
 
     def _append_code(self, at: int, paragraphs: Sequence[Paragraph]) -> int:
-        """Append lines of code at once: a widget lays out anew after each insertion."""
+        """Append lines of code at once: a widget computes its layout again after each insertion."""
         lines: list[str] = []
         begin, paragraph = self._region.written, paragraphs[at]
         while at < len(paragraphs) and _is_plain_code(paragraphs[at]):

@@ -78,7 +78,7 @@ class QtScheduler(LoopScheduler):
         self._app = weakref.ref(app)
         soon, self._later = (_timer_class(core)(app, self._drain) for _ in range(2))
         queued = core.Qt.ConnectionType.QueuedConnection
-        # A queued call of the timer's own slot: one posted event, which neither waits nor needs a class of ours.
+        # A queued call of the timer's own slot: one posted event, which neither waits nor needs a class of our own.
         super().__init__(lambda _: core.QMetaObject.invokeMethod(soon, "start", queued))
         app.aboutToQuit.connect(self._stop)
 

@@ -68,7 +68,7 @@ class _Region(ABC, Generic[W]):
         self.widget.call_after_refresh(done)
 
     def _rest(self) -> str:
-        """Return what others have added; if they have replaced the text, the region begins anew at its end."""
+        """Return what others have added; if they have replaced the text, the region starts again at its end."""
         if self._end() != self._known_end:
             text = self._read()
             if text.startswith(self._before + self._own):

@@ -201,7 +201,7 @@ class CellScheduler(LoopScheduler):
 def _run(
     answers: tuple[Live, ...], put: Callable[[Mapping[str, str]], None], bundle: Callable[[], Mapping[str, str]]
 ) -> None:
-    """Stream those that have not been asked for, until all have ended."""
+    """Subscribe to those that have not started, and wait until all have ended."""
 
     def show() -> None:
         put(bundle())

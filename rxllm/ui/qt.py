@@ -57,7 +57,7 @@ def bind_text(widget: QPlainTextEdit | QTextEdit | QLabel, stream: Streamed, *, 
     Args:
         widget: Shows the text, as plain text. The view follows the end while the end is in view.
         stream: A model's events, or strings. Subscribed to at once, which makes the request.
-        while_hidden: True lets the stream go on when the window is hidden, into the tray for example. Then closing the
+        while_hidden: True lets the stream run on when the window is hidden, into the tray for example. Then closing the
             window does not end it, unless that destroys it.
 
     Returns:
@@ -231,7 +231,7 @@ class _Enabling:
         self._ref = ref
         self._lost_focus = False
         self._focused = 0
-        """The widget to which the focus has gone, by its address."""
+        """The address of the widget that has the focus now."""
 
     def set(self, enabled: bool) -> None:
         widget = self._ref()

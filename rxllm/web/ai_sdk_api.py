@@ -6,7 +6,7 @@ of the address that it resumes from.
 
 If a tool call needs approval, the response ends with the question, and the user's answer comes with the next request
 (``sendAutomaticallyWhen: lastAssistantMessageIsCompleteWithApprovalResponses``). The stream that asked waits for it. If
-that stream is no more, a new one goes on from the conversation. Each question is answered once, whatever the way.
+that stream no longer exists, a new one continues the conversation. Each question is answered once, in either way.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _KNOWN = OPTION_NAMES | {"messages", "id", "model", "resumable", "trigger", "mes
 
 
 def chat(factory: StreamFactory, http: HttpRequest, _: str) -> HttpResponse:
-    """Answer a conversation, or go on with an answer whose tool calls the user has approved or denied."""
+    """Answer a conversation, or continue an answer whose tool calls the user has approved or denied."""
     body = http.json()
     check_size(body)
     asked = converted(body, UIChatBody, "the request")

@@ -103,7 +103,7 @@ def ui_conversation(messages: list[UIMessage], is_own: Callable[[object, str], b
     """
     steps = [step for message in messages for step in _steps(message, is_own)]
     if not steps:
-        raise ConfigurationError("messages is a list of UI messages, with something said in them")
+        raise ConfigurationError("messages is a list of UI messages, and at least one has content")
     tools = steps[-1].tools if messages[-1].role == "assistant" else ()
     open_calls = tuple(_decision(tool) for tool in tools if tool.is_open)
     if all(decision.answer is None for decision in open_calls):

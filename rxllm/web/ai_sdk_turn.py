@@ -21,7 +21,7 @@ from .formats.ai_sdk import UIMessageStream, chunk
 from .served_stream import ServedStream
 from .stream_body import StreamBody
 
-_MOVED = StreamInterruptedError("this server is closing; the answer goes on: load the page again")
+_MOVED = StreamInterruptedError("this server is closing, and the answer continues: load the page again")
 
 
 class UITurn(UIMessageStream):
@@ -53,7 +53,7 @@ class UITurn(UIMessageStream):
 
     @property
     def waits(self) -> bool:
-        """Whether nothing goes on before the user answers."""
+        """Whether the turn waits for the user."""
         if self._approvals is None or not self._open_calls or not self._asked.issuperset(self._open_calls):
             return False
         return self._approvals.are_open(self._open_calls)

@@ -79,7 +79,7 @@ Offer: TypeAlias = StreamingModel | AnswerFunction
 
 
 def answer_of(offer: Offer, request: ChatRequest) -> Observable[object]:
-    """Return the stream with which `offer` answers; the model is asked when it is subscribed to."""
+    """Return the stream with which `offer` answers; the request to the model is sent on subscription."""
     if isinstance(offer, StreamingModel):
         return cast("Observable[object]", offer.stream(request.messages, **request.options))
     return offer(request)

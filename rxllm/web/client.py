@@ -1,7 +1,7 @@
 """The streams of a `Service` in another process as Observables here, over server-sent events.
 
 They are cold and cancellable, with this package's events and errors, an assistant's events included. If a connection
-breaks, a new one goes on after the last event seen: nothing is lost or repeated, and no prompt is sent twice.
+breaks, a new one continues after the last event: nothing is lost or repeated, and no prompt is sent twice.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def watch(url: str, stream: str, *, after: int = 0, token: str | None = None) ->
 
 
 def broken(error: Exception, position: Position) -> bool:
-    """Return whether the connection failed rather than the stream, so that reading can go on."""
+    """Return whether the connection failed rather than the stream, so that reading can continue."""
     if position.stream is None or position.has_ended:
         return False
     return isinstance(error, APIConnectionError) or (isinstance(error, StreamInterruptedError) and error.transient)

@@ -79,7 +79,7 @@ class ServedStream(Generic[T]):
         self.last = 0
         """The number of the newest event."""
         self.is_released = False
-        """Whether this process serves the stream no more, while it goes on in another one."""
+        """Whether the stream continues in another process and this one no longer serves it."""
         self._paused_after: int | None = None
         self._source = source
         self._linger = linger
@@ -156,7 +156,7 @@ class ServedStream(Generic[T]):
         return self._paused_after is not None
 
     def resume(self) -> int:
-        """End the pause; return the number of the event after which the watcher goes on."""
+        """End the pause; return the number of the event after which the watcher continues."""
         after, self._paused_after = self._paused_after, None
         return self.last if after is None else after
 
@@ -189,7 +189,7 @@ class ServedStream(Generic[T]):
             self._cancel_timer()
 
     def unwatch(self, notify: Callable[[], object]) -> None:
-        """Call `notify` no more. A stream with `linger=0` stops when its last watcher leaves."""
+        """Stop calling `notify`. A stream with `linger=0` stops when its last watcher leaves."""
         with self._lock:
             self._watchers = tuple(other for other in self._watchers if other != notify)
             if self._watchers or self._log.state != "open":

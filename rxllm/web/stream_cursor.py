@@ -21,7 +21,7 @@ class StreamCursor:
         self.after = after
         """The number of the last event that was taken."""
         self.ended = False
-        """Whether the last piece has been taken: there will be no more."""
+        """Whether the last piece has been taken: no other follows."""
         self._format = format
         self._begun = False
 

@@ -104,7 +104,7 @@ class StreamFactory:
         """Return this user's stream with this id; raises `NotFoundError` (404)."""
         found = self.streams.get(id, http.user)
         if found is None:
-            raise NotFoundError("there is no such stream, or it is kept no longer", status_code=404)
+            raise NotFoundError("there is no such stream, or it is no longer kept", status_code=404)
         return found
 
     def approve(self, stream: ServedStream[object], call_id: str, approved: bool, reason: str) -> None:

@@ -237,7 +237,7 @@ class Streams(Generic[T]):
         if self._clients[client] >= self._per_client:
             raise RateLimitError("too many streams at once for one client", status_code=429, retry_after=1.0)
         if len(self._open) >= self._limit:
-            raise OverloadedError("the server has as many streams as it takes", status_code=503, retry_after=1.0)
+            raise OverloadedError("the server runs as many streams as it may", status_code=503, retry_after=1.0)
 
     def _on_end(self, stream: ServedStream[T]) -> None:
         if stream.error is not None and not isinstance(stream.error, LLMError):

@@ -63,7 +63,7 @@ class VendorOptions(msgspec.Struct, frozen=True):
 
 
 class VendorRun(BaseRun):
-    """A run over a vendor's batch API. Disposing ends it here; the jobs go on, and the next run takes their results."""
+    """A run over a vendor's batch API. Disposing ends only the run: the jobs continue, for the next run."""
 
     def __init__(
         self, plan: Plan, spec: ModelSpec, options: VendorOptions, observer: abc.ObserverBase[BatchEvent]

@@ -171,7 +171,7 @@ class JsonDocument:
         """Return the error for an answer without a complete object or array."""
         open_now = self._place == "in"
         fault = self._error or ("it ended before its JSON did" if open_now else "it holds no object or array")
-        return OutputParsingError(f"the answer is not the JSON it should be: {fault}", text=self.text)
+        return OutputParsingError(f"the answer is not valid JSON: {fault}", text=self.text)
 
     def _read_blocks(self, events: Sequence[CodeBlockEvent]) -> None:
         """Read the JSON in the first code block that begins with a bracket."""

@@ -271,4 +271,4 @@ def _whole(target: Target[T], value: object, text: str) -> T:
 
 
 def _wrong_type(text: str, error: ValueError) -> OutputParsingError:
-    return OutputParsingError(f"the answer's JSON is not of the type it should be: {error}", text=text)
+    return OutputParsingError(f"the answer's JSON does not fit the type: {error}", text=text)

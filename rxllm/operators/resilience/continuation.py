@@ -1,6 +1,6 @@
 """Joins an answer that was cut with its continuation, without a seam and without repetition. Pure.
 
-A server that is asked to continue a text may repeat some of it: all of it (Mistral does), or its end. So the beginning
+A server that continues a text may repeat some of it: all of it (Mistral does), or its end. So the beginning
 of a continuation is held back as long as it may be a repetition, and dropped if it was one. A repetition is
 
 - the whole text, or
@@ -41,7 +41,7 @@ class OverlapRemover:
 
     def __init__(self, shown: str) -> None:
         self.sent = shown.rstrip()
-        """The text that the server is asked to continue."""
+        """The text that the server is to continue."""
         self.dropped = 0
         """Characters of the continuation that were repetition."""
         self.open = True
@@ -69,7 +69,7 @@ class OverlapRemover:
         return "" if self._ends else self.flush()
 
     def flush(self) -> str:
-        """Return what was held back: no more text comes that could make a repetition of it."""
+        """Return what was held back: no further text comes that could make it a repetition."""
         new, self._held = self._held[self._repeated :], ""
         self.dropped += self._repeated
         self._ends, self._repeated = [], 0

@@ -55,7 +55,7 @@ def recover(
     scheduler: abc.SchedulerBase | None = None,
     jitter: Callable[[float, float], float] = random.uniform,
 ) -> Operator[TokenEvent, TokenEvent]:
-    """Ask again if the stream is cut after its first content.
+    """Recover if the connection breaks after the first content.
 
     `StreamEnd` holds the joined text, and the usage of all requests together. So does `error.partial`, if the last
     attempt fails too. Put this right after the model's stream.
@@ -192,7 +192,7 @@ class _RecoverAttempt:
 
     @property
     def prefix(self) -> str:
-        """The text that the model is asked to continue."""
+        """The text that the model is to continue."""
         return self._overlap.sent if self._overlap is not None else ""
 
     @property

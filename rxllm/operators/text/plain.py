@@ -55,7 +55,7 @@ def accumulate(of: type[Response], /) -> Operator[TokenEvent, Response]: ...
 def accumulate(of: type[Response] | None = None, /) -> Operator[TokenEvent | str, str] | Operator[TokenEvent, Response]:
     """Emit the whole text so far after each piece; with `accumulate(Response)`, the whole answer so far.
 
-    After a `StreamReset` the text starts again. The total cost is linear in the answer, if no more than the latest
+    After a `StreamReset` the text starts again. The total cost is linear in the answer, if only the latest
     snapshot is kept; keeping all snapshots takes quadratic memory.
 
     Args:

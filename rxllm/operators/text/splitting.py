@@ -74,7 +74,7 @@ def _word_patterns() -> _WordPatterns:
 class _Words:
     def __init__(self) -> None:
         self._pattern, self._border = _word_patterns()
-        self._held: list[str] = []  # the pieces of a word that may go on
+        self._held: list[str] = []  # the pieces of a word that may continue
 
     def feed(self, text: str, /) -> Sequence[str]:
         if self._held and not self._border.search(text) and not self._border.match(self._held[0]):
@@ -92,7 +92,7 @@ class _Words:
 
 class _Lines:
     def __init__(self) -> None:
-        self._held: list[str] = []  # the pieces of a line that may go on
+        self._held: list[str] = []  # the pieces of a line that may continue
         self._carriage_return = ""  # a "\r" that may be half of an "\r\n"
 
     def feed(self, text: str, /) -> Sequence[str]:

@@ -156,7 +156,7 @@ def _child(container: object, step: Step) -> object:
         return container[step]
     if isinstance(step, int) and is_array(container) and step < len(container):
         return container[step]
-    raise ProtocolError(f"a function call's argument is at no place that there is: {step!r}")
+    raise ProtocolError(f"a function call's argument has a path that does not exist: {step!r}")
 
 
 def _put(container: object, step: Step, value: object) -> None:
@@ -165,4 +165,4 @@ def _put(container: object, step: Step, value: object) -> None:
     elif isinstance(step, int) and is_array(container) and step <= len(container):
         container[step : step + 1] = [value]
     else:
-        raise ProtocolError(f"a function call's argument is at no place that there can be: {step!r}")
+        raise ProtocolError(f"a function call's argument has an impossible path: {step!r}")

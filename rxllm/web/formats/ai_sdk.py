@@ -128,7 +128,7 @@ class UIMessageStream:
                 return ""
 
     def start_step(self) -> str:
-        """Return the start of a step: the model is asked, for the first time or after tools have run."""
+        """Return the start of a step: the model gets a request, for the first time or after tools have run."""
         self._calls.clear()
         self._carried = False
         before = self.finish_step()
@@ -167,7 +167,7 @@ class UIMessageStream:
         return chunk("tool-output-denied", toolCallId=call_id)
 
     def waiting(self) -> str:
-        """Return the end of a response after which the user is asked; the message goes on with another one."""
+        """Return the end of a response after which the user must decide; another response continues the message."""
         return self._finish("tool-calls", {}) + _DONE
 
     def completed(self) -> str:

@@ -1,7 +1,7 @@
 r"""Streams as server-sent events, for `EventSource`, for `fetch`, and for `rxllm.web.client`.
 
 Each event is one line of JSON with its number as the SSE id, so that a reader that was cut off
-goes on after the last id it saw (`Last-Event-ID`). The last one is named "end" and says how the
+continues after the last id it saw (`Last-Event-ID`). The last one is named "end" and says how the
 stream ended: its type is "end", "stopped" or "error". No I/O here.
 
 >>> from rxllm.events import TextDelta
@@ -55,7 +55,7 @@ def last_event_id(header: str | None) -> int:
 class SSE:
     """The events of one stream as SSE, from after the event `after`.
 
-    The end has a number too: a reader that asks to go on after it has seen everything.
+    The end has a number too: a reader that continues after it has seen everything.
     """
 
     headers = SSE_HEADERS
@@ -66,7 +66,7 @@ class SSE:
         self._retry = f"retry: {RETRY_MILLISECONDS}\n"
 
     def begin(self) -> str:
-        """Return nothing: how soon a browser asks again comes with the first event."""
+        """Return nothing: the first event has the delay before a browser reconnects."""
         return ""
 
     def event(self, number: int, event: object) -> str:

@@ -28,7 +28,7 @@ class Ask(msgspec.Struct, frozen=True, tag="prompt"):
 
 
 class Resume(msgspec.Struct, frozen=True, tag="resume"):
-    """Go on with a stream after the event `after`; 0 is its beginning."""
+    """Continue a stream after the event `after`; 0 is its beginning."""
 
     stream: str
     after: int = 0

@@ -80,7 +80,7 @@ class FollowedStream(ServedStream[object]):
             self._notes.answer(f"{self.id}:answers", call_id, answer, self._keep_seconds)
 
     def release(self) -> None:
-        """Stop following. The watchers get no end, so that they go on in another process."""
+        """Stop following. The watchers get no end, so that they continue in another process."""
         self.is_released = True
         self._upstream.dispose()
         self._on_leave(self)

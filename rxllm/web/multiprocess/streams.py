@@ -1,7 +1,8 @@
 """The streams of a server that consists of several processes, which share a Redis.
 
-Streams that can be resumed are published through `rxllm.relay`; a process that is asked for a stream of another one
-follows it there. So a page that reloads, a stop and an approval may reach any process. Needs the extra `relay`.
+Streams that can be resumed are published through `rxllm.relay`. A process that receives a request for another
+process's stream follows it there. So a page that reloads, a stop and an approval may reach any process. Needs the extra
+`relay`.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ _KNOWN = _NEUTRAL.keys() | _IGNORED | _READ
 
 _CHOICES: Mapping[object, str] = {"auto": "auto", "any": "required", "none": "none"}
 _MANY_TOKENS, _FEW_TOKENS = 16_000, 4_000
-"""Thinking budgets, in tokens, from which on (and below which) a model is asked for much (little) reasoning."""
+"""Thinking budgets in tokens: from the first on the effort is high, below the second it is low."""
 
 
 def read(body: Mapping[str, object]) -> VendorRequest:
