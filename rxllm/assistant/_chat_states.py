@@ -29,6 +29,11 @@ class ChatState(msgspec.Struct, frozen=True):
     status: ChatStatus = "ready"
     error: Exception | None = None
 
+    @property
+    def running(self) -> bool:
+        """Whether an answer is awaited or arrives."""
+        return self.status in ("submitted", "streaming")
+
 
 class StateEmitter:
     """Emits the state that `take` returns after it has changed. Thread-safe.

@@ -232,7 +232,7 @@ class ChatSession(abc.DisposableBase):
         """
         ended = threading.Event()
         subscription = self._emitter.states.subscribe(
-            lambda state: ended.set() if state.status in ("ready", "error") else None, on_completed=ended.set
+            lambda state: None if state.running else ended.set(), on_completed=ended.set
         )
         try:
             if not ended.wait(timeout):

@@ -275,7 +275,7 @@ class _Answer:
 
 
 def _is_running(state: ChatState) -> bool:
-    return state.status in ("submitted", "streaming")
+    return state.running
 
 
 @contextlib.contextmanager

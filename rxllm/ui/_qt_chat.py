@@ -15,7 +15,7 @@ from ._markdown import SAFE_LINK
 from ._qt_scheduler import QtScheduler, qt_module
 from ._qt_text import QtRegion
 from ._qt_widget import when_destroyed, widget_ref
-from ._transcript import Transcript
+from ._transcript import STATUS_TEXTS, Transcript
 
 _ROLES = ("messageId", "sender", "text", "status", "reasoning", "tools", "error")
 
@@ -135,13 +135,12 @@ class QtChat:
         if view is None:
             return
         self._transcript.show(state.messages)
-        running = state.status in ("submitted", "streaming")
         typing = view.input.hasFocus() or view.stop_button.hasFocus()
-        view.send_button.setEnabled(not running)
-        view.stop_button.setEnabled(running)
-        view.retry_button.setEnabled(not running and bool(state.messages))
-        view.status.setText({"submitted": "Asking …", "streaming": "Answering …"}.get(state.status, ""))
-        if typing and not running:
+        view.send_button.setEnabled(not state.running)
+        view.stop_button.setEnabled(state.running)
+        view.retry_button.setEnabled(not state.running and bool(state.messages))
+        view.status.setText(STATUS_TEXTS[state.status])
+        if typing and not state.running:
             view.input.setFocus()
 
     def send(self) -> None:

@@ -75,7 +75,7 @@ class QtScheduler(LoopScheduler):
 
     def _set_up(self, app: Any) -> None:
         core = qt_module("QtCore")
-        self._app = weakref.ref(app)
+        self._app = weakref.ref(app, lambda _: self.close())  # it may go without having quit
         soon, self._later = (_timer_class(core)(app, self._drain) for _ in range(2))
         queued = core.Qt.ConnectionType.QueuedConnection
         # A queued call of the timer's own slot: one posted event, which neither waits nor needs a class of our own.

@@ -123,6 +123,7 @@ class QtRegion:
         looks.setBorderBrush(self._gui.QBrush(self._gui.QColor(*_LINE)))
         looks.setCellPadding(4)
         looks.setTopMargin(_MARGIN)
+        looks.setBottomMargin(_MARGIN)  # Qt leaves out the margin of a paragraph below a table
         begin = self._end.position()
         pen = self._gui.QTextCursor(self._end)
         # Outside of the edit block: in one, Qt (6.12) lays out tables at the wrong place.

@@ -12,9 +12,9 @@ from textual.widget import Widget
 from textual.widgets import Button, Collapsible, Input, Label, Markdown, Static
 
 from .._inert_text import inert_text
-from .._json import encode
 from ..assistant import ChatMessage, ChatPart, ChatSession, ChatState, ErrorPart, ToolPart
 from ..messages import ReasoningPart, TextPart
+from ._transcript import STATUS_TEXTS, tool_texts
 
 
 class ChatPane(Vertical):
@@ -27,6 +27,7 @@ class ChatPane(Vertical):
     ChatPane .error { color: $text-error; }
     ChatPane .faint { color: $text-muted; }
     ChatPane Horizontal { height: auto; }
+    ChatPane Button { min-width: 8; }
     ChatPane #input { width: 1fr; }
     ChatPane Markdown { margin: 0; padding: 0; }
     """
@@ -47,9 +48,7 @@ class ChatPane(Vertical):
             yield Button("Retry", id="retry", disabled=True)
 
     async def show(self, state: ChatState) -> None:
-        """Show a state of the session."""
-        if self._is_gone():
-            return
+        """Show a state of the session. Any error may come of it while the widgets are being removed."""
         box = self.query_one("#messages", VerticalScroll)
         if box.is_vertical_scroll_end:
             box.anchor()
@@ -68,18 +67,10 @@ class ChatPane(Vertical):
                 await box.mount(pane)
                 self._shown.append((ChatMessage(message.id, message.role), pane, []))
             await self._update(at, message)
-        if self._is_gone():  # the program closed meanwhile
-            return
-        running = state.status in ("submitted", "streaming")
-        self.query_one("#send", Button).disabled = running
-        self.query_one("#stop", Button).disabled = not running
-        self.query_one("#retry", Button).disabled = running or not state.messages
-        self.query_one("#status", Label).update(
-            {"submitted": "Asking …", "streaming": "Answering …"}.get(state.status, "")
-        )
-
-    def _is_gone(self) -> bool:
-        return not self.is_attached
+        self.query_one("#send", Button).disabled = state.running
+        self.query_one("#stop", Button).disabled = not state.running
+        self.query_one("#retry", Button).disabled = state.running or not state.messages
+        self.query_one("#status", Label).update(STATUS_TEXTS[state.status])
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Send what is typed, unless an answer runs."""
@@ -173,9 +164,8 @@ def _widget(part: ChatPart | str, message: ChatMessage) -> Widget:
 
 
 def _tool_card(part: ToolPart) -> Widget:
-    arguments = ", ".join(f"{name}={encode(value).decode()}" for name, value in part.arguments.items())
-    text = f"⚙ {part.name}({arguments})  {part.state}" + (f"\n  {part.result[:300]}" if part.result else "")
-    line = Static(Content(inert_text(text)), classes="faint")
+    call, state, result = tool_texts(part)
+    line = Static(Content(f"⚙ {call}  {state}\n  {result}".rstrip()), classes="faint")
     if part.state != "waiting":
         return line
     allow, deny = (

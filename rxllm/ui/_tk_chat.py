@@ -11,8 +11,8 @@ from typing import cast
 
 from ..assistant import ChatMessage, ChatSession, ChatState
 from ._markdown import SAFE_LINK
-from ._tk_text import TkRegion
-from ._transcript import Transcript
+from ._tk_text import TkRegion, palette_style
+from ._transcript import STATUS_TEXTS, Transcript
 
 
 class ChatFrame(ttk.Frame):
@@ -20,16 +20,18 @@ class ChatFrame(ttk.Frame):
 
     def __init__(self, master: tkinter.Misc | None, session: ChatSession) -> None:
         super().__init__(master)
+        self.configure(style=palette_style(self, "TFrame"))
         self.session = session
         self.text = tkinter.Text(self, state="disabled", wrap="word", padx=8, pady=8, font="TkTextFont")
         scroll = cast("Callable[..., None]", self.text.yview)  # pyright: ignore[reportUnknownMemberType] - not typed
-        bar = ttk.Scrollbar(self, command=scroll)
+        bar = ttk.Scrollbar(self, command=scroll, style=palette_style(self, "Vertical.TScrollbar"))
         self.text.configure(yscrollcommand=bar.set)
-        self.status = ttk.Label(self)
-        self.input = ttk.Entry(self)
-        self.send_button = ttk.Button(self, text="Send", command=self.submit)
-        self.stop_button = ttk.Button(self, text="Stop", command=session.stop)
-        self.retry_button = ttk.Button(self, text="Retry", command=session.regenerate)
+        self.status = ttk.Label(self, style=palette_style(self, "TLabel"))
+        self.input = ttk.Entry(self, style=palette_style(self, "TEntry"))
+        button = partial(ttk.Button, self, style=palette_style(self, "TButton"))
+        self.send_button = button(text="Send", command=self.submit)
+        self.stop_button = button(text="Stop", command=session.stop)
+        self.retry_button = button(text="Retry", command=session.regenerate)
         self.text.grid(row=0, column=0, columnspan=4, sticky="nsew")
         bar.grid(row=0, column=4, sticky="ns")
         self.status.grid(row=1, column=0, columnspan=5, sticky="w")
@@ -44,11 +46,10 @@ class ChatFrame(ttk.Frame):
     def show(self, state: ChatState) -> None:
         """Show a state of the session."""
         self._transcript.show(state.messages)
-        running = state.status in ("submitted", "streaming")
-        self.send_button.configure(state="disabled" if running else "normal")
-        self.stop_button.configure(state="normal" if running else "disabled")
-        self.retry_button.configure(state="normal" if state.messages and not running else "disabled")
-        self.status.configure(text={"submitted": "Asking …", "streaming": "Answering …"}.get(state.status, ""))
+        self.send_button.configure(state="disabled" if state.running else "normal")
+        self.stop_button.configure(state="normal" if state.running else "disabled")
+        self.retry_button.configure(state="normal" if state.messages and not state.running else "disabled")
+        self.status.configure(text=STATUS_TEXTS[state.status])
 
     def submit(self) -> None:
         """Send what is typed, unless an answer runs."""

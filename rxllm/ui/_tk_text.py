@@ -12,8 +12,9 @@ import webbrowser
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from functools import partial
+from tkinter import ttk
 from tkinter.font import Font
-from typing import Literal
+from typing import Literal, cast
 
 from ._autoscroll import Autoscroll, ViewPosition
 from ._binding import error_line
@@ -25,6 +26,9 @@ _autoscrolls: dict[tkinter.Text, Autoscroll] = {}
 _HEADING_SCALES = (1.7, 1.4, 1.2, 1.1, 1.0, 1.0)
 _INDENT = 20
 """Of an item in a list, in pixels."""
+
+_GAP = 6
+"""Above and below tables, in pixels."""
 
 
 class TkRegion:
@@ -112,8 +116,10 @@ class TkRegion:
     def table(self, paragraph: Paragraph, previous: Paragraph | None) -> None:
         """Append a table as lines of fixed-width text."""
         self.begin(paragraph, previous)
+        begin = self._widget.index(self._end)
         for run in table_lines(paragraph.rows):
             self.insert(run, paragraph)
+        self._looks.space_around(begin, self._widget.index(self._end))
 
     def extend_table(self, old: Paragraph, new: Paragraph) -> bool:
         """Return False: a cell that grows may widen a column of all rows."""
@@ -197,19 +203,28 @@ class _Looks:
             widget.tag_bind(name, "<Leave>", lambda _: widget.configure(cursor="xterm"))
         return self._links[address]
 
+    def space_around(self, begin: str, end: str) -> None:
+        """Leave a gap above the line of one position, and below that of another."""
+        for position, name, gap in ((begin, "rxllm_above", "spacing1"), (end, "rxllm_below", "spacing3")):
+            self._widget.tag_configure(name, {gap: _GAP})
+            self._widget.tag_add(name, f"{position} linestart", f"{position} lineend")
+            self._widget.tag_raise(name)
+
     def _space(self, name: str, kind: str, level: int) -> None:
         indent = _INDENT * (level + 1)
         match kind:
             case "code" | "table":
                 self._widget.tag_configure(name, lmargin1=8, lmargin2=8, wrap="none")
             case "item":
-                self._widget.tag_configure(name, lmargin1=indent - 4, lmargin2=indent + 12, spacing3=2)
+                self._widget.tag_configure(name, lmargin1=indent - 4, lmargin2=indent + 12, spacing1=1, spacing3=1)
             case "quote" | "rule":
-                self._widget.tag_configure(name, lmargin1=_INDENT, lmargin2=_INDENT, spacing3=6)
+                self._widget.tag_configure(name, lmargin1=_INDENT, lmargin2=_INDENT, spacing1=3, spacing3=3)
             case "heading":
                 self._widget.tag_configure(name, spacing1=8, spacing3=4)
             case _:
-                self._widget.tag_configure(name, spacing3=6)
+                self._widget.tag_configure(
+                    name, spacing1=3, spacing3=3
+                )  # both: code has a background as high as its line
 
     def _colour(self, name: str, kind: str, styles: tuple[str, ...]) -> None:
         if kind == "code" or "code" in styles:
@@ -237,6 +252,19 @@ def _looks_of(widget: tkinter.Text) -> _Looks:
         _looks[widget] = _Looks(widget)
         widget.bind("<Destroy>", lambda _: _looks.pop(widget, None), add="+")
     return _looks[widget]
+
+
+def palette_style(widget: tkinter.Misc, kind: str) -> str:
+    """Return the ttk style of this kind: the program's, or one in the colours of `tk_setPalette` if that was called."""
+    option = cast("Callable[[str, str], str]", widget.option_get)  # pyright: ignore[reportUnknownMemberType] - not typed
+    paper, ink = option("background", "Background"), option("foreground", "Foreground")
+    active, faint = option("activeBackground", "Foreground"), option("disabledForeground", "DisabledForeground")
+    if not (paper and ink and active and faint):
+        return kind
+    style, name = ttk.Style(widget), f"rxllm.{kind}"
+    style.configure(name, background=paper, foreground=ink, fieldbackground=paper, insertcolor=ink, troughcolor=paper)
+    style.map(name, background=[("disabled", paper), ("active", active)], foreground=[("disabled", faint)])
+    return name
 
 
 def _autoscroll_of(widget: tkinter.Text) -> Autoscroll:

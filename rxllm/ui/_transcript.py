@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 
 from .._inert_text import inert_text
 from .._json import encode
-from ..assistant import ChatMessage, ChatPart, ChatSession, ErrorPart, ToolPart
+from ..assistant import ChatMessage, ChatPart, ChatSession, ChatStatus, ErrorPart, ToolPart
 from ..messages import ReasoningPart, TextPart
 from ._markdown import MarkdownParser, Paragraph, Run, Style
 from ._markdown_view import MarkdownRegion, ParagraphView
@@ -30,6 +30,9 @@ _TOOL_STATES = {
     "refused": "refused",
     "cancelled": "cancelled",
 }
+
+STATUS_TEXTS: dict[ChatStatus, str] = {"ready": "", "submitted": "Asking …", "streaming": "Answering …", "error": ""}
+"""What a view shows beside its input."""
 
 _SENDERS: dict[Literal["user", "assistant"], str] = {"user": "You", "assistant": "Assistant"}
 
@@ -181,19 +184,25 @@ class _ShownMessage:
         return parser.paragraphs
 
 
-def _tool_card(part: ToolPart, message: str) -> Iterator[Paragraph]:
+def tool_texts(part: ToolPart) -> tuple[str, str, str]:
+    """Return what is shown of a tool call, inert: the call, its state, its result."""
     arguments = ", ".join(f"{name}={encode(value).decode()}" for name, value in part.arguments.items())
-    call = (Run("⚙ ", ("faint",)), Run(inert_text(f"{part.name}({arguments})"), ("code",)), Run("  "))
-    runs = [*call, Run(_TOOL_STATES[part.state], ("error",) if part.state in ("failed", "refused") else ("faint",))]
+    progress = f"  {part.progress}" if part.state == "running" and part.progress is not None else ""
+    call, state = f"{part.name}({arguments})", f"{_TOOL_STATES[part.state]}{progress[:_LONGEST_RESULT]}"
+    result = part.result[:_LONGEST_RESULT] + "…" * (len(part.result) > _LONGEST_RESULT)
+    return inert_text(call), inert_text(state), inert_text(result)
+
+
+def _tool_card(part: ToolPart, message: str) -> Iterator[Paragraph]:
+    call, state, result = tool_texts(part)
+    looks: tuple[Style, ...] = ("error",) if part.state in ("failed", "refused") else ("faint",)
+    runs = [Run("⚙ ", ("faint",)), Run(call, ("code",)), Run(f"  {state}", looks)]
     if part.state == "waiting":
         for action, label in (("allow", "Allow"), ("deny", "Deny")):
             runs += [Run("   "), Run(label, ("bold",), f"rxllm:{action}/{message}/{part.id}")]
-    if part.state == "running" and part.progress is not None:
-        runs.append(Run(f"  {inert_text(str(part.progress))[:_LONGEST_RESULT]}", ("faint",)))
     yield Paragraph("text", tuple(runs))
-    if part.result:
-        shown = part.result[:_LONGEST_RESULT] + "…" * (len(part.result) > _LONGEST_RESULT)
-        yield Paragraph("quote", (Run(inert_text(shown), ("faint",)),))
+    if result:
+        yield Paragraph("quote", (Run(result, ("faint",)),))
 
 
 def _code_header(code: Paragraph, message: str, at: int) -> Paragraph:

@@ -145,7 +145,11 @@ class ChatView(ChatPane):
             state = await states.get()
             while not states.empty():
                 state = states.get_nowait()
-            await self.show(state)
+            try:
+                await self.show(state)
+            except Exception:
+                if self.is_attached and self.display:  # else it is being removed, or the program is closing
+                    raise
 
 
 class StopButton(Button):

@@ -38,7 +38,7 @@ from ._loop_scheduler import LoopScheduler
 from ._markdown_view import MarkdownView
 from ._stop_binding import StopBinding
 from ._tk_chat import ChatFrame
-from ._tk_text import TkRegion
+from ._tk_text import TkRegion, palette_style
 
 __all__ = ["ChatView", "StopButton", "TkScheduler", "bind_each", "bind_enabled", "bind_markdown", "bind_text"]
 
@@ -206,6 +206,7 @@ class StopButton(ttk.Button):
     def __init__(self, master: tkinter.Misc | None = None, *, text: str = "Stop") -> None:
         self._binding = StopBinding(partial(bind_enabled, self))
         super().__init__(master, text=text, command=self._binding.stop, state="disabled")
+        self.configure(style=palette_style(self, "TButton"))
 
     def connect_to(self, stream: Binding) -> None:
         """Connect the button to a stream, in place of the one before.

@@ -349,8 +349,26 @@ def test_textual() -> None:
                 await pilot.pause(0.01)
             assert app.query_one(Markdown).source == "It is **sunny** ␛]0;x␇"
             cards = [str(widget.content) for widget in app.query(Static)]
-            assert any('weather(city="Bonn")  done' in card and "sunny in Bonn" in card for card in cards), cards
+            assert any('weather(city="Bonn")  ✓' in card and "sunny in Bonn" in card for card in cards), cards
 
+    asyncio.run(main())
+    session.close()
+
+
+def test_textual_in_a_narrow_terminal() -> None:
+    """All buttons are there, and one can still type."""
+
+    class Chat(App[None]):
+        def compose(self) -> ComposeResult:
+            yield ChatView(session)
+
+    async def main() -> None:
+        app = Chat()
+        async with app.run_test(size=(40, 15)):
+            assert app.query_one(Input).region.width >= 12
+            assert all(button.region.right <= 40 for button in app.query(Button))
+
+    session = ChatSession(ScriptedModel("Hello"))
     asyncio.run(main())
     session.close()
 

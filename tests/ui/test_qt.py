@@ -68,19 +68,6 @@ EXPECTED = [
     "The <b>end</b>.",
 ]
 
-LIFETIMES = [
-    "dispose, then drop the view",
-    "drop the view",
-    "stop, then take the view out of its window",
-    "empty a layout",
-    "dispose, close, delete later",
-    "a dialog",
-    "a cycle, collected on another thread",
-    "the application",
-    "a scheduler made on another thread",
-    "200 starts and stops",
-]
-
 
 @pytest.fixture
 def host(display: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[QtHost]:
@@ -278,6 +265,15 @@ class TestMarkdown:
         assert opened == ["https://example.org/"]
         assert browser.toPlainText() == "web file js page"
 
+    def test_there_is_a_gap_below_a_table(self, host: QtHost) -> None:
+        """Whatever follows."""
+        for below in ("> below", "- below", "below", "# below", "```\nbelow\n```"):
+            view = self._shown(host, "| a |\n|---|\n| cell |\n\n" + below)
+            view.show()
+            cell, next_line = (view.document().find(text) for text in ("cell", "below"))
+            gap = view.cursorRect(next_line).top() - view.cursorRect(cell).bottom()
+            assert gap >= 12, (below, gap)  # the padding of the cell, and a margin
+
     def test_reference_links(self, host: QtHost) -> None:
         """Though their addresses come last."""
         browser = self._shown(host, ["See [the docs][1].\n\nMore.\n\n[1]: https://example.org/\n"])
@@ -469,17 +465,6 @@ class Bound:
         while not condition():
             assert time.monotonic() < limit
             self.host.app.processEvents(self.host.core.QEventLoop.ProcessEventsFlag.WaitForMoreEvents, 20)
-
-
-@pytest.mark.parametrize("name", BINDINGS)
-class TestLifetimes:
-    """The library keeps no widget alive, and survives the end of each."""
-
-    @pytest.mark.parametrize("case", LIFETIMES)
-    def test_no_crash_and_no_output(self, name: str, case: str, display: str) -> None:
-        """In whatever order things end."""
-        python = python_with(name, get=f"pip install {name}")
-        assert run_program("lifetimes_qt", name, case, python=python, QT_QPA_PLATFORM="xcb") == ("end", "")
 
 
 @pytest.mark.parametrize("kind", ["QLineEdit", "QPushButton", "QListWidget"])

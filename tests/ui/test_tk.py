@@ -13,6 +13,8 @@ from reactivex import Observable
 from reactivex.subject import Subject
 
 import rxllm
+from rxllm.assistant import ChatSession
+from rxllm.testing import ScriptedModel
 from rxllm.ui import tk
 from rxllm.ui._binding import Binding
 
@@ -242,6 +244,34 @@ def test_code_and_quotes_can_be_read_on_any_paper(host: TkHost, paper: str, ink:
             front, back = widget.tag_cget(tag, "foreground") or front, widget.tag_cget(tag, "background") or back
         lights = sorted(_luminance(widget, color) for color in (front, back))
         assert (lights[1] + 0.05) / (lights[0] + 0.05) >= 4.5, word
+
+
+def test_buttons_follow_the_palette_of_the_program(host: TkHost) -> None:
+    """And the program's own style where it sets none."""
+    style = ttk.Style(host.root)
+    assert str(tk.StopButton(host.root)["style"]) == "TButton"
+    host.root.tk_setPalette(background="#202020", foreground="#e0e0e0")
+    button = tk.StopButton(host.root)
+    view = tk.ChatView(host.root, ChatSession(ScriptedModel("Hello")))
+    for widget in (button, view.send_button, view.input, view.status, view):
+        name = str(widget["style"])
+        assert style.lookup(name, "background") == "#202020"
+        assert style.lookup(name, "foreground") == "#e0e0e0"
+    assert style.lookup("TButton", "background") != "#202020"
+
+
+def test_there_is_a_gap_around_a_table(host: TkHost) -> None:
+    """Above its first line and below its last; none within."""
+    widget = tkinter.Text(host.root)
+    source = ["```\ncode\n```\n| a |\n|---|\n| 1 |\n", "| 2 |\n\ntext"]
+    host.run(
+        lambda stop: tk.bind_markdown(widget, reactivex.from_iterable(source)).running.subscribe(on_completed=stop)
+    )
+    assert widget.get("1.0", "end-1c") == "code\na\n─\n1\n2\ntext"
+    for tag, gap, line in (("rxllm_above", "spacing1", "2"), ("rxllm_below", "spacing3", "5")):
+        assert int(widget.tag_cget(tag, gap)) > 0
+        ranges = widget.tag_ranges(tag)
+        assert {str(position).partition(".")[0] for position in ranges} == {line}
 
 
 def _luminance(widget: tkinter.Text, color: str) -> float:

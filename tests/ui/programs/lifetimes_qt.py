@@ -26,6 +26,13 @@ def pump(seconds: float = 0.2) -> None:
         core.QCoreApplication.sendPostedEvents(None, core.QEvent.Type.DeferredDelete.value)
 
 
+def until(condition: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < limit
+        pump(0.02)
+
+
 def shown(kind: Any = None) -> Any:
     view = (kind or widgets.QTextBrowser)()
     view.show()
@@ -45,8 +52,7 @@ def drop() -> None:
     answer = qt.bind_markdown(view, reactivex.never())
     del view
     gc.collect()
-    pump()
-    assert answer.stopped
+    until(lambda: answer.stopped)
 
 
 def take_out() -> None:
@@ -81,8 +87,7 @@ def empty_layout() -> None:
             del widget
         del view
         gc.collect()
-        pump(0.05)
-        assert answer.stopped
+        until(lambda answer=answer: answer.stopped)
 
 
 def delete_later() -> None:
@@ -109,8 +114,7 @@ def dialog() -> None:
     for _ in range(5):
         answer = ask()
         gc.collect()
-        pump(0.05)
-        assert answer.stopped
+        until(lambda answer=answer: answer.stopped)
 
 
 def collected_on_another_thread() -> None:
@@ -141,20 +145,23 @@ def collected_on_another_thread() -> None:
         thread = threading.Thread(target=gc.collect)
         thread.start()
         thread.join()
-        pump(0.05)
-        assert answer.stopped
+        until(lambda answer=answer: answer.stopped)
     session.dispose()
 
 
 def application() -> None:
     global app
     view = shown()
-    qt.bind_text(view, reactivex.interval(0.001).pipe(reactivex.operators.map(str)))
+    ended = threading.Event()
+    numbers = reactivex.interval(0.001).pipe(reactivex.operators.finally_action(ended.set))
+    qt.bind_text(view, numbers.pipe(reactivex.operators.map(str)))
     pump(0.05)
     del view
+    if hasattr(app, "shutdown"):  # PySide6 keeps the application until then
+        app.shutdown()
     del app
     gc.collect()
-    time.sleep(0.1)
+    assert ended.wait(30)
 
 
 def other_thread() -> None:
@@ -165,9 +172,7 @@ def other_thread() -> None:
     thread.join()
     made[0].schedule(lambda *_: ran.append(threading.current_thread() is threading.main_thread()))
     made[0].schedule_relative(0.01, lambda *_: ran.append(threading.current_thread() is threading.main_thread()))
-    limit = time.monotonic() + 20
-    while len(ran) < 2 and time.monotonic() < limit:
-        pump(0.02)
+    until(lambda: len(ran) == 2)
     assert ran == [True, True]
 
 
@@ -185,6 +190,60 @@ def starts_and_stops() -> None:
     pump()
 
 
+def nested_loop() -> None:
+    label = shown(widgets.QLabel)
+    inside: list[bool] = []
+
+    def show(_: object) -> None:
+        loop = core.QEventLoop()
+        core.QTimer.singleShot(5, loop.quit)
+        loop.exec()
+        inside.append(True)
+        if len(inside) == 5:
+            label.close()
+
+    answer = qt.bind_each(label, show, reactivex.interval(0.001))
+    until(lambda: answer.stopped)
+
+
+def qthreads() -> None:
+    class Worker(core.QThread):  # type: ignore[misc] # a class of the Qt that was found
+        def run(self) -> None:
+            for _ in range(200):
+                scheduler.schedule(lambda *_: view.setWindowTitle("x"))
+            answer.dispose()
+
+    scheduler = qt.QtScheduler()
+    for _ in range(10):
+        view = shown()
+        answer = qt.bind_markdown(view, reactivex.interval(0.001).pipe(reactivex.operators.map(str)))
+        worker = Worker()
+        worker.start()
+        pump(0.01)
+        worker.wait()
+        view.close()
+        until(lambda answer=answer: answer.stopped)
+        pump(0.01)
+
+
+def chat_views() -> None:
+    for number in range(20):
+        session = ChatSession(ScriptedModel(*["A *long* answer. " * 50] * 3))
+        view = qt.ChatView(session)
+        model = qt.ChatModel(session, view)
+        view.show()
+        session.send("Hi")
+        until(lambda number=number, session=session: number % 4 == 0 or session.state.status != "submitted")
+        if number % 2:
+            session.close()
+        view.close()
+        del view, model
+        gc.collect()
+        session.send("Late")
+        session.close()
+        pump(0.01)
+
+
 CASES: dict[str, Callable[[], None]] = {
     "dispose, then drop the view": dispose_then_drop,
     "drop the view": drop,
@@ -196,6 +255,9 @@ CASES: dict[str, Callable[[], None]] = {
     "the application": application,
     "a scheduler made on another thread": other_thread,
     "200 starts and stops": starts_and_stops,
+    "a nested loop": nested_loop,
+    "QThreads": qthreads,
+    "chat views": chat_views,
 }
 CASES[sys.argv[2]]()
 print("end")
