@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,7 +29,21 @@ def vendor(request: RecordedRequest) -> Reply:
     return Reply(request.prompt)
 
 
-@pytest.mark.parametrize("title", RECIPES)
+QT = "QThread and signals to rxllm"
+IN_THIS_PROCESS = [title for title in RECIPES if title != QT]
+
+
+def test_the_recipe_for_qt_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a process of its own, as Qt's application stays. The first answer shows nothing: the second stops it."""
+    pytest.importorskip("PySide6", reason="PySide6 is not installed")
+    with LLMServer(default=vendor) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url())
+        monkeypatch.setenv("OPENAI_API_KEY", "k")
+        done = subprocess.run([sys.executable, "-c", RECIPES[QT]], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Explain AI", "")
+
+
+@pytest.mark.parametrize("title", IN_THIS_PROCESS)
 def test_a_recipe_works(title: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """From its imports to its last line."""
     monkeypatch.chdir(tmp_path)
@@ -44,7 +60,7 @@ def test_recipes_say_what_they_should(monkeypatch: pytest.MonkeyPatch, capsys: p
         monkeypatch.setenv("OPENAI_BASE_URL", server.base_url())
         monkeypatch.setenv("OPENAI_API_KEY", "k")
         printed: dict[str, str] = {}
-        for title in RECIPES:
+        for title in IN_THIS_PROCESS:
             run(RECIPES[title])
             printed[title.split(":")[0].split(",")[0].split(" over")[0]] = capsys.readouterr().out
     assert "Write a poem about A theme for a poem" == printed["A chain"]
