@@ -16,6 +16,25 @@ def json_schema(kind: object) -> dict[str, object]:
     return _inlined(schema_with_definitions(kind))
 
 
+def object_type(kind: type[object]) -> type[object]:
+    """Return `kind` if its JSON is an object, else a type with `kind` in its only field, "answer".
+
+    Vendors require an object. `unboxed` returns the value of that field.
+    """
+    schema = json_schema(kind)
+    is_object_only = schema.get("type") == "object" and schema.keys().isdisjoint({"anyOf", "oneOf", "allOf"})
+    return kind if is_object_only else msgspec.defstruct("Answer", [("answer", kind)], bases=(_Box,))
+
+
+class _Box(msgspec.Struct, forbid_unknown_fields=True):
+    """The base of types that `object_type` makes."""
+
+
+def unboxed(value: object) -> object:
+    """Return the value in the box that `object_type` has made; any other value unchanged."""
+    return getattr(value, "answer") if isinstance(value, _Box) else value  # noqa: B009  the field is made at run time
+
+
 def schema_with_definitions(kind: object) -> dict[str, object]:
     """Return the schema as msgspec or pydantic makes it: its definitions, also of nested models, stay under `$defs`."""
     definitions: dict[str, object] = {}

@@ -8,17 +8,16 @@ an object.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Literal, TypeAlias
 
-import msgspec
 import reactivex as rx
 from reactivex import operators as rx_ops
 from reactivex.subject import Subject
 
 from .._json import encode
-from .._schema import json_schema
+from .._schema import json_schema, object_type, unboxed
 from ..errors import ConfigurationError, OutputParsingError
 from ..events import Response, TextDelta, TokenEvent
 from ..messages import Message, ToolCall, ToolResult
@@ -31,7 +30,6 @@ __all__ = ["ANSWER_TOOL", "Structure", "StructuredMode"]
 StructuredMode: TypeAlias = Literal["auto", "schema", "tool", "prompt"]
 
 ANSWER_TOOL = "give_answer"
-_FIELD = "answer"
 _ATTEMPTS: tuple[StructuredMode, ...] = ("schema", "tool")
 
 
@@ -48,8 +46,7 @@ class Structure:
     def __init__(self, kind: type[object], mode: StructuredMode, model: StreamingModel, options: CallOptions) -> None:
         self._model = model
         self._schema = json_schema(kind)
-        self._bare = kind
-        self._boxed = kind if _is_of_object(self._schema) else _box_of(kind)
+        self._boxed = object_type(kind)
         self.mode: StructuredMode = _mode_for(self._options, model, options) if mode == "auto" else mode
         self._kind = kind if self.mode == "prompt" else self._boxed
 
@@ -95,7 +92,7 @@ class Structure:
         events: Subject[TokenEvent | str] = Subject()
         tool = ANSWER_TOOL if self.mode == "tool" else None
         # Errors are reported when the answer is complete.
-        events.pipe(partial_json(self._kind, tool=tool), rx_ops.map(self._unboxed)).subscribe(on_value, _ignore)
+        events.pipe(partial_json(self._kind, tool=tool), rx_ops.map(unboxed)).subscribe(on_value, _ignore)
 
         def on_event(event: TokenEvent) -> None:
             with suppress(BaseException):  # a validator of the type, which is code of the user
@@ -138,10 +135,7 @@ class Structure:
             raise errors[0]
         if not values:
             raise OutputParsingError("the answer is empty", text="", partial=response)
-        return self._unboxed(values[0])
-
-    def _unboxed(self, value: object) -> object:
-        return value if self._kind is self._bare else getattr(value, _FIELD)
+        return unboxed(values[0])
 
     def correction(self, response: Response, reason: str) -> list[Message]:
         """Return the messages that ask for a better answer: the answer, and why it is not valid.
@@ -155,14 +149,6 @@ class Structure:
             results = [ToolResult(call.id, said, call.name, is_error=True) for call in response.tool_calls]
             return [response.message, Message.tool(*results)]
         return [*([response.message] if response.parts else ()), Message.user(said)]
-
-
-def _is_of_object(schema: Mapping[str, object]) -> bool:
-    return schema.get("type") == "object" and schema.keys().isdisjoint({"anyOf", "oneOf", "allOf"})
-
-
-def _box_of(kind: type[object]) -> type[object]:
-    return msgspec.defstruct("Answer", [(_FIELD, kind)], forbid_unknown_fields=True)
 
 
 def _mode_for(

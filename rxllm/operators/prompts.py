@@ -9,6 +9,7 @@ from typing import Literal, Protocol, TypeAlias, TypedDict, TypeVar, Unpack, cas
 
 from reactivex import Observable
 
+from .._schema import object_type, unboxed
 from ..errors import ConfigurationError
 from ..events import Response, TokenEvent
 from ..messages import Message
@@ -130,11 +131,14 @@ def map_prompts(
         raise ConfigurationError(f"errors is 'values' or 'raise'; got {errors!r}")
     if overflow not in get_args(PromptOverflow):
         raise ConfigurationError(f"overflow is one of {', '.join(get_args(PromptOverflow))}; got {overflow!r}")
-    ask, ask_again = _asking(model, response_type)
-    target = None if response_type is None else Target(response_type)
+    asked_type = response_type
+    if response_type is not None and hasattr(model, "stream"):
+        asked_type = cast("type[V]", object_type(response_type))
+    ask, ask_again = _asking(model, asked_type)
+    target = None if asked_type is None else Target(asked_type)
 
     def value_in(response: Response) -> V | None:
-        return None if target is None else value_of(target, response.text)
+        return None if target is None else cast("V", unboxed(value_of(target, response.text)))
 
     settings: PoolSettings[P, V | None] = PoolSettings(
         ask,

@@ -21,6 +21,7 @@ from reactivex.testing import TestScheduler
 
 import rxllm
 from rxllm import operators as ops
+from rxllm._schema import json_schema
 from rxllm.errors import (
     ConfigurationError,
     LLMError,
@@ -452,6 +453,15 @@ class TestTypedAnswers:
         assert isinstance(failure.error, OutputParsingError)
         assert "no" == failure.error.partial.text  # type: ignore[union-attr]  # it has come
         assert Item(3) == result.value
+
+    def test_a_type_that_is_no_object_is_asked_for_in_one(self) -> None:
+        """Vendors require an object at the root, as `Assistant.ask` knows too. A value is not in it."""
+        model = ScriptedModel('{"answer": [1, 2]}', '{"answer": "red"}')
+        (numbers,) = play(ops.map_prompts(model, response_type=list[int]), ["p"]).values
+        (colour,) = play(ops.map_prompts(model, response_type=Literal["red", "blue"]), ["p"]).values  # type: ignore[arg-type]
+        assert ([1, 2], "red") == (numbers.value, colour.value)
+        asked = json_schema(model.calls[0].options["response_format"])
+        assert {"answer": {"type": "array", "items": {"type": "integer"}}} == asked["properties"]
 
     def test_a_function_is_called_once_more(self) -> None:
         """With the same item: how to say what was wrong is its own business."""

@@ -35,7 +35,7 @@ def partial_json(type: None = None, *, tool: str | None = None) -> Operator[Toke
 @overload
 def partial_json(type: type[T], *, tool: str | None = None) -> Operator[TokenEvent | str, T]: ...
 def partial_json(type: type[T] | None = None, *, tool: str | None = None) -> Operator[TokenEvent | str, T]:  # noqa: A002  the word users know
-    """Emit the object as it grows, valid at every moment: a snapshot after each piece that changes it.
+    """Emit the object or array as it grows, valid at every moment: a snapshot after each piece that changes it.
 
     Text grows with each piece; numbers and literals come when they are complete. With a type, fields that have not
     come are empty if the type allows it ("", [], None, the field's own default), and no object comes before it can be
@@ -43,7 +43,7 @@ def partial_json(type: type[T] | None = None, *, tool: str | None = None) -> Ope
 
     Snapshots share their closed parts: do not change them. The total cost is linear: in an answer of more than about
     15,000 characters one snapshot may stand for several pieces. The last one is the whole object. An answer that is
-    cut off ends in an error after its snapshots.
+    cut off ends in an error after its snapshots. A number, text or literal alone comes once, at the end.
 
     Args:
         type: The type of the object; default: JSON's own types.
@@ -165,8 +165,7 @@ class _Partial(Generic[T]):
     def close(self) -> Sequence[T]:
         if self._document.empty:
             return ()
-        first = self._document.finish()
-        whole = _first_of_type(self._target, first, self._document.text)
+        whole = value_of(self._target, self._document.text)
         return () if self._emitted is not None and self._emitted == whole else (whole,)
 
 

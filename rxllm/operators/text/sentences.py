@@ -49,18 +49,20 @@ _STRONG_STOPS = "。！？｡．।॥؟۔։።፧፨။។៕།༎"  # noqa: R
 Armenian, Ethiopic, Burmese, Khmer, Tibetan."""
 
 _CLOSERS = "\"'”“’‘»›)\\]}」』】）》〉*_`"  # noqa: RUF001  all kinds of quotes are meant
+_EMOJI = "\u2600-\u27bf\u2b50\u200d\ufe0f\U0001f1e6-\U0001f1ff\U0001f300-\U0001faff"
 _MARK = re.compile(
     rf"(?P<stop>[.!?…](?:[ \u00a0]\.){{1,16}}|[.!?…{_STRONG_STOPS}]{{1,64}}"
     r"|(?<=[\u0370-\u03ff\u1f00-\u1fff])[;\u037e]|(?<=[\u0531-\u0587]):)"
-    rf"(?P<closers>(?:[{_CLOSERS}]|\[[\d,\u2013-]{{1,12}}\]|[ \u00a0\u202f]»(?![^\s.,;:!?)\]])){{0,16}})|\n"
+    rf"(?P<closers>(?:[{_CLOSERS}{_EMOJI}]|\[[\d,\u2013-]{{1,12}}\]|【\d[\d:]{{0,7}}†[^】\n]{{0,60}}】"
+    r"|[ \u00a0\u202f]»(?![^\s.,;:!?)\]])){0,16})|\n"
 )
-"""A run of stops with the quotes, brackets and citations that close after it; spaced ellipses; the question mark of
-Greek and the full stop of Armenian on ordinary keyboards; or the end of a line."""
+"""A run of stops with the quotes, brackets, emoji and citations that close after it; spaced ellipses; the question mark
+of Greek and the full stop of Armenian on ordinary keyboards; or the end of a line."""
 
 _CANDIDATE = re.compile(rf"[.!?…;:\u037e\n{_STRONG_STOPS}]")
 """The first character of a mark."""
 
-_MAYBE_CITATION = re.compile(r"\[[\d,\u2013-]{0,12}\Z")
+_MAYBE_CITATION = re.compile(r"(?:\[[\d,\u2013-]{0,12}|【(?:\d[\d:]{0,7}(?:†[^】\n]{0,60})?)?)\Z")
 _MAX_SPACE = 64
 _MAX_ABBREVIATION = 40
 _MAX_BEGINNING = 20
@@ -145,11 +147,11 @@ def _verdict(text: str, start: int, mark: re.Match[str]) -> int:
     stop, closers = mark.groups()
     if stop is None:
         return _at_line_end(text, start, mark)
+    end = mark.end()
+    if text[end] in "[【" and _MAYBE_CITATION.match(text, end):
+        return _LATER
     if stop[-1] in _STRONG_STOPS:
         return _at_strong_stop(text, start, mark)
-    end = mark.end()
-    if text[end] == "[" and _MAYBE_CITATION.match(text, end):
-        return _LATER
     following = _end_of(_SPACE, text, end)
     if following == end or text[mark.start() - 1 : mark.start()] == "[":  # "[...]"
         return _NO

@@ -42,6 +42,7 @@ class _Form(NamedTuple):
     opening: str
     """The text of the opening tag; of a name, without ">", as attributes may follow."""
     closing: str
+    """The text of the closing tag; "" if what is opened is the answer."""
     has_attributes: bool = False
     end: str = ""
     """What the vendor writes after the answer; it is dropped."""
@@ -69,7 +70,11 @@ _KNOWN_FORMS = (
     _Form("[THINK]", "[/THINK]"),
     _Form("◁think▷", "◁/think▷"),
     _Form("<|channel>thought\n", "<channel|>"),
-    _Form("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>", end="<|return|>"),
+    *(
+        _Form(f"{start}<|channel|>{opening}<|message|>", closing, end="<|return|>")
+        for start in ("", "<|start|>assistant")
+        for opening, closing in (("analysis", "<|end|><|start|>assistant<|channel|>final<|message|>"), ("final", ""))
+    ),
 )
 
 
@@ -133,7 +138,9 @@ class _ThinkTags:
             end = _opening_end(form, text, 0)
             if end > 0:
                 if not _is_empty(text, end, form):
-                    self._form = self._last_form = form
+                    self._last_form = form
+                    self._form = form if form.closing else None
+                    self._in_answer = not form.closing
                     self._thought_begun = False
                 return text[end:]
             if end == _LATER:

@@ -110,6 +110,8 @@ CASES = [
     Case("partial_json of a tool", lambda: ops.partial_json(tool="f"), [*CALL, *answer("ok")], [{}, {"a": 1}]),
     Case("array_items", lambda: ops.array_items(int, path="items"), answer(LIST[:13], LIST[13:]), [1, 2]),
     Case("parse", lambda: ops.parse(list[int]), answer("[1,", " 2]"), [[1, 2]], empty=OutputParsingError),
+    Case("partial_json of a number", lambda: ops.partial_json(int), answer("```json\n4", "2\n```"), [42]),
+    Case("partial_json of text", lambda: ops.partial_json(str), answer('"Hel', 'lo"'), ["Hello"]),
     Case("parse of a tool", lambda: ops.parse(dict[str, int], tool="f"), [*CALL, *answer("ok")], [{"a": 1}]),
     Case("tool_calls", ops.tool_calls, [*CALL, *answer("ok")], [ToolCall("c", "f", {"a": 1})]),
 ]

@@ -162,6 +162,10 @@ THOUGHTS = [
     ("◁think▷a◁/think▷b", "b", "a"),
     ("<|channel>thought\na<channel|>b", "b", "a"),
     ("<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>b<|return|>", "b", "a"),
+    ("<|channel|>final<|message|>b <|channel|><|return|>", "b <|channel|>", ""),
+    ("<|start|>assistant<|channel|>final<|message|>b", "b", ""),
+    ("<|start|>assistant<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>b", "b", "a"),
+    ("<|channel|>fin", "<|channel|>fin", ""),
     ("analysisWe need.assistantfinalfour", "analysisWe need.assistantfinalfour", ""),
 ]
 """What a model wrote, what of it is visible, and what is reasoning."""

@@ -55,6 +55,8 @@ def split(*pieces: str) -> list[str]:
         "你好。|今天很好！|是吗？|好",
         "「行く。」と言った。|はい。|３．１４だ。",
         "ﾊｲ｡|次",
+        "Done!✅|Next up: 👩‍🚀 flies.😀👍🏽|Good.|✅ is a sign!🎉 and so on.",
+        "今天很好。【4†source】【12:3†a.pdf】|【新闻】好。[1]|然后。|It is so.【4†source】|Next.",
         "1. First thing.|Really.\n|2. Second",
         "A. Option one",
         "“Yes”, he said; then (quietly) left",
@@ -86,7 +88,7 @@ def test_where_lines_end_sentences(text: str, wanted: list[str]) -> None:
     assert wanted == split(text)
 
 
-WORDS = "Dr|.|..| |\n|\n\n|The|u.s|U.S|C|1|-|#|!|?|。|」|と|”|(|word|etc|…|\t|* |``|```|p|．"
+WORDS = "Dr|.|..| |\n|\n\n|The|u.s|U.S|C|1|-|#|!|?|。|」|と|”|(|word|etc|…|\t|* |``|```|p|．|✅|【4†a】|[1]"
 PROSE = st.lists(st.sampled_from(WORDS.split("|")), max_size=25).map("".join)
 
 
