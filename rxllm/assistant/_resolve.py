@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
-from typing import TypeGuard
+from typing import TypeGuard, cast
 
 from reactivex import Observable
 from reactivex.disposable import SerialDisposable, SingleAssignmentDisposable
@@ -23,10 +23,12 @@ def resolve(
 ) -> None:
     """Call `on_value` with the value of `outcome`, or `on_error`. May also raise what `outcome` raises.
 
-    The value of an Observable is its last item (None if it has none); each item goes to `on_item` too. An awaitable
-    runs on the event loop of this thread if one runs here, else on `loop` while this thread blocks.
-    `handle` cancels either.
+    The value of an Observable or an async iterator is its last item (None if it has none); each item goes to `on_item`.
+    Awaitables and async iterators run on the event loop of this thread if one runs here, else on `loop` while this
+    thread blocks. `handle` cancels all.
     """
+    if isinstance(outcome, AsyncIterator):
+        outcome = _last_item(cast("AsyncIterator[object]", outcome), on_item)
     if _is_observable(outcome):
         _subscribe(outcome, on_value, on_item, on_error, handle)
     elif not _is_awaitable(outcome):
@@ -54,6 +56,13 @@ def _subscribe(
     place = SingleAssignmentDisposable()
     handle.disposable = place
     place.disposable = source.subscribe(on_next, on_error, lambda: on_value(last[0]))
+
+
+async def _last_item(items: AsyncIterator[object], on_item: Callable[[object], None]) -> object:
+    last: object = None
+    async for last in items:
+        on_item(last)
+    return last
 
 
 def _await_on(

@@ -1,9 +1,9 @@
 """Tools: what the model may call. A plain function is one; so is any object with `tool` and `run`.
 
 The schema of a function comes from its type hints, its descriptions from its docstring. A tool may be async, and may
-return an awaitable or an Observable: then each item is progress and the last item the result (of a stream of token
-events: its text). An `ImagePart`, `DocumentPart` or `AudioPart`, or a list with them, is sent as such, everything else
-that is not text as JSON.
+return an awaitable, an Observable or an async generator: then each item is progress and the last item the result (of a
+stream of token events: its text). An `ImagePart`, `DocumentPart` or `AudioPart`, or a list with them, is sent as such,
+everything else that is not text as JSON.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class RunnableTool(Protocol):
         ...
 
     def run(self, arguments: Mapping[str, object], context: ToolContext, /) -> object:
-        """Return a value, an awaitable or an Observable. The model reads what it raises.
+        """Return a value, an awaitable, an Observable or an async iterator. The model reads what it raises.
 
         Args:
             arguments: The arguments as the model gave them, not checked.

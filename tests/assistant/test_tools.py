@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import functools
 import threading
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -192,14 +192,21 @@ class TestRunning:
 
         assert '{"n":1}' == tool_result(turn_with(wait)).content
 
-    def test_observables_tell_progress(self) -> None:
+    @pytest.mark.parametrize("way", ["observable", "async generator"])
+    def test_streams_tell_progress(self, way: str) -> None:
         """Each item is an event; the last is the result."""
 
         def load() -> Observable[int]:
             """Load."""
             return rx.of(10, 50, 100)
 
-        events = turn_with(load)
+        async def load_slowly() -> AsyncIterator[int]:
+            for percent in (10, 50, 100):
+                await asyncio.sleep(0)
+                yield percent
+
+        tool: ToolLike = load if way == "observable" else load_slowly
+        events = turn_with(tool)
         assert [10, 50, 100] == [event.value for event in events if isinstance(event, ToolProgress)]
         assert "100" == tool_result(events).content
 
@@ -230,7 +237,7 @@ class TestRunning:
         assert "1  {'x': 1}" == tool_result(events).content
         assert [ToolProgress("1", "echo", "half")] == [event for event in events if isinstance(event, ToolProgress)]
 
-    @pytest.mark.parametrize("way", ["raises", "async", "observable", "exits"])
+    @pytest.mark.parametrize("way", ["raises", "async", "observable", "generator", "exits"])
     def test_failures_are_told_to_the_model(self, way: str) -> None:
         """And seen as events; the turn goes on."""
 
@@ -243,10 +250,15 @@ class TestRunning:
         def observable() -> Observable[str]:
             return rx.throw(LookupError("no such thing"))
 
+        async def generator() -> AsyncIterator[str]:
+            yield "half"
+            raise LookupError("no such thing")
+
         def exits() -> str:
             raise SystemExit("no such thing")
 
-        tool: ToolLike = {"raises": raises, "async": fails, "observable": observable, "exits": exits}[way]
+        ways: list[ToolLike] = [raises, fails, observable, generator, exits]
+        tool = ways[["raises", "async", "observable", "generator", "exits"].index(way)]
         events = turn_with(tool)
         error = "SystemExit" if way == "exits" else "LookupError"
         assert (True, f"{error}: no such thing") == (tool_result(events).is_error, tool_result(events).content)

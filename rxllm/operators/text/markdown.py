@@ -8,7 +8,7 @@ rendering the whole (CommonMark): at blank lines outside of code, HTML and lists
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -77,7 +77,8 @@ _HTML = re.compile(
     re.IGNORECASE,
 )
 _HTML_ENDS = {"comment": "-->", "cdata": "]]>", "code": "?>", "declaration": ">"}
-_BLANK_LINES = re.compile(r"(?:[ \t]*\r?\n)*")
+_CONTAINERS = re.compile(r"(?:[ \t]*(?:>|(?P<item>[-*+]|\d{1,9}[.)])(?=\s)))*[ \t]*")
+"""The markers of quotes and list items at the beginning of a line."""
 _DEFINITION = re.compile(
     r" {0,3}\[(?P<label>(?:[^\[\]\\]|\\.){1,999})\]:[ \t]*(?:<[^<>\n]*>|[^\s<]\S*)"
     r"""(?:[ \t]+(?:"[^"\n]*"|'[^'\n]*'|\([^()\n]*\)))?[ \t]*(?:\r?\n|\Z)"""
@@ -207,12 +208,13 @@ class _MarkdownBlocks:
         for block in self._grown(closed=True):
             blocks.append(block)
             self._block = None
-            if self._kind == "text" and block.text.lstrip().startswith("["):
-                self._add_definitions(block.text)
+            if self._kind in ("text", "list") and "]:" in block.text:
+                for paragraph in _paragraphs(block.text):
+                    self._add_definitions(paragraph)
             self._texts.append(block.text)
 
     def _add_definitions(self, text: str) -> None:
-        at = _BLANK_LINES.match(text).end()  # type: ignore[union-attr]  # it always matches
+        at = 0
         while (match := _DEFINITION.match(text, at)) is not None:
             label = " ".join(match["label"].split()).casefold()
             if label not in self._definitions:
@@ -230,6 +232,24 @@ class _MarkdownBlocks:
         return [
             MarkdownBlock(first + n, text, True, self._all_definitions) for n, text in enumerate(self._texts[first:])
         ]
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    """Yield the paragraphs of a block, without the markers of quotes and lists; without code."""
+    paragraph, fence = "", None
+    for line in text.splitlines(keepends=True):
+        markers = _CONTAINERS.match(line)
+        content = line[markers.end() :] if markers else line
+        if fence is not None:
+            fence = None if fence.closed_by(content) else fence
+            continue
+        fence = opening_fence(content)
+        if fence is not None or _is_blank(content) or (markers and markers["item"]):
+            yield paragraph
+            paragraph = ""
+        if fence is None and not _is_blank(content):
+            paragraph += content
+    yield paragraph
 
 
 def _is_blank(line: str) -> bool:

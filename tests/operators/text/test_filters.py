@@ -133,6 +133,7 @@ class TestStopAt:
             ops.stop_at(*stops)
 
 
+START = "<|start|>assistant"
 THOUGHTS = [
     ("<think>a</think>b", "b", "a"),
     ("\n\n<think>a</think>b", "\n\nb", "a"),
@@ -164,7 +165,7 @@ THOUGHTS = [
     ("<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>b<|return|>", "b", "a"),
     ("<|channel|>final<|message|>b <|channel|><|return|>", "b <|channel|>", ""),
     ("<|start|>assistant<|channel|>final<|message|>b", "b", ""),
-    ("<|start|>assistant<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>b", "b", "a"),
+    (f"{START}<|channel|>analysis<|message|>a<|end|>{START}<|channel|>final<|message|>b", "b", "a"),
     ("<|channel|>fin", "<|channel|>fin", ""),
     ("analysisWe need.assistantfinalfour", "analysisWe need.assistantfinalfour", ""),
 ]
