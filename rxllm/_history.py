@@ -145,6 +145,7 @@ def _assign(
 def _repaired(
     messages: Sequence[Message], answers: dict[int, _Answer], rests: dict[int, Message], open_at: int
 ) -> Iterator[Message]:
+    """Yield the messages, each answer with all its results behind it."""
     for at, message in enumerate(messages):
         rest = rests.get(at, message)
         if at in answers:

@@ -346,6 +346,7 @@ def messages_from_json(text: str | bytes) -> tuple[Message, ...]:
 
 
 def _one_source(part: ImagePart | DocumentPart | AudioPart) -> None:
+    """Raise `ValueError` or `TypeError` unless a part has one of `url` and `data`, and data has a media type."""
     kind = type(part).__name__
     if (part.url is None) == (part.data is None):
         raise ValueError(f"{kind} needs either url= or data=, and one of them only")

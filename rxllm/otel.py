@@ -142,6 +142,7 @@ class OpenTelemetryListener(ModelListener):
         self._end(request, None, None)
 
     def _end(self, request: ModelRequest, response: Response | None, error: Exception | None) -> None:
+        """End the span of a request, and record its metrics."""
         with self._lock:
             span, started = self._open.pop(request)
         attributes = _common(request)
@@ -218,6 +219,7 @@ class _TurnTrace:
         self._ended = False
 
     def subscribe(self, source: Observable[AssistantEvent], scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
+        """Subscribe with the span as the current one; tools that start in the turn call `_start_tool`."""
         # The turn's threads run in copies of the context that it is subscribed in.
         token = context.attach(self._context)
         hook = tool_span.set(self._start_tool)
@@ -249,6 +251,7 @@ class _TurnTrace:
         self._observer.on_completed()
 
     def _note(self, event: AssistantEvent) -> None:
+        """Record a tool's start or end, or the answer. A refused call has a span too, made at its end."""
         match event:
             case ToolStart(call):
                 self._started.add(call.id)
@@ -313,6 +316,7 @@ def _provider(name: str) -> str:
 
 
 def _answer_attributes(response: Response) -> dict[str, AttributeValue]:
+    """Return the attributes of an answer; what is unknown is left out."""
     usage = response.usage
     known: dict[str, AttributeValue | None] = {
         "gen_ai.response.id": response.id,
@@ -342,6 +346,7 @@ def _messages(messages: Sequence[Message], finish_reason: FinishReason | None = 
 
 
 def _part(part: Part) -> dict[str, object]:
+    """Return a part in the conventions' form; of media only its kind."""
     match part:
         case TextPart(text):
             return {"type": "text", "content": text}

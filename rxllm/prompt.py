@@ -67,6 +67,7 @@ def _items(prompt: object) -> Sequence[object]:
 
 
 def _message(value: object) -> Message:
+    """Return the message that a text, a message or a dict of OpenAI's form is."""
     if isinstance(value, Message):
         return value
     if isinstance(value, str):
@@ -87,6 +88,7 @@ def _message(value: object) -> Message:
 
 
 def _tool_message(value: Mapping[str, object]) -> Message:
+    """Return the result in a dict with the role "tool"; content that is no text is written as JSON."""
     content = value.get("content")
     if isinstance(content, str):
         text = content
@@ -114,6 +116,7 @@ def _parts(content: object) -> tuple[Part, ...]:
 
 
 def _part(item: object) -> Part:
+    """Return the part that a text, a part, or a dict of OpenAI's or our own form is."""
     if isinstance(item, str):
         return TextPart(item)
     if isinstance(
@@ -149,6 +152,7 @@ def _audio(audio: object) -> AudioPart:
 
 
 def _document(file: object) -> DocumentPart:
+    """Return the document in a part of OpenAI's type "file"."""
     url = file.get("file_data") if _is_mapping(file) else None
     if not _is_mapping(file) or not isinstance(url, str) or not url.startswith("data:"):
         raise ConfigurationError("a part of type 'file' needs file_data, a data URL; file_id is not supported")
@@ -166,6 +170,7 @@ def _from_base64(data: str) -> bytes:
 
 
 def _tool_call(item: object) -> ToolCall:
+    """Return the call in a dict of OpenAI's form."""
     if isinstance(item, ToolCall):
         return item
     function = item.get("function") if _is_mapping(item) else None

@@ -118,6 +118,7 @@ class _Candidate:
             )
 
     def on_next(self, event: TokenEvent) -> None:
+        """Hold events back until content proves the answer; then claim the race, and pass on what was held."""
         if self.claimed:
             self._emit(event)
         elif not proves_answer(event):

@@ -153,6 +153,7 @@ class MemoryLog(Generic[T]):
                 reader.push(entry)
 
     def _deliver(self, entry: Entry[T], readers: tuple[_Reader[T], ...]) -> None:
+        """Push the entry to the readers, then those that were appended meanwhile. Runs on one thread at a time."""
         try:
             while True:
                 for reader in readers:

@@ -85,6 +85,7 @@ class _Subscription(abc.DisposableBase):
         self._limits = TimeLimits(source.timeout, self._on_expired)
 
     def start(self) -> _Subscription:
+        """Start on a worker or on the given scheduler, in a copy of the subscriber's context."""
         run = contextvars.copy_context().run
         try:
             self._limits.start()
@@ -349,6 +350,7 @@ class _Subscription(abc.DisposableBase):
         self._call.finish()
 
     def _notify_end(self) -> None:
+        """Call the observer's end; complete the error with provider, model and partial answer."""
         if self._disposed:
             return
         error, self._failure = self._failure, None  # its traceback refers to this stream

@@ -75,6 +75,7 @@ class Watchdog:
             self._watched.discard(watch)
 
     def _run(self) -> None:
+        """Call what has expired, one after the other. Runs on the timer thread."""
         try:
             while (expired := self._wait()) is not None:
                 expire = expired.expire

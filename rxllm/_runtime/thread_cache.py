@@ -77,6 +77,7 @@ class _Worker(threading.Thread):
         return self._given.acquire(timeout=-1 if seconds is None else seconds)
 
     def run(self) -> None:
+        """Run tasks until none comes for a while. A task may return what to run after it."""
         while self._task is not None:
             task, self._task = self._task, None
             next_task = task()

@@ -197,6 +197,7 @@ class Body:
         return self.at_end
 
     def _receive(self) -> bytes | None:
+        """Return the next block; b"" at the end. Blocks grow while they are full: slow streams take little memory."""
         if self._rest:
             rest, self._rest = self._rest, b""
             return rest

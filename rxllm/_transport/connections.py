@@ -183,6 +183,7 @@ class Dialer(HTTPConnection):
     """A duplicate of the socket while urllib3 connects: TLS takes the socket itself out of our hands."""
 
     def _new_conn(self) -> socket.socket:
+        """Connect, directly or through a SOCKS proxy. Called by urllib3."""
         call = self.call
         proxy = self.socks
         found = self._look_up(proxy["addr"], proxy["port"]) if proxy else self._look_up(self._dns_host, self.port)

@@ -116,6 +116,7 @@ def parse_head(data: bytes) -> tuple[ResponseHead, bytes] | None:
 
 
 def _headers(lines: Iterable[bytes]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the headers, repeated ones joined by commas, and the cookies, which cannot be joined."""
     headers: dict[str, str] = {}
     cookies: list[str] = []
     name = ""

@@ -71,6 +71,7 @@ class Pool:
             _close_all(self._idle)
 
     def _close_old(self) -> None:
+        """Close connections that have been idle for `MAX_IDLE_SECONDS`, without the lock."""
         before = time.monotonic() - MAX_IDLE_SECONDS
         old: list[Connection] = []
         with self._lock:

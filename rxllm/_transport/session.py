@@ -115,6 +115,7 @@ class SessionSettings:
         return body
 
     def _settings(self, prepared: requests.PreparedRequest, environment: Mapping[str, Any]) -> Settings:
+        """Return the settings of a request that requests has prepared."""
         address = str(prepared.url)
         url = parsed_url(address)
         scheme = url.scheme or ""

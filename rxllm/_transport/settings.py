@@ -236,6 +236,7 @@ def proxy_headers(proxy: Url) -> dict[str, str]:
 
 
 def _socks_settings(proxy: Url) -> dict[str, Any]:
+    """Return what PySocks needs; with "socks5h" and "socks4a" the proxy looks the name up."""
     try:
         import_module("socks")
     except ImportError:

@@ -165,6 +165,7 @@ def fault_of(payload: object) -> Fault | None:
 
 
 def _fault_in(payload: object) -> Fault | None:
+    """Return the error in a payload of any known shape: text, a list, an object in an object."""
     if is_array(payload):
         return next((fault for fault in map(_fault_in, payload) if fault), None)
     if not is_object(payload):

@@ -224,6 +224,7 @@ class ToolLoop(abc.DisposableBase):
             self._ask()
 
     def _run_tools(self, response: Response) -> None:
+        """Start all calls that have no result yet, at once."""
         turn, results = self._request, self._results
         runs = [
             ToolRun(call, turn.conversation, turn.settings, self._values, partial(self._on_tool_event, results, at))
@@ -235,6 +236,7 @@ class ToolLoop(abc.DisposableBase):
             run.start()
 
     def _on_tool_event(self, results: list[ToolResult | None], at: int, event: ToolEvent) -> None:
+        """Keep a result and emit the event; the last result goes on with the turn."""
         with self._emitting:
             if results[at] is not None or self._ended:
                 return
@@ -245,6 +247,7 @@ class ToolLoop(abc.DisposableBase):
                 self._guarded(self._tools_done)()
 
     def _tools_done(self) -> None:
+        """Add the answer and its results to the messages, and ask the model again."""
         with self._lock:
             if self._ended or self._running is None:
                 return
@@ -297,6 +300,7 @@ class ToolLoop(abc.DisposableBase):
         self._observer.on_completed()
 
     def _fail(self, error: BaseException) -> None:
+        """End the turn with an error; keep what is complete if the settings say so."""
         if not isinstance(error, LLMError):
             cause = error
             error = StreamError(error_text(cause))

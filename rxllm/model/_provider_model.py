@@ -151,6 +151,7 @@ class LocalModel(ProviderModel):
         return server
 
     def _prepared(self, request: WireRequest, model: str) -> Callable[[], WireRequest]:
+        """Return what starts the engine, if it does not run, and completes the request with its address and key."""
         server = self._server_of(model)
 
         def with_address() -> WireRequest:

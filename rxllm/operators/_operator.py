@@ -165,6 +165,7 @@ class _Run(Generic[A, B]):
         self._emit(values)
 
     def _emit(self, values: Sequence[B]) -> None:
+        """Emit `values`, then what the subscriber's own on_next has caused meanwhile, then the end if it has come."""
         if self._emitting:  # called from inside the observer's on_next: these come after what is due already
             self._due.extend(values)
             return

@@ -36,6 +36,7 @@ class ResponseBuilder:
         self._model: str | None = None
 
     def _reset(self) -> None:
+        """Forget the answer so far: the start, or a `StreamReset`."""
         self._text = GrowingText()
         self._reasoning = GrowingText()
         self._kind: type[TextPart | ReasoningPart] | None = None
@@ -58,6 +59,7 @@ class ResponseBuilder:
         return True
 
     def _add_other(self, event: TokenEvent) -> bool:
+        """Add an event other than text; return whether the answer has changed."""
         match event:
             case ToolCallEnd(call=call):
                 self._close_part()

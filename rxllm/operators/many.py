@@ -180,6 +180,7 @@ class _WholeAnswer(PlainStep[TokenEvent]):
         self._held: list[TokenEvent] = []
 
     def feed(self, event: TokenEvent, /) -> Sequence[TokenEvent]:
+        """Hold the event back. Deltas are merged now and then, so that a long answer takes little memory."""
         if type(event) is StreamReset:
             self._held.clear()
             return ()
@@ -241,6 +242,7 @@ class _Merge(abc.DisposableBase, Generic[K, T]):
                 self._observer.on_completed()
 
     def _emit(self, value: Labelled[K, T] | LabelledError[K]) -> None:
+        """Emit under the lock; a subscriber that raises ends all streams."""
         with self._emitting:
             if self._closed:
                 return

@@ -271,6 +271,7 @@ class _LoggerTap(PlainStep[T], Generic[T]):
         return (item,)
 
     def close(self) -> Sequence[T]:
+        """Write the line of a completed stream; with a `StreamEnd`, its finish reason, tokens and model."""
         self._ended = True
         response = self._response
         if response is None:

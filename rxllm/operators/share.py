@@ -58,6 +58,7 @@ class _Broadcast(Generic[T]):
     def subscribe(
         self, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
+        """Replay the log to the observer, then follow it; the first subscriber starts the request."""
         with self._lock:
             log = self._log
             starts = log is None
@@ -85,6 +86,7 @@ class _Broadcast(Generic[T]):
         return removal
 
     def _remove(self, log: MemoryLog[T], reading: abc.DisposableBase) -> None:
+        """Stop a subscriber; the last one before the end stops the request."""
         reading.dispose()
         with self._lock:
             self._count -= 1

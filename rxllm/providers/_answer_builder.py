@@ -142,6 +142,7 @@ def _read_leniently(frame: Frame, answer: AnswerBuilder | None) -> object:
 
 
 def _encodable(value: object, answer: AnswerBuilder) -> object:
+    """Return `value` with text that can be encoded; half a surrogate pair at the end of a text waits in `answer`."""
     if isinstance(value, str):
         if answer.high_surrogate and "\udc00" <= value[:1] <= "\udfff":
             value, answer.high_surrogate = answer.high_surrogate + value, ""

@@ -50,6 +50,7 @@ class _Ids:
         return message if unchanged else msgspec.structs.replace(message, parts=parts)
 
     def _of_part(self, part: Part) -> Part:
+        """Return a call with its new id, or a result with the id of the first call of its id that has no result yet."""
         if isinstance(part, ToolCall):
             name = self._name(part.id)
             self._open[part.id].append(name)

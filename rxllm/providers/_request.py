@@ -142,6 +142,7 @@ def refuse_detail(part: ImagePart, provider: str) -> None:
 
 
 def _payload(part: Part, payload: str, encoded: bool) -> str:
+    """Return the payload of a `data:` URL as base64."""
     data = unquote_to_bytes(payload)
     if not encoded:
         return base64.b64encode(data).decode()

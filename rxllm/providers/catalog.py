@@ -199,6 +199,7 @@ def _factory(vendor: Vendor) -> WireFactory:
 
 
 def _address(vendor: Vendor, base_url: str | None) -> str:
+    """Return the base URL: the caller's, else the environment's, else the vendor's own."""
     address = base_url or _variable(vendor.base_url_variables) or vendor.base_url
     if not address:
         raise ConfigurationError(f"provider {vendor.name!r} needs base_url={_or_set(vendor.base_url_variables)}")
@@ -222,6 +223,7 @@ def _brings_credentials(headers: Mapping[str, str]) -> bool:
 
 
 def _load(point: EntryPoint) -> None:
+    """Register the vendor of a plug-in; raise `ConfigurationError` for whatever its code raises."""
     try:
         loaded: object = point.load()
         if isinstance(loaded, Vendor):

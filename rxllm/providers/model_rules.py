@@ -87,6 +87,7 @@ class ModelRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             raise unsupported_option("tool_choice", name, f"the model refuses to be forced to a tool; {advice}")
 
     def _check_reasoning(self, wanted: str | int | None, name: str) -> None:
+        """Raise `ConfigurationError` if the model takes no such effort or budget, or cannot stop thinking."""
         if wanted is None:
             return
         known = "it takes " + (" ".join(self.efforts) or "no efforts")

@@ -118,6 +118,7 @@ class Handoff(Generic[T]):
             self.close()
 
     def _wait_for_room(self) -> None:
+        """Block the producer until there is room; look now and then whether the consumer is still alive."""
         self._blocked = True
         while True:
             self._room.clear()

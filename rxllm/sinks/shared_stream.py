@@ -76,6 +76,7 @@ _logs: dict[Hashable, MemoryLog[object]] = {}
 
 
 def _log_of(key: Hashable, factory: Callable[[], Observable[object]]) -> MemoryLog[object]:
+    """Return the log of `key`, as the newest; start the stream if there is none."""
     upstream = SingleAssignmentDisposable()
     with _lock:
         log = _logs.pop(key, None)

@@ -66,6 +66,7 @@ def write_response(connection: socket.socket, script: Script, request: Exchange)
 
 
 def _head(script: Script, chunks: Iterable[Chunk]) -> bytes:
+    """Return the status line and headers; Content-Length promises too much if the script ends the connection early."""
     headers = {"content-type": script.content_type, "cache-control": "no-cache"}
     if script.framing == "chunked":
         headers["transfer-encoding"] = "chunked"
@@ -81,6 +82,7 @@ def _head(script: Script, chunks: Iterable[Chunk]) -> bytes:
 
 
 def _read_body(reader: IO[bytes], headers: dict[str, str]) -> bytes:
+    """Return the body, by length or in chunks; raise `ValueError` if the client closed inside it."""
     if headers.get("transfer-encoding", "").lower() != "chunked":
         length = int(headers.get("content-length", "0"))
         body = reader.read(length)

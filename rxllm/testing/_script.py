@@ -73,6 +73,7 @@ class _ReplyChunks:
         self._written = 0
 
     def chunks(self) -> Iterator[Chunk]:
+        """Yield the chunks up to the fault, and what the fault sends; without one, the usage and the end."""
         reply, fault = self._reply, self._reply.fault
         if begin := self._writer.begin():
             yield Chunk(begin)

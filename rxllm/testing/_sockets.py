@@ -53,6 +53,7 @@ class Sockets:
             self._wake_write.send(b"\0")
 
     def _run(self) -> None:
+        """Serve sockets and tasks until `stop`. Runs on this object's thread."""
         while not self._stopping:
             for key, _ in self._selector.select():
                 if key.fileobj is self._listener:

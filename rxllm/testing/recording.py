@@ -130,6 +130,7 @@ class _Replay(abc.DisposableBase):
             self._timer.dispose()
 
     def _play(self, scheduler: abc.SchedulerBase, state: object | None = None) -> None:
+        """Emit all lines that are due, then schedule itself for the next one."""
         while not self._closed:
             if self._next == len(self._lines):
                 self._observer.on_error(StreamInterruptedError("the recording was cut off before the stream ended"))
@@ -212,6 +213,7 @@ class _RecordedBody:
         return getattr(self._raw, name)
 
     def read1(self, amt: int | None = None, decode_content: bool | None = None) -> bytes:
+        """Read a block and record it; an empty one is the end."""
         try:
             block = self._raw.read1(amt, decode_content=decode_content)
         except Exception:

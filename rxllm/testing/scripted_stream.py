@@ -151,6 +151,7 @@ class _Playback:
         return self._subscription
 
     def _schedule_next(self) -> None:
+        """Schedule the next step, by its time after the step before."""
         try:
             step = next(self._steps, None)
         except Exception as error:  # of an iterable of the user

@@ -193,6 +193,7 @@ class LLMServer:
         return "whole"
 
     def _record(self, connection: socket.socket, raw: RawRequest) -> Exchange:
+        """Keep the request, with the number of times that the same one has come."""
         with self._changed:
             self._attempts[raw.path, raw.body] += 1
             request = Exchange(*raw, attempt=self._attempts[raw.path, raw.body])

@@ -189,6 +189,7 @@ class JsonDocument:
                         self._give_up("its code block ended before its JSON did")
 
     def _read(self, text: str) -> None:
+        """Read JSON; a fault gives up this document, and another may follow."""
         try:
             self.tree.feed(text)
         except ValueError as error:
@@ -241,6 +242,7 @@ class _ToolStep(PlainStep[B]):
         self._begun: set[int] = set()  # the calls whose arguments came in deltas
 
     def feed(self, item: TokenEvent | str, /) -> Sequence[B]:
+        """Read the arguments as they come in deltas; those of a call that has none, at its end."""
         match item:
             case ToolCallStart(index=index, name=name) if name == self._tool:
                 self._readers[index] = self._start()

@@ -135,6 +135,7 @@ class _Partial(Generic[T]):
         self._emitted: T | None = None
 
     def feed(self, text: str, /) -> Sequence[T]:
+        """Return snapshots after `text`; reading it may end one document and begin another."""
         tree = self._document.tree
         self._document.feed(text)
         self._credit += _CREDIT_PER_CHARACTER * len(text)
@@ -180,6 +181,7 @@ class _Items(Generic[T]):
         """Raised after the elements before it have been emitted."""
 
     def feed(self, text: str, /) -> Sequence[T]:
+        """Return the elements that have closed. An error waits until those before it are emitted."""
         items: list[T] = []
         if self._error is None:
             tree = self._document.tree
@@ -205,6 +207,7 @@ class _Items(Generic[T]):
             self._error = error
 
     def close(self) -> Sequence[T]:
+        """Return elements found only in the whole answer, if no array had begun in the stream."""
         if self._error is not None:
             raise self._error
         if self._document.empty:

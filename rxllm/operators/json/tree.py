@@ -210,6 +210,7 @@ class JsonTree:
         return at + 1
 
     def _scalar(self, text: str, at: int) -> int:
+        """Collect a number or literal up to the next other character: only then is it complete."""
         end = _end_of(_TOKEN, text, at)
         self._token += text[at:end]
         if len(self._token) > _LONGEST_TOKEN:
@@ -237,6 +238,7 @@ class JsonTree:
         return end + 1
 
     def _escaped(self, text: str, at: int) -> int:
+        """Read an escape; it may be cut anywhere, also inside four hexadecimal digits."""
         char = text[at]
         self._escape += char
         if self._escape[0] == "u":
@@ -292,6 +294,7 @@ def extended(container: Container, key: str, value: object) -> Container:
 
 
 def _scalar(token: str) -> object:
+    """Return the value of a number or literal; raise `ValueError` if it is none, or a float out of range."""
     if token in _LITERALS:
         return _LITERALS[token]
     number = _NUMBER.fullmatch(token)

@@ -66,6 +66,7 @@ class ListBuffer(abc.DisposableBase, Generic[T]):
         self._observer.on_completed()
 
     def _emit(self) -> None:
+        """Emit all items as one list; another thread that emits is waited for."""
         with self._emitting:
             items: list[T] = []
             with suppress(IndexError):  # another thread may dispose meanwhile
@@ -118,6 +119,7 @@ class TimedListBuffer(ListBuffer[T]):
         super()._emit()
 
     def _set_timer(self) -> None:
+        """Start the timer for the open list, unless one is pending: that one starts it again when it fires."""
         now = scheduler_seconds(self._scheduler)
         due = self._due = self._due or now + self._seconds
         with self._setting_timer:
@@ -131,6 +133,7 @@ class TimedListBuffer(ListBuffer[T]):
                 raise
 
     def _on_timer(self, scheduler: abc.SchedulerBase, state: object | None = None) -> None:
+        """Emit the list if it is due; set the timer again if another list has opened meanwhile."""
         with self._emitting:
             # Clocks that are datetimes have microseconds.
             if self._due is not None and self._due <= scheduler_seconds(self._scheduler) + 1e-6 and not self._closed:

@@ -227,6 +227,7 @@ class _Guarded(abc.DisposableBase):
         self._end("success" if self._has_content else "nothing")
 
     def on_next(self, event: TokenEvent) -> None:
+        """Pass the event on; the first content is proof that the provider is up."""
         if not self._has_content and proves_answer(event):
             self._has_content = True
         try:

@@ -216,6 +216,7 @@ class _RatedStream(LimitedStream):
         super().on_next(event)
 
     def on_error(self, error: Exception) -> None:
+        """Make all streams wait if the error says so, and book its tokens; a refused request has cost none."""
         if isinstance(error, LLMError):
             self._limit.close_for(error.retry_after, scheduler_seconds(self.timers))
             if error.partial is not None:
@@ -225,6 +226,7 @@ class _RatedStream(LimitedStream):
         super().on_error(error)
 
     def subscribe(self) -> None:
+        """Subscribe with a listener for the headers of this stream's responses."""
         outer = response_headers_listener.get()
 
         def on_headers(headers: Mapping[str, str]) -> None:

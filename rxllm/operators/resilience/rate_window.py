@@ -72,6 +72,7 @@ class SlidingWindow:
             self._total -= amount
 
     def _forget(self, now: float) -> None:
+        """Drop entries that are older than the span; entries in the future (the clock was set back) count from now."""
         for entry in self._entries:
             if entry[0] <= now:
                 break

@@ -112,6 +112,7 @@ class _MarkdownBlocks:
         """A definition came after closed blocks that may use it."""
 
     def feed(self, text: str, /) -> Sequence[MarkdownBlock]:
+        """Return the changed blocks. The beginning of a line is held back until its kind is certain."""
         blocks: list[MarkdownBlock] = []
         for piece in PIECE.findall(text):
             line = piece if self._held is None else self._held + piece
@@ -145,6 +146,7 @@ class _MarkdownBlocks:
         return maybe_opening_fence(line) or (len(line) <= LONGEST and _MAYBE_MARKER.match(line) is not None)
 
     def _begin_line(self, line: str, blocks: list[MarkdownBlock]) -> None:
+        """Add the recognised beginning of a line: to the open block, or to a new one of its kind."""
         self._blank = self._fence is None and _is_blank(line)
         self._closes_fence = self._fence is not None and self._fence.closed_by(line)
         if self._fence is None and not self._html_end and not self._blank:
@@ -155,6 +157,7 @@ class _MarkdownBlocks:
         self._grow(line)
 
     def _end_line(self, blocks: list[MarkdownBlock]) -> None:
+        """End the line, and the block that it closes: a blank line ends text, a heading is one line."""
         if self._closes_fence:
             self._fence = None
         if self._html_end and self._html_end in "".join(self._line).lower():
@@ -214,6 +217,7 @@ class _MarkdownBlocks:
             self._texts.append(block.text)
 
     def _add_definitions(self, text: str) -> None:
+        """Keep the link definitions at the beginning of a block; earlier blocks that may use one are outdated."""
         at = 0
         while (match := _DEFINITION.match(text, at)) is not None:
             label = " ".join(match["label"].split()).casefold()

@@ -180,6 +180,7 @@ class _Replacing:
         return self._feed_pieces(text)
 
     def _feed_pieces(self, text: str) -> Sequence[TextDelta]:
+        """Search after each piece; a long held text only once it has grown by an eighth, so that the cost is linear."""
         out: list[str] = []
         read = 0
         while read < len(text) and not self._rest_is_masked:
@@ -331,6 +332,7 @@ def _check(longest: int) -> None:
 
 
 def _compiled(pattern: str | re.Pattern[str]) -> Pattern:
+    """Return the pattern compiled by the package regex, which can match partially."""
     try:
         import regex
     except ImportError as error:

@@ -95,6 +95,7 @@ class _Sentences:
         """The length of its beginning that holds no end of a sentence."""
 
     def feed(self, text: str, /) -> Sequence[str]:
+        """Return the sentences that are certain. A mark at the very end is decided by the text that follows."""
         pending, at = self._pending, self._scanned
         self._pending = ""  # `pending` is the only reference now: CPython appends in place
         is_scanned = 0 < at == len(pending)
@@ -172,6 +173,7 @@ def _verdict(text: str, start: int, mark: re.Match[str]) -> int:
 
 
 def _at_line_end(text: str, start: int, mark: re.Match[str]) -> int:
+    """Return where the sentence ends at a line end: before a blank line, a heading or a list item; else not."""
     line = _end_of(_INDENT, text, mark.end())
     if line - mark.end() == _MAX_SPACE:
         return _NO

@@ -77,6 +77,7 @@ class _Words:
         self._held: list[str] = []  # the pieces of a word that may continue
 
     def feed(self, text: str, /) -> Sequence[str]:
+        """Return the words that have ended; a word that may go on is held in pieces, so that the cost is linear."""
         if self._held and not self._border.search(text) and not self._border.match(self._held[0]):
             self._held.append(text)
             return ()
@@ -96,6 +97,7 @@ class _Lines:
         self._carriage_return = ""  # a "\r" that may be half of an "\r\n"
 
     def feed(self, text: str, /) -> Sequence[str]:
+        """Return the lines that have ended; a carriage return at the end waits for its line feed."""
         text = self._carriage_return + text
         self._carriage_return = "\r" if text.endswith("\r") else ""
         *ended, rest = _LINE_END.split(text[:-1] if self._carriage_return else text)

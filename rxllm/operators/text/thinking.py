@@ -121,6 +121,7 @@ class _ThinkTags:
         return out
 
     def close(self) -> Sequence[TextDelta | ReasoningDelta]:
+        """Return what was held back, and start anew: the next run of text may think again."""
         out: list[TextDelta | ReasoningDelta] = []
         if self._after_closing is not None:
             _add(out, TextDelta, self._after_closing + self._held)
@@ -170,6 +171,7 @@ class _ThinkTags:
         return ""
 
     def _read_closing(self, text: str, at: int, out: list[TextDelta | ReasoningDelta], form: _Form) -> str:
+        """Read a closing tag at `at`; whether one of nested tags was the last is known only after the next one."""
         self._add_thought(text[:at], out)
         if self._after_closing is not None:  # the closing tag before this one was a nested one
             _add(out, ReasoningDelta, form.closing + self._after_closing)

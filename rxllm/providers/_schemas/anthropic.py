@@ -83,6 +83,7 @@ def _rewritten(schema: Schema, root: Schema) -> Schema:
 
 
 def _object(schema: Schema, root: Schema) -> Schema:
+    """Return the keywords of a closed object; raise `SchemaError` if it may have any properties."""
     further = schema.get("additionalProperties")
     if further not in (None, False) or ("properties" not in schema and further is None):
         raise SchemaError("it holds a map: an object with any properties")
@@ -96,6 +97,7 @@ def _object(schema: Schema, root: Schema) -> Schema:
 
 
 def _array(schema: Schema, root: Schema, moved: Schema) -> Schema:
+    """Return the type of the items; the places of a tuple are lost and go to `moved`, for the description."""
     items = schema.get("items")
     prefix = objects_at(schema, "prefixItems")
     if prefix:

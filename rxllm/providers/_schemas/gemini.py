@@ -111,6 +111,7 @@ def _set_enum(result: Schema, schema: Schema, unsupported: Schema) -> None:
 
 
 def _type_of(values: list[object]) -> str:
+    """Return the type that all `values` of an enum have; "string" if they differ."""
     if all(isinstance(value, bool) for value in values):
         return "boolean"
     if all(isinstance(value, int) for value in values):

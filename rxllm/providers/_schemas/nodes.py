@@ -141,6 +141,7 @@ def _without(schema: Mapping[str, object], key: str) -> Schema:
 
 
 def _reachable(graph: Mapping[str, set[str]], start: str) -> set[str]:
+    """Return the names that `start` refers to, directly or through others."""
     found: set[str] = set()
     pending = list(graph.get(start, ()))
     while pending:

@@ -99,6 +99,7 @@ class _Rewriter:
         return with_keywords_in_description(result, moved)
 
     def _object(self, schema: Schema, depth: int) -> Schema:
+        """Return the keywords of a closed object; raise `SchemaError` if a property of it is optional."""
         if "object" not in types_of(schema) and "properties" not in schema:
             return {}
         properties = schema.get("properties")
@@ -130,6 +131,7 @@ class _Rewriter:
 
 
 def _reference(schema: Schema) -> Schema:
+    """Return a `$ref` alone, or wrapped in `anyOf` if a title or description stands beside it."""
     if definition_name(schema) is None and schema["$ref"] != "#":
         raise SchemaError(f"strict mode follows no reference {schema['$ref']!r}")
     words = {key: value for key, value in schema.items() if key in ("title", "description")}

@@ -64,6 +64,7 @@ def inlined_parameters(schema: Schema) -> Schema:
 
 
 def _inlined(value: object, definitions: Mapping[str, object], nodes: list[int]) -> object:
+    """Return `value` with references replaced; `nodes` counts schemas, and beyond `_MAX_NODES` nothing is replaced."""
     nodes[0] += 1
     if nodes[0] > _MAX_NODES:
         return value

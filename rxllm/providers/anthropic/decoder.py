@@ -106,6 +106,7 @@ class AnthropicDecoder(AnswerDecoder):
                 return self._unknown(kind, payload)
 
     def _delta(self, payload: dict[str, object], delta: dict[str, object]) -> Sequence[TokenEvent]:
+        """Return the events of a delta; one of an unknown kind grows its block, or becomes a `VendorEvent`."""
         block = self._blocks.get(int_at(payload, "index") or 0)
         match kind := text_at(delta, "type") or "":
             case "text_delta":
@@ -147,6 +148,7 @@ class AnthropicDecoder(AnswerDecoder):
         return () if block.call is None else (self._answer.add_arguments(block.call, piece),)
 
     def _message_start(self, payload: dict[str, object]) -> Sequence[TokenEvent]:
+        """Begin the answer. It may hold blocks and a stop reason; a second message in one stream is an error."""
         message = object_at(payload, "message")
         identity = text_at(message, "id")
         if self._started:
@@ -167,6 +169,7 @@ class AnthropicDecoder(AnswerDecoder):
         return events
 
     def _block_start(self, payload: dict[str, object]) -> Sequence[TokenEvent]:
+        """Begin a block; end the one with the same index, which some gateways never stop."""
         self._started = True
         index = int_at(payload, "index") or 0
         events = [*self._end_calls_without_arguments(), *self._end_block(index)]
@@ -198,6 +201,7 @@ class AnthropicDecoder(AnswerDecoder):
         return self._answer.start_call(block.call, call_id, name, {self._key: own} if own else None)
 
     def _end_block(self, index: int) -> list[TokenEvent]:
+        """End a block, and attach what goes back to the vendor: a signature, citations, or the whole block."""
         block = self._blocks.pop(index, None)
         if block is not None and block.kind not in _MODELLED:
             return self._end_vendor_block(block)
@@ -212,6 +216,7 @@ class AnthropicDecoder(AnswerDecoder):
         return []
 
     def _end_call(self, block: _Block, call: int) -> list[TokenEvent]:
+        """End a call; one without a letter of arguments waits for the stop reason, as it may have been cut there."""
         initial = object_at(block.data, "input")
         if block.input or initial:
             events: list[TokenEvent] = []
@@ -234,6 +239,7 @@ class AnthropicDecoder(AnswerDecoder):
         return [VendorEvent(block.kind, data)]
 
     def _message_delta(self, payload: dict[str, object]) -> Sequence[TokenEvent]:
+        """Take the stop reason, the container and the token counts; blocks that are still open have ended."""
         delta = object_at(payload, "delta")
         events = self._end_blocks()
         self._stop_reason(delta)
@@ -274,6 +280,7 @@ class AnthropicDecoder(AnswerDecoder):
         return [UsageUpdate(usage)]
 
     def _unknown(self, kind: str, payload: dict[str, object]) -> Sequence[TokenEvent]:
+        """Return a `VendorEvent`, which waits for message_start if it comes before."""
         if payload.get("error"):
             raise provider_error(payload)
         event = VendorEvent(kind, payload)
@@ -336,6 +343,7 @@ class _Block:
 
 
 def _usage_of(counts: Mapping[str, object]) -> Usage:
+    """Return the usage; the vendor's input_tokens exclude cached input, and only the total includes it."""
     initial, output = count_at(counts, "input_tokens"), count_at(counts, "output_tokens")
     cached = count_at(counts, "cache_read_input_tokens")
     total = None

@@ -279,6 +279,7 @@ def _image(part: ImagePart, provider: str) -> _Block:
 
 
 def _document(part: DocumentPart, provider: str) -> _Block:
+    """Return the source of a document: a PDF or an address as it is, other text as plain text."""
     content = inline(part)
     if content is None or content.media_type == "application/pdf":
         return _source(part.url, content)

@@ -114,6 +114,7 @@ class GeminiDecoder(AnswerDecoder):
         return events
 
     def _chunk(self, chunk: dict[str, object]) -> Sequence[TokenEvent]:
+        """Return the events of one chunk. Only the first counts are reported here; the last follow at the end."""
         events: list[TokenEvent] = []
         answer = self._answer
         answer.id = answer.id or text_at(chunk, "responseId")
@@ -149,6 +150,7 @@ class GeminiDecoder(AnswerDecoder):
             self._answer.finish_reason = _FINISH_REASONS.get(raw, "other")
 
     def _part(self, part: dict[str, object], events: list[TokenEvent]) -> None:
+        """Add a part: a function call, text or thought, or another kind, which goes back as it came."""
         call = part.get("functionCall")
         if self._may_get_arguments and not (is_object(call) and "name" not in call):
             events += self._end_streamed_call()
@@ -242,6 +244,7 @@ class GeminiDecoder(AnswerDecoder):
         return len(self._answer.calls) - 1
 
     def _totals(self) -> dict[str, object]:
+        """Return the last token counts; those that came with plain text are parsed only now."""
         if isinstance(self._counts, msgspec.Raw):
             try:
                 counts = read_object(Frame(bytes(self._counts)), self._answer)

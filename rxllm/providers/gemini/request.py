@@ -197,6 +197,7 @@ class _Turns:
         self._calls: dict[str, ToolCall] = {}
 
     def contents(self, messages: Sequence[Message]) -> list[_Part]:
+        """Return turns of "user" and "model"; neighbours of one role are joined, system messages are left out."""
         turns: list[tuple[str, list[_Part]]] = []
         for message in messages:
             parts = [] if message.role == "system" else self._parts(message)
@@ -243,6 +244,7 @@ class _Turns:
                 return part.data if self._endpoint.is_own(part) else None
 
     def _result(self, result: ToolResult) -> _Part:
+        """Return a function response under the name, and the vendor's own id, of the call that it answers."""
         call = self._calls.get(result.id)
         name = result.name or (call.name if call else "")
         if not name:
@@ -255,6 +257,7 @@ class _Turns:
 
 
 def _file(part: ImagePart | DocumentPart | AudioPart) -> _Part:
+    """Return inline bytes or an address, which needs a media type: by its ending if none is given."""
     label = part.name if isinstance(part, DocumentPart) else None
     content = inline(part)
     if content is not None:

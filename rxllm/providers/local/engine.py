@@ -64,6 +64,7 @@ def _watch_stdin(finish: threading.Event) -> None:
 
 
 def _start(settings: dict[str, object]) -> Any:
+    """Start a llama.cpp server in this process; dotted names set fields of nested parameter objects."""
     engine = import_module("xllamacpp")
     params = engine.CommonParams()
     for name, value in settings.items():

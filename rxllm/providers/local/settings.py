@@ -184,6 +184,7 @@ def local_base_url(
 
 
 def _gguf(given: str | os.PathLike[str], setting: str) -> Path:
+    """Return the absolute path; raise `ConfigurationError` if the file does not begin as a GGUF file does."""
     try:
         path = Path(given).expanduser().resolve()
     except (OSError, RuntimeError, TypeError, ValueError) as error:

@@ -94,6 +94,7 @@ class OllamaDecoder(AnswerDecoder):
         return events
 
     def _call(self, call: dict[str, object], created_at: str, events: list[TokenEvent]) -> None:
+        """Add a tool call, which comes whole; one without an id gets one from the time of its line."""
         function = object_at(call, "function")
         name = text_at(function, "name")
         if name is None:

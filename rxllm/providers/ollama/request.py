@@ -125,6 +125,7 @@ def _history(messages: Sequence[Message], provider: str) -> Sequence[Message]:
 
 
 def _messages(messages: Sequence[Message], endpoint: Endpoint) -> Iterable[_Object]:
+    """Yield the messages; each tool result is one of its own and names its function."""
     names: dict[str, str] = {}
     for message in messages:
         names.update((call.id, call.name) for call in message.tool_calls)

@@ -99,6 +99,7 @@ class OpenAIChatDecoder(AnswerDecoder):
             raise ProtocolError("an event is nested too deep") from error
 
     def _chunk(self, chunk: dict[str, object]) -> list[TokenEvent]:
+        """Return the events of one chunk; usage and errors may stand in several places, by vendor."""
         events: list[TokenEvent] = []
         choices = objects_at(chunk, "choices")
         groq = object_at(chunk, "x_groq")
@@ -144,6 +145,7 @@ class OpenAIChatDecoder(AnswerDecoder):
             events.append(VendorEvent(kind, chunk))
 
     def _choice(self, choice: dict[str, object], events: list[TokenEvent]) -> None:
+        """Add what a choice holds: a delta, a whole message, or the text of a legacy completion."""
         delta = object_at(choice, "delta")
         if "delta" not in choice and "message" not in choice:
             delta = {"content": choice.get("text")}  # a legacy text completion

@@ -155,6 +155,7 @@ def _part(part: Part, dialect: Dialect, provider: str) -> dict[str, object]:
 
 
 def _document(part: DocumentPart, dialect: Dialect, provider: str) -> dict[str, object]:
+    """Return a document in the form that the dialect takes; raise `ConfigurationError` if it takes none."""
     file = inline(part)
     match dialect.documents:
         case None:
@@ -171,6 +172,7 @@ def _document(part: DocumentPart, dialect: Dialect, provider: str) -> dict[str, 
 
 
 def _audio(part: AudioPart, dialect: Dialect, provider: str) -> dict[str, object]:
+    """Return a sound with its format, the end of its media type; raise `ConfigurationError` if it takes none."""
     sound = inline(part)
     if dialect.audio is None:
         raise unsupported_part(part, provider, "it does not listen")

@@ -58,6 +58,7 @@ def chat_request(
 def _reasoning(
     wanted: str | int | None, dialect: Dialect, rules: ModelRules | None, provider: str
 ) -> dict[str, object]:
+    """Return the fields for an effort or a budget; how thinking is turned off depends on dialect and model."""
     if wanted is None:
         return {}
     if is_off(wanted):
@@ -76,6 +77,7 @@ def _reasoning(
 
 
 def _response_format(wanted: JsonFormat | None, dialect: Dialect, provider: str) -> dict[str, object] | None:
+    """Return the requested format; a schema is strict if strict mode can take it without a loss."""
     if wanted is None:
         return None
     if wanted.schema is None and "json_object" in dialect.formats:

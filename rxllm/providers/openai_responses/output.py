@@ -166,6 +166,7 @@ class OutputReader:
         return item if item is not None else self._items.add(event, {"type": item_type}, announced=False)
 
     def _add_text(self, item: Item, kind: TextKind, delta: str, part: ContentPart) -> list[TokenEvent]:
+        """Add a delta to its part. Of reasoning in full and in summary, only the kind that came first counts."""
         part.length += len(delta)
         if kind == "refusal":
             item.refusal.append(delta)
@@ -225,6 +226,7 @@ class OutputReader:
                 return [VendorEvent(_DONE, dict(event))]
 
     def _end_message(self, item: Item, event: JsonObject) -> list[TokenEvent]:
+        """End a message: add what was not streamed, and keep a refusal for the vendor."""
         events: list[TokenEvent] = []
         texts = _texts(item.data, "content", "text")
         streamed = item.text_length()
@@ -250,6 +252,7 @@ class OutputReader:
         return events
 
     def _start_call(self, item: Item) -> list[TokenEvent]:
+        """Start a call once its name is known; nothing if it has started."""
         name, call_id = text_at(item.data, "name"), text_at(item.data, "call_id") or text_at(item.data, "id")
         if item.call is not None or name is None:
             return []

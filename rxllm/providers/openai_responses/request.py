@@ -228,6 +228,7 @@ def _reasoning(wanted: str | int | None, rules: ModelRules | None, provider: str
 
 
 def _text(wanted: JsonFormat | None, provider: str) -> dict[str, object] | None:
+    """Return the requested format; a schema is strict if strict mode can take it without a loss."""
     if wanted is None:
         return None
     if wanted.schema is None:
