@@ -29,6 +29,7 @@ class Endpoint:
         parts = urlsplit(url)
         self.wire = wire
         self.provider = provider
+        self.host = parts.hostname or ""
         self.key = f"{wire}@{parts.hostname}{parts.path}" if url else wire
         """The key of this endpoint's own fields in `vendor`, and the `wire` of its own `VendorPart`."""
         self._tool_name = re.compile(tool_name)

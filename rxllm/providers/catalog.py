@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -66,7 +67,8 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         base_url_variables: Environment variables for the address; the first that is set counts.
         key_variables: Environment variables for the key; the first that is set counts.
         default_model: The model if the caller names none; None: the caller must name one.
-        dialect: What the vendor takes on the wire "openai-chat".
+        dialect: What the vendor takes on the wire "openai-chat". At the address of another known vendor, the
+            dialect of that one counts.
         needs_key: Whether a request without a key is refused here.
     """
 
@@ -166,16 +168,26 @@ def wire_for(
     given = checked_headers(headers or {}, vendor.name)
     if key is None and vendor.needs_key and not is_loopback(address) and not _brings_credentials(given):
         raise ConfigurationError(f"provider {vendor.name!r} needs a key: give api_key={_or_set(vendor.key_variables)}")
-    return _factory(vendor)(provider=vendor.name, base_url=address, api_key=key, headers=given)
+    return _factory(vendor, address)(provider=vendor.name, base_url=address, api_key=key, headers=given)
 
 
-def _factory(vendor: Vendor) -> WireFactory:
+def _dialect(vendor: Vendor, address: str) -> Dialect:
+    """Return the dialect of the vendor at `address`: it may be another one than `vendor`, which names the wire only."""
+    if vendor.dialect == GATEWAY or vendor.base_url:
+        host = urlsplit(address).hostname
+        for known in (vendor, *_vendors.values()):
+            if known.wire == "openai-chat" and known.base_url and urlsplit(known.base_url).hostname == host:
+                return vendor.dialect if is_loopback(address) else known.dialect
+    return vendor.dialect
+
+
+def _factory(vendor: Vendor, address: str) -> WireFactory:
     """Return the class of the vendor's wire, imported only now: five wires are a third of all import time."""
     match vendor.wire:
         case "openai-chat":
             from .openai_chat import OpenAIChat
 
-            return partial(OpenAIChat, dialect=vendor.dialect)
+            return partial(OpenAIChat, dialect=_dialect(vendor, address))
         case "openai-responses":
             from .openai_responses import OpenAIResponses
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from rxllm.messages import Message
 from rxllm.options import Options
 from rxllm.providers.anthropic import Anthropic
 from rxllm.providers.catalog import Vendor, register_provider, split_model, vendor_named, vendors, wire_for
+from rxllm.providers.openai_chat.dialect import Dialect
 
 NAMES = ["openai", "openai-responses", "anthropic", "gemini", "ollama", "local", "openai-compatible", "azure", "groq"]
 NAMES += ["mistral", "deepseek", "xai", "openrouter", "together", "fireworks", "cerebras", "perplexity", "vllm"]
@@ -194,6 +196,33 @@ class TestAddresses:
     def test_local_has_none_yet(self) -> None:
         """Its server is started by the model."""
         assert "local" in refused("local")
+
+
+class TestDialects:
+    """The server decides what is sent, whatever name the caller gives."""
+
+    @pytest.mark.parametrize(
+        ("name", "url", "fields"),
+        [
+            ("openai-compatible", "https://api.mistral.ai/v1", {"max_tokens", "random_seed"}),
+            ("openai", "https://api.mistral.ai/v1", {"max_tokens", "random_seed"}),
+            ("openai-compatible", "https://api.openai.com/v1", {"max_completion_tokens", "seed"}),
+            ("openai-compatible", "https://gateway.example/v1", {"max_tokens", "seed"}),
+            ("openai", "https://gateway.example/v1", {"max_completion_tokens", "seed"}),
+            ("openai", "http://127.0.0.1:8000/v1", {"max_completion_tokens", "seed"}),
+        ],
+    )
+    def test_that_of_the_address(self, name: str, url: str, fields: set[str]) -> None:
+        """The name counts where the address is not known."""
+        wire = wire_for(vendor_named(name), base_url=url, api_key="k")
+        body = wire.request((Message.user("Hi"),), "m", Options(max_tokens=9, seed=7)).body
+        assert fields == {name for name, value in json.loads(body).items() if value in (7, 9)}
+
+    def test_a_row_of_your_own_wins(self) -> None:
+        """At its own address, though that is also another's."""
+        own = Vendor(name="own-mistral", wire="openai-chat", base_url="https://api.mistral.ai/v1", dialect=Dialect())
+        body = wire_for(own, api_key="k").request((Message.user("Hi"),), "m", Options(seed=7)).body
+        assert b'"seed":7' in body
 
 
 class TestKeys:

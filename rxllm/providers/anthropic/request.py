@@ -63,6 +63,12 @@ _ADAPTIVE = {"type": "adaptive", "display": "summarized"}
 _BEFORE_EFFORT = re.compile(r"claude-(?:[123]\b|instant|(?:opus|sonnet|haiku)-4(?:[-.][015])?(?=$|[@:]|-\D|-\d{8}))")
 """Models up to Claude 4.5, which think by a budget only."""
 
+_CHECKS_PREFIX = re.compile(r"claude-[a-z]+-(?:5-[1-9](?!\d)|[6-9]|\d\d)")
+"""Models from 5.1 on, which refuse thoughts if anything before them has changed: a shorter history, other tools."""
+_DROP_THOUGHTS: Mapping[str, object] = {"block_binding": {"prefix_mismatch_behavior": "drop_block"}}
+DROP_THOUGHTS_BETA = "thinking-binding-controls-2026-08-01"
+"""Source: https://platform.claude.com/docs/en/build-with-claude/preserved-thinking (2026-11-28)."""
+
 _CALL_IDS = r"[a-zA-Z0-9_-]{1,64}"
 
 _Block = dict[str, object]
@@ -79,6 +85,8 @@ def messages_request(messages: Sequence[Message], model: str, options: Options, 
     if rules is not None:
         rules.check(options, provider, model)
     max_tokens, thinking, effort = _thinking(model, options, rules, provider)
+    if _may_be_refused(messages, model, endpoint) and (thinking or _ADAPTIVE)["type"] == "adaptive":
+        thinking = {**(thinking or {"type": "adaptive"}), **_DROP_THOUGHTS}
     conversation = with_results_behind_calls(messages, provider)
     conversation = with_supported_media(conversation, lambda part: _block(part, endpoint))
     body: dict[str, object] = {
@@ -98,6 +106,16 @@ def messages_request(messages: Sequence[Message], model: str, options: Options, 
         "stream": True,
     }
     return body_bytes(body, options.extra_body)
+
+
+def _may_be_refused(messages: Sequence[Message], model: str, endpoint: Endpoint) -> bool:
+    """Return whether thoughts go back to a model of Anthropic's own API that checks what stands before them.
+
+    Thoughts of other models are sent too: the API drops those that the model cannot read.
+    """
+    parts = [part for message in messages for part in message.parts]
+    sends_thoughts = any(isinstance(part, ReasoningPart) and endpoint.fields(part.vendor) for part in parts)
+    return sends_thoughts and endpoint.host == "api.anthropic.com" and _CHECKS_PREFIX.match(model) is not None
 
 
 def _refuse(options: Options, provider: str) -> None:

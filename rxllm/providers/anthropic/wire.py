@@ -10,7 +10,7 @@ from ...options import Options
 from .._endpoint import Endpoint
 from .._request import endpoint_url, header_fields
 from .decoder import AnthropicDecoder
-from .request import WIRE, messages_request
+from .request import DROP_THOUGHTS_BETA, WIRE, messages_request
 
 
 class Anthropic:
@@ -38,7 +38,13 @@ class Anthropic:
 
     def request(self, messages: Sequence[Message], model: str, options: Options) -> WireRequest:
         """Build the request for one streamed answer; raise `ConfigurationError` naming what the API cannot take."""
-        return WireRequest(self._url, dict(self._headers), messages_request(messages, model, options, self._endpoint))
+        body = messages_request(messages, model, options, self._endpoint)
+        headers = dict(self._headers)
+        if b'"block_binding":{' in body:
+            name = next((name for name in headers if name.lower() == "anthropic-beta"), "anthropic-beta")
+            others = [each for each in headers.get(name, "").split(",") if each.strip() not in ("", DROP_THOUGHTS_BETA)]
+            headers[name] = ",".join([*others, DROP_THOUGHTS_BETA])
+        return WireRequest(self._url, headers, body)
 
     def decoder(self) -> AnthropicDecoder:
         """Return a new decoder for one answer."""

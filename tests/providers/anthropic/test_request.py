@@ -311,3 +311,51 @@ class TestRequest:
         assert {"user"} | ({"assistant"} if len(body["messages"]) > 1 else set()) == {
             turn["role"] for turn in body["messages"]
         }
+
+
+class TestThoughtsOfEarlierTurns:
+    """From Claude 5.1 on, a thought is refused if anything before it has changed: the API is to drop it instead."""
+
+    KEY = "anthropic@api.anthropic.com/v1/messages"
+    HISTORY = (
+        Message.user("Hi"),
+        Message.assistant(ReasoningPart("Hm.", {KEY: {"signature": "s"}}), "Hello."),
+        Message.user("And?"),
+    )
+
+    @pytest.mark.parametrize(
+        "model",
+        ["claude-fable-5-1", "claude-opus-5-5-20261001", "claude-haiku-5-5", "claude-sonnet-6", "claude-opus-5"],
+    )
+    def test_all_go_back_also_to_another_model(self, model: str) -> None:
+        """The API drops without an error what the model cannot read, says its documentation."""
+        sent = request(*self.HISTORY, model=model)
+        body = json.loads(sent.body)
+        thought = {"type": "thinking", "thinking": "Hm.", "signature": "s"}
+        assert thought == body["messages"][1]["content"][0]
+        wanted = None if model == "claude-opus-5" else {"prefix_mismatch_behavior": "drop_block"}
+        assert wanted == body.get("thinking", {}).get("block_binding")
+        assert (wanted is not None) == ("anthropic-beta" in sent.headers)
+
+    @pytest.mark.parametrize("reasoning", ["low", None])
+    def test_the_configuration_of_thinking_stays(self, reasoning: str | None) -> None:
+        """Only a field is added; one that the caller gives wins, and so do the betas of the caller's header."""
+        headers = {"Anthropic-Beta": "files-api-2025-04-14"}
+        wire = Anthropic(provider="anthropic", base_url="https://api.anthropic.com", api_key="k", headers=headers)
+        extra = {"thinking": {"block_binding": {"prefix_mismatch_behavior": "error"}}}
+        sent = wire.request(self.HISTORY, "claude-opus-5-5", Options(reasoning=reasoning, extra_body=extra))
+        thinking = json.loads(sent.body)["thinking"]
+        assert {"type": "adaptive", "display": "summarized", **extra["thinking"]} == thinking
+        assert sent.headers["Anthropic-Beta"] == "files-api-2025-04-14,thinking-binding-controls-2026-08-01"
+
+    def test_nothing_is_added_elsewhere(self) -> None:
+        """Not for another address, which may know no such field; not without thoughts; not while thinking is off."""
+        gateway = Anthropic(provider="anthropic", base_url="https://gateway.example", api_key="k", headers={})
+        history = (Message.user("Hi"), Message.assistant(ReasoningPart("Hm.", {"anthropic": {"signature": "s"}}), "A"))
+        for sent in (
+            gateway.request((*history, Message.user("?")), "claude-opus-5-5", Options()),
+            request(model="claude-opus-5-5"),
+            request(*self.HISTORY, model="claude-haiku-5-5", reasoning=0),
+        ):
+            assert b"block_binding" not in sent.body
+            assert "anthropic-beta" not in sent.headers
