@@ -76,7 +76,7 @@ class AnswerLog:
             rows = connection.execute(
                 "SELECT id, time, coalesce(conversation, id), model, prompt, answer, messages"
                 " FROM answers ORDER BY id DESC LIMIT ?",
-                (count,),
+                (min(count, 1 << 62),),
             ).fetchall()
         return [LogEntry(*row) for row in rows]
 

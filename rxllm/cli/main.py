@@ -64,7 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser = argparse.ArgumentParser(prog=f"rxllm {words.pop(0)}", description=command.description)
         else:
             command = _ASK
-            parser = argparse.ArgumentParser(prog="rxllm", description=command.description, epilog=_epilog())
+            parser = argparse.ArgumentParser(
+                prog="rxllm",
+                description=command.description,
+                epilog=_epilog(),
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+            )
             parser.add_argument("--version", action="version", version=f"rxllm {version('rxllm')}")
         command.add_arguments(parser)
         status = command.run(parser.parse_args(words))
@@ -198,8 +203,8 @@ def _list_templates(_: argparse.Namespace) -> int:
 
 
 def _epilog() -> str:
-    rows = (f"rxllm {name}: {command.description}" for name, command in _COMMANDS.items())
-    return "Commands: " + "; ".join(rows)
+    rows = (f"  rxllm {name:9}  {command.description}" for name, command in _COMMANDS.items())
+    return "\n".join(("commands:", *rows))
 
 
 def _of_extra(description: str, module: str, extra: str) -> Command:
@@ -231,7 +236,7 @@ def _fail(message: str, status: int = 1) -> int:
 _ASK = Command("Ask a language model, and see its answer while it arrives.", ask.add_arguments, ask.run)
 _COMMANDS: Mapping[str, Command] = {
     "providers": Command("list the providers, and what each needs", _no_arguments, _list_providers),
-    "models": Command("list well-known models: context size, longest answer, abilities", _add_provider, _list_models),
+    "models": Command("list well-known models, with sizes and abilities", _add_provider, _list_models),
     "keys": Command("store the keys of providers", _add_keys_arguments, _manage_keys),
     "logs": Command("show the latest answers", _add_logs_arguments, _show_logs),
     "templates": Command("list stored prompts", _no_arguments, _list_templates),

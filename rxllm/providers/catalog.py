@@ -132,7 +132,7 @@ def vendor_named(name: str) -> Vendor:
     close = [
         f"{each.name}:{name}" for each in _vendors.values() if family and f"{each.default_model}".startswith(family[0])
     ]
-    close = close or get_close_matches(name.lower(), names, n=1)
+    close = close or get_close_matches(name.lower(), names, n=1, cutoff=0.7)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise ConfigurationError(f"there is no provider {name!r}.{hint} There are: {', '.join(names)}")
 
