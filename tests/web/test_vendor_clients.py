@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -226,6 +227,40 @@ def test_litellm(llm: LLMServer, url: str, provider: str) -> None:
     said = [{"role": "user", "content": "Hi"}]
     stream = litellm.completion(f"{provider}/m", said, api_base=base, api_key="unused", stream=True, num_retries=0)
     assert "Hello there" == "".join(chunk.choices[0].delta.content or "" for chunk in stream)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize("api", ["OpenAIResponsesModel", "OpenAIChatCompletionsModel"])
+def test_the_openai_agents_sdk(llm: LLMServer, url: str, api: str, streamed: bool) -> None:
+    """An agent runs its tools and goes on with their results; then it gives a structured answer."""
+    agents = pytest.importorskip("agents", reason="the package openai-agents is not installed")
+    import openai
+
+    agents.set_tracing_disabled(True)
+    llm.enqueue(Reply("Let me see", reasoning="hm", tool_calls=(CALL, OTHER)), "Sunny", '{"city": "Oslo"}')
+
+    def weather(city: str) -> str:
+        """Say what the weather is like in a city."""
+        return f"sun in {city}"
+
+    async def ask() -> list[object]:
+        async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0) as client:
+            model = getattr(agents, api)(model="m", openai_client=client)
+            agent = agents.Agent("a", instructions="Be kind", model=model, tools=[agents.function_tool(weather)])
+            if streamed:
+                run = agents.Runner.run_streamed(agent, "Hi")
+                assert any([event.type == "raw_response_event" async for event in run.stream_events()])
+            else:
+                run = await agents.Runner.run(agent, "Hi")
+            schema = agents.AgentOutputSchema(dict[str, str], strict_json_schema=False)
+            typed = agents.Agent("b", model=model, output_type=schema)
+            return [run.final_output, (await agents.Runner.run(typed, "Where?")).final_output]
+
+    assert ["Sunny", {"city": "Oslo"}] == asyncio.run(ask())
+    said = llm.requests[1].json["messages"]
+    assert ["system", "user", "assistant", "tool", "tool"] == [message["role"] for message in said]
+    assert ["sun in Oslo", "sun in Rome"] == [message["content"] for message in said[3:]]
 
 
 def test_httpx_sse(llm: LLMServer, url: str) -> None:
