@@ -17,11 +17,16 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import reactivex
 import requests
 import websockets.sync.client
+from reactivex import Observable, abc
+from reactivex.disposable import Disposable
 
+from rxllm.events import TextDelta
 from rxllm.testing import Gate, LLMServer, Reply
-from rxllm.web import Guard, Service
+from rxllm.web import ChatRequest, Guard, Service
+from rxllm.web.served_stream import MAX_CHARS
 
 from .running import model_of, running
 
@@ -173,6 +178,17 @@ class TestBodies:
         assert client.recv(12) == b"HTTP/1.1 408"
         client.close()
 
+    def test_of_many_at_once_some_are_refused(self, llm: LLMServer, monkeypatch: pytest.MonkeyPatch) -> None:
+        """They are held in memory while they arrive; those before them are not harmed."""
+        monkeypatch.setattr("rxllm.web.asgi.MAX_BODY_BYTES_AT_ONCE", 100_000)
+        llm.enqueue("Hello")
+        with running(Service({"m": model_of(llm)})) as url:
+            port, body = int(url.rpartition(":")[2]), json.dumps({"prompt": "x" * 90_000})
+            with post(port, "/api/chat", body, send=89_000) as first, post(port, "/api/chat", body) as second:
+                assert second.recv(100).startswith(b"HTTP/1.1 503")
+                first.sendall(body[89_000:].encode())
+                assert first.recv(100).startswith(b"HTTP/1.1 200")
+
     def test_one_that_says_it_is_too_large_is_refused_at_once(self, url: str) -> None:
         """Without a byte of it."""
         client = post(int(url.rpartition(":")[2]), "/api/chat", "x" * 17_000_000, send=0)
@@ -185,6 +201,30 @@ DOCUMENTED = [
     "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;",
 ]
 ORIGIN = {"origin": "https://app.example.com"}
+
+
+def test_a_reader_that_takes_nothing_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And its producer, which waited for it before it had said everything, is disposed."""
+    monkeypatch.setattr("rxllm.web.asgi.STALLED_SECONDS", 0.5)
+    disposed, said = threading.Event(), 0
+
+    def endless(_: ChatRequest) -> Observable[object]:
+        def subscribe(observer: abc.ObserverBase[object], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+            def produce() -> None:
+                nonlocal said
+                while not disposed.is_set():
+                    said += 1000
+                    observer.on_next(TextDelta("\N{GRINNING FACE}" * 1000))
+
+            threading.Thread(target=produce, daemon=True).start()
+            return Disposable(disposed.set)
+
+        return reactivex.create(subscribe)
+
+    body = json.dumps({"prompt": "x", "linger": 0})
+    with running(Service({"m": endless})) as url, post(int(url.rpartition(":")[2]), "/api/chat", body):
+        assert disposed.wait(SECONDS)
+    assert said < MAX_CHARS
 
 
 class TestNginx:
