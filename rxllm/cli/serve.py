@@ -146,6 +146,7 @@ def _bounded_protocol() -> type[asyncio.Protocol]:
 
     class BoundedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # one of two classes
         _open = 0
+        _is_closing = False
 
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             self._timer = asyncio.get_running_loop().call_later(HEADER_SECONDS, self._expire, transport)
@@ -160,8 +161,11 @@ def _bounded_protocol() -> type[asyncio.Protocol]:
             super().connection_lost(exc)
 
         def _expire(self, transport: asyncio.BaseTransport) -> None:
-            if getattr(self, "cycle", None) is None:  # no request has come
+            if getattr(self, "cycle", None) is None or self._is_closing:  # no request has come, or nothing is taken
                 cast(asyncio.Transport, transport).abort()
+                return
+            self._is_closing = transport.is_closing()
+            self._timer = asyncio.get_running_loop().call_later(HEADER_SECONDS, self._expire, transport)
 
     return BoundedProtocol
 

@@ -58,10 +58,6 @@ class UITurn(UIMessageStream):
             return False
         return self._approvals.are_open(self._open_calls)
 
-    def begin(self) -> str:
-        """Return the message's start. The first event begins its step."""
-        return self.start()
-
     def event(self, number: int, event: object) -> str:
         """Return the chunks of one event."""
         shown = with_json_value(event)
@@ -76,28 +72,29 @@ class UITurn(UIMessageStream):
             case ToolStart():
                 return ""
             case ToolProgress(id, _, value):
-                return self.tool_output(id, value, preliminary=True)
+                return chunk("tool-output-available", toolCallId=id, output=value, preliminary=True)
             case ToolEnd(call) as end:
                 self._open_calls.discard(call.id)
                 return self._tool_end(end)
             case StructuredAnswer():
                 return chunk("data-answer", data=cast("StructuredAnswer[object]", shown).value)
             case _:
-                return self._step_if_none() + super().event(number, event)
-
-    def _step_if_none(self) -> str:
-        return "" if self.in_step else self.start_step()
+                return super().event(number, event)
 
     def _ask(self, call: ToolCall) -> str:
         if self._approvals is not None and self._approvals.is_decided(call):
             return ""  # the client's message says so already
         self._asked.add(call.id)
-        return self.tool_approval(call.id, None if self._ask_for_approval is None else self._ask_for_approval(call))
+        question = call.id if self._ask_for_approval is None else self._ask_for_approval(call)
+        return chunk("tool-approval-request", approvalId=question, toolCallId=call.id)
 
     def _tool_end(self, end: ToolEnd) -> str:
+        call, said = end.call.id, end.result.content
         if end.refused:
-            return self.tool_denied(end.call.id)
-        return (self.tool_error if end.result.is_error else self.tool_output)(end.call.id, end.result.content)
+            return chunk("tool-output-denied", toolCallId=call)
+        if end.result.is_error:
+            return chunk("tool-output-error", toolCallId=call, errorText=said)
+        return chunk("tool-output-available", toolCallId=call, output=said)
 
 
 class UITurnBody(StreamBody):

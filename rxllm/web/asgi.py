@@ -14,6 +14,7 @@ import signal
 import socket
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from dataclasses import replace
 from functools import partial
 from types import FrameType
 from typing import Any, cast
@@ -75,9 +76,9 @@ class StreamResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream until it ends or the client leaves."""
-        await _first_of(_until_gone(receive), self._until_stalled(), self._send(send))
+        await _first_of(_until_gone(receive), self._until_stalled(), self._send(scope, receive, send))
 
-    async def _send(self, send: Send) -> None:
+    async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
         body, stream = self._body, self._body.stream
         wakeup = AsyncWakeup(self._keep_alive)
         wakeup.attach(asyncio.get_running_loop())
@@ -87,8 +88,8 @@ class StreamResponse(Response):
             while not body.is_head_ready():
                 await wakeup.wait()
             if (failure := body.failure()) is not None:
-                headers = {**failure.headers, **self._extra_headers}
-                await _send_whole(send, failure.status, headers, failure.body)
+                whole = Response(failure.body, failure.status, {**failure.headers, **self._extra_headers})
+                await whole(scope, receive, send)
                 return
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             wakeup.set()
@@ -114,13 +115,14 @@ class StreamResponse(Response):
             await asyncio.sleep(STALLED_SECONDS)
             since = self._is_sending_since
             if since is not None and loop.time() - since >= STALLED_SECONDS:
-                raise TimeoutError("the client does not read")
+                return  # the server closes the connection: the response is not complete
 
 
 def asgi_app(service: Service, *, drain_seconds: float = 10.0) -> Router:
     """Return an ASGI application with everything that `service` has, the page and the WebSocket included.
 
-    Mount it in an application of yours, or run it with any ASGI server. When the server shuts down, streams have time
+    Mount it in an application of yours, or run it with any ASGI server. When the server shuts down, no more streams
+    start, and those under way have time to end.
 
     Args:
         service: The models and streams.
@@ -209,10 +211,7 @@ async def _handle(service: Service, request: StarletteRequest, bodies: _BodyBudg
         return Response(status_code=400)
     if isinstance(body, Problem):
         return _response(service, service.refuse(admitted, body), closes=True)
-    whole = HttpRequest(
-        admitted.method, admitted.path, admitted.query, admitted.headers, body, admitted.client, admitted.user
-    )
-    response = await asyncio.to_thread(service.respond, whole)  # functions on offer may block
+    response = await asyncio.to_thread(service.respond, replace(admitted, body=body))  # functions on offer may block
     return _response(service, response)
 
 
@@ -348,12 +347,6 @@ def _head(request: StarletteRequest | WebSocket, method: str) -> HttpRequest:
 async def _until_gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _send_whole(send: Send, status: int, headers: dict[str, str], body: bytes) -> None:
-    encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": status, "headers": encoded})
-    await send({"type": "http.response.body", "body": body})
 
 
 async def _first_of(*coroutines: Coroutine[object, object, None]) -> None:

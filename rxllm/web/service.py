@@ -84,11 +84,6 @@ class Service:
         self._sessions: Counter[str] = Counter()
         self._sessions_lock = threading.Lock()
 
-    def handle(self, request: HttpRequest) -> HttpResponse:
-        """Return the response to a whole request: `admit`, then `respond`. Raises nothing."""
-        admitted = self.admit(request)
-        return admitted if isinstance(admitted, HttpResponse) else self.respond(admitted)
-
     def admit(self, request: HttpRequest, *, query_token: str = "") -> HttpRequest | HttpResponse:
         """Check the sender of a request; its body need not have been read.
 

@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from http.client import responses
 from typing import TYPE_CHECKING, cast
 from urllib.parse import parse_qsl
@@ -143,11 +144,7 @@ def _respond(service: Service, environ: WSGIEnvironment) -> HttpResponse:
     if size > MAX_BODY_BYTES:
         return service.refuse(admitted, Problem(413, "the request is too large"))
     body = environ["wsgi.input"].read(size) if size else b""
-    return service.respond(
-        HttpRequest(
-            admitted.method, admitted.path, admitted.query, admitted.headers, body, admitted.client, admitted.user
-        )
-    )
+    return service.respond(replace(admitted, body=body))
 
 
 def _head(environ: WSGIEnvironment) -> HttpRequest:

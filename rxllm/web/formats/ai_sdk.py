@@ -21,17 +21,16 @@ from ...events import (
     Response,
     StreamEnd,
     StreamReset,
-    StreamStart,
     TextDelta,
     ToolCallDelta,
     ToolCallEnd,
     ToolCallStart,
-    UsageUpdate,
     VendorEvent,
 )
 from ...messages import ReasoningPart, ToolCall, VendorPart
+from ...providers._writer import SSE_COMMENT
 from .errors import error_facts
-from .sse import SSE_COMMENT, SSE_HEADERS
+from .sse import SSE_HEADERS
 
 UI_MESSAGE_STREAM_HEADERS: Mapping[str, str] = {**SSE_HEADERS, "x-vercel-ai-ui-message-stream": "v1"}
 """The headers of the response; without the last one, `useChat` takes the stream for plain text."""
@@ -92,16 +91,16 @@ class UIMessageStream:
         self._calls: dict[int, str] = {}
 
     def begin(self) -> str:
-        """Return the start of the message and of its first step."""
-        return self.start() + self.start_step()
-
-    def start(self) -> str:
-        """Return the start of the message, or, for a known id, of its continuation."""
+        """Return the start of the message, or, for a known id, of its continuation. The first event begins its step."""
         identity = {} if self._message_id is None else {"messageId": self._message_id}
         return chunk("start", **identity)
 
     def event(self, number: int, event: object) -> str:
         """Return the chunks of one event."""
+        begin = "" if self.in_step else self.start_step()
+        return begin + self._token_event(event)
+
+    def _token_event(self, event: object) -> str:
         match event:
             case TextDelta(text):
                 return self._delta("text", text)
@@ -122,9 +121,7 @@ class UIMessageStream:
                 return self.carry(response) + self._finish(
                     _FINISH.get(response.finish_reason, "other"), _metadata(response)
                 )
-            case StreamStart() | UsageUpdate():
-                return ""
-            case _:  # no token event
+            case _:  # StreamStart, UsageUpdate, or no token event
                 return ""
 
     def start_step(self) -> str:
@@ -148,23 +145,6 @@ class UIMessageStream:
             return ""
         self.in_step = False
         return self._close() + chunk("finish-step")
-
-    def tool_approval(self, call_id: str, approval_id: str | None = None) -> str:
-        """Return the approval request of a call; its id defaults to the call's id."""
-        return chunk("tool-approval-request", approvalId=approval_id or call_id, toolCallId=call_id)
-
-    def tool_output(self, call_id: str, output: object, *, preliminary: bool = False) -> str:
-        """Return what a tool gave; `preliminary` while it still runs."""
-        mark = {"preliminary": True} if preliminary else {}
-        return chunk("tool-output-available", toolCallId=call_id, output=output, **mark)
-
-    def tool_error(self, call_id: str, text: str) -> str:
-        """Return that a tool failed."""
-        return chunk("tool-output-error", toolCallId=call_id, errorText=text)
-
-    def tool_denied(self, call_id: str) -> str:
-        """Return that a tool did not run, as the user denied it."""
-        return chunk("tool-output-denied", toolCallId=call_id)
 
     def waiting(self) -> str:
         """Return the end of a response after which the user must decide; another response continues the message."""

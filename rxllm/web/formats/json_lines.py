@@ -6,6 +6,7 @@ stream is {"type": "end"}, {"type": "stopped"} or {"type": "error", "error": {..
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 from ..._json import encode, object_at
@@ -39,3 +40,27 @@ def error_at_end(line: Mapping[str, object]) -> LLMError:
     if line.get("type") == "error":
         return error_from_facts(object_at(line, "error"))
     return StreamInterruptedError("the stream was stopped at the server", transient=False)
+
+
+class LineFormat(ABC):
+    """The part of a `StreamFormat` that all forms of these lines share."""
+
+    def begin(self) -> str:
+        """Return nothing: the first event is the beginning."""
+        return ""
+
+    def completed(self) -> str:
+        """Return the end."""
+        return self._end(END_LINE)
+
+    def stopped(self) -> str:
+        """Return the end of a stream that was stopped."""
+        return self._end(STOPPED_LINE)
+
+    def failed(self, error: Exception) -> str:
+        """Return the end of a stream that failed."""
+        return self._end(error_line(error))
+
+    @abstractmethod
+    def _end(self, line: str) -> str:
+        """Return the last line as this form has it."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .json_lines import END_LINE, STOPPED_LINE, error_line, event_line
+from .json_lines import LineFormat, event_line
 
 NDJSON_HEADERS: Mapping[str, str] = {
     "content-type": "application/x-ndjson; charset=utf-8",
@@ -20,28 +20,15 @@ NDJSON_HEADERS: Mapping[str, str] = {
 }
 
 
-class NDJSON:
+class NDJSON(LineFormat):
     """The events of one stream as lines."""
 
     headers = NDJSON_HEADERS
     keep_alive = "\n"
 
-    def begin(self) -> str:
-        """Return nothing."""
-        return ""
-
     def event(self, number: int, event: object) -> str:
         """Return one event."""
         return event_line(event, number) + "\n"
 
-    def completed(self) -> str:
-        """Return the end."""
-        return END_LINE + "\n"
-
-    def stopped(self) -> str:
-        """Return the end of a stream that was stopped."""
-        return STOPPED_LINE + "\n"
-
-    def failed(self, error: Exception) -> str:
-        """Return the end of a stream that failed."""
-        return error_line(error) + "\n"
+    def _end(self, line: str) -> str:
+        return line + "\n"

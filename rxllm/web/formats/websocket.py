@@ -14,7 +14,7 @@ import msgspec
 
 from ..._json import encode
 from .errors import error_facts
-from .json_lines import END_LINE, STOPPED_LINE, error_line, event_line
+from .json_lines import LineFormat, event_line
 
 MAX_CALL_ID = 1000
 """Characters in the id of a tool call that a client answers for."""
@@ -80,7 +80,7 @@ def refused(error: Exception, *, request: str = "", stream: str = "") -> str:
 PONG = '{"type":"pong"}'
 
 
-class WebSocketMessages:
+class WebSocketMessages(LineFormat):
     """The messages of one stream: a `StreamFormat`, one text per message.
 
     >>> from rxllm.events import TextDelta
@@ -94,22 +94,9 @@ class WebSocketMessages:
     def __init__(self, stream: str) -> None:
         self._tail = f',"stream":{encode(stream).decode()}}}'
 
-    def begin(self) -> str:
-        """Return nothing: "started" comes first."""
-        return ""
-
     def event(self, number: int, event: object) -> str:
         """Return one event."""
         return event_line(event, number)[:-1] + self._tail
 
-    def completed(self) -> str:
-        """Return the end."""
-        return END_LINE[:-1] + self._tail
-
-    def stopped(self) -> str:
-        """Return the end of a stream that was stopped."""
-        return STOPPED_LINE[:-1] + self._tail
-
-    def failed(self, error: Exception) -> str:
-        """Return the end of a stream that failed."""
-        return error_line(error)[:-1] + self._tail
+    def _end(self, line: str) -> str:
+        return line[:-1] + self._tail

@@ -18,7 +18,7 @@ from ...relay import PublishOptions, RedisLog
 from ..approvals import Approvals
 from ..formats.errors import INTERNAL
 from ..served_stream import ServedStream
-from .redis_notes import RedisNotes
+from .redis_notes import RedisNotes, reaching_redis
 
 _KNOWN = frozenset(get_args(AssistantEvent))
 
@@ -47,10 +47,11 @@ class PublishedStream(ServedStream[object]):
         self._hear_no_more: Callable[[], None] = _nothing
 
     def prepare(self) -> None:
-        """Claim the id. Raises `APIConnectionError` if Redis is unreachable."""
-        self._writer = self._published.claim(self._cut, self._options)
-        self._is_claimed = True
-        self._hear_no_more = self._notes.hear(f"{self.id}:answers", self._answered)
+        """Claim the id. Raises `OverloadedError` if Redis is unreachable."""
+        with reaching_redis():
+            self._writer = self._published.claim(self._cut, self._options)
+            self._is_claimed = True
+            self._hear_no_more = self._notes.hear(f"{self.id}:answers", self._answered)
 
     def stop(self) -> None:
         """Dispose the stream for all watchers in all processes."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -77,24 +77,6 @@ class RelayedStreams(Streams[object]):
         self._following = threading.Condition()
         self._notes = RedisNotes(redis, prefix)
         self.secret = self._notes.once("secret", self.secret)
-
-    def open(
-        self,
-        source: Observable[object],
-        *,
-        client: str = "",
-        user: str | None = "",
-        linger: float = 0.0,
-        approvals: Approvals | None = None,
-        on_admitted: Callable[[], object] | None = None,
-    ) -> ServedStream[object]:
-        """Start a stream, as in `Streams`; raises `OverloadedError` (503) too if Redis is unreachable."""
-        with reaching_redis():
-            if linger > 0:
-                self._keep_secret()
-            return super().open(
-                source, client=client, user=user, linger=linger, approvals=approvals, on_admitted=on_admitted
-            )
 
     def _keep_secret(self) -> None:
         """Store the secret again if Redis has lost it, so that processes that start later use the same one."""
@@ -164,6 +146,8 @@ class RelayedStreams(Streams[object]):
         """Create a stream that is published in Redis, unless it ends with its client."""
         if linger <= 0:
             return super()._make(source, id, linger, approvals)
+        with reaching_redis():
+            self._keep_secret()
         return PublishedStream(
             source,
             self._notes,
