@@ -19,6 +19,9 @@ from ..providers.local import INSTALL_ENGINE, INSTALL_WEIGHTS, LocalServer
 PROBE_SECONDS = 0.5
 """How many seconds a server on this machine may take to accept a connection."""
 
+_ANSWER_SECONDS = 10.0
+"""How many seconds an Ollama that has accepted may take to list its models: the machine may be busy."""
+
 
 class Availability(NamedTuple):
     """A provider, whether it is ready, and what it needs."""
@@ -109,6 +112,8 @@ def _ollama_models(ollama: Vendor) -> list[str]:
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         connection = kind(parts.netloc, timeout=PROBE_SECONDS)
         try:
+            connection.connect()
+            connection.sock.settimeout(_ANSWER_SECONDS)
             connection.request("GET", parts.path.removesuffix("/chat") + "/tags", headers=request.headers)
             answer = decode(connection.getresponse().read(1 << 20))
         finally:
