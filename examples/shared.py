@@ -21,7 +21,7 @@ INSTRUCTIONS = "You are a helpful assistant. Answer briefly, in Markdown."
 
 
 def models_from_command_line(description: str) -> dict[str, rxllm.StreamingModel]:
-    """The models to choose from, by name; the embedded one where nothing else is said, which needs no key."""
+    """Return the models that `-m` names, or the embedded model, which needs no key."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
         "-m",

@@ -1,4 +1,4 @@
-"""A chat with Streamlit whose answers survive reruns: a click elsewhere, in the middle of an answer, asks nothing anew.
+"""A chat with Streamlit whose answers survive reruns: a click in the middle of an answer sends no new request.
 
     streamlit run examples/streamlit_app.py                              the embedded model, no key needed
     streamlit run examples/streamlit_app.py -- -m openai:gpt-5.4-mini     any other
