@@ -106,6 +106,7 @@ def _tool_message(value: Mapping[str, object]) -> Message:
 
 
 def _parts(content: object) -> tuple[Part, ...]:
+    """Return the parts of a message's content: None, text, or a list of parts."""
     if content is None:
         return ()
     if isinstance(content, str):

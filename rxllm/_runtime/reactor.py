@@ -116,7 +116,10 @@ class Reactor:
             self._has_follower = False
 
     def _lead(self, term: int) -> None:
-        """Read the streams until another thread leads, or no streams are left."""
+        """Read the streams until another thread leads, or no streams are left.
+
+        Another thread leads if one read took so long that it took over. This thread then reads that slow stream alone.
+        """
         threading.current_thread().name = f"rxllm-reactor-{next(self._numbers)}"
         while (ready := self._next()) is not None:
             poll, reader = ready

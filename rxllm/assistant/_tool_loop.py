@@ -36,10 +36,10 @@ from ..events import (
 from ..messages import Message, TextPart, ToolResult
 from ..operators._response_builder import ResponseBuilder
 from ..options import CallOptions
+from ._scheduling import now, run_on
 from ._tool_run import ToolEvent, ToolRun
 from ._turn_request import TurnRequest
 from ._unique_call_ids import CallIds
-from ._workers import now, run_on
 from .errors import MaxIterationsError, error_text
 from .events import AnswerRejected, AssistantEvent, PartialAnswer, StepEnd, StepStart, StructuredAnswer, ToolEnd
 from .structured import Structure

@@ -17,7 +17,7 @@ from ..messages import MediaPart, ToolCall, ToolResult
 from ..options import Tool
 from ._asyncio_loop import AsyncioLoop
 from ._resolve import resolve
-from ._workers import now, run_after, run_on
+from ._scheduling import now, run_after, run_on
 from .errors import error_text
 from .events import ApprovalRequest, ToolEnd, ToolProgress, ToolStart
 from .tools import RunnableTool, ToolContext, result_content

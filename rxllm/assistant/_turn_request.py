@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import msgspec
 import reactivex as rx
@@ -104,7 +104,7 @@ class TurnRequest(msgspec.Struct, frozen=True):
             return self.system
         try:
             context = TurnContext(self.conversation, self.input.question, recalled, self.variables)
-            text: object = self.system(context)
+            text = cast("object", self.system(context))  # what the user's function really returned
         except LLMError:
             raise
         except BaseException as error:

@@ -241,6 +241,7 @@ class Assistant:
     def _input(
         self, user_input: str | Message | Sequence[Message], variables: Mapping[str, object] | None
     ) -> TurnInput:
+        """Return the input of a turn: a question, or a whole conversation if there is no memory."""
         if isinstance(user_input, str | Message):
             return question_input(_question(user_input, variables))
         if self._memory is not None:

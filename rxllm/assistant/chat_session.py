@@ -343,6 +343,7 @@ class ChatSession(abc.DisposableBase):
         return ChatState((*self._log.shown, *running), self._status, self._error)
 
     def _load(self, *_: object) -> None:
+        """Replace what is shown by the stored conversation; a turn that has begun meanwhile is stopped."""
         memory = self._memory
         assert memory is not None
         try:

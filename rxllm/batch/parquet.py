@@ -86,6 +86,7 @@ def write_parquet(
 
 
 def _refuse_other_files(target: Path) -> None:
+    """Raise `ConfigurationError` if the directory holds anything but parts written earlier."""
     if target.is_dir():
         others = [path.name for path in target.iterdir() if not path.match("part-*.parquet")]
         if others:

@@ -74,6 +74,7 @@ class QtScheduler(LoopScheduler):
         """Do nothing: all is done in `__new__`, as there is one scheduler per application."""
 
     def _set_up(self, app: Any) -> None:
+        """Make the timers that drain the queue, and stop when the application quits or is collected."""
         core = qt_module("QtCore")
         self._app = weakref.ref(app, lambda _: self.close())  # it may go without having quit
         soon, self._later = (_timer_class(core)(app, self._drain) for _ in range(2))

@@ -137,6 +137,8 @@ class _Server:
 def _subscribing(
     server: _Server, begin: Callable[[], Position], body: bytes, *, stops: bool
 ) -> Observable[AssistantEvent]:
+    """Return the stream that begins anew with each subscription; disposing it stops the server's stream if `stops`."""
+
     def subscribe(
         observer: abc.ObserverBase[AssistantEvent], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
