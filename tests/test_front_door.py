@@ -212,3 +212,17 @@ def test_the_version_is_that_of_the_installed_package() -> None:
     script = "import rxllm; print('__version__' in vars(rxllm), rxllm.__version__)"
     printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert printed == ["False", importlib.metadata.version("rxllm")]
+
+
+def test_the_architecture_names_the_packages_that_there_are() -> None:
+    """All packages and top modules; each module of the machinery; and the four paths pass modules that exist."""
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    rows = {cells[1]: cells[2] for line in text.splitlines() if line.startswith("| `") and (cells := line.split("|"))}
+    tops = {path.stem for path in (ROOT / "rxllm").iterdir() if path.name[:2] not in ("__", "py")}
+    assert tops == {name.rstrip("/") for first in rows for name in re.findall(r"[\w/]+", first)}
+    for package in ("_core", "_runtime", "_transport"):
+        named = set(re.findall(r"`(\w+)`", rows[f" `{package}/` "]))
+        assert {path.stem for path in (ROOT / "rxllm" / package).glob("[a-z]*.py")} <= named
+    paths = text.partition("## Four paths")[2].partition("##")[0]
+    for module in re.findall(r"`([\w/]+/\w+)`", paths):
+        assert (ROOT / "rxllm" / f"{module}.py").is_file()
