@@ -341,15 +341,20 @@ class TestLimits:
 
     def test_a_slow_subscriber_is_not_a_silent_server(self) -> None:
         """The idle limit is about the wire: the time that on_next takes does not count."""
-        proceed = threading.Event()
-        with RawServer(
-            sending("one", then=lambda connection: (proceed.wait(LIMIT), connection.send(frame(".") + END)))
-        ) as server:
+        proceed, sent = threading.Event(), threading.Event()
+
+        def silent(connection: Connection) -> None:
+            proceed.wait(LIMIT)
+            connection.send(frame(".") + END)
+            sent.set()
+
+        with RawServer(sending("one", then=silent)) as server:
 
             def slow(event: TokenEvent) -> None:
-                if isinstance(event, TextDelta):
-                    assert not proceed.wait(0.6)
+                if isinstance(event, TextDelta) and not proceed.is_set():
+                    assert not sent.wait(0.6)
                     proceed.set()
+                    assert sent.wait(LIMIT)
 
             probe = Probe().watch(words(server, timeout=Timeout(idle=0.2)).pipe(rx_ops.do_action(slow)))
         assert (probe.errors, probe.completions) == ([], 1)
