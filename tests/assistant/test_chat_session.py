@@ -340,10 +340,11 @@ class TestMemory:
 
     @pytest.mark.parametrize("store", [InMemoryStore, lambda: SQLiteStore(":memory:")])
     def test_an_answer_that_was_broken_off_is_marked_as_such_when_it_is_loaded(
-        self, server: LLMServer, store: Callable[[], MemoryStore]
+        self, server: LLMServer, store: Callable[[], MemoryStore], request: pytest.FixtureRequest
     ) -> None:
         """And the mark is not sent."""
-        memory = Memory(store())
+        memory = Memory(kept := store())
+        request.addfinalizer(getattr(kept, "close", lambda: None))
         model = ByHand()
         session = ChatSession(model, memory=memory)
         for number, end in enumerate((session.stop, lambda: model.answers[1].on_error(rxllm.StreamError("cut")))):

@@ -308,9 +308,9 @@ class TestLimits:
         ("payloads", "timeout", "phase", "text"),
         [
             ((), Timeout(first_token=0.2), "first_token", ""),
-            (("?",), Timeout(first_token=0.2), "first_token", ""),
-            (("one",), Timeout(idle=0.2), "idle", "one"),
-            (("one",), Timeout(total=0.3), "total", "one"),
+            (("?",), Timeout(first_token=1.0), "first_token", ""),
+            (("one",), Timeout(idle=1.0), "idle", "one"),
+            (("one",), Timeout(total=2.0), "total", "one"),
             ((), Timeout(total=0.3), "total", ""),
         ],
         ids=["no token", "only noise", "stall", "total in a stall", "total before a token"],
@@ -335,7 +335,7 @@ class TestLimits:
                     connection.send(noise)
 
         with RawServer(sending("one", then=pinging)) as server:
-            probe = Probe().watch(words(server, timeout=Timeout(idle=0.3)))
+            probe = Probe().watch(words(server, timeout=Timeout(idle=1.0)))
         assert [getattr(error, "phase", None) for error in probe.errors] == ["idle"]
         assert (VendorEvent("keep_alive", {}) in probe.events) == (b": ping" in noise)
 

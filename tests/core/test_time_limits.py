@@ -54,10 +54,10 @@ def timeout_of(server: RawServer, timeout: Timeout, **options: int) -> APITimeou
 def test_noise_is_no_content(noise: bytes) -> None:
     """It keeps neither `first_token` nor `idle` from passing; and no such answer is asked for again."""
     with RawServer(lambda connection: noisy(connection, noise)) as server:
-        error = timeout_of(server, Timeout(first_token=0.3))
+        error = timeout_of(server, Timeout(first_token=1.0))
         assert (error.phase, error.transient, len(server.connections)) == ("first_token", False, 1)
     with RawServer(lambda connection: noisy(connection, noise, TEXT)) as server:
-        error = timeout_of(server, Timeout(idle=0.3))
+        error = timeout_of(server, Timeout(idle=1.0))
         assert (error.phase, error.transient) == ("idle", False)
         assert error.partial is not None
         assert error.partial.text == "Hi"
@@ -77,7 +77,7 @@ def test_noise_is_a_sign_of_life(noise: bytes) -> None:
         connection.send(chunk(TEXT + END) + b"0\r\n\r\n")
 
     with RawServer(handle) as server:
-        assert model_at(server, Timeout(silence=0.7)).chat("Hi").text == "Hi"
+        assert model_at(server, Timeout(silence=1.2)).chat("Hi").text == "Hi"
 
 
 def test_no_bytes_at_all_are_silence() -> None:
@@ -89,7 +89,7 @@ def test_no_bytes_at_all_are_silence() -> None:
         connection.wait_closed()
 
     with RawServer(handle) as server:
-        error = timeout_of(server, Timeout(silence=0.3))
+        error = timeout_of(server, Timeout(silence=1.0))
     assert (error.phase, error.transient) == ("silence", True)
     assert error.partial is not None
     assert error.partial.text == "Hi"
@@ -105,7 +105,7 @@ def test_a_server_that_says_nothing_is_asked_again() -> None:
         connection.respond(chunk(TEXT + END) + b"0\r\n\r\n", "Transfer-Encoding: chunked")
 
     with RawServer(handle) as server:
-        assert model_at(server, Timeout(first_token=0.3)).chat("Hi").text == "Hi"
+        assert model_at(server, Timeout(first_token=1.0)).chat("Hi").text == "Hi"
 
 
 def test_total_covers_all_attempts() -> None:
@@ -127,12 +127,12 @@ def test_a_slow_upload_is_not_limited_by_connect() -> None:
     resume = threading.Event()
 
     def handle(connection: Connection) -> None:
-        resume.wait(0.6)
+        resume.wait(1.5)
         connection.read_request()
         connection.respond(chunk(TEXT + END) + b"0\r\n\r\n", "Transfer-Encoding: chunked")
 
     with RawServer(handle) as server:
-        model = model_at(server, Timeout(connect=0.3, first_token=LIMIT))
+        model = model_at(server, Timeout(connect=1.0, first_token=LIMIT))
         assert model.chat("y" * 20_000_000).text == "Hi"
 
 

@@ -105,7 +105,7 @@ class TestCutStreams:
     def test_a_timeout_is_a_cut_too(self) -> None:
         """The stalled stream had cost all the same."""
         with LLMServer(Reply(pieces=["Hello"], fault=Stall(after=1))) as server:
-            error = failure(server, timeout=Timeout(idle=0.1))
+            error = failure(server, timeout=Timeout(idle=1.0))
         assert error.partial is not None
         assert error.partial.usage.estimated
 
