@@ -130,6 +130,8 @@ def test_a_provider_may_name_its_model() -> None:
         ("openai", {"top_k": 3}, ["top_k", "openai"]),
         ("anthropic", {"seed": 3}, ["seed", "anthropic"]),
         ("openai", {"timeout": -1}, ["seconds above 0"]),
+        ("openai", {"temperature": float("nan")}, ["temperature", "finite"]),
+        ("openai", {"presence_penalty": float("inf")}, ["presence_penalty", "finite"]),
         ("openai", {"response_format": "yaml"}, ["response_format", "yaml"]),
         ("openai", {"tools": ["weather"]}, ["tool", "weather"]),
         ("vllm", {"model": None}, ["vllm", "model="]),

@@ -70,13 +70,13 @@ def _run(arguments: argparse.Namespace) -> None:
     template = read_template(arguments.template) if arguments.template else PromptTemplate()
     log = AnswerLog()
     earlier = _last_answer(log) if arguments.go_on else None
-    prompt = template.fill(read_prompt(arguments.prompt), dict(arguments.param))
+    prompt = template.fill(read_prompt(arguments.prompt), {name: readable(value) for name, value in arguments.param})
     if not prompt.strip() and not arguments.attach:
         raise ConfigurationError('there is no question: rxllm "your question", or pipe one in')
     _set_defaults(arguments, template, earlier)
     messages = [] if earlier is None else earlier.conversation_messages()
     if arguments.system is not None:
-        messages = [Message.system(arguments.system), *(each for each in messages if each.role != "system")]
+        messages = [Message.system(readable(arguments.system)), *(each for each in messages if each.role != "system")]
     messages.append(Message.user(prompt, *map(attachment, arguments.attach)))
     schema = template.schema if arguments.schema is None else read_schema(arguments.schema)
     show = _show_json if arguments.json else _show_text
@@ -123,6 +123,8 @@ def attachment(name: str) -> Part:
         data = path.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"cannot read {name}: {error.strerror}") from error
+    if not data:
+        raise ConfigurationError(f"{name} is empty")
     match media_type.partition("/")[0]:
         case "image":
             return ImagePart(data=data, media_type=media_type)
@@ -131,7 +133,7 @@ def attachment(name: str) -> Part:
         case "":
             raise ConfigurationError(f"the kind of {name} is unknown: its name needs an extension such as .png or .pdf")
         case _:
-            return DocumentPart(data=data, media_type=media_type, name=path.name)
+            return DocumentPart(data=data, media_type=media_type, name=readable(path.name))
 
 
 def read_schema(text: str) -> dict[str, object]:
@@ -150,6 +152,7 @@ def read_schema(text: str) -> dict[str, object]:
 
 def read_prompt(words: Sequence[str]) -> str:
     """Return the question: the words, with standard input in the place of "-", or after them if it is no terminal."""
+    words = [readable(word) for word in words]
     parts = [" ".join(words)]
     if "-" in words:
         place = words.index("-")
@@ -157,6 +160,11 @@ def read_prompt(words: Sequence[str]) -> str:
     elif not words or _is_piped_in():
         parts.append(_stdin())
     return "\n\n".join(filter(None, map(str.strip, parts)))
+
+
+def readable(word: str) -> str:
+    """Return a word of the command line read as UTF-8, whatever the locale is; what is not UTF-8 becomes a mark."""
+    return os.fsencode(word).decode("utf-8", "replace")
 
 
 def _stdin() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Unpack, cast
 
@@ -170,7 +171,10 @@ class LocalModel(ProviderModel):
 
 
 def _wire_options(call: CallOptions) -> Options:
-    """Return those options of a call that go on the wire."""
+    """Return the options of a call that are sent. Raises `ConfigurationError` for NaN and infinity: JSON has none."""
+    for name in ("temperature", "top_p", "frequency_penalty", "presence_penalty"):
+        if isinstance(value := call.get(name), float) and not math.isfinite(value):
+            raise ConfigurationError(f"{name} must be a finite number; got {value!r}")
     tools = call.get("tools")
     return Options(
         temperature=call.get("temperature"),

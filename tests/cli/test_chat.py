@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pty
 import re
 import select
 import signal
@@ -17,6 +16,8 @@ import pytest
 
 from rxllm.messages import messages_from_json
 from rxllm.testing import ErrorReply, Gate, LLMServer, Reply
+
+pty = pytest.importorskip("pty", reason="Windows has no pseudo-terminals")
 
 pytest.importorskip("rich", reason="the package rich is not installed")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -17,6 +16,8 @@ import pytest
 
 from rxllm.events import StreamEnd, TextDelta, event_from_json
 from rxllm.testing import Drop, ErrorReply, Gate, Hang, LLMServer, Reply
+
+pty = pytest.importorskip("pty", reason="Windows has no pseudo-terminals")
 
 # Test runners that work in the background leave Ctrl-C ignored, and children inherit that.
 COMMAND = [
@@ -113,6 +114,18 @@ class TestAsking:
         """Behind two dashes, or with more words."""
         assert ask(server, "--", "modles").stdout == "modles\n"
         assert ask(server, "key", "of", "C", "major?").stdout == "key of C major?\n"
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="its command lines are text, not bytes")
+    def test_words_in_another_encoding_are_asked_and_logged(self, server: LLMServer, tmp_path: Path) -> None:
+        """UTF-8 in a C locale is read as UTF-8; bytes that are no UTF-8 become marks, also in names of files."""
+        (tmp_path / "caf\udce9.txt").write_text("black")
+        words = ("-m", "ollama:m", "--base-url", server.base_url("ollama"))
+        for word, sent in (("höher", "höher"), (b"caf\xe9", "caf\ufffd")):
+            plain = {**environment(), "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+            done = subprocess.run([*COMMAND, *words, word], env=plain, capture_output=True, stdin=subprocess.DEVNULL)
+            assert (done.returncode, done.stderr, server.requests[-1].prompt) == (0, b"", sent)
+        attached = run("--base-url", server.base_url(), "-m", "m", "-a", str(tmp_path / "caf\udce9.txt"), "Read it")
+        assert (attached.returncode, attached.stderr) == (0, "")
 
     def test_an_ollama_that_does_not_run_is_to_be_started(self) -> None:
         """The error names the command."""
