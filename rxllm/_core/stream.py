@@ -20,6 +20,7 @@ from itertools import chain
 
 import msgspec
 from reactivex import Observable, abc
+from reactivex.scheduler import CurrentThreadScheduler
 
 from .._protocol import WireRequest
 from .._runtime.ending import is_ending
@@ -93,11 +94,17 @@ class _Subscription(abc.DisposableBase):
                 start = partial(workers.run, self._thread_name(), partial(run, self._run))
                 admission.submit(self, start, self._start_failed)
             else:
+                caller = threading.get_ident()
 
                 def scheduled(scheduler: abc.SchedulerBase, state: object | None = None) -> None:
-                    run(self._run)
+                    if self._scheduled is None and threading.get_ident() == caller:
+                        # The scheduler runs inside subscribe(): wait until all observers are linked and can dispose.
+                        self._scheduled = CurrentThreadScheduler.singleton().schedule(scheduled)
+                    else:
+                        run(self._run)
 
-                self._scheduled = self._source.scheduler.schedule(scheduled)
+                placed = self._source.scheduler.schedule(scheduled)
+                self._scheduled = self._scheduled or placed
         except Exception as error:
             self._start_failed(error)
         return self
@@ -189,15 +196,11 @@ class _Subscription(abc.DisposableBase):
                     self._limit_answer(events, self._source.max_answer_chars)
         except Exception as error:
             self._fail(error)
-        observer = self._observer
-        on_next = observer.on_next
+        on_next = self._observer.on_next
         for event in events:
             if self._halted:
                 break
             on_next(event)
-        if self._source.scheduler is not None and getattr(observer, "is_stopped", False):
-            # The scheduler may be running inside subscribe(), which has not returned what could be disposed.
-            self._disposed = True
         if self._limits.expired == "total" and not self._decoder.finished:
             self._fail(CallAborted())
         if self._ended or self._disposed:

@@ -166,7 +166,7 @@ class Body:
         The body is read for at most 64 KiB and 2 s, the body of a redirect not at all.
         """
         try:
-            if 300 <= self.status < 400:
+            if self.status in (301, 302, 303, 307, 308):
                 return APIStatusError(
                     f"HTTP {self.status}: the server redirects, which rxllm does not follow, so that no key is sent "
                     "to another server: check base_url",

@@ -83,8 +83,8 @@ def create_streaming_model(
         timeout: Seconds for each wait, or a `Timeout`; default: `Timeout()`.
         max_retries: Further attempts after transient errors, before the first content event.
         scheduler: The producing scheduler; default: a daemon thread for each stream, or a few shared threads if
-            there are many streams. Do not give one that runs its work inline (`ImmediateScheduler`): subscribe() would
-            read the whole answer before it returns what can be disposed, and `take(1)` would stop nothing.
+            there are many streams. With one that runs its work inline (`ImmediateScheduler`), subscribe() reads the
+            answer before it returns: operators such as `take(1)` can end it, the caller cannot.
         session: A requests session whose proxies, TLS settings, headers, cookies, auth and hooks are used.
         headers: HTTP headers to add to each request.
         extra_body: JSON fields to add to the request's body.

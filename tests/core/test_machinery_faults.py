@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 import reactivex as rx
 from reactivex import operators as rx_ops
-from reactivex.scheduler import ImmediateScheduler, ThreadPoolScheduler
+from reactivex.abc import SchedulerBase
+from reactivex.scheduler import CurrentThreadScheduler, ImmediateScheduler, ThreadPoolScheduler, TrampolineScheduler
 
 import rxllm
 from rxllm import LLMError, StreamingModel, Timeout
+from rxllm import operators as ops
 from rxllm.testing import LLMServer, Reply
 
 from ..raw_server import LIMIT, Connection, RawServer
@@ -257,6 +259,24 @@ def test_an_interrupt_on_a_scheduler_of_the_users_is_raised() -> None:
             patched.setattr("rxllm._transport.body.Body.read", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 model.stream("Hi").subscribe()
+        assert server.connections[0].closed.wait(LIMIT)
+
+
+@pytest.mark.parametrize("scheduler", [ImmediateScheduler(), CurrentThreadScheduler(), TrampolineScheduler()])
+def test_an_operator_ends_a_stream_that_is_read_inside_subscribe(scheduler: SchedulerBase) -> None:
+    """All observers are linked before the scheduler's inline work begins, so take(1) stops the request."""
+    word = b'data: {"choices": [{"index": 0, "delta": {"content": "word "}}]}\n\n'
+
+    def handle(connection: Connection) -> None:
+        connection.read_request()
+        connection.respond(b"%x\r\n%b\r\n" % (len(word), word), "Transfer-Encoding: chunked")
+        connection.wait_closed()
+
+    with RawServer(handle) as server:
+        model = rxllm.create_streaming_model("openai", model="m", api_key="k", base_url=server.url, scheduler=scheduler)
+        seen: list[object] = []
+        model.stream("Hi").pipe(ops.text(), rx_ops.take(1)).subscribe(seen.append, seen.append, lambda: seen.append(1))
+        assert seen == ["word ", 1]
         assert server.connections[0].closed.wait(LIMIT)
 
 
