@@ -343,9 +343,9 @@ def test_a_redirect_is_not_followed() -> None:
 
 def test_not_modified_is_no_redirect() -> None:
     """A broken cache sends 304 to a request that has no copy."""
-    with RawServer(answering(b"", status="304 Not Modified")) as server:
-        with pytest.raises(APIStatusError, match="HTTP 304$"):
-            open_body(server.url)
+    with RawServer(answering(b"", status="304 Not Modified")) as server, pytest.raises(APIStatusError) as caught:
+        open_body(server.url)
+    assert "HTTP 304" == str(caught.value)
 
 
 def test_netrc_does_not_replace_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
