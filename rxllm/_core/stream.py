@@ -20,7 +20,6 @@ from itertools import chain
 
 import msgspec
 from reactivex import Observable, abc
-from reactivex.scheduler import CurrentThreadScheduler
 
 from .._protocol import WireRequest
 from .._runtime.ending import is_ending
@@ -34,6 +33,7 @@ from ..errors import APIConnectionError, LLMError, StreamError
 from ..events import ReasoningDelta, Response, StreamEnd, TextDelta, Timing, TokenEvent, VendorEvent, is_content
 from .awaitable import AwaitableObservable
 from .crowd import admission, is_crowded, live, reactor
+from .scheduling import schedule_after_subscribe
 from .source import Source
 from .stream_errors import emit_error, unexpected_error
 from .time_limits import TimeLimits
@@ -94,17 +94,7 @@ class _Subscription(abc.DisposableBase):
                 start = partial(workers.run, self._thread_name(), partial(run, self._run))
                 admission.submit(self, start, self._start_failed)
             else:
-                caller = threading.get_ident()
-
-                def scheduled(scheduler: abc.SchedulerBase, state: object | None = None) -> None:
-                    if self._scheduled is None and threading.get_ident() == caller:
-                        # The scheduler runs inside subscribe(): wait until all observers are linked and can dispose.
-                        self._scheduled = CurrentThreadScheduler.singleton().schedule(scheduled)
-                    else:
-                        run(self._run)
-
-                placed = self._source.scheduler.schedule(scheduled)
-                self._scheduled = self._scheduled or placed
+                self._scheduled = schedule_after_subscribe(self._source.scheduler, partial(run, self._run))
         except Exception as error:
             self._start_failed(error)
         return self
