@@ -8,7 +8,6 @@ server use it; the relay's log in Redis has the same interface.
 
 from __future__ import annotations
 
-import sys
 import threading
 from array import array
 from bisect import bisect_right
@@ -21,6 +20,7 @@ import msgspec
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
+from .._runtime.errors import report_exception
 from ..errors import StreamInterruptedError
 from .delta_merge import Delta, MergeKey, delta_text, make_delta, merge_deltas, merge_key, merge_runs
 
@@ -164,7 +164,7 @@ class MemoryLog(Generic[T]):
                         self._remove(reader)
                         if not self._readers:
                             raise
-                        threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+                        report_exception()
                 if not self._due:
                     break
                 entry, readers = self._due.popleft(), self._readers

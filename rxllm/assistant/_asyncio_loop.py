@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import contextvars
 import os
-import sys
 import threading
 import weakref
 from collections.abc import Awaitable
@@ -19,6 +18,7 @@ from functools import partial
 from reactivex import abc
 from reactivex.disposable import SerialDisposable
 
+from .._runtime.errors import report_exception
 from .._runtime.thread_cache import workers
 
 
@@ -81,7 +81,7 @@ class AsyncioLoop:
             try:
                 loop.run_forever()
             except BaseException:  # of a callback or a task that a tool left behind
-                threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+                report_exception()
             with self._lock:
                 if not self._waiting:
                     self._is_running = False

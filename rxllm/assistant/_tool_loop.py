@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextvars
 import logging
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,6 +20,7 @@ from reactivex.disposable import CompositeDisposable, SerialDisposable, SingleAs
 from .._core.stream_errors import emit_error
 from .._core.token_usage import add_usage
 from .._history import CANCELLED
+from .._runtime.errors import report_exception
 from ..errors import LLMError, OutputParsingError, StreamError, ToolArgumentsError
 from ..events import (
     ReasoningDelta,
@@ -354,7 +354,7 @@ class ToolLoop(abc.DisposableBase):
         except BaseException:
             # An error of the subscriber: neither the tool's nor the model's.
             self.dispose()
-            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+            report_exception()
 
     def _guarded(self, action: Callable[[], None]) -> Callable[[], None]:
         """Return `action` as a function that ends the turn with what `action` raises."""

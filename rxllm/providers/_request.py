@@ -46,8 +46,11 @@ def endpoint_url(base_url: str, version: str, path: str, query: str = "", *, pas
     return urlunsplit((parts.scheme, parts.netloc, root + path, queries, ""))
 
 
-def header_fields(ours: Mapping[str, str | None], theirs: Mapping[str, str]) -> dict[str, str]:
-    """Return `ours` without those that have no value; `theirs` override them, in any case of letters."""
+def header_fields(
+    ours: Mapping[str, str | None], theirs: Mapping[str, str], *, accept: str = "text/event-stream"
+) -> dict[str, str]:
+    """Return `ours` that have a value, and those of JSON requests; `theirs` override them, in any case of letters."""
+    ours = {**ours, "Content-Type": "application/json", "Accept": accept}
     overruled = {name.lower() for name in theirs}
     kept = {name: value for name, value in ours.items() if value is not None and name.lower() not in overruled}
     return {**kept, **theirs}

@@ -83,11 +83,6 @@ def sse_event(kind: str, **fields: object) -> str:
     return sse({"type": kind, **fields}, kind)
 
 
-def known(**counts: object) -> dict[str, object]:
-    """Return the counts that are known."""
-    return {name: count for name, count in counts.items() if count is not None}
-
-
 def is_counted(usage: Usage) -> bool:
     """Return whether the vendor gave any token count."""
     return usage.input_tokens is not None or usage.output_tokens is not None or usage.total_tokens is not None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextvars
 import itertools
-import sys
 import threading
 import time
 from collections.abc import Generator, Sequence
@@ -19,6 +18,7 @@ from reactivex import abc
 
 from .._core.event_log import Entry
 from .._core.stream_errors import emit_error
+from .._runtime.errors import report_exception
 from ..errors import APIConnectionError, LLMError, StreamError, StreamInterruptedError
 from ..events import Response, TokenEvent
 from ..operators._response_builder import ResponseBuilder
@@ -90,7 +90,7 @@ class LogReader(abc.DisposableBase):
                 self._fail(error)
         except Exception:
             # Raised by the subscriber.
-            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+            report_exception()
         finally:
             self._redis.close()
 

@@ -26,15 +26,7 @@ class Anthropic:
     def __init__(self, *, provider: str, base_url: str, api_key: str | None, headers: Mapping[str, str]) -> None:
         self._url = endpoint_url(base_url, "/v1", "/messages")
         self._endpoint = Endpoint(WIRE, provider, self._url)
-        self._headers = header_fields(
-            {
-                "x-api-key": api_key,
-                "anthropic-version": "2023-06-01",
-                "Content-Type": "application/json",
-                "Accept": "text/event-stream",
-            },
-            headers,
-        )
+        self._headers = header_fields({"x-api-key": api_key, "anthropic-version": "2023-06-01"}, headers)
 
     def request(self, messages: Sequence[Message], model: str, options: Options) -> WireRequest:
         """Build the request for one streamed answer; raise `ConfigurationError` naming what the API cannot take."""

@@ -19,7 +19,8 @@ from ...events import (
     ToolCallStart,
     Usage,
 )
-from .._writer import AnswerHead, known, sse_event
+from .._request import without_none
+from .._writer import AnswerHead, sse_event
 
 _Json = dict[str, object]
 
@@ -147,7 +148,7 @@ class MessagesWriter:
 
 
 def _usage(usage: Usage) -> _Json:
-    return known(
+    return without_none(
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cache_read_input_tokens=usage.cached_input_tokens,

@@ -33,9 +33,7 @@ class Gemini:
     def __init__(self, *, provider: str, base_url: str, api_key: str | None, headers: Mapping[str, str]) -> None:
         self._base_url = base_url
         self._endpoint = Endpoint(WIRE, provider, self._url(""), tool_name=_FUNCTION_NAME)
-        self._headers = header_fields(
-            {"x-goog-api-key": api_key, "Content-Type": "application/json", "Accept": "text/event-stream"}, headers
-        )
+        self._headers = header_fields({"x-goog-api-key": api_key}, headers)
 
     def request(self, messages: Sequence[Message], model: str, options: Options) -> WireRequest:
         """Build the request for one streamed answer; raise `ConfigurationError` naming what the API cannot take."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...events import FinishReason, ReasoningDelta, Response, TextDelta, TokenEvent, ToolCallEnd, Usage
-from .._writer import SSE_COMMENT, AnswerHead, is_counted, known, sse
+from .._request import without_none
+from .._writer import SSE_COMMENT, AnswerHead, is_counted, sse
 
 _Json = dict[str, object]
 
@@ -78,7 +79,7 @@ class GenerateContentWriter:
 
 
 def _usage(usage: Usage) -> _Json:
-    return known(
+    return without_none(
         promptTokenCount=usage.input_tokens,
         candidatesTokenCount=usage.output_tokens,
         totalTokenCount=usage.total_tokens,

@@ -26,14 +26,8 @@ class Ollama:
     def __init__(self, *, provider: str, base_url: str, api_key: str | None, headers: Mapping[str, str]) -> None:
         self._url = endpoint_url(base_url, "/api", "/chat", pasted="/v1(?:/chat/completions)?|/api/generate")
         self._endpoint = Endpoint(WIRE, provider, self._url)
-        self._headers = header_fields(
-            {
-                "Authorization": f"Bearer {api_key}" if api_key else None,
-                "Content-Type": "application/json",
-                "Accept": "application/x-ndjson",
-            },
-            headers,
-        )
+        bearer = f"Bearer {api_key}" if api_key else None
+        self._headers = header_fields({"Authorization": bearer}, headers, accept="application/x-ndjson")
 
     def request(self, messages: Sequence[Message], model: str, options: Options) -> WireRequest:
         """Build the request for one streamed answer; raise `ConfigurationError` naming what the API cannot take."""

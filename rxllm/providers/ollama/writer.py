@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 from ..._json import encode
 from ...events import ReasoningDelta, Response, TextDelta, TokenEvent, ToolCallEnd
-from .._writer import AnswerHead, known
+from .._request import without_none
+from .._writer import AnswerHead
 
 _Json = dict[str, object]
 
@@ -63,7 +64,7 @@ class OllamaWriter:
     def _document(self, message: Mapping[str, object], response: Response) -> _Json:
         reason = "length" if response.finish_reason == "length" else "stop"
         usage = response.usage
-        counts = known(prompt_eval_count=usage.input_tokens, eval_count=usage.output_tokens)
+        counts = without_none(prompt_eval_count=usage.input_tokens, eval_count=usage.output_tokens)
         said = {"role": "assistant", **message}
         return {**self._head, "message": said, "done": True, "done_reason": reason, "total_duration": 1, **counts}
 

@@ -47,8 +47,7 @@ class OpenAIChat:
         self._dialect = dialect
         bearer = "Bearer " if dialect.key_header == "Authorization" else ""
         key = None if api_key is None else bearer + api_key
-        ours = {dialect.key_header: key, "Content-Type": "application/json", "Accept": "text/event-stream"}
-        self._headers = header_fields(ours, headers)
+        self._headers = header_fields({dialect.key_header: key}, headers)
 
     def request(self, messages: Sequence[Message], model: str, options: Options) -> WireRequest:
         """Build the request for one streamed answer; raise `ConfigurationError` naming what the vendor cannot take."""

@@ -27,12 +27,8 @@ class OpenAIResponses:
     def __init__(self, *, provider: str, base_url: str, api_key: str | None, headers: Mapping[str, str]) -> None:
         self._url = endpoint_url(base_url, "", "/responses", pasted="/chat/completions|/models")
         self._endpoint = Endpoint(WIRE, provider, self._url)
-        ours = {
-            "Authorization": None if api_key is None else f"Bearer {api_key}",
-            "Content-Type": "application/json",
-            "Accept": "text/event-stream",
-        }
-        self._headers = header_fields(ours, headers)
+        bearer = None if api_key is None else f"Bearer {api_key}"
+        self._headers = header_fields({"Authorization": bearer}, headers)
 
     def request(self, messages: Sequence[Message], model: str, options: Options) -> WireRequest:
         """Build the request for one streamed answer; raise `ConfigurationError` naming what this wire cannot take."""
