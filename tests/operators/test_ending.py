@@ -19,7 +19,7 @@ from . import kit
 from .kit import Boom, Case, OperatorContract
 from .virtual import START, answer, cold, play
 
-LIMIT = 20.0
+LIMIT = 60.0
 
 CASES = [
     Case("finally_response", lambda: finally_response(lambda _: None), kit.answer("a", "b"), kit.answer("a", "b")),

@@ -11,7 +11,7 @@ from reactivex.disposable import Disposable
 
 T = TypeVar("T")
 
-LIMIT_SECONDS = 20.0
+LIMIT_SECONDS = 60.0
 
 
 class Produced(Generic[T]):

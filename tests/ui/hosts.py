@@ -17,7 +17,7 @@ import pytest
 from rxllm.ui._loop_scheduler import LoopScheduler
 from rxllm.ui.asyncio import AsyncIOScheduler
 
-LIMIT_SECONDS = 30.0
+LIMIT_SECONDS = 60.0
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
 """The kinds of asyncio loops there are here."""

@@ -13,7 +13,7 @@ from nbclient.exceptions import CellExecutionError
 
 from rxllm.testing import Fail, Gate, LLMServer, Reply
 
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 200
 
 SETUP = """
 import rxllm

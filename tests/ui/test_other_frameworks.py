@@ -12,7 +12,7 @@ import pytest
 from ..extra_python import extra_environment, python_with
 from .programs.run import LIMIT_SECONDS, run_program
 
-pytestmark = pytest.mark.timeout(180)  # they take their time to start
+pytestmark = pytest.mark.timeout(300)  # they take their time to start
 
 
 def test_gradio_wants_the_growing_text() -> None:
@@ -38,13 +38,13 @@ def test_async_for_leaves_the_server_of_nicegui_free() -> None:
 
 def test_customtkinter(display: str) -> None:
     """Its widgets are bound like those of Tk."""
-    python = python_with("customtkinter", get="pip install customtkinter")
+    python = python_with("customtkinter", get="pip install customtkinter", check="import customtkinter")
     assert run_program("custom_tk", python=python)[0] == "end"
 
 
 def test_marimo(tmp_path: Path) -> None:
     """`live` shows the whole answer, as HTML that loads nothing; two side by side."""
-    python = python_with("marimo", get="pip install marimo", check="import marimo, IPython")
+    python = python_with("marimo", get="pip install marimo nbformat", check="import marimo, IPython, nbformat")
     notebook = Path(__file__).parent / "programs" / "marimo_notebook.py"
     made = tmp_path / "made.ipynb"
     command = "-m", "marimo", "export", "ipynb", "--include-outputs", str(notebook), "-o", str(made)

@@ -360,7 +360,7 @@ class TestOthers:
         bound.feed(stream, "gone\n\nalso gone")
         bound.append("\nKEEP")
         stream.on_next(rxllm.StreamReset("again"))
-        bound.turn()
+        bound.until(lambda: "gone" not in bound.text)
         assert bound.text == "before\n\nKEEP"
 
     def test_clearing_in_mid_stream(self, bound: Bound) -> None:

@@ -16,7 +16,7 @@ pytestmark = needs_redis
 sync_api = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
 expect = sync_api.expect
 ANSWER = "article.assistant:last-child"
-LIMIT = 20_000
+LIMIT = 60_000
 
 
 @pytest.fixture

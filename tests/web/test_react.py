@@ -26,7 +26,7 @@ from .running import model_of, running
 sync_api = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
 expect = sync_api.expect
 
-LIMIT = 20_000
+LIMIT = 60_000
 CALL = ToolCall("call_1", "weather", {"city": "Oslo"})
 OTHER = ToolCall("call_2", "weather", {"city": "Nowhere"})
 

@@ -24,7 +24,7 @@ from ..virtual import START, Tries, answer, cold, play
 
 OVERLOADED = rxllm.OverloadedError("busy")
 EVENTS = answer("a", "b")
-LIMIT = 20.0
+LIMIT = 60.0
 
 
 def never() -> Observable[TokenEvent]:

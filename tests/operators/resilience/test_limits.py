@@ -28,7 +28,7 @@ from ..virtual import SUBSCRIBED, Tries, answer, cold, play
 
 EVENTS = answer("a", "b")
 OVERLOADED = rxllm.OverloadedError("busy")
-LIMIT = 20.0
+LIMIT = 60.0
 
 CASES = [
     Case("max_concurrent", lambda: MaxConcurrent(2), kit.answer("a", "b"), kit.answer("a", "b")),

@@ -11,7 +11,7 @@ from rxllm.operators import MarkdownBlock
 
 from ..kit import play
 
-markdown_it = pytest.importorskip("markdown_it")
+markdown_it = pytest.importorskip("markdown_it", reason="markdown-it-py is not installed")
 
 FENCE = "```"
 PARTS = [

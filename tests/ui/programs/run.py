@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...extra_python import extra_environment
 
-LIMIT_SECONDS = 120
+LIMIT_SECONDS = 250
 
 
 def run_program(name: str, *args: str, python: str = sys.executable, **environment: str) -> tuple[str, str]:
