@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import select
 import selectors
 import socket
@@ -309,3 +310,25 @@ def test_a_system_without_fork_needs_no_guard(monkeypatch: pytest.MonkeyPatch) -
     """There is nothing to register then."""
     monkeypatch.delattr(os, "register_at_fork", raising=False)
     platform.after_fork(lambda: pytest.fail("called"))
+
+
+def test_no_other_module_asks_for_the_system() -> None:
+    """Except the scheduler for Tk, which has a parameter for it, and the engine's program, which imports nothing."""
+    names = (
+        r"sys\.platform|os\.name\b|register_at_fork|os\.kill|os\.fork\b|AF_UNIX|(Poll|Select|Default|Epoll)Selector|SO_LINGER"
+        r"|MSG_DONTWAIT|import (fcntl|resource|termios|pwd|msvcrt|winreg)|select\.select|creationflags|start_new_session"
+        r"|os\.chmod|setrlimit|XDG_|APPDATA|strerror\("
+    )
+    package = Path(platform.__file__).parents[1]
+    found = {
+        path.relative_to(package).as_posix(): sorted(
+            {match[0] for match in re.finditer(names, path.read_text("utf-8"))}
+        )
+        for path in package.rglob("*.py")
+    }
+    expected = {
+        "_runtime/reactor.py": ["DefaultSelector"],  # bounded by max_selected_sockets
+        "testing/_sockets.py": ["DefaultSelector"],
+        "ui/tk.py": ["sys.platform"],
+    }
+    assert {path: names for path, names in found.items() if names and path != "_runtime/platform.py"} == expected

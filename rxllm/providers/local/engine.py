@@ -18,7 +18,10 @@ from importlib import import_module
 from typing import Any, cast
 
 CHECK_SECONDS = 1.0
-"""How often the process checks that its parent lives. A forked sibling may keep stdin open when the parent is gone."""
+"""How often the process checks that its parent lives. A forked sibling may keep stdin open when the parent has ended.
+
+On Windows the id of the parent never changes, but nothing forks there: the end of stdin suffices.
+"""
 
 
 FINISH_SECONDS = 0.1
