@@ -116,7 +116,7 @@ def chat_textual(path: Path) -> None:
             await pilot.press(*RIVER, "enter")
             while "A river is" not in app.query(Markdown).last().source:
                 await pilot.pause(0.01)
-            path.write_text(app.export_screenshot(title="rxllm chat"))
+            path.write_text(app.export_screenshot(title="rxllm chat"), encoding="utf-8")
 
     asyncio.run(drive())
 

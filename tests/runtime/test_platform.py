@@ -316,8 +316,8 @@ def test_no_other_module_asks_for_the_system() -> None:
     """Except the scheduler for Tk, which has a parameter for it, and the engine's program, which imports nothing."""
     names = (
         r"sys\.platform|os\.name\b|register_at_fork|os\.kill|os\.fork\b|AF_UNIX|(Poll|Select|Default|Epoll)Selector|SO_LINGER"
-        r"|MSG_DONTWAIT|import (fcntl|resource|termios|pwd|msvcrt|winreg)|select\.select|creationflags|start_new_session"
-        r"|os\.chmod|setrlimit|XDG_|APPDATA|strerror\("
+        r"|MSG_DONTWAIT|import (fcntl|resource|termios|pwd|msvcrt|winreg)|select\.select|creationflags"
+        r"|start_new_session|os\.chmod|setrlimit|XDG_|APPDATA|strerror\("
     )
     package = Path(platform.__file__).parents[1]
     found = {
