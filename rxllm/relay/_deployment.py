@@ -171,17 +171,18 @@ class ClusterDeployment:
         self.identity = _identity(self.name, self._settings)
 
     @classmethod
-    def around(cls, server: Deployment) -> ClusterDeployment:
-        """Return the Cluster of which `server` is a part."""
-        if isinstance(server, ClusterDeployment):
-            return server
-        assert isinstance(server, ServerDeployment)
-        return cls([(str(server.settings["host"]), int(server.settings["port"]))], server.settings)
+    def around(cls, deployment: Deployment, client: Any) -> ClusterDeployment:
+        """Return the Cluster of which a server is a part, or that a client knows."""
+        if isinstance(deployment, ClusterDeployment):
+            known = [(node.host, node.port) for node in client.get_nodes()]
+            return cls(known or deployment._hosts, deployment._settings)
+        assert isinstance(deployment, ServerDeployment)
+        return cls([(str(deployment.settings["host"]), int(deployment.settings["port"]))], deployment.settings)
 
     def client(self, timeout: float) -> Any:
         """Connect to the Cluster and read which server has which keys."""
         nodes = [cast(Any, cluster.ClusterNode)(host, port) for host, port in self._hosts]
-        settings = {**_timeouts(timeout), "retry": Retry(NoBackoff(), 1), **self._settings}
+        settings = {**_timeouts(timeout), **self._settings}
         return cast(Any, cluster.RedisCluster)(startup_nodes=nodes, **settings)
 
     def node_for(self, client: Any, key: str) -> Any:

@@ -9,16 +9,17 @@ https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/
 
 from __future__ import annotations
 
+import os
 import re
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias, cast
 
 from redis import exceptions as theirs
 
 from ..errors import APIConnectionError, PermissionDeniedError, StreamError
-from ._deployment import ClusterDeployment, RedisAddress, deployment_of
+from ._deployment import ClusterDeployment, Deployment, RedisAddress, deployment_of
 from ._lua_scripts import Script
 
 Fields: TypeAlias = dict[bytes, bytes]
@@ -64,8 +65,14 @@ _NO_RIGHT = "can't run this command"
 """What Redis says when a script runs a command that the user may not run."""
 
 
+_MOVED = (theirs.MovedError, theirs.ConnectionError, theirs.TimeoutError, theirs.ClusterError, OSError)
+"""After these, a Cluster may have its keys elsewhere."""
+
+
 class RedisConnections:
     """Connections to one Redis. Thread-safe; `close` also ends calls that block.
+
+    Commands go over redis-py's connections, but past its client, which takes as much time again as the connection.
 
     Args:
         address: A client or a URL.
@@ -80,14 +87,15 @@ class RedisConnections:
         self._lock = threading.Lock()
         self._client: Any = None
         self._closed = False
+        self._idle: dict[Any, list[Any]] = {}
+        """Connections that no call uses, by pool."""
+        self._process = os.getpid()
 
     def close(self) -> None:
         """Close all connections."""
         with self._lock:
             self._closed = True
-            client, self._client = self._client, None
-        if client is not None:
-            self._deployment.disconnect(client)
+        self._renew(self._client, self._deployment)
 
     def call(self, script: Script, keys: Sequence[str], *arguments: str | bytes | int) -> list[bytes | int]:
         """Run `script` and return its result. All `keys` must be in one slot.
@@ -97,28 +105,22 @@ class RedisConnections:
             PermissionDeniedError: The credentials are refused, or lack a right.
             StreamError: Redis refused the call for another reason.
         """
-
-        def run(client: Any) -> Any:
+        with _converted_errors():
             try:
-                return client.evalsha(script.sha, len(keys), *keys, *arguments)
+                found = self._command(keys[0], "EVALSHA", script.sha, len(keys), *keys, *arguments)
             except theirs.NoScriptError:
-                return client.eval(script.text, len(keys), *keys, *arguments)
-
-        return cast("list[bytes | int]", self._with_client(run))
+                found = self._command(keys[0], "EVAL", script.text, len(keys), *keys, *arguments)
+        return cast("list[bytes | int]", found)
 
     def read(self, key: str, after: str, block: float | None = None) -> list[Fields]:
         """Return the entries of a log after the id `after`; blocks for at most `block` seconds until there is one."""
-        milliseconds = None if block is None else max(1, round(block * 1000))
-
-        def run(client: Any) -> Any:
-            node = self._deployment.node_for(client, key)
-            return node.xread({key: after}, count=256, block=milliseconds)
-
-        found = self._with_client(run)
+        blocking = () if block is None else ("BLOCK", max(1, round(block * 1000)))
+        with _converted_errors():
+            found = self._command(key, "XREAD", "COUNT", 256, *blocking, "STREAMS", key, after)
         if not found:
             return []
-        entries = cast("list[tuple[bytes, Fields]]", found[0][1])
-        return [fields for _, fields in entries]
+        entries = cast("list[tuple[bytes, list[bytes]]]", found[0][1])
+        return [dict(zip(fields[::2], fields[1::2], strict=True)) for _, fields in entries]
 
     def messages(self, channel: str, wait: float) -> Iterator[bytes | None]:
         """Yield what is published on `channel`; None once subscribed, and after each `wait` seconds of silence.
@@ -126,7 +128,7 @@ class RedisConnections:
         A silent connection subscribes again; if that is not confirmed within 3 seconds, it counts as dead.
         """
         with _converted_errors():
-            listener = self._with_client(_pubsub)
+            listener = self._connected().pubsub()
             try:
                 listener.subscribe(channel)
                 yield _data_of(listener.get_message(timeout=self._timeout))
@@ -142,14 +144,47 @@ class RedisConnections:
                 with suppress(theirs.RedisError, OSError):
                     listener.close()
 
-    def _with_client(self, run: Callable[[Any], Any]) -> Any:
-        """Call `run` with the client; a server that belongs to a Cluster is then used as one."""
-        with _converted_errors():
-            try:
-                return run(self._connected())
-            except theirs.MovedError:
-                self._use_as_cluster()
-                return run(self._connected())
+    def _command(self, key: str, *words: str | bytes | int) -> Any:
+        """Send a command to the server that has `key`, again over a new connection if one is lost; return the answer."""
+        try:
+            return self._exchange(key, words)
+        except (theirs.MovedError, theirs.ConnectionError) as error:
+            if isinstance(error, _REFUSED):
+                raise
+            return self._exchange(key, words)
+
+    def _exchange(self, key: str, words: Sequence[str | bytes | int]) -> Any:
+        client, deployment = self._connected(), self._deployment
+        try:
+            pool = deployment.node_for(client, key).connection_pool
+            with self._connection(pool) as connection:
+                connection.connect()  # does nothing if it is connected; asks Sentinel for the master if not
+                connection.send_command(*words)
+                return connection.read_response()
+        except _MOVED as error:
+            if isinstance(error, theirs.MovedError) or isinstance(deployment, ClusterDeployment):
+                self._renew(client, ClusterDeployment.around(deployment, client))
+            raise
+
+    @contextmanager
+    def _connection(self, pool: Any) -> Generator[Any]:
+        """Reserve a connection of the pool; close it after an error, except those that Redis answers with."""
+        if self._process != os.getpid():  # a fork must not use the connections of its parent
+            self._process, self._idle = os.getpid(), {}
+        idle = self._idle.setdefault(pool, [])
+        try:
+            connection = idle.pop()
+        except IndexError:
+            connection = pool.get_connection()
+        try:
+            yield connection
+        except BaseException as error:
+            # After a demotion the server's name may belong to another one.
+            if not isinstance(error, theirs.ResponseError) or isinstance(error, theirs.ReadOnlyError):
+                connection.disconnect()
+            raise
+        finally:
+            idle.append(connection)
 
     def _connected(self) -> Any:
         with self._lock:
@@ -159,13 +194,14 @@ class RedisConnections:
                 self._client = self._deployment.client(self._timeout)
             return self._client
 
-    def _use_as_cluster(self) -> None:
+    def _renew(self, client: Any, deployment: Deployment) -> None:
+        """Close the connections of `client`; the next call connects anew, to `deployment`."""
         with self._lock:
-            old, client = self._deployment, self._client
-            self._deployment = ClusterDeployment.around(old)
-            self._client = None
-        if client is not None:
-            old.disconnect(client)
+            if client is None or client is not self._client:
+                return
+            old, self._deployment = self._deployment, deployment
+            self._client, self._idle = None, {}
+        old.disconnect(client)
 
 
 class SharedConnections:
@@ -204,10 +240,6 @@ class SharedConnections:
 _shared: dict[tuple[str, float], tuple[RedisConnections, int]] = {}
 """The connections of this process, each with the number of its users."""
 _sharing = threading.Lock()
-
-
-def _pubsub(client: Any) -> Any:
-    return client.pubsub()
 
 
 def _data_of(message: Any) -> bytes | None:

@@ -220,7 +220,8 @@ def test_only_vendors_with_a_batch_api(tmp_path: Path) -> None:
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "gemini"])
 def test_a_killed_run_submits_nothing_twice(vendor: VendorBatchServer, tmp_path: Path, provider: str) -> None:
     """Killed at random moments, before and after each step; every prompt is submitted once, and has one row."""
-    count, chooser = 60, random.Random(provider)
+    kills_wanted = int(os.environ.get("RXLLM_KILLS", 10))
+    count, chooser = 10 * (kills_wanted + 1), random.Random(provider)
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     command = [
         sys.executable,
@@ -233,7 +234,7 @@ def test_a_killed_run_submits_nothing_twice(vendor: VendorBatchServer, tmp_path:
     ]
     vendor.hold()
     kills = 0
-    while kills < 5:
+    while kills < kills_wanted:
         process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path})
         jobs = len(vendor.jobs)
         until = time.monotonic() + 5  # a run that cannot tell yet whether its last job exists creates none
