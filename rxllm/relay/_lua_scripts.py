@@ -76,7 +76,7 @@ Returns the state and the last number. If the state was evicted but not the log,
 WRITE = Script(
     _STATE,
     """
-local mine, before, upto, frame, most, ending_state, ending = unpack(ARGV)
+local mine, before, upto, frame, most, renew, ending_state, ending = unpack(ARGV)
 if not token then return {'unknown', 0} end
 if token ~= mine then return {'taken', last} end
 if state ~= 'open' then return {state, last} end
@@ -90,15 +90,18 @@ if ending_state ~= '' then
     finish(ending_state, ending)
     return {ending_state, last}
 end
-redis.call('SET', KEYS[2], mine, 'PX', found[4])
-redis.call('PEXPIRE', KEYS[1], found[5])
-redis.call('PEXPIRE', KEYS[3], found[5])
+if renew == '1' then
+    redis.call('SET', KEYS[2], mine, 'PX', found[4])
+    redis.call('PEXPIRE', KEYS[1], found[5])
+    redis.call('PEXPIRE', KEYS[3], found[5])
+end
 return {'open', last}
 """,
 )
-"""ARGV: token, the segment's first number minus 1, its last, the segment, entries to keep, the ending or "".
+"""ARGV: token, the segment's first number minus 1, its last, the segment, entries to keep, "1" to renew the lease, the
+ending's state and the ending, or "" and "".
 
-A segment without new events only renews the lease. Returns the state and the last number.
+ Returns the state and the last number.
 """
 
 CANCEL = Script(

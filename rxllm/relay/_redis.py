@@ -61,8 +61,8 @@ _PASSING_WORDS = frozenset(
 """First words of errors that describe a state of the server which passes; redis-py has no class for some."""
 _WORD = re.compile(r"^([A-Z]+)\b|:\s-([A-Z]+)\b")
 """The first word of an error; Redis 6 and older wrap the error inside a script as "...: -READONLY ..."."""
-_NO_RIGHT = "can't run this command"
-"""What Redis says when a script runs a command that the user may not run."""
+_NO_RIGHT = ("can't run this command", "has no permissions")
+"""What Redis, and Valkey, say when a script runs a command that the user may not run."""
 
 
 _MOVED = (theirs.MovedError, theirs.ConnectionError, theirs.TimeoutError, theirs.ClusterError, OSError)
@@ -159,7 +159,7 @@ class RedisConnections:
             pool = deployment.node_for(client, key).connection_pool
             with self._connection(pool) as connection:
                 connection.connect()  # does nothing if it is connected; asks Sentinel for the master if not
-                connection.send_command(*words)
+                connection.send_packed_command([_packed(words)], check_health=False)
                 return connection.read_response()
         except _MOVED as error:
             if isinstance(error, theirs.MovedError) or isinstance(deployment, ClusterDeployment):
@@ -237,6 +237,12 @@ class SharedConnections:
         connections.close()
 
 
+def _packed(words: Sequence[str | bytes | int]) -> bytes:
+    """Return a command as Redis reads it: an array of strings. redis-py takes ten times as long."""
+    encoded = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+    return b"*%d\r\n%b" % (len(encoded), b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded]))
+
+
 _shared: dict[tuple[str, float], tuple[RedisConnections, int]] = {}
 """The connections of this process, each with the number of its users."""
 _sharing = threading.Lock()
@@ -256,7 +262,7 @@ def _converted_errors() -> Generator[None]:
         raise APIConnectionError(f"no connection to Redis: {error}") from error
     except theirs.RedisError as error:
         text = str(error)
-        if _NO_RIGHT in text:
+        if any(words in text for words in _NO_RIGHT):
             raise PermissionDeniedError(f"the Redis user lacks a right: {error}") from error
         if any({*found} & _PASSING_WORDS for found in _WORD.findall(text)):
             raise APIConnectionError(f"Redis is not ready: {error}") from error

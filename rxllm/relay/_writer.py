@@ -2,7 +2,7 @@
 
 Appending an event costs the stream's thread an append to a deque, and one wake-up per segment. Segments that Redis has
 not acknowledged are sent again, and segments that it has lost (a restart from an older copy, or from none) too: the
-writer keeps as many as Redis does. Each call renews the lease; without events there is a call three times per lease.
+writer keeps as many as Redis does. The lease is renewed three to six times in its length.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class PublishOptions(msgspec.Struct, frozen=True):
         take_over: Continue a stream whose producer was lost.
     """
 
-    frame: float = 1 / 60
+    frame: float = 0.007
     lease: float = 10.0
     keep: float = 3600.0
     max_frames: int = 200_000
@@ -87,9 +87,17 @@ class LogWriter:
         self._gathered = 0
         """Number of the last event that is in a segment."""
         self._acknowledged = 0
+        self._next_at = 0.0
+        """Time of `time.monotonic()` before which no further segment is sent."""
+        self._renew_at = 0.0
+        """Time from which the next call renews the lease."""
+        self._is_fast = False
+        """Whether events arrive faster than segments may be sent."""
         self._sleeping = False
         self._wake = threading.Event()
-        self._urgent = threading.Event()
+        self._wake_at = 0.0
+        """Events that arrive earlier do not wake the thread."""
+        self._urgent = False
         """Set for an end or a cancellation, which must not wait for the next segment."""
         self._closing = threading.Lock()
         try:
@@ -114,7 +122,7 @@ class LogWriter:
             return self._count
         self._count += 1
         self._pending.append(event)
-        if self._sleeping:
+        if self._sleeping and time.monotonic() >= self._wake_at:
             self._wake.set()
         return self._count
 
@@ -127,7 +135,7 @@ class LogWriter:
         self._hurry()
 
     def _hurry(self) -> None:
-        self._urgent.set()
+        self._urgent = True
         self._wake.set()
 
     def _claim(self, start: int, *, take_over: bool = False) -> int:
@@ -164,26 +172,41 @@ class LogWriter:
         log.warning("a stream is no longer published: %s", error)
 
     def _rest(self) -> None:
-        """Block until there is something to send, or the lease must be renewed."""
+        """Block until a segment should be sent, or the lease must be renewed.
+
+        A segment is sent with the first event that arrives `frame` seconds after the last one. Events that arrive
+        earlier wait for it, for one more `frame` at most.
+        """
+        if self._is_fast:
+            self._sleep(self._next_at, self._options.frame)
+            self._is_fast = bool(self._pending)
+        if not self._is_fast:
+            self._sleep(0.0, self._options.lease / 3)
+            self._is_fast = bool(self._pending) and time.monotonic() < self._next_at
+            if self._is_fast:
+                self._sleep(self._next_at, self._options.frame)
+
+    def _sleep(self, wake_at: float, longest: float) -> None:
+        """Block until an event arrives at or after `wake_at`, for `longest` seconds more than until then, or the end."""
         self._wake.clear()
-        self._sleeping = True
-        if not self._pending and not self._urgent.is_set():
-            self._wake.wait(self._options.lease / 3)
+        self._wake_at, self._sleeping = wake_at, True
+        now = time.monotonic()
+        if not self._urgent and not (self._pending and now >= wake_at):
+            self._wake.wait(max(0.0, wake_at - now) + longest)
         self._sleeping = False
 
     def _send(self) -> None:
-        """Send the events, or renew the lease; then the end, if there is one. Takes at least `frame` seconds."""
-        self._urgent.clear()
+        """Send the events, or renew the lease; then the end, if there is one."""
+        self._urgent = False
         ending = self._gather()
-        idle = self._acknowledged >= self._gathered
+        began = time.monotonic()
         while self.state == "open":
             at = bisect_right(self._segments, self._acknowledged, key=_last_of)
             segment = self._segments[at] if at < len(self._segments) else None
             self._heed(*self._write(segment, ending if at + 1 >= len(self._segments) else None))
             if ending is None and self._acknowledged >= self._gathered:
                 break
-        if not idle and self.state == "open":
-            self._urgent.wait(self._options.frame)
+        self._next_at = began + self._options.frame
 
     def _gather(self) -> Ending | None:
         """Make a segment of the pending events; return the ending if nothing follows them."""
@@ -201,9 +224,11 @@ class LogWriter:
         """Send a segment, repeatedly while Redis is away; return the stream's state there and its last number."""
         before, last, payload = segment or Segment(self._acknowledged, self._acknowledged, b"")
         closing = ("", b"") if ending is None else (ending.state, ending_to_json(ending))
-        arguments = (self._token, before, last, payload, self._options.max_frames, *closing)
         pause, give_up_at = _FIRST_RETRY, 0.0
         while True:
+            began = time.monotonic()
+            renew = int(segment is None or began >= self._renew_at)
+            arguments = (self._token, before, last, payload, self._options.max_frames, renew, *closing)
             try:
                 state, number = self._redis.call(WRITE, self._keys, *arguments)
             except APIConnectionError:
@@ -215,7 +240,10 @@ class LogWriter:
                     self._gather()  # events that arrive meanwhile are kept merged
                 time.sleep(pause)
                 pause = min(pause * 2, _LAST_RETRY, self._options.lease / 4)
+                self._renew_at = 0.0
             else:
+                if renew:
+                    self._renew_at = began + self._options.lease / 6
                 return _text_of(state), int(number)
 
     def _heed(self, said: str, last: int) -> None:

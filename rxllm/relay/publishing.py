@@ -20,7 +20,7 @@ def publish(
     id: str,  # noqa: A002 - the field's name
     *,
     redis: RedisAddress,
-    frame: float = 1 / 60,
+    frame: float = 0.007,
     lease: float = 10.0,
     keep: float = 3600.0,
     max_frames: int = 200_000,

