@@ -178,7 +178,7 @@ class Run(BaseRun):
         delay = _TICK_SECONDS
         if self._starting.pop(worker, None) is not None:
             self._failed_starts += 1
-            if self._failed_starts >= _FAILED_STARTS and not self._idle and not self._busy:
+            if self._failed_starts >= _FAILED_STARTS and not (self._starting or self._idle or self._busy):
                 raise WorkerLostError(f"{self._failed_starts} workers in a row did not start: {reason}")
             log.warning("a worker did not start: %s", reason)
             delay = min(2.0 ** (self._failed_starts - 1), _LONGEST_START_DELAY)

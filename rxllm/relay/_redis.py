@@ -180,7 +180,7 @@ class RedisConnections:
             yield connection
         except BaseException as error:
             # After a demotion the server's name may belong to another one.
-            if not isinstance(error, theirs.ResponseError) or isinstance(error, theirs.ReadOnlyError):
+            if not isinstance(error, theirs.ResponseError) or "READONLY" in str(error):
                 connection.disconnect()
             raise
         finally:

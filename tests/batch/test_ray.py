@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -156,6 +157,29 @@ def test_a_worker_that_is_killed_is_noticed(llm_server: LLMServer, tmp_path: Pat
     assert seen.error is None
     assert prompts == sorted(row.text for row in rows(seen) if isinstance(row, batch.AnswerRow))
     assert 1 == seen.values[-1].lost_workers
+
+
+def test_workers_that_die_at_start_do_not_end_a_healthy_run(llm_server: LLMServer, tmp_path: Path) -> None:
+    """As on a node that lacks a library or a driver: all processes but one die while they make their model."""
+    ticket, url = tmp_path / "ticket", llm_server.base_url()
+
+    def model_of_one_process() -> rxllm.StreamingModel:
+        try:
+            ticket.touch(exist_ok=False)
+        except FileExistsError:
+            os._exit(1)
+        return rxllm.create_streaming_model("openai", model="m", base_url=url, api_key="not-a-real-key")
+
+    llm_server.default = lambda request: Reply(request.prompt, delay=0.05)
+    seen = Seen()
+    prompts = [f"{number:03}" for number in range(200)]
+    events = batch.map_prompts(
+        prompts, model_of_one_process, cluster=True, checkpoint=tmp_path / "job", workers=2, max_concurrent=2
+    )
+    seen.subscribe(events)
+    seen.wait()
+    assert seen.error is None
+    assert prompts == sorted(row.text for row in rows(seen) if isinstance(row, batch.AnswerRow))
 
 
 def test_dispose_closes_the_workers_connections_and_ends_them(llm_server: LLMServer, tmp_path: Path) -> None:

@@ -359,6 +359,14 @@ def test_workers_that_do_not_start_end_the_run(desk: Desk) -> None:
     assert [] == list(read_rows(desk.checkpoint))
 
 
+@pytest.mark.parametrize("healthy", [0, 5])
+def test_workers_that_do_not_start_leave_a_healthy_one_alone(desk: Desk, healthy: int) -> None:
+    """A node where they die at start does not end the run, even if the healthy one is the last to be ready."""
+    seen = desk.run(numbered(30), pool={"workers": 6, "starts": lambda worker: worker == healthy})
+    assert seen.completed
+    assert numbered(30) == texts(seen) == desk.asked
+
+
 def test_a_model_that_cannot_be_made_ends_the_run(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the error that making it raises: it names the key that is missing."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)

@@ -8,14 +8,18 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from rxllm import batch
 from rxllm.batch import AnswerRow, BatchProgress, FailureRow, ModelSpec, read_rows
+from rxllm.batch.vendor.anthropic import AnthropicBatches
+from rxllm.batch.vendor.gemini import GeminiBatches
+from rxllm.batch.vendor.openai import OpenAIBatches
 from rxllm.errors import ConfigurationError
 from rxllm.testing.recorded import RecordedRequest
 from tests.batch.vendor_server import Outcome, VendorBatchServer
@@ -104,6 +108,58 @@ def test_a_prompt_that_fails_is_a_failure_row(vendor: VendorBatchServer, tmp_pat
     assert isinstance(refused, FailureRow)
     assert "this prompt is refused" in refused.message
     assert not refused.transient
+
+
+@pytest.mark.parametrize("broken", ["cut off", "no answer"])
+@every_vendor
+def test_an_unreadable_result_is_one_failure_row(
+    vendor: VendorBatchServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, provider: str, broken: str
+) -> None:
+    """It may be asked again; the other results count."""
+    handle = vendor.handle
+
+    def damaged(method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes] | None:
+        found = handle(method, path, headers, body)
+        if found is None or method != "GET":
+            return found
+        status, answer = found
+        if path.endswith(("/content", "/results")):
+            first, *others = answer.splitlines()
+            custom_id = msgspec.json.decode(first)["custom_id"]
+            line = first[:20] if broken == "cut off" else msgspec.json.encode({"custom_id": custom_id, "response": 7})
+            answer = b"\n".join([line, *others])
+        elif b"inlinedResponses" in answer:
+            operation = msgspec.json.decode(answer)
+            entries = operation["response"]["inlinedResponses"]["inlinedResponses"]
+            entries[0] = 7 if broken == "cut off" else {"metadata": entries[0]["metadata"], "response": 7}
+            answer = msgspec.json.encode(operation)
+        return status, answer
+
+    monkeypatch.setattr(vendor, "handle", damaged)
+    seen = run(vendor, tmp_path, numbered(5), provider)
+    assert seen.error is None
+    assert 5 == len(rows(seen))
+    (failure,) = [row for row in rows(seen) if isinstance(row, FailureRow)]
+    monkeypatch.undo()
+    again = run(vendor, tmp_path, numbered(5), provider, retry_failures="transient" if failure.transient else "all")
+    assert [failure.key] == [row.key for row in rows(again)]
+    assert 5 == sum(isinstance(row, AnswerRow) for row in read_rows(tmp_path / "job"))
+
+
+@every_vendor
+def test_batches_stay_below_the_vendors_size(
+    vendor: VendorBatchServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, provider: str
+) -> None:
+    """Large prompts are spread over several; one that is larger than a batch is a failure row."""
+    api = {"anthropic": AnthropicBatches, "gemini": GeminiBatches}.get(provider, OpenAIBatches)
+    monkeypatch.setattr(api, "max_bytes", 10_000)
+    prompts = ["a" * 4000, "b" * 4000, "c" * 4000, "d" * 20_000, "e" * 9000, "f"]
+    seen = run(vendor, tmp_path, prompts, provider)
+    assert seen.error is None
+    assert [None, None, None, "ConfigurationError", None, None] == [getattr(row, "error", None) for row in rows(seen)]
+    assert "at most 10,000" in str(getattr(rows(seen)[3], "message", ""))
+    sizes = [[len(request.prompt) for request in job.requests.values()] for job in vendor.jobs]
+    assert [[4000, 4000], [4000], [9000, 1]] == sizes
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])

@@ -16,8 +16,10 @@ import pytest
 import redis
 from reactivex.subject import Subject
 from redis import exceptions as theirs
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from rxllm.errors import PermissionDeniedError, StreamError
+from rxllm.errors import LLMError, PermissionDeniedError, StreamError
 from rxllm.events import Response, StreamEnd, StreamStart, TextDelta, TokenEvent
 from rxllm.relay import Publication, RedisLog, StreamGoneError, cancel, publish, subscribe
 from rxllm.web.multiprocess.streams import RelayedStreams
@@ -84,6 +86,64 @@ def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[RedisServ
     made.kill()
 
 
+class Proxy:
+    """A TCP proxy whose connections can be made to swallow all bytes, silently."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
+        self.sent: list[bytearray] = []
+        """What each connection's client has sent."""
+        self.dead: set[int] = set()
+        self._changed = threading.Condition()
+        self._sockets: list[socket.socket] = [self._listener]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def those(self, word: bytes) -> set[int]:
+        """Connections whose client has said `word`."""
+        with self._changed:
+            return {number for number, sent in enumerate(self.sent) if word in sent}
+
+    def close(self) -> None:
+        with self._changed:
+            for each in self._sockets:
+                with contextlib.suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+                each.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self.port))
+                with self._changed:
+                    number = len(self.sent)
+                    self.sent.append(bytearray())
+                    self._sockets += [client, server]
+                for pair in ((client, server, True), (server, client, False)):
+                    threading.Thread(target=self._pump, args=(number, *pair), daemon=True).start()
+
+    def _pump(self, number: int, source: socket.socket, target: socket.socket, is_client: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                with self._changed:
+                    if is_client:
+                        self.sent[number] += data[:500]
+                if number not in self.dead:
+                    target.sendall(data)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def proxy(server: RedisServer) -> Iterator[Proxy]:
+    """In front of the server."""
+    made = Proxy(server.port)
+    yield made
+    made.close()
+
+
 @pytest.mark.parametrize(
     ("fault", "heal"),
     [
@@ -104,6 +164,111 @@ def test_a_state_that_passes_is_waited_out(server: RedisServer, fault: str, heal
     client.execute_command(*heal.split())
     relayed.say_and_see("after")
     relayed.end_whole()
+
+
+@pytest.mark.parametrize("kind", each_server)
+def test_a_server_that_loads_its_data_is_waited_out(tmp_path: Path, kind: str) -> None:
+    """LOADING, for some seconds after a restart; then everything is there."""
+    durable = (
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "always",
+        "--key-load-delay",
+        "300",
+        "--loading-process-events-interval-bytes",
+        "1024",
+    )
+    server = RedisServer(tmp_path, *durable, kind=kind)
+    client = redis.Redis(port=server.port, retry=Retry(NoBackoff(), 0))
+    relayed = Relayed(server.url, lease=LIMIT)
+    relayed.say_and_see("before ")
+    client.execute_command("EVAL", "for i = 1, 5000 do redis.call('SET', 'x' .. i, i) end", 0)
+    server.kill()
+    relayed.say("during ")
+    server.start(awaited="")  # its first line
+    refused = 0
+    until = time.monotonic() + LIMIT
+    while time.monotonic() < until:
+        try:
+            client.ping()
+        except theirs.BusyLoadingError:
+            refused += 1
+        except theirs.RedisError:
+            pass
+        else:
+            break
+    assert refused > 0
+    relayed.say_and_see("after")
+    relayed.end_whole()
+    server.kill()
+
+
+def test_a_server_without_room_for_clients_is_waited_out(server: RedisServer, proxy: Proxy) -> None:
+    """Connections are cut, and new ones are refused for a while."""
+    client = redis.Redis(port=server.port)
+    relayed = Relayed(proxy.url)
+    relayed.say_and_see("before ")
+    client.config_set("maxclients", 1)
+    refused = int(client.info("stats")["rejected_connections"])
+    client.client_kill_filter(_type="normal", skipme=True)
+    relayed.say("during ")
+    eventually(lambda: int(client.info("stats")["rejected_connections"]) > refused)
+    client.config_set("maxclients", 1000)
+    relayed.say_and_see("after")
+    relayed.end_whole()
+
+
+def test_a_server_that_pauses_is_waited_out(server: RedisServer) -> None:
+    """CLIENT PAUSE for longer than calls of this lease wait."""
+    relayed = Relayed(server.url, lease=6.0)
+    relayed.say_and_see("before ")
+    redis.Redis(port=server.port).execute_command("CLIENT", "PAUSE", 3000)
+    relayed.say_and_see("after")
+    relayed.end_whole()
+
+
+def test_a_name_that_moves_to_the_new_master_is_followed(server: RedisServer, proxy: Proxy, tmp_path: Path) -> None:
+    """As in managed services: the old master stays reachable, and is read-only."""
+    (tmp_path / "new").mkdir()
+    new = RedisServer(tmp_path / "new")
+    relayed = Relayed(proxy.url)
+    relayed.say_and_see("before ")
+    proxy.port = new.port
+    redis.Redis(port=server.port).execute_command("REPLICAOF", "127.0.0.1", str(new.port))
+    relayed.say_and_see("after")
+    relayed.end_whole()
+    new.kill()
+
+
+@pytest.mark.parametrize("kind", each_server)
+def test_a_reader_on_a_replica(tmp_path: Path, kind: str) -> None:
+    """It follows; of a producer that is lost it learns too, though it cannot end the stream."""
+    for name in ("master", "replica"):
+        (tmp_path / name).mkdir()
+    master = RedisServer(tmp_path / "master", "--repl-diskless-sync-delay", "0", kind=kind)
+    replica = RedisServer(tmp_path / "replica", "--replicaof", f"127.0.0.1 {master.port}", kind=kind)
+    try:
+        relayed = Relayed(master.url, replica.url)
+        relayed.say_and_see("hello ")
+        relayed.say_and_see("again")
+        relayed.end_whole()
+        lost = Relayed(master.url, stream="lost", lease=1.0)
+        lost.say("some text")
+        seen = Seen()
+        subscribe("lost", redis=replica.url, patience=2.0).subscribe(seen)
+        eventually(lambda: text_of(seen.values) == "some text")
+        master.kill()  # and with it all news of the producer
+        seen.wait()
+        assert isinstance(seen.error, LLMError)
+        assert seen.error.partial is not None
+        assert "some text" == seen.error.partial.text
+        lost.publication.dispose()
+        lost.seen.wait()
+    finally:
+        replica.kill()
+        with contextlib.suppress(Exception):
+            master.kill()
 
 
 def test_a_long_script_of_another_client_is_waited_out(server: RedisServer) -> None:
@@ -157,64 +322,6 @@ def test_a_foreign_entry_is_a_typed_error(server: RedisServer) -> None:
     assert "did not write" in str(relayed.seen.error)
     relayed.publication.dispose()
     assert relayed.publication.wait(LIMIT)
-
-
-class Proxy:
-    """A TCP proxy whose connections can be made to swallow all bytes, silently."""
-
-    def __init__(self, port: int) -> None:
-        self._to = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}/0"
-        self.sent: list[bytearray] = []
-        """What each connection's client has sent."""
-        self.dead: set[int] = set()
-        self._changed = threading.Condition()
-        self._sockets: list[socket.socket] = [self._listener]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def those(self, word: bytes) -> set[int]:
-        """Connections whose client has said `word`."""
-        with self._changed:
-            return {number for number, sent in enumerate(self.sent) if word in sent}
-
-    def close(self) -> None:
-        with self._changed:
-            for each in self._sockets:
-                with contextlib.suppress(OSError):
-                    each.shutdown(socket.SHUT_RDWR)
-                each.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._to))
-                with self._changed:
-                    number = len(self.sent)
-                    self.sent.append(bytearray())
-                    self._sockets += [client, server]
-                for pair in ((client, server, True), (server, client, False)):
-                    threading.Thread(target=self._pump, args=(number, *pair), daemon=True).start()
-
-    def _pump(self, number: int, source: socket.socket, target: socket.socket, is_client: bool) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                with self._changed:
-                    if is_client:
-                        self.sent[number] += data[:500]
-                if number not in self.dead:
-                    target.sendall(data)
-        with contextlib.suppress(OSError):
-            target.shutdown(socket.SHUT_RDWR)
-
-
-@pytest.fixture
-def proxy(server: RedisServer) -> Iterator[Proxy]:
-    """In front of the server."""
-    made = Proxy(server.port)
-    yield made
-    made.close()
 
 
 def test_a_cancellation_arrives_though_the_subscription_died_silently(server: RedisServer, proxy: Proxy) -> None:

@@ -179,7 +179,7 @@ def test_a_producer_that_was_frozen_cannot_interleave(
     gates = Gate(3), Gate(0)
     for name, gate in zip("ab", gates, strict=True):
         llm_server.enqueue(Reply(pieces=[f"{name}{n} " for n in range(6)], gate=gate))
-    first = stage.produce(redis_server, "frozen", lease=2)
+    first = stage.produce(redis_server, "frozen", lease=6)
     assert first.line() == "published"
     reader = stage.read(redis_server, "frozen")
     reader.take_text("a0 a1 a2 ")

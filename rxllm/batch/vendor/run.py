@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 from typing import TypeVar
 
 import msgspec
@@ -113,19 +114,25 @@ class VendorRun(BaseRun):
         self._source.start(f"{self._name}-source")
         size = min(api.max_prompts, self._options.batch_size or api.max_prompts)
         fresh = self._fresh(file, pending, self._source)
+        held: list[Job] = []
+        """A job that found no room in the last batch."""
         while not self._stopped.is_set():
             token = secrets.token_hex(12)
             prompts: list[PendingPrompt] = []
             entries: list[bytes] = []
             total = 0
-            for job in fresh:
+            for job in chain(held, fresh):
+                held = []
                 made = self._entry(api, file, job, f"{token}-{len(prompts)}")
                 if made is None:
                     continue
+                total += len(made[1]) + 1
+                if total > api.max_bytes and prompts:
+                    held = [job]
+                    break
                 prompts.append(made[0])
                 entries.append(made[1])
-                total += len(made[1]) + 1
-                if len(prompts) >= size or total >= api.max_bytes:
+                if len(prompts) >= size:
                     break
             if not prompts:
                 return
@@ -159,17 +166,21 @@ class VendorRun(BaseRun):
                 yield job
 
     def _entry(self, api: VendorApi, file: Checkpoint, job: Job, custom_id: str) -> tuple[PendingPrompt, bytes] | None:
-        """Return a prompt and its entry; store a failure if the vendor does not support an option."""
+        """Return a prompt and its entry; store a failure if the vendor does not support an option, or such a size."""
         try:
             _, request = wire_request(self._model, job.prompt, job.options)
+            entry = api.entry(custom_id, request)
+            if len(entry) > api.max_bytes:
+                raise ConfigurationError(
+                    f"the prompt takes {len(entry):,} bytes, a batch of this vendor at most {api.max_bytes:,}"
+                )
         except ConfigurationError as error:
             row = failure_of(error, job.key, job.columns, 0)
             self._store(file, self._early_stop.pass_on([(settled_row(job, row), row)]))
             return None
         own = self._spec.options.get("response_format")
         wants_json = job.options.get("response_format", own) is not None
-        prompt = PendingPrompt(custom_id, job.key, job.position, job.digest, job.columns, wants_json)
-        return prompt, api.entry(custom_id, request)
+        return PendingPrompt(custom_id, job.key, job.position, job.digest, job.columns, wants_json), entry
 
     def _create(self, api: VendorApi, pending: PendingJobs, noted: NotedJob) -> None:
         """Create a noted job. After an error that leaves open whether it exists, `_find` looks for it."""
