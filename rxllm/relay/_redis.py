@@ -145,7 +145,7 @@ class RedisConnections:
                     listener.close()
 
     def _command(self, key: str, *words: str | bytes | int) -> Any:
-        """Send a command to the server that has `key`, again over a new connection if one is lost; return the answer."""
+        """Send a command to the server that has `key`, once more if the connection is lost; return the answer."""
         try:
             return self._exchange(key, words)
         except (theirs.MovedError, theirs.ConnectionError) as error:
@@ -179,8 +179,9 @@ class RedisConnections:
         try:
             yield connection
         except BaseException as error:
-            # After a demotion the server's name may belong to another one.
-            if not isinstance(error, theirs.ResponseError) or "READONLY" in str(error):
+            is_answer = isinstance(error, theirs.ResponseError)
+            # The name of a server that was demoted may belong to another one by now.
+            if not is_answer or isinstance(error, theirs.ReadOnlyError) or "READONLY" in str(error):
                 connection.disconnect()
             raise
         finally:

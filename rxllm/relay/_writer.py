@@ -41,7 +41,8 @@ class PublishOptions(msgspec.Struct, frozen=True):
     """How a stream is written and kept.
 
     Attributes:
-        frame: Seconds in which events are collected into one entry of the log (a segment), adjacent deltas merged.
+        frame: Seconds between two entries of the log (segments), at least. Events that arrive earlier are collected
+            for the next one, adjacent deltas merged; they wait for at most twice as long.
         lease: Seconds after which a silent producer counts as lost. Calls to Redis time out after a third of it.
         keep: Seconds that the stream is kept after its last event.
         max_frames: Entries that are kept, about. A fast stream fills `1 / frame` of them per second, and an entry
@@ -187,7 +188,7 @@ class LogWriter:
                 self._sleep(self._next_at, self._options.frame)
 
     def _sleep(self, wake_at: float, longest: float) -> None:
-        """Block until an event arrives at or after `wake_at`, for `longest` seconds more than until then, or the end."""
+        """Block until an event arrives at or after `wake_at`, until `longest` seconds after it, or until the end."""
         self._wake.clear()
         self._wake_at, self._sleeping = wake_at, True
         now = time.monotonic()

@@ -66,3 +66,30 @@ def test_ray_data(llm_server: LLMServer, tmp_path: Path) -> None:
     dataset.map_batches(worker.columns, batch_size=10).write_parquet(str(tmp_path / "rows"))
     table = pandas.read_parquet(tmp_path / "rows").sort_values("id")
     assert [f"q{n}" for n in range(50)] == list(table["text"])
+
+
+def test_dask(llm_server: LLMServer) -> None:
+    """The recipe of docs/batch.md."""
+    dataframe: Any = pytest.importorskip("dask.dataframe", reason="pip install 'dask[dataframe]'")
+    worker = worker_for(llm_server)
+    questions = pandas.DataFrame({"id": range(30), "question": [f"q{n}" for n in range(30)]})
+    table = dataframe.from_pandas(questions, npartitions=3)
+    answers = table.map_partitions(worker.frame, meta=worker.frame(questions.head(0))).compute(scheduler="threads")
+    assert [(n, f"q{n}") for n in range(30)] == sorted(zip(answers["id"], answers["text"], strict=True))
+
+
+@pytest.mark.timeout(4 * LIMIT)
+@pytest.mark.filterwarnings("ignore")  # of Spark, about versions of pandas, and sockets that it leaves to its end
+def test_spark(llm_server: LLMServer) -> None:
+    """The recipe of docs/batch.md."""
+    sql: Any = pytest.importorskip("pyspark.sql", reason="pip install pyspark; it needs Java 17")
+    worker = worker_for(llm_server)
+    page = (Path(__file__).parents[2] / "docs" / "batch.md").read_text(encoding="utf-8")
+    schema = page.partition('schema = """')[2].partition('"""')[0]
+    spark = sql.SparkSession.builder.master("local[1]").config("spark.ui.enabled", False).getOrCreate()
+    try:
+        table = spark.createDataFrame([(n, f"q{n}") for n in range(30)], "id long, question string")
+        answers = table.mapInPandas(worker.frames, schema).collect()
+    finally:
+        spark.stop()
+    assert [(n, f"q{n}") for n in range(30)] == sorted((row["id"], row["text"]) for row in answers)

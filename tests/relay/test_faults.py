@@ -166,7 +166,7 @@ def test_a_state_that_passes_is_waited_out(server: RedisServer, fault: str, heal
     relayed.end_whole()
 
 
-@pytest.mark.parametrize("kind", each_server)
+@pytest.mark.parametrize("kind", [each for each in each_server if each.values != ("redis 6.2",)])
 def test_a_server_that_loads_its_data_is_waited_out(tmp_path: Path, kind: str) -> None:
     """LOADING, for some seconds after a restart; then everything is there."""
     durable = (
