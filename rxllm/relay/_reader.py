@@ -177,7 +177,16 @@ class LogReader(abc.DisposableBase):
         elif time.monotonic() - self._unheld_since >= self._lease:
             if not state:
                 raise StreamGoneError("there is no stream with this id: it is not published yet, or no longer kept")
-            self._redis.call(GIVE_UP, self._keys, ending_to_json(Ending("failed", lost=True)))
+            self._give_up(time.monotonic() - self._unheld_since - self._lease)
+
+    def _give_up(self, waited: float) -> None:
+        """End the stream for all readers; if this server is a replica, which cannot do so, only this one in the end."""
+        lost = Ending("failed", lost=True)
+        try:
+            self._redis.call(GIVE_UP, self._keys, ending_to_json(lost))
+        except APIConnectionError:
+            if waited >= self._patience:
+                _raise_if_failed(lost)
 
     def _wait_for_redis(self, error: APIConnectionError) -> None:
         if self._disposed.is_set():

@@ -19,9 +19,9 @@ from redis import exceptions as theirs
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from rxllm.errors import LLMError, PermissionDeniedError, StreamError
+from rxllm.errors import PermissionDeniedError, StreamError
 from rxllm.events import Response, StreamEnd, StreamStart, TextDelta, TokenEvent
-from rxllm.relay import Publication, RedisLog, StreamGoneError, cancel, publish, subscribe
+from rxllm.relay import ProducerLostError, Publication, RedisLog, StreamGoneError, cancel, publish, subscribe
 from rxllm.web.multiprocess.streams import RelayedStreams
 
 from ..operators.threads import LIMIT, Seen
@@ -33,12 +33,14 @@ pytestmark = [needs_redis, pytest.mark.timeout(6 * LIMIT)]
 class Relayed:
     """A stream that a test feeds, its publication, and a reader."""
 
-    def __init__(self, address: Any, reader: Any = None, stream: str = "s", **options: Any) -> None:
+    def __init__(
+        self, address: Any, reader: Any = None, stream: str = "s", *, patience: float = LIMIT, **options: Any
+    ) -> None:
         self.source: Subject[TokenEvent] = Subject()
         self.text = ""
-        self.publication: Publication = publish(self.source, stream, redis=address, patience=LIMIT, **options)
+        self.publication: Publication = publish(self.source, stream, redis=address, patience=patience, **options)
         self.seen = Seen()
-        subscribe(stream, redis=reader or address, patience=LIMIT).subscribe(self.seen)
+        subscribe(stream, redis=reader or address, patience=patience).subscribe(self.seen)
         self.source.on_next(StreamStart(None, "m"))
 
     def say(self, text: str) -> None:
@@ -247,23 +249,23 @@ def test_a_reader_on_a_replica(tmp_path: Path, kind: str) -> None:
     for name in ("master", "replica"):
         (tmp_path / name).mkdir()
     master = RedisServer(tmp_path / "master", "--repl-diskless-sync-delay", "0", kind=kind)
-    replica = RedisServer(tmp_path / "replica", "--replicaof", f"127.0.0.1 {master.port}", kind=kind)
+    replica = RedisServer(tmp_path / "replica", "--replicaof", "127.0.0.1", str(master.port), kind=kind)
     try:
         relayed = Relayed(master.url, replica.url)
         relayed.say_and_see("hello ")
         relayed.say_and_see("again")
         relayed.end_whole()
-        lost = Relayed(master.url, stream="lost", lease=1.0)
+        lost = Relayed(master.url, stream="lost", lease=1.0, patience=1.0)
         lost.say("some text")
         seen = Seen()
         subscribe("lost", redis=replica.url, patience=2.0).subscribe(seen)
         eventually(lambda: text_of(seen.values) == "some text")
         master.kill()  # and with it all news of the producer
         seen.wait()
-        assert isinstance(seen.error, LLMError)
+        assert isinstance(seen.error, ProducerLostError)
         assert seen.error.partial is not None
         assert "some text" == seen.error.partial.text
-        lost.publication.dispose()
+        assert lost.publication.wait(LIMIT)
         lost.seen.wait()
     finally:
         replica.kill()
