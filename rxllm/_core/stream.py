@@ -24,7 +24,7 @@ from reactivex import Observable, abc
 from .._protocol import WireRequest
 from .._runtime.ending import is_ending
 from .._runtime.errors import report_exception
-from .._runtime.thread_cache import workers
+from .._runtime.thread_cache import Task, workers
 from .._transport.body import Body
 from .._transport.connections import Call, CallAborted, CallPhase
 from .._transport.framing import NDJSONFraming, SSEFraming
@@ -91,8 +91,7 @@ class _Subscription(abc.DisposableBase):
         try:
             self._limits.start()
             if self._source.scheduler is None:
-                start = partial(workers.run, self._thread_name(), partial(run, self._run))
-                admission.submit(self, start, self._start_failed)
+                admission.submit(self, self._thread_name(), partial(run, self._run), self._start_failed)
             else:
                 self._scheduled = schedule_after_subscribe(self._source.scheduler, partial(run, self._run))
         except Exception as error:
@@ -117,14 +116,14 @@ class _Subscription(abc.DisposableBase):
             self._disposed = True
         self._end_guarded()
 
-    def _run(self) -> Callable[[], None] | None:
+    def _run(self) -> Task | None:
         """Read to the end, or until a crowd forms; runs on the producing thread. Return what the thread does next."""
         if not self._is_started.acquire(blocking=False):
             return None
         live.add(self)
         return self._read_here()
 
-    def _read_here(self) -> Callable[[], None] | None:
+    def _read_here(self) -> Task | None:
         """Read on this thread to the end, or until a crowd forms. Return what the thread does next."""
         may_leave = self._source.scheduler is None
         while self._read_once():
@@ -136,6 +135,8 @@ class _Subscription(abc.DisposableBase):
                     may_leave = False
                     self._wire.set_blocking(True)
                 else:
+                    if lead is None:
+                        return admission.next_task(self)
                     admission.release(self)
                     return lead
         return None

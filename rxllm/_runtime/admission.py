@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from .deadlines import Watch, Watchdog, watchdog
 from .platform import after_fork
+from .thread_cache import Task, workers
 
 _MAX_STARTING = 2
 _MAX_DELAY = 0.02
@@ -26,7 +27,8 @@ _MAX_DELAY = 0.02
 
 class _Waiting(NamedTuple):
     request: object
-    start: Callable[[], None]
+    name: str
+    task: Task
     on_failure: Callable[[Exception], None]
 
 
@@ -35,11 +37,15 @@ class Admission:
 
     Args:
         is_busy: Returns True while no request should start.
+        run: Runs a task on a thread with a name; must not block. Called by the threads that submit, admit or release.
         dog: The watchdog that limits the waiting.
     """
 
-    def __init__(self, is_busy: Callable[[], bool], dog: Watchdog = watchdog) -> None:
+    def __init__(
+        self, is_busy: Callable[[], bool], run: Callable[[str, Task], None] = workers.run, dog: Watchdog = watchdog
+    ) -> None:
         self._is_busy = is_busy
+        self._run = run
         self._dog = dog
         self._reset()
         after_fork(self._reset)
@@ -55,16 +61,17 @@ class Admission:
         """The number of requests that wait to start."""
         return len(self._waiting)
 
-    def submit(self, request: object, start: Callable[[], None], on_failure: Callable[[Exception], None]) -> None:
+    def submit(self, request: object, name: str, task: Task, on_failure: Callable[[Exception], None]) -> None:
         """Start a request as soon as there is room.
 
         Args:
             request: Identifies it.
-            start: Starts it; must not block. Called on this thread, or on one that admits or releases.
-            on_failure: Called instead, with the exception, if `start` raises.
+            name: The name of its thread.
+            task: Makes the request.
+            on_failure: Called instead, with the exception, if there is no thread for the task.
         """
         with self._lock:
-            self._waiting.append(_Waiting(request, start, on_failure))
+            self._waiting.append(_Waiting(request, name, task, on_failure))
             if self._watch is None and not self._has_room():
                 self._limit_waiting()
         self.admit()
@@ -76,6 +83,15 @@ class Admission:
                 return
             self._starting.discard(request)
         self.admit()
+
+    def next_task(self, request: object) -> Task | None:
+        """End the starting phase of `request`, as `release`; return a task that the calling thread must run, or None.
+
+        A thread that has started one request starts the next one: a switch of threads costs as much as half a start.
+        """
+        with self._lock:
+            self._starting.discard(request)
+            return self._next().task if self._waiting and self._has_room() else None
 
     def admit(self) -> None:
         """Start as many requests as there is room for. To be called when `is_busy` may have become False."""
@@ -100,7 +116,7 @@ class Admission:
     def _start(self, waiting: _Waiting) -> None:
         """Start a request. The caller must not hold the lock."""
         try:
-            waiting.start()
+            self._run(waiting.name, waiting.task)
         except Exception as error:
             with self._lock:
                 self._starting.discard(waiting.request)

@@ -51,6 +51,10 @@ def small_selector() -> selectors.BaseSelector:
     return getattr(selectors, "PollSelector", selectors.SelectSelector)()
 
 
+SELECTS_WHAT_IS_ADDED = selectors.DefaultSelector.__name__ in ("EpollSelector", "KqueueSelector")
+"""A selector that waits already sees a socket that another thread adds (epoll and kqueue; not poll and select)."""
+
+
 def max_selected_sockets() -> float:
     """Return how many sockets one selector can watch.
 

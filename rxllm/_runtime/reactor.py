@@ -23,7 +23,7 @@ from functools import partial
 from typing import NamedTuple
 
 from .errors import report_exception
-from .platform import after_fork, max_selected_sockets, small_selector
+from .platform import SELECTS_WHAT_IS_ADDED, after_fork, max_selected_sockets, small_selector
 from .thread_cache import Workers, workers
 
 _MAX_READ_SECONDS = 0.01
@@ -43,7 +43,6 @@ class Reactor:
     """
 
     _poll: _Poll | None
-    _entering: list[_Reader]
     _ready: deque[_Reader]
     _current: _Reader | None
     """The reader that the leader is reading."""
@@ -66,7 +65,6 @@ class Reactor:
     def _reset(self) -> None:
         self._lock = threading.RLock()
         self._poll = None
-        self._entering = []
         self._ready = deque()
         self._current = None
         self._reads = self._size = self._term = 0
@@ -81,19 +79,24 @@ class Reactor:
         Args:
             fd: The socket's descriptor; it must stay open until `read` returns False.
             read: Reads once. It must raise nothing.
-            fail: Called instead of `read`, once, if the socket cannot be watched.
+            fail: Called instead of `read`, once, if the socket can be watched no longer.
 
         Raises:
-            OSError: The reactor has no descriptors for itself, or its selector is full; the stream was not added.
+            OSError: The socket cannot be watched, the selector is full, or the reactor has no descriptors for itself.
+                The stream was not added.
         """
         with self._lock:
             if self._size + 1 >= max_selected_sockets():  # one more wakes the leader
                 raise OSError("the selector watches as many sockets as it can")
             poll = self._poll or _Poll()
+            try:
+                poll.watch(_Reader(fd, read, fail))
+            except Exception as error:
+                if self._poll is None:
+                    poll.close()
+                raise OSError(f"the socket cannot be watched: {error}") from error
             self._poll = poll
             self._size += 1
-            self._entering.append(_Reader(fd, read, fail))
-            poll.wake()
             leads = not self._term
             if leads:
                 self._term = next(self._terms)
@@ -121,20 +124,42 @@ class Reactor:
         Another thread leads if one read took so long that it took over. This thread then reads that slow stream alone.
         """
         threading.current_thread().name = f"rxllm-reactor-{next(self._numbers)}"
-        while (ready := self._next()) is not None:
-            poll, reader = ready
-            goes_on = reader.read()
+        reader: _Reader | None = None
+        goes_on = True
+        while True:
             with self._lock:
-                leads = self._term == term
-                if leads:
-                    self._current = None
-                    if not goes_on:
-                        self._size -= 1
-            if not leads:
-                self._return(poll, reader, goes_on and self._read_alone(reader))
-                return
-            if not goes_on:
-                poll.drop(reader)
+                if self._term != term:
+                    break
+                if reader is not None and not goes_on:
+                    self._remove(reader)
+                reader = self._current = self._ready.popleft() if self._ready else None
+                self._reads += 1
+                if reader is None and not self._size:
+                    self._end_term()
+                    return
+            if reader is not None:
+                goes_on = reader.read()
+            else:
+                self.is_busy = False
+                self._on_idle()
+                self._start_follower()
+                self._wait()
+                self.is_busy = True
+        if reader is not None:
+            self._return(reader, goes_on and self._read_alone(reader))
+
+    def _remove(self, reader: _Reader) -> None:
+        """Watch a stream no longer. The caller must hold the lock."""
+        self._size -= 1
+        if self._poll is not None:
+            self._poll.drop(reader)
+
+    def _end_term(self) -> None:
+        """End the reactor's work: no streams are left. The caller must hold the lock."""
+        self._term, self.is_busy = 0, False
+        if self._poll is not None:
+            self._poll.close()
+            self._poll = None
 
     def _read_alone(self, reader: _Reader) -> bool:
         """Read a slow stream on this thread until it was prompt three times in a row. Return False if it ended."""
@@ -153,60 +178,43 @@ class Reactor:
             return False
         return True
 
-    def _return(self, poll: _Poll, reader: _Reader, goes_on: bool) -> None:
-        """Give the socket back to the shared selector, or drop it if the stream has ended."""
+    def _return(self, reader: _Reader, goes_on: bool) -> None:
+        """Let the leader read the stream again, or forget it if it has ended."""
+        failure: Exception | None = None
         with self._lock:
+            poll = self._poll
+            if poll is None:  # this is a forked process
+                return
             if goes_on:
-                self._entering.append(reader)
-            else:
-                self._size -= 1
-            poll.wake()
+                try:
+                    poll.watch(reader)
+                    return
+                except Exception as error:
+                    failure = error
+            self._size -= 1
+            poll.wake()  # this may have been the last stream
+        if failure is not None:
+            reader.fail(failure)
 
-    def _next(self) -> tuple[_Poll, _Reader] | None:
-        """Return the next reader whose socket is readable; None, and the term ends, if no readers are left."""
-        while True:
-            with self._lock:
-                poll = self._poll
-                if poll is None or not self._size:
-                    self._term, self._poll, self.is_busy = 0, None, False
-                    break
-                if self._ready:
-                    self._current = reader = self._ready.popleft()
-                    self._reads += 1
-                    return poll, reader
-                entering, self._entering = self._entering, []
-            self.is_busy = False
-            self._on_idle()
-            self._start_follower()
-            self._wait(poll, entering)
-            self.is_busy = True
-        if poll is not None:
-            poll.close()
-        return None
-
-    def _wait(self, poll: _Poll, entering: list[_Reader]) -> None:
-        """Wait for readable sockets. A reader that cannot be watched fails; if nothing can be, all of them do."""
-        failed: list[tuple[_Reader, Exception]] = []
-        for reader in entering:
-            try:
-                poll.watch(reader)
-            except Exception as error:
-                failed.append((reader, error))
+    def _wait(self) -> None:
+        """Wait for readable sockets. If that fails, all streams do."""
+        poll = self._poll
+        if poll is None:
+            return
         try:
-            ready = [] if failed else poll.wait()
+            ready = poll.wait()
         except Exception as error:
-            failed += [(reader, error) for reader in poll.readers()]
-            ready = []
-        with self._lock:
-            self._size -= len(failed)
+            with self._lock:
+                failed = poll.readers()
+                for reader in failed:
+                    self._remove(reader)
+            for reader in failed:
+                try:
+                    reader.fail(error)
+                except Exception:
+                    report_exception()
+        else:
             self._ready.extend(ready)
-        for reader, failure in failed:
-            with contextlib.suppress(Exception):
-                poll.drop(reader)
-            try:
-                reader.fail(failure)
-            except Exception:
-                report_exception()
 
     def _follow(self) -> None:
         """Take over as the leader when the leader is slow in one read; return when no stream is left."""
@@ -217,14 +225,14 @@ class Reactor:
                 if not self._term:
                     self._has_follower = False
                     return
-                poll, slow = self._poll, self._current
-                if poll is not None and slow is not None and seen == self._reads:
+                slow = self._current
+                if self._poll is not None and slow is not None and seen == self._reads:
+                    self._poll.drop(slow)
                     self._current = None
                     self._term = term = next(self._terms)
                     self._has_follower = False
                     break
                 seen = self._reads
-        poll.drop(slow)
         self._start_follower()
         self._lead(term)
 
@@ -238,7 +246,7 @@ class _Reader(NamedTuple):
 
 
 class _Poll:
-    """The sockets that are watched. Only the leader may call its methods, except `wake`."""
+    """The sockets that are watched. Only the leader may call `wait`; the caller of the others must hold the lock."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -252,12 +260,17 @@ class _Poll:
         self._selector.register(self._woken, selectors.EVENT_READ)
 
     def wake(self) -> None:
-        """Make `wait` return soon. Thread-safe."""
+        """Make `wait` return soon."""
         with contextlib.suppress(BlockingIOError):  # a full buffer wakes it as well
             self._waker.send(b"\0")
 
     def watch(self, reader: _Reader) -> None:
+        """Watch a socket from now on, also in a `wait` that has begun."""
+        if reader.fd in self._selector.get_map():  # of a socket that was closed, or left by its stream
+            self._selector.unregister(reader.fd)
         self._selector.register(reader.fd, selectors.EVENT_READ, reader)
+        if not SELECTS_WHAT_IS_ADDED:
+            self.wake()
 
     def readers(self) -> list[_Reader]:
         return [key.data for key in self._selector.get_map().values() if key.data is not None]
@@ -271,8 +284,9 @@ class _Poll:
         return [reader for reader in readable if reader is not None]
 
     def drop(self, reader: _Reader) -> None:
-        """Watch this one no longer. Its socket may have been closed already."""
-        with contextlib.suppress(KeyError):
+        """Watch this one no longer. Its socket may have been closed already, and its descriptor be another's."""
+        key = self._selector.get_map().get(reader.fd)
+        if key is not None and key.data is reader:
             self._selector.unregister(reader.fd)
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ _IDLE_NAME = "rxllm-idle"
 class Workers:
     """Threads for tasks that block: as many as there are tasks at a time. Tasks must raise nothing. Thread-safe.
 
-    A task may return a function, which the same thread calls after it.
+    A task may return another task, which the same thread runs after it.
     """
 
     def __init__(self) -> None:
@@ -80,11 +80,11 @@ class _Worker(threading.Thread):
         """Run tasks until none comes for a while. A task may return what to run after it."""
         while self._task is not None:
             task, self._task = self._task, None
-            next_task = task()
+            next_task: object = task
             del task  # a thread keeps nothing alive after its task
-            if callable(next_task):
-                next_task()
-                del next_task
+            while callable(next_task):
+                next_task = next_task()
+            del next_task
             self.name = _IDLE_NAME
             self._workers.wait_for_task(self)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -216,15 +217,46 @@ def test_without_descriptors_nothing_is_added(reactor: Reactor, monkeypatch: pyt
         reader.say(b"a")
 
 
-def test_a_socket_that_cannot_be_watched_fails_alone(reactor: Reactor) -> None:
-    """Its stream receives the error; the others are read."""
-    broken, other = Reader(), Reader()
-    with readers(reactor, other):
-        with broken.peer, Path(__file__).open() as file:  # a plain file cannot be watched
-            reactor.add(file.fileno(), broken.read, broken.fail)
-            assert broken.ended.wait(LIMIT)
-        other.say(b"a")
-    assert isinstance(broken.failure, OSError)
+def test_a_socket_that_cannot_be_watched_is_not_added(reactor: Reactor) -> None:
+    """`add` raises; the others are read, and without others the reactor keeps nothing."""
+    other = Reader()
+    with Path(__file__).open() as file:  # a plain file cannot be watched
+        with pytest.raises(OSError, match="cannot be watched"):
+            reactor.add(file.fileno(), other.read, other.fail)
+        assert reactor._poll is None
+        with readers(reactor, other):
+            with pytest.raises(OSError, match="cannot be watched"):
+                reactor.add(file.fileno(), other.read, other.fail)
+            other.say(b"a")
+
+
+def test_a_descriptor_that_is_used_again_is_another_socket(reactor: Reactor) -> None:
+    """Even if its new owner adds it before the reactor has forgotten the old one."""
+    other, new = Reader(), Reader()
+    fd = 0
+
+    def read_and_replace() -> bool:
+        """End, and give the descriptor to a socket that is added at once."""
+        old.mine.close()
+        new.mine = new.mine if new.mine.fileno() == fd else moved(new.mine, fd)
+        assert reactor.add(fd, new.read, new.fail) is None
+        return False
+
+    def moved(sock: socket.socket, fd: int) -> socket.socket:
+        os.dup2(sock.fileno(), fd)
+        sock.close()
+        return socket.socket(fileno=fd)
+
+    old = Reader()
+    fd = old.mine.fileno()
+    with readers(reactor, other), old.peer, new.peer:
+        assert reactor.add(fd, read_and_replace, old.fail) is None
+        old.peer.send(b"x")
+        new.say(b"a")
+        other.say(b"b")
+        new.say(b"c")
+        new.peer.close()
+        assert new.ended.wait(LIMIT)
 
 
 def test_if_nothing_can_be_watched_all_streams_fail(reactor: Reactor, monkeypatch: pytest.MonkeyPatch) -> None:
