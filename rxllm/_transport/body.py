@@ -95,12 +95,25 @@ class Body:
         return block
 
     def read_wire(self) -> bytes:
-        """Return the next bytes of the body as they are on the wire, after at most one read of the socket."""
+        """Return the next bytes of the body as they are on the wire, after at most one read of the socket.
+
+        Blocks grow while they are full: slow streams take little memory.
+        """
         if self.wire_at_end:
             return b""
-        data = self._receive()
-        if data is None:
-            return b""
+        data: bytes | None = self._rest
+        if data:
+            self._rest = b""
+        else:
+            if self._deadline is not None:
+                self._socket.settimeout(max(0.0, self._deadline - time.monotonic()))
+            data = receive(self._socket, self._block_bytes)
+            if data is None:
+                if self._deadline is not None:
+                    raise TimeoutError
+                return b""
+            if len(data) == self._block_bytes:
+                self._block_bytes = min(2 * self._block_bytes, BLOCK_BYTES)
         if self._chunks is not None:
             if not data:
                 self._chunks.end()
@@ -195,21 +208,6 @@ class Body:
         if self.at_end:
             self.close()
         return self.at_end
-
-    def _receive(self) -> bytes | None:
-        """Return the next block; b"" at the end. Blocks grow while they are full: slow streams take little memory."""
-        if self._rest:
-            rest, self._rest = self._rest, b""
-            return rest
-        if self._deadline is not None:
-            self._socket.settimeout(max(0.0, self._deadline - time.monotonic()))
-        size = self._block_bytes
-        data = receive(self._socket, size)
-        if data is None and self._deadline is not None:
-            raise TimeoutError
-        if data is not None and len(data) == size:
-            self._block_bytes = min(2 * size, BLOCK_BYTES)
-        return data
 
     def _decompress(self, codings: list[str]) -> None:
         """Decompress what is read from now on; raise `ProtocolError` if a coding is not supported."""

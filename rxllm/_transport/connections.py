@@ -188,13 +188,13 @@ class Dialer(HTTPConnection):
         proxy = self.socks
         found = self._look_up(proxy["addr"], proxy["port"]) if proxy else self._look_up(self._dns_host, self.port)
         sock = self._connect_socks(found, proxy) if proxy else _connect_first(found, self._prepare, call)
-        try:
-            self._hold(sock)
-        except BaseException:
-            sock.close()
-            raise
-        if isinstance(self, HTTPSConnection):
-            call.on_phase("connecting")  # the TLS handshake waits too
+        if isinstance(self, HTTPSConnection):  # the handshakes of a tunnel and of TLS wait too
+            try:
+                self._hold(sock)
+            except BaseException:
+                sock.close()
+                raise
+            call.on_phase("connecting")
         return sock
 
     def _hold(self, sock: socket.socket) -> None:

@@ -10,6 +10,7 @@ import ipaddress
 import socket
 import threading
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import chain, zip_longest
 from typing import Any, TypeAlias
 
@@ -24,6 +25,7 @@ _lock = threading.RLock()
 _lookups: dict[tuple[str, int], _Lookup] = {}
 
 
+@lru_cache(256)
 def is_address(host: str) -> bool:
     """Return whether `host` is an IP address, which needs no look-up."""
     try:

@@ -281,7 +281,13 @@ class TestDispose:
 
     def test_when_the_stream_has_ended_keeps_the_connection(self) -> None:
         """Disposing at the terminal event does not throw the connection away."""
-        with RawServer(sending("a", ".")) as server:
+
+        def handle(connection: Connection) -> None:
+            while True:
+                connection.read_request()
+                connection.respond(frame("a", ".") + END, CHUNKED)
+
+        with RawServer(handle) as server:
             stream = words(server)
             for _ in range(2):
                 Probe().watch(

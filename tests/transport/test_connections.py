@@ -458,7 +458,7 @@ class TestSession:
         session = requests.Session()
         session.mount("http://", KeepAlive())
         waiting = threading.Event()
-        each = Call(lambda phase: waiting.set() if phase == "waiting" else None)
+        each = call()
         outcome: list[BaseException] = []
 
         def work() -> None:
@@ -469,6 +469,7 @@ class TestSession:
 
         def handle(connection: Connection) -> None:
             connection.read_request()
+            waiting.set()
             connection.wait_closed()
 
         with RawServer(handle) as server:
