@@ -6,10 +6,12 @@ import http.client
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from .._json import decode, is_object, objects_at, text_at
+from .._protocol import WireRequest
 from ..errors import ConfigurationError
 from ..messages import Message
 from ..options import Options
@@ -69,10 +71,11 @@ def _is_ready(vendor: Vendor) -> bool:
         if vendor.wire == "local":
             LocalServer().check()
             return True
-        host, port = _host_of(vendor)
+        server, _ = _connection_to(vendor)
     except ConfigurationError:
         return False
-    return vendor.needs_key or host not in ("127.0.0.1", "localhost", "::1") or _listens(host, port)
+    is_here = server.host in ("127.0.0.1", "localhost", "::1")
+    return vendor.needs_key or not is_here or _listens(server.host, server.port)
 
 
 def _needs(vendor: Vendor) -> Iterator[str]:
@@ -89,35 +92,31 @@ def _needs(vendor: Vendor) -> Iterator[str]:
         yield "a model (--model)"
 
 
-def _host_of(vendor: Vendor) -> tuple[str, int]:
-    """Return host and port of a request to `vendor`. Raises `ConfigurationError` if no request can be made."""
+def _connection_to(vendor: Vendor) -> tuple[http.client.HTTPConnection, WireRequest]:
+    """Return a connection that is not open yet, and a request for it. Raises `ConfigurationError` if there is none."""
     request = wire_for(vendor).request((Message.user("?"),), "model", Options())
     parts = urlsplit(request.url)
-    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    return kind(parts.netloc.rpartition("@")[2], timeout=PROBE_SECONDS), request
 
 
 def _listens(host: str, port: int) -> bool:
     try:
-        with socket.create_connection((host, port), timeout=PROBE_SECONDS):
-            return True
+        socket.create_connection((host, port), timeout=PROBE_SECONDS).close()
     except OSError:
         return False
+    return True
 
 
 def _ollama_models(ollama: Vendor) -> list[str]:
     """Return the models of the running Ollama; nothing if none runs."""
     try:
-        request = wire_for(ollama).request((Message.user("?"),), "model", Options())
-        parts = urlsplit(request.url)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(parts.netloc, timeout=PROBE_SECONDS)
-        try:
-            connection.connect()
-            connection.sock.settimeout(_ANSWER_SECONDS)
-            connection.request("GET", parts.path.removesuffix("/chat") + "/tags", headers=request.headers)
-            answer = decode(connection.getresponse().read(1 << 20))
-        finally:
-            connection.close()
+        server, request = _connection_to(ollama)
+        with closing(server):
+            server.connect()
+            server.sock.settimeout(_ANSWER_SECONDS)
+            server.request("GET", urlsplit(request.url).path.removesuffix("/chat") + "/tags", headers=request.headers)
+            answer = decode(server.getresponse().read(1 << 20))
     except (ConfigurationError, OSError, http.client.HTTPException, ValueError):
         return []
     return (

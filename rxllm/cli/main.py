@@ -18,11 +18,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 from textwrap import fill
-from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .._inert_text import inert_text
 from .._runtime.platform import is_closed_pipe, make_text_safe, user_folder
@@ -99,7 +99,7 @@ def _discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _no_arguments(parser: argparse.ArgumentParser) -> None:
+def _no_arguments(_: argparse.ArgumentParser) -> None:
     """Add nothing."""
 
 
@@ -210,21 +210,16 @@ def _epilog() -> str:
 def _of_extra(description: str, module: str, extra: str) -> Command:
     """Return a command of another module, which is loaded when the command is used: its packages are an extra."""
 
-    def load() -> ModuleType:
+    def call(function: str, argument: object) -> Any:
         try:
-            return import_module(f"rxllm.{module}")
+            loaded = import_module(f"rxllm.{module}")
         except ImportError as error:
             raise ConfigurationError(
                 f'this command needs more packages ({error}): pip install "rxllm[{extra}]"'
             ) from error
+        return getattr(loaded, function)(argument)
 
-    def add_arguments(parser: argparse.ArgumentParser) -> None:
-        load().add_arguments(parser)
-
-    def run(arguments: argparse.Namespace) -> int:
-        return int(load().run(arguments))
-
-    return Command(description, add_arguments, run)
+    return Command(description, partial(call, "add_arguments"), partial(call, "run"))
 
 
 def _fail(message: str, status: int = 1) -> int:
