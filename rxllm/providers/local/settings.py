@@ -100,6 +100,8 @@ class LocalServer(msgspec.Struct, frozen=True, kw_only=True):
         try:
             return engine_for(Launch(self._settings(path), self.key), user)
         except ConfigurationError as error:
+            if "libgomp" in str(error):
+                raise _problem("llama.cpp needs the library libgomp (apt-get install libgomp1)") from error
             raise _problem(
                 f"{error} with {str(path)!r}, port {self.port}, context size {self.context_size}, {self.slots} slots: "
                 "is the file whole, of a kind that llama.cpp knows, small enough for the memory, and the port free?"
