@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 from ._binding import error_line
@@ -22,6 +23,9 @@ _INDENT = 24
 
 _PAPER = (128, 128, 128, 40)
 """Behind code; it lets a light and a dark palette through, and a palette that changes later."""
+
+_TABLE_ROWS = 60
+"""In one table of Qt: it lays out all of a table anew for each change."""
 
 _LINE = (128, 128, 128, 160)
 """Around the cells of tables."""
@@ -44,6 +48,9 @@ class QtRegion:
         self._start.movePosition(self._start.MoveOperation.End)
         self._end = gui.QTextCursor(self._start)
         self._table: Any = None
+        """The table that grows: the last of those that a long one consists of."""
+        self._first_row = 0
+        """The row of the Markdown that it begins with."""
         self._formats: dict[object, Any] = {}
         if widget.isReadOnly():
             document.setUndoRedoEnabled(False)  # the user cannot undo here, and the steps would fill memory
@@ -125,11 +132,8 @@ class QtRegion:
         looks.setTopMargin(_MARGIN)
         looks.setBottomMargin(_MARGIN)  # Qt leaves out the margin of a paragraph below a table
         begin = self._end.position()
-        pen = self._gui.QTextCursor(self._end)
-        # Outside of the edit block: in one, Qt (6.12) lays out tables at the wrong place.
-        pen.endEditBlock()
-        self._table = pen.insertTable(1, max(map(len, paragraph.rows)), looks)
-        self._gui.QTextCursor(self._start).beginEditBlock()
+        self._insert_table(max(map(len, paragraph.rows)), looks)
+        self._first_row = 0
         self._fill_table(Paragraph("table"), paragraph)
         self.written += self._end.position() - begin
 
@@ -144,16 +148,54 @@ class QtRegion:
         self.written += self._end.position() - begin
         return True
 
+    def _insert_table(self, columns: int, looks: Any) -> None:
+        """Insert outside of the edit block: in one, Qt (6.12) lays out tables at the wrong place."""
+        pen = self._gui.QTextCursor(self._end)
+        pen.endEditBlock()
+        self._table = pen.insertTable(1, columns, looks)
+        self._gui.QTextCursor(self._start).beginEditBlock()
+
     def _fill_table(self, old: Paragraph, new: Paragraph) -> None:
-        table = self._table
-        if len(new.rows) > table.rows():
-            table.appendRows(len(new.rows) - table.rows())
-        for number in range(len(new.rows)):
-            before, after = old.rows[number] if number < len(old.rows) else (), new.rows[number]
-            for column, runs in enumerate(after):
-                if column >= len(before) or before[column] != runs:
-                    self._fill_cell(table.cellAt(number, column), runs, new, header=number == 0)
-        self._end.setPosition(table.lastPosition() + 1)
+        """Write the cells that have changed; go on in another table below before laying out one takes too long."""
+        most = _TABLE_ROWS if self._ref().isVisible() else len(new.rows)  # what is not visible is not laid out yet
+        while True:
+            table = self._table
+            end = min(len(new.rows), self._first_row + max(most, table.rows()))
+            if end - self._first_row > table.rows():
+                table.appendRows(end - self._first_row - table.rows())
+            for number in range(self._first_row, end):
+                before, after = old.rows[number] if number < len(old.rows) else (), new.rows[number]
+                for column, runs in enumerate(after):
+                    if column >= len(before) or before[column] != runs:
+                        cell = table.cellAt(number - self._first_row, column)
+                        self._fill_cell(cell, runs, new, header=number == 0)
+            self._end.setPosition(table.lastPosition() + 1)
+            if end == len(new.rows):
+                return
+            self._first_row = end
+            self._continue_table(table, table.format())
+
+    def _continue_table(self, table: Any, looks: Any) -> None:
+        """Insert a table below; give the columns of both the width that they have now, as a part of the page's."""
+        looks.setBottomMargin(0)
+        if not looks.columnWidthConstraints():
+            layout = table.document().documentLayout()
+            self._gui.QTextCursor(self._end).endEditBlock()
+            cells = (table.cellAt(0, column).firstCursorPosition().block() for column in range(table.columns()))
+            edges = [
+                *(layout.blockBoundingRect(cell).left() for cell in cells),
+                layout.frameBoundingRect(table).right(),
+            ]
+            page = max(self._ref().viewport().width(), 1)
+            self._gui.QTextCursor(self._start).beginEditBlock()
+            kind = self._gui.QTextLength.Type.PercentageLength
+            parts = [100 * (after - before + _MARGIN) / page for before, after in pairwise(edges)]
+            parts[parts.index(max(parts))] -= max(0, sum(parts) - 96)
+            looks.setColumnWidthConstraints([self._gui.QTextLength(kind, part) for part in parts])
+        table.setFormat(looks)
+        looks.setTopMargin(0)
+        looks.setBottomMargin(_MARGIN)
+        self._insert_table(table.columns(), looks)
 
     def _fill_cell(self, cell: Any, runs: Sequence[Run], paragraph: Paragraph, *, header: bool) -> None:
         cursor = cell.firstCursorPosition()

@@ -265,10 +265,34 @@ class TestMarkdown:
         assert opened == ["https://example.org/"]
         assert browser.toPlainText() == "web file js page"
 
+    def test_a_long_table_goes_on_in_another(self, host: QtHost) -> None:
+        """Qt lays out all of a table anew for each change. The columns stand below each other, whatever the width."""
+        rows = "".join(f"| {n} | cell {n} {'of words ' * (n % 9)}|\n" for n in range(150))
+        source = f"| a | b |\n|---|---|\n{rows}\nafter"
+        view = host.widgets.QTextBrowser()
+        view.show()
+        self._shown(host, [source[at : at + 1000] for at in range(0, len(source), 1000)], view)
+        lines = [
+            "a",
+            "b",
+            *(part for n in range(150) for part in (str(n), f"cell {n} {'of words ' * (n % 9)}".strip())),
+        ]
+        assert list(filter(None, view.toPlainText().split("\n"))) == [*lines, "after"]
+        for width in (300, 700):
+            view.resize(width, 500)
+            host.app.processEvents()
+            tables = view.document().rootFrame().childFrames()
+            assert len(tables) == 3
+            cells = [[table.cellAt(0, column).firstCursorPosition() for column in (0, 1)] for table in tables]
+            assert len({tuple(view.cursorRect(cell).left() for cell in row) for row in cells}) == 1
+        view.clear()
+        events = [rxllm.TextDelta(source), rxllm.StreamReset("again"), rxllm.TextDelta("| x |\n|---|\n| y |")]
+        assert self._shown(host, events, view).toPlainText().split() == ["x", "y"]
+
     def test_there_is_a_gap_below_a_table(self, host: QtHost) -> None:
         """Whatever follows."""
         for below in ("> below", "- below", "below", "# below", "```\nbelow\n```"):
-            view = self._shown(host, "| a |\n|---|\n| cell |\n\n" + below)
+            view = self._shown(host, ["| a |\n|---|\n| cell |\n\n" + below])
             view.show()
             cell, next_line = (view.document().find(text) for text in ("cell", "below"))
             gap = view.cursorRect(next_line).top() - view.cursorRect(cell).bottom()
