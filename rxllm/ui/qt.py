@@ -4,7 +4,7 @@
 
     answer = bind_markdown(browser, model.stream(prompt))    # on the UI thread; shows the answer as it comes
     bind_enabled(send_button, answer.idle)
-    stop_button.connect(answer)                              # a StopButton
+    stop_button.connect_to(answer)                           # a StopButton
 
 A binding ends, and the connection closes, when it is disposed, its widget is destroyed, the widget's window is closed
 or hidden, or the event loop ends. It holds no reference that keeps a widget alive, and changes no text but its own. Qt
