@@ -14,7 +14,7 @@ import pytest
 import requests
 
 import rxllm
-from rxllm.providers.local import local_base_url
+from rxllm.providers.local import LocalServer
 
 from .embedded_model import needs_embedded_model
 from .raw_server import LIMIT
@@ -30,7 +30,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def llama() -> str:
     """The address of llama.cpp's OpenAI API."""
-    return local_base_url(api_key="")
+    return LocalServer(api_key="").base_url()
 
 
 @pytest.fixture(scope="module")

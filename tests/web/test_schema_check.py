@@ -115,8 +115,8 @@ SCHEMAS = st.recursive(
 )
 CHILD = """
 import json, sys, requests
-from rxllm.providers.local import local_base_url
-url = local_base_url(api_key="") + "/chat/completions"
+from rxllm.providers.local import LocalServer
+url = LocalServer(api_key="").base_url() + "/chat/completions"
 for line in sys.stdin:
     form = {"type": "json_schema", "json_schema": {"name": "a", "schema": json.loads(line)}}
     body = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 1, "response_format": form}

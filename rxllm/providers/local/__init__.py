@@ -10,7 +10,7 @@ dependency that is not needed here.
 """
 
 from .process import EngineProcess, release_engine
-from .settings import CONTEXT_SIZE, DEFAULT_MODEL, INSTALL_ENGINE, INSTALL_WEIGHTS, LocalServer, local_base_url
+from .settings import CONTEXT_SIZE, DEFAULT_MODEL, INSTALL_ENGINE, INSTALL_WEIGHTS, LocalServer
 
 __all__ = [
     "CONTEXT_SIZE",
@@ -19,6 +19,5 @@ __all__ = [
     "INSTALL_WEIGHTS",
     "EngineProcess",
     "LocalServer",
-    "local_base_url",
     "release_engine",
 ]

@@ -152,39 +152,6 @@ class LocalServer(msgspec.Struct, frozen=True, kw_only=True):
 _OPTIONAL = ("threads", "gpu_layers")
 
 
-def local_base_url(
-    model: str | os.PathLike[str] | None = None,
-    *,
-    port: int = 0,
-    threads: int | None = None,
-    context_size: int = CONTEXT_SIZE,
-    slots: int = 2,
-    api_key: str | None = None,
-) -> str:
-    """Return the address of the server for `model`; start it if it does not run. See `LocalServer`.
-
-    Args:
-        model: The path of a GGUF file; default: the default model.
-        port: The loopback port; 0 takes a free one.
-        threads: Threads that compute; default: one for each core.
-        context_size: Tokens of prompt and answer together, for each request.
-        slots: Answers that are written at the same time.
-        api_key: The key that requests need; default: a random one; "": no key.
-
-    Raises:
-        ConfigurationError: A package or a file is missing, or the engine cannot start.
-    """
-    server = LocalServer(
-        model=model or DEFAULT_MODEL,
-        port=port,
-        threads=threads,
-        context_size=context_size,
-        slots=slots,
-        api_key=api_key,
-    )
-    return server.base_url()
-
-
 def _gguf(given: str | os.PathLike[str], setting: str) -> Path:
     """Return the absolute path; raise `ConfigurationError` if the file does not begin as a GGUF file does."""
     try:
