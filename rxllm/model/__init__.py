@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Unpack, cast
 import msgspec
 from reactivex import abc
 
+from .._protocol import Wire
 from .._transport.framing import MAX_FRAME_BYTES
 from .._transport.http import Transport
 from ..errors import ConfigurationError, LLMError
 from ..events import Response, StreamEnd, TextDelta, TokenEvent
 from ..options import CallOptions, ReasoningEffort, Timeout, Tool
 from ..prompt import Prompt
-from ..providers.catalog import split_model, vendor_named
+from ..providers.catalog import split_model, vendor_named, wire_for
 from ..providers.local import DEFAULT_MODEL, LocalServer
-from ._provider_model import LocalModel, ProviderModel, SizeLimits
+from ._provider_model import LocalModel, ModelSettings, ProviderModel, local_wire
 from ._streaming_model import StreamingModel
 
 if TYPE_CHECKING:
@@ -128,16 +129,22 @@ def create_streaming_model(
         headers=headers,
         extra_body=extra_body,
     )
-    transport = Transport(session)
-    limits = SizeLimits(max_event_bytes, max_answer_chars)
+
+    def wire_with(headers: Mapping[str, str]) -> Wire:
+        if vendor.wire == "local":
+            return local_wire(vendor, headers)
+        return wire_for(vendor, api_key=api_key, base_url=base_url, headers=headers)
+
+    settings = ModelSettings(
+        vendor, defaults, Transport(session), scheduler, max_event_bytes, max_answer_chars, wire_with
+    )
     if vendor.wire == "local":
         if given is not None and chosen != os.fspath(given):
             raise ConfigurationError(f"two models are given: {chosen!r}, and {os.fspath(given)!r} in local=")
-        server = msgspec.structs.replace(local or LocalServer(), model=chosen)
-        return LocalModel(vendor, defaults, transport, scheduler, limits, server)
+        return LocalModel(settings, msgspec.structs.replace(local or LocalServer(), model=chosen))
     if local is not None:
         raise ConfigurationError(f"local= is for the provider 'local'; this is {name!r}")
-    return ProviderModel(vendor, defaults, transport, scheduler, limits, api_key, base_url)
+    return ProviderModel(settings)
 
 
 def stream_chat(

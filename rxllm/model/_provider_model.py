@@ -23,80 +23,71 @@ from ..messages import Message
 from ..operators.resilience.limits import MaxConcurrent
 from ..options import CallOptions, Options, format_of, stop_of, timeout_of, tool_of
 from ..prompt import Prompt, messages_of
-from ..providers.catalog import Vendor, wire_for
+from ..providers.catalog import Vendor
 from ..providers.local import LocalServer, release_engine
 from ..providers.openai_chat import OpenAIChat
 from ._streaming_model import StreamingModel
 
 
-class SizeLimits(NamedTuple):
-    """Limits that keep an answer from filling the memory."""
+class ModelSettings(NamedTuple):
+    """What makes a model of a provider; see `create_streaming_model`."""
 
-    event_bytes: int
-    answer_chars: int | None
+    vendor: Vendor
+    defaults: CallOptions
+    transport: Transport
+    scheduler: abc.SchedulerBase | None
+    max_event_bytes: int
+    max_answer_chars: int | None
+    wire_with: Callable[[Mapping[str, str]], Wire]
+    """Returns the wire for headers; a function, so that no repr shows the key."""
 
 
 class ProviderModel(StreamingModel):
     """A model on an HTTP server."""
 
-    def __init__(
-        self,
-        vendor: Vendor,
-        defaults: CallOptions,
-        transport: Transport,
-        scheduler: abc.SchedulerBase | None,
-        limits: SizeLimits,
-        api_key: str | None,
-        base_url: str | None,
-    ) -> None:
-        self.provider = vendor.name
-        self.model = defaults.get("model", "")
-        self._vendor = vendor
-        self._defaults = defaults
-        self._transport = transport
-        self._scheduler = scheduler
-        self._limits = limits
-        self._api_key = api_key
-        self._base_url = base_url
+    def __init__(self, settings: ModelSettings) -> None:
+        self.provider = settings.vendor.name
+        self.model = settings.defaults.get("model", "")
+        self._settings = settings
         # Encodes a request now, so that a missing or unsupported setting raises here.
         self._wire = self._wire_with(None)
-        self._wire.request((Message.user("?"),), self.model, _wire_options(defaults))
-        timeout_of(defaults.get("timeout"))
+        self._wire.request((Message.user("?"),), self.model, _wire_options(settings.defaults))
+        timeout_of(settings.defaults.get("timeout"))
 
     def __repr__(self) -> str:
         return f"<StreamingModel {self.provider}:{self.model}>"
 
     def stream(self, prompt: Prompt, **options: Unpack[CallOptions]) -> Observable[TokenEvent]:
         call, model, wire, request = self.encoded(prompt, options)
-        timeout = timeout_of(call.get("timeout"))
+        timeout, settings = timeout_of(call.get("timeout")), self._settings
         source = Source(
             provider=self.provider,
             model=model,
             request=self._prepared(request, model),
             decoder=wire.decoder,
-            transport=self._transport,
+            transport=settings.transport,
             timeout=timeout,
-            scheduler=self._scheduler,
-            max_event_bytes=self._limits.event_bytes,
-            max_answer_chars=self._limits.answer_chars,
+            scheduler=settings.scheduler,
+            max_event_bytes=settings.max_event_bytes,
+            max_answer_chars=settings.max_answer_chars,
         )
         return with_total_limit(retry_transient(call.get("max_retries", 2))(token_stream(source)), timeout.total)
 
     def encoded(self, prompt: Prompt, options: CallOptions) -> tuple[CallOptions, str, Wire, WireRequest]:
         """Return all options of a call, the model's name, the wire, and the request for one streamed answer."""
         _refuse_unknown(options)
-        call = cast("CallOptions", {**self._defaults, **options})
+        call = cast("CallOptions", {**self._settings.defaults, **options})
         model = call.get("model") or self.model
         wire = self._wire_with(options["headers"]) if "headers" in options else self._wire
         return call, model, wire, wire.request(messages_of(prompt), model, _wire_options(call))
 
     def close(self) -> None:
-        self._transport.close()
+        self._settings.transport.close()
 
     def _wire_with(self, headers: Mapping[str, str] | None) -> Wire:
-        combined = {**(self._defaults.get("headers") or {}), **(headers or {})}
+        combined = {**(self._settings.defaults.get("headers") or {}), **(headers or {})}
         check_headers(combined)
-        return wire_for(self._vendor, api_key=self._api_key, base_url=self._base_url, headers=combined)
+        return self._settings.wire_with(combined)
 
     def _prepared(self, request: WireRequest, model: str) -> Callable[[], WireRequest]:
         """Return the function that provides the request; it is called on the producing thread."""
@@ -109,36 +100,27 @@ after_fork(_slot_limits.clear)
 _NO_ADDRESS_YET = "http://127.0.0.1/v1"
 
 
+def local_wire(vendor: Vendor, headers: Mapping[str, str]) -> Wire:
+    """Return the wire to the embedded model, whose address is known only when its server has started."""
+    return OpenAIChat(
+        provider=vendor.name, base_url=_NO_ADDRESS_YET, api_key=None, headers=headers, dialect=vendor.dialect
+    )
+
+
 class LocalModel(ProviderModel):
     """The embedded model. Its server starts on the producing thread, with the first request."""
 
-    def __init__(
-        self,
-        vendor: Vendor,
-        defaults: CallOptions,
-        transport: Transport,
-        scheduler: abc.SchedulerBase | None,
-        limits: SizeLimits,
-        server: LocalServer,
-    ) -> None:
+    def __init__(self, settings: ModelSettings, server: LocalServer) -> None:
         server.check()
         self._server = server
-        super().__init__(vendor, defaults, transport, scheduler, limits, None, None)
-
-    def _wire_with(self, headers: Mapping[str, str] | None) -> Wire:
-        combined = {**(self._defaults.get("headers") or {}), **(headers or {})}
-        check_headers(combined)
-        vendor = self._vendor
-        return OpenAIChat(
-            provider=vendor.name, base_url=_NO_ADDRESS_YET, api_key=None, headers=combined, dialect=vendor.dialect
-        )
+        super().__init__(settings)
 
     def stream(self, prompt: Prompt, **options: Unpack[CallOptions]) -> Observable[TokenEvent]:
         server = self._server_of(options.get("model") or self.model)
         # Streams wait for a slot here, where the wait counts against none of their time limits but `total`.
         limit = _slot_limits.setdefault(server, MaxConcurrent(server.slots))
         events = super().stream(prompt, **options)
-        timeout = timeout_of(options.get("timeout") or self._defaults.get("timeout"))
+        timeout = timeout_of(options.get("timeout") or self._settings.defaults.get("timeout"))
 
         def stream(left: float) -> Observable[TokenEvent]:
             call = cast("CallOptions", {**options, "timeout": msgspec.structs.replace(timeout, total=left)})
