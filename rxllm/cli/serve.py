@@ -99,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = uvicorn.Config(
         asgi_app(service, drain_seconds=arguments.drain),
         http=_bounded_protocol(),
-        log_level="warning",
+        log_level="error",  # warnings are for each request that is not HTTP
         access_log=False,
         server_header=False,
         proxy_headers=False,  # the guard reads them, from the proxies that it knows

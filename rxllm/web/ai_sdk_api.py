@@ -137,9 +137,10 @@ def _go_on(
         if len(refused) == len(decided):
             raise refused[0]
     except LLMError:
-        stream.pause(after)
+        if after is not None:
+            stream.pause(after)
         raise
-    return _body(factory, http, chat, stream, message, said, after=after)
+    return _body(factory, http, chat, stream, message, said, after=stream.last if after is None else after)
 
 
 def _open_question(

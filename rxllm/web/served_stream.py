@@ -155,10 +155,10 @@ class ServedStream(Generic[T]):
         """Whether a watcher has left to ask its user."""
         return self._paused_after is not None
 
-    def resume(self) -> int:
-        """End the pause; return the number of the event after which the watcher continues."""
+    def resume(self) -> int | None:
+        """End the pause; return the number of the event after which the watcher goes on, None if there was none."""
         after, self._paused_after = self._paused_after, None
-        return self.last if after is None else after
+        return after
 
     def stop(self) -> None:
         """Dispose the stream for all watchers."""

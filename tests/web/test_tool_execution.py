@@ -226,6 +226,31 @@ def test_an_api_without_approvals_denies_the_call(path: str, body: dict[str, obj
     assert "approval" in str(clerk.model.calls[-1])
 
 
+def test_an_approval_that_is_sent_twice_does_not_keep_the_stream_when_its_client_leaves() -> None:
+    """The second one is refused, and changes nothing for the first."""
+    clerk, gate = Clerk(CALL), threading.Event()
+
+    def pay(amount: int) -> str:
+        """Pay slowly."""
+        return f"paid: {gate.wait(60)}"
+
+    clerk.pay = pay  # type: ignore[method-assign]
+    with running(clerk.service) as url:
+        said = part(CALL, questions(send(url))["c1"])
+        messages = [USER, {"id": "a", "role": "assistant", "parts": [{"type": "step-start"}, said]}]
+        body = {"id": "chat", "model": "asks", "messages": messages}
+        with httpx.stream("POST", f"{url}/api/ui-chat", json=body, headers={"x-user": "ann"}, timeout=60) as first:
+            assert 200 == first.status_code
+            assert 400 == send(url, said).status_code
+            assert 1 == clerk.service.factory.streams.under_way
+        for _ in range(600):
+            if not clerk.service.factory.streams.under_way:
+                break
+            threading.Event().wait(0.05)
+        assert 0 == clerk.service.factory.streams.under_way
+        gate.set()
+
+
 def test_an_answer_to_what_was_not_asked_is_kept_nowhere() -> None:
     """Neither does it spend the question that comes later."""
     clerk = Clerk()
