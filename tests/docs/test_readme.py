@@ -41,3 +41,10 @@ def test_a_snippet_runs(snippet: str, tmp_path: Path) -> None:
 def test_there_are_snippets() -> None:
     """The tour is not lost to a change of the markup."""
     assert len(SNIPPETS) == 4
+
+
+def test_links_and_pictures_work_on_pypi() -> None:
+    """They are absolute: PyPI has no other files of the repository."""
+    targets = re.findall(r"\]\(([^)]+)\)", README.read_text(encoding="utf-8"))
+    assert len(targets) > 10
+    assert [each for each in targets if not each.startswith("https://")] == []
