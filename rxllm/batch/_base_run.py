@@ -98,6 +98,7 @@ class BaseRun(abc.DisposableBase):
         """Return the progress."""
 
     def _run(self) -> None:
+        """Open the checkpoint, do the work and end the stream. Runs on the thread of the run."""
         atexit.register(self._exit)  # runs before Ray's own handler, which was registered earlier
         try:
             with closing(Checkpoint(self._plan.checkpoint, self._plan.about, sync=self._plan.sync)) as file:
@@ -146,6 +147,7 @@ class BaseRun(abc.DisposableBase):
         self._emit(self._progress(self._reported_at))
 
     def _emit(self, event: BatchEvent) -> None:
+        """Emit `event`; raise `SubscriberRaised` for what the subscriber raises, which ends the run."""
         if self._stopped.is_set():
             return
         try:

@@ -136,6 +136,7 @@ def _column(row: RowIn, name: str, position: int) -> object:
 
 
 def _key_of(row: RowIn, columns: Columns, position: int) -> Key:
+    """Return the row's key: its position, or the text or whole number in the key column."""
     name = columns.key
     if name is None:
         return position
@@ -153,6 +154,7 @@ def _key_of(row: RowIn, columns: Columns, position: int) -> Key:
 
 
 def _options_of(row: RowIn, what: str | Callable[[RowIn], object] | None, position: int) -> CallOptions:
+    """Return the options of a row that are set; raise `ConfigurationError` if there are no such options."""
     given = None if what is None else _taken(row, what, position)
     if given is None:
         return {}

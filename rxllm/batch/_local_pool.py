@@ -64,6 +64,7 @@ class LocalPool:
         self.end_worker(0)
 
     def _run(self, worker: int) -> None:
+        """Exchange jobs for rows until there are no more. Runs on the thread of the worker."""
         self._mailbox.put((worker, WorkerReady(self._worker.prepare())))
         while (jobs := self._jobs.get()) is not None:
             try:

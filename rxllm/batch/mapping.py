@@ -168,6 +168,7 @@ def map_prompts(
 
 
 def _vendor_batch(plan: Plan, model: ModelSpec | ModelFactory, more: RunOptions) -> Observable[BatchEvent]:
+    """Return the stream of a run that uses the vendor's batch API."""
     from .vendor.cancel import api_for
     from .vendor.run import VendorOptions, VendorRun  # most batches do not need it
 
@@ -202,6 +203,7 @@ def _columns(
     options: str | Callable[[RowIn], CallOptions] | None,
     keep: Sequence[str],
 ) -> Columns:
+    """Return which columns hold what; raise `ConfigurationError` if the rows have no order and no key is named."""
     if key is None and hasattr(prompts, "iter_rows"):
         raise ConfigurationError("the rows of a Dataset have no order: name their key column with key=")
     if isinstance(keep, str):

@@ -149,6 +149,7 @@ def _schema(pyarrow: Any, records: Sequence[Mapping[str, object]], types: Mappin
 
 
 def _table(pyarrow: Any, records: Sequence[Mapping[str, object]], schema: Any) -> Any:
+    """Return the records as a table of the first file's schema; raise `ConfigurationError` if one does not fit."""
     unknown = next((name for record in records for name in record if name not in schema.names), None)
     if unknown is not None:
         raise ConfigurationError(

@@ -122,6 +122,7 @@ class RowWorker:
             yield self.frame(frame)
 
     def _worker(self) -> Worker:
+        """Return this thread's worker, made when it is first needed."""
         worker: Worker | None = getattr(self._local, "worker", None)
         if worker is None:
             worker = Worker(self._settings)

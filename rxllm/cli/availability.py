@@ -67,6 +67,7 @@ def choose(model: str | None = None) -> tuple[str, str | None]:
 
 
 def _is_ready(vendor: Vendor) -> bool:
+    """Return whether a request could be made: its settings are there, and a server on this machine listens."""
     try:
         if vendor.wire == "local":
             LocalServer().check()
@@ -79,6 +80,7 @@ def _is_ready(vendor: Vendor) -> bool:
 
 
 def _needs(vendor: Vendor) -> Iterator[str]:
+    """Yield what a user must give or start to use the provider."""
     if vendor.wire == "local":
         yield f"{INSTALL_ENGINE} && {INSTALL_WEIGHTS}"
         return

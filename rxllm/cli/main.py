@@ -117,6 +117,7 @@ def _add_provider(parser: argparse.ArgumentParser) -> None:
 
 
 def _list_models(arguments: argparse.Namespace) -> int:
+    """Print a table of the models whose facts are known."""
     rows = [("MODEL", "CONTEXT", "MAX OUTPUT", "RETIRES", "ABILITIES")]
     rows += [
         (
@@ -184,6 +185,7 @@ def _add_logs_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _show_logs(arguments: argparse.Namespace) -> int:
+    """Print the latest answers, the oldest first."""
     log = AnswerLog()
     if arguments.path:
         print(log.path)

@@ -171,6 +171,7 @@ def _bounded_protocol() -> type[asyncio.Protocol]:
 
 
 def _streams(redis: str | None, limit: int, per_client: int, max_frames: int) -> Streams[object]:
+    """Return the registry of streams, in this process or shared through Redis."""
     if redis is None:
         return Streams(limit=limit, per_client=per_client)
     try:

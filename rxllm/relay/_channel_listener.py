@@ -36,6 +36,7 @@ class _Listener:
         self._redis.close()
 
     def _run(self) -> None:
+        """Listen until `stop`; a lost connection is made again. Runs on the listener's thread."""
         while not self._ended.is_set():
             try:
                 self._listen()
@@ -47,6 +48,7 @@ class _Listener:
         self._redis.close()
 
     def _listen(self) -> None:
+        """Call the callback of each message; first all of them, for messages sent before it listened."""
         listening = False
         for message in self._redis.messages(self._channel, _CHECK_SECONDS):
             if self._ended.is_set():

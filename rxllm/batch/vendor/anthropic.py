@@ -95,6 +95,7 @@ class AnthropicBatches:
 
 
 def _result(line: bytes) -> VendorResult | None:
+    """Return the result in a line; None if the line holds none. An expired request may be sent again."""
     try:
         found = json_object(line)
     except ProtocolError:

@@ -112,6 +112,7 @@ class OpenAIBatches:
         self._http.close()
 
     def _result(self, line: bytes) -> VendorResult | None:
+        """Return the result in a line of the output or error file; None if the line holds none."""
         try:
             found = json_object(line)
         except LLMError:

@@ -119,6 +119,7 @@ class PendingJobs:
                 self._file.execute("DELETE FROM vendor_prompts WHERE custom_id = ?", custom_id)
 
     def _prompts(self, where: str, *values: object) -> list[PendingPrompt]:
+        """Return the submitted prompts that a condition in SQL selects."""
         found = self._file.execute(
             f"SELECT custom_id, key, position, digest, columns, options FROM vendor_prompts WHERE {where}",  # noqa: S608  ours
             *values,

@@ -90,6 +90,7 @@ class VendorRun(BaseRun):
             self._source.stop()
 
     def _work(self, file: Checkpoint) -> None:
+        """Submit all prompts, then poll the jobs until each has its row."""
         pending = PendingJobs(file)
         self._model = self._spec()
         _, request = wire_request(self._model, "?", {})
@@ -305,6 +306,7 @@ class VendorRun(BaseRun):
         self._report_if_due()
 
     def _row(self, prompt: PendingPrompt, result: VendorResult) -> Row:
+        """Return the row of a prompt; an answer that cannot be stored, or is not of the type, is a failure."""
         try:
             if result.error is not None:
                 raise result.error
