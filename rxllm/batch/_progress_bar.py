@@ -50,7 +50,7 @@ def summary(progress: BatchProgress) -> str:
 
 
 def _bar() -> _Bar:
-    """Return a bar of tqdm or rich, whichever is installed; a single last line if neither is, or stderr is no terminal."""
+    """Return a bar of tqdm or rich; a single last line if neither is installed, or stderr is no terminal."""
     if not sys.stderr.isatty():
         return _LastLine()
     makers: list[tuple[str, Callable[[Any], _Bar]]] = [("tqdm", _TqdmBar), ("rich.progress", _RichBar)]

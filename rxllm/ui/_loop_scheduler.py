@@ -161,6 +161,7 @@ class LoopScheduler(PeriodicScheduler):
         self._posted = True
 
     def _put(self, action: _Action[Any]) -> abc.DisposableBase:
+        """Queue an action, and wake the loop unless it is awake; after `close`, dispose it."""
         with self._lock:
             if self._closed:
                 action.dispose()

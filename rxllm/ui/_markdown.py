@@ -159,6 +159,7 @@ class MarkdownParser:
         return self._closed
 
     def _read_text(self, line: str) -> None:
+        """Read a line outside of fences: it opens a block of its kind, goes on with the open one, or underlines it."""
         opened = self._open
         if opened is not None and opened.kind == "text" and (found := _UNDERLINE.match(line)):
             self._open = opened._replace(kind="heading", level=1 if found[1][0] == "=" else 2)
@@ -185,6 +186,7 @@ class MarkdownParser:
             self._continue(opened.kind if opened is not None and opened.kind != "table" else "text", line)
 
     def _begin_item(self, indent: str, marker: str, text: str) -> None:
+        """Open a list item; its level follows from the indents of the items before it."""
         self._close()
         width = len(indent)
         while self._indents and width < self._indents[-1]:
@@ -242,6 +244,7 @@ class MarkdownParser:
                 yield tuple(_merged(self._inline(cell.strip(), (), source, index)) for cell in cells)
 
     def _inline(self, text: str, styles: tuple[Style, ...], source: _Open, index: int) -> Iterator[Run]:
+        """Yield the runs of a text: marks may hold other marks, code and escapes hold nothing."""
         at = 0
         for found in _INLINE.finditer(text):
             if found.start() > at:
@@ -263,6 +266,7 @@ class MarkdownParser:
             yield Run(html.unescape(text[at:]), styles)
 
     def _link(self, found: re.Match[str], styles: tuple[Style, ...], source: _Open, index: int) -> Iterator[Run]:
+        """Yield the runs of a link; one whose definition has not come stays as it is, until it comes."""
         label, address = found["label"], found["url"]
         if address is None:
             name = (found["ref"] or label).casefold()

@@ -73,6 +73,7 @@ def chat_model_class(core: Any) -> Any:
 
 
 def _value(message: ChatMessage, role: str) -> object:
+    """Return what a role of the model shows of a message."""
     match role:
         case "messageId":
             return message.id

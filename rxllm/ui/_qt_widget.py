@@ -118,6 +118,7 @@ class _HiddenWindow:
         self._seen = False
 
     def look(self, *_: object) -> None:
+        """Dispose the binding once the widget has been visible and is no longer; else look again later."""
         widget = self._ref()
         if self._binding.stopped or widget is None:
             return

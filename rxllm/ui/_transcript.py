@@ -129,6 +129,7 @@ class _ShownMessage:
                 self._view.show(self._paragraphs, first)
 
     def _all_paragraphs(self) -> Iterator[Paragraph]:
+        """Yield the paragraphs of the message, with its sender and a header above each block of code."""
         message = self.message
         if message is None:
             return
@@ -153,6 +154,7 @@ class _ShownMessage:
             yield Paragraph("text", (Run("…", ("faint",)),))
 
     def _of_part(self, number: int, part: ChatPart, message: ChatMessage) -> Iterator[Paragraph]:
+        """Yield the paragraphs of a part; links inside them fold, allow or deny."""
         match part:
             case TextPart(text) if message.role == "assistant":
                 for paragraph in self._markdown(number, text, ended=message.status != "streaming"):
@@ -194,6 +196,7 @@ def tool_texts(part: ToolPart) -> tuple[str, str, str]:
 
 
 def _tool_card(part: ToolPart, message: str) -> Iterator[Paragraph]:
+    """Yield the paragraphs of a tool's call, with links to allow or deny it while it waits."""
     call, state, result = tool_texts(part)
     looks: tuple[Style, ...] = ("error",) if part.state in ("failed", "refused") else ("faint",)
     runs = [Run("⚙ ", ("faint",)), Run(call, ("code",)), Run(f"  {state}", looks)]
@@ -232,6 +235,7 @@ def _highlighted(code: Paragraph) -> Paragraph:
 
 
 def _lexer(language: str) -> Any:
+    """Return the lexer of Pygments for a language; None if there is none."""
     if language not in _highlighter:
         try:
             lexers = import_module("pygments.lexers")
