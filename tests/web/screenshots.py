@@ -35,7 +35,7 @@ events.pipe(ops.text()).subscribe(print)
    - at once,
    - from any thread.
 
-> Nothing is paid for that nobody reads. See [ReactiveX](https://reactivex.io).
+> You pay only for text that has been written. See [ReactiveX](https://reactivex.io).
 """
 
 
