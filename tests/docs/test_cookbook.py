@@ -35,7 +35,7 @@ IN_THIS_PROCESS = [title for title in RECIPES if title != QT]
 
 def test_the_recipe_for_qt_works(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a process of its own, as Qt's application stays. The first answer shows nothing: the second stops it."""
-    pytest.importorskip("PySide6", reason="PySide6 is not installed")
+    pytest.importorskip("PySide6.QtWidgets", reason="Qt's libraries are not here", exc_type=ImportError)
     with LLMServer(default=vendor) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.base_url())
         monkeypatch.setenv("OPENAI_API_KEY", "k")

@@ -24,7 +24,7 @@ Models = dict[str, rxllm.StreamingModel]
 def test_qt(models: Models, server: LLMServer, display: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A question and its answer."""
     monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
-    widgets = pytest.importorskip("PySide6.QtWidgets", reason="PySide6 is not installed")
+    widgets = pytest.importorskip("PySide6.QtWidgets", reason="Qt's libraries are not here", exc_type=ImportError)
     app = widgets.QApplication.instance() or widgets.QApplication([])
     server.enqueue(Reply("Hello, **Ada**"))
     window: Any = importlib.import_module("chat_qt").chat_window(models["first"])
@@ -43,7 +43,7 @@ def test_qml(models: Models, server: LLMServer, display: str, monkeypatch: pytes
     """A question and its answer, in rows; a stopped one stays."""
     monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
     monkeypatch.setenv("QT_QUICK_BACKEND", "software")
-    widgets = pytest.importorskip("PySide6.QtWidgets", reason="PySide6 is not installed")
+    widgets = pytest.importorskip("PySide6.QtWidgets", reason="Qt's libraries are not here", exc_type=ImportError)
     quick = pytest.importorskip("PySide6.QtQuick", reason="Qt Quick is not installed", exc_type=ImportError)
     app = widgets.QApplication.instance() or widgets.QApplication([])
     server.enqueue(Reply("Hello, **Ada**"), Reply("one two", gate=Gate(1)))
