@@ -105,12 +105,13 @@ class _Sentences:
             self._pending, self._scanned = pending, length
             return ()
         found: list[str] = []
-        start = 0
+        start, scanned = 0, -1
         while True:
             if at == start:
                 start = at = _end_of(_SPACES, pending, start)
-            candidate = _CANDIDATE.search(pending, at)  # faster than a search for the whole mark
-            scanned = length if candidate is None else candidate.start()
+            if scanned < at:
+                candidate = _CANDIDATE.search(pending, at)  # faster than a search for the whole mark
+                scanned = length if candidate is None else candidate.start()
             if scanned - start > self._longest:
                 end = _last_break(pending, start, start + self._longest)
             elif scanned + 1 >= length:
