@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from reactivex import Observable
 
 from ..events import Response, StreamEnd, TokenEvent
+from .scheduling import waiting_for_stream
 
 T = TypeVar("T")
 
@@ -84,7 +85,8 @@ def wait_for_response(events: Observable[TokenEvent]) -> Response:
         errors.append(error)
         ended.set()
 
-    subscription = events.subscribe(on_next, on_error, ended.set)
+    with waiting_for_stream():
+        subscription = events.subscribe(on_next, on_error, ended.set)
     try:
         ended.wait()
     finally:

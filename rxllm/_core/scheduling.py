@@ -1,22 +1,41 @@
-"""Work on a scheduler that the user gave."""
+"""Work on a producing scheduler that the user gave."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from reactivex import abc
 from reactivex.disposable import SerialDisposable
-from reactivex.scheduler import CurrentThreadScheduler
+from reactivex.scheduler import CurrentThreadScheduler, TrampolineScheduler
+
+_waits: ContextVar[bool] = ContextVar("rxllm_waits", default=False)
+"""The caller of subscribe() waits for the stream, inside work of this thread's CurrentThreadScheduler."""
 
 
-def schedule_after_subscribe(scheduler: abc.SchedulerBase, run: Callable[[], object]) -> abc.DisposableBase:
-    """Schedule `run`. Return what cancels it.
+@contextmanager
+def waiting_for_stream() -> Iterator[None]:
+    """Say that the subscriptions made here are waited for on this thread."""
+    token = _waits.set(not CurrentThreadScheduler.singleton().schedule_required())
+    try:
+        yield
+    finally:
+        _waits.reset(token)
+
+
+def schedule_after_subscribe(
+    scheduler: abc.SchedulerBase, run: Callable[[], object], given: abc.SchedulerBase | None
+) -> abc.DisposableBase:
+    """Schedule `run`; `given` is the scheduler that subscribe() has got. Return what cancels it.
 
     A scheduler that runs its work inline would run it inside subscribe(), before the observers are linked, so that no
-    operator could dispose. There, `run` is called when they are: before the outermost subscribe() returns.
+    operator could dispose. There, `run` is called when they are: before the outermost subscribe() returns. Not if the
+    caller waits for the stream: this may be inside other work of the thread, after which alone it would begin.
     """
     caller = threading.get_ident()
+    waits = _waits.get() or not (given is None or isinstance(given, TrampolineScheduler))
     returned = False
     inline = SerialDisposable()
 
@@ -24,7 +43,7 @@ def schedule_after_subscribe(scheduler: abc.SchedulerBase, run: Callable[[], obj
         run()
 
     def action(scheduler: abc.SchedulerBase, _: object | None = None) -> None:
-        if returned or threading.get_ident() != caller:
+        if returned or waits or threading.get_ident() != caller:
             run()
         else:
             inline.disposable = CurrentThreadScheduler.singleton().schedule(work)

@@ -49,7 +49,7 @@ def token_stream(source: Source) -> Observable[TokenEvent]:
         observer: abc.ObserverBase[TokenEvent], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         # The scheduler given to subscribe() may be a UI thread's: blocking reads never run on it.
-        return _Subscription(source, observer).start()
+        return _Subscription(source, observer).start(scheduler)
 
     return AwaitableObservable(subscribe)
 
@@ -85,15 +85,15 @@ class _Subscription(abc.DisposableBase):
         self._chars = 0
         self._limits = TimeLimits(source.timeout, self._on_expired)
 
-    def start(self) -> _Subscription:
-        """Start on a worker or on the given scheduler, in a copy of the subscriber's context."""
+    def start(self, given: abc.SchedulerBase | None) -> _Subscription:
+        """Start on a worker or on the producing scheduler, in a copy of the subscriber's context."""
         run = contextvars.copy_context().run
         try:
             self._limits.start()
             if self._source.scheduler is None:
                 admission.submit(self, self._thread_name(), partial(run, self._run), self._start_failed)
             else:
-                self._scheduled = schedule_after_subscribe(self._source.scheduler, partial(run, self._run))
+                self._scheduled = schedule_after_subscribe(self._source.scheduler, partial(run, self._run), given)
         except Exception as error:
             self._start_failed(error)
         return self

@@ -16,6 +16,8 @@ from typing import Generic, TypeVar
 from reactivex import Observable
 from reactivex.disposable import SingleAssignmentDisposable
 
+from .._core.scheduling import waiting_for_stream
+
 T = TypeVar("T")
 
 _LOOK_SECONDS = 1.0
@@ -58,7 +60,8 @@ class Handoff(Generic[T]):
     def start(self, source: Observable[T]) -> None:
         """Subscribe; called once, on the consumer's thread."""
         self._consumer = threading.get_ident()
-        self._subscription.disposable = source.subscribe(self._put, self._end, self._end)
+        with waiting_for_stream():
+            self._subscription.disposable = source.subscribe(self._put, self._end, self._end)
 
     def close(self) -> None:
         """Dispose the source, and unblock the producer and the consumer. Safe to call from any thread, repeatedly."""

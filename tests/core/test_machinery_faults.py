@@ -280,6 +280,23 @@ def test_an_operator_ends_a_stream_that_is_read_inside_subscribe(scheduler: Sche
         assert server.connections[0].closed.wait(LIMIT)
 
 
+def test_an_inline_stream_can_be_waited_for_inside_a_callback() -> None:
+    """Work of this thread's trampoline runs there: the stream must not wait until that has ended."""
+    with LLMServer(default=Reply("Hi")) as server:
+        scheduler = ImmediateScheduler()
+        model = rxllm.create_streaming_model(
+            "openai", model="m", api_key="k", base_url=server.base_url(), scheduler=scheduler
+        )
+        ways: list[Callable[[], object]] = [
+            lambda: model.chat("?").text,
+            lambda: "".join(rxllm.iter_text(model.stream("?"))),
+            lambda: model.stream("?").pipe(ops.text(), rx_ops.last()).run(),
+        ]
+        seen: list[object] = []
+        rx.from_iterable(ways).pipe(rx_ops.map(lambda way: way())).subscribe(seen.append, seen.append)
+        assert seen == ["Hi"] * 3
+
+
 def test_total_ends_a_stream_whose_subscriber_is_slow() -> None:
     """After the event in hand, although more events wait."""
     release = threading.Event()
