@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar, cast
 
 import msgspec
 from reactivex import Observable, abc
+from reactivex import operators as rx_ops
 from reactivex.disposable import CompositeDisposable, Disposable
 
 from .._core.error_format import redacted
@@ -192,7 +193,7 @@ def tap(log: logging.Logger | Callable[[T], object], *, level: int = logging.INF
         --a-b-|
     """
     if not isinstance(log, logging.Logger):
-        return run_steps(lambda: _FunctionTap(log))
+        return rx_ops.do_action(cast("Callable[[T], None]", log))
     logger = log
 
     def subscribe(
@@ -240,15 +241,6 @@ class _Timing(PlainStep[StreamTiming]):
 
     def _so_far(self, now: float) -> StreamTiming:
         return StreamTiming(now, self._first, self._last, self._deltas, self._gap, self._longest, self._tokens)
-
-
-class _FunctionTap(PlainStep[T], Generic[T]):
-    def __init__(self, function: Callable[[T], object]) -> None:
-        self._function = function
-
-    def feed(self, item: T, /) -> Sequence[T]:
-        self._function(item)
-        return (item,)
 
 
 class _LoggerTap(PlainStep[T], Generic[T]):

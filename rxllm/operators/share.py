@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from reactivex import Observable, abc
+from reactivex import operators as rx_ops
 from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignmentDisposable
 
 from .._core.event_log import Entry, MemoryLog
@@ -112,27 +113,7 @@ def tee(observer: abc.ObserverBase[T]) -> Operator[T, T]:
         [tee(o)]        o sees --a-b-|
         --a-b-|
     """
-    return run_steps(lambda: _Tee(observer))
-
-
-class _Tee(PlainStep[T], Generic[T]):
-    def __init__(self, observer: abc.ObserverBase[T]) -> None:
-        self._observer = observer
-
-    def feed(self, item: T, /) -> Sequence[T]:
-        self._observer.on_next(item)
-        return (item,)
-
-    def close(self) -> Sequence[T]:
-        self._observer.on_completed()
-        return ()
-
-    def fail(self, error: Exception, /) -> Exception:
-        try:
-            self._observer.on_error(error)
-        except Exception as own:
-            return own
-        return error
+    return rx_ops.do(observer)
 
 
 def record(path: str | Path) -> Operator[TokenEvent, TokenEvent]:
