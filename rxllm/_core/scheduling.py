@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -16,7 +16,7 @@ _waits: ContextVar[bool] = ContextVar("rxllm_waits", default=False)
 
 
 @contextmanager
-def waiting_for_stream() -> Iterator[None]:
+def waiting_for_stream() -> Generator[None, None, None]:
     """Say that the subscriptions made here are waited for on this thread."""
     token = _waits.set(not CurrentThreadScheduler.singleton().schedule_required())
     try:
