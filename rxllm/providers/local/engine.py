@@ -45,7 +45,7 @@ def main() -> None:
         address = server.listening_address
         props = _get(address, "/props", key)
         kept = {name: props.get(name) for name in ("modalities", "chat_template_caps")}
-        kept["n_ctx"] = props["default_generation_settings"]["n_ctx"]  # of one slot
+        kept["n_ctx"] = (props.get("default_generation_settings") or {}).get("n_ctx")  # of one slot
         reply = {"address": address, "props": kept}
     except Exception as error:
         reply = {"error": f"{type(error).__name__}: {error}"}

@@ -143,7 +143,10 @@ class EngineProcess:
         limit = int_at(self._props, "n_ctx") or sys.maxsize
         tokens = 0
         for at in range(0, len(text), _PIECE):
-            tokens += self.count_tokens(text[at : at + _PIECE])
+            counted = self.count_tokens(text[at : at + _PIECE])
+            if not counted:
+                return  # the engine is busy, or too old
+            tokens += counted
             if tokens > limit + limit // 10:  # the cuts may have added some
                 raise ContextWindowExceededError(
                     f"the prompt has more than {tokens} tokens, and the context of the embedded model {limit}",
