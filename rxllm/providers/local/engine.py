@@ -45,7 +45,8 @@ def main() -> None:
         address = server.listening_address
         props = _get(address, "/props", key)
         kept = {name: props.get(name) for name in ("modalities", "chat_template_caps")}
-        kept["n_ctx"] = (props.get("default_generation_settings") or {}).get("n_ctx")  # of one slot
+        of_slot: Any = props.get("default_generation_settings") or {}
+        kept["n_ctx"] = of_slot.get("n_ctx")
         reply = {"address": address, "props": kept}
     except Exception as error:
         reply = {"error": f"{type(error).__name__}: {error}"}
