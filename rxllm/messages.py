@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
+Ending: TypeAlias = Literal["stopped", "failed"]
 VendorFields: TypeAlias = dict[str, dict[str, object]]
 """Opaque fields to send back with a part: under a wire's name ("anthropic") to any address that speaks it, under
 "wire@host/path" to that address alone, which made them."""
@@ -270,12 +271,14 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
 
     role: Role
     parts: tuple[Part, ...]
-    ending: Literal["stopped", "failed"] | None = None
+    ending: Ending | None = None
 
     def __post_init__(self) -> None:
         if self.role not in _ROLES:
             raise TypeError(f"Message: role is one of {', '.join(_ROLES)}; got {self.role!r}")
         _check_parts(self, self.parts, Part)
+        if self.ending not in _ENDINGS:
+            raise TypeError(f"Message: ending is stopped, failed or None; got {self.ending!r}")
 
     @classmethod
     def system(cls, text: str) -> Message:
@@ -359,6 +362,7 @@ def _one_source(part: ImagePart | DocumentPart | AudioPart) -> None:
 
 
 _ROLES = get_args(Role)
+_ENDINGS = (*get_args(Ending), None)
 
 
 def _part(content: str | Part) -> Part:

@@ -34,6 +34,7 @@ from reactivex.scheduler import TimeoutScheduler
 
 from ..messages import Message, Part, ToolCall
 from ..model import StreamingModel
+from ..prompt import Prompt, messages_of
 from ._chat_answer import ChatAnswer
 from ._chat_approval import Approvals, ask
 from ._chat_log import ChatLog
@@ -67,7 +68,7 @@ class ChatSession(abc.DisposableBase):
             person approves need ``Assistant(..., approve=ask_user)``.
         memory: Where the conversation is kept. It is saved whenever an answer ends; `load` reads it.
         conversation: The conversation's name in the memory.
-        messages: What was said before, system messages too; `load` replaces it.
+        messages: What was said before, system messages too; `load` replaces it. Any prompt that models take.
         window: Chooses the messages to send of a long conversation, `last_tokens(4000)` for example; all by default.
         frame: The shortest time between two emissions, in seconds, while text arrives. Everything else that happens
             is emitted immediately.
@@ -88,7 +89,7 @@ class ChatSession(abc.DisposableBase):
         *,
         memory: Memory | None = None,
         conversation: str = "",
-        messages: Sequence[Message] = (),
+        messages: Prompt = (),
         window: Window | None = None,
         frame: float = 1 / 60,
         scheduler: abc.SchedulerBase | None = None,
@@ -100,7 +101,7 @@ class ChatSession(abc.DisposableBase):
         self._scheduler = scheduler or TimeoutScheduler.singleton()
         self._lock = threading.RLock()
         self._memory_lock = threading.Lock()
-        self._log = ChatLog(messages)
+        self._log = ChatLog(messages_of(messages) if messages else ())
         self._status: ChatStatus = "ready"
         self._error: Exception | None = None
         self._turn: _Turn | None = None

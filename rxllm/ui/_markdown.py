@@ -234,14 +234,14 @@ class MarkdownParser:
             return Paragraph("code", (Run(source.lines[0]),) if source.lines[0] else (), marker=source.marker)
         if source.kind == "table":
             return Paragraph("table", rows=tuple(self._rows(source, at)))
-        runs = _merged(self._inline(_joined(source.lines), (), source, at))
+        runs = merged(self._inline(_joined(source.lines), (), source, at))
         return Paragraph(source.kind, runs, source.level, source.marker)
 
     def _rows(self, source: _Open, index: int) -> Iterator[tuple[tuple[Run, ...], ...]]:
         for line in source.lines:
             if not _TABLE_RULE.match(line):
                 cells = _CELL_END.split(line.strip().removeprefix("|").removesuffix("|"))
-                yield tuple(_merged(self._inline(cell.strip(), (), source, index)) for cell in cells)
+                yield tuple(merged(self._inline(cell.strip(), (), source, index)) for cell in cells)
 
     def _inline(self, text: str, styles: tuple[Style, ...], source: _Open, index: int) -> Iterator[Run]:
         """Yield the runs of a text: marks may hold other marks, code and escapes hold nothing."""
@@ -317,12 +317,12 @@ def _joined(lines: Sequence[str]) -> str:
     return "".join(parts[:-1])
 
 
-def _merged(runs: Iterator[Run]) -> tuple[Run, ...]:
-    """Join neighbours of one look."""
-    merged: list[Run] = []
+def merged(runs: Iterator[Run]) -> tuple[Run, ...]:
+    """Join neighbours of one look, and drop empty ones."""
+    found: list[Run] = []
     for run in runs:
-        if merged and merged[-1][1:] == run[1:]:
-            merged[-1] = merged[-1]._replace(text=merged[-1].text + run.text)
+        if found and found[-1][1:] == run[1:]:
+            found[-1] = found[-1]._replace(text=found[-1].text + run.text)
         elif run.text:
-            merged.append(run)
-    return tuple(merged)
+            found.append(run)
+    return tuple(found)

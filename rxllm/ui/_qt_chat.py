@@ -4,26 +4,44 @@ from __future__ import annotations
 
 import functools
 import weakref
-from typing import Any, cast
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar, cast
 
 from reactivex import operators as rx
 
 from ..assistant import ChatMessage, ChatSession, ChatState, ErrorPart, ToolPart
 from ..messages import ReasoningPart
 from ._binding import bind_each
-from ._markdown import SAFE_LINK
 from ._qt_scheduler import QtScheduler, qt_module
 from ._qt_text import QtRegion
 from ._qt_widget import when_destroyed, widget_ref
 from ._transcript import STATUS_TEXTS, Transcript
 
-_ROLES = ("messageId", "sender", "text", "status", "reasoning", "tools", "error")
+P = TypeVar("P")
+
+_ROLES: dict[str, Callable[[ChatMessage], object]] = {
+    "messageId": lambda message: message.id,
+    "sender": lambda message: message.role,
+    "text": lambda message: message.text,
+    "status": lambda message: message.status,
+    "reasoning": lambda message: "\n\n".join(part.text for part in _parts(message, ReasoningPart)),
+    "tools": lambda message: [
+        {"id": part.id, "name": part.name, "state": part.state, "result": part.result}
+        for part in _parts(message, ToolPart)
+    ],
+    "error": lambda message: "\n".join(part.text for part in _parts(message, ErrorPart)),
+}
+
+
+def _parts(message: ChatMessage, kind: type[P]) -> Iterator[P]:
+    return (part for part in message.parts if isinstance(part, kind))
 
 
 @functools.cache
 def chat_model_class(core: Any) -> Any:
     """Return `ChatModel` for the Qt that was found."""
     first = int(core.Qt.ItemDataRole.UserRole.value) + 1
+    values = {0: _ROLES["text"], **dict(enumerate(_ROLES.values(), first))}  # 0: what a QListView displays
 
     class ChatModel(core.QAbstractListModel):  # type: ignore[misc] # a class of the Qt that was found
         def __init__(self, session: ChatSession, parent: Any = None) -> None:
@@ -47,11 +65,8 @@ def chat_model_class(core: Any) -> Any:
         def data(self, index: Any, role: int = 0) -> object:
             if not index.isValid() or index.row() >= len(self._rows):
                 return None
-            message = cast(ChatMessage, self._rows[index.row()])
-            wanted = int(getattr(role, "value", role))
-            if wanted == 0:  # DisplayRole
-                return message.text
-            return _value(message, _ROLES[wanted - first]) if first <= wanted < first + len(_ROLES) else None
+            value = values.get(int(getattr(role, "value", role)))
+            return None if value is None else value(cast(ChatMessage, self._rows[index.row()]))
 
         def _show(self, messages: tuple[ChatMessage, ...]) -> None:
             rows = len(self._rows)
@@ -70,26 +85,6 @@ def chat_model_class(core: Any) -> Any:
                 self.endInsertRows()
 
     return ChatModel
-
-
-def _value(message: ChatMessage, role: str) -> object:
-    """Return what a role of the model shows of a message."""
-    match role:
-        case "messageId":
-            return message.id
-        case "sender":
-            return message.role
-        case "text":
-            return message.text
-        case "status":
-            return message.status
-        case "reasoning":
-            return "\n\n".join(part.text for part in message.parts if isinstance(part, ReasoningPart))
-        case "tools":
-            tools = (part for part in message.parts if isinstance(part, ToolPart))
-            return [{"id": part.id, "name": part.name, "state": part.state, "result": part.result} for part in tools]
-        case _:
-            return "\n".join(part.text for part in message.parts if isinstance(part, ErrorPart))
 
 
 @functools.cache
@@ -123,12 +118,10 @@ class QtChat:
 
     def __init__(self, view: Any) -> None:
         self._view = weakref.ref(view)
-        self._session: ChatSession = view.session
-        self._edited = ""
         browser = widget_ref(view.browser)
         gui = qt_module("QtGui")
         self._gui = gui
-        self._transcript = Transcript(self._session, lambda: QtRegion(gui, browser), self)
+        self._transcript = Transcript(view.session, lambda: QtRegion(gui, browser), self)
 
     def show(self, state: ChatState) -> None:
         """Show a state."""
@@ -149,10 +142,8 @@ class QtChat:
         view = self._view()
         if view is None or not (text := view.input.text().strip()) or not view.send_button.isEnabled():
             return
-        edited, self._edited = self._edited, ""
         view.input.clear()
-        if not (edited and self._session.edit(edited, text)):
-            self._session.send(text)
+        self._transcript.send(text)
 
     def click(self, url: Any) -> None:
         """Run the action of a link."""
@@ -162,18 +153,16 @@ class QtChat:
         """Put text on the clipboard."""
         self._gui.QGuiApplication.clipboard().setText(text)
 
-    def edit(self, message: ChatMessage) -> None:
-        """Put a message into the input; sending it replaces the message and drops what follows."""
+    def edit(self, text: str) -> None:
+        """Put a text into the input."""
         view = self._view()
         if view is not None:
-            self._edited = message.id
-            view.input.setText(message.text)
+            view.input.setText(text)
             view.input.setFocus()
 
     def open_link(self, address: str) -> None:
         """Open an address in the desktop's browser."""
-        if SAFE_LINK.match(address):
-            self._gui.QDesktopServices.openUrl(qt_module("QtCore").QUrl(address))
+        self._gui.QDesktopServices.openUrl(qt_module("QtCore").QUrl(address))
 
 
 def connect_view(view: Any) -> None:

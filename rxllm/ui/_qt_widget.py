@@ -76,8 +76,26 @@ class WidgetRef:
         self.bindings.add(binding)
         binding.running.subscribe(on_completed=lambda: _remove(self.bindings, binding))
         if not while_hidden:
-            _HiddenWindow(self, binding).look()
+            self._end_when_hidden(binding, seen=False)
         return binding
+
+    def _end_when_hidden(self, binding: Binding, *, seen: bool) -> None:
+        """Dispose a binding when the window has been visible and is not any more.
+
+        It looks ten times a second: an event filter in Python would be called by widgets that are half destroyed.
+        """
+        window = None if binding.stopped else self.call("window")
+        if window is None:
+            return
+        visible = bool(window.isVisible())
+        if seen and not visible:
+            binding.dispose()
+        else:
+
+            def look(*_: object) -> None:
+                self._end_when_hidden(binding, seen=visible)
+
+            QtScheduler().schedule_relative(_LOOK_SECONDS, look)
 
     def _position(self) -> ViewPosition:
         bar = self.call("verticalScrollBar")
@@ -104,30 +122,6 @@ def widget_ref(widget: Any) -> WidgetRef:
 
 _refs: dict[int, WidgetRef] = {}
 """By the address of the C++ object."""
-
-
-class _HiddenWindow:
-    """Disposes a binding when the window of its widget has been visible and is not any more.
-
-    It looks ten times a second: an event filter in Python would be called by widgets that are half destroyed.
-    """
-
-    def __init__(self, ref: WidgetRef, binding: Binding) -> None:
-        self._ref = ref
-        self._binding = binding
-        self._seen = False
-
-    def look(self, *_: object) -> None:
-        """Dispose the binding once the widget has been visible and is no longer; else look again later."""
-        widget = self._ref()
-        if self._binding.stopped or widget is None:
-            return
-        visible = bool(widget.window().isVisible())
-        if self._seen and not visible:
-            self._binding.dispose()
-        else:
-            self._seen = visible
-            QtScheduler().schedule_relative(_LOOK_SECONDS, self.look)
 
 
 def _remove(bindings: CompositeDisposable, binding: Binding) -> None:

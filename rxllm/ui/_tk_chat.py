@@ -9,8 +9,7 @@ from functools import partial
 from tkinter import ttk
 from typing import cast
 
-from ..assistant import ChatMessage, ChatSession, ChatState
-from ._markdown import SAFE_LINK
+from ..assistant import ChatSession, ChatState
 from ._tk_text import TkRegion, palette_style
 from ._transcript import STATUS_TEXTS, Transcript
 
@@ -40,7 +39,6 @@ class ChatFrame(ttk.Frame):
         self.columnconfigure(0, weight=1)
         self.rowconfigure(0, weight=1)
         self.input.bind("<Return>", lambda _: self.submit())
-        self._edited = ""
         self._transcript = Transcript(session, self._new_region, self)
 
     def show(self, state: ChatState) -> None:
@@ -56,27 +54,23 @@ class ChatFrame(ttk.Frame):
         text = self.input.get().strip()
         if not text or str(self.send_button["state"]) == "disabled":
             return
-        edited, self._edited = self._edited, ""
         self.input.delete(0, "end")
-        if not (edited and self.session.edit(edited, text)):
-            self.session.send(text)
+        self._transcript.send(text)
 
     def copy(self, text: str) -> None:
         """Put text on the clipboard."""
         self.clipboard_clear()
         self.clipboard_append(text)
 
-    def edit(self, message: ChatMessage) -> None:
-        """Put a message into the input; sending it replaces the message and drops what follows."""
-        self._edited = message.id
+    def edit(self, text: str) -> None:
+        """Put a text into the input."""
         self.input.delete(0, "end")
-        self.input.insert(0, message.text)
+        self.input.insert(0, text)
         self.input.focus_set()
 
     def open_link(self, address: str) -> None:
         """Open an address in the desktop's browser."""
-        if SAFE_LINK.match(address):
-            webbrowser.open(address)
+        webbrowser.open(address)
 
     def _new_region(self) -> TkRegion:
         return TkRegion(self.text, partial(Transcript.click, self._transcript))

@@ -36,7 +36,7 @@ class TkRegion:
 
     def __init__(self, widget: tkinter.Text, open_link: Callable[[str], object] | None = None) -> None:
         self.written = 0
-        self._open_link = open_link or _open
+        self._open_link = open_link or webbrowser.open
         self._widget = widget
         name = f"rxllm_{next(_numbers)}"  # a hyphen would be taken for a minus in indices
         self._start, self._end = f"{name}_start", f"{name}_end"
@@ -287,7 +287,3 @@ def _position(widget: tkinter.Text) -> ViewPosition:
     line, _, column = widget.index("@0,0").partition(".")
     end_in_view = not widget.winfo_viewable() or widget.dlineinfo("end-1c") is not None
     return ViewPosition(int(line) + int(column) * 1e-6, end_in_view)
-
-
-def _open(address: str) -> None:
-    webbrowser.open(address)

@@ -6,6 +6,7 @@ contain such links.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from itertools import takewhile
@@ -15,7 +16,7 @@ from .._inert_text import inert_text
 from .._json import encode
 from ..assistant import ChatMessage, ChatPart, ChatSession, ChatStatus, ErrorPart, ToolPart
 from ..messages import ReasoningPart, TextPart
-from ._markdown import MarkdownParser, Paragraph, Run, Style
+from ._markdown import SAFE_LINK, MarkdownParser, Paragraph, Run, Style, merged
 from ._markdown_view import MarkdownRegion, ParagraphView
 
 _LONGEST_RESULT = 300
@@ -43,11 +44,11 @@ class ChatActions(Protocol):
     def copy(self, text: str, /) -> None:
         """Put text on the clipboard."""
 
-    def edit(self, message: ChatMessage, /) -> None:
-        """Let the user edit a message."""
+    def edit(self, text: str, /) -> None:
+        """Let the user edit a text."""
 
     def open_link(self, address: str, /) -> None:
-        """Open an address of a message."""
+        """Open an http, https or mailto address."""
 
 
 class Transcript:
@@ -58,6 +59,14 @@ class Transcript:
         self._new_region = new_region
         self._actions = actions
         self._shown: list[_ShownMessage] = []
+        self._edited = ""
+        """The message that the next one that is sent replaces."""
+
+    def send(self, text: str) -> None:
+        """Send a text, or put it in the place of the message that the user edits, and drop what follows that."""
+        edited, self._edited = self._edited, ""
+        if not (edited and self._session.edit(edited, text)):
+            self._session.send(text)
 
     def show(self, messages: Sequence[ChatMessage]) -> None:
         """Show these messages instead of the current ones. The first ones with the same ids keep their regions."""
@@ -76,12 +85,13 @@ class Transcript:
         action, _, rest = address.removeprefix("rxllm:").partition("/")
         name, _, detail = rest.partition("/")
         shown = next((shown for shown in self._shown if shown.message and shown.message.id == name), None)
-        if not address.startswith("rxllm:"):
+        if SAFE_LINK.match(address):
             self._actions.open_link(address)
         elif shown is None or shown.message is None:
             return  # the message has been dropped since
         elif action == "edit":
-            self._actions.edit(shown.message)
+            self._edited = name
+            self._actions.edit(shown.message.text)
         elif action == "copy":
             self._actions.copy(shown.code_at(int(detail)))
         elif action == "fold":
@@ -214,42 +224,29 @@ def _code_header(code: Paragraph, message: str, at: int) -> Paragraph:
     return Paragraph("text", (Run(language, ("faint",)), Run("copy", ("faint",), f"rxllm:copy/{message}/{at}")))
 
 
-_highlighter: dict[str, Any] = {}
-
-
 def _highlighted(code: Paragraph) -> Paragraph:
     """Return a line of code with the colours that Pygments gives it; unchanged if Pygments is not installed."""
     lexer = _lexer(code.marker)
     if lexer is None or not code.runs:
         return code
-    runs: list[Run] = []
-    for kind, text in lexer.get_tokens(code.runs[0].text):
-        style = _style_of(str(kind))
-        if style or (runs and runs[-1].styles):
-            runs.append(Run(text.rstrip("\n"), (style,) if style else ()))
-        elif runs:
-            runs[-1] = runs[-1]._replace(text=runs[-1].text + text.rstrip("\n"))
-        else:
-            runs.append(Run(text.rstrip("\n")))
-    return code._replace(runs=tuple(run for run in runs if run.text))
+    tokens = lexer.get_tokens(code.runs[0].text)
+    return code._replace(runs=merged(Run(text.rstrip("\n"), _styles_of(str(kind))) for kind, text in tokens))
 
 
+@functools.cache
 def _lexer(language: str) -> Any:
     """Return the lexer of Pygments for a language; None if there is none."""
-    if language not in _highlighter:
-        try:
-            lexers = import_module("pygments.lexers")
-            _highlighter[language] = lexers.get_lexer_by_name(language, stripnl=False) if language else None
-        except Exception:  # it is not installed, or knows no such language
-            _highlighter[language] = None
-    return _highlighter[language]
+    try:
+        return import_module("pygments.lexers").get_lexer_by_name(language, stripnl=False)
+    except Exception:  # it is not installed, or knows no such language
+        return None
 
 
-def _style_of(token: str) -> Style | None:
-    """Return the style for a token type of Pygments, as it prints it.
+def _styles_of(token: str) -> tuple[Style, ...]:
+    """Return the styles for a token type of Pygments, as it prints it.
 
-    >>> _style_of("Token.Literal.String.Double"), _style_of("Token.Text")
-    ('string', None)
+    >>> _styles_of("Token.Literal.String.Double"), _styles_of("Token.Text")
+    (('string',), ())
     """
     found: dict[str, Style] = {
         "Token.Keyword": "keyword",
@@ -259,7 +256,7 @@ def _style_of(token: str) -> Style | None:
         "Token.Name.Function": "name",
         "Token.Name.Class": "name",
     }
-    return next((style for prefix, style in found.items() if token.startswith(prefix)), None)
+    return tuple(style for prefix, style in found.items() if token.startswith(prefix))
 
 
 def _has_same_id(pair: tuple[_ShownMessage, ChatMessage]) -> bool:

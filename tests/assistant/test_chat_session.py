@@ -372,6 +372,7 @@ class TestMemory:
         said = [Message.system("Be brief"), Message.user("a"), Message.assistant("one")]
         session = ChatSession(model, messages=said)
         assert [m.text for m in session.state.messages] == ["a", "one"]
+        assert ChatSession(model, messages=[{"role": "user", "content": "a"}]).history == (Message.user("a"),)
         session.send("b")
         session.wait(LIMIT_SECONDS)
         assert [m.text for m in model.calls[0].messages] == ["Be brief", "a", "one", "b"]
