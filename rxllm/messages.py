@@ -22,6 +22,7 @@ from ._media import PILImage, encoded_image, image_of_array, media_of_file
 __all__ = [
     "AudioPart",
     "DocumentPart",
+    "Ending",
     "ImagePart",
     "MediaPart",
     "Message",
@@ -39,6 +40,7 @@ __all__ = [
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 Ending: TypeAlias = Literal["stopped", "failed"]
+"""How an answer was broken off."""
 VendorFields: TypeAlias = dict[str, dict[str, object]]
 """Opaque fields to send back with a part: under a wire's name ("anthropic") to any address that speaks it, under
 "wire@host/path" to that address alone, which made them."""

@@ -13,6 +13,7 @@ from .errors import ConfigurationError
 from .messages import (
     AudioPart,
     DocumentPart,
+    Ending,
     ImagePart,
     Message,
     Part,
@@ -56,6 +57,7 @@ _ROLES: Mapping[object, Role] = {
     "assistant": "assistant",
     "tool": "tool",
 }
+_ENDINGS: Mapping[object, Ending] = {"stopped": "stopped", "failed": "failed"}
 
 
 def _items(prompt: object) -> Sequence[object]:
@@ -78,7 +80,7 @@ def _message(value: object) -> Message:
     if role is None:
         raise ConfigurationError(f"a message's role is system, user, assistant or tool; got {value.get('role')!r}")
     if "parts" in value:
-        return Message(role, _converted(value["parts"]))
+        return Message(role, _converted(value["parts"]), _ENDINGS.get(value.get("ending")))
     if role == "tool":
         return _tool_message(value)
     calls = value.get("tool_calls") or ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +22,7 @@ from rxllm.messages import (
     messages_from_json,
     messages_to_json,
 )
+from rxllm.prompt import messages_of
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
@@ -68,3 +71,13 @@ def test_text_joins_the_text_parts() -> None:
     message = Message.assistant("a", ReasoningPart("hidden"), TextPart("b"), ToolCall("1", "f", {}))
     assert message.text == "ab"
     assert message.tool_calls == (ToolCall("1", "f", {}),)
+
+
+def test_an_ending_is_one_of_two() -> None:
+    """And it is not written where there is none."""
+    with pytest.raises(TypeError, match="ending"):
+        Message("assistant", (), "done")  # type: ignore[arg-type]
+    broken = Message("assistant", (TextPart("x"),), "stopped")
+    assert messages_from_json(messages_to_json([broken])) == (broken,)
+    assert messages_of(json.loads(messages_to_json([broken]))) == (broken,)
+    assert "ending" not in messages_to_json([Message.user("x")])
