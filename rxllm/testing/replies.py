@@ -23,51 +23,46 @@ HttpFraming: TypeAlias = Literal["chunked", "length", "close", "bare"]
 
 
 @dataclass(frozen=True)
-class Stall:
+class _Interruption:
+    """What all faults have: how many pieces are sent before them."""
+
+    after: int | None = None
+
+
+class Stall(_Interruption):
     """The server falls silent and leaves the connection open.
 
     Args:
         after: how many pieces are sent before it; None: all, and the last event.
     """
 
-    after: int | None = None
 
-
-@dataclass(frozen=True)
-class Drop:
+class Drop(_Interruption):
     """The server closes the connection, and the body is unfinished.
 
     Args:
         after: how many pieces are sent before it; None: all, and the last event.
     """
 
-    after: int | None = None
 
-
-@dataclass(frozen=True)
-class Reset:
+class Reset(_Interruption):
     """The server resets the TCP connection.
 
     Args:
         after: how many pieces are sent before it; None: all, and the last event.
     """
 
-    after: int | None = None
 
-
-@dataclass(frozen=True)
-class Truncate:
+class Truncate(_Interruption):
     """The body ends as HTTP requires, without the terminal event of the protocol.
 
     Args:
         after: how many pieces are sent before it; None: all.
     """
 
-    after: int | None = None
-
 
 @dataclass(frozen=True)
-class Fail:
+class Fail(_Interruption):
     """The vendor's own error inside the stream, and then the end.
 
     Args:
@@ -76,13 +71,12 @@ class Fail:
         kind: the vendor's word, such as "overloaded_error" or "rate_limit_exceeded"; Ollama has none.
     """
 
-    after: int | None = None
     message: str = "the model broke down"
     kind: str = "server_error"
 
 
 @dataclass(frozen=True)
-class KeepAlive:
+class KeepAlive(_Interruption):
     """The server sends only keep-alives, without end.
 
     Args:
@@ -90,7 +84,6 @@ class KeepAlive:
         every: seconds between two keep-alives.
     """
 
-    after: int | None = None
     every: float = 0.02
 
 

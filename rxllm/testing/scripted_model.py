@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, TypeAlias, Unpack
 
 from reactivex import Observable, abc
-from reactivex.disposable import Disposable
+from reactivex import operators as rx_ops
 
 from .._transport.vendor_errors import Fault as VendorFault
 from .._transport.vendor_errors import status_error, stream_error
@@ -117,7 +117,7 @@ class ScriptedModel(StreamingModel):
                 self.calls.append(call)
                 reply = self._replies.popleft() if self._replies else self._default
             answer = reply(call) if callable(reply) else reply
-            return _track_state(self._events(answer, call), call, observer, scheduler)
+            return _tracked(self._events(answer, call), call).subscribe(observer, scheduler=scheduler)
 
         return Observable(subscribe)
 
@@ -138,30 +138,17 @@ class ScriptedModel(StreamingModel):
         return scripted(steps, ends=False, scheduler=self._scheduler)
 
 
-def _track_state(
-    source: Observable[TokenEvent],
-    call: ScriptedCall,
-    observer: abc.ObserverBase[TokenEvent],
-    scheduler: abc.SchedulerBase | None,
-) -> abc.DisposableBase:
-    """Subscribe to `source`, and record in `call` how it ends."""
+def _tracked(source: Observable[TokenEvent], call: ScriptedCall) -> Observable[TokenEvent]:
+    """Return `source`, which records in `call` how it ends."""
 
-    def on_error(error: Exception) -> None:
-        call.state = "failed"
-        observer.on_error(error)
-
-    def on_completed() -> None:
-        call.state = "completed"
-        observer.on_completed()
-
-    subscription = source.subscribe(observer.on_next, on_error, on_completed, scheduler=scheduler)
-
-    def dispose() -> None:
+    def end(state: Literal["completed", "failed", "disposed"]) -> None:
         if call.state == "running":
-            call.state = "disposed"
-        subscription.dispose()
+            call.state = state
 
-    return Disposable(dispose)
+    return source.pipe(
+        rx_ops.do_action(on_error=lambda _: end("failed"), on_completed=lambda: end("completed")),
+        rx_ops.finally_action(lambda: end("disposed")),
+    )
 
 
 def _status_error(reply: ErrorReply) -> LLMError:
