@@ -21,10 +21,12 @@ from ...events import (
     Response,
     StreamEnd,
     StreamReset,
+    StreamStart,
     TextDelta,
     ToolCallDelta,
     ToolCallEnd,
     ToolCallStart,
+    UsageUpdate,
     VendorEvent,
 )
 from ...messages import ReasoningPart, ToolCall, VendorPart
@@ -121,7 +123,7 @@ class UIMessageStream:
                 return self.carry(response) + self._finish(
                     _FINISH.get(response.finish_reason, "other"), _metadata(response)
                 )
-            case _:  # StreamStart, UsageUpdate, or no token event
+            case StreamStart() | UsageUpdate() | _:  # the last: no token event
                 return ""
 
     def start_step(self) -> str:
