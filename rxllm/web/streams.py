@@ -144,7 +144,7 @@ class Streams(Generic[T]):
 
     def get(self, id: str, user: str = "") -> ServedStream[T] | None:  # noqa: A002 - the field's name
         """Return this user's stream with this id if it is under way or has ended lately, else None."""
-        return self._find(id) if self._may_use(id, user) else None
+        return self._find(id, user) if self._may_use(id, user) else None
 
     def remember(self, user: str, name: str, chat: Chat) -> None:
         """Store which stream answers the conversation that this user's client calls `name`."""
@@ -204,7 +204,7 @@ class Streams(Generic[T]):
         owner = self._open[stream][1] if stream in self._open else self._ended.owner(stream)
         self._questions.put((stream, call), (closed, time.monotonic() + APPROVAL_SECONDS), owner)
 
-    def _find(self, id: str) -> ServedStream[T] | None:  # noqa: A002 - the field's name
+    def _find(self, id: str, user: str) -> ServedStream[T] | None:  # noqa: A002 - the field's name
         found = self._open.get(id)
         return self._ended.get(id) if found is None else found[0]
 

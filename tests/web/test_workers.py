@@ -19,10 +19,10 @@ from reactivex import Observable
 
 from rxllm.assistant import Assistant
 from rxllm.cli.serve import main
-from rxllm.errors import APIConnectionError
+from rxllm.errors import APIConnectionError, OverloadedError
 from rxllm.messages import ToolCall
 from rxllm.testing import Gate, LLMServer, Reply
-from rxllm.web import ChatRequest, Service
+from rxllm.web import ChatRequest, ServedStream, Service
 from rxllm.web.multiprocess import follower as _mirror
 from rxllm.web.multiprocess import streams as relayed
 from rxllm.web.multiprocess.redis_notes import RedisNotes
@@ -406,6 +406,28 @@ class TestQuestions:
                 use()
                 assert asking.secret == RelayedStreams(redis_server.url, prefix="lost").secret
         elsewhere.stop()
+
+    def test_no_user_takes_all_places_for_streams_of_other_processes(self, redis_server: RedisServer) -> None:
+        """Each has as many as of its own; a server without users does not count them."""
+        one = RelayedStreams(redis_server.url, prefix="places")
+        other = RelayedStreams(redis_server.url, prefix="places", per_client=1)
+        users = ("ann", "ann", "bob", "", "")
+        streams = [(user, one.open(reactivex.never(), client="c", user=user, linger=60)) for user in users]
+        watched: list[tuple[str, ServedStream[object]]] = []
+        notify = threading.Event().set
+        for user, stream in streams:
+            if user in [name for name, _ in watched if name]:
+                with pytest.raises(OverloadedError):
+                    other.get(stream.id, user)
+                continue
+            followed = other.get(stream.id, user)
+            assert followed is not None
+            followed.watch(notify)
+            watched.append((user, followed))
+        assert ["ann", "bob", "", ""] == [user for user, _ in watched]
+        for _, followed in watched:
+            followed.unwatch(threading.Event().set)
+        one.drain(0)
 
     def test_a_stream_is_its_users_in_all_processes(self, redis_server: RedisServer) -> None:
         """Its id is signed for that user."""

@@ -38,6 +38,8 @@ class FollowedStream(ServedStream[object]):
         super().__init__(events, linger=_LINGER_SECONDS, id=log.id)
         self.known: tuple[LogState, int] = ("open", 0)
         """The state, and the number of the last event, that Redis had when it was last asked."""
+        self.user = ""
+        """The user who asked for it first, for whom it counts."""
         self._there = log
         self._notes = notes
         self._on_enter = on_enter

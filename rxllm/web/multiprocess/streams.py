@@ -116,9 +116,9 @@ class RelayedStreams(Streams[object]):
             stream.release()
         return super().drain(seconds)
 
-    def _find(self, id: str) -> ServedStream[object] | None:  # noqa: A002 - the field's name
+    def _find(self, id: str, user: str) -> ServedStream[object] | None:  # noqa: A002 - the field's name
         """Return a stream of this process, or one that follows another process's; None if there is none."""
-        own = super()._find(id)
+        own = super()._find(id, user)
         if own is not None or _ID.fullmatch(id) is None:
             return own
         published = self._log(id)
@@ -129,10 +129,12 @@ class RelayedStreams(Streams[object]):
             return None
         with self._following:
             followed = self._followed.get(id)
-            if followed is None and len(self._followed) >= self._max_followed:
+            users = sum(bool(user) and one.user == user for one in self._followed.values())
+            if followed is None and (len(self._followed) >= self._max_followed or users >= self._per_client):
                 raise OverloadedError("the server watches as many streams as it can", status_code=503, retry_after=1.0)
         if followed is None:
             followed = FollowedStream(published, self._notes, self._enter, self._leave, self._keep_seconds)
+            followed.user = user
         followed.known = found
         return followed
 
