@@ -119,7 +119,7 @@ return {1}
 GIVE_UP = Script(
     _STATE,
     """
-if state ~= 'open' or redis.call('EXISTS', KEYS[2]) == 1 then return {0} end
+if state ~= 'open' or redis.call('PTTL', KEYS[2]) > 0 then return {0} end
 finish('failed', ARGV[1])
 return {1}
 """,
@@ -129,7 +129,8 @@ return {1}
 GET_STATE = Script(
     _STATE,
     """
-return {state or '', last, tonumber(found[4] or '0'), redis.call('EXISTS', KEYS[2])}
+local left = redis.call('PTTL', KEYS[2])  -- for EXISTS in a script, replicas before Redis 7 have expired keys
+return {state or '', last, tonumber(found[4] or '0'), left > 0 and 1 or 0}
 """,
 )
 """Returns the state ("" if there is no stream), the last number, the lease in ms, and 1 if the lease is held."""

@@ -41,8 +41,8 @@ class PublishOptions(msgspec.Struct, frozen=True):
     """How a stream is written and kept.
 
     Attributes:
-        frame: Seconds between two entries of the log (segments), at least. Events that arrive earlier are collected
-            for the next one, adjacent deltas merged; they wait for at most twice as long.
+        frame: Seconds between two entries of the log (segments), on average at least. Events that arrive faster are
+            collected for the next one, adjacent deltas merged; they wait for at most twice as long.
         lease: Seconds after which a silent producer counts as lost. Calls to Redis time out after a third of it.
         keep: Seconds that the stream is kept after its last event.
         max_frames: Entries that are kept, about. A fast stream fills `1 / frame` of them per second, and an entry
@@ -51,7 +51,7 @@ class PublishOptions(msgspec.Struct, frozen=True):
         take_over: Continue a stream whose producer was lost.
     """
 
-    frame: float = 0.007
+    frame: float = 0.0085
     lease: float = 10.0
     keep: float = 3600.0
     max_frames: int = 200_000
@@ -175,8 +175,8 @@ class LogWriter:
     def _rest(self) -> None:
         """Block until a segment should be sent, or the lease must be renewed.
 
-        A segment is sent with the first event that arrives `frame` seconds after the last one. Events that arrive
-        earlier wait for it, for one more `frame` at most.
+        A segment is sent with the first event that arrives at or after `_next_at`. Events that arrive earlier wait for
+        it, for one more `frame` at most.
         """
         if self._is_fast:
             self._sleep(self._next_at, self._options.frame)
@@ -207,7 +207,7 @@ class LogWriter:
             self._heed(*self._write(segment, ending if at + 1 >= len(self._segments) else None))
             if ending is None and self._acknowledged >= self._gathered:
                 break
-        self._next_at = began + self._options.frame
+        self._next_at = max(self._next_at + self._options.frame, began)  # a delay of one segment is made up by the next
 
     def _gather(self) -> Ending | None:
         """Make a segment of the pending events; return the ending if nothing follows them."""

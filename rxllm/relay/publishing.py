@@ -20,7 +20,7 @@ def publish(
     id: str,  # noqa: A002 - the field's name
     *,
     redis: RedisAddress,
-    frame: float = 0.007,
+    frame: float = 0.0085,
     lease: float = 10.0,
     keep: float = 3600.0,
     max_frames: int = 200_000,
@@ -38,12 +38,12 @@ def publish(
         id: The stream's id. Never use an id again.
         redis: A client of redis-py (also `Sentinel.master_for(..)` and `RedisCluster`), or a URL: "redis://host:6379/0",
             "redis+sentinel://host:26379,host2:26379/SERVICE/0", "redis+cluster://host:6379".
-        frame: Seconds between two entries of the log, at least. Events that arrive earlier are collected for the next
-            entry, adjacent deltas merged; they wait for at most twice as long.
+        frame: Seconds between two entries of the log, on average at least. Events that arrive faster are collected for
+            the next entry, adjacent deltas merged; they wait for at most twice as long.
         lease: Seconds after which a silent producer counts as lost.
         keep: Seconds that the stream is kept after its last event.
         max_frames: Entries of the log that are kept, about; readers that need older ones get `StreamGoneError`. At one
-            entry per `frame` the default lasts 23 minutes. An entry takes about 100 bytes.
+            entry per `frame` the default lasts 28 minutes. An entry takes about 100 bytes.
         patience: Seconds that the producer continues without Redis; then it sends what was not acknowledged.
         take_over: Continue an id whose producer was lost, after a `StreamReset`; readers see one stream.
         prefix: First part of the keys in Redis.

@@ -254,6 +254,30 @@ def test_cancelling_by_the_checkpoint(vendor: VendorBatchServer, tmp_path: Path)
     assert 1 == len(vendor.jobs)
 
 
+@every_vendor
+def test_a_batch_that_was_deleted_at_the_vendor(
+    vendor: VendorBatchServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, provider: str
+) -> None:
+    """Or was made by another project's key: the run says so and what helps; then the prompts are submitted again."""
+    vendor.hold()
+    seen = Seen()
+    running = seen.subscribe(batch_of(vendor, tmp_path, numbered(4), provider))
+    vendor.wait_for_jobs(1)
+    running.dispose()
+    _eventually(lambda: list(read_rows(tmp_path / "job")))
+    vendor.jobs.clear()
+    monkeypatch.setattr("rxllm.batch.vendor.run._NOT_YET_SECONDS", 0.0)
+    failed = run(vendor, tmp_path, numbered(4), provider)
+    assert isinstance(failed.error, ConfigurationError)
+    assert "cancel_vendor_batches" in str(failed.error)
+    spec = ModelSpec(provider, model="m", base_url=vendor.base_url(provider), api_key="k")
+    assert _eventually(lambda: batch.cancel_vendor_batches(tmp_path / "job", spec)) == 1
+    monkeypatch.undo()
+    vendor.release()
+    assert 4 == len(rows(run(vendor, tmp_path, numbered(4), provider)))
+    assert all(isinstance(row, AnswerRow) for row in read_rows(tmp_path / "job"))
+
+
 def _eventually(look: Any) -> Any:
     until = time.monotonic() + LIMIT
     while True:

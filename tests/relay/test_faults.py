@@ -313,6 +313,51 @@ def test_an_evicted_key_is_written_again(server: RedisServer, key: str) -> None:
     relayed.end_whole()
 
 
+def test_a_stream_whose_keys_are_all_deleted_is_written_again(server: RedisServer) -> None:
+    """While a reader blocks on it: the new log continues where the reader is."""
+    client = redis.Redis(port=server.port)
+    relayed = Relayed(server.url, lease=3.0)
+    for word in ("one ", "two ", "three "):
+        relayed.say_and_see(word)
+    client.delete(*(f"rxllm:{{s}}:{part}" for part in ("state", "lease", "log")))
+    relayed.say_and_see("after")
+    relayed.end_whole()
+
+
+def test_an_entry_that_is_deleted_costs_no_busy_loop(server: RedisServer) -> None:
+    """A blocking XREAD behind a deleted entry returned at once in old versions of Redis."""
+    client = redis.Redis(port=server.port)
+    relayed = Relayed(server.url)
+    relayed.say_and_see("before ")
+    (last, _), *_ = client.xrevrange("rxllm:{s}:log", count=1)
+    client.xdel("rxllm:{s}:log", last)
+    late = Seen()
+    subscribe("s", redis=server.url, last_id=int(last.split(b"-")[0]) - 1).subscribe(late)
+    client.config_resetstat()
+    time.sleep(1.0)
+    assert int(client.info("commandstats").get("cmdstat_xread", {}).get("calls", 0)) < 20
+    relayed.say_and_see("after")
+    relayed.end_whole()
+    late.wait()
+    assert isinstance(late.error, StreamGoneError)
+
+
+def test_from_now_on_misses_nothing_between_reads(server: RedisServer) -> None:
+    """Unlike XREAD with $: events that arrive between two reads of a silent stream count."""
+    relayed = Relayed(server.url)
+    relayed.say_and_see("before ")
+    later = Seen()
+    subscribe("s", redis=server.url, from_start=False).subscribe(later)
+    client = redis.Redis(port=server.port)
+    eventually(lambda: int(client.info("clients")["blocked_clients"]) == 2)
+    for word in ("a ", "b ", "c "):
+        time.sleep(1.1)  # longer than a read blocks
+        relayed.say_and_see(word)
+    relayed.end_whole()
+    later.wait()
+    assert "a b c " == text_of(later.values)
+
+
 def test_a_foreign_entry_is_a_typed_error(server: RedisServer) -> None:
     """Another program wrote to the log: both ends say so."""
     client = redis.Redis(port=server.port)
@@ -360,7 +405,7 @@ def test_all_producers_of_a_process_share_connections(server: RedisServer) -> No
     eventually(lambda: int(client.info("clients")["connected_clients"]) <= before)
 
 
-RIGHTS = "evalsha eval xread xadd hmget hset del pexpire exists set publish subscribe unsubscribe"
+RIGHTS = "evalsha eval xread xadd hmget hset del pexpire pttl exists set publish subscribe unsubscribe"
 
 
 def test_the_documented_rights_are_enough(server: RedisServer) -> None:

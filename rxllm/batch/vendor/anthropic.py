@@ -8,31 +8,29 @@ https://platform.claude.com/docs/en/api/messages/batches
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
 from ..._json import encode, object_at, objects_at, text_at
 from ..._protocol import WireRequest
-from ..._transport.plain_http import PlainHttp
 from ..._transport.vendor_errors import fault_of, stream_error
-from ...errors import LLMError, ProtocolError, ProviderStreamError
-from .api import VendorJob, VendorResult, frame_of, json_object, required_text, without_streaming
+from ...errors import LLMError, ProviderStreamError
+from .api import HttpApi, VendorJob, VendorResult, frame_of, required_text, without_streaming
 
 _CLOCK_SECONDS = 300.0
 """How much the vendor's clock may differ from ours."""
 
 
-class AnthropicBatches:
+class AnthropicBatches(HttpApi):
     """Batches of Messages; `request` is a request to the same account."""
 
     max_prompts = 100_000
     max_bytes = 100_000_000  # the vendor takes 256 MB; this is held in memory
 
     def __init__(self, request: WireRequest) -> None:
+        super().__init__(request)
         self._url = request.url.partition("?")[0] + "/batches"
-        self._headers = {name: value for name, value in request.headers.items() if name.lower() != "accept"}
-        self._http = PlainHttp()
 
     def entry(self, custom_id: str, request: WireRequest) -> bytes:
         """Return an element of `requests`."""
@@ -45,11 +43,11 @@ class AnthropicBatches:
     def create(self, prepared: bytes, token: str) -> str:
         """Send the document; the custom ids in it begin with the token."""
         del token
-        return required_text(self._json("POST", "", prepared, timeout=600.0), "id")
+        return required_text(self._json("POST", self._url, prepared, timeout=600.0), "id")
 
     def find(self, token: str, count: int, since: float, known: Collection[str]) -> str | Literal["maybe"] | None:
         """Look among the batches created since, with as many requests, for one whose results begin with the token."""
-        page = self._json("GET", "?limit=100")
+        page = self._json("GET", f"{self._url}?limit=100")
         undecided = False
         for batch in objects_at(page, "data"):
             created = text_at(batch, "created_at")
@@ -69,41 +67,22 @@ class AnthropicBatches:
 
     def look(self, job: str) -> VendorJob:
         """Return the batch as it is now."""
-        batch = self._json("GET", f"/{job}")
+        batch = self._json("GET", f"{self._url}/{job}")
         is_ended = text_at(batch, "processing_status") == "ended"
         return VendorJob("ended", (job,)) if is_ended else VendorJob("running")
 
     def results(self, job: VendorJob) -> Iterator[VendorResult]:
         """Yield the lines of the results."""
-        for name in job.results:
-            for line in self._http.lines(f"{self._url}/{name}/results", self._headers):
-                result = _result(line)
-                if result is not None:
-                    yield result
+        for custom_id, found in self._result_lines(*(f"{self._url}/{name}/results" for name in job.results)):
+            yield _result(custom_id, object_at(found, "result"))
 
     def cancel(self, job: str) -> None:
         """Cancel the batch; requests that are processed by then keep their results."""
-        self._json("POST", f"/{job}/cancel", b"")
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
-
-    def _json(self, method: str, path: str, body: bytes | None = None, *, timeout: float = 60.0) -> dict[str, object]:
-        _, answer = self._http.call(method, self._url + path, self._headers, body, timeout=timeout)
-        return json_object(answer)
+        self._json("POST", f"{self._url}/{job}/cancel", b"")
 
 
-def _result(line: bytes) -> VendorResult | None:
-    """Return the result in a line; None if the line holds none. An expired request may be sent again."""
-    try:
-        found = json_object(line)
-    except ProtocolError:
-        return None
-    custom_id = text_at(found, "custom_id")
-    if custom_id is None:
-        return None
-    result = object_at(found, "result")
+def _result(custom_id: str, result: Mapping[str, object]) -> VendorResult:
+    """Return the result in a line. An expired request may be sent again."""
     kind = text_at(result, "type") or "unknown"
     if kind == "succeeded":
         start = {"type": "message_start", "message": object_at(result, "message")}

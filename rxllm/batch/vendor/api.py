@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Literal, Protocol, TypeAlias, cast
 
 import msgspec
 
 from ..._json import decode, encode, is_object
 from ..._protocol import Frame, Wire, WireRequest
+from ..._transport.plain_http import PlainHttp
 from ...errors import LLMError, ProtocolError
 from ...model import StreamingModel
 from ...options import CallOptions
@@ -80,6 +82,32 @@ class VendorApi(Protocol):
     def close(self) -> None:
         """Close the connections."""
         ...
+
+
+class HttpApi:
+    """What the APIs have in common: calls with the headers of a `request` to the same account."""
+
+    def __init__(self, request: WireRequest) -> None:
+        of_one_request = ("accept", "content-type", "content-length")
+        self._headers = {name: value for name, value in request.headers.items() if name.lower() not in of_one_request}
+        self._http = PlainHttp()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def _json(self, method: str, url: str, body: bytes | None = None, *, timeout: float = 60.0) -> dict[str, object]:
+        headers = {**self._headers, "Content-Type": "application/json"}
+        _, answer = self._http.call(method, url, headers, body, timeout=timeout)
+        return json_object(answer or b"{}")
+
+    def _result_lines(self, *urls: str) -> Iterator[tuple[str, dict[str, object]]]:
+        """Yield the objects in files of results, with their custom ids; lines that cannot be read are left out."""
+        for url in urls:
+            for line in self._http.lines(url, self._headers):
+                with suppress(ProtocolError):
+                    found = json_object(line)
+                    yield required_text(found, "custom_id"), found
 
 
 def without_streaming(request: WireRequest) -> dict[str, object]:

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from ..._protocol import WireRequest
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, NotFoundError
 from ...providers.catalog import vendor_named
 from ..checkpoint import Checkpoint
 from ..model_spec import ModelSpec
@@ -36,7 +36,8 @@ def api_for(spec: ModelSpec) -> Callable[[WireRequest], VendorApi]:
 def cancel_vendor_batches(checkpoint: str | Path, model: ModelSpec | str) -> int:
     """Cancel the jobs that a checkpoint has at the vendor; return how many.
 
-    Prompts that are answered by then keep their results: run the batch once more to store them.
+    Prompts that are answered by then keep their results: run the batch once more to store them. A job that the vendor
+    no longer knows is forgotten: the next run submits its prompts again.
 
     Args:
         checkpoint: Path of the checkpoint, which no run may have open.
@@ -52,7 +53,11 @@ def cancel_vendor_batches(checkpoint: str | Path, model: ModelSpec | str) -> int
     with closing(Checkpoint(Path(checkpoint), None)) as file, closing(spec()) as made:
         _, request = wire_request(made, "?", {})
         with closing(api_for(spec)(request)) as api:
-            jobs = [noted.job for noted in PendingJobs(file).jobs() if noted.job is not None]
-            for job in jobs:
-                api.cancel(job)
+            pending = PendingJobs(file)
+            jobs = [noted for noted in pending.jobs() if noted.job is not None]
+            for noted in jobs:
+                try:
+                    api.cancel(noted.job or "")
+                except NotFoundError:
+                    pending.forget(noted.token)
     return len(jobs)

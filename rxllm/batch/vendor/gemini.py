@@ -12,25 +12,23 @@ from typing import Literal
 
 from ..._json import encode, object_at, objects_at, text_at
 from ..._protocol import WireRequest
-from ..._transport.plain_http import PlainHttp
 from ..._transport.vendor_errors import status_error
-from .api import VendorJob, VendorResult, frame_of, json_object, required_text, without_streaming
+from .api import HttpApi, VendorJob, VendorResult, frame_of, required_text, without_streaming
 
 _STATUS = {3: 400, 7: 403, 8: 429, 13: 500, 14: 503, 4: 504}
 """HTTP status for the codes of google.rpc.Code that a request can end with."""
 
 
-class GeminiBatches:
+class GeminiBatches(HttpApi):
     """Batches of one model; `request` is a request to it."""
 
     max_prompts = 20_000
     max_bytes = 15_000_000
 
     def __init__(self, request: WireRequest) -> None:
+        super().__init__(request)
         self._model_url = request.url.partition(":streamGenerateContent")[0]
         self._root = self._model_url.partition("/models/")[0].partition("/tunedModels/")[0]
-        self._headers = {name: value for name, value in request.headers.items() if name.lower() != "accept"}
-        self._http = PlainHttp()
         self._ended: dict[str, dict[str, object]] = {}
 
     def entry(self, custom_id: str, request: WireRequest) -> bytes:
@@ -44,7 +42,7 @@ class GeminiBatches:
     def create(self, prepared: bytes, token: str) -> str:
         """Create a batch whose display name is the token."""
         body = b'{"batch":{"displayName":' + encode(token) + b',"inputConfig":' + prepared + b"}}"
-        return required_text(self._json("POST", f"{self._model_url}:batchGenerateContent", body), "name")
+        return required_text(self._json("POST", f"{self._model_url}:batchGenerateContent", body, timeout=600.0), "name")
 
     def find(self, token: str, count: int, since: float, known: Collection[str]) -> str | Literal["maybe"] | None:
         """Look for the token among the display names of all batches."""
@@ -85,14 +83,6 @@ class GeminiBatches:
     def cancel(self, job: str) -> None:
         """Cancel the batch."""
         self._json("POST", f"{self._root}/{job}:cancel", b"{}")
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
-
-    def _json(self, method: str, url: str, body: bytes | None = None) -> dict[str, object]:
-        _, answer = self._http.call(method, url, self._headers, body, timeout=600.0)
-        return json_object(answer or b"{}")
 
 
 def _result(custom_id: str, entry: Mapping[str, object]) -> VendorResult:

@@ -13,10 +13,9 @@ from urllib.parse import urlsplit
 
 from ..._json import encode, object_at, objects_at, text_at
 from ..._protocol import WireRequest
-from ..._transport.plain_http import PlainHttp
 from ..._transport.vendor_errors import status_error
-from ...errors import LLMError, ProviderStreamError
-from .api import JobStatus, VendorJob, VendorResult, frame_of, json_object, required_text, without_streaming
+from ...errors import ProviderStreamError
+from .api import HttpApi, JobStatus, VendorJob, VendorResult, frame_of, json_object, required_text, without_streaming
 
 _ENDED = ("completed", "expired", "cancelled")
 _WAITS = "token_limit_exceeded"
@@ -24,20 +23,19 @@ _WAITS = "token_limit_exceeded"
 _PASSING = ("batch_expired", "batch_cancelled", "request_timeout")
 
 
-class OpenAIBatches:
+class OpenAIBatches(HttpApi):
     """Batches of Chat Completions or Responses; `request` is a request to the same endpoint."""
 
     max_prompts = 50_000
     max_bytes = 100_000_000  # the vendor takes 200 MB; this is held in memory
 
     def __init__(self, request: WireRequest) -> None:
+        super().__init__(request)
         path = urlsplit(request.url).path
         self._is_chat = path.endswith("/chat/completions")
         tail = "/chat/completions" if self._is_chat else "/responses"
         self._root = request.url.partition("?")[0].removesuffix(tail)
         self._endpoint = "/v1" + tail
-        self._headers = {name: value for name, value in request.headers.items() if name.lower() not in _OF_ONE_REQUEST}
-        self._http = PlainHttp()
 
     def entry(self, custom_id: str, request: WireRequest) -> bytes:
         """Return a line of the file."""
@@ -65,14 +63,14 @@ class OpenAIBatches:
             "completion_window": "24h",
             "metadata": {"rxllm": token},
         }
-        return required_text(self._json("POST", "/batches", body), "id")
+        return required_text(self._json("POST", f"{self._root}/batches", encode(body)), "id")
 
     def find(self, token: str, count: int, since: float, known: Collection[str]) -> str | Literal["maybe"] | None:
         """Look for the token in the metadata of the batches created since."""
         del count, known
         after = ""
         while True:
-            page = self._json("GET", f"/batches?limit=100{after}")
+            page = self._json("GET", f"{self._root}/batches?limit=100{after}")
             batches = objects_at(page, "data")
             for batch in batches:
                 if text_at(object_at(batch, "metadata"), "rxllm") == token:
@@ -83,7 +81,7 @@ class OpenAIBatches:
 
     def look(self, job: str) -> VendorJob:
         """Return the batch as it is now; an expired or cancelled one has results too."""
-        batch = self._json("GET", f"/batches/{job}")
+        batch = self._json("GET", f"{self._root}/batches/{job}")
         status = text_at(batch, "status") or ""
         if status in _ENDED:
             files = (text_at(batch, "output_file_id"), text_at(batch, "error_file_id"))
@@ -97,29 +95,16 @@ class OpenAIBatches:
 
     def results(self, job: VendorJob) -> Iterator[VendorResult]:
         """Yield the lines of the output file and of the error file."""
-        for file in job.results:
-            for line in self._http.lines(f"{self._root}/files/{file}/content", self._headers):
-                result = self._result(line)
-                if result is not None:
-                    yield result
+        files = (f"{self._root}/files/{file}/content" for file in job.results)
+        for custom_id, found in self._result_lines(*files):
+            yield self._result(custom_id, found)
 
     def cancel(self, job: str) -> None:
         """Cancel the batch; that takes up to 10 minutes."""
-        self._json("POST", f"/batches/{job}/cancel", {})
+        self._json("POST", f"{self._root}/batches/{job}/cancel", b"{}")
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
-
-    def _result(self, line: bytes) -> VendorResult | None:
-        """Return the result in a line of the output or error file; None if the line holds none."""
-        try:
-            found = json_object(line)
-        except LLMError:
-            return None
-        custom_id = text_at(found, "custom_id")
-        if custom_id is None:
-            return None
+    def _result(self, custom_id: str, found: Mapping[str, object]) -> VendorResult:
+        """Return the result in a line of the output or error file."""
         response = object_at(found, "response")
         status = response.get("status_code")
         body = object_at(response, "body")
@@ -132,15 +117,6 @@ class OpenAIBatches:
         code, message = text_at(error, "code") or "error", text_at(error, "message") or "no message"
         failure = ProviderStreamError(f"{code}: {message}", transient=code in _PASSING)
         return VendorResult(custom_id, error=failure)
-
-    def _json(self, method: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, object]:
-        headers = {**self._headers, "Content-Type": "application/json"}
-        data = None if body is None else encode(body)
-        _, answer = self._http.call(method, self._root + path, headers, data)
-        return json_object(answer)
-
-
-_OF_ONE_REQUEST = ("accept", "content-type", "content-length")
 
 
 def _created(batch: Mapping[str, object]) -> float:

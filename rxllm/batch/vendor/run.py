@@ -246,10 +246,14 @@ class VendorRun(BaseRun):
             if job.status == "ended":
                 self._take_results(file, pending, noted, api.results(job))
                 return True
-        except NotFoundError:
-            if time.time() - noted.noted > _NOT_YET_SECONDS:
-                raise
-            return False
+        except NotFoundError as error:
+            if time.time() - noted.noted <= _NOT_YET_SECONDS:
+                return False
+            message = (
+                f"the vendor does not know the batch {noted.job}: is this the key of the project that created it? If "
+                f"it was deleted, cancel_vendor_batches() forgets it, and its prompts are submitted again: {error}"
+            )
+            raise ConfigurationError(message) from error
         except _FINAL:
             raise
         except (APIConnectionError, APIStatusError) as error:
