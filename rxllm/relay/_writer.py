@@ -51,7 +51,7 @@ class PublishOptions(msgspec.Struct, frozen=True):
         take_over: Continue a stream whose producer was lost.
     """
 
-    frame: float = 0.0085
+    frame: float = 0.0095
     lease: float = 10.0
     keep: float = 3600.0
     max_frames: int = 200_000

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -494,19 +494,62 @@ def test_sentinel_names_the_master(tmp_path: Path) -> None:
             master.kill()
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RedisServer]]:
-    """Three servers that share the slots."""
-    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
-    nodes = [RedisServer(tmp_path_factory.mktemp("node"), *options) for _ in range(3)]
+def cluster_of(places: Sequence[Path]) -> list[RedisServer]:
+    """Start three servers that share the slots."""
+    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
+    nodes = [RedisServer(place, *options) for place in places]
     hosts = [f"127.0.0.1:{node.port}" for node in nodes]
     subprocess.run(["redis-cli", "--cluster", "create", *hosts, "--cluster-yes"], check=True, stdout=subprocess.DEVNULL)
     for node in nodes:
-        client: Any = redis.Redis(port=node.port)
-        eventually(lambda client=client: re.search(r"cluster_state\W+ok", str(client.execute_command("CLUSTER INFO"))))
+        eventually(lambda node=node: is_cluster_ok(node))
+    return nodes
+
+
+def is_cluster_ok(node: RedisServer) -> object:
+    client: Any = redis.Redis(port=node.port)
+    return re.search(r"cluster_state\W+ok", str(client.execute_command("CLUSTER INFO")))
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RedisServer]]:
+    """One for the tests that break nothing."""
+    nodes = cluster_of([tmp_path_factory.mktemp("node") for _ in range(3)])
     yield nodes
     for node in nodes:
         node.kill()
+
+
+def test_a_cluster_that_loses_a_master_is_read_again(tmp_path: Path) -> None:
+    """Its replica takes over the keys; producer and reader, which know only the lost server, continue there."""
+    places = [tmp_path / f"node{number}" for number in range(4)]
+    for place in places:
+        place.mkdir()
+    nodes = cluster_of(places[:3])
+    try:
+        master: Any = redis.Redis(port=nodes[0].port)
+        spare = RedisServer(places[3], "--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
+        nodes.append(spare)
+        copy: Any = redis.Redis(port=spare.port)
+        copy.execute_command("CLUSTER", "MEET", "127.0.0.1", str(nodes[0].port))
+        name = master.execute_command("CLUSTER MYID").decode()
+        eventually(lambda: copy.execute_command("CLUSTER", "REPLICATE", name))
+        eventually(lambda: copy.info("replication").get("master_link_status") == "up")
+        stream = next(f"s{n}" for n in range(1000) if master.execute_command("CLUSTER", "KEYSLOT", f"{{s{n}}}") < 5000)
+        relayed = Relayed(f"redis+cluster://127.0.0.1:{nodes[0].port}", stream=stream, lease=LIMIT)
+        relayed.say_and_see("before ")
+        eventually(
+            lambda: (
+                int(copy.info("replication")["slave_repl_offset"])
+                >= int(master.info("replication")["master_repl_offset"])
+            )
+        )
+        nodes[0].kill()
+        relayed.say_and_see("after")
+        relayed.end_whole()
+    finally:
+        for node in nodes:
+            with contextlib.suppress(Exception):
+                node.kill()
 
 
 @pytest.mark.parametrize("by", ["client", "cluster URL", "plain URL"])
