@@ -62,8 +62,8 @@ class PublishOptions(msgspec.Struct, frozen=True):
         for name in ("lease", "keep", "max_frames", "patience"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0; got {getattr(self, name)!r}")
-        if self.frame < 0:
-            raise ValueError(f"frame must not be below 0; got {self.frame!r}")
+        if not 0 <= self.frame <= self.lease / 4:
+            raise ValueError(f"frame must be from 0 to a quarter of lease={self.lease!r}; got {self.frame!r}")
         if self.keep < self.lease:
             raise ValueError(f"keep={self.keep!r} is shorter than lease={self.lease!r}: the stream would not last")
 

@@ -39,7 +39,8 @@ def publish(
         redis: A client of redis-py (also `Sentinel.master_for(..)` and `RedisCluster`), or a URL: "redis://host:6379/0",
             "redis+sentinel://host:26379,host2:26379/SERVICE/0", "redis+cluster://host:6379".
         frame: Seconds between two entries of the log, on average at least. Events that arrive faster are collected for
-            the next entry, adjacent deltas merged; they wait for at most twice as long.
+            the next entry, adjacent deltas merged; they wait for at most twice as long. At most a quarter of
+            `lease`.
         lease: Seconds after which a silent producer counts as lost.
         keep: Seconds that the stream is kept after its last event.
         max_frames: Entries of the log that are kept, about; readers that need older ones get `StreamGoneError`. At one

@@ -294,7 +294,7 @@ class TestPublishing:
         done(publication)
         assert isinstance(publication.error, ProducerLostError)
 
-    @pytest.mark.parametrize("bad", [{"lease": 0}, {"keep": 1}, {"frame": -1}, {"max_frames": 0}])
+    @pytest.mark.parametrize("bad", [{"lease": 0}, {"keep": 1}, {"frame": -1}, {"frame": 3}, {"max_frames": 0}])
     def test_limits_that_make_no_sense(self, bad: dict[str, float]) -> None:
         """Are refused at once."""
         with pytest.raises(ValueError, match=next(iter(bad))):
