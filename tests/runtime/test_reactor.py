@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -217,6 +218,7 @@ def test_without_descriptors_nothing_is_added(reactor: Reactor, monkeypatch: pyt
         reader.say(b"a")
 
 
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="only epoll refuses a plain file")
 def test_a_socket_that_cannot_be_watched_is_not_added(reactor: Reactor) -> None:
     """`add` raises; the others are read, and without others the reactor keeps nothing."""
     other = Reader()
