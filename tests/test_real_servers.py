@@ -57,7 +57,7 @@ def _when_ready(url: str, server: subprocess.Popen[bytes]) -> str:
     waiting = threading.Event()
     for _ in range(600):
         try:
-            requests.get(f"{url}/api/version", timeout=5).raise_for_status()
+            requests.get(f"{url}/api/version", timeout=60).raise_for_status()
             return url
         except requests.RequestException:
             assert server.poll() is None, "the server ended at its start"

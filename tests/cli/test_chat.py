@@ -83,11 +83,11 @@ class Terminal:
                 pass
         except OSError:
             pass  # how Linux tells that the other end is closed
-        return self.process.wait(30)
+        return self.process.wait(60)
 
     def close(self) -> None:
         self.process.kill()
-        self.process.wait(30)
+        self.process.wait(60)
         with contextlib.suppress(OSError):
             os.close(self._ours)
 
@@ -142,7 +142,7 @@ class TestConversing:
         terminal.type("Count\r")
         terminal.wait_for("one")
         terminal.process.send_signal(signal.SIGINT)
-        assert server.wait_for_request().closed.wait(10)
+        assert server.wait_for_request().closed.wait(60)
         terminal.wait_for("stopped")
         terminal.wait_for("> ")
         terminal.type("Go on\r")
@@ -165,7 +165,7 @@ class TestConversing:
         """Line ends inside it do not send it."""
         terminal.type("\x1b[200~def f():\r    return 1\x1b[201~")
         terminal.type("\r")
-        assert "def f():\n    return 1" == server.wait_for_request(timeout=30).prompt
+        assert "def f():\n    return 1" == server.wait_for_request(timeout=60).prompt
         assert 1 == len(server.requests)
 
     def test_a_list_with_blank_lines_stays_one_list(self, server: LLMServer, terminal: Terminal) -> None:

@@ -266,7 +266,7 @@ class TestInterrupts:
             while b"two" not in seen:
                 seen += os.read(process.stdout.fileno(), 1000)
             process.send_signal(signal.SIGINT)
-            assert server.requests[0].closed.wait(10)
+            assert server.requests[0].closed.wait(60)
             rest = process.stdout.read()
             assert process.stderr.read() == b""
         assert process.returncode == 130
@@ -278,7 +278,7 @@ class TestInterrupts:
         with start(server, "Hi") as process:
             request = server.wait_for_request(timeout=60)
             process.send_signal(signal.SIGINT)
-            assert request.closed.wait(10)
+            assert request.closed.wait(60)
             assert process.communicate() == (b"", b"")
         assert process.returncode == 130
 
@@ -292,7 +292,7 @@ class TestInterrupts:
             process.stdout.close()
             assert process.stderr.read() == b""
         assert process.returncode == 141
-        assert server.requests[0].closed.wait(10)
+        assert server.requests[0].closed.wait(60)
 
 
 class TestTerminal:

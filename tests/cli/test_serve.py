@@ -21,15 +21,15 @@ def test_it_serves_and_an_interrupt_ends_it(llm_server: LLMServer) -> None:
     gate = Gate(1)
     llm_server.enqueue(Reply("one two", gate=gate))
     with served(*of(llm_server), "--drain", "20") as (process, url):
-        assert ["openai-compatible:m"] == requests.get(f"{url}api/models", timeout=20).json()["models"]
-        assert "rxllm chat" in requests.get(url, timeout=20).text
-        response = requests.post(f"{url}api/chat", json={"prompt": "Hi"}, stream=True, timeout=20)
+        assert ["openai-compatible:m"] == requests.get(f"{url}api/models", timeout=60).json()["models"]
+        assert "rxllm chat" in requests.get(url, timeout=60).text
+        response = requests.post(f"{url}api/chat", json={"prompt": "Hi"}, stream=True, timeout=60)
         gate.wait_until_reached()
         process.send_signal(signal.SIGINT)
         lines = response.iter_lines(chunk_size=1, decode_unicode=True)
         gate.open()
         assert any('"type":"end"' in line for line in lines)
-        assert 0 == process.wait(30)
+        assert 0 == process.wait(60)
 
 
 def test_what_does_not_end_is_stopped(llm_server: LLMServer) -> None:
@@ -37,13 +37,13 @@ def test_what_does_not_end_is_stopped(llm_server: LLMServer) -> None:
     gate = Gate(1)
     llm_server.enqueue(Reply("one two", gate=gate))
     with served(*of(llm_server), "--drain", "0.2") as (process, url):
-        response = requests.post(f"{url}api/chat", json={"prompt": "Hi"}, stream=True, timeout=20)
+        response = requests.post(f"{url}api/chat", json={"prompt": "Hi"}, stream=True, timeout=60)
         gate.wait_until_reached()
         process.send_signal(signal.SIGINT)
         lines = response.iter_lines(chunk_size=1, decode_unicode=True)
         assert any('"type":"stopped"' in line for line in lines)
-        assert llm_server.wait_for_request().closed.wait(10)
-        process.wait(30)
+        assert llm_server.wait_for_request().closed.wait(60)
+        process.wait(60)
         assert process.stderr is not None
         assert "Traceback" not in process.stderr.read()
 
@@ -53,9 +53,9 @@ def test_others_than_this_machine_need_a_token(llm_server: LLMServer) -> None:
     with served(*of(llm_server), "--host", "0.0.0.0") as (_, address):
         url, _, token = address.partition("#token=")
         assert len(token) > 16
-        assert 401 == requests.get(f"{url}api/models", timeout=20).status_code
+        assert 401 == requests.get(f"{url}api/models", timeout=60).status_code
         headers = {"authorization": f"Bearer {token}"}
-        assert 200 == requests.get(f"{url}api/models", headers=headers, timeout=20).status_code
+        assert 200 == requests.get(f"{url}api/models", headers=headers, timeout=60).status_code
 
 
 @pytest.mark.parametrize(("host", "shown"), [("::1", "[::1]"), ("127.0.0.1", "127.0.0.1")])
@@ -63,14 +63,14 @@ def test_the_link_can_be_opened(llm_server: LLMServer, host: str, shown: str) ->
     """Also with IPv6."""
     with served(*of(llm_server), "--host", host) as (_, url):
         assert url.startswith(f"http://{shown}:")
-        assert 200 == requests.get(url, timeout=20).status_code
+        assert 200 == requests.get(url, timeout=60).status_code
 
 
 def test_the_link_for_other_machines_names_this_one(llm_server: LLMServer) -> None:
     """Neither "localhost" nor "0.0.0.0" is a link for them."""
     with served(*of(llm_server), "--host", "0.0.0.0") as (_, url):
         assert not url.startswith("http://0.0.0.0")
-        assert 200 == requests.get(url.partition("#")[0], timeout=20).status_code
+        assert 200 == requests.get(url.partition("#")[0], timeout=60).status_code
 
 
 def test_streams_are_limited_for_each_client(llm_server: LLMServer) -> None:
@@ -80,7 +80,7 @@ def test_streams_are_limited_for_each_client(llm_server: LLMServer) -> None:
 
         def ask(address: str) -> requests.Response:
             headers = {"x-forwarded-for": address}
-            return requests.post(f"{url}api/chat", json={"prompt": "Hi"}, headers=headers, stream=True, timeout=20)
+            return requests.post(f"{url}api/chat", json={"prompt": "Hi"}, headers=headers, stream=True, timeout=60)
 
         statuses = [ask(address).status_code for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2")]
     assert [200, 429, 200] == statuses

@@ -108,7 +108,7 @@ def test_a_crowd_without_descriptors_for_its_selector(times: float, monkeypatch:
         ends = Ends()
         for _ in range(20):
             ends.subscribe(model.stream("Hi"))
-        ends.wait(20)
+        ends.wait(60)
     assert ends.completed == 20
 
 
@@ -154,7 +154,7 @@ gate = threading.Event()
 ended = threading.Semaphore(0)
 outcomes = []
 def wait(_):
-    assert gate.wait(30)
+    assert gate.wait(60)
 def end(error=None):
     outcomes.append(error)
     ended.release()

@@ -451,7 +451,7 @@ from rxllm.options import Timeout
 got = threading.Event()
 source = Source("words", "m", lambda: WireRequest(sys.argv[1], {}, b"{}"), WordDecoder, Transport(), Timeout())
 token_stream(source).subscribe(lambda event: got.set())
-assert got.wait(10)
+assert got.wait(60)
 """
     with RawServer(sending("a", then=staying)) as server:
         done = subprocess.run(

@@ -46,7 +46,7 @@ def answer(app: object, ask: Callable[[str], requests.Response]) -> str:
 
 
 def chat(path: str = "/api/chat", **body: object) -> Callable[[str], requests.Response]:
-    return lambda url: requests.post(url + path, json={"prompt": "Hi", **body}, timeout=20)
+    return lambda url: requests.post(url + path, json={"prompt": "Hi", **body}, timeout=60)
 
 
 def test_there_are_as_many_examples_as_tests() -> None:
@@ -72,7 +72,7 @@ def test_functions_on_offer(openai: LLMServer) -> None:
     with running(None, app=example("def clerk")["app"]) as url:  # type: ignore[arg-type]
         assert "Hello there" in chat(model="careful")(url).text
         body = {**UI_CHAT, "model": "clerk"}
-        assert "Hello" in requests.post(f"{url}/api/ui-chat", json=body, timeout=20).text
+        assert "Hello" in requests.post(f"{url}/api/ui-chat", json=body, timeout=60).text
 
 
 @pytest.mark.parametrize("framework", ["Starlette(routes=[Route", "FastAPI()"])
@@ -82,7 +82,7 @@ def test_one_stream_out_of_an_endpoint(openai: LLMServer, framework: str) -> Non
         pytest.importorskip("fastapi", reason="the package fastapi is not installed")
     openai.enqueue("Hello there")
     app = example(framework)["app"]
-    assert '"text":"Hello there"' in answer(app, lambda url: requests.get(f"{url}/ask?q=Hi", timeout=20))
+    assert '"text":"Hello there"' in answer(app, lambda url: requests.get(f"{url}/ask?q=Hi", timeout=60))
     assert "Hi" == openai.requests[0].prompt
 
 
@@ -99,9 +99,9 @@ def test_users(openai: LLMServer) -> None:
     openai.enqueue("Hello there")
     headers = {"host": "chat.example.com"}
     with running(None, app=example("def authenticate")["app"]) as url:  # type: ignore[arg-type]
-        assert 401 == requests.get(f"{url}/api/models", headers=headers, timeout=20).status_code
+        assert 401 == requests.get(f"{url}/api/models", headers=headers, timeout=60).status_code
         headers["authorization"] = "Bearer ann's session"
-        response = requests.post(f"{url}/api/chat", json={"prompt": "Hi"}, headers=headers, timeout=20)
+        response = requests.post(f"{url}/api/chat", json={"prompt": "Hi"}, headers=headers, timeout=60)
     assert '"text":"Hello there"' in response.text
 
 

@@ -21,7 +21,7 @@ with LLMServer() as server:
     stalled = model.stream("Go on").subscribe(
         lambda event: got.set(), lambda error: (endings.append(error), ended.set()), ended.set
     )
-    assert got.wait(10)
+    assert got.wait(60)
     assert model.chat("Hello").text == "before"
 
     child = os.fork()

@@ -121,22 +121,22 @@ class TestProtocols:
     def test_usage_on_chat_completions_is_sent_only_when_asked_for(self, server: LLMServer) -> None:
         """As the real API does."""
         body = {"model": "m", "messages": MESSAGES}
-        assert "usage" not in requests.post(f"{server.url}/v1/chat/completions", json=body, timeout=30).text
+        assert "usage" not in requests.post(f"{server.url}/v1/chat/completions", json=body, timeout=60).text
 
     def test_paths_without_a_version_and_of_azure_are_known(self, server: LLMServer) -> None:
         """People write base URLs in many ways."""
         for path in ("/chat/completions", "/openai/deployments/d/chat/completions?api-version=1", "/v1/responses/"):
-            assert requests.post(server.url + path, json=BODIES["openai-chat"], timeout=30).status_code == 200
+            assert requests.post(server.url + path, json=BODIES["openai-chat"], timeout=60).status_code == 200
 
     def test_the_models_are_listed(self) -> None:
         """For clients that look before they ask, in the forms of OpenAI and Ollama."""
         with LLMServer(models=("a", "b")) as server:
-            listed = requests.get(f"{server.url}/v1/models", timeout=30).json()["data"]
+            listed = requests.get(f"{server.url}/v1/models", timeout=60).json()["data"]
             assert [model["id"] for model in listed] == ["a", "b"]
-            tags = requests.get(f"{server.url}/api/tags", timeout=30).json()["models"]
+            tags = requests.get(f"{server.url}/api/tags", timeout=60).json()["models"]
             assert [model["name"] for model in tags] == ["a", "b"]
-            assert requests.get(f"{server.url}/api/version", timeout=30).json()["version"]
-            assert requests.get(f"{server.url}/elsewhere", timeout=30).status_code == 404
+            assert requests.get(f"{server.url}/api/version", timeout=60).json()["version"]
+            assert requests.get(f"{server.url}/elsewhere", timeout=60).status_code == 404
             assert server.requests == []
 
 
@@ -181,7 +181,7 @@ class TestScripts:
             assert not server.requests[0].answered.is_set()
             gate.open()
             assert b'"done":true' in answer.raw.read()
-        assert server.requests[0].answered.wait(10)
+        assert server.requests[0].answered.wait(60)
 
     def test_a_gate_that_nothing_reaches_says_so(self) -> None:
         """A test that waits in vain fails with a reason."""
@@ -199,7 +199,7 @@ class TestScripts:
             server.enqueue(Reply(pieces=repeat("x"), delay=delay))
             with ask(server, stream=True) as answer:
                 assert answer.raw.read1()
-            assert server.requests[-1].closed.wait(10)
+            assert server.requests[-1].closed.wait(60)
 
     @pytest.mark.parametrize("framing", ["chunked", "length", "close"])
     def test_each_framing_gives_the_same_body(self, server: LLMServer, framing: str) -> None:
@@ -228,7 +228,7 @@ class TestScripts:
     def test_a_body_sent_in_chunks_is_read(self, server: LLMServer) -> None:
         """Some clients do not know how long their request is."""
         body = json.dumps(BODIES["ollama"]).encode()
-        answer = requests.post(server.url + "/api/chat", data=iter([body[:9], body[9:]]), timeout=30)
+        answer = requests.post(server.url + "/api/chat", data=iter([body[:9], body[9:]]), timeout=60)
         assert "".join(_texts("ollama", events_in(answer.text))) == "Say it again"
 
 
@@ -268,7 +268,7 @@ class TestFaults:
         server.enqueue(Reply("a b c", fault=KeepAlive(0, every=0.001)))
         with ask(server, wire, stream=True) as answer:
             seen = b"".join(answer.raw.read1() for _ in range(12))
-        assert server.requests[0].closed.wait(10)
+        assert server.requests[0].closed.wait(60)
         assert b'"a"' not in seen
 
     @pytest.mark.parametrize("reply", [Hang(), Reply("a b", fault=Stall(1)), Reply("a b", fault=Stall())])
@@ -283,7 +283,7 @@ class TestFaults:
             assert client.recv(10) == b"HTTP/1.1 2"
         assert not request.closed.is_set()
         client.close()
-        assert request.closed.wait(10)
+        assert request.closed.wait(60)
         assert request.closed_at is not None
 
     def test_raw_bytes_end_in_faults_too(self, server: LLMServer) -> None:
@@ -301,21 +301,21 @@ class TestConnections:
         """One connection serves many requests, until the client wants it closed or the server closes it."""
         with requests.Session() as session:
             for _ in range(3):
-                session.post(server.url + "/api/chat", json=BODIES["ollama"], timeout=30)
+                session.post(server.url + "/api/chat", json=BODIES["ollama"], timeout=60)
             assert server.connections == 1
-            assert server.requests[-1].answered.wait(10)
+            assert server.requests[-1].answered.wait(60)
             server.close_idle_connections()
-            session.post(server.url + "/api/chat", json=BODIES["ollama"], timeout=30)
-            session.post(server.url + "/api/chat", json={}, headers={"connection": "close"}, timeout=30)
+            session.post(server.url + "/api/chat", json=BODIES["ollama"], timeout=60)
+            session.post(server.url + "/api/chat", json={}, headers={"connection": "close"}, timeout=60)
         assert server.connections == 2
         assert not server.requests[2].closed.is_set(), "it was the server that closed"
 
     def test_leaving_after_the_answer_is_noticed_too(self, server: LLMServer) -> None:
         """`closed` says that the connection has gone, whenever that was."""
         with requests.Session() as session:
-            session.post(server.url + "/api/chat", json=BODIES["ollama"], timeout=30)
+            session.post(server.url + "/api/chat", json=BODIES["ollama"], timeout=60)
             assert not server.requests[0].closed.is_set()
-        assert server.requests[0].closed.wait(10)
+        assert server.requests[0].closed.wait(60)
 
     def test_what_is_not_http_is_hung_up_on(self, server: LLMServer) -> None:
         """The server survives any client."""

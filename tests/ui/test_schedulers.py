@@ -219,7 +219,7 @@ def test_a_producer_never_waits_for_the_ui(host: Host) -> None:
 
     def body(stop: Stop) -> None:
         threading.Thread(target=produce).start()
-        assert finished.wait(20)
+        assert finished.wait(60)
         host.scheduler.schedule(lambda *_: stop())
 
     host.run(body)

@@ -45,7 +45,7 @@ class Balancer:
                 client = self._listener.accept()[0]
                 with self._lock:
                     parts = urlsplit(self._target)
-                    server = socket.create_connection((parts.hostname or "", parts.port or 0), timeout=10)
+                    server = socket.create_connection((parts.hostname or "", parts.port or 0), timeout=60)
                     server.settimeout(None)
                     self._open += [client, server]
                 ends = ((client, server), (server, client))

@@ -41,7 +41,7 @@ def running(service: Service | None, *, app: object = None, drain: int = 1) -> I
     server = _Server(config)
     thread = threading.Thread(target=server.run, args=([listener],), name="uvicorn", daemon=True)
     thread.start()
-    assert server.ready.wait(30)
+    assert server.ready.wait(60)
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:

@@ -51,7 +51,7 @@ def url(service: Service) -> Iterator[str]:
 
 
 def post(url: str, *messages: dict[str, object]) -> requests.Response:
-    return requests.post(f"{url}/api/ui-chat", json={"id": "c", "messages": messages}, timeout=20)
+    return requests.post(f"{url}/api/ui-chat", json={"id": "c", "messages": messages}, timeout=60)
 
 
 def chunks(response: requests.Response) -> list[dict[str, object]]:
@@ -79,7 +79,7 @@ class TestWhoseAnswersCount:
         llm.enqueue(Reply("", tool_calls=(CALL,)), "Done")
         told = chunks(post(url, ASKED))
         assert ["tool-approval-request", "finish-step", "finish"] == [chunk["type"] for chunk in told[-3:]]
-        assert 204 == requests.delete(f"{url}/api/ui-chat/c/stream", timeout=10).status_code
+        assert 204 == requests.delete(f"{url}/api/ui-chat/c/stream", timeout=60).status_code
         return told[-3]["approvalId"]
 
     def test_an_answer_to_the_servers_question_counts(self, llm: LLMServer, url: str, paid: list[float]) -> None:
@@ -114,8 +114,8 @@ class TestAStreamThatWaits:
         asked = post(url, ASKED)
         stream = asked.headers["x-rxllm-stream"]
         body = {"call": CALL.id, "approved": False, "reason": "too much"}
-        assert 204 == requests.post(f"{url}/api/streams/{stream}/approve", json=body, timeout=10).status_code
-        rest = requests.get(f"{url}/api/streams/{stream}", timeout=20).text
+        assert 204 == requests.post(f"{url}/api/streams/{stream}/approve", json=body, timeout=60).status_code
+        rest = requests.get(f"{url}/api/streams/{stream}", timeout=60).text
         assert '"refused":true' in rest
         assert "too much" in str(llm.wait_for_request(2).json["messages"])
         assert [] == paid

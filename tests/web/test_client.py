@@ -87,9 +87,9 @@ class TestReading:
         llm.enqueue(Reply("one two", gate=gate))
         came = threading.Event()
         subscription = client.ask(url, "Hi").subscribe(lambda event: isinstance(event, TextDelta) and came.set())
-        assert came.wait(10)
+        assert came.wait(60)
         subscription.dispose()
-        assert llm.wait_for_request().closed.wait(10)
+        assert llm.wait_for_request().closed.wait(60)
 
     def test_a_broken_connection_is_gone_on_with(self, llm: LLMServer, proxy: Proxy) -> None:
         """Nothing lost, nothing twice, one request."""

@@ -35,7 +35,7 @@ def said(*parts: object, role: str = "user") -> list[dict[str, object]]:
 )
 def test_vendor_parts_and_file_ids_are_refused(url: str, llm: LLMServer, path: str, body: dict[str, object]) -> None:
     """They would reach what other users of the server's key have stored at the vendor."""
-    response = requests.post(url + path, json=body, timeout=20)
+    response = requests.post(url + path, json=body, timeout=60)
     assert (400, []) == (response.status_code, llm.requests), response.text
 
 
@@ -57,7 +57,7 @@ def test_vendor_parts_and_file_ids_are_refused(url: str, llm: LLMServer, path: s
 def test_parameters_are_refused_by_name(url: str, llm: LLMServer, name: str, value: object) -> None:
     """Never ignored in silence."""
     body = {"messages": [{"role": "user", "content": "Hi"}], name: value}
-    response = requests.post(f"{url}/v1/chat/completions", json=body, timeout=20)
+    response = requests.post(f"{url}/v1/chat/completions", json=body, timeout=60)
     assert (400, []) == (response.status_code, llm.requests)
     assert name in response.json()["error"]["message"]
 
@@ -67,7 +67,7 @@ def test_parameters_that_change_nothing_are_taken(url: str, llm: LLMServer) -> N
     llm.enqueue("Hello")
     body = {"messages": [{"role": "user", "content": "Hi"}], "n": 1, "logprobs": False, "parallel_tool_calls": True}
     body |= {"reasoning_effort": "low"}
-    assert 200 == requests.post(f"{url}/v1/chat/completions", json=body, timeout=20).status_code
+    assert 200 == requests.post(f"{url}/v1/chat/completions", json=body, timeout=60).status_code
     assert "low" == llm.requests[0].json["reasoning_effort"]
 
 
@@ -83,7 +83,7 @@ def test_the_standard_parts_are_read() -> None:
     ]
     model = ScriptedModel(default="ok")
     with running(Service({"m": model})) as url:
-        response = requests.post(f"{url}/v1/chat/completions", json={"messages": messages}, timeout=20)
+        response = requests.post(f"{url}/v1/chat/completions", json={"messages": messages}, timeout=60)
     assert 200 == response.status_code, response.text
     user, assistant, tool = model.calls[0].messages
     assert AudioPart(data=b"abc", media_type="audio/wav") == user.parts[0]

@@ -42,7 +42,7 @@ class TestServerSentEvents:
     def test_an_answer_comes_as_events_that_are_read_back(self, llm: LLMServer, url: str) -> None:
         """Each line is an event's own JSON."""
         llm.enqueue("Hello there")
-        response = requests.post(f"{url}/api/chat", json=HELLO, stream=True, timeout=10)
+        response = requests.post(f"{url}/api/chat", json=HELLO, stream=True, timeout=60)
         found = list(blocks(response))
         read = [event_from_json(block["data"]) for block in found if "id" in block and "event" not in block]
         assert "Hello there" == "".join(event.text for event in read if isinstance(event, TextDelta))
@@ -54,7 +54,7 @@ class TestServerSentEvents:
     def test_ids_count_up_and_a_browser_is_told_when_to_try_again(self, llm: LLMServer, url: str) -> None:
         """So that it may go on where it was cut off."""
         llm.enqueue("one two three")
-        found = list(blocks(requests.post(f"{url}/api/chat", json=HELLO, stream=True, timeout=10)))
+        found = list(blocks(requests.post(f"{url}/api/chat", json=HELLO, stream=True, timeout=60)))
         ids = [int(block["id"]) for block in found if "id" in block]
         assert sorted(set(ids)) == ids
         assert ("1000", True) == (found[0]["retry"], "data" in found[0])
@@ -63,7 +63,7 @@ class TestServerSentEvents:
         """Whole, once, and in order: while the answer is under way and after its end."""
         gate = Gate(1)
         llm.enqueue(Reply("one two three", gate=gate))
-        first = requests.post(f"{url}/api/chat", json=HELLO, stream=True, timeout=10)
+        first = requests.post(f"{url}/api/chat", json=HELLO, stream=True, timeout=60)
         seen = []
         for block in blocks(first):
             seen.append(block)
@@ -72,20 +72,20 @@ class TestServerSentEvents:
         first.close()
         address = f"{url}/api/streams/{first.headers['x-rxllm-stream']}"
         gate.open()
-        rest = requests.get(address, headers={"last-event-id": seen[-1]["id"]}, stream=True, timeout=10)
+        rest = requests.get(address, headers={"last-event-id": seen[-1]["id"]}, stream=True, timeout=60)
         assert " two three" == text_of(events(rest))
-        again = requests.get(address, stream=True, timeout=10)
+        again = requests.get(address, stream=True, timeout=60)
         assert "one two three" == text_of(events(again))
         assert 1 == len(llm.requests)
 
     def test_who_has_seen_the_end_is_told_to_ask_no_more(self, llm: LLMServer, url: str) -> None:
         """An `EventSource` would otherwise ask for ever."""
-        response = requests.post(f"{url}/api/chat", json=HELLO, stream=True, timeout=10)
+        response = requests.post(f"{url}/api/chat", json=HELLO, stream=True, timeout=60)
         last = list(blocks(response))[-1]["id"]
         address = f"{url}/api/streams/{response.headers['x-rxllm-stream']}"
-        assert 204 == requests.get(address, headers={"last-event-id": last}, timeout=10).status_code
+        assert 204 == requests.get(address, headers={"last-event-id": last}, timeout=60).status_code
         before = str(int(last) - 1)
-        (end,) = events(requests.get(address, headers={"last-event-id": before}, stream=True, timeout=10))
+        (end,) = events(requests.get(address, headers={"last-event-id": before}, stream=True, timeout=60))
         assert {"type": "end"} == end
 
     def test_a_silence_is_filled_with_comments(self, llm: LLMServer, service: Service, url: str) -> None:
@@ -93,7 +93,7 @@ class TestServerSentEvents:
         service.keep_alive = 0.05
         gate = Gate(1)
         llm.enqueue(Reply("one two", gate=gate))
-        response = requests.post(f"{url}/api/chat", json=HELLO, stream=True, timeout=10)
+        response = requests.post(f"{url}/api/chat", json=HELLO, stream=True, timeout=60)
         lines = response.iter_lines(chunk_size=1, decode_unicode=True)
         assert any(line == ": keep-alive" for line in lines)
         gate.open()
@@ -106,14 +106,14 @@ class TestEndings:
     def test_lines_for_who_reads_line_by_line(self, llm: LLMServer, url: str) -> None:
         """NDJSON, where that is what is accepted."""
         llm.enqueue("Hello there")
-        response = requests.post(f"{url}/api/chat", json=HELLO, headers={"accept": "application/x-ndjson"}, timeout=10)
+        response = requests.post(f"{url}/api/chat", json=HELLO, headers={"accept": "application/x-ndjson"}, timeout=60)
         lines = [json.loads(line) for line in response.text.splitlines() if line]
         assert ("Hello there", "end") == (text_of(lines), lines[-1]["type"])
 
     def test_an_error_is_told_with_its_kind_and_without_a_key(self, llm: LLMServer, url: str) -> None:
         """What the provider says of the key stays here."""
         llm.enqueue(ErrorReply(401, "Incorrect API key provided: sk-proj-abcdefgh12345678"))
-        response = requests.post(f"{url}/api/chat", json=HELLO, stream=True, timeout=10)
+        response = requests.post(f"{url}/api/chat", json=HELLO, stream=True, timeout=60)
         error = events(response)[-1]["error"]
         assert isinstance(error, dict)
         assert "AuthenticationError" == error["kind"]
@@ -122,27 +122,27 @@ class TestEndings:
     def test_a_cut_answer_never_looks_whole(self, llm: LLMServer, url: str) -> None:
         """The pieces that came, then the error."""
         llm.enqueue(Reply("one two three", fault=Drop(2)))
-        found = events(requests.post(f"{url}/api/chat", json=HELLO, stream=True, timeout=10))
+        found = events(requests.post(f"{url}/api/chat", json=HELLO, stream=True, timeout=60))
         assert ("one two", "error") == (text_of(found), found[-1]["type"])
 
     def test_stopping_closes_the_connection_to_the_provider(self, llm: LLMServer, url: str) -> None:
         """And all who read are told."""
         gate = Gate(1)
         llm.enqueue(Reply("one two three", gate=gate))
-        response = requests.post(f"{url}/api/chat", json=HELLO, stream=True, timeout=10)
+        response = requests.post(f"{url}/api/chat", json=HELLO, stream=True, timeout=60)
         gate.wait_until_reached()
-        assert 204 == requests.delete(f"{url}/api/streams/{response.headers['x-rxllm-stream']}", timeout=10).status_code
-        assert llm.wait_for_request().closed.wait(10)
+        assert 204 == requests.delete(f"{url}/api/streams/{response.headers['x-rxllm-stream']}", timeout=60).status_code
+        assert llm.wait_for_request().closed.wait(60)
         assert "stopped" == events(response)[-1]["type"]
 
     def test_a_client_that_leaves_ends_a_stream_that_need_not_wait(self, llm: LLMServer, url: str) -> None:
         """Without linger, leaving is stopping."""
         gate = Gate(1)
         llm.enqueue(Reply("one two three", gate=gate))
-        response = requests.post(f"{url}/api/chat", json={**HELLO, "linger": 0}, stream=True, timeout=10)
+        response = requests.post(f"{url}/api/chat", json={**HELLO, "linger": 0}, stream=True, timeout=60)
         gate.wait_until_reached()
         response.close()
-        assert llm.wait_for_request().closed.wait(10)
+        assert llm.wait_for_request().closed.wait(60)
 
     @pytest.mark.parametrize(
         ("body", "status"),
@@ -159,15 +159,15 @@ class TestEndings:
     )
     def test_a_request_that_cannot_be_asked_is_refused_at_once(self, url: str, body: bytes, status: int) -> None:
         """With the status and the words that say why."""
-        assert status == requests.post(f"{url}/api/chat", data=body, timeout=10).status_code
+        assert status == requests.post(f"{url}/api/chat", data=body, timeout=60).status_code
 
     def test_what_is_not_there(self, url: str) -> None:
         """Streams that never were, methods and paths that are none."""
-        assert 404 == requests.get(f"{url}/api/streams/none", timeout=10).status_code
-        assert 404 == requests.delete(f"{url}/api/streams/none", timeout=10).status_code
-        assert 405 == requests.get(f"{url}/api/chat", timeout=10).status_code
-        assert 404 == requests.get(f"{url}/page/../service.py", timeout=10).status_code
-        assert {"models": ["m"]} == requests.get(f"{url}/api/models", timeout=10).json()
+        assert 404 == requests.get(f"{url}/api/streams/none", timeout=60).status_code
+        assert 404 == requests.delete(f"{url}/api/streams/none", timeout=60).status_code
+        assert 405 == requests.get(f"{url}/api/chat", timeout=60).status_code
+        assert 404 == requests.get(f"{url}/page/../service.py", timeout=60).status_code
+        assert {"models": ["m"]} == requests.get(f"{url}/api/models", timeout=60).json()
 
 
 class TestOddRequests:
@@ -196,7 +196,7 @@ class TestOddRequests:
     )
     def test_of_any_shape(self, llm: LLMServer, url: str, path: str, body: str) -> None:
         """The model is not asked."""
-        response = requests.post(url + path, data=body, timeout=20)
+        response = requests.post(url + path, data=body, timeout=60)
         assert (400, []) == (response.status_code, llm.requests), response.text
 
     @pytest.mark.parametrize("link", ["file:///etc/passwd", "ftp://a.example/x", "/etc/passwd", None])
@@ -204,7 +204,7 @@ class TestOddRequests:
         """And nowhere else."""
         content = [{"type": "image_url", "image_url": {"url": link}}]
         body = {"messages": [{"role": "user", "content": content}]}
-        assert 400 == requests.post(f"{url}/v1/chat/completions", json=body, timeout=20).status_code
+        assert 400 == requests.post(f"{url}/v1/chat/completions", json=body, timeout=60).status_code
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ ASKED = [{"role": "user", "content": "Hi"}]
 
 @pytest.fixture
 def client(url: str):
-    with openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0, timeout=20) as made:
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0, timeout=60) as made:
         yield made
 
 
@@ -86,7 +86,7 @@ class TestTheRealClient:
         next(iter(stream))
         gate.wait_until_reached()
         stream.close()
-        assert llm.wait_for_request().closed.wait(10)
+        assert llm.wait_for_request().closed.wait(60)
 
 
 class TestErrors:

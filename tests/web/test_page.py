@@ -68,7 +68,7 @@ class TestAnswers:
         ask(page, "Count")
         expect(page.locator(f"{ANSWER} .answer")).to_have_text("one")
         page.get_by_role("button", name="Stop").click()
-        assert llm.wait_for_request().closed.wait(10)
+        assert llm.wait_for_request().closed.wait(60)
         expect(page.locator(ANSWER)).to_contain_text("Stopped.")
         expect(page.locator(f"{ANSWER} .answer")).to_have_text("one")
 
@@ -94,7 +94,7 @@ class TestAnswers:
         page.reload()
         expect(page.locator(f"{ANSWER} .answer")).to_have_text("one")
         page.keyboard.press("Escape")
-        assert llm.wait_for_request().closed.wait(10)
+        assert llm.wait_for_request().closed.wait(60)
         expect(page.locator(ANSWER)).to_contain_text("Stopped.")
 
     def test_reasoning_is_folded(self, llm: LLMServer, page) -> None:

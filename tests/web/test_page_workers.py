@@ -57,7 +57,7 @@ def test_a_reload_on_another_server(llm: LLMServer, servers: tuple[Balancer, str
     page.reload()
     expect(page.locator(f"{ANSWER} .answer")).to_have_text("red", timeout=LIMIT)
     page.get_by_role("button", name="Stop").click()
-    assert llm.wait_for_request(2).closed.wait(10)
+    assert llm.wait_for_request(2).closed.wait(60)
     expect(page.locator(ANSWER)).to_contain_text("Stopped.")
     page.get_by_role("button", name="Count", exact=True).click()
     expect(page.locator(f"{ANSWER} .answer")).to_have_text("one", timeout=LIMIT)

@@ -180,7 +180,7 @@ class TestStopAndResume:
         ask(page, url)
         expect(page.locator(".assistant .text")).to_have_text("one", timeout=LIMIT)
         page.get_by_role("button", name="Stop").click()
-        assert llm.wait_for_request().closed.wait(10)
+        assert llm.wait_for_request().closed.wait(60)
         is_ready(page)
         expect(page.locator(".assistant .text")).to_have_text("one")
 
@@ -207,7 +207,7 @@ class TestStopAndResume:
         expect(page.locator("#status")).to_have_text("streaming", timeout=LIMIT)
         assert not llm.wait_for_request().closed.is_set()
         page.get_by_role("button", name="Stop").click()
-        assert llm.wait_for_request().closed.wait(10)
+        assert llm.wait_for_request().closed.wait(60)
         is_ready(page)
         expect(page.locator(".assistant .text")).to_have_text("one")
         page.reload()
@@ -281,7 +281,7 @@ class TestApproval:
     ) -> None:
         """Where the stream that asked is no more: the turn goes on from the messages."""
         self.ask(llm, url, page, CALL)
-        assert 204 == requests.delete(f"{url}/api/ui-chat/chat/stream", timeout=10).status_code
+        assert 204 == requests.delete(f"{url}/api/ui-chat/chat/stream", timeout=60).status_code
         page.get_by_role("button", name=answer).click()
         self.is_answered(llm, page, [result])
         expect(page.locator(".tool")).to_have_attribute("data-state", state)
@@ -291,7 +291,7 @@ class TestApproval:
         llm.enqueue(Reply("", reasoning="let me see", tool_calls=(CALL,)), "Done")
         ask(page, url, query="model=signing")
         is_ready(page)
-        assert 204 == requests.delete(f"{url}/api/ui-chat/chat/stream", timeout=10).status_code
+        assert 204 == requests.delete(f"{url}/api/ui-chat/chat/stream", timeout=60).status_code
         page.get_by_role("button", name="Allow call_1").click()
         expect(page.locator(".assistant .text").last).to_have_text("Done", timeout=LIMIT)
         thinking, call = llm.requests[1].json["messages"][1]["content"]

@@ -76,7 +76,7 @@ class TestForgedConversations:
         """With words that say so."""
         clerk = Clerk()
         with running(clerk.service) as url:
-            response = httpx.post(url + path, json={"model": model, **body}, timeout=20)
+            response = httpx.post(url + path, json={"model": model, **body}, timeout=60)
         assert (400, []) == (response.status_code, clerk.paid)
         assert "tool" in response.json()["error"]["message"].lower()
 
@@ -98,7 +98,7 @@ def part(call: ToolCall, question: object, *, approved: bool | None = True, **ch
 def send(url: str, *parts: dict[str, object], chat: str = "chat", user: str = "ann") -> httpx.Response:
     messages = [USER, {"id": "a", "role": "assistant", "parts": [{"type": "step-start"}, *parts]}] if parts else [USER]
     body = {"id": chat, "model": "asks", "messages": messages}
-    return httpx.post(f"{url}/api/ui-chat", json=body, headers={"x-user": user}, timeout=20)
+    return httpx.post(f"{url}/api/ui-chat", json=body, headers={"x-user": user}, timeout=60)
 
 
 def questions(response: httpx.Response) -> dict[str, str]:
@@ -188,7 +188,7 @@ class TestAnApproval:
             question, stream = questions(response)["c1"], response.headers["x-rxllm-stream"]
             body = {"call": "c1", "approved": True}
             assert 204 == httpx.post(f"{url}/api/streams/{stream}/approve", json=body, headers=ann).status_code
-            assert "done" in httpx.get(f"{url}/api/streams/{stream}", headers=ann, timeout=20).text
+            assert "done" in httpx.get(f"{url}/api/streams/{stream}", headers=ann, timeout=60).text
             assert 400 == httpx.post(f"{url}/api/streams/{stream}/approve", json=body, headers=ann).status_code
             assert 400 == send(url, part(CALL, question)).status_code
         assert [5] == clerk.paid
@@ -199,7 +199,7 @@ def test_an_approval_whose_request_found_no_room_is_still_good() -> None:
     clerk = Clerk(CALL, per_client=1)
     with running(clerk.service) as url:
         question = questions(send(url))["c1"]
-        gone = httpx.delete(f"{url}/api/ui-chat/chat/stream", headers={"x-user": "ann"}, timeout=20)
+        gone = httpx.delete(f"{url}/api/ui-chat/chat/stream", headers={"x-user": "ann"}, timeout=60)
         assert 204 == gone.status_code
         other = clerk.service.factory.streams.open(reactivex.never(), client="user ann", user="ann", linger=60)
         assert (429, []) == (send(url, part(CALL, question)).status_code, clerk.paid)
@@ -258,10 +258,10 @@ def test_an_answer_to_what_was_not_asked_is_kept_nowhere() -> None:
         stream = clerk.service.factory.streams.open(reactivex.never(), user="ann", linger=60)
         road, ann = f"{url}/api/streams/{stream.id}/approve", {"x-user": "ann"}
         for call, status in (("c1", 404), ("x" * 1_000_000, 400)):
-            answer = httpx.post(road, json={"call": call, "approved": True}, headers=ann, timeout=20)
+            answer = httpx.post(road, json={"call": call, "approved": True}, headers=ann, timeout=60)
             assert status == answer.status_code
         stream.approvals.expect("c1")
-        answer = httpx.post(road, json={"call": "c1", "approved": True}, headers=ann, timeout=20)
+        answer = httpx.post(road, json={"call": "c1", "approved": True}, headers=ann, timeout=60)
         assert 204 == answer.status_code
         stream.stop()
 
@@ -301,5 +301,5 @@ def test_tools_of_the_client_are_its_own_to_run() -> None:
     clerk = Clerk()
     results = [*FORGED, {"role": "tool", "tool_call_id": "c1", "content": "42"}]
     with running(Service({"m": clerk.model})) as url:
-        response = httpx.post(f"{url}/v1/chat/completions", json={"messages": results}, timeout=20)
+        response = httpx.post(f"{url}/v1/chat/completions", json={"messages": results}, timeout=60)
     assert "done" == response.json()["choices"][0]["message"]["content"]

@@ -119,8 +119,8 @@ class TestTheRealReader:
         second = start(node, url, chat="c2", resume=True)
         assert second.stderr is not None
         assert second.stderr.readline()
-        assert 204 == requests.delete(f"{url}/api/ui-chat/c2/stream", timeout=10).status_code
-        assert llm.wait_for_request().closed.wait(10)
+        assert 204 == requests.delete(f"{url}/api/ui-chat/c2/stream", timeout=60).status_code
+        assert llm.wait_for_request().closed.wait(60)
         told = finish(second)
         assert "one" == parts(told)[0]["text"]
         assert "abort" == told["chunks"][-1]["type"]
@@ -134,4 +134,4 @@ class TestTheRealReader:
         gate.wait_until_reached()
         reading.kill()
         reading.communicate()
-        assert llm.wait_for_request().closed.wait(10)
+        assert llm.wait_for_request().closed.wait(60)

@@ -56,7 +56,7 @@ def url(talker: Talker) -> Iterator[str]:
 
 def begin(url: str, path: str = "/api/chat", **body: object) -> str:
     """Begin a stream as Ann that goes on without her; return its id."""
-    with requests.post(url + path, json={**HELLO, **body}, headers=as_user("ann"), stream=True, timeout=20) as response:
+    with requests.post(url + path, json={**HELLO, **body}, headers=as_user("ann"), stream=True, timeout=60) as response:
         assert 200 == response.status_code, response.text
         next(response.iter_content(1))
         return response.headers["x-rxllm-stream"]
@@ -68,8 +68,8 @@ class TestWhoAsks:
     @pytest.mark.parametrize("path", ["/api/models", "/v1/models", "/api/streams/x", "/api/ui-chat/x/stream"])
     def test_without_a_user_nothing_is_served(self, url: str, path: str) -> None:
         """But the page itself."""
-        assert 401 == requests.get(url + path, timeout=20).status_code
-        assert 200 == requests.get(url, timeout=20).status_code
+        assert 401 == requests.get(url + path, timeout=60).status_code
+        assert 200 == requests.get(url, timeout=60).status_code
 
     def test_the_function_on_offer_learns_who_asks_and_what_else_was_sent(self, url: str, talker: Talker) -> None:
         """User, headers, and the fields of the body that have no meaning here."""
@@ -85,7 +85,7 @@ class TestWhoAsks:
             raise ValueError("the database's password is hunter2")
 
         with running(Service({"m": ScriptedModel()}, authenticate=fail)) as url:
-            response = requests.get(f"{url}/v1/models", timeout=20)
+            response = requests.get(f"{url}/v1/models", timeout=60)
         assert (500, False) == (response.status_code, "hunter2" in response.text)
 
     def test_a_websocket_has_a_user_too(self, url: str) -> None:
@@ -103,11 +103,11 @@ class TestIsolation:
         stream = begin(url)
         address, body = f"{url}/api/streams/{stream}", {"call": "c1", "approved": True}
         for method, path in (("GET", ""), ("POST", ""), ("DELETE", ""), ("POST", "/stop"), ("POST", "/approve")):
-            response = requests.request(method, address + path, json=body, headers=as_user("bob"), timeout=20)
+            response = requests.request(method, address + path, json=body, headers=as_user("bob"), timeout=60)
             assert (404, False) == (response.status_code, "secret" in response.text)
-        with requests.get(address, headers=as_user("ann"), stream=True, timeout=20) as response:
+        with requests.get(address, headers=as_user("ann"), stream=True, timeout=60) as response:
             assert b"secret" in next(response.iter_content(1000))
-        assert 204 == requests.delete(address, headers=as_user("ann"), timeout=20).status_code
+        assert 204 == requests.delete(address, headers=as_user("ann"), timeout=60).status_code
 
     def test_websockets(self, url: str) -> None:
         """The same by their commands."""
@@ -124,28 +124,28 @@ class TestIsolation:
         body = {"id": "chat", "messages": messages, "resumable": True}
         stream = begin(url, "/api/ui-chat", **body)
         address = f"{url}/api/ui-chat/chat/stream"
-        assert 204 == requests.get(address, headers=as_user("bob"), timeout=20).status_code
-        assert 404 == requests.delete(address, headers=as_user("bob"), timeout=20).status_code
-        with requests.post(f"{url}/api/ui-chat", json=body, headers=as_user("bob"), stream=True, timeout=20) as his:
+        assert 204 == requests.get(address, headers=as_user("bob"), timeout=60).status_code
+        assert 404 == requests.delete(address, headers=as_user("bob"), timeout=60).status_code
+        with requests.post(f"{url}/api/ui-chat", json=body, headers=as_user("bob"), stream=True, timeout=60) as his:
             assert stream != his.headers["x-rxllm-stream"]
-        with requests.get(address, headers=as_user("ann"), stream=True, timeout=20) as response:
+        with requests.get(address, headers=as_user("ann"), stream=True, timeout=60) as response:
             assert stream == response.headers["x-rxllm-stream"]
 
     def test_the_id_of_an_answer_opens_nothing(self, url: str) -> None:
         """Not even for the user."""
         body = {"model": "model", "messages": [{"role": "user", "content": "Hi"}]}
-        response = requests.post(f"{url}/v1/chat/completions", json=body, headers=as_user("ann"), timeout=20)
+        response = requests.post(f"{url}/v1/chat/completions", json=body, headers=as_user("ann"), timeout=60)
         assert "x-rxllm-stream" not in response.headers
         name = response.json()["id"].removeprefix("chatcmpl-")
-        assert 404 == requests.get(f"{url}/api/streams/{name}", headers=as_user("ann"), timeout=20).status_code
+        assert 404 == requests.get(f"{url}/api/streams/{name}", headers=as_user("ann"), timeout=60).status_code
 
     def test_limits_count_for_each_user(self, talker: Talker) -> None:
         """However many share an address."""
         service = Service({"m": talker}, authenticate=authenticate, streams=Streams(per_client=1))
         with running(service) as url:
             begin(url)
-            assert 429 == requests.post(f"{url}/api/chat", json=HELLO, headers=as_user("ann"), timeout=20).status_code
-            with requests.post(f"{url}/api/chat", json=HELLO, headers=as_user("bob"), stream=True, timeout=20) as his:
+            assert 429 == requests.post(f"{url}/api/chat", json=HELLO, headers=as_user("ann"), timeout=60).status_code
+            with requests.post(f"{url}/api/chat", json=HELLO, headers=as_user("bob"), stream=True, timeout=60) as his:
                 assert 200 == his.status_code
 
     def test_a_published_stream_is_for_everybody_or_for_one(self) -> None:
@@ -155,7 +155,7 @@ class TestIsolation:
             for user, status in ((None, 200), ("ann", 404), ("bob", 200)):
                 stream = service.publish(reactivex.just(TextDelta("hi")), user=user)
                 address = f"{url}/api/streams/{stream.id}"
-                assert status == requests.get(address, headers=as_user("bob"), timeout=20).status_code
+                assert status == requests.get(address, headers=as_user("bob"), timeout=60).status_code
 
 
 class TestRoles:
@@ -172,7 +172,7 @@ class TestRoles:
                 ("/v1/messages", {"messages": said[1:], "system": "obey", "max_tokens": 9}),
                 ("/v1/responses", {"input": "Hi", "instructions": "obey"}),
             ):
-                response = requests.post(url + path, json=body, timeout=20)
+                response = requests.post(url + path, json=body, timeout=60)
                 assert (400, True) == (response.status_code, "'system'" in response.text)
 
 

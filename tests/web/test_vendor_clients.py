@@ -25,14 +25,14 @@ SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 @pytest.fixture
 def openai_client(url: str):
     openai = pytest.importorskip("openai", reason="the package openai is not installed")
-    with openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0, timeout=20) as made:
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0, timeout=60) as made:
         yield made
 
 
 @pytest.fixture
 def anthropic_client(url: str):
     anthropic = pytest.importorskip("anthropic", reason="the package anthropic is not installed")
-    with anthropic.Anthropic(base_url=url, api_key="unused", max_retries=0, timeout=20) as made:
+    with anthropic.Anthropic(base_url=url, api_key="unused", max_retries=0, timeout=60) as made:
         yield made
 
 
@@ -107,7 +107,7 @@ class TestResponses:
     )
     def test_what_is_not_supported_is_named(self, url: str, body: dict[str, object], named: str) -> None:
         """Never dropped in silence."""
-        response = requests.post(f"{url}/v1/responses", json={"model": "m", "input": "Hi", **body}, timeout=20)
+        response = requests.post(f"{url}/v1/responses", json={"model": "m", "input": "Hi", **body}, timeout=60)
         assert (400, True) == (response.status_code, named in response.json()["error"]["message"])
 
     def test_images(self, url: str, llm: LLMServer) -> None:
@@ -119,7 +119,7 @@ class TestResponses:
         model = ScriptedModel(default="ok")
         with running(Service({"m": model})) as address:
             body = {"input": [{"role": "user", "content": content}]}
-            assert 200 == requests.post(f"{address}/v1/responses", json=body, timeout=20).status_code
+            assert 200 == requests.post(f"{address}/v1/responses", json=body, timeout=60).status_code
         assert ImagePart(data=b"\0\0\0", media_type="image/png") == model.calls[0].messages[0].parts[0]
 
 
@@ -189,7 +189,7 @@ class TestModels:
 def test_errors_have_the_shape_of_openai(url: str, path: str) -> None:
     """For each path and method under /v1."""
     for method in ("GET", "PUT", "PROPFIND", "PATCH"):
-        response = requests.request(method, url + path, timeout=20)
+        response = requests.request(method, url + path, timeout=60)
         if response.status_code != 200:
             assert {"message", "type", "param", "code"} == set(response.json()["error"])
 
@@ -201,7 +201,7 @@ def test_no_internal_host_is_told() -> None:
     model = create_streaming_model("openai-compatible", model="m", base_url="http://127.0.0.1:9/v1", max_retries=0)
     with running(Service({"m": model})) as url:
         for path in ("/v1/chat/completions", "/api/chat"):
-            text = requests.post(url + path, json={"messages": [{"role": "user", "content": "Hi"}]}, timeout=20).text
+            text = requests.post(url + path, json={"messages": [{"role": "user", "content": "Hi"}]}, timeout=60).text
             assert "cannot reach" in text
             assert "127.0.0.1" not in text
 
@@ -271,7 +271,7 @@ def test_httpx_sse(llm: LLMServer, url: str) -> None:
     llm.enqueue("Hello there")
     asked = {"prompt": "Hi"}
     with (
-        httpx.Client(timeout=20) as client,
+        httpx.Client(timeout=60) as client,
         httpx_sse.connect_sse(client, "POST", f"{url}/api/chat", json=asked) as source,
     ):
         events = list(source.iter_sse())

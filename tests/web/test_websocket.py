@@ -49,7 +49,7 @@ def hear(socket: ClientConnection, *types: str) -> list[dict[str, object]]:
     """The messages up to the first of these types."""
     heard: list[dict[str, object]] = []
     while not heard or heard[-1]["type"] not in types:
-        heard.append(json.loads(socket.recv(timeout=20)))
+        heard.append(json.loads(socket.recv(timeout=60)))
     return heard
 
 
@@ -78,7 +78,7 @@ class TestASession:
         say(socket, type="prompt", body={"prompt": "Hi"})
         stream = hear(socket, "text_delta")[0]["stream"]
         say(socket, type="stop", stream=stream)
-        assert llm.wait_for_request().closed.wait(10)
+        assert llm.wait_for_request().closed.wait(60)
         assert "stopped" == hear(socket, *ENDS)[-1]["type"]
         say(socket, type="prompt", body={"prompt": "Hi again"})
         assert "Next" == text_of(hear(socket, *ENDS))
@@ -109,7 +109,7 @@ class TestASession:
             assert " two" == text_of(hear(other, "text_delta"))
             say(other, type="stop", stream=last["stream"])
             assert "stopped" == hear(other, *ENDS)[-1]["type"]
-        assert llm.wait_for_request().closed.wait(10)
+        assert llm.wait_for_request().closed.wait(60)
 
     def test_errors_are_told_where_they_belong(self, llm: LLMServer, socket: ClientConnection) -> None:
         """Of the stream, of the request, of the message."""

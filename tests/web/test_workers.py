@@ -157,7 +157,7 @@ class TestProcesses:
         first = here.ask().until(text="one two")
         second = there.resume(first.stream).until(text="one two")
         assert 204 == there.stop(first.stream)
-        assert llm.wait_for_request().closed.wait(10)
+        assert llm.wait_for_request().closed.wait(60)
         for reading in (first, second, there.resume(first.stream), here.resume(first.stream)):
             assert ("one two", "stopped") == (reading.all().text, reading.lines[-1]["type"])
 
@@ -191,7 +191,7 @@ class TestProcesses:
             process.send_signal(signal.SIGINT)
             with pytest.raises(StopIteration):
                 reading.all()
-            process.wait(30)
+            process.wait(60)
             gate.open()
             rest = here.resume(stream, reading.numbers[-1]).all()
         assert ("three four five six seven eight", "end") == (rest.text.strip(), rest.lines[-1]["type"])
@@ -213,7 +213,7 @@ class TestProcesses:
         begins = [next(line for line in lines if '"start"' in line) for lines in told]
         assert begins[0] == begins[1]
         assert 204 == requests.delete(f"{there.url}/api/ui-chat/talk/stream", timeout=60).status_code
-        assert llm.wait_for_request().closed.wait(10)
+        assert llm.wait_for_request().closed.wait(60)
         assert all(any('"abort"' in line for line in lines) for lines in told)
         assert 204 == requests.get(f"{there.url}/api/ui-chat/talk/stream", timeout=60).status_code
 
@@ -316,10 +316,10 @@ def test_a_stream_lives_while_another_process_watches_it(
         second = there.resume(first.stream).until(text="one two")
         first.leave()
         for _ in range(6):  # more than the watchers' word lasts without being renewed
-            assert looks.acquire(timeout=20)
+            assert looks.acquire(timeout=60)
         assert not llm.wait_for_request().closed.is_set()
         second.leave()
-        assert llm.wait_for_request().closed.wait(20)
+        assert llm.wait_for_request().closed.wait(60)
 
 
 def test_when_redis_is_away_nothing_begins_and_what_runs_goes_on(llm: LLMServer, tmp_path: Path) -> None:

@@ -29,4 +29,4 @@ with LLMServer(Reply("one two three", gate=Gate(1))) as server:
 
     close_when_shown()
     app.exec()
-    print(view.toPlainText(), server.wait_for_request().closed.wait(10), answer.stopped)
+    print(view.toPlainText(), server.wait_for_request().closed.wait(60), answer.stopped)

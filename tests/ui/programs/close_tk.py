@@ -26,4 +26,4 @@ with LLMServer(Reply("one two three", gate=Gate(1))) as server:
 
     close_when_shown()
     window.mainloop()
-    print(shown[-1], server.wait_for_request().closed.wait(10), answer.stopped)
+    print(shown[-1], server.wait_for_request().closed.wait(60), answer.stopped)

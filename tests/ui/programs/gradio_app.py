@@ -38,7 +38,7 @@ def client(answer: Callable[..., AsyncIterator[str]]) -> Client:
 
 print(client(growing).predict("Hi", api_name="/chat"))
 job = client(silent).submit("Hi", api_name="/chat")
-assert asked.wait(30)
+assert asked.wait(100)
 job.cancel()
-print("stopped" if disposed.wait(30) else "still running", flush=True)
+print("stopped" if disposed.wait(100) else "still running", flush=True)
 os._exit(0)

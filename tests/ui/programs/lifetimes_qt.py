@@ -161,7 +161,7 @@ def application() -> None:
         app.shutdown()
     del app
     gc.collect()
-    assert ended.wait(30)
+    assert ended.wait(60)
 
 
 def other_thread() -> None:
