@@ -47,10 +47,8 @@ class QtRegion:
         self._start = gui.QTextCursor(document)
         self._start.movePosition(self._start.MoveOperation.End)
         self._end = gui.QTextCursor(self._start)
-        self._table: Any = None
-        """The table that grows: the last of those that a long one consists of."""
         self._first_row = 0
-        """The row of the Markdown that it begins with."""
+        """The row of the Markdown that the last of the tables begins with of which a long one consists."""
         self._formats: dict[object, Any] = {}
         if widget.isReadOnly():
             document.setUndoRedoEnabled(False)  # the user cannot undo here, and the steps would fill memory
@@ -132,34 +130,36 @@ class QtRegion:
         looks.setTopMargin(_MARGIN)
         looks.setBottomMargin(_MARGIN)  # Qt leaves out the margin of a paragraph below a table
         begin = self._end.position()
-        self._insert_table(max(map(len, paragraph.rows)), looks)
         self._first_row = 0
-        self._fill_table(Paragraph("table"), paragraph)
+        self._fill_table(self._insert_table(max(map(len, paragraph.rows)), looks), Paragraph("table"), paragraph)
         self.written += self._end.position() - begin
 
     def extend_table(self, old: Paragraph, new: Paragraph) -> bool:
         """Change the rows of the table at the end of the region; return False if that is not possible."""
-        if self._table is None or max(map(len, new.rows)) != self._table.columns():
-            return False
-        if self._table.lastPosition() + 1 != self._end.position():  # others have changed it
-            return False
         begin = self._end.position()
-        self._fill_table(old, new)
+        pen = self._gui.QTextCursor(self._end)
+        pen.setPosition(max(begin - 1, 0))
+        table = pen.currentTable()
+        if table is None or table.lastPosition() + 1 != begin:  # others have changed it
+            return False
+        if max(map(len, new.rows)) != table.columns():
+            return False
+        self._fill_table(table, old, new)
         self.written += self._end.position() - begin
         return True
 
-    def _insert_table(self, columns: int, looks: Any) -> None:
+    def _insert_table(self, columns: int, looks: Any) -> Any:
         """Insert outside of the edit block: in one, Qt (6.12) lays out tables at the wrong place."""
         pen = self._gui.QTextCursor(self._end)
         pen.endEditBlock()
-        self._table = pen.insertTable(1, columns, looks)
+        table = pen.insertTable(1, columns, looks)
         self._gui.QTextCursor(self._start).beginEditBlock()
+        return table
 
-    def _fill_table(self, old: Paragraph, new: Paragraph) -> None:
+    def _fill_table(self, table: Any, old: Paragraph, new: Paragraph) -> None:
         """Write the cells that have changed; go on in another table below before laying out one takes too long."""
         most = _TABLE_ROWS if self._ref().isVisible() else len(new.rows)  # what is not visible is not laid out yet
         while True:
-            table = self._table
             end = min(len(new.rows), self._first_row + max(most, table.rows()))
             if end - self._first_row > table.rows():
                 table.appendRows(end - self._first_row - table.rows())
@@ -173,9 +173,9 @@ class QtRegion:
             if end == len(new.rows):
                 return
             self._first_row = end
-            self._continue_table(table, table.format())
+            table = self._continue_table(table, table.format())
 
-    def _continue_table(self, table: Any, looks: Any) -> None:
+    def _continue_table(self, table: Any, looks: Any) -> Any:
         """Insert a table below; give the columns of both the width that they have now, as a part of the page's."""
         looks.setBottomMargin(0)
         if not looks.columnWidthConstraints():
@@ -195,7 +195,7 @@ class QtRegion:
         table.setFormat(looks)
         looks.setTopMargin(0)
         looks.setBottomMargin(_MARGIN)
-        self._insert_table(table.columns(), looks)
+        return self._insert_table(table.columns(), looks)
 
     def _fill_cell(self, cell: Any, runs: Sequence[Run], paragraph: Paragraph, *, header: bool) -> None:
         cursor = cell.firstCursorPosition()

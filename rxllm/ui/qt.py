@@ -18,7 +18,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from reactivex import Observable, abc
+from reactivex import Observable, Observer, abc
 
 from ._binding import Binding, Streamed, as_each, as_events, as_text, bind
 from ._binding import bind_enabled as bind_enabled_on
@@ -258,7 +258,17 @@ def _label(ref: WidgetRef) -> GrowingLabel:
 
 
 def _bind(ref: WidgetRef, source: Observable[T], observer: abc.ObserverBase[T], *, while_hidden: bool) -> Binding:
-    return ref.end_with_widget(bind(source, QtScheduler(), observer), while_hidden=while_hidden)
+    def while_alive(action: Callable[..., object]) -> Callable[..., None]:
+        def act(*args: object) -> None:
+            if not ref.destroyed:  # the binding ends soon after the widget
+                action(*args)
+
+        return act
+
+    alive: Observer[T] = Observer(
+        while_alive(observer.on_next), while_alive(observer.on_error), while_alive(observer.on_completed)
+    )
+    return ref.end_with_widget(bind(source, QtScheduler(), alive), while_hidden=while_hidden)
 
 
 def _open_link(url: Any) -> None:

@@ -188,6 +188,14 @@ class TestHidingTheWindow:
         return text.content()
 
 
+def turn(host: QtHost, until: Callable[[], bool]) -> None:
+    """Run Qt's loop until a condition holds."""
+    limit = time.monotonic() + LIMIT_SECONDS
+    while not until():
+        assert time.monotonic() < limit
+        host.app.processEvents(host.core.QEventLoop.ProcessEventsFlag.WaitForMoreEvents, 20)
+
+
 class TestMarkdown:
     """Rendered as it comes; whole paragraphs are not touched again."""
 
@@ -288,6 +296,20 @@ class TestMarkdown:
         view.clear()
         events = [rxllm.TextDelta(source), rxllm.StreamReset("again"), rxllm.TextDelta("| x |\n|---|\n| y |")]
         assert self._shown(host, events, view).toPlainText().split() == ["x", "y"]
+
+    def test_clearing_the_widget_while_a_table_grows(self, host: QtHost) -> None:
+        """The stream goes on in what is left."""
+        view = host.widgets.QTextBrowser()
+        stream: Subject[str] = Subject()
+        answer = qt.bind_markdown(view, stream)
+        stream.on_next("| a |\n|---|\n| one |\n")
+        turn(host, lambda: "one" in view.toPlainText())
+        view.clear()
+        stream.on_next("| two |\n\nafter")
+        stream.on_completed()
+        turn(host, lambda: answer.stopped)
+        assert "two" in view.toPlainText()
+        assert "after" in view.toPlainText()
 
     def test_there_is_a_gap_below_a_table(self, host: QtHost) -> None:
         """Whatever follows."""
