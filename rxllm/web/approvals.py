@@ -35,7 +35,7 @@ class Approvals:
     """
 
     def __init__(self, decided: Iterable[tuple[ToolCall, bool | str]] = (), *, refusal: str = "") -> None:
-        self.on_ask: Callable[[], None] = _do_nothing
+        self.on_ask: Callable[[], None] = lambda: None
         """Called, on the asking thread, when a question has no answer yet. Must not block."""
         self._refusal = refusal
         self._lock = threading.Lock()
@@ -165,7 +165,3 @@ def _as_javascript(value: object) -> object:
     if isinstance(value, list):
         return [_as_javascript(item) for item in cast("list[object]", value)]
     return value
-
-
-def _do_nothing() -> None:
-    """Ignore that a question was asked."""

@@ -44,7 +44,7 @@ class PublishedStream(ServedStream[object]):
         self._published = log_of(self.id)
         self._options = options
         self._is_claimed = False
-        self._hear_no_more: Callable[[], None] = _nothing
+        self._hear_no_more: Callable[[], None] = lambda: None
 
     def prepare(self) -> None:
         """Claim the id. Raises `OverloadedError` if Redis is unreachable."""
@@ -102,7 +102,3 @@ def _as_published(event: object) -> object:
         data = json_data(event, type_name)
         return VendorEvent(type(event).__name__, data if is_object(data) else {"value": data})
     return with_json_value(event)
-
-
-def _nothing() -> None:
-    """Do nothing: the placeholder until a listener is set."""
