@@ -4,7 +4,7 @@ A blocked read cannot be ended by closing its response (psf/requests 4762, 5372)
 the raw socket: the peer sees the close at once, and the blocked thread wakes. A call may do so only while it owns the
 connection, never once the connection is back in its pool (urllib3 3581).
 
-A stream needs one descriptor, and a second one while its connection is being made. urllib3 is used to connect: TLS,
+A stream needs one descriptor, and a second one while TLS or a tunnel is set up. urllib3 is used to connect: TLS,
 certificates, and tunnels through proxies.
 """
 

@@ -48,13 +48,11 @@ class SSEFraming:
         """Return the events that are complete with `block`."""
         end = len(block) - 2
         is_one_event = block.startswith(b"data: ") and block.endswith(b"\n\n") and block.find(b"\n") == end
-        if is_one_event and self._is_between_events and end < self._pending.limit and b"\r" not in block:
+        if is_one_event and self._start.ended and not (self._pending.size or self._after_cr or b"\r" in block):
+            if end > self._pending.limit:
+                raise self._pending.too_long()
             return (Frame(block[6:end]),)  # by far the most frequent
         return self._feed(block)
-
-    @property
-    def _is_between_events(self) -> bool:
-        return self._start.ended and not self._pending.size and not self._after_cr
 
     def _feed(self, block: bytes) -> Iterator[Frame]:
         block = self._unix_lines(block if self._start.ended else self._start.feed(block))
@@ -161,20 +159,20 @@ class _Pending:
             pieces.append(block)
             self.size += len(block)
             if self.size > self.limit:
-                raise self._too_long()
+                raise self.too_long()
             return None
         pieces.append(block[:cut])
         complete = b"".join(pieces) if len(pieces) > 1 else pieces[0]
         self._pieces = [block[cut + len(separator) :]]
         self.size = len(self._pieces[0])
         if len(complete) > self.limit and max(map(len, complete.split(separator))) > self.limit:
-            raise self._too_long()
+            raise self.too_long()
         return complete
 
     def rest(self) -> bytes:
         return b"".join(self._pieces)
 
-    def _too_long(self) -> ProtocolError:
+    def too_long(self) -> ProtocolError:
         return ProtocolError(f"an event is longer than {self.limit} bytes")
 
 
