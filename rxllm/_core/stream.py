@@ -119,6 +119,7 @@ class _Subscription(abc.DisposableBase):
     def _run(self) -> Task | None:
         """Read to the end, or until a crowd forms; runs on the producing thread. Return what the thread does next."""
         if not self._is_started.acquire(blocking=False):
+            admission.release(self)  # a limit has ended the stream
             return None
         live.add(self)
         return self._read_here()

@@ -15,6 +15,7 @@ import trustme
 
 import rxllm
 from rxllm import LLMError, StreamingModel, Timeout
+from rxllm._core.crowd import admission
 from rxllm._runtime.thread_cache import Workers
 
 from ..raw_server import LIMIT, Connection, RawServer
@@ -111,6 +112,23 @@ def test_no_thread_waits_for_a_head() -> None:
         held.go_on.set()
         ends.wait(60)
     assert ends.results == ["Hello"] * 30
+
+
+def test_streams_that_expire_before_they_start_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They free their places for others when their turn comes."""
+    monkeypatch.setattr(admission, "_is_busy", lambda: True)  # requests start every 20 ms only
+    with RawServer(answer) as server, model_at(server, timeout=Timeout(total=0.1)) as model:
+        ends = Ends()
+        for _ in range(30):
+            ends.subscribe(model)
+        ends.wait(30)
+    assert any(isinstance(result, rxllm.APITimeoutError) for result in ends.results)
+    pause = threading.Event()
+    for _ in range(int(LIMIT * 100)):
+        if not admission.waiting and not admission._starting:
+            return
+        pause.wait(0.01)
+    raise AssertionError(f"{admission.waiting} wait, {len(admission._starting)} start")
 
 
 def test_a_head_may_come_in_parts_and_after_interim_responses() -> None:
