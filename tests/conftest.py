@@ -6,6 +6,7 @@ import functools
 import os
 import re
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ settings.register_profile(
 settings.load_profile("rxllm")
 
 HERE = Path(__file__).parent
+HAS_TK = find_spec("tkinter") is not None
+TK_FILES = {"host_tk.py", "test_chat_views.py", "test_chats.py", "test_tk.py"}
 
 MISSING = (
     ("Xvfb", "apt-get install xvfb"),
@@ -89,7 +92,9 @@ def pytest_runtest_setup() -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Load no file of slow tests where none of them runs: pandas, Ray and vendors' clients take seconds to import."""
+    """Load no file of slow tests where none of them runs (pandas and Ray take seconds), and none of Tk without Tk."""
+    if not HAS_TK and collection_path.name in TK_FILES:
+        return True
     return True if config.option.markexpr == "not slow" and rank(collection_path) is not None else None
 
 
@@ -120,6 +125,10 @@ def install_command(reason: str) -> str | None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Write one line for each cause of skips: how many tests, why, and what installs it."""
+    if not HAS_TK:
+        terminalreporter.write_line(
+            "tests of Tk skipped: no tkinter. To run them: apt-get install python3-tk", yellow=True
+        )
     causes: dict[str, Counter[str]] = {}
     for report in terminalreporter.stats.get("skipped", []):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)

@@ -97,7 +97,8 @@ class TestInAProcessOfItsOwn:
         )
 
     def _run(self, program: str, name: str, **environment: str) -> tuple[str, str]:
-        return run_program(program, name, python=python_with(name, get=f"pip install {name}"), **environment)
+        python = python_with(name, get=f"pip install {name}", check=f"import {name}.QtCore")
+        return run_program(program, name, python=python, **environment)
 
 
 def test_qt_is_not_imported_before_it_is_needed() -> None:
