@@ -133,7 +133,8 @@ class Body:
 
     def fileno(self) -> int | None:
         """Return the socket that is readable whenever there is more to read; None if no socket says so."""
-        return self._connection.fileno() if self.raw is None and not self._rest else None
+        waits = self.raw is None and not self._rest and not self.wire_at_end
+        return self._connection.fileno() if waits else None
 
     def set_blocking(self, blocking: bool) -> None:
         """Let `read` wait for bytes, or return b"" without them."""

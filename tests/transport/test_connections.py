@@ -331,6 +331,13 @@ class TestBodies:
         assert phases.count("sending") >= 3
         assert phases[-1] == "waiting"
 
+    def test_no_socket_tells_of_an_empty_body(self) -> None:
+        """Its end came with the head, so the socket does not become readable."""
+        with RawServer(serving(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")) as server:
+            body = open_response(Transport(), WireRequest(server.url, {}, b"{}"), call())
+            assert body.fileno() is None
+            body.close()
+
     def test_a_wait_for_a_connection_is_reported(self) -> None:
         """So that other requests start meanwhile."""
         waits = threading.Event()
