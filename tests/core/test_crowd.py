@@ -107,10 +107,10 @@ def test_no_thread_waits_for_a_head() -> None:
         ends = Ends()
         for _ in range(30):
             ends.subscribe(model)
-        held.wait(60)
+        held.wait(30)
         assert waiting_threads() == []
         held.go_on.set()
-        ends.wait(60)
+        ends.wait(30)
     assert ends.results == ["Hello"] * 30
 
 
@@ -311,12 +311,12 @@ def test_no_thread_waits_because_of_session_tickets(tls: tuple[ssl.SSLContext, r
         ends = Ends()
         for _ in range(5):
             ends.subscribe(model)
-        held.wait(60)
+        held.wait(5)
         assert waiting_threads() == []
         reading = {thread.name for thread in threading.enumerate() if thread.name.startswith("rxllm-reactor")}
         assert len(reading) <= 2  # the leader and its follower
         held.go_on.set()
-        ends.wait(60)
+        ends.wait(5)
     assert ends.results == ["Hello"] * 5
 
 

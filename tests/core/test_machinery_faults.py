@@ -108,7 +108,7 @@ def test_a_crowd_without_descriptors_for_its_selector(times: float, monkeypatch:
         ends = Ends()
         for _ in range(20):
             ends.subscribe(model.stream("Hi"))
-        ends.wait(60)
+        ends.wait(20)
     assert ends.completed == 20
 
 
