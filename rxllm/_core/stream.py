@@ -261,6 +261,8 @@ class _Subscription(abc.DisposableBase):
             self._ended = True
             limits.stop()
             events[-1] = self._timed(events[-1])
+        elif body.failure is not None:
+            raise body.failure
 
     def _note(self, batch: Sequence[TokenEvent]) -> bool:
         """Record whether the events of a frame are content; return that."""

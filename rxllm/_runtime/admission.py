@@ -72,8 +72,6 @@ class Admission:
         """
         with self._lock:
             self._waiting.append(_Waiting(request, name, task, on_failure))
-            if self._watch is None and not self._has_room():
-                self._limit_waiting()
         self.admit()
 
     def release(self, request: object) -> None:
@@ -97,8 +95,14 @@ class Admission:
         """Start as many requests as there is room for. To be called when `is_busy` may have become False."""
         while self._waiting:
             with self._lock:
-                if not self._waiting or not self._has_room():
+                if not self._waiting:
                     return
+                if not self._has_room():
+                    if self._watch is not None:
+                        return
+                    self._limit_waiting()
+                    if not self._has_room():
+                        return
                 waiting = self._next()
             self._start(waiting)
 

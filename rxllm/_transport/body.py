@@ -40,6 +40,8 @@ class Body:
         self.at_end = False
         self.wire_at_end = False
         """The bytes on the wire have ended; decompressed ones may follow."""
+        self.failure: LLMError | None = None
+        """What ends the body after the bytes that `read` has returned; the next read raises it."""
         self._connection = connection
         self._socket = connection.sock
         self._call = call
@@ -101,6 +103,8 @@ class Body:
         """
         if self.wire_at_end:
             return b""
+        if self.failure is not None:
+            raise self.failure
         data: bytes | None = self._rest
         if data:
             self._rest = b""
@@ -119,6 +123,7 @@ class Body:
                 self._chunks.end()
             block = self._chunks.feed(data)
             self.wire_at_end, self._surplus = self._chunks.done, self._chunks.surplus
+            self.failure = self._chunks.failure
             return block
         if self._left is None:
             self.wire_at_end = not data

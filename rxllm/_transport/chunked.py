@@ -29,6 +29,8 @@ class ChunkedDecoder:
     def __init__(self) -> None:
         self.done = False
         """The last chunk and its trailers have arrived."""
+        self.failure: ProtocolError | None = None
+        """What is wrong with the bytes that follow those that `feed` has returned."""
         self.surplus = False
         """Bytes followed the end, so the connection cannot be used again."""
         self._rest = b""
@@ -38,13 +40,22 @@ class ChunkedDecoder:
         self._trailer_bytes = 0
 
     def feed(self, data: bytes) -> bytes:
-        """Return the body bytes in `data`.
+        """Return the body bytes in `data`, up to a `failure`.
 
         Raises:
-            ProtocolError: The bytes are not a chunked body.
+            ProtocolError: The bytes are not a chunked body, from the first on.
         """
-        wire = self._rest + data if self._rest else data
         body: list[bytes] = []
+        try:
+            self._feed(self._rest + data if self._rest else data, body)
+        except ProtocolError as error:
+            if not body:
+                raise
+            self.failure = error
+        return b"".join(body) if len(body) != 1 else body[0]
+
+    def _feed(self, wire: bytes, body: list[bytes]) -> None:
+        """Add the body bytes in `wire` to `body`."""
         position, end = 0, len(wire)
         while position < end and not self.done:
             if self._left:
@@ -65,7 +76,6 @@ class ChunkedDecoder:
         self._rest = b"" if self.done else wire[position:]
         if len(self._rest) > _MAX_LINE:
             raise ProtocolError("the server's chunked body has a chunk header that does not end")
-        return b"".join(body) if len(body) != 1 else body[0]
 
     def end(self) -> None:
         """Raise `StreamInterruptedError` if the body is incomplete: the connection has ended."""

@@ -269,7 +269,9 @@ class Dialer(HTTPConnection):
         sock.sendall("\r\n".join((*lines, "", "")).encode("latin-1"))
         data = b""
         while (parsed := parse_head(data)) is None or 100 <= parsed[0].status < 200:
-            data = data if parsed is None else parsed[1]
+            if parsed is not None:
+                data = parsed[1]
+                continue  # the final response may have come with this one
             block = sock.recv(4096)
             if not block:
                 raise ConnectionResetError("the proxy closed the connection before its answer to CONNECT")

@@ -92,17 +92,19 @@ def parse_head(data: bytes) -> tuple[ResponseHead, bytes] | None:
     >>> head.status, head.headers, rest
     (200, {'content-length': '2'}, b'Hi')
     """
+    size = len(data)  # with the empty lines before the response, which are endless from a bad server
     data = data.lstrip(b"\r\n") if data[:1] in (b"\r", b"\n") else data
-    end, length = data.find(b"\r\n\r\n"), 4
-    if end < 0:
-        end, length = data.find(b"\n\n"), 2
-    if end > MAX_HEAD_BYTES or (end < 0 and len(data) > MAX_HEAD_BYTES):
+    end, length = data.find(b"\n\r\n"), 3
+    bare = data.find(b"\n\n", 0, end + 1 if end >= 0 else len(data))  # a body may contain the other blank line
+    if bare >= 0:
+        end, length = bare, 2
+    if end > MAX_HEAD_BYTES or (end < 0 and size > MAX_HEAD_BYTES):
         raise ProtocolError(f"the headers of the response exceed {MAX_HEAD_BYTES} bytes")
     if not b"HTTP/1.".startswith(data[:7]):
         raise ProtocolError(f"the response is not HTTP/1: {data[:40]!r}")
     if end < 0:
         return None
-    status_line, *lines = data[:end].replace(b"\r\n", b"\n").split(b"\n")
+    status_line, *lines = data[:end].removesuffix(b"\r").replace(b"\r\n", b"\n").split(b"\n")
     match = _STATUS_LINE.fullmatch(status_line)
     if match is None:
         raise ProtocolError(f"the response has no valid status line: {status_line[:40]!r}")

@@ -211,6 +211,23 @@ def test_a_broken_answer_is_an_error_of_its_stream(data: bytes, kind: type[LLMEr
     assert text in str(error)
 
 
+@pytest.mark.parametrize("is_crowd", [False, True], ids=["thread", "crowd"])
+def test_what_came_with_a_broken_chunk_is_delivered(is_crowd: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error follows at once, with all that had arrived, although the connection stays open."""
+    monkeypatch.setattr("rxllm._core.crowd.CROWD", 0 if is_crowd else 1000)
+    delta = EVENTS.partition(b"\n\n")[0] + b"\n\n"
+
+    def handle(connection: Connection) -> None:
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        answer(connection, head + b"%x\r\n%b\r\nno number\r\n" % (len(delta), delta))
+        connection.wait_closed()
+
+    error = result_of(handle)
+    assert isinstance(error, rxllm.ProtocolError)
+    assert error.partial is not None
+    assert error.partial.text == "Hello"
+
+
 def test_error_bodies_that_stall_delay_no_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are read on threads of their own, and each stream has its status."""
     monkeypatch.setattr("rxllm._transport.body._ERROR_SECONDS", 1.0)

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import reactivex as rx
@@ -19,6 +20,7 @@ from reactivex.scheduler import CurrentThreadScheduler, ImmediateScheduler, Thre
 import rxllm
 from rxllm import LLMError, StreamingModel, Timeout
 from rxllm import operators as ops
+from rxllm._runtime.admission import Admission
 from rxllm.testing import LLMServer, Reply
 
 from ..raw_server import LIMIT, Connection, RawServer
@@ -237,6 +239,25 @@ def test_total_holds_while_a_stream_waits_for_its_thread() -> None:
     busy.set()
     assert isinstance(ends.errors[0], rxllm.APITimeoutError)
     assert ends.errors[0].phase == "total"
+
+
+def test_a_stream_whose_total_passes_before_it_starts_keeps_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor anything else, once its turn has come."""
+    tasks: list[Callable[[], object]] = []
+    busy = True
+    admission = Admission(lambda: busy, lambda _, task: tasks.append(task), Mock())
+    monkeypatch.setattr("rxllm._core.stream.admission", admission)
+    model = rxllm.create_streaming_model(
+        "openai", model="m", api_key="k", base_url="http://127.0.0.1:9/v1", timeout=Timeout(total=0.1)
+    )
+    ends = Ends()
+    ends.subscribe(model.stream("Hi"))
+    ends.wait(1)
+    assert isinstance(ends.errors[0], rxllm.APITimeoutError)
+    busy = False
+    admission.admit()
+    tasks[0]()
+    assert not admission._starting
 
 
 def test_an_interrupt_on_a_scheduler_of_the_users_is_raised() -> None:

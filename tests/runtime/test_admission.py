@@ -89,6 +89,14 @@ def test_every_request_starts_in_the_end() -> None:
         assert started.names == names
 
 
+def test_a_request_that_finds_no_room_after_all_starts_in_the_end() -> None:
+    """Another thread may have taken the room, or something urgent come, since it was submitted."""
+    started, busy = Started(), iter([False])
+    admission = Admission(lambda: next(busy, True), started.run, Watchdog())
+    started.submit(admission, "a")
+    assert started.one.acquire(timeout=LIMIT)
+
+
 def test_a_request_that_cannot_start_fails_and_the_others_go_on() -> None:
     """Its place is free again, however many fail."""
     started = Started()

@@ -19,7 +19,11 @@ def encode(pieces: list[bytes], trailers: bytes = b"") -> bytes:
 
 def decode(wire: bytes, size: int) -> tuple[bytes, ChunkedDecoder]:
     decoder = ChunkedDecoder()
-    body = b"".join(decoder.feed(wire[start : start + size]) for start in range(0, len(wire), size))
+    body = b""
+    for start in range(0, len(wire), size):
+        body += decoder.feed(wire[start : start + size])
+        if decoder.failure is not None:
+            raise decoder.failure
     return body, decoder
 
 
@@ -45,6 +49,14 @@ def test_a_malformed_chunk_is_an_error(wire: bytes) -> None:
     """Sizes that are no numbers, and chunks longer than they say, are refused."""
     with pytest.raises(ProtocolError):
         decode(wire, len(wire))
+
+
+@pytest.mark.parametrize("rest", [b"zz\r\n", b"-1\r\nab\r\n", b"1" * 20_000], ids=["no number", "negative", "endless"])
+def test_what_precedes_a_malformed_chunk_is_returned(rest: bytes) -> None:
+    """It has arrived; the failure follows it."""
+    decoder = ChunkedDecoder()
+    assert decoder.feed(encode([b"Hello", b" world"]).removesuffix(b"0\r\n\r\n") + rest) == b"Hello world"
+    assert isinstance(decoder.failure, ProtocolError)
 
 
 def test_a_chunk_header_without_end_is_refused() -> None:

@@ -523,6 +523,19 @@ class TestProxies:
         credentials = base64.b64encode(b"user:p@ss").decode()
         assert seen == [(b"POST http://api.test/v1 HTTP/1.1", f"Basic {credentials}")]
 
+    def test_a_tunnels_answer_may_come_together_with_interim_ones(self) -> None:
+        """No further bytes are waited for."""
+
+        def handle(connection: Connection) -> None:
+            connection.send(b"HTTP/1.1 102 Processing\r\n\r\n" * 2 + b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")
+            connection.wait_closed()
+
+        with RawServer(handle) as proxy:
+            session = requests.Session()
+            session.proxies = {"https": proxy.url}
+            with pytest.raises(APIConnectionError, match="403"):
+                post(Transport(session), "https://api.test/")
+
     @pytest.mark.parametrize("status", [403, 407])
     def test_a_tunnel_that_is_refused_is_final(self, status: int) -> None:
         """The same request would be refused again; the message says how."""

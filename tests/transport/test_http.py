@@ -397,6 +397,33 @@ def test_an_answer_that_is_not_http_is_a_protocol_error() -> None:
         open_body(server.url)
 
 
+@pytest.mark.parametrize("size", [1, 3, 1000])
+@pytest.mark.parametrize("blank", [b"\n\n", b"\r\n\r\n", b"\n\r\n"])
+def test_a_head_ends_at_its_first_blank_line(blank: bytes, size: int) -> None:
+    """A body may contain the other kind of blank line: a chunked one ends with it. However the bytes are cut."""
+    data = b"HTTP/1.1 200 OK\nTransfer-Encoding: chunked" + blank + b"5\r\nHello\r\n0\r\n\r\n"
+
+    def handle(connection: Connection) -> None:
+        connection.read_request()
+        for start in range(0, len(data), size):
+            connection.send(data[start : start + size])
+
+    with RawServer(handle) as server:
+        assert read_all(open_body(server.url)) == b"Hello"
+
+
+def test_empty_lines_without_end_are_refused() -> None:
+    """Before the response, where a few are allowed, they do not fill the memory."""
+
+    def handle(connection: Connection) -> None:
+        connection.read_request()
+        while True:
+            connection.send(b"\r\n" * 1000)
+
+    with RawServer(handle) as server, pytest.raises(ProtocolError, match="exceed"):
+        open_body(server.url)
+
+
 def test_a_failed_tls_handshake_is_a_connection_error_and_final() -> None:
     """A server that does not speak TLS will not speak it on the second try."""
 
