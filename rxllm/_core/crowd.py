@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import atexit
 import time
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from .._runtime.admission import Admission
 from .._runtime.platform import after_fork
 from .._runtime.reactor import Reactor
-
-if TYPE_CHECKING:
-    from reactivex import abc
 
 CROWD = 32
 """The number of streams that have a thread each. If there are more, the reactor reads all of them.
@@ -22,15 +19,34 @@ Measured: up to 16 streams, threads are prompter for the same CPU; from 32 on, t
 _EXIT_SECONDS = 1.0
 
 
+class Stream(Protocol):
+    """What is done with all streams that run."""
+
+    def dispose(self) -> None:
+        """Close its connection."""
+
+    def leave(self) -> None:
+        """Read and deliver nothing more, and leave the connection open: takes no lock."""
+
+
 def _is_busy() -> bool:
     return reactor.is_busy
 
 
 admission = Admission(_is_busy)
 reactor = Reactor(admission.admit)
-live: set[abc.DisposableBase] = set()
+live: set[Stream] = set()
 """The streams that have begun and not ended."""
-after_fork(live.clear)  # otherwise a child that ends would close its parent's connections
+
+
+def _leave_streams() -> None:
+    """Stop all streams in a forked process without closing them: they are its parent's."""
+    for stream in live:
+        stream.leave()
+    live.clear()
+
+
+after_fork(_leave_streams)
 
 
 def is_crowded() -> bool:

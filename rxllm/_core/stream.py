@@ -106,6 +106,10 @@ class _Subscription(abc.DisposableBase):
         if self._scheduled is not None:
             self._scheduled.dispose()
 
+    def leave(self) -> None:
+        """Read and deliver nothing more: this process was forked, perhaps inside on_next. Takes no lock."""
+        self._disposed = self._halted = True
+
     def _start_failed(self, error: Exception) -> None:
         """End a stream for which there is no thread, unless it runs (then a limit or its scheduler has failed)."""
         if not self._is_started.acquire(blocking=False):

@@ -138,7 +138,7 @@ class Connection:
     def _shut_down_for(self, call: Call) -> Callable[[], None]:
         def shut_down() -> None:
             with self._lock, contextlib.suppress(OSError):
-                if self._owner is call and not self._closed:
+                if self._owner is call and not self._closed and self._process == os.getpid():
                     shut_down_raw(self.sock)
 
         return shut_down

@@ -31,6 +31,7 @@ with LLMServer() as server:
         except rxllm.APITimeoutError as error:
             assert error.phase == "first_token"
         assert model.chat("And now?").text == "in the child"
+        stalled.dispose()
         atexit._run_exitfuncs()  # as at the end of a program; the server is the parent's
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0, "the child's end"
@@ -46,5 +47,43 @@ def test_a_child_streams_and_leaves_its_parents_streams_alone() -> None:
     """Its limits hold, its requests go over connections of its own, and its end closes nobody else's."""
     # From 3.12 on, Python warns of every fork in a process that has threads.
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", PROGRAM]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+FORK_IN_ON_NEXT = """
+import os, sys, threading
+import rxllm, rxllm._core.crowd
+from rxllm.testing import LLMServer, Reply
+
+rxllm._core.crowd.CROWD = int(sys.argv[1])
+WORDS = [f"{number} " for number in range(50)]
+parent, (reading, writing) = os.getpid(), os.pipe()
+children, texts, ended = [], [], threading.Event()
+
+def on_next(event):
+    if os.getpid() != parent:
+        os.write(writing, b"an event of the parent's stream")
+    elif isinstance(event, rxllm.TextDelta):
+        texts.append(event.text)
+        if len(texts) == 5:
+            children.append(os.fork())
+
+with LLMServer(Reply(pieces=WORDS, delay=0.02)) as server:
+    model = rxllm.create_streaming_model("openai", model="m", base_url=server.base_url("openai"), max_retries=0)
+    model.stream("Go on").subscribe(on_next, lambda error: (print(error), ended.set()), ended.set)
+    assert ended.wait(30)
+assert texts == WORDS, texts
+assert os.waitpid(children[0], 0)[1] == 0
+os.close(writing)
+assert os.read(reading, 100) == b""
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only POSIX forks")
+@pytest.mark.parametrize("crowd", [0, 1000], ids=["crowd", "thread"])
+def test_a_child_that_returns_from_on_next_reads_no_more(crowd: int) -> None:
+    """The stream is its parent's alone, in which every event arrives."""
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK_IN_ON_NEXT, str(crowd)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
