@@ -29,6 +29,9 @@ from .thread_cache import Workers, workers
 _MAX_READ_SECONDS = 0.01
 """A leader that spends more on one stream is replaced."""
 
+_HURRY = 4
+"""The next leader has only this part of that time: slow subscribers come in crowds, and each delays the others."""
+
 _PROMPT_READS = 3
 """After so many reads in a row within that time, a slow stream is read together with the others again."""
 
@@ -56,7 +59,7 @@ class Reactor:
         """A socket is readable that has not been read."""
         self._on_idle = on_idle
         self._threads = threads
-        self._max_read_seconds = max_read_seconds
+        self._max_read_seconds = self._patience = max_read_seconds
         self._numbers = itertools.count(1)
         self._terms = itertools.count(1)
         self._reset()
@@ -218,9 +221,9 @@ class Reactor:
 
     def _follow(self) -> None:
         """Take over as the leader when the leader is slow in one read; return when no stream is left."""
-        seen = 0
+        seen = self._reads
         while True:
-            time.sleep(self._max_read_seconds)
+            time.sleep(self._patience)
             with self._lock:
                 if not self._term:
                     self._has_follower = False
@@ -231,8 +234,9 @@ class Reactor:
                     self._current = None
                     self._term = term = next(self._terms)
                     self._has_follower = False
+                    self._patience = self._max_read_seconds / _HURRY
                     break
-                seen = self._reads
+                seen, self._patience = self._reads, self._max_read_seconds
         self._start_follower()
         self._lead(term)
 

@@ -6,13 +6,14 @@ import os
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from rxllm._runtime.reactor import _PROMPT_READS, Reactor
+from rxllm._runtime.reactor import _HURRY, _PROMPT_READS, Reactor
 from rxllm._runtime.thread_cache import Workers
 
 from ..raw_server import LIMIT
@@ -143,6 +144,26 @@ def test_streams_that_block_delay_no_other(reactor: Reactor) -> None:
             assert reader.came.acquire(timeout=LIMIT)
             reader.say(b"again")
     assert len(free.got) == 3
+
+
+def test_after_a_slow_stream_the_next_one_is_left_sooner(reactor: Reactor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a hundred slow ones, one after the other, would delay the others for seconds."""
+    periods: list[float] = []
+    sleep = time.sleep
+
+    def note(seconds: float) -> None:
+        periods.append(seconds)
+        sleep(seconds)
+
+    monkeypatch.setattr(time, "sleep", note)
+    release = threading.Event()
+    slow, free = Reader(lambda: release.wait(LIMIT)), Reader()
+    with readers(reactor, slow, free):
+        slow.peer.send(b"x")
+        free.say(b"y")
+        release.set()
+    assert periods[0] == 0.01
+    assert 0.01 / _HURRY in periods
 
 
 def test_a_slow_stream_is_read_alone_until_it_is_prompt_again() -> None:
