@@ -34,8 +34,6 @@ class Exchange:
         self._pool = pool
         self._is_reused = False
         self._send_failure: OSError | None = None
-        self._data = b""
-        self._interim = 0
 
     def send(self) -> None:
         """Send the request on a pooled connection, or on a new one. Blocks."""
@@ -104,6 +102,7 @@ class Exchange:
     def _send(self, connection: Connection) -> None:
         """Send the request; raise `Stale` if a reused connection was closed."""
         call, settings = self._call, self._settings
+        self._data, self._interim = b"", 0  # a response that asked to send again may have left some
         self._is_reused, connection.served = connection.served > 0, connection.served + 1
         try:
             call.on_phase("sending")

@@ -139,9 +139,14 @@ class TestPool:
             assert post(transport, server.url) == b"last"
         assert len(requests_seen) == 5 + 1 + 1
 
-    def test_an_idle_timeout_that_crosses_the_request_is_repeated(self) -> None:
-        """408 with Connection: close on a reused connection answers no request (RFC 9110, section 15.5.9)."""
-        timeout = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    @pytest.mark.parametrize("page", [b"", b"<html>Request Timeout</html>"], ids=["no body", "body"])
+    def test_an_idle_timeout_that_crosses_the_request_is_repeated(self, page: bytes) -> None:
+        """408 with Connection: close on a reused connection answers no request (RFC 9110, section 15.5.9).
+
+        Its body is no part of the next response.
+        """
+        timeout = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(page)
+        timeout += page
         transport = Transport()
 
         def handle(connection: Connection) -> None:
