@@ -56,10 +56,7 @@ class SSEFraming:
 
     def _feed(self, block: bytes) -> Iterator[Frame]:
         block = self._unix_lines(block if self._start.ended else self._start.feed(block))
-        events = self._pending.add(block) if block else None
-        if events is None:
-            return
-        for event in events.split(b"\n\n"):
+        for event in self._pending.split(block) if block else ():
             if event.startswith(b"data: ") and b"\n" not in event:
                 yield Frame(event[6:])
             elif (frame := _frame(event)) is not None:
@@ -97,10 +94,7 @@ class NDJSONFraming:
 
     def feed(self, block: bytes) -> Iterator[Frame]:
         """Yield the lines that are complete with `block`."""
-        lines = self._pending.add(block if self._start.ended else self._start.feed(block))
-        if lines is None:
-            return
-        for line in lines.split(b"\n"):
+        for line in self._pending.split(block if self._start.ended else self._start.feed(block)):
             if line.startswith(b"{"):
                 yield Frame(line)
             elif stripped := _without_field(line.strip()):
@@ -145,8 +139,8 @@ class _Pending:
         self._pieces: list[bytes] = []
         self.size = 0
 
-    def add(self, block: bytes) -> bytes | None:
-        """Return everything before the last separator, or None if there is none yet.
+    def split(self, block: bytes) -> Iterable[bytes]:
+        """Return the pieces that end with `block`, up to one that is too long.
 
         A separator of two equal bytes may be cut between blocks.
         """
@@ -160,14 +154,19 @@ class _Pending:
             self.size += len(block)
             if self.size > self.limit:
                 raise self.too_long()
-            return None
+            return ()
         pieces.append(block[:cut])
         complete = b"".join(pieces) if len(pieces) > 1 else pieces[0]
         self._pieces = [block[cut + len(separator) :]]
         self.size = len(self._pieces[0])
-        if len(complete) > self.limit and max(map(len, complete.split(separator))) > self.limit:
-            raise self.too_long()
-        return complete
+        parts = complete.split(separator)
+        return parts if len(complete) <= self.limit else self._checked(parts)
+
+    def _checked(self, parts: list[bytes]) -> Iterator[bytes]:
+        for part in parts:
+            if len(part) > self.limit:
+                raise self.too_long()
+            yield part
 
     def rest(self) -> bytes:
         return b"".join(self._pieces)

@@ -122,6 +122,16 @@ def test_an_event_that_does_not_end_is_refused_at_the_limit(framing: type[SSEFra
     assert read <= 52_000
 
 
+@pytest.mark.parametrize("framing", [SSEFraming, NDJSONFraming])
+def test_what_came_before_an_event_that_is_too_long_is_read(framing: type[SSEFraming | NDJSONFraming]) -> None:
+    """Also if both came in one block."""
+    separator = b"\n\n" if framing is SSEFraming else b"\n"
+    feed = iter(framing(50).feed(separator.join([b"data: 1", b"data: 2", b"x" * 51, b""])))
+    assert [next(feed).data, next(feed).data] == [b"1", b"2"]
+    with pytest.raises(ProtocolError, match="longer than 50 bytes"):
+        next(feed)
+
+
 def test_an_event_of_very_many_lines_is_refused() -> None:
     """Joining a million lines would take minutes."""
     with pytest.raises(ProtocolError, match="lines"):
