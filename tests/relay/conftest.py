@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from ..operators.threads import LIMIT
 from .processes import RedisServer
@@ -30,9 +31,26 @@ def durable_redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left() -> Iterator[None]:
-    """What the relay started has ended when a test has."""
+    """What the relay started in a test has ended when the test has."""
+    before = threading.enumerate()
     yield
     for thread in threading.enumerate():
-        if thread.name.startswith("rxllm-relay"):
+        if thread.name.startswith("rxllm-relay") and thread not in before:
             thread.join(LIMIT)
             assert not thread.is_alive(), thread.name
+
+
+@pytest.fixture(autouse=True)
+def clients_are_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The clients that a test makes end with it: garbage collection would report their sockets in a later test."""
+    made: list[redis.Redis] = []
+    original = redis.Redis.__init__
+
+    def noted(client: redis.Redis, *args: object, **options: object) -> None:
+        original(client, *args, **options)  # type: ignore[arg-type]  # passed on
+        made.append(client)
+
+    monkeypatch.setattr(redis.Redis, "__init__", noted)
+    yield
+    for client in made:
+        client.close()
