@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ pytestmark = [
 def executed(name: str) -> list[Any]:
     """The code cells, with their outputs."""
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
-    nbclient.NotebookClient(notebook, timeout=CELL_SECONDS).execute()
+    asyncio.run(nbclient.NotebookClient(notebook, timeout=CELL_SECONDS).async_execute())  # execute() leaks a loop
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 

@@ -44,6 +44,10 @@ class Notebook(nbclient.NotebookClient):
             self.on_shown(text)
         return super().process_message(msg, cell, cell_index)
 
+    def execute(self, **options: Any) -> Any:
+        """Run the cells; nbclient's own method leaves its event loop open."""
+        return asyncio.run(self.async_execute(**options))
+
     def interrupt(self) -> None:
         """As the stop button does."""
         self._tasks.append(asyncio.get_running_loop().create_task(self.km.interrupt_kernel()))
