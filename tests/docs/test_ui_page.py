@@ -92,9 +92,7 @@ def test_a_cell_works(cell: str, vendor: LLMServer) -> None:
     """In a kernel."""
     pytest.importorskip("ipykernel", reason="ipykernel is not installed")
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
-    asyncio.run(
-        nbclient.NotebookClient(notebook, timeout=LIMIT_SECONDS).async_execute()
-    )  # execute() leaks a loop
+    asyncio.run(nbclient.NotebookClient(notebook, timeout=LIMIT_SECONDS).async_execute())  # execute() leaks a loop
     shown, printed = notebook.cells[0].outputs
     assert shown.data["text/plain"] == f"Asked: {vendor.requests[0].prompt}"
     assert printed.text == "stop\n"
