@@ -97,12 +97,8 @@ class Admission:
             with self._lock:
                 if not self._waiting:
                     return
-                if not self._has_room():
-                    if self._watch is not None:
-                        return
-                    self._limit_waiting()
-                    if not self._has_room():
-                        return
+                if not self._has_room() and (self._watch is not None or self._limit_waiting()):
+                    return
                 waiting = self._next()
             self._start(waiting)
 
@@ -126,15 +122,16 @@ class Admission:
                 self._starting.discard(waiting.request)
             waiting.on_failure(error)
 
-    def _limit_waiting(self) -> None:
-        """Make sure that the waiting ends. The caller must hold the lock."""
+    def _limit_waiting(self) -> bool:
+        """Make sure that the waiting ends; return False if nothing can. The caller must hold the lock."""
         watch = Watch(time.monotonic() + _MAX_DELAY, _MAX_DELAY, self._expired)
         try:
             self._dog.add(watch)
         except Exception:  # no thread can be started: nothing would limit the waiting, so nothing waits
             self._starting.clear()
-            return
+            return False
         self._watch = watch
+        return True
 
     def _expired(self) -> None:
         """Start the next request. On the watchdog's thread: none has started for a while."""

@@ -115,15 +115,16 @@ def test_a_request_that_cannot_start_fails_and_the_others_go_on() -> None:
     assert started.names == ["a"]
 
 
-def test_without_a_watchdog_nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing would limit the waiting."""
+@pytest.mark.parametrize("busy", [False, True])
+def test_without_a_watchdog_nothing_waits(busy: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing would limit the waiting, also while something is more urgent."""
 
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     started = Started()
-    admission = Admission(lambda: False, started.run, Watchdog())
+    admission = Admission(lambda: busy, started.run, Watchdog())
     names = [str(number) for number in range(3 * module._MAX_STARTING)]
     started.submit(admission, *names)
     assert started.names == names
