@@ -19,7 +19,7 @@ READ = """
 
 
 def test_a_cut_connection_and_the_end(llm: LLMServer, service: Service, url: str, browser) -> None:
-    """Each event is seen once; after the end, the browser is refused for good instead of asking for ever."""
+    """Each event is seen once; after the end, the browser is refused for good so it does not reconnect without end."""
     gate = Gate(1)
     llm.enqueue(Reply("one two three", gate=gate))
     balancer = Balancer(url)

@@ -79,7 +79,7 @@ def error_facts(error: Exception) -> dict[str, object]:
 
 
 def error_from_facts(facts: Mapping[str, object]) -> LLMError:
-    """Return the error that `error_facts` described; a `StreamError` if its class is not one of ours."""
+    """Return the error that `error_facts` described; a `StreamError` if rxllm has no class of that name."""
     record = ErrorRecord.read(facts)
     return record.to_error() if hasattr(errors, record.kind) else StreamError(record.message)
 
