@@ -20,6 +20,8 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from reactivex import Observable, abc
 
+from ..events import TextDelta
+
 A = TypeVar("A")
 B = TypeVar("B")
 In = TypeVar("In", contravariant=True)
@@ -89,7 +91,10 @@ def run_steps(start: Callable[[], Step[A, B]]) -> Operator[A, B]:
 
 
 def pick(name: str, event_class: type[object], field: str) -> Operator[A, B]:
-    """Return the operator `name` that emits `field` of each event of `event_class`, and drops all other events."""
+    """Return the operator `name` that emits `field` of each event of `event_class`, and drops all other events.
+
+    `event_class` is not `TextDelta`: most events are, so they are sorted out first.
+    """
     value_of: Callable[[object], B] = attrgetter(field)
 
     def subscribe(
@@ -98,6 +103,8 @@ def pick(name: str, event_class: type[object], field: str) -> Operator[A, B]:
         emit = observer.on_next
 
         def on_next(event: A) -> None:
+            if type(event) is TextDelta:
+                return
             if type(event) is event_class:
                 emit(value_of(event))
             elif isinstance(event, str):
@@ -116,11 +123,13 @@ def not_an_event(name: str) -> TypeError:
 class _Run(Generic[A, B]):
     """The observer between an upstream and a subscriber that runs a step."""
 
-    __slots__ = ("_due", "_emitting", "_end", "_observer", "_step")
+    __slots__ = ("_due", "_emit_value", "_emitting", "_end", "_feed", "_observer", "_step")
 
     def __init__(self, step: Step[A, B], observer: abc.ObserverBase[B]) -> None:
         self._step = step
+        self._feed = step.feed
         self._observer = observer
+        self._emit_value = observer.on_next
         self._due: deque[B] = deque()
         self._emitting = False
         self._end: Callable[[], None] | None = None
@@ -129,7 +138,7 @@ class _Run(Generic[A, B]):
         if self._end is not None:
             return
         try:
-            values = self._step.feed(item)
+            values = self._feed(item)
         except Exception as error:
             self._finish((), self._failing(error))
             return
@@ -171,13 +180,14 @@ class _Run(Generic[A, B]):
             return
         self._emitting = True
         try:
-            emit = self._observer.on_next
             for value in values:
-                emit(value)
+                self._emit_value(value)
             while self._due:
-                emit(self._due.popleft())
+                self._emit_value(self._due.popleft())
+        except BaseException:
+            self._due.clear()
+            raise
         finally:
             self._emitting = False
-            self._due.clear()  # not empty only if the observer raised
         if self._end is not None:
             self._end()

@@ -49,11 +49,9 @@ class ResponseBuilder:
     def add(self, event: TokenEvent) -> bool:
         """Add `event`. Return whether it changed the response."""
         if type(event) is TextDelta:
-            self._extend_part(TextPart, event.text)
-            self._text.add(event.text)
+            self._extend(self._text, TextPart, event.text)
         elif type(event) is ReasoningDelta:
-            self._extend_part(ReasoningPart, event.text)
-            self._reasoning.add(event.text)
+            self._extend(self._reasoning, ReasoningPart, event.text)
         else:
             return self._add_other(event)
         return True
@@ -93,13 +91,17 @@ class ResponseBuilder:
             parts=tuple(parts),
         )
 
-    def _extend_part(self, kind: type[TextPart | ReasoningPart], text: str) -> None:
+    def _extend(self, whole: GrowingText, kind: type[TextPart | ReasoningPart], text: str) -> None:
+        """Extend the whole text of a kind, and the open part; the first part of its kind is the whole text."""
         if self._kind is not kind:
             self._close_part()
             self._kind = kind
-        self._part.add(text)
+            self._part = GrowingText() if whole.latest else whole
+        whole.add(text)
+        if self._part is not whole:
+            self._part.add(text)
 
     def _close_part(self) -> None:
         if self._kind is not None:
             self._parts.append(self._kind(self._part.latest))
-            self._kind, self._part = None, GrowingText()
+            self._kind = None

@@ -11,7 +11,7 @@ from reactivex.disposable import SingleAssignmentDisposable
 from .._core.token_usage import with_estimate
 from .._json import encode
 from ..errors import LLMError
-from ..events import Response, StreamEnd, StreamReset, TokenEvent
+from ..events import Response, StreamEnd, StreamReset, TextDelta, TokenEvent
 from ..prompt import Prompt, messages_of
 from ._operator import Operator, not_an_event, subscribing
 from ._response_builder import ResponseBuilder
@@ -73,7 +73,10 @@ class _FinallySubscription(abc.DisposableBase):
         self._call_action()
 
     def on_next(self, event: TokenEvent) -> None:
-        if type(event) is StreamEnd:
+        """Keep the event and pass it on; most are text, so they are looked at first."""
+        if type(event) is TextDelta:
+            self._events.append(event)
+        elif type(event) is StreamEnd:
             self._response = event.response
         elif type(event) is StreamReset:
             self._events.clear()

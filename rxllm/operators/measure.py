@@ -19,7 +19,7 @@ from reactivex.disposable import CompositeDisposable, Disposable
 from .._core.error_format import redacted
 from .._core.token_usage import add_usage
 from ..errors import LLMError
-from ..events import CONTENT_EVENTS, Response, StreamEnd, TextDelta, TokenEvent, Usage, UsageUpdate, is_content
+from ..events import Response, StreamEnd, TextDelta, TokenEvent, Usage, UsageUpdate, is_content
 from ._cost import listed_price
 from ._operator import Operator, PlainStep, not_an_event, run_steps, subscribing
 from ._prompt_pool import PromptAnswer, PromptFailure
@@ -217,9 +217,8 @@ class _Timing(PlainStep[StreamTiming]):
         self._tokens: int | None = None
 
     def feed(self, item: TokenEvent, /) -> Sequence[StreamTiming]:
-        if isinstance(item, CONTENT_EVENTS):
-            empty = not item.text if type(item) is TextDelta else not is_content(item)
-            return () if empty else (self._add_content(self._now()),)
+        if item.text if type(item) is TextDelta else is_content(item):
+            return (self._add_content(self._now()),)
         if isinstance(item, UsageUpdate):
             self._tokens = item.usage.output_tokens
         elif isinstance(item, StreamEnd):
@@ -233,8 +232,9 @@ class _Timing(PlainStep[StreamTiming]):
         if self._last is None:
             self._first = now
         else:
-            self._gap = now - self._last
-            self._longest = self._gap if self._longest is None else max(self._longest, self._gap)
+            self._gap = gap = now - self._last
+            if self._longest is None or gap > self._longest:
+                self._longest = gap
         self._last = now
         self._deltas += 1
         return self._so_far(now)
@@ -255,7 +255,7 @@ class _LoggerTap(PlainStep[T], Generic[T]):
         self._response: Response | None = None
 
     def feed(self, item: T, /) -> Sequence[T]:
-        if not self._has_content and isinstance(item, CONTENT_EVENTS) and is_content(item):
+        if not self._has_content and is_content(cast("TokenEvent", item)):
             self._has_content = True
             self._write("first content after %.3f s")
         elif isinstance(item, StreamEnd):
@@ -301,27 +301,27 @@ def _counting(name: str, start: Callable[[], Callable[[Response], T]]) -> Operat
     ) -> abc.DisposableBase:
         count = start()
 
-        def emit_count(response: Response | None) -> bool:
-            """Emit the count with `response`. Return False if the user's function failed."""
+        def emit_count(response: Response | None) -> None:
             if response is None:
-                return True
+                return
             try:
                 counted = count(response)
-            except Exception as error:
+            except Exception as error:  # of the user's function
                 observer.on_error(error)
-                return False
-            observer.on_next(counted)
-            return True
+            else:
+                observer.on_next(counted)
 
         def on_next(item: Counted | str) -> None:
+            if type(item) is TextDelta:  # most items are
+                return
             if isinstance(item, str):
                 observer.on_error(not_an_event(name))
             else:
                 emit_count(_answer_in(item))
 
         def on_error(error: Exception) -> None:
-            if emit_count(_partial(error)):
-                observer.on_error(error)
+            emit_count(_partial(error))
+            observer.on_error(error)
 
         return source.subscribe(on_next, on_error, observer.on_completed, scheduler=scheduler)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -14,7 +13,7 @@ from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignme
 from .._core.event_log import Entry, MemoryLog
 from .._core.recording_format import RecordingWriter
 from ..events import TokenEvent
-from ._operator import Operator, PlainStep, not_an_event, run_steps, subscribing
+from ._operator import Operator, not_an_event, subscribing
 from ._stopwatch import stopwatch
 
 T = TypeVar("T")
@@ -132,35 +131,39 @@ def record(path: str | Path) -> Operator[TokenEvent, TokenEvent]:
         observer: abc.ObserverBase[TokenEvent], source: Observable[TokenEvent], scheduler: abc.SchedulerBase | None
     ) -> abc.DisposableBase:
         writer = RecordingWriter(path, stopwatch(scheduler))
+        emit = observer.on_next
 
         def on_next(event: TokenEvent) -> None:
+            """Write the event, then pass it on; if the subscriber raises, the recording ends."""
             try:
-                observer.on_next(event)
+                if isinstance(event, str):
+                    raise not_an_event("record")
+                writer.event(event)
+            except Exception as error:
+                observer.on_error(error)
+                return
+            try:
+                emit(event)
             except BaseException:
                 writer.dispose()
                 raise
 
-        written = run_steps(lambda: _Record(writer))(source)
-        writing = written.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=scheduler)
+        def on_error(error: Exception) -> None:
+            try:
+                writer.failure(error)
+            except Exception as raised:
+                error = raised
+            observer.on_error(error)
+
+        def on_completed() -> None:
+            try:
+                writer.end("completed")
+            except Exception as error:
+                observer.on_error(error)
+            else:
+                observer.on_completed()
+
+        writing = source.subscribe(on_next, on_error, on_completed, scheduler=scheduler)
         return CompositeDisposable(writing, writer)
 
     return subscribing(subscribe)
-
-
-class _Record(PlainStep[TokenEvent]):
-    def __init__(self, writer: RecordingWriter) -> None:
-        self._writer = writer
-
-    def feed(self, item: TokenEvent, /) -> Sequence[TokenEvent]:
-        if isinstance(item, str):
-            raise not_an_event("record")
-        self._writer.event(item)
-        return (item,)
-
-    def close(self) -> Sequence[TokenEvent]:
-        self._writer.end("completed")
-        return ()
-
-    def fail(self, error: Exception, /) -> Exception:
-        self._writer.failure(error)
-        return error

@@ -113,6 +113,9 @@ class _MarkdownBlocks:
 
     def feed(self, text: str, /) -> Sequence[MarkdownBlock]:
         """Return the changed blocks. The beginning of a line is held back until its kind is certain."""
+        if self._held is None and text and "\n" not in text:  # most text is: within a line, and recognised
+            self._grow(text)
+            return self._grown(closed=False)
         blocks: list[MarkdownBlock] = []
         for piece in PIECE.findall(text):
             line = piece if self._held is None else self._held + piece
