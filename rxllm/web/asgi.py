@@ -29,6 +29,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from ..sinks._async_wakeup import AsyncWakeup
 from .formats.errors import Problem
 from .http import MAX_BODY_BYTES, HttpRequest, HttpResponse
+from .loop_calls import LoopCalls
 from .service import Service
 from .stream_body import StreamBody
 from .websocket_session import WebSocketSession
@@ -71,51 +72,57 @@ class StreamResponse(Response):
         self._body = body
         self._keep_alive = keep_alive
         self._extra_headers = headers or {}
-        self._is_sending_since: float | None = None
+        self._pieces = 0
+        """How many pieces have been sent, or begun."""
+        self._is_sending = self._is_silent = False
         self.init_headers({**body.headers, **self._extra_headers})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream until it ends or the client leaves."""
-        await _first_of(_until_gone(receive), self._until_stalled(), self._send(scope, receive, send))
-
-    async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body, stream = self._body, self._body.stream
-        wakeup = AsyncWakeup(self._keep_alive)
-        wakeup.attach(asyncio.get_running_loop())
-        notify = wakeup.set
-        stream.watch(notify)
+        wakeup = _new_wakeup()
+        self._body.stream.watch(notify := wakeup.set)
         try:
-            while not body.is_head_ready():
-                await wakeup.wait()
-            if (failure := body.failure()) is not None:
-                whole = Response(failure.body, failure.status, {**failure.headers, **self._extra_headers})
-                await whole(scope, receive, send)
-                return
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            wakeup.set()
-            while not body.ended:
-                text = body.text() if await wakeup.wait() else body.keep_alive
-                if text:
-                    await self._send_text(send, text)
-                if body.is_behind:
-                    wakeup.set()
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await _first_of(_until_gone(receive), self._until_stalled(wakeup), self._send(wakeup, scope, receive, send))
         finally:
-            wakeup.close()
-            stream.unwatch(notify)
+            self._body.stream.unwatch(notify)
+
+    async def _send(self, wakeup: AsyncWakeup, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the head, then what there is, whenever `wakeup` is set; or the error that the stream failed with."""
+        body = self._body
+        while not body.is_head_ready():
+            await wakeup.wait()
+        if (failure := body.failure()) is not None:
+            whole = Response(failure.body, failure.status, {**failure.headers, **self._extra_headers})
+            await whole(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        while not body.ended:
+            text = body.text() or (body.keep_alive if self._is_silent else "")
+            if text:
+                await self._send_text(send, text)
+            if body.is_behind:
+                await asyncio.sleep(0)  # other tasks have their turn
+            elif not body.ended:
+                await wakeup.wait()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_text(self, send: Send, text: str) -> None:
-        self._is_sending_since = asyncio.get_running_loop().time()
+        self._pieces += 1
+        self._is_silent, self._is_sending = False, True
         await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
-        self._is_sending_since = None
+        self._is_sending = False
 
-    async def _until_stalled(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(STALLED_SECONDS)
-            since = self._is_sending_since
-            if since is not None and loop.time() - since >= STALLED_SECONDS:
-                return  # the server closes the connection: the response is not complete
+    async def _until_stalled(self, wakeup: AsyncWakeup) -> None:
+        """Return when the client has taken nothing for 60 s; have a keep-alive sent after each silence meanwhile."""
+        seconds, stalled = min(self._keep_alive, STALLED_SECONDS), 0.0
+        while stalled < STALLED_SECONDS:  # then the server closes the connection: the response is not complete
+            pieces, was_sending = self._pieces, self._is_sending
+            await asyncio.sleep(seconds)
+            is_stalled = was_sending and self._pieces == pieces and self._is_sending
+            stalled = stalled + seconds if is_stalled else 0.0
+            if self._pieces == pieces and not self._is_sending:
+                self._is_silent = True
+                wakeup.set_here()
 
 
 def asgi_app(service: Service, *, drain_seconds: float = 10.0) -> Router:
@@ -165,8 +172,7 @@ async def serve_websocket(service: Service, socket: WebSocket) -> None:
         return
     try:
         await socket.accept()
-        wakeup = AsyncWakeup()
-        wakeup.attach(asyncio.get_running_loop())
+        wakeup = _new_wakeup()
         has_room = asyncio.Event()
         session = WebSocketSession(service.factory, admitted, wakeup.set)
         try:
@@ -342,6 +348,14 @@ def _head(request: StarletteRequest | WebSocket, method: str) -> HttpRequest:
     path = cast(str, request.scope["path"]).removeprefix(cast(str, request.scope.get("root_path", "")))
     headers = {name.lower(): value for name, value in request.headers.items()}
     return HttpRequest(method, path, dict(request.query_params), headers, b"", client)
+
+
+def _new_wakeup() -> AsyncWakeup:
+    """Return a wake-up for a task of the running loop."""
+    wakeup, loop = AsyncWakeup(), asyncio.get_running_loop()
+    calls = LoopCalls.of(loop)
+    wakeup.attach(loop, calls.call)
+    return wakeup
 
 
 async def _until_gone(receive: Receive) -> None:
