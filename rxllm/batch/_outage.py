@@ -13,7 +13,7 @@ from .._transport.rate_limit_headers import MAX_RETRY_AFTER
 from ..errors import LLMError
 from ..events import TokenEvent
 from ..operators.resilience.fallback import backoff, error_class
-from ..operators.resilience.wait_queue import LimitedStream, SharedLimit, StreamSubscription
+from ..operators.resilience.wait_queue import LimitedStream, SharedLimit
 
 log = logging.getLogger("rxllm")
 
@@ -21,6 +21,38 @@ MIN_FAILURES = 5
 """Fewer transient failures in a row are never an outage."""
 _FIRST_PROBE, _LAST_PROBE = 1.0, 30.0
 """Seconds between two probes; doubled with each that fails."""
+
+
+class _GatedRequest(LimitedStream["OutageGate"]):
+    """One request."""
+
+    def wait(self) -> float | None:
+        now = scheduler_seconds(self.timers)
+        self.limit.expire(now)
+        if not self.limit.is_open:
+            return 0.0
+        return max(0.0, self.limit.probe_at - now) if self.limit.probe is None else None
+
+    def entered(self) -> None:
+        if self.limit.is_open:
+            self.limit.probe = self
+
+    def left(self) -> None:
+        if self.limit.probe is self:
+            self.limit.probe = None
+
+    def on_error(self, error: Exception) -> None:
+        with self.limit.lock:
+            if error_class(error) == "retry":
+                self.limit.failed(error, scheduler_seconds(self.timers))
+            else:
+                self.limit.succeeded()
+        super().on_error(error)
+
+    def on_completed(self) -> None:
+        with self.limit.lock:
+            self.limit.succeeded()
+        super().on_completed()
 
 
 class OutageGate(SharedLimit):
@@ -31,6 +63,8 @@ class OutageGate(SharedLimit):
     Thread-safe.
     """
 
+    stream_class = _GatedRequest
+
     def __init__(self, threshold: int, timeout: float, scheduler: abc.SchedulerBase | None = None) -> None:
         super().__init__(scheduler)
         self._threshold = max(MIN_FAILURES, threshold)
@@ -39,7 +73,7 @@ class OutageGate(SharedLimit):
         self._began_at: float | None = None
         self._delay = _FIRST_PROBE
         self.probe_at = 0.0
-        self.probe: LimitedStream | None = None
+        self.probe: _GatedRequest | None = None
 
     @property
     def is_open(self) -> bool:
@@ -71,45 +105,6 @@ class OutageGate(SharedLimit):
             self._failures = 0
             self._began_at = None
             log.warning("the outage lasted %.0f seconds; from now on failures count again", self._timeout)
-
-    def _limited(self, subscription: StreamSubscription) -> LimitedStream:
-        return _GatedRequest(self, subscription)
-
-
-class _GatedRequest(LimitedStream):
-    """One request."""
-
-    def __init__(self, gate: OutageGate, entry: StreamSubscription) -> None:
-        super().__init__(gate, entry)
-        self._gate = gate
-
-    def wait(self) -> float | None:
-        now = scheduler_seconds(self.timers)
-        self._gate.expire(now)
-        if not self._gate.is_open:
-            return 0.0
-        return max(0.0, self._gate.probe_at - now) if self._gate.probe is None else None
-
-    def entered(self) -> None:
-        if self._gate.is_open:
-            self._gate.probe = self
-
-    def left(self) -> None:
-        if self._gate.probe is self:
-            self._gate.probe = None
-
-    def on_error(self, error: Exception) -> None:
-        with self._gate.lock:
-            if error_class(error) == "retry":
-                self._gate.failed(error, scheduler_seconds(self.timers))
-            else:
-                self._gate.succeeded()
-        super().on_error(error)
-
-    def on_completed(self) -> None:
-        with self._gate.lock:
-            self._gate.succeeded()
-        super().on_completed()
 
 
 def with_retries(

@@ -13,10 +13,11 @@ step for each subscription, so subscriptions share no state. Its contract:
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from reactivex import Observable, abc
 
@@ -24,43 +25,27 @@ from ..events import TextDelta
 
 A = TypeVar("A")
 B = TypeVar("B")
-In = TypeVar("In", contravariant=True)
-Out = TypeVar("Out", covariant=True)
 
 Operator: TypeAlias = Callable[[Observable[A]], Observable[B]]
 """What `pipe` takes: a function from an Observable of A to an Observable of B."""
 
 
-class Step(Protocol[In, Out]):
+class Step(Generic[A, B]):
     """The state machine of one subscription. Pure."""
 
-    done: bool
+    done = False
     """True ends the stream after the items just returned."""
 
-    def feed(self, item: In, /) -> Sequence[Out]:
+    @abstractmethod
+    def feed(self, item: A, /) -> Sequence[B]:
         """Return the items that follow from `item`, in order."""
-        ...
-
-    def close(self) -> Sequence[Out]:
-        """Return what was held back: the upstream has completed."""
-        ...
-
-    def fail(self, error: Exception, /) -> Exception:
-        """Return the error to emit for the upstream's `error`; usually `error` itself."""
-        ...
-
-
-class PlainStep(Generic[B]):
-    """Defaults for steps that never end early, hold nothing back, and pass errors on."""
-
-    done = False
 
     def close(self) -> Sequence[B]:
-        """Return nothing: nothing was held back."""
+        """Return what was held back: the upstream has completed."""
         return ()
 
     def fail(self, error: Exception, /) -> Exception:
-        """Return the upstream's error."""
+        """Return the error to emit for the upstream's `error`; usually `error` itself."""
         return error
 
 

@@ -16,7 +16,7 @@ from .._core.attempts import Race
 from .._core.delta_merge import merge_deltas
 from ..errors import ConfigurationError
 from ..events import StreamEnd, StreamReset, TokenEvent
-from ._operator import PlainStep, run_steps
+from ._operator import Step, run_steps
 from .prompts import CanStream, ErrorMode
 
 K = TypeVar("K")
@@ -173,7 +173,7 @@ def ensemble(
     return merge_labelled({label: ask(model) for label, model in models.items()}, errors=errors)
 
 
-class _WholeAnswer(PlainStep[TokenEvent]):
+class _WholeAnswer(Step[TokenEvent, TokenEvent]):
     """Holds back all events until the answer is complete."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Generic, TypeAlias, TypeVar, cast
+from typing import TypeAlias, TypeVar, cast
 
 import msgspec
 from reactivex import Observable, abc
@@ -21,7 +21,7 @@ from .._core.token_usage import add_usage
 from ..errors import LLMError
 from ..events import Response, StreamEnd, TextDelta, TokenEvent, Usage, UsageUpdate, is_content
 from ._cost import listed_price
-from ._operator import Operator, PlainStep, not_an_event, run_steps, subscribing
+from ._operator import Operator, Step, not_an_event, run_steps, subscribing
 from ._prompt_pool import PromptAnswer, PromptFailure
 from ._stopwatch import stopwatch
 from .many import Labelled, LabelledError
@@ -206,7 +206,7 @@ def tap(log: logging.Logger | Callable[[T], object], *, level: int = logging.INF
     return subscribing(subscribe)
 
 
-class _Timing(PlainStep[StreamTiming]):
+class _Timing(Step[TokenEvent, StreamTiming]):
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._first: float | None = None
@@ -243,7 +243,7 @@ class _Timing(PlainStep[StreamTiming]):
         return StreamTiming(now, self._first, self._last, self._deltas, self._gap, self._longest, self._tokens)
 
 
-class _LoggerTap(PlainStep[T], Generic[T]):
+class _LoggerTap(Step[T, T]):
     """Writes a line at the first content and one at the end."""
 
     def __init__(self, log: logging.Logger, level: int, now: Callable[[], float]) -> None:

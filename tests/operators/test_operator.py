@@ -12,12 +12,12 @@ from reactivex.subject import Subject
 
 from rxllm import operators as ops
 from rxllm.events import Response
-from rxllm.operators._operator import PlainStep, run_steps
+from rxllm.operators._operator import Step, run_steps
 
 from .kit import Boom, Case, OperatorContract, play
 
 
-class Twice(PlainStep[str]):
+class Twice(Step[str, str]):
     """Gives each text twice, and a last word."""
 
     def feed(self, item: str, /) -> Sequence[str]:
@@ -27,7 +27,7 @@ class Twice(PlainStep[str]):
         return ("end",)
 
 
-class Until(PlainStep[str]):
+class Until(Step[str, str]):
     """Ends the stream at a given text."""
 
     def __init__(self, last: str) -> None:
@@ -39,7 +39,7 @@ class Until(PlainStep[str]):
         return (item,)
 
 
-class Failing(PlainStep[str]):
+class Failing(Step[str, str]):
     """Raises where it is told to."""
 
     def __init__(self, where: str, error: Exception) -> None:

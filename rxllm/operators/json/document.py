@@ -19,7 +19,7 @@ from typing import Literal, Protocol, TypeVar
 from ..._json import decode, encode
 from ...errors import OutputParsingError
 from ...events import StreamEnd, StreamReset, TextDelta, TokenEvent, ToolCallDelta, ToolCallEnd, ToolCallStart
-from .._operator import Operator, PlainStep, run_steps
+from .._operator import Operator, Step, run_steps
 from ..text.code_blocks import CodeBlockDelta, CodeBlockEnd, CodeBlockEvent, CodeBlocks, CodeBlockStart
 from .tree import JsonTree
 
@@ -205,7 +205,7 @@ class JsonDocument:
         self.tree.stopped_at = failed.stopped_at
 
 
-class _TextStep(PlainStep[B]):
+class _TextStep(Step[TokenEvent | str, B]):
     """Reads the text as the document."""
 
     def __init__(self, start: Callable[[], Reader[B]]) -> None:
@@ -232,7 +232,7 @@ class _TextStep(PlainStep[B]):
         return () if reader is None else reader.close()
 
 
-class _ToolStep(PlainStep[B]):
+class _ToolStep(Step[TokenEvent | str, B]):
     """Reads the arguments of each call of the tool as a document."""
 
     def __init__(self, start: Callable[[], Reader[B]], tool: str) -> None:

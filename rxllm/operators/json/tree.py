@@ -8,11 +8,12 @@ backslashes that begin no escape.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from string import hexdigits
+from typing import Literal, TypeAlias
 
+from ..._json import decode
 from ..text.growing_text import GrowingText
 
 MAX_DEPTH = 200
@@ -20,12 +21,19 @@ MAX_DEPTH = 200
 
 Container: TypeAlias = dict[str, object] | list[object]
 State: TypeAlias = "Callable[[JsonTree, str, int], int]"
+Next: TypeAlias = Literal["document", "value", "value or end", "key or end", "colon", "comma or end"]
 
+_EXPECTED: dict[Next, str] = {
+    "document": "a JSON object or array",
+    "value": "a value",
+    "value or end": "a value",
+    "key or end": "a key in quotes",
+    "colon": "a colon",
+}
 _SPACE = re.compile(r"[ \t\n\r]*")
 _PLAIN = re.compile(r'[^"\\]*')
 _TOKEN = re.compile(r"[-+.0-9A-Za-z]*")
-_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?P<fraction>\.[0-9]+)?(?P<exponent>[eE][-+]?[0-9]+)?")
-_LITERALS: dict[str, object] = {"true": True, "false": False, "null": None}
+_HEXADECIMAL = frozenset(hexdigits)
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _LONGEST_TOKEN = 4000  # digits of a number
 _LOST = "\ufffd"  # replaces half a surrogate pair, so that text can always be encoded
@@ -51,9 +59,12 @@ class JsonTree:
         self._items_at = items_at
         self._items_depth = 0  # of the open array whose elements are wanted
         self._root: object = None
-        self._stack: list[Container] = []
+        self.stack: list[Container] = []
+        """The open containers, from the root on."""
         self._keys: list[str] = []  # for each open container, the place in it that is open
-        self._state: State = JsonTree._before
+        self._state: State = JsonTree._between
+        self._next: Next = "document"
+        """What may come between strings, numbers and literals."""
         self._text: GrowingText | None = None  # the open string
         self._in_key = False
         self._escape = ""  # the beginning of an escape in it
@@ -79,7 +90,7 @@ class JsonTree:
 
     def path(self) -> Sequence[tuple[Container, str]]:
         """Return the open containers from the root on, each with the key that is open in it ("*" in arrays)."""
-        return list(zip(self._stack, self._keys, strict=True))
+        return list(zip(self.stack, self._keys, strict=True))
 
     def open_text(self) -> str | None:
         """Return the open string value, as far as it has come; None if no string is open."""
@@ -98,36 +109,36 @@ class JsonTree:
             value = extended(container, key, value) if value is not None else container.copy()
         return value
 
-    def _push(self, container: Container, key: str, state: State) -> None:
+    def _push(self, container: Container, key: str, following: Next) -> None:
         """Open an array or object, below the current one; raise `ValueError` if it is nested too deep."""
-        if len(self._stack) == MAX_DEPTH:
+        if len(self.stack) == MAX_DEPTH:
             raise ValueError(f"more than {MAX_DEPTH} levels deep")
         if key and self._items_at == tuple(self._keys) and not self._items_depth:
-            self._items_depth = len(self._stack) + 1
+            self._items_depth = len(self.stack) + 1
             self.items_found = True
-        self._stack.append(container)
+        self.stack.append(container)
         self._keys.append(key)
-        self._state = state
+        self._next = following
         self.grown = True
 
     def _pop(self) -> None:
-        if len(self._stack) == self._items_depth:
+        if len(self.stack) == self._items_depth:
             self._items_depth = 0
         self._keys.pop()
-        self._close(self._stack.pop())
+        self._close(self.stack.pop())
 
     def _close(self, value: object) -> None:
         """Add `value`, which is complete, to its container."""
         self.values += 1
         self.grown = True
-        if not self._stack:
+        if not self.stack:
             self._root, self.done = value, True
             return
-        container = self._stack[-1]
-        self._state = JsonTree._comma
+        container = self.stack[-1]
+        self._state, self._next = JsonTree._between, "comma or end"
         if isinstance(container, dict):
             container[self._keys[-1]] = value
-        elif len(self._stack) == self._items_depth:
+        elif len(self.stack) == self._items_depth:
             self.items.append(value)
         else:
             container.append(value)
@@ -137,76 +148,32 @@ class JsonTree:
 
     # The states: each reads on from `text[at]` and returns where it stopped.
 
-    def _before(self, text: str, at: int) -> int:
-        at = _end_of(_SPACE, text, at)
-        if at < len(text) and text[at] not in "{[":
-            raise self._wrong(text, at, "a JSON object or array")
-        return at if at == len(text) else self._value(text, at)
-
-    def _value(self, text: str, at: int) -> int:
+    def _between(self, text: str, at: int) -> int:
+        """Read the next character outside of strings, numbers and literals."""
         at = _end_of(_SPACE, text, at)
         if at == len(text):
             return at
-        match text[at]:
-            case '"':
-                self._open_text(in_key=False)
-                self.grown = True
-            case "{":
-                self._push({}, "", JsonTree._first_key)
-            case "[":
-                self._push([], "*", JsonTree._first_element)
-            case char if char in "-0123456789tfn":
+        char = text[at]
+        in_object = bool(self.stack) and isinstance(self.stack[-1], dict)
+        end = "}" if in_object else "]"
+        match self._next, char:
+            case "comma or end", ",":  # a trailing comma may end it
+                self._next = "key or end" if in_object else "value or end"
+            case "colon", ":":
+                self._next = "value"
+            case "key or end" | "value" | "value or end", '"':
+                self._open_text(in_key=self._next == "key or end")
+            case "document" | "value" | "value or end", "{":
+                self._push({}, "", "key or end")
+            case "document" | "value" | "value or end", "[":
+                self._push([], "*", "value or end")
+            case "value" | "value or end", _ if char in "-0123456789tfn":
                 self._state = JsonTree._scalar
                 return at
-            case _:
-                raise self._wrong(text, at, "a value")
-        return at + 1
-
-    def _first_element(self, text: str, at: int) -> int:
-        return self._or_end("]", JsonTree._value, text, at)
-
-    def _first_key(self, text: str, at: int) -> int:
-        return self._or_end("}", JsonTree._key, text, at)
-
-    def _or_end(self, end: str, state: State, text: str, at: int) -> int:
-        """Skip spaces; leave the container at `end`, else continue in `state`."""
-        at = _end_of(_SPACE, text, at)
-        if at < len(text):
-            if text[at] == end:
+            case "key or end" | "value or end" | "comma or end", _ if char == end:
                 self._pop()
-                return at + 1
-            self._state = state
-        return at
-
-    def _key(self, text: str, at: int) -> int:
-        at = _end_of(_SPACE, text, at)
-        if at == len(text):
-            return at
-        if text[at] != '"':
-            raise self._wrong(text, at, "a key in quotes")
-        self._open_text(in_key=True)
-        return at + 1
-
-    def _colon(self, text: str, at: int) -> int:
-        at = _end_of(_SPACE, text, at)
-        if at == len(text):
-            return at
-        if text[at] != ":":
-            raise self._wrong(text, at, "a colon")
-        self._state = JsonTree._value
-        return at + 1
-
-    def _comma(self, text: str, at: int) -> int:
-        at = _end_of(_SPACE, text, at)
-        if at == len(text):
-            return at
-        in_object = isinstance(self._stack[-1], dict)
-        if text[at] == ",":
-            self._state = JsonTree._first_key if in_object else JsonTree._first_element  # a trailing comma may end it
-        elif text[at] == ("}" if in_object else "]"):
-            self._pop()
-        else:
-            raise self._wrong(text, at, f"a comma or {'}' if in_object else ']'}")
+            case _:
+                raise self._wrong(text, at, _EXPECTED.get(self._next, f"a comma or {end}"))
         return at + 1
 
     def _scalar(self, text: str, at: int) -> int:
@@ -217,12 +184,17 @@ class JsonTree:
             raise ValueError(f"a number of more than {_LONGEST_TOKEN} digits")
         if end < len(text):
             token, self._token = self._token, ""
-            self._close(_scalar(token))
+            try:
+                value = decode(token)
+            except ValueError as error:
+                raise ValueError(f"not a JSON value: {token[:40]} ({error})") from None
+            self._close(value)
         return end
 
     def _open_text(self, *, in_key: bool) -> None:
         self._text = GrowingText()
         self._in_key = in_key
+        self.grown = self.grown or not in_key
         self._state = JsonTree._string
 
     def _string(self, text: str, at: int) -> int:
@@ -241,18 +213,15 @@ class JsonTree:
         """Read an escape; it may be cut anywhere, also inside four hexadecimal digits."""
         char = text[at]
         self._escape += char
-        if self._escape[0] == "u":
-            if char not in "uabcdefABCDEF0123456789":
-                raise self._wrong(text, at, "four hexadecimal digits after \\u")
-            if len(self._escape) == 5:
-                self._add_unit(int(self._escape[1:], 16))
-                self._escape, self._state = "", JsonTree._string
-        elif char in _ESCAPES:
-            self._add(_ESCAPES[char])
-            self._escape, self._state = "", JsonTree._string
-        else:  # a backslash of its own, as in "C:\\Home"
-            self._add("\\" + char)
-            self._escape, self._state = "", JsonTree._string
+        if self._escape[0] != "u":
+            self._add(_ESCAPES.get(char, "\\" + char))  # or a backslash of its own, as in "C:\\Home"
+        elif len(self._escape) > 1 and char not in _HEXADECIMAL:
+            raise self._wrong(text, at, "four hexadecimal digits after \\u")
+        elif len(self._escape) < 5:
+            return at + 1
+        else:
+            self._add_unit(int(self._escape[1:], 16))
+        self._escape, self._state = "", JsonTree._string
         return at + 1
 
     def _add_unit(self, unit: int) -> None:
@@ -281,7 +250,7 @@ class JsonTree:
         self._text = None
         if self._in_key:
             self._keys[-1] = text
-            self._state = JsonTree._colon
+            self._state, self._next = JsonTree._between, "colon"
         else:
             self._close(text)
 
@@ -291,21 +260,6 @@ def extended(container: Container, key: str, value: object) -> Container:
     if isinstance(container, dict):
         return {**container, key: value}
     return [*container, value]
-
-
-def _scalar(token: str) -> object:
-    """Return the value of a number or literal; raise `ValueError` if it is none, or a float out of range."""
-    if token in _LITERALS:
-        return _LITERALS[token]
-    number = _NUMBER.fullmatch(token)
-    if number is None:
-        raise ValueError(f"not a JSON value: {token[:40]}")
-    if number["fraction"] is None and number["exponent"] is None:
-        return int(token)
-    value = float(token)
-    if math.isinf(value):
-        raise ValueError(f"a number out of range: {token[:40]}")
-    return value
 
 
 def _end_of(pattern: re.Pattern[str], text: str, at: int) -> int:

@@ -66,7 +66,7 @@ class Target(Generic[T]):
 
     def cost(self, tree: JsonTree) -> int:
         """Return the cost of `so_far`, in units of about 5 ns (one place of a container copied)."""
-        copied = sum(len(container) for container, _ in tree.path())
+        copied = sum(map(len, tree.stack))
         return copied if self._kind is None else copied + _COST_OF_CONVERSION * tree.values
 
 

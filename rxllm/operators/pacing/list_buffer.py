@@ -23,12 +23,25 @@ T = TypeVar("T")
 
 
 class ListBuffer(abc.DisposableBase, Generic[T]):
-    """One subscription that emits a list at `count` items or `chars` characters."""
+    """One subscription that emits a list at `count` items, at `chars` characters, or `seconds` after its first item.
 
-    def __init__(self, observer: abc.ObserverBase[list[T]], count: float, chars: float) -> None:
+    Without a `scheduler`, a thread of its own runs the timer.
+    """
+
+    def __init__(
+        self,
+        observer: abc.ObserverBase[list[T]],
+        count: float,
+        chars: float,
+        seconds: float | None,
+        scheduler: abc.SchedulerBase | None,
+    ) -> None:
         self._observer = observer
         self._count = count
         self._chars = chars
+        self._seconds = seconds
+        self._own_thread = TimerThread()
+        self._scheduler = scheduler or self._own_thread
         self._items: deque[T] = deque()
         self._chars_in = 0
         """Characters received. Only the producer writes it."""
@@ -36,6 +49,11 @@ class ListBuffer(abc.DisposableBase, Generic[T]):
         """Characters emitted."""
         self._closed = False
         self._emitting = threading.RLock()
+        self._due: float | None = None
+        """When the open list must be emitted, in the scheduler's seconds; None if no list is open."""
+        self._timer_pending = False
+        self._setting_timer = threading.Lock()
+        self._timer: abc.DisposableBase = Disposable()
         self._upstream = SingleAssignmentDisposable()
 
     def start(self, source: Observable[T], scheduler: abc.SchedulerBase | None) -> ListBuffer[T]:
@@ -46,16 +64,20 @@ class ListBuffer(abc.DisposableBase, Generic[T]):
         return self
 
     def dispose(self) -> None:
-        """Stop: dispose the source and emit nothing more. Thread-safe, may be repeated."""
+        """Stop: dispose the source and the timer, and emit nothing more. Thread-safe, may be repeated."""
         self._closed = True
         self._upstream.dispose()
         self._items.clear()
+        self._timer.dispose()
+        self._own_thread.dispose()
 
     def _on_next(self, item: T) -> None:
         self._items.append(item)
         self._chars_in += length(item)
         if len(self._items) >= self._count or self._chars_in - self._chars_out >= self._chars:
             self._emit()
+        elif self._seconds is not None and self._due is None and self._items:
+            self._set_timer(self._seconds)
 
     def _on_error(self, error: Exception) -> None:
         self._emit()
@@ -67,6 +89,7 @@ class ListBuffer(abc.DisposableBase, Generic[T]):
 
     def _emit(self) -> None:
         """Emit all items as one list; another thread that emits is waited for."""
+        self._due = None
         with self._emitting:
             items: list[T] = []
             with suppress(IndexError):  # another thread may dispose meanwhile
@@ -81,47 +104,10 @@ class ListBuffer(abc.DisposableBase, Generic[T]):
                 self.dispose()
                 raise
 
-
-class TimedListBuffer(ListBuffer[T]):
-    """Emits a list also `seconds` after its first item. Without a `scheduler`, a thread of its own runs the timer."""
-
-    def __init__(
-        self,
-        observer: abc.ObserverBase[list[T]],
-        count: float,
-        chars: float,
-        seconds: float,
-        scheduler: abc.SchedulerBase | None,
-    ) -> None:
-        super().__init__(observer, count, chars)
-        self._own_thread = TimerThread()
-        self._scheduler = scheduler or self._own_thread
-        self._seconds = seconds
-        self._due: float | None = None
-        """When the open list must be emitted, in the scheduler's seconds; None if no list is open."""
-        self._timer_pending = False
-        self._setting_timer = threading.Lock()
-        self._timer: abc.DisposableBase = Disposable()
-
-    def dispose(self) -> None:
-        """Stop: dispose the source and the timer, and emit nothing more. Thread-safe, may be repeated."""
-        super().dispose()
-        self._timer.dispose()
-        self._own_thread.dispose()
-
-    def _on_next(self, item: T) -> None:
-        super()._on_next(item)
-        if self._due is None and self._items:
-            self._set_timer()
-
-    def _emit(self) -> None:
-        self._due = None
-        super()._emit()
-
-    def _set_timer(self) -> None:
+    def _set_timer(self, seconds: float) -> None:
         """Start the timer for the open list, unless one is pending: that one starts it again when it fires."""
         now = scheduler_seconds(self._scheduler)
-        due = self._due = self._due or now + self._seconds
+        due = self._due = self._due or now + seconds
         with self._setting_timer:
             if self._timer_pending or self._closed:
                 return
@@ -140,8 +126,8 @@ class TimedListBuffer(ListBuffer[T]):
                 self._emit()
         self._timer_pending = False
         # An item that came meanwhile found the timer pending, so it has set none.
-        if self._items:
-            self._set_timer()
+        if self._items and self._seconds is not None:
+            self._set_timer(self._seconds)
 
 
 def length(item: object) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from functools import partial
-from typing import Literal, TypeAlias, TypeVar, cast, get_args
+from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 
 from reactivex import abc
 
@@ -16,25 +16,9 @@ from .delivery_queue import DeliveryQueue
 T = TypeVar("T")
 
 Overflow: TypeAlias = Literal["block", "drop_oldest", "coalesce", "error"]
-OVERFLOWS: tuple[Overflow, ...] = get_args(Overflow)
 
 _MAX_IN_A_ROW = 1024
 """Deliveries in one wake-up. Then the scheduler runs its other work."""
-
-
-def queue_with_overflow(
-    overflow: Overflow, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase, size: int
-) -> DeliveryQueue[T]:
-    """Return a queue of `size` events that does `overflow` when it is full."""
-    match overflow:
-        case "block":
-            return _BlockingQueue(observer, scheduler, size)
-        case "coalesce":
-            return _CoalescingQueue(observer, scheduler, size)
-        case "drop_oldest":
-            return _DroppingQueue(observer, scheduler, size)
-        case "error":
-            return _FailingQueue(observer, scheduler, size)
 
 
 class _OneByOneQueue(DeliveryQueue[T]):
@@ -137,3 +121,11 @@ class _FailingQueue(_OneByOneQueue[T]):
             self._end = partial(self._observer.on_error, error)
             self._size = 0  # every later event comes here and is dropped
             self._upstream.dispose()
+
+
+QUEUES: Final[dict[Overflow, type[DeliveryQueue[Any]]]] = {
+    "block": _BlockingQueue,
+    "drop_oldest": _DroppingQueue,
+    "coalesce": _CoalescingQueue,
+    "error": _FailingQueue,
+}

@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from typing import TypeVar
 
-from reactivex import Observable, abc
+from reactivex import abc
 
 from ...errors import ConfigurationError
 from .._operator import Operator, subscribing
-from .list_buffer import ListBuffer, TimedListBuffer
-from .overflow import OVERFLOWS, Overflow, queue_with_overflow
+from .list_buffer import ListBuffer
+from .overflow import QUEUES, Overflow
 from .ui_frames import SmoothFrames, UiFrames
 
 A = TypeVar("A")
@@ -51,11 +51,10 @@ def bounded(scheduler: abc.SchedulerBase, size: int = 64, *, overflow: Overflow 
     """
     if size < 1:
         raise ConfigurationError(f"bounded(size=...) takes 1 or more; got {size!r}")
-    if overflow not in OVERFLOWS:
-        raise ConfigurationError(f"overflow is one of {', '.join(map(repr, OVERFLOWS))}; got {overflow!r}")
-    return subscribing(
-        lambda observer, source, given: queue_with_overflow(overflow, observer, scheduler, size).start(source, given)
-    )
+    if overflow not in QUEUES:
+        raise ConfigurationError(f"overflow is one of {', '.join(map(repr, QUEUES))}; got {overflow!r}")
+    queue = QUEUES[overflow]
+    return subscribing(lambda observer, source, given: queue(observer, scheduler, size).start(source, given))
 
 
 def observe_on_ui(scheduler: abc.SchedulerBase, *, frame: float = 1 / 60) -> Operator[T, T]:
@@ -121,14 +120,11 @@ def buffer(
             raise ConfigurationError(f"buffer({name}=...) takes a number above 0; got {limit!r}")
     max_count, max_chars = count or math.inf, chars or math.inf
 
-    def start(
-        observer: abc.ObserverBase[list[T]], source: Observable[T], given: abc.SchedulerBase | None
-    ) -> abc.DisposableBase:
-        if seconds is None:
-            return ListBuffer(observer, max_count, max_chars).start(source, given)
-        return TimedListBuffer(observer, max_count, max_chars, seconds, scheduler or given).start(source, given)
-
-    return subscribing(start)
+    return subscribing(
+        lambda observer, source, given: ListBuffer(observer, max_count, max_chars, seconds, scheduler or given).start(
+            source, given
+        )
+    )
 
 
 def smooth(

@@ -16,12 +16,19 @@ from ..._transport.rate_limit_headers import MAX_RETRY_AFTER, Kind, allowances_o
 from ...errors import ConfigurationError, LLMError
 from ...events import StreamEnd, TokenEvent, Usage, UsageUpdate
 from .rate_window import SlidingWindow, VendorAllowance
-from .wait_queue import LimitedStream, SharedLimit, StreamSubscription
+from .wait_queue import LimitedStream, SharedLimit
 
 _FIRST_GUESS = 1000
 """Tokens that a stream is expected to need before any answer is known."""
 _LEARNING = 0.2
 """Weight of one stream's tokens in the average."""
+
+
+class _CountedStream(LimitedStream["MaxConcurrent"]):
+    """A stream that needs a free place."""
+
+    def wait(self) -> float | None:
+        return 0.0 if len(self.limit.running) < self.limit.n else None
 
 
 class MaxConcurrent(SharedLimit):
@@ -46,25 +53,66 @@ class MaxConcurrent(SharedLimit):
         ----c--d|
     """
 
+    stream_class = _CountedStream
+
     def __init__(self, n: int) -> None:
         if n < 1:
             raise ConfigurationError(f"MaxConcurrent(n) takes 1 or more; got {n!r}")
         super().__init__(None)
         self.n = n
 
-    def _limited(self, subscription: StreamSubscription) -> LimitedStream:
-        return _CountedStream(self, subscription)
 
+class _RatedStream(LimitedStream["RateLimit"]):
+    """A stream whose tokens are counted."""
 
-class _CountedStream(LimitedStream):
-    """A stream that needs a free place."""
-
-    def __init__(self, limit: MaxConcurrent, subscription: StreamSubscription) -> None:
-        super().__init__(limit, subscription)
-        self._limit = limit
+    _number = 0
+    _spent: float | None = None
+    """Tokens; None if they are unknown."""
 
     def wait(self) -> float | None:
-        return 0.0 if len(self._limit.running) < self._limit.n else None
+        return self.limit.wait(scheduler_seconds(self.timers))
+
+    def entered(self) -> None:
+        self._number = self.limit.take(scheduler_seconds(self.timers))
+
+    def left(self) -> None:
+        self.limit.spent(self._number, scheduler_seconds(self.timers), self._spent)
+
+    def on_next(self, event: TokenEvent) -> None:
+        if type(event) is StreamEnd:
+            self._count(event.response.usage)
+        elif type(event) is UsageUpdate:
+            self._count(event.usage)
+        super().on_next(event)
+
+    def on_error(self, error: Exception) -> None:
+        """Make all streams wait if the error says so, and book its tokens; a refused request has cost none."""
+        if isinstance(error, LLMError):
+            self.limit.close_for(error.retry_after, scheduler_seconds(self.timers))
+            if error.partial is not None:
+                self._count(error.partial.usage)
+        if self._spent is None:
+            self._spent = 0.0  # the request was refused, or did not arrive
+        super().on_error(error)
+
+    def subscribe(self) -> None:
+        """Subscribe with a listener for the headers of this stream's responses."""
+        outer = response_headers_listener.get()
+
+        def on_headers(headers: Mapping[str, str]) -> None:
+            self.limit.apply_headers(headers, scheduler_seconds(self.timers), self.timers.to_seconds(self.timers.now))
+            if outer is not None:
+                outer(headers)
+
+        response_headers_listener.set(on_headers)  # in this stream's own copy of the context
+        super().subscribe()
+
+    def _count(self, usage: Usage) -> None:
+        total = usage.total_tokens
+        if total is None and usage.output_tokens is not None:
+            total = usage.output_tokens + (usage.input_tokens or 0)
+        if total is not None:
+            self._spent = float(total)
 
 
 class RateLimit(SharedLimit):
@@ -95,6 +143,8 @@ class RateLimit(SharedLimit):
         >>> limit = RateLimit(requests_per_minute=60)
         >>> # model.stream("Hi").pipe(limit), in every place that uses this key
     """
+
+    stream_class = _RatedStream
 
     def __init__(
         self,
@@ -182,64 +232,5 @@ class RateLimit(SharedLimit):
             self._expected += (tokens - self._expected) * (_LEARNING if self._knows else 1.0)
             self._knows = True
 
-    def _limited(self, subscription: StreamSubscription) -> LimitedStream:
-        return _RatedStream(self, subscription)
-
     def _needs(self, kind: Kind) -> float:
         return 1.0 if kind == "requests" else max(1.0, self._expected)
-
-
-class _RatedStream(LimitedStream):
-    """A stream whose tokens are counted."""
-
-    def __init__(self, limit: RateLimit, subscription: StreamSubscription) -> None:
-        super().__init__(limit, subscription)
-        self._limit = limit
-        self._number = 0
-        self._spent: float | None = None
-        """Tokens; None if they are unknown."""
-
-    def wait(self) -> float | None:
-        return self._limit.wait(scheduler_seconds(self.timers))
-
-    def entered(self) -> None:
-        self._number = self._limit.take(scheduler_seconds(self.timers))
-
-    def left(self) -> None:
-        self._limit.spent(self._number, scheduler_seconds(self.timers), self._spent)
-
-    def on_next(self, event: TokenEvent) -> None:
-        if type(event) is StreamEnd:
-            self._count(event.response.usage)
-        elif type(event) is UsageUpdate:
-            self._count(event.usage)
-        super().on_next(event)
-
-    def on_error(self, error: Exception) -> None:
-        """Make all streams wait if the error says so, and book its tokens; a refused request has cost none."""
-        if isinstance(error, LLMError):
-            self._limit.close_for(error.retry_after, scheduler_seconds(self.timers))
-            if error.partial is not None:
-                self._count(error.partial.usage)
-        if self._spent is None:
-            self._spent = 0.0  # the request was refused, or did not arrive
-        super().on_error(error)
-
-    def subscribe(self) -> None:
-        """Subscribe with a listener for the headers of this stream's responses."""
-        outer = response_headers_listener.get()
-
-        def on_headers(headers: Mapping[str, str]) -> None:
-            self._limit.apply_headers(headers, scheduler_seconds(self.timers), self.timers.to_seconds(self.timers.now))
-            if outer is not None:
-                outer(headers)
-
-        response_headers_listener.set(on_headers)  # in this stream's own copy of the context
-        super().subscribe()
-
-    def _count(self, usage: Usage) -> None:
-        total = usage.total_tokens
-        if total is None and usage.output_tokens is not None:
-            total = usage.output_tokens + (usage.input_tokens or 0)
-        if total is not None:
-            self._spent = float(total)

@@ -32,7 +32,7 @@ from ...events import (
 )
 from ...messages import Message
 from ...prompt import Prompt, messages_of
-from .._operator import Operator, run_steps
+from .._operator import Operator, Step, run_steps
 from .._response_builder import ResponseBuilder
 from .continuation import OverlapRemover, join_responses
 from .fallback import MAX_DELAY, backoff, is_worth_another, reset_after, stream_of
@@ -176,10 +176,8 @@ class _Recovery:
         return error
 
 
-class _RecoverAttempt:
+class _RecoverAttempt(Step[TokenEvent, TokenEvent]):
     """One attempt: a step that passes its events on as part of the whole answer."""
-
-    done = False
 
     def __init__(self, earlier: Response | None, spent: Usage) -> None:
         self.earlier = earlier

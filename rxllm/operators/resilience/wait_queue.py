@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, ClassVar, Generic, TypeVar
 
 from reactivex import Observable, abc
 from reactivex.disposable import SerialDisposable, SingleAssignmentDisposable
@@ -24,14 +25,20 @@ _SAME = 1e-3
 """Seconds by which a timer may be wrong before it is set again."""
 
 
-class SharedLimit(ABC):
+L = TypeVar("L", bound="SharedLimit")
+
+
+class SharedLimit:
     """An operator whose state is shared by all streams that it is applied to."""
+
+    stream_class: ClassVar[type[LimitedStream[Any]]]
+    """The class of its streams."""
 
     def __init__(self, scheduler: abc.SchedulerBase | None) -> None:
         self.lock = threading.RLock()  # a scheduler may run what it is given at once
-        self.running: set[LimitedStream] = set()
+        self.running: set[LimitedStream[Any]] = set()
         self._scheduler = scheduler
-        self._waiting: dict[LimitedStream, None] = {}
+        self._waiting: dict[LimitedStream[Any], None] = {}
         self._admitting = False
         self._timer = SerialDisposable()
         self._due = math.inf
@@ -47,7 +54,7 @@ class SharedLimit(ABC):
         def subscribe(
             observer: abc.ObserverBase[TokenEvent], given: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            stream = self._limited(StreamSubscription(source, observer, given, timer_scheduler(self._scheduler, given)))
+            stream = self.stream_class(self, source, observer, given, timer_scheduler(self._scheduler, given))
             with self.lock:
                 self._waiting[stream] = None
             self.admit()
@@ -70,7 +77,7 @@ class SharedLimit(ABC):
             self.admit()
             raise
 
-    def leave(self, stream: LimitedStream) -> None:
+    def leave(self, stream: LimitedStream[Any]) -> None:
         """Remove `stream` from the queue or from the running streams. The caller must call `admit` afterwards."""
         with self.lock:
             self._waiting.pop(stream, None)
@@ -78,11 +85,7 @@ class SharedLimit(ABC):
                 self.running.remove(stream)
                 stream.left()
 
-    @abstractmethod
-    def _limited(self, subscription: StreamSubscription) -> LimitedStream:
-        """Return the stream of one subscription."""
-
-    def _next(self) -> LimitedStream | None:
+    def _next(self) -> LimitedStream[Any] | None:
         """Return the next stream that may start now; else None, stop admitting, and set a timer if one is needed."""
         with self.lock:
             stream = next(iter(self._waiting), None)
@@ -96,7 +99,7 @@ class SharedLimit(ABC):
             self._set_timer(stream, wait)
             return None
 
-    def _set_timer(self, stream: LimitedStream | None, wait: float | None) -> None:
+    def _set_timer(self, stream: LimitedStream[Any] | None, wait: float | None) -> None:
         """Set the timer for the first stream in the queue, unless it is set already. Must hold the lock."""
         due = math.inf if stream is None or wait is None else scheduler_seconds(stream.timers) + wait
         if abs(due - self._due) < _SAME or due == self._due:
@@ -113,23 +116,24 @@ class SharedLimit(ABC):
         self.admit()
 
 
-class StreamSubscription(NamedTuple):
-    """The parts of a subscription: the source, the observer, the scheduler given to subscribe(), and that of timers."""
-
-    source: Observable[TokenEvent]
-    observer: abc.ObserverBase[TokenEvent]
-    given: abc.SchedulerBase | None
-    timers: abc.SchedulerBase
-
-
-class LimitedStream(abc.DisposableBase):
+class LimitedStream(abc.DisposableBase, Generic[L]):
     """One stream, waiting or running."""
 
-    def __init__(self, limit: SharedLimit, subscription: StreamSubscription) -> None:
-        self.timers = subscription.timers
-        self._shared_limit = limit
-        self._parts = subscription
-        self._emit = subscription.observer.on_next
+    def __init__(
+        self,
+        limit: L,
+        source: Observable[TokenEvent],
+        observer: abc.ObserverBase[TokenEvent],
+        given: abc.SchedulerBase | None,
+        timers: abc.SchedulerBase,
+    ) -> None:
+        self.timers = timers
+        """The scheduler that it waits on."""
+        self.limit = limit
+        self._source = source
+        self._observer = observer
+        self._given = given
+        self._emit = observer.on_next
         self._subscription = SingleAssignmentDisposable()
         self._in_context: Callable[[Callable[[], None]], None] = capture_context()
 
@@ -148,43 +152,41 @@ class LimitedStream(abc.DisposableBase):
         try:
             self._in_context(self.subscribe)
         except BaseException:
-            self._shared_limit.leave(self)
+            self.limit.leave(self)
             raise
 
     def subscribe(self) -> None:
         """Subscribe to the source, unless disposed."""
         if not self._subscription.is_disposed:
-            self._subscription.disposable = self._parts.source.subscribe(
-                self.on_next, self.on_error, self.on_completed, scheduler=self._parts.given
+            self._subscription.disposable = self._source.subscribe(
+                self.on_next, self.on_error, self.on_completed, scheduler=self._given
             )
 
     def dispose(self) -> None:
         """Stop the stream; its place goes to the next one. Thread-safe, may be repeated."""
         self._subscription.dispose()
-        self._shared_limit.leave(self)
-        self._shared_limit.admit()
+        self._give_up_place()
 
     def on_next(self, event: TokenEvent) -> None:
         """Pass `event` on; if the subscriber raises, give up the place."""
         try:
             self._emit(event)
         except BaseException:
-            self._shared_limit.leave(self)
-            self._shared_limit.admit()
+            self._give_up_place()
             raise
 
     def on_error(self, error: Exception) -> None:
         """Give up the place, then pass the error on: a retry that it causes may take the place."""
-        self._shared_limit.leave(self)
-        try:
-            self._parts.observer.on_error(error)
-        finally:
-            self._shared_limit.admit()
+        self._give_up_place(partial(self._observer.on_error, error))
 
     def on_completed(self) -> None:
         """Give up the place, then complete."""
-        self._shared_limit.leave(self)
+        self._give_up_place(self._observer.on_completed)
+
+    def _give_up_place(self, end: Callable[[], None] = lambda: None) -> None:
+        """Leave the limit, call `end`, and start the streams that may start now."""
+        self.limit.leave(self)
         try:
-            self._parts.observer.on_completed()
+            end()
         finally:
-            self._shared_limit.admit()
+            self.limit.admit()

@@ -9,7 +9,7 @@ from reactivex import Observable, abc
 
 from ...errors import ConfigurationError
 from ...events import ReasoningDelta, Response, StreamEnd, StreamReset, TextDelta, TokenEvent
-from .._operator import Operator, PlainStep, not_an_event, pick, run_steps, subscribing
+from .._operator import Operator, Step, not_an_event, pick, run_steps, subscribing
 from .._response_builder import ResponseBuilder
 from .growing_text import GrowingText
 
@@ -74,7 +74,7 @@ def accumulate(of: type[Response] | None = None, /) -> Operator[TokenEvent | str
     return run_steps(_AccumulateText) if of is None else run_steps(_AccumulateResponse)
 
 
-class _AccumulateText(PlainStep[str]):
+class _AccumulateText(Step[TokenEvent | str, str]):
     def __init__(self) -> None:
         self._text = GrowingText()
         self._stale = False
@@ -94,7 +94,7 @@ class _AccumulateText(PlainStep[str]):
         return ("",) if self._stale else ()  # so that a label does not keep the void text
 
 
-class _AccumulateResponse(PlainStep[Response]):
+class _AccumulateResponse(Step[TokenEvent, Response]):
     def __init__(self) -> None:
         self._builder = ResponseBuilder()
 

@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 
 from ...errors import LLMError
 from ...events import CONTENT_EVENTS, ReasoningDelta, Response, StreamEnd, StreamReset, TextDelta, TokenEvent
-from .._operator import Operator, PlainStep, not_an_event, run_steps
+from .._operator import Operator, Step, not_an_event, run_steps
 from .filtered_response import TextFilter, filter_response
 
 B = TypeVar("B")
@@ -54,7 +54,7 @@ def filter_text(name: str, start: Callable[[], TextFilter]) -> Operator[TokenEve
     return run_steps(step)
 
 
-class SplitterStep(PlainStep[B]):
+class SplitterStep(Step[TokenEvent | str, B]):
     """Feeds a splitter with the runs of text."""
 
     def __init__(self, start: Callable[[], Splitter[B]]) -> None:
@@ -78,7 +78,7 @@ class SplitterStep(PlainStep[B]):
         return self._splitter.close()
 
 
-class FilterStep(PlainStep[TokenEvent]):
+class FilterStep(Step[TokenEvent, TokenEvent]):
     """Sends the runs of text, and the responses that hold them, through a filter."""
 
     def __init__(self, name: str, start: Callable[[], TextFilter]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 from ...errors import ConfigurationError
@@ -32,50 +33,73 @@ def think_tags(*tags: str | tuple[str, str], opened: bool = False) -> Operator[T
     Raises:
         ConfigurationError: A tag is neither a name of letters, digits, "_" and "-", nor a pair of two texts.
     """
-    forms = tuple(map(_form_of, tags)) or _KNOWN_FORMS
+    forms = tuple(map(_form_of, tags)) or _known_forms()
     return filter_text("think_tags", lambda: _ThinkTags(forms, opened))
 
 
 class _Form(NamedTuple):
     """One way to mark reasoning."""
 
-    opening: str
-    """The text of the opening tag; of a name, without ">", as attributes may follow."""
+    opening: re.Pattern[str]
+    """Matches an opening tag, or as `maybe` the end of the text that may become one."""
+    tag: re.Pattern[str]
+    """Matches an `opening` or `closing` tag, or as `maybe` the end of the text that may become one."""
     closing: str
     """The text of the closing tag; "" if what is opened is the answer."""
-    has_attributes: bool = False
     end: str = ""
     """What the vendor writes after the answer; it is dropped."""
 
-
-_MAX_TAG = 200
-"""Characters of an opening tag with attributes."""
-
-_LATER = -1
-"""In place of an end: more text is needed to find it."""
 
 _NAME = re.compile(r"[\w-]+")
 _BLANK = re.compile(r"[\s\ufeff\u200b]*")
 """What may stand before the tag: white space, a byte order mark, a space of no width."""
 
 
+def _form(opening: str, maybe_opening: str, closing: str, end: str = "") -> _Form:
+    """Return the form of an opening tag (the patterns of it, and of its beginnings) and the text of a closing tag."""
+    opened = f"(?P<opening>{opening})"
+    closed = f"|(?P<closing>{re.escape(closing)})" if closing else ""
+    return _Form(
+        re.compile(rf"{opened}|(?P<maybe>{maybe_opening})\Z"),
+        re.compile(rf"{opened}{closed}|(?P<maybe>{maybe_opening}|{_beginnings(closing)})\Z"),
+        closing,
+        end,
+    )
+
+
+def _pair(opening: str, closing: str, end: str = "") -> _Form:
+    return _form(re.escape(opening), _beginnings(opening), closing, end)
+
+
 def _named(name: str) -> _Form:
-    return _Form(f"<{name}", f"</{name}>", has_attributes=True)
+    """Return the form of a name: its opening tag may have attributes of up to 200 characters, or close itself."""
+    opening = rf"<{name}(?:\s[^<>]{{0,200}}?)?"
+    return _form(rf"{opening}(?P<closes_itself>/)?>", f"{opening}/?|{_beginnings(f'<{name}')}", f"</{name}>")
 
 
-_KNOWN_FORMS = (
-    _named("think"),
-    _named("thinking"),
-    _named("thought"),
-    _Form("[THINK]", "[/THINK]"),
-    _Form("◁think▷", "◁/think▷"),
-    _Form("<|channel>thought\n", "<channel|>"),
-    *(
-        _Form(f"{start}<|channel|>{opening}<|message|>", closing, end="<|return|>")
-        for start in ("", "<|start|>assistant")
-        for opening, closing in (("analysis", "<|end|><|start|>assistant<|channel|>final<|message|>"), ("final", ""))
-    ),
-)
+def _beginnings(text: str) -> str:
+    """Return the pattern of the beginnings of `text`: of "tag", `t(?:a)?`."""
+    begun = text[:-1]
+    return "(?:".join(map(re.escape, begun)) + ")?" * (len(begun) - 1)
+
+
+@cache
+def _known_forms() -> tuple[_Form, ...]:
+    """Return the forms of known models; made at the first use, as their patterns take milliseconds to compile."""
+    harmony = "<|end|><|start|>assistant<|channel|>final<|message|>"
+    return (
+        _named("think"),
+        _named("thinking"),
+        _named("thought"),
+        _pair("[THINK]", "[/THINK]"),
+        _pair("◁think▷", "◁/think▷"),
+        _pair("<|channel>thought\n", "<channel|>"),
+        *(
+            _pair(f"{start}<|channel|>{opening}<|message|>", closing, end="<|return|>")
+            for start in ("", "<|start|>assistant")
+            for opening, closing in (("analysis", harmony), ("final", ""))
+        ),
+    )
 
 
 def _form_of(tag: object) -> _Form:
@@ -83,7 +107,7 @@ def _form_of(tag: object) -> _Form:
         case str() if _NAME.fullmatch(tag):
             return _named(tag)
         case (str() as opening, str() as closing) if opening and closing:
-            return _Form(opening, closing)
+            return _pair(opening, closing)
         case _:
             raise ConfigurationError(
                 f"think_tags() takes names such as 'think' and pairs such as ('[THINK]', '[/THINK]'); got {tag!r}"
@@ -136,43 +160,43 @@ class _ThinkTags:
         _add(out, TextDelta, text[:begin])
         text = text[begin:]
         for form in self._forms:
-            end = _opening_end(form, text, 0)
-            if end > 0:
-                if not _is_empty(text, end, form):
-                    self._last_form = form
-                    self._form = form if form.closing else None
-                    self._in_answer = not form.closing
-                    self._thought_begun = False
-                return text[end:]
-            if end == _LATER:
+            match = form.opening.match(text)
+            if match is None:
+                continue
+            if match.lastgroup == "maybe":
                 self._held = text
                 return ""
+            if not _closes_itself(match):
+                self._last_form = form
+                self._form = form if form.closing else None
+                self._in_answer = not form.closing
+                self._thought_begun = False
+            return text[match.end() :]
         self._in_answer = bool(text)
         return text
 
     def _read_thought(self, text: str, out: list[TextDelta | ReasoningDelta], form: _Form) -> str:
         """Read up to the next tag; return the rest."""
-        closing = text.find(form.closing)
-        opening, opening_end = _find_opening(form, text, closing if closing >= 0 else len(text))
-        if opening_end > 0:
-            if _is_empty(text, opening_end, form):
-                self._add_thought(text[:opening_end], out)
-            elif not self._thought_begun and not text[:opening].strip():  # a repeated opening tag
-                self._add_thought(text[:opening], out)
-            else:
-                self._nested += 1
-                self._add_thought(text[:opening_end], out)
-            return text[opening_end:]
-        if closing >= 0:
-            return self._read_closing(text, closing, out, form)
-        safe = min(opening, possible_start(text, form.closing))
-        self._add_thought(text[:safe], out)
-        self._held = text[safe:]
-        return ""
+        match = form.tag.search(text)
+        if match is None:
+            self._add_thought(text, out)
+            return ""
+        before, rest = text[: match.start()], text[match.end() :]
+        if match.lastgroup == "maybe":
+            self._add_thought(before, out)
+            self._held = match[0]
+        elif match.lastgroup == "closing":
+            self._read_closing(before, out, form)
+        elif not self._thought_begun and not before.strip() and not _closes_itself(match):
+            self._add_thought(before, out)  # a repeated opening tag is dropped
+        else:
+            self._nested += not _closes_itself(match)
+            self._add_thought(before + match[0], out)
+        return rest
 
-    def _read_closing(self, text: str, at: int, out: list[TextDelta | ReasoningDelta], form: _Form) -> str:
-        """Read a closing tag at `at`; whether one of nested tags was the last is known only after the next one."""
-        self._add_thought(text[:at], out)
+    def _read_closing(self, before: str, out: list[TextDelta | ReasoningDelta], form: _Form) -> None:
+        """Read a closing tag; whether one of nested tags was the last is known only after the next one."""
+        self._add_thought(before, out)
         if self._after_closing is not None:  # the closing tag before this one was a nested one
             _add(out, ReasoningDelta, form.closing + self._after_closing)
             self._after_closing = None
@@ -181,7 +205,6 @@ class _ThinkTags:
         else:
             self._nested -= 1
             self._after_closing = ""
-        return text[at + len(form.closing) :]
 
     def _add_thought(self, text: str, out: list[TextDelta | ReasoningDelta]) -> None:
         if self._after_closing is not None:
@@ -199,41 +222,9 @@ class _ThinkTags:
         _add(out, TextDelta, text)
 
 
-def _opening_end(form: _Form, text: str, at: int) -> int:
-    """Return where the opening tag at `at` ends; 0 if there is none, `_LATER` if more text is needed."""
-    if not text.startswith(form.opening, at):
-        return _LATER if form.opening.startswith(text[at:]) else 0
-    end = at + len(form.opening)
-    if not form.has_attributes:
-        return end
-    if end == len(text):
-        return _LATER
-    if text[end] == ">":
-        return end + 1
-    if text[end] == "/":
-        return end + 2 if text[end + 1 : end + 2] == ">" else _LATER if end + 1 == len(text) else 0
-    if not text[end].isspace():
-        return 0
-    last = text.find(">", end, at + _MAX_TAG)
-    if last >= 0:
-        return 0 if "<" in text[end:last] else last + 1
-    return _LATER if len(text) - at < _MAX_TAG and "<" not in text[end:] else 0
-
-
-def _is_empty(text: str, end: int, form: _Form) -> bool:
-    """Return whether the opening tag that ends at `end` closes itself: `<think/>`."""
-    return form.has_attributes and text[end - 2] == "/"
-
-
-def _find_opening(form: _Form, text: str, before: int) -> tuple[int, int]:
-    """Return where the next opening tag begins, and ends; (where it may begin, `_LATER`) if more text is needed."""
-    at = text.find(form.opening[0], 0, before)
-    while at >= 0:
-        end = _opening_end(form, text, at)
-        if end > 0 or (end == _LATER and before == len(text)):
-            return at, end
-        at = text.find(form.opening[0], at + 1, before)
-    return len(text), 0
+def _closes_itself(opening: re.Match[str]) -> bool:
+    """Return whether the opening tag closes itself: `<think/>`."""
+    return bool(opening.groupdict().get("closes_itself"))
 
 
 def _add(out: list[TextDelta | ReasoningDelta], kind: type[TextDelta] | type[ReasoningDelta], text: str) -> None:
