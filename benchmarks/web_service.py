@@ -127,8 +127,8 @@ def _server(name: str, url: str, model: str, litellm: str | None) -> Iterator[tu
     with tempfile.TemporaryDirectory() as folder:
         if name == "rxllm serve":
             served = f"openai-compatible:{model}"
-            command = [sys.executable, "-c", "import sys; from rxllm.cli.serve import main; sys.exit(main())"]
-            command += ["--model", served, "--base-url", url, "--max-streams", "5000", "--per-client", "5000"]
+            command = [sys.executable, "-c", "import sys; from rxllm.cli.main import main; sys.exit(main())"]
+            command += ["serve", "--model", served, "--base-url", url, "--max-streams", "5000", "--per-client", "5000"]
         else:
             served = "bench"
             parameters = {"model": f"openai/{model}", "api_base": url, "api_key": "unused"}

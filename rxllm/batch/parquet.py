@@ -60,7 +60,7 @@ def write_parquet(
         pyarrow: Any = import_module("pyarrow")
         writer: Any = import_module("pyarrow.parquet")
     except ImportError as missing:  # pragma: no cover - the package is there wherever the tests run
-        raise ImportError("Parquet needs the package pyarrow: pip install 'rxllm[ray]'") from missing
+        raise ImportError("Parquet needs the package pyarrow: pip install pyarrow") from missing
     target = Path(directory)
     _refuse_other_files(target)
     target.parent.mkdir(parents=True, exist_ok=True)

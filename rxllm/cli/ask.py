@@ -28,7 +28,7 @@ from ..model import StreamingModel
 from ..options import JsonFormat
 from ..sinks.iterate import iter_events
 from .logs import AnswerLog, LogEntry
-from .model_arguments import add_model_arguments, model_of
+from .model_arguments import add_model_arguments, model_of, set_default_model
 from .settings import PromptTemplate, read_template
 
 _STDIN_SECONDS = 0.5
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> None:
     template = read_template(arguments.template) if arguments.template else PromptTemplate()
     log = AnswerLog()
-    earlier = _last_answer(log) if arguments.go_on else None
+    earlier = log.last() if arguments.go_on else None
     prompt = template.fill(read_prompt(arguments.prompt), {name: readable(value) for name, value in arguments.param})
     if not prompt.strip() and not arguments.attach:
         raise ConfigurationError('there is no question: rxllm "your question", or pipe one in')
@@ -79,21 +79,14 @@ def _run(arguments: argparse.Namespace) -> None:
         messages = [Message.system(readable(arguments.system)), *(each for each in messages if each.role != "system")]
     messages.append(Message.user(prompt, *map(attachment, arguments.attach)))
     schema = template.schema if arguments.schema is None else read_schema(arguments.schema)
-    show = _show_json if arguments.json else _show_text
     with model_of(arguments) as model:
         stream = model.stream(messages, response_format=JsonFormat(schema)) if schema else model.stream(messages)
         with closing(iter_events(stream)) as events:
-            response = show(events)
+            response = _show(events, as_json=arguments.json)
         if not arguments.no_log:
             _store(log, f"{model.provider}:{model.model}", messages, response, earlier)
         if arguments.stats:
             print(stats(response, model), file=sys.stderr)
-
-
-def _last_answer(log: AnswerLog) -> LogEntry:
-    for entry in log.latest():
-        return entry
-    raise ConfigurationError("there is no conversation to continue: the log is empty")
 
 
 def _set_defaults(arguments: argparse.Namespace, template: PromptTemplate, earlier: LogEntry | None) -> None:
@@ -101,8 +94,7 @@ def _set_defaults(arguments: argparse.Namespace, template: PromptTemplate, earli
     for name in ("system", "temperature", "max_tokens"):
         if getattr(arguments, name) is None:
             setattr(arguments, name, getattr(template, name))
-    if arguments.model is None and arguments.provider is None and arguments.base_url is None:
-        arguments.model = template.model or (None if earlier is None else earlier.model)
+    set_default_model(arguments, template.model or (None if earlier is None else earlier.model))
 
 
 def _store(
@@ -190,37 +182,32 @@ def _is_piped_in() -> bool:
     return False
 
 
-def _show_text(events: Iterator[TokenEvent]) -> Response:
-    """Write the text as it arrives, and a line end after it, also if the stream fails."""
-    safe = inert_text if sys.stdout.isatty() else str
+def _show(events: Iterator[TokenEvent], *, as_json: bool) -> Response:
+    """Write each event as JSON, or the text as it arrives and a line end after it, also if the stream fails."""
     last = "\n"
     response = Response()
     try:
         for event in events:
-            if isinstance(event, TextDelta) and (text := safe(event.text)):
-                print(text, end="", flush=True)
-                last = text[-1]
-            elif isinstance(event, StreamEnd):
+            if as_json:
+                _print_json(event)
+            elif isinstance(event, TextDelta) and event.text:
+                _write(event.text)
+                last = event.text[-1]
+            if isinstance(event, StreamEnd):
                 response = event.response
     finally:
         if last != "\n":
-            print(flush=True)
-    return response
-
-
-def _show_json(events: Iterator[TokenEvent]) -> Response:
-    """Write each event as a line of JSON."""
-    response = Response()
-    for event in events:
-        _print_json(event)
-        if isinstance(event, StreamEnd):
-            response = event.response
+            _write("\n")
     return response
 
 
 def _print_json(value: object) -> None:
-    line = msgspec.json.encode(value).decode()
-    print(inert_text(line) if sys.stdout.isatty() else line, flush=True)
+    _write(msgspec.json.encode(value).decode() + "\n")
+
+
+def _write(text: str) -> None:
+    """Write text, on a terminal without its control sequences."""
+    print(inert_text(text) if sys.stdout.isatty() else text, end="", flush=True)
 
 
 def stats(response: Response, model: StreamingModel) -> str:

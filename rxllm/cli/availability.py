@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import http.client
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import closing
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from .._json import decode, is_object, objects_at, text_at
@@ -15,6 +13,7 @@ from .._protocol import WireRequest
 from ..errors import ConfigurationError
 from ..messages import Message
 from ..options import Options
+from ..providers._address import is_loopback
 from ..providers.catalog import Vendor, vendor_named, vendors, wire_for
 from ..providers.local import INSTALL_ENGINE, INSTALL_WEIGHTS, LocalServer
 
@@ -23,20 +22,6 @@ PROBE_SECONDS = 0.5
 
 _ANSWER_SECONDS = 10.0
 """How many seconds an Ollama that has accepted may take to list its models: the machine may be busy."""
-
-
-class Availability(NamedTuple):
-    """A provider, whether it is ready, and what it needs."""
-
-    vendor: Vendor
-    ready: bool
-    needs: str
-
-
-def availability() -> Iterator[Availability]:
-    """Yield each provider. Connects to servers on this machine, and to nothing else."""
-    for vendor in vendors():
-        yield Availability(vendor, _is_ready(vendor), ", ".join(_needs(vendor)))
 
 
 def choose(model: str | None = None) -> tuple[str, str | None]:
@@ -49,7 +34,7 @@ def choose(model: str | None = None) -> tuple[str, str | None]:
         return "local", model
     for vendor in vendors():
         configured = any(map(os.environ.get, (*vendor.key_variables, *vendor.base_url_variables)))
-        if configured and vendor.needs_key and (model or vendor.default_model) and _is_ready(vendor):
+        if configured and vendor.needs_key and (model or vendor.default_model) and is_ready(vendor):
             return vendor.name, model
     ollama = vendor_named("ollama")
     if installed := _ollama_models(ollama):
@@ -66,20 +51,25 @@ def choose(model: str | None = None) -> tuple[str, str | None]:
     return "local", model
 
 
-def _is_ready(vendor: Vendor) -> bool:
-    """Return whether a request could be made: its settings are there, and a server on this machine listens."""
+def is_ready(vendor: Vendor) -> bool:
+    """Return whether a request could be made: its settings are there, and a server on this machine listens.
+
+    Connects to servers on this machine, and to nothing else.
+    """
     try:
         if vendor.wire == "local":
             LocalServer().check()
             return True
-        server, _ = _connection_to(vendor)
-    except ConfigurationError:
+        server, request = _connection_to(vendor)
+        if not vendor.needs_key and is_loopback(request.url):
+            with closing(server):
+                server.connect()
+    except (ConfigurationError, OSError):
         return False
-    is_here = server.host in ("127.0.0.1", "localhost", "::1")
-    return vendor.needs_key or not is_here or _listens(server.host, server.port)
+    return True
 
 
-def _needs(vendor: Vendor) -> Iterator[str]:
+def needs(vendor: Vendor) -> Iterator[str]:
     """Yield what a user must give or start to use the provider."""
     if vendor.wire == "local":
         yield f"{INSTALL_ENGINE} && {INSTALL_WEIGHTS}"
@@ -100,14 +90,6 @@ def _connection_to(vendor: Vendor) -> tuple[http.client.HTTPConnection, WireRequ
     parts = urlsplit(request.url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     return kind(parts.netloc.rpartition("@")[2], timeout=PROBE_SECONDS), request
-
-
-def _listens(host: str, port: int) -> bool:
-    try:
-        socket.create_connection((host, port), timeout=PROBE_SECONDS).close()
-    except OSError:
-        return False
-    return True
 
 
 def _ollama_models(ollama: Vendor) -> list[str]:

@@ -28,11 +28,10 @@ from ..assistant import ChatMessage, ChatSession, ChatState
 from ..errors import LLMError
 from ..events import StreamReset, TextDelta, TokenEvent
 from ..messages import Message, ReasoningPart, messages_from_json, messages_to_json
-from ..model import StreamingModel
 from ..operators import MarkdownBlock, markdown_blocks
 from ..sinks.iterate import iter_events
 from .logs import AnswerLog
-from .model_arguments import add_model_arguments, model_named, model_of
+from .model_arguments import add_model_arguments, model_of, names_provider, set_default_model
 
 readline: ModuleType | None
 try:
@@ -41,7 +40,7 @@ except ImportError:  # Windows: the console edits lines
     readline = None
 
 HELP = """\
-/model [PROVIDER:NAME]  show the model, or change it
+/model [PROVIDER:NAME]  show the model, or change it (NAME alone: same server)
 /system [TEXT]          set the instructions to the model; without text, remove them
 /save [FILE]            write the conversation to a file; /load FILE reads it
 /retry                  ask the last question again
@@ -50,20 +49,6 @@ HELP = """\
 
 _FRAMES_PER_SECOND = 12
 _WIDEST = 200
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a conversation until the user leaves; return the exit status.
-
-    Args:
-        argv: the words after the command; default: those of the process.
-
-    Raises:
-        LLMError: there is no model.
-    """
-    parser = argparse.ArgumentParser(prog="rxllm chat", description="Converse with a language model.")
-    add_arguments(parser)
-    return run(parser.parse_args(argv))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,10 +61,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run a conversation with the model that `arguments` choose; return the exit status."""
-    latest = AnswerLog().latest() if arguments.go_on else []
-    if latest and arguments.model is None and arguments.provider is None and arguments.base_url is None:
-        arguments.model = latest[0].model
-    chat = Chat(model_of(arguments), latest[0].conversation_messages() if latest else ())
+    messages = []
+    if arguments.go_on:
+        earlier = AnswerLog().last()
+        set_default_model(arguments, earlier.model)
+        messages = earlier.conversation_messages()
+    chat = Chat(arguments, messages)
     if arguments.system:
         chat.instruct(arguments.system)
     if arguments.load is not None:
@@ -92,9 +79,10 @@ def run(arguments: argparse.Namespace) -> int:
 class Chat:
     """A conversation: its model, its session, and the commands that change them. Used by one thread."""
 
-    def __init__(self, model: StreamingModel, messages: Sequence[Message]) -> None:
-        self._model = model
-        self._session = ChatSession(model, messages=messages)
+    def __init__(self, arguments: argparse.Namespace, messages: Sequence[Message]) -> None:
+        self._arguments = arguments
+        self._model = model_of(arguments)
+        self._session = ChatSession(self._model, messages=messages)
         self._saved: tuple[Message, ...] = ()
         self._console = Console()
         self._commands: Mapping[str, Callable[[str], object]] = {
@@ -147,9 +135,12 @@ class Chat:
             self._fail(f"{word}: {error}")
 
     def use(self, name: str) -> None:
-        """Show the model, or change it to `name`."""
+        """Show the model, or change it to `name`: of the same server, unless it names a provider."""
         if name:
-            previous, self._model = self._model, model_named(name)
+            arguments = argparse.Namespace(**{**vars(self._arguments), "model": name})
+            if names_provider(name):
+                arguments.provider = arguments.base_url = None
+            previous, self._model, self._arguments = self._model, model_of(arguments), arguments
             self._go_on_from(self._session.history)
             previous.close()
         self._say(self._name())

@@ -80,6 +80,12 @@ class AnswerLog:
             ).fetchall()
         return [LogEntry(*row) for row in rows]
 
+    def last(self) -> LogEntry:
+        """Return the last entry. Raises `ConfigurationError` if there is none."""
+        for entry in self.latest():
+            return entry
+        raise ConfigurationError("there is no conversation to continue: the log is empty")
+
     @contextlib.contextmanager
     def _connection(self) -> Generator[sqlite3.Connection]:
         try:

@@ -25,13 +25,14 @@ from textwrap import fill
 from typing import Any, NamedTuple
 
 from .._inert_text import inert_text
-from .._runtime.platform import is_closed_pipe, make_text_safe, user_folder
+from .._runtime.platform import is_closed_pipe, make_text_safe
 from ..errors import ConfigurationError, LLMError
+from ..providers.catalog import vendors
 from ..providers.presets import model_presets
 from . import ask
-from .availability import availability
+from .availability import is_ready, needs
 from .logs import AnswerLog
-from .settings import Keys, read_template, templates
+from .settings import Keys, read_template, template_folder
 
 
 class Command(NamedTuple):
@@ -106,8 +107,8 @@ def _no_arguments(_: argparse.ArgumentParser) -> None:
 def _list_providers(_: argparse.Namespace) -> int:
     rows = [("PROVIDER", "READY", "DEFAULT MODEL", "NEEDS")]
     rows += [
-        (vendor.name, "yes" if ready else "no", vendor.default_model or "-", needs)
-        for vendor, ready, needs in availability()
+        (each.name, "yes" if is_ready(each) else "no", each.default_model or "-", ", ".join(needs(each)))
+        for each in vendors()
     ]
     return _print_table(rows)
 
@@ -137,6 +138,7 @@ def _print_table(rows: Sequence[tuple[str, ...]]) -> int:
     *widths, last = [max(map(len, column)) for column in zip(*rows, strict=True)]
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
     is_narrow = sum(widths) + 2 * len(widths) + last > columns
+    widths[0] = min(widths[0], columns - sum(widths[1:]) - 2 * len(widths[1:]))  # a longer name shifts its row only
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=True))
         line = inert_text("  ".join(cells))
@@ -198,9 +200,9 @@ def _show_logs(arguments: argparse.Namespace) -> int:
 
 
 def _list_templates(_: argparse.Namespace) -> int:
-    for name, path in templates():
-        print(inert_text(f"{name}: {read_template(str(path)).prompt.splitlines()[0]}"))
-    print(f"Templates are TOML files in {user_folder('config') / 'templates'}")
+    for path in sorted(template_folder().glob("*.toml")):
+        print(inert_text(f"{path.stem}: {read_template(str(path)).prompt.splitlines()[0]}"))
+    print(f"Templates are TOML files in {template_folder()}")
     return 0
 
 

@@ -24,36 +24,30 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-tokens", type=int, help=f"default of the embedded model: {LOCAL_MAX_TOKENS}")
 
 
+def set_default_model(arguments: argparse.Namespace, name: str | None) -> None:
+    """Choose the model `name`, unless the command line chooses a model or a server."""
+    if arguments.model is None and arguments.provider is None and arguments.base_url is None:
+        arguments.model = name
+
+
+def names_provider(model: str) -> bool:
+    """Return whether `model` is PROVIDER or PROVIDER:NAME."""
+    return split_model(model)[0] in {vendor.name for vendor in vendors()}
+
+
 def model_of(arguments: argparse.Namespace) -> StreamingModel:
     """Return the model that the arguments choose. Raises `ConfigurationError` if there is none."""
-    return model_named(
-        arguments.model,
-        provider=arguments.provider,
-        base_url=arguments.base_url,
-        temperature=arguments.temperature,
-        max_tokens=arguments.max_tokens,
-    )
-
-
-def model_named(
-    name: str | None,
-    *,
-    provider: str | None = None,
-    base_url: str | None = None,
-    temperature: float | None = None,
-    max_tokens: int | None = None,
-) -> StreamingModel:
-    """Return the model `name`: PROVIDER, PROVIDER:NAME, NAME, or the path of a GGUF file."""
-    if provider is None and name is not None and split_model(name)[0] in {vendor.name for vendor in vendors()}:
+    provider, name, max_tokens = arguments.provider, arguments.model, arguments.max_tokens
+    if provider is None and name is not None and names_provider(name):
         provider, name = split_model(name)
     if provider is None:
-        provider, name = ("openai-compatible", name) if base_url else choose(name)
+        provider, name = ("openai-compatible", name) if arguments.base_url else choose(name)
         if provider == "local" and name is not None:
             _check_local(name)
     if provider == "local" and max_tokens is None:
         max_tokens = LOCAL_MAX_TOKENS
     return create_streaming_model(
-        provider, model=name, base_url=base_url, temperature=temperature, max_tokens=max_tokens
+        provider, model=name, base_url=arguments.base_url, temperature=arguments.temperature, max_tokens=max_tokens
     )
 
 

@@ -32,23 +32,6 @@ HEADER_SECONDS = 20.0
 """Seconds in which a new connection must have sent the head of a request."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until a signal ends the process.
-
-    Args:
-        argv: The command's words. Default: those of this process.
-
-    Returns:
-        The exit status.
-
-    Raises:
-        LLMError: No model is available, or the address cannot be used.
-    """
-    parser = argparse.ArgumentParser(prog="rxllm serve", description="Serve a chat page and the APIs behind it.")
-    add_arguments(parser)
-    return run(parser.parse_args(argv))
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to `parser`."""
     parser.add_argument(
@@ -176,12 +159,10 @@ def _streams(redis: str | None, limit: int, per_client: int, max_frames: int) ->
         return Streams(limit=limit, per_client=per_client)
     try:
         from ..web.multiprocess.streams import RelayedStreams
-    except ImportError as missing:
-        raise ConfigurationError(str(missing)) from missing
-    try:
+
         return RelayedStreams(redis, limit=limit, per_client=per_client, max_frames=max_frames)
-    except ValueError as wrong:
-        raise ConfigurationError(str(wrong)) from wrong
+    except (ImportError, ValueError) as error:  # no package, or a wrong address or number
+        raise ConfigurationError(str(error)) from error
 
 
 def _models(names: Sequence[str], base_url: str | None) -> dict[str, StreamingModel]:

@@ -7,7 +7,6 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
-from typing import NamedTuple
 
 import msgspec
 
@@ -89,22 +88,14 @@ class PromptTemplate(msgspec.Struct, forbid_unknown_fields=True):
             raise ConfigurationError(f"the template has a $ that names no value; write $$ for it: {error}") from error
 
 
-class NamedTemplate(NamedTuple):
-    """A template and where it is."""
-
-    name: str
-    path: Path
-
-
-def templates() -> list[NamedTemplate]:
-    """Return the stored templates, sorted by name."""
-    found = sorted((user_folder("config") / "templates").glob("*.toml"))
-    return [NamedTemplate(path.stem, path) for path in found]
+def template_folder() -> Path:
+    """Return the folder of the stored templates."""
+    return user_folder("config") / "templates"
 
 
 def read_template(name: str) -> PromptTemplate:
     """Return a stored template, or that of a file. Raises `ConfigurationError` if there is none, or it is wrong."""
-    path = Path(name) if name.endswith(".toml") else user_folder("config") / "templates" / f"{name}.toml"
+    path = Path(name) if name.endswith(".toml") else template_folder() / f"{name}.toml"
     try:
         return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), PromptTemplate)
     except FileNotFoundError as error:

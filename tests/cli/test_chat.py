@@ -24,7 +24,7 @@ pytest.importorskip("rich", reason="the package rich is not installed")
 # Test runners that work in the background leave Ctrl-C ignored, and children inherit that.
 PROGRAM = (
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
-    "from rxllm.cli.chat import main; sys.exit(main())"
+    "from rxllm.cli.main import main; sys.exit(main())"
 )
 
 
@@ -36,7 +36,7 @@ class Terminal:
         kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH") if name in os.environ}
         env = {**kept, "TERM": "xterm", "PYTHONUTF8": "1", "HOME": str(home), "COLUMNS": "80", "LINES": "24"}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, *words],
+            [sys.executable, "-c", PROGRAM, "chat", *words],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -53,7 +53,7 @@ class Terminal:
     def wait_for(self, text: str) -> str:
         """Read until `text` has been written, and give what came before and with it; the rest is for the next time."""
         while text not in self.plain():
-            if not select.select([self._ours], [], [], 15)[0]:
+            if not select.select([self._ours], [], [], 100)[0]:
                 raise AssertionError(f"{text!r} does not come: {self.plain()!r}")
             try:
                 self.seen += os.read(self._ours, 65536).decode(errors="replace")
@@ -215,6 +215,20 @@ class TestCommands:
         terminal.type("/model nobody:x\r")
         terminal.wait_for("> ")
         assert 0 == terminal.leave()
+
+    def test_another_model_of_the_same_server(self, server: LLMServer, tmp_path: Path) -> None:
+        """With the options of the command line."""
+        words = ("--model", "m", "--base-url", server.base_url(), "--temperature", "0.25")
+        terminal = Terminal(*words, home=tmp_path)
+        try:
+            terminal.type("/model n\r")
+            terminal.wait_for("openai-compatible:n")
+            terminal.type("Hi\r")
+            asked = server.wait_for_request(timeout=60)
+            assert ("n", 0.25) == (asked.model, asked.json["temperature"])
+            assert 0 == terminal.leave()
+        finally:
+            terminal.close()
 
     def test_saving_and_loading(self, server: LLMServer, terminal: Terminal, tmp_path: Path) -> None:
         """The file holds the messages, in this package's own JSON."""

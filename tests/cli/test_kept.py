@@ -95,9 +95,10 @@ class TestLogs:
 
     def test_there_must_be_something_to_continue(self) -> None:
         """Else it is said."""
-        done = run("-c", "Go on")
-        assert 1 == done.returncode
-        assert "log is empty" in done.stderr
+        for words in (("-c", "Go on"), ("chat", "-c")):
+            done = run(*words)
+            assert (1, 1) == (done.returncode, done.stderr.count("\n"))
+            assert "log is empty" in done.stderr
 
     def test_a_log_that_cannot_be_written_costs_no_answer(self, server: LLMServer, home: Path) -> None:
         """A warning is enough."""

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from itertools import repeat
 from pathlib import Path
@@ -63,12 +63,17 @@ def ask(server: LLMServer, *words: str, stdin: str = "") -> subprocess.Completed
     return run("--provider", "ollama", "--model", "m", "--base-url", server.url, *words, stdin=stdin)
 
 
-def start(server: LLMServer, *words: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
+def asking(server: LLMServer, *words: str) -> list[str]:
+    """Return the command that asks the scripted server."""
+    return [*COMMAND, "--provider", "ollama", "--model", "m", "--base-url", server.url, *words, "Hi"]
+
+
+def start(server: LLMServer, *words: str) -> subprocess.Popen[bytes]:
     """Begin to ask the scripted server."""
     return subprocess.Popen(
-        [*COMMAND, "--provider", "ollama", "--model", "m", "--base-url", server.url, *words],
+        asking(server, *words),
         stdin=subprocess.DEVNULL,
-        stdout=stdout,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment(),
     )
@@ -259,7 +264,7 @@ class TestInterrupts:
         """The server sees the close; the exit status is 130; nothing is on stderr."""
         gate = Gate(2)
         server.enqueue(Reply("one two three", gate=gate))
-        with start(server, *(["--json"] if json_lines else []), "Hi") as process:
+        with start(server, *(["--json"] if json_lines else [])) as process:
             assert process.stdout is not None
             assert process.stderr is not None
             seen = b""
@@ -275,7 +280,7 @@ class TestInterrupts:
     def test_ctrl_c_while_nothing_has_come(self, server: LLMServer) -> None:
         """Before the headers too."""
         server.enqueue(Hang())
-        with start(server, "Hi") as process:
+        with start(server) as process:
             request = server.wait_for_request(timeout=60)
             process.send_signal(signal.SIGINT)
             assert request.closed.wait(60)
@@ -285,7 +290,7 @@ class TestInterrupts:
     def test_a_reader_that_leaves_ends_it_quietly(self, server: LLMServer) -> None:
         """`rxllm ... | head -1`."""
         server.enqueue(Reply(pieces=repeat("word\n")))
-        with start(server, "Hi") as process:
+        with start(server) as process:
             assert process.stdout is not None
             assert process.stderr is not None
             assert process.stdout.readline() == b"word\n"
@@ -303,18 +308,18 @@ class TestTerminal:
     def test_control_sequences_are_made_visible(self, server: LLMServer) -> None:
         """On a terminal no escape, bell, C1 control or lone carriage return arrives."""
         server.enqueue(Reply(pieces=[*self.HOSTILE, "\n\ttab"]))
-        seen = _on_a_terminal(server).replace("\r\n", "\n")
+        seen = _on_a_terminal(asking(server)).replace("\r\n", "\n")
         assert seen == "␛]0;title␇ ␛[2J\ufffd31m ␛]52;c;Y29weQ==␇ fineover \ufffdback\n\ttab\n"
 
     def test_json_on_a_terminal_is_harmless_too(self, server: LLMServer) -> None:
         """JSON escapes what is below the space, but not the C1 controls."""
         server.enqueue(Reply(pieces=["\x9b31m"]))
-        assert "\x9b" not in _on_a_terminal(server, "--json")
+        assert "\x9b" not in _on_a_terminal(asking(server, "--json"))
 
     def test_a_pipe_gets_the_text_as_it_is(self, server: LLMServer) -> None:
         """Another program may want every character."""
         server.enqueue(Reply(pieces=[self.HOSTILE]))
-        with start(server, "Hi") as process:
+        with start(server) as process:
             assert process.communicate()[0].decode() == self.HOSTILE + "\n"
 
 
@@ -387,6 +392,12 @@ class TestProviders:
         assert (1, "") == ((refused := run("models", "opnai")).returncode, refused.stdout)
         assert "openai" in refused.stderr
 
+    def test_models_are_readable_on_80_columns(self) -> None:
+        """No line is broken by the terminal."""
+        seen = _on_a_terminal([*COMMAND, "models"], COLUMNS="80")
+        assert "anthropic:" in seen
+        assert max(map(len, seen.splitlines())) <= 80
+
     def test_the_word_can_be_asked_too(self, server: LLMServer) -> None:
         """After `--`, or with other words."""
         assert ask(server, "--", "providers").stdout == "providers\n"
@@ -398,10 +409,12 @@ class TestProviders:
         assert run("--version").stdout.startswith("rxllm ")
 
 
-def _on_a_terminal(server: LLMServer, *words: str) -> str:
+def _on_a_terminal(command: Sequence[str], **variables: str) -> str:
     """All that the command writes to a terminal."""
     ours, theirs = pty.openpty()
-    with start(server, *words, "Hi", stdout=theirs) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=subprocess.PIPE, env=environment(**variables)
+    ) as process:
         os.close(theirs)
         pieces: list[bytes] = []
         try:

@@ -13,18 +13,15 @@ from rxllm.testing import LLMServer
 
 PROGRAM = (
     "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
-    "from rxllm.cli import serve; serve.HEADER_SECONDS = float(os.environ.get('HEADER_SECONDS', serve.HEADER_SECONDS));"
-    "sys.exit(serve.main())"
+    "from rxllm.cli import main, serve;"
+    "serve.HEADER_SECONDS = float(os.environ.get('HEADER_SECONDS', serve.HEADER_SECONDS)); sys.exit(main.main())"
 )
 
 
 @contextlib.contextmanager
 def served(*words: str, **variables: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The process, and the address that it says it serves at."""
-    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH") if name in os.environ}
-    env = {**kept, "PYTHONUTF8": "1", "OLLAMA_HOST": "http://127.0.0.1:9"} | variables
-    command = [sys.executable, "-c", PROGRAM, "--port", "0", *words]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as process:
+    with started(*words, **variables) as process:
         assert process.stderr is not None
         line = process.stderr.readline()
         found = re.search(r"http://\S+", line)
@@ -33,6 +30,21 @@ def served(*words: str, **variables: str) -> Iterator[tuple[subprocess.Popen[str
             yield process, found.group()
         finally:
             process.kill()
+
+
+def refusal(*words: str) -> str:
+    """What the process says that does not serve."""
+    with started(*words) as process:
+        said = process.communicate(timeout=100)[1]
+    assert process.returncode == 1, said
+    return said
+
+
+def started(*words: str, **variables: str) -> subprocess.Popen[str]:
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH") if name in os.environ}
+    env = {**kept, "PYTHONUTF8": "1", "OLLAMA_HOST": "http://127.0.0.1:9"} | variables
+    command = [sys.executable, "-c", PROGRAM, "serve", "--port", "0", *words]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env)
 
 
 def of(llm: LLMServer) -> list[str]:
