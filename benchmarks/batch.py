@@ -32,7 +32,8 @@ from rxllm import batch
 from rxllm.batch import _ray_pool as ray_pool
 from rxllm.batch._jobs import Columns, Job, jobs_of
 from rxllm.batch._worker import Settings, Worker
-from rxllm.batch.checkpoint import Checkpoint, Settled
+from rxllm.batch.checkpoint import Checkpoint
+from rxllm.batch.rows import Settled
 from rxllm.batch.shared_limits import Correction, LeaseRequest, PermitServer, RateLimits
 from rxllm.events import Response, Usage
 from rxllm.testing import Hang, LLMServer
@@ -147,7 +148,7 @@ def chat_cpu(url: str, prompts: int) -> float:
 def row(key: int, characters: int) -> Settled:
     """An answer of so many characters."""
     response = Response("x" * characters, usage=Usage(20, 200, 220), model="m", provider="openai")
-    return Settled(key, key, b"d" * 16, False, False, batch.row_to_json(batch.AnswerRow(key, response)))
+    return Settled(key, b"d" * 16, batch.AnswerRow(key, response))
 
 
 def per(count: int, work: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:

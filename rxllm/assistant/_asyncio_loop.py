@@ -20,6 +20,7 @@ from reactivex.disposable import SerialDisposable
 
 from .._runtime.errors import report_exception
 from .._runtime.thread_cache import workers
+from ..sinks._async_wakeup import running_loop
 
 
 class AsyncioLoop:
@@ -118,11 +119,3 @@ def _close(loop: asyncio.AbstractEventLoop) -> None:
     if left and running_loop() is None:
         loop.run_until_complete(asyncio.wait(left, timeout=1))
     loop.close()
-
-
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the event loop that runs on this thread."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

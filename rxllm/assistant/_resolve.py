@@ -10,7 +10,8 @@ from typing import TypeGuard, cast
 from reactivex import Observable
 from reactivex.disposable import SerialDisposable, SingleAssignmentDisposable
 
-from ._asyncio_loop import AsyncioLoop, CancelTask, running_loop, set_result
+from ..sinks._async_wakeup import running_loop
+from ._asyncio_loop import AsyncioLoop, CancelTask, set_result
 
 
 def resolve(

@@ -6,11 +6,12 @@ msgspec makes the schema and checks the arguments. Parameters that use pydantic 
 
 from __future__ import annotations
 
-import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Protocol, cast, get_args, get_type_hints
+from copy import copy
+from functools import partial
+from typing import Annotated, Any, cast, get_args, get_type_hints
 
 import msgspec
 
@@ -97,7 +98,7 @@ class GivenSchema:
         doc = inspect.getdoc(function) if _has_own_docstring(function) else None
         self.description = read_docstring(doc, ()).summary
         self._hidden = [key for key, hint in _hints(function).items() if hint is hidden]
-        self._bound: list[str] = [*function.keywords] if isinstance(function, functools.partial) else []
+        self._bound: list[str] = [*function.keywords] if isinstance(function, partial) else []
 
     def bind(self, arguments: Mapping[str, object], hidden: object) -> tuple[list[object], dict[str, object]]:
         """Return no positional arguments, and the arguments by name."""
@@ -105,20 +106,6 @@ class GivenSchema:
             if key in arguments:
                 raise msgspec.ValidationError(f"Object contains unknown field `{key}`")
         return [], {**arguments, **dict.fromkeys(self._hidden, hidden)}
-
-
-class _Default(Protocol):
-    """What is used of `pydantic_core.Some`."""
-
-    value: object
-
-
-class _TypeAdapter(Protocol):
-    """What is used of `pydantic.TypeAdapter`."""
-
-    def json_schema(self) -> dict[str, object]: ...
-    def validate_python(self, value: object) -> object: ...
-    def get_default_value(self) -> _Default | None: ...
 
 
 class _Adapter:
@@ -131,11 +118,11 @@ class _Adapter:
         if type(default).__name__ == "FieldInfo":
             hint = Annotated[cast("type", hint), default]
         try:
-            self._adapter: _TypeAdapter = pydantic.TypeAdapter(hint)
+            self._adapter: Any = pydantic.TypeAdapter(hint)
             self._schema: dict[str, object] = self._adapter.json_schema()
         except Exception as error:  # pydantic's own classes
             raise ConfigurationError(f"no JSON schema can be made of parameter {where}: {error}") from error
-        found = self._adapter.get_default_value()
+        found: Any = self._adapter.get_default_value()
         if found is not None:  # a `Some` with the default of a Field
             self._default, self.is_required = found.value, False
 
@@ -154,18 +141,19 @@ class _Adapter:
                 raise msgspec.ValidationError(f"Object missing required field `{key}`")
             return self._default
         try:
-            return self._adapter.validate_python(arguments[key])
+            checked: object = self._adapter.validate_python(arguments[key])
+            return checked
         except ValueError as error:  # pydantic.ValidationError
             raise msgspec.ValidationError(f"{key}: {error}") from error
 
 
 def _parameters(function: Callable[..., object]) -> dict[str, inspect.Parameter]:
-    """Return the parameters that `functools.partial` has not bound: the model neither sees nor overrides those."""
+    """Return the parameters that `partial` has not bound: the model neither sees nor overrides those."""
     try:
         parameters = dict(inspect.signature(function).parameters)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"{function!r} cannot be a tool: its parameters are not known") from error
-    if isinstance(function, functools.partial):  # a partial of a partial is one partial
+    if isinstance(function, partial):  # a partial of a partial is one partial
         for bound in function.keywords:
             parameters.pop(bound, None)
     for one in parameters.values():
@@ -175,7 +163,7 @@ def _parameters(function: Callable[..., object]) -> dict[str, inspect.Parameter]
 
 
 def _hints(function: Callable[..., object]) -> dict[str, object]:
-    bare: Callable[..., object] = function.func if isinstance(function, functools.partial) else function
+    bare: Callable[..., object] = function.func if isinstance(function, partial) else function
     annotated = bare if inspect.isroutine(bare) else type(bare).__call__
     try:
         return get_type_hints(inspect.unwrap(annotated), include_extras=True)
@@ -192,10 +180,9 @@ def _field(
     if parameter.default is parameter.empty:
         return name, kind
     default: object = parameter.default
-    copy = getattr(default, "copy", None)
-    if isinstance(default, list | dict | set | bytearray) and callable(copy):
-        return name, kind, msgspec.field(default_factory=copy)
-    return name, kind, parameter.default
+    if type(default) in (list, dict, set, bytearray):  # each call gets its own
+        return name, kind, msgspec.field(default_factory=partial(copy, default))
+    return name, kind, default
 
 
 def _uses_pydantic(value: object) -> bool:

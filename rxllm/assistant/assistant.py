@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeVar, cast, overload
+from typing import cast
 
 from reactivex import Observable, abc
 from reactivex import operators as rx_ops
-from typing_extensions import Unpack
+from typing_extensions import TypeVar, Unpack
 
 from ..errors import ConfigurationError
 from ..events import Response, StreamEnd
@@ -24,11 +24,12 @@ from .events import AssistantEvent, StructuredAnswer, TypedEvent
 from .memory import Memory
 from .structured import Structure, StructuredMode
 from .templates import render
-from .tools import ToolLike, as_tools, check_timeout
+from .tools import ToolLike, as_tools, check_count, check_timeout
 
 __all__ = ["Assistant"]
 
-T = TypeVar("T")
+T = TypeVar("T", default=object)
+AnswerT = TypeVar("AnswerT", default=Response)
 
 
 class Assistant:
@@ -76,7 +77,7 @@ class Assistant:
         options: CallOptions | None = None,
     ) -> None:
         _check(model, system, memory, approve)
-        _check_count("max_iterations", max_iterations, 1)
+        check_count("max_iterations", max_iterations, 1)
         check_timeout("tool_timeout", tool_timeout)
         self._model = model
         self._system = system
@@ -91,30 +92,6 @@ class Assistant:
         self._options: CallOptions = options or {}
         self._checked({})
 
-    @overload
-    def stream(
-        self,
-        user_input: str | Message | Sequence[Message],
-        *,
-        variables: Mapping[str, object] | None = None,
-        conversation: str = "",
-        response_type: type[T],
-        structured_mode: StructuredMode = "auto",
-        max_corrections: int = 2,
-        **options: Unpack[CallOptions],
-    ) -> Observable[TypedEvent[T]]: ...
-    @overload
-    def stream(
-        self,
-        user_input: str | Message | Sequence[Message],
-        *,
-        variables: Mapping[str, object] | None = None,
-        conversation: str = "",
-        response_type: None = None,
-        structured_mode: StructuredMode = "auto",
-        max_corrections: int = 2,
-        **options: Unpack[CallOptions],
-    ) -> Observable[AssistantEvent]: ...
     def stream(
         self,
         user_input: str | Message | Sequence[Message],
@@ -125,7 +102,7 @@ class Assistant:
         structured_mode: StructuredMode = "auto",
         max_corrections: int = 2,
         **options: Unpack[CallOptions],
-    ) -> Observable[TypedEvent[T]] | Observable[AssistantEvent]:
+    ) -> Observable[TypedEvent[T]]:
         """Return a turn as a cold Observable: each subscription runs its own turn.
 
         Later errors are emitted as an `LLMError`; the model reads those of tools. Disposing, from any thread, stops the
@@ -146,7 +123,7 @@ class Assistant:
         Raises:
             ConfigurationError: A variable is missing, or an option or the mode is not supported.
         """
-        _check_count("max_corrections", max_corrections, 0)
+        check_count("max_corrections", max_corrections, 0)
         given: Mapping[str, object] = variables or {}
         turn_input = self._input(user_input, variables)
         system = render(self._system, given) if isinstance(self._system, str) else self._system
@@ -175,41 +152,19 @@ class Assistant:
         ) -> abc.DisposableBase:
             return ToolLoop(request, observer).start()
 
-        return Observable(subscribe)
+        return cast("Observable[TypedEvent[T]]", Observable(subscribe))
 
-    @overload
     def chat(
         self,
         user_input: str | Message | Sequence[Message],
         *,
         variables: Mapping[str, object] | None = None,
         conversation: str = "",
-        response_type: type[T],
+        response_type: type[AnswerT] | None = None,
         structured_mode: StructuredMode = "auto",
         max_corrections: int = 2,
         **options: Unpack[CallOptions],
-    ) -> T: ...
-    @overload
-    def chat(
-        self,
-        user_input: str | Message | Sequence[Message],
-        *,
-        variables: Mapping[str, object] | None = None,
-        conversation: str = "",
-        response_type: None = None,
-        **options: Unpack[CallOptions],
-    ) -> Response: ...
-    def chat(
-        self,
-        user_input: str | Message | Sequence[Message],
-        *,
-        variables: Mapping[str, object] | None = None,
-        conversation: str = "",
-        response_type: type[T] | None = None,
-        structured_mode: StructuredMode = "auto",
-        max_corrections: int = 2,
-        **options: Unpack[CallOptions],
-    ) -> Response | T:
+    ) -> AnswerT:
         """Run a turn; block until it has ended, and return the answer. Interrupting (Ctrl-C) stops the turn.
 
         Args:
@@ -234,9 +189,12 @@ class Assistant:
             **options,
         )
         *before, last = iter_events(events.pipe(rx_ops.filter(_is_ending)))
-        if response_type is None:
-            return cast("StreamEnd", last).response
-        return cast("StructuredAnswer[T]", before[-1]).value
+        answer = (
+            cast("StreamEnd", last).response
+            if response_type is None
+            else cast("StructuredAnswer[object]", before[-1]).value
+        )
+        return cast("AnswerT", answer)
 
     def _input(
         self, user_input: str | Message | Sequence[Message], variables: Mapping[str, object] | None
@@ -269,11 +227,6 @@ def _check(model: object, system: object, memory: object, approve: object) -> No
     ):
         if not is_good:
             raise ConfigurationError(f"Assistant({name}=...) is {wanted}; got {value!r}")
-
-
-def _check_count(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigurationError(f"{name} must be a whole number, {least} or more; got {value!r}")
 
 
 def _question(user_input: str | Message, variables: Mapping[str, object] | None) -> Message:

@@ -25,6 +25,7 @@ from ..model import StreamingModel
 from ..operators.text.plain import response
 from ..providers.presets import model_preset
 from .errors import MemoryStoreError, error_text
+from .tools import check_count
 
 __all__ = [
     "InMemoryStore",
@@ -277,7 +278,7 @@ def last_messages(count: int) -> Window:
     Raises:
         ConfigurationError: `count` is not a whole number, 0 or more.
     """
-    _check_most("last_messages", count)
+    check_count("the count of last_messages", count, 0)
 
     def window(messages: Sequence[Message]) -> Sequence[Message]:
         head = _head(messages)
@@ -298,7 +299,7 @@ def last_tokens(budget: int, *, count: Callable[[Message], int] | None = None) -
     Raises:
         ConfigurationError: `budget` is not a whole number, 0 or more.
     """
-    _check_most("last_tokens", budget)
+    check_count("the budget of last_tokens", budget, 0)
     counted = count or message_tokens
 
     def window(messages: Sequence[Message]) -> Sequence[Message]:
@@ -311,11 +312,6 @@ def last_tokens(budget: int, *, count: Callable[[Message], int] | None = None) -
         return _from_turn(messages, head, start)
 
     return window
-
-
-def _check_most(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ConfigurationError(f"{name} takes a whole number, 0 or more; got {value!r}")
 
 
 def within_context(

@@ -18,8 +18,8 @@ from reactivex.subject import Subject
 
 from .._json import encode
 from .._schema import json_schema, object_type, unboxed
-from ..errors import ConfigurationError, OutputParsingError
-from ..events import Response, TextDelta, TokenEvent
+from ..errors import ConfigurationError
+from ..events import Response, TokenEvent
 from ..messages import Message, ToolCall, ToolResult
 from ..model import StreamingModel
 from ..operators.json.structured import parse, partial_json
@@ -47,7 +47,7 @@ class Structure:
         self._model = model
         self._schema = json_schema(kind)
         self._boxed = object_type(kind)
-        self.mode: StructuredMode = _mode_for(self._options, model, options) if mode == "auto" else mode
+        self.mode: StructuredMode = self._supported_mode(options) if mode == "auto" else mode
         self._kind = kind if self.mode == "prompt" else self._boxed
 
     @property
@@ -71,6 +71,14 @@ class Structure:
         asked = self._options(self.mode, options)
         self._model.stream("?", **asked)  # cold: nothing is sent
         return asked
+
+    def _supported_mode(self, options: CallOptions) -> StructuredMode:
+        """Return the first mode that the model supports; nothing is sent."""
+        for mode in _ATTEMPTS:
+            with suppress(ConfigurationError):
+                self._model.stream("?", **self._options(mode, options))
+                return mode
+        return "prompt"
 
     def _options(self, mode: StructuredMode, options: CallOptions) -> CallOptions:
         if mode == "schema":
@@ -127,15 +135,8 @@ class Structure:
         Raises:
             OutputParsingError: The answer is not of the type.
         """
-        values: list[object] = []
-        errors: list[Exception] = []
-        text: TokenEvent | str = TextDelta(self.text(response))
-        rx.of(text).pipe(parse(self._kind)).subscribe(values.append, errors.append)
-        if errors:
-            raise errors[0]
-        if not values:
-            raise OutputParsingError("the answer is empty", text="", partial=response)
-        return unboxed(values[0])
+        text: TokenEvent | str = self.text(response)
+        return unboxed(rx.just(text).pipe(parse(self._kind)).run())
 
     def correction(self, response: Response, reason: str) -> list[Message]:
         """Return the messages that ask for a better answer: the answer, and why it is not valid.
@@ -149,19 +150,6 @@ class Structure:
             results = [ToolResult(call.id, said, call.name, is_error=True) for call in response.tool_calls]
             return [response.message, Message.tool(*results)]
         return [*([response.message] if response.parts else ()), Message.user(said)]
-
-
-def _mode_for(
-    add: Callable[[StructuredMode, CallOptions], CallOptions], model: StreamingModel, options: CallOptions
-) -> StructuredMode:
-    """Return the first mode that the model supports; nothing is sent."""
-    for mode in _ATTEMPTS:
-        try:
-            model.stream("?", **add(mode, options))
-        except ConfigurationError:
-            continue
-        return mode
-    return "prompt"
 
 
 def _ignore(_: Exception) -> None:

@@ -26,6 +26,7 @@ __all__ = [
     "ToolContext",
     "ToolLike",
     "as_tools",
+    "check_count",
     "check_timeout",
     "result_content",
     "result_text",
@@ -176,6 +177,18 @@ def check_timeout(name: str, seconds: object) -> None:
     """
     if seconds is not None and not is_duration(seconds):
         raise ConfigurationError(f"{name} must be a number of seconds above 0, or None; got {seconds!r}")
+
+
+def check_count(name: str, value: object, least: int) -> None:
+    """Raise `ConfigurationError` unless `value` is a whole number, `least` or more.
+
+    Args:
+        name: The name of the setting.
+        value: Its value.
+        least: The smallest value that it may have.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigurationError(f"{name} must be a whole number, {least} or more; got {value!r}")
 
 
 def result_text(value: object) -> str:

@@ -8,22 +8,22 @@ import itertools
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Self, TypeAlias
+from typing import Annotated, Self, TypeAlias
 
 import msgspec
 from reactivex import abc
 
-from ..errors import OutputParsingError
+from ..errors import ConfigurationError, OutputParsingError
 from ..operators.json.typed import Target
 from ._early_stop import EarlyStop
-from ._jobs import Columns, InvalidJob, Job
+from ._jobs import Columns, Job, jobs_of
 from ._source import JobSource
-from .checkpoint import Checkpoint, Retry, Settled
+from .checkpoint import Checkpoint, Retry
 from .progress import BatchProgress, ProgressCounter
-from .rows import AnswerRow, FailureRow, Row, failure_of, row_to_json
+from .rows import AnswerRow, FailureRow, Row, Settled, failure_of, usage_of
 
 BatchEvent: TypeAlias = Row | BatchProgress
 
@@ -31,11 +31,35 @@ STOP_SECONDS = 5.0
 """Seconds that a run takes at most to store what is ready after it was disposed."""
 
 
+Number: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+"""0 or more, and not infinite."""
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class RunSettings(msgspec.Struct, frozen=True):
+    """The `RunOptions` of a run, with their defaults."""
+
+    max_retries: Count | None = None
+    outage_timeout: Number = 600.0
+    stop_after_equal_failures: Count = 20
+    total: Count | None = None
+    job: str = ""
+    version: str = ""
+    progress_every: Number = 1.0
+    show_progress: bool = False
+    sync: Number = 1.0
+    start_timeout: Number = 600.0
+    worker_options: Mapping[str, object] | None = None
+    poll_seconds: Number = 10.0
+    batch_size: Count | None = None
+    deadline: Number = 26 * 3600.0
+
+
 class Plan(msgspec.Struct, frozen=True):
     """What a run does."""
 
     items: Callable[[], Iterable[object]]
-    total: int | None
+    settings: RunSettings
     columns: Columns
     fingerprint: bytes
     response_type: type[object] | None
@@ -43,25 +67,24 @@ class Plan(msgspec.Struct, frozen=True):
     about: dict[str, object]
     retry: Retry
     backlog: int
-    progress_every: float
-    start_timeout: float
-    sync: float
     silent_after: float = 60.0
     """A worker that sends nothing for this many seconds is taken for dead; a live one sends once a second."""
-    stop_after: int = 20
-    """The run ends if its first rows, this many, all fail with the same error; 0 turns that off."""
 
 
 class BaseRun(abc.DisposableBase):
     """A subscription to a batch. All state belongs to the run's thread; `dispose` is thread-safe."""
 
+    _file: Checkpoint
+    """Open while the run works."""
+
     def __init__(self, plan: Plan, observer: abc.ObserverBase[BatchEvent]) -> None:
         self._plan = plan
+        self._settings = plan.settings
         self._observer = observer
         self._stopped = threading.Event()
-        self._early_stop = EarlyStop(plan.stop_after)
+        self._early_stop = EarlyStop(plan.settings.stop_after_equal_failures)
         self._target = None if plan.response_type is None else Target(plan.response_type)
-        self._counter = ProgressCounter(plan.total, time.monotonic())
+        self._counter = ProgressCounter(plan.settings.total, time.monotonic())
         self._source: JobSource | None = None
         self._reported_at = time.monotonic()
         self._name = f"rxllm-batch-{next(_run_numbers)}"
@@ -86,11 +109,10 @@ class BaseRun(abc.DisposableBase):
         """Close all connections to the vendor. Thread-safe."""
 
     @abstractmethod
-    def _work(self, file: Checkpoint) -> None:
-        """Do everything, until each prompt has its row or `_stopped` is set."""
+    def _work(self) -> None:
+        """Do everything, until each prompt has its row or `_stopped` is set. `_file` is the open checkpoint."""
 
-    @abstractmethod
-    def _end(self, file: Checkpoint) -> None:
+    def _end(self) -> None:
         """Store what is ready; called last, in any case."""
 
     @abstractmethod
@@ -101,11 +123,14 @@ class BaseRun(abc.DisposableBase):
         """Open the checkpoint, do the work and end the stream. Runs on the thread of the run."""
         atexit.register(self._exit)  # runs before Ray's own handler, which was registered earlier
         try:
-            with closing(Checkpoint(self._plan.checkpoint, self._plan.about, sync=self._plan.sync)) as file:
+            plan = self._plan
+            with closing(Checkpoint(plan.checkpoint, plan.about, sync=plan.settings.sync)) as self._file:
                 try:
-                    self._work(file)
+                    self._work()
                 finally:
-                    self._end(file)
+                    if self._source is not None:
+                        self._source.stop()
+                    self._end()
         except SubscriberRaised as raised:
             error = raised.error
             threading.excepthook(
@@ -125,6 +150,44 @@ class BaseRun(abc.DisposableBase):
         self.dispose()
         self._thread.join(2 * STOP_SECONDS)
 
+    def _read_prompts(self, ahead: int, on_ready: Callable[[], None]) -> JobSource:
+        """Start to read the prompts on a thread, `ahead` of them at most; see `JobSource`."""
+        plan = self._plan
+        self._source = JobSource(jobs_of(plan.items(), plan.columns, plan.fingerprint), ahead, on_ready)
+        self._source.start(f"{self._name}-source")
+        return self._source
+
+    def _unanswered(self, found: Job | Settled, is_in_hand: bool) -> Job | None:
+        """Return the job if it has no row yet; store the row of a prompt that cannot be asked.
+
+        `is_in_hand` is whether this run asks a prompt with the same key now: then one of the two is wrong.
+        """
+        standing = self._file.standing(found.key, found.digest, self._plan.retry)
+        if standing == "twice" or is_in_hand:
+            raise ConfigurationError(f"two prompts have the key {found.key!r}; the second is number {found.position}")
+        if standing == "settled":
+            self._counter.skipped += 1
+        elif isinstance(found, Job):
+            return found
+        else:
+            self._settle([found])
+        return None
+
+    def _settle(self, rows: list[Settled]) -> None:
+        """Store and emit rows, except the first failures of the run, which may end it."""
+        self._store(self._early_stop.pass_on(rows))
+
+    def _store(self, rows: list[Settled]) -> None:
+        """Write the rows to disk, then emit them."""
+        if rows:
+            self._file.write(rows)
+        self._emit_rows(rows)
+
+    def _emit_rows(self, rows: Iterable[Settled]) -> None:
+        for settled in rows:
+            self._counter.count(isinstance(settled.row, FailureRow), usage_of(settled.row))
+            self._emit(settled.row)
+
     def _checked(self, row: Row, has_own_format: bool) -> Row:
         """Return the row, or a failure if its value does not fit the type that you gave."""
         target = self._target
@@ -139,7 +202,7 @@ class BaseRun(abc.DisposableBase):
         return row
 
     def _report_if_due(self) -> None:
-        if time.monotonic() - self._reported_at >= self._plan.progress_every:
+        if time.monotonic() - self._reported_at >= self._settings.progress_every:
             self._report()
 
     def _report(self) -> None:
@@ -163,11 +226,6 @@ class SubscriberRaised(Exception):
     def __init__(self, error: Exception) -> None:
         super().__init__()
         self.error = error
-
-
-def settled_row(job: Job | InvalidJob, row: Row) -> Settled:
-    transient = isinstance(row, FailureRow) and row.transient
-    return Settled(row.key, job.position, job.digest, isinstance(row, FailureRow), transient, row_to_json(row))
 
 
 _run_numbers = itertools.count(1)

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TypeAlias
 
 from .._core.error_format import ErrorRecord
 from ..errors import ConfigurationError, LLMError
 from ..events import Response
-from .checkpoint import Settled
-from .rows import FailureRow, Row
-
-SettledRow: TypeAlias = tuple[Settled, Row]
-
+from .rows import FailureRow, Row, Settled
 
 _NUMBER = re.compile(r"^row \d+: ")
 
@@ -26,27 +21,27 @@ class EarlyStop:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._held: list[SettledRow] = []
+        self._held: list[Settled] = []
 
-    def pass_on(self, rows: list[SettledRow]) -> list[SettledRow]:
+    def pass_on(self, rows: list[Settled]) -> list[Settled]:
         """Return the rows to settle now. Raises the common error of the first `limit` rows."""
         if not self._limit:
             return rows
-        for number, (_, row) in enumerate(rows):
-            if not self._is_alike(row):
+        for number, settled in enumerate(rows):
+            if not self._is_alike(settled.row):
                 self._limit = 0
                 return [*self.flush(), *rows[number:]]
-            self._held.append(rows[number])
+            self._held.append(settled)
             if len(self._held) >= self._limit:
-                raise _common_error(row, self._limit)
+                raise _common_error(settled.row, self._limit)
         return []
 
-    def release(self) -> list[SettledRow]:
+    def release(self) -> list[Settled]:
         """Hold nothing back any more; return the rows held back."""
         self._limit = 0
         return self.flush()
 
-    def flush(self) -> list[SettledRow]:
+    def flush(self) -> list[Settled]:
         """Return and forget the rows held back."""
         held, self._held = self._held, []
         return held
@@ -56,7 +51,7 @@ class EarlyStop:
             return False
         if row.error in ("ContextWindowExceededError", "OutputParsingError"):
             return False
-        return not self._held or _reason(self._held[0][1]) == _reason(row)
+        return not self._held or _reason(self._held[0].row) == _reason(row)
 
 
 def _has_content(partial: Response | None) -> bool:

@@ -19,7 +19,7 @@ from ..messages import Message
 from ..options import CallOptions
 from ..prompt import Prompt, messages_of
 from .model_spec import is_plain_format, plain_options
-from .rows import FailureRow, Key, failure_of
+from .rows import Key, Settled, failure_of
 
 RowIn: TypeAlias = Mapping[str, object]
 """A row: column names and values."""
@@ -38,19 +38,6 @@ class Job(msgspec.Struct, frozen=True):
     columns: dict[str, object]
 
 
-class InvalidJob(msgspec.Struct, frozen=True):
-    """A prompt that cannot be asked, with its failure row."""
-
-    position: int
-    digest: bytes
-    row: FailureRow
-
-    @property
-    def key(self) -> Key:
-        """The row's key."""
-        return self.row.key
-
-
 class Columns(msgspec.Struct, frozen=True):
     """Where in a row to find everything: names of columns, or functions of the row."""
 
@@ -60,11 +47,11 @@ class Columns(msgspec.Struct, frozen=True):
     keep: Sequence[str] = ()
 
 
-def jobs_of(items: Iterable[object], columns: Columns, fingerprint: bytes) -> Iterator[Job | InvalidJob]:
+def jobs_of(items: Iterable[object], columns: Columns, fingerprint: bytes) -> Iterator[Job | Settled]:
     """Yield one job for each item, in their order.
 
-    A row that cannot become a job is an `InvalidJob`, for any reason, and the others continue. Only if the
-    very first row lacks a column, or has one of the wrong type, all rows are taken to be wrong.
+    A row that cannot become a job, for any reason, is settled as a failure, and the others continue. Only if the very
+    first row lacks a column, or has one of the wrong type, all rows are taken to be wrong.
 
     Raises:
         ConfigurationError: The first row has not the named columns.
@@ -94,7 +81,7 @@ def _job_of(row: RowIn, columns: Columns, position: int, fingerprint: bytes) -> 
     return Job(key, position, digest, prompt, options, kept)
 
 
-def _invalid(error: Exception, row: RowIn, columns: Columns, position: int, fingerprint: bytes) -> InvalidJob:
+def _invalid(error: Exception, row: RowIn, columns: Columns, position: int, fingerprint: bytes) -> Settled:
     """Return the failure row of a row, with as much of its key and columns as can be stored."""
     key: Key = position
     kept: dict[str, object] = {}
@@ -107,7 +94,7 @@ def _invalid(error: Exception, row: RowIn, columns: Columns, position: int, fing
     failure = failure_of(error, key, kept, 0)
     if f"row {position}" not in failure.message:
         failure = msgspec.structs.replace(failure, message=f"row {position}: {failure.message}")
-    return InvalidJob(position, _digest(fingerprint, failure.message.encode()), failure)
+    return Settled(position, _digest(fingerprint, failure.message.encode()), failure)
 
 
 def _kept(row: RowIn, columns: Columns, position: int) -> dict[str, object]:

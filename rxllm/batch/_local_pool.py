@@ -10,20 +10,17 @@ from ..errors import ConfigurationError
 from ..operators.resilience.limits import RateLimit
 from ._jobs import Job
 from ._worker import Settings, Worker
-from ._worker_pool import Outcome, RowsReceived, WorkerFailed, WorkerReady
+from ._worker_pool import Outcome, RowsReceived, WorkerFailed, WorkerPool, WorkerReady
 from .shared_limits import RateLimits
 
 
-class LocalPool:
+class LocalPool(WorkerPool):
     """One `Worker` in this process, called on a thread of its own."""
 
     def __init__(self, settings: Settings, limit: RateLimit | None) -> None:
+        super().__init__()
         self._worker = Worker(settings, limit)
         self._jobs: queue.SimpleQueue[Sequence[Job] | None] = queue.SimpleQueue()
-        self._mailbox: queue.SimpleQueue[tuple[int, Outcome] | None] = queue.SimpleQueue()
-
-    def open(self) -> None:
-        """Do nothing: this process is there."""
 
     def size(self) -> int:
         """Return 1."""
@@ -47,17 +44,6 @@ class LocalPool:
     def stop(self) -> None:
         """Close all connections."""
         self._worker.stop()
-
-    def next(self, timeout: float) -> tuple[int, Outcome] | None:
-        """Return the first outcome in the mailbox."""
-        try:
-            return self._mailbox.get(timeout=timeout) if timeout > 0 else self._mailbox.get_nowait()
-        except queue.Empty:
-            return None
-
-    def wake(self) -> None:
-        """Put an empty message into the mailbox."""
-        self._mailbox.put(None)
 
     def close(self) -> None:
         """End the worker."""

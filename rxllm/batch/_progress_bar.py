@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 from reactivex import Observable, abc
 from reactivex import operators as rx_ops
@@ -14,10 +15,8 @@ from reactivex.disposable import CompositeDisposable, Disposable
 from ._base_run import BatchEvent
 from .progress import BatchProgress
 
-
-class _Bar(Protocol):
-    def show(self, progress: BatchProgress) -> None: ...
-    def close(self) -> None: ...
+_Bar: TypeAlias = tuple[Callable[[BatchProgress], None], Callable[[], None]]
+"""What to call with each progress, and at the end, perhaps twice."""
 
 
 def with_progress_bar(events: Observable[BatchEvent]) -> Observable[BatchEvent]:
@@ -26,17 +25,15 @@ def with_progress_bar(events: Observable[BatchEvent]) -> Observable[BatchEvent]:
     def subscribe(
         observer: abc.ObserverBase[BatchEvent], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        bar = _bar()
+        draw, close = _bar()
 
-        def show(event: BatchEvent) -> None:
+        def on_event(event: BatchEvent) -> None:
             if isinstance(event, BatchProgress):
-                bar.show(event)
+                draw(event)
 
-        def fail(_: Exception) -> None:
-            bar.close()
-
-        running = events.pipe(rx_ops.do_action(show, fail, bar.close))  # before the subscriber sees the end
-        return CompositeDisposable(running.subscribe(observer, scheduler=scheduler), Disposable(bar.close))
+        # The bar is closed before the subscriber sees the end.
+        running = events.pipe(rx_ops.do_action(on_event, lambda _: close(), close))
+        return CompositeDisposable(running.subscribe(observer, scheduler=scheduler), Disposable(close))
 
     return Observable(subscribe)
 
@@ -51,59 +48,48 @@ def summary(progress: BatchProgress) -> str:
 
 def _bar() -> _Bar:
     """Return a bar of tqdm or rich; a single last line if neither is installed, or stderr is no terminal."""
-    if not sys.stderr.isatty():
-        return _LastLine()
-    makers: list[tuple[str, Callable[[Any], _Bar]]] = [("tqdm", _TqdmBar), ("rich.progress", _RichBar)]
-    for name, make in makers:
-        try:
-            return make(import_module(name))
-        except ImportError:
-            continue
-    return _LastLine()
+    if sys.stderr.isatty():
+        for make in (_tqdm_bar, _rich_bar):
+            with suppress(ImportError):
+                return make()
+    return _last_line()
 
 
-class _LastLine:
-    """Prints the totals when the run is over."""
+def _last_line() -> _Bar:
+    """Print the totals when the run is over."""
+    last: list[BatchProgress] = []
 
-    def __init__(self) -> None:
-        self._last: BatchProgress | None = None
+    def draw(progress: BatchProgress) -> None:
+        last[:] = [progress]
 
-    def show(self, progress: BatchProgress) -> None:
-        self._last = progress
+    def close() -> None:
+        while last:
+            sys.stderr.write(f"{summary(last.pop())}\n")
 
-    def close(self) -> None:
-        last, self._last = self._last, None
-        if last is not None:
-            sys.stderr.write(f"{summary(last)}\n")
-
-
-class _TqdmBar:
-    """A bar of tqdm."""
-
-    def __init__(self, tqdm: Any) -> None:
-        self._bar: Any = tqdm.tqdm(unit="row", file=sys.stderr, mininterval=0.5)
-
-    def show(self, progress: BatchProgress) -> None:
-        self._bar.total = progress.total
-        self._bar.set_postfix_str(f"{progress.failed} failed", refresh=False)
-        self._bar.update(progress.settled + progress.skipped - self._bar.n)
-
-    def close(self) -> None:
-        self._bar.close()
+    return draw, close
 
 
-class _RichBar:
-    """A bar of rich."""
+def _tqdm_bar() -> _Bar:
+    """Return a bar of tqdm; raise `ImportError` if it is not installed."""
+    bar: Any = import_module("tqdm").tqdm(unit="row", file=sys.stderr, mininterval=0.5)
 
-    def __init__(self, progress_module: Any) -> None:
-        console: Any = import_module("rich.console").Console(stderr=True)
-        self._progress: Any = progress_module.Progress(console=console, refresh_per_second=2)
-        self._task: Any = self._progress.add_task("rows", total=None)
-        self._progress.start()
+    def draw(progress: BatchProgress) -> None:
+        bar.total = progress.total
+        bar.set_postfix_str(f"{progress.failed} failed", refresh=False)
+        bar.update(progress.settled + progress.skipped - bar.n)
 
-    def show(self, progress: BatchProgress) -> None:
+    return draw, bar.close
+
+
+def _rich_bar() -> _Bar:
+    """Return a bar of rich; raise `ImportError` if it is not installed."""
+    console: Any = import_module("rich.console").Console(stderr=True)
+    bar: Any = import_module("rich.progress").Progress(console=console, refresh_per_second=2)
+    task: Any = bar.add_task("rows", total=None)
+    bar.start()
+
+    def draw(progress: BatchProgress) -> None:
         done = progress.settled + progress.skipped
-        self._progress.update(self._task, total=progress.total, completed=done, description=summary(progress))
+        bar.update(task, total=progress.total, completed=done, description=summary(progress))
 
-    def close(self) -> None:
-        self._progress.stop()
+    return draw, bar.stop

@@ -7,7 +7,6 @@ worker to others.
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +24,7 @@ from ..errors import ConfigurationError
 from ._jobs import Job
 from ._leased_limit import LeasedLimit
 from ._worker import Settings, Worker
-from ._worker_pool import Outcome, RowsReceived, WorkerFailed, WorkerLost, WorkerReady
+from ._worker_pool import Outcome, RowsReceived, WorkerFailed, WorkerLost, WorkerPool, WorkerReady
 from .errors import WorkerLostError
 from .shared_limits import Lease, LeaseRequest, PermitServer, RateLimits
 
@@ -40,7 +39,7 @@ _THREADS = 3
 _PERMIT_SECONDS = 10.0
 
 
-class RayPool:
+class RayPool(WorkerPool):
     """Workers on the Ray cluster of this process, else on the one that `ray.init(address)` finds or starts."""
 
     def __init__(
@@ -51,12 +50,12 @@ class RayPool:
         options: Mapping[str, object],
         address: str | None = None,
     ) -> None:
+        super().__init__()
         self._settings = settings
         self._workers = workers
         self._limits = limits
         self._options = options
         self._address = address
-        self._mailbox: queue.SimpleQueue[tuple[int, Outcome] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         """Guards the handles, because `stop` is thread-safe."""
         self._handles: dict[int, Any] = {}
@@ -106,16 +105,11 @@ class RayPool:
                 handle.stop.remote()
 
     def next(self, timeout: float) -> tuple[int, Outcome] | None:
-        """Return the first outcome in the mailbox."""
-        try:
-            return self._mailbox.get(timeout=timeout) if timeout > 0 else self._mailbox.get_nowait()
-        except queue.Empty:
-            # Nothing arrives from workers after Ray was shut down.
-            return None if ray.is_initialized() else (_NO_WORKER, WorkerFailed(WorkerLostError(_SHUT_DOWN)))
-
-    def wake(self) -> None:
-        """Put an empty message into the mailbox."""
-        self._mailbox.put(None)
+        """Return the next outcome; an error after Ray was shut down, because nothing arrives from workers then."""
+        outcome = super().next(timeout)
+        if outcome is None and not ray.is_initialized():
+            return _NO_WORKER, WorkerFailed(WorkerLostError(_SHUT_DOWN))
+        return outcome
 
     def close(self) -> None:
         """Kill all actors. The cluster keeps running."""

@@ -11,22 +11,19 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 from reactivex import abc
 
 from ..errors import ConfigurationError, LLMError
-from ._base_run import STOP_SECONDS, BaseRun, BatchEvent, Plan, settled_row
-from ._early_stop import SettledRow
+from ._base_run import STOP_SECONDS, BaseRun, BatchEvent, Plan
 from ._job_queue import JobQueue
-from ._jobs import Job, jobs_of
+from ._jobs import Job
 from ._source import JobSource
 from ._worker import EncodedRow
 from ._worker_pool import Outcome, RowsReceived, WorkerFailed, WorkerLost, WorkerPool, WorkerReady
-from .checkpoint import Checkpoint, Settled
 from .errors import WorkerLostError
 from .progress import BatchProgress
-from .rows import AnswerRow, FailureRow, Row, failure_of, row_from_json, usage_of
+from .rows import AnswerRow, Settled, failure_of, row_from_json
 
 log = logging.getLogger("rxllm")
 
@@ -62,105 +59,76 @@ class Run(BaseRun):
         self._pool.stop()
         self._pool.wake()
 
-    def _work(self, file: Checkpoint) -> None:
+    def _work(self) -> None:
         """Read the prompts, start the workers, and process their outcomes until each prompt has its row."""
-        plan = self._plan
-        jobs = jobs_of(plan.items(), plan.columns, plan.fingerprint)
-        source = self._source = JobSource(jobs, plan.backlog, self._pool.wake)
-        source.start(f"{self._name}-source")
+        source = self._read_prompts(self._plan.backlog, self._pool.wake)
         self._report()
-        self._first = self._next_job(file)
+        self._first = self._next_job()
         while self._first is None and not source.is_exhausted and not self._stopped.is_set():
             source.wait(_TICK_SECONDS)
-            self._first = self._next_job(file)
+            self._first = self._next_job()
             self._report_if_due()
         if self._first is not None:  # no worker is started before there is work
             self._pool.open()
             for _ in range(self._pool.size()):
                 self._start_worker()
-            while not self._stopped.is_set() and not self._is_complete(file, source):
+            while not self._stopped.is_set() and not self._is_complete(source):
                 outcome = self._pool.next(_TICK_SECONDS)
                 if outcome is not None:
-                    self._handle(file, *outcome)
+                    self._handle(*outcome)
                 if time.monotonic() - self._looked_at >= _TICK_SECONDS:
-                    self._check_workers(file)
+                    self._check_workers()
                 self._report_if_due()
-        self._store(file, self._early_stop.flush())
+        self._store(self._early_stop.flush())
         self._report()
 
-    def _is_complete(self, file: Checkpoint, source: JobSource) -> bool:
+    def _is_complete(self, source: JobSource) -> bool:
         """Give idle workers the prompts that wait; return whether every prompt has its row."""
         for worker in tuple(self._idle):
-            self._give(file, worker)
+            self._give(worker)
         return source.is_exhausted and self._first is None and not self._busy and self._queue.is_empty
 
-    def _next_job(self, file: Checkpoint) -> Job | None:
+    def _next_job(self) -> Job | None:
         """Return the next prompt that needs an answer; None if none has been read yet."""
         first, self._first = self._first, None
         if first is not None or self._source is None:
             return first
-        while not self._stopped.is_set() and (job := self._source.take()) is not None:
-            standing = file.standing(job.key, job.digest, self._plan.retry)
-            if standing == "twice" or self._queue.holds(job.key):
-                raise ConfigurationError(f"two prompts have the key {job.key!r}; the second is number {job.position}")
-            if standing == "settled":
-                self._counter.skipped += 1
-            elif isinstance(job, Job):
+        while not self._stopped.is_set() and (found := self._source.take()) is not None:
+            job = self._unanswered(found, is_in_hand=self._queue.holds(found.key))
+            if job is not None:
                 return job
-            else:
-                self._settle(file, [(settled_row(job, job.row), job.row)])
         return None
 
-    def _handle(self, file: Checkpoint, worker: int, outcome: Outcome) -> None:
+    def _handle(self, worker: int, outcome: Outcome) -> None:
         """Process what a worker reported. Reports of workers taken for dead are ignored."""
         match outcome:
             case WorkerReady(error=None) if self._starting.pop(worker, None) is not None:
                 self._failed_starts = 0
-                self._give(file, worker)
+                self._give(worker)
             case RowsReceived(rows) if self._busy.pop(worker, None) is not None:
-                self._settle(file, list(self._decoded(worker, rows)))
+                self._settle(list(self._decoded(worker, rows)))
                 for row in rows:
                     if row.fatal is not None:
                         raise row.fatal
-                self._give(file, worker)
+                self._give(worker)
             case WorkerLost(reason):
-                self._lose(file, worker, reason)
+                self._lose(worker, reason)
             case WorkerReady(error=LLMError() as error) | WorkerFailed(error):
                 raise error
             case _:
                 pass  # from a worker that was taken for dead
 
-    def _decoded(self, worker: int, rows: Sequence[EncodedRow]) -> Iterator[SettledRow]:
+    def _decoded(self, worker: int, rows: Sequence[EncodedRow]) -> Iterator[Settled]:
         """Yield the rows of a worker, checked; without those whose error ends the run."""
         for encoded in rows:
             job = self._queue.settle(worker, encoded.key)
-            if encoded.fatal is not None:
-                continue  # the next run asks it again
-            row = row_from_json(encoded.row)
-            checked = self._checked(row, "response_format" in job.options)
-            if checked is not row:
-                yield settled_row(job, checked), checked
-            else:
-                yield (
-                    Settled(encoded.key, job.position, job.digest, encoded.failed, encoded.transient, encoded.row),
-                    row,
-                )
+            if encoded.fatal is None:  # else the next run asks it again
+                row = self._checked(row_from_json(encoded.row), "response_format" in job.options)
+                yield Settled(job.position, job.digest, row)
 
-    def _settle(self, file: Checkpoint, rows: list[SettledRow]) -> None:
-        if rows:
-            self._store(file, self._early_stop.pass_on(rows))
-
-    def _store(self, file: Checkpoint, rows: list[SettledRow]) -> None:
-        """Write the rows to disk, then emit them."""
-        if rows:
-            file.write(settled for settled, _ in rows)
-        for _, row in rows:
-            self._counter.count(isinstance(row, FailureRow), usage_of(row))
-            self._emit(row)
-
-    def _give(self, file: Checkpoint, worker: int) -> None:
+    def _give(self, worker: int) -> None:
         """Send jobs to a worker; it is idle if it has none."""
-        jobs = self._queue.give(worker, partial(self._next_job, file))
+        jobs = self._queue.give(worker, self._next_job)
         if jobs or self._queue.in_hand_of(worker):
             self._idle.discard(worker)
             self._busy[worker] = time.monotonic()
@@ -173,7 +141,7 @@ class Run(BaseRun):
         self._starting[worker] = time.monotonic()
         self._pool.start_worker(worker)
 
-    def _lose(self, file: Checkpoint, worker: int, reason: str) -> None:
+    def _lose(self, worker: int, reason: str) -> None:
         """Give the prompts of a lost worker to others, and replace it."""
         delay = _TICK_SECONDS
         if self._starting.pop(worker, None) is not None:
@@ -186,20 +154,24 @@ class Run(BaseRun):
             log.warning("a worker is lost, its prompts are given to others: %s", reason)
             self._counter.lost_workers += 1
             error = WorkerLostError(f"every worker that ran this prompt was lost; the last one: {reason}")
-            failures = [(job, failure_of(error, job.key, job.columns, 0)) for job in self._queue.lose(worker)]
-            self._settle(file, [(settled_row(job, row), row) for job, row in failures])
+            self._settle(
+                [
+                    Settled(job.position, job.digest, failure_of(error, job.key, job.columns, 0))
+                    for job in self._queue.lose(worker)
+                ]
+            )
         else:
             return
         self._replacements.append(time.monotonic() + delay)
 
-    def _check_workers(self, file: Checkpoint) -> None:
+    def _check_workers(self) -> None:
         """End silent workers and start new ones. A queued outcome counts as a sign of life, so they come first."""
         now = self._looked_at = time.monotonic()
         for _ in range(len(self._busy) + len(self._starting)):
             outcome = self._pool.next(0.0)
             if outcome is None:
                 break
-            self._handle(file, *outcome)
+            self._handle(*outcome)
         while self._replacements and self._replacements[0] <= now:
             self._replacements.popleft()
             self._start_worker()
@@ -211,18 +183,16 @@ class Run(BaseRun):
         silent_after = self._plan.silent_after
         for worker in [worker for worker, since in self._busy.items() if now - since > silent_after]:
             self._pool.end_worker(worker)
-            self._lose(file, worker, f"silent for {silent_after:.0f} seconds")
+            self._lose(worker, f"silent for {silent_after:.0f} seconds")
         waited = now - min(self._starting.values(), default=now)
-        if not self._idle and not self._busy and waited > self._plan.start_timeout:
+        if not self._idle and not self._busy and waited > self._settings.start_timeout:
             raise WorkerLostError(f"no worker started within {waited:.0f} seconds: does the cluster have room for one?")
 
     def _progress(self, now: float) -> BatchProgress:
         return self._counter.progress(now, self._queue.running, len(self._idle) + len(self._busy))
 
-    def _end(self, file: Checkpoint) -> None:
+    def _end(self) -> None:
         """Close all connections, store what is ready, end the workers."""
-        if self._source is not None:
-            self._source.stop()
         try:
             self._pool.stop()
             until = time.monotonic() + STOP_SECONDS
@@ -232,12 +202,9 @@ class Run(BaseRun):
                     continue
                 worker, outcome = came
                 if self._busy.pop(worker, None) is not None and isinstance(outcome, RowsReceived):
-                    file.write(settled for settled, row in self._decoded(worker, outcome.rows) if _is_answer(row))
+                    rows = self._decoded(worker, outcome.rows)
+                    self._file.write([settled for settled in rows if isinstance(settled.row, AnswerRow)])
         except ConfigurationError as error:  # such as a full disk, which ended the run
             log.warning("some rows are lost; the next run asks them again: %s", error)
         finally:
             self._pool.close()
-
-
-def _is_answer(row: Row) -> bool:
-    return isinstance(row, AnswerRow)

@@ -7,7 +7,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
-from ._jobs import InvalidJob, Job
+from ._jobs import Job
+from .rows import Settled
 
 
 class JobSource:
@@ -17,11 +18,11 @@ class JobSource:
     there is something again after `take` returned None.
     """
 
-    def __init__(self, jobs: Iterable[Job | InvalidJob], ahead: int, on_ready: Callable[[], None]) -> None:
+    def __init__(self, jobs: Iterable[Job | Settled], ahead: int, on_ready: Callable[[], None]) -> None:
         self._jobs = jobs
         self._ahead = ahead
         self._on_ready = on_ready
-        self._ready: deque[Job | InvalidJob] = deque()
+        self._ready: deque[Job | Settled] = deque()
         self._changed = threading.Condition()
         """Guards the fields below and `_ready`."""
         self._ended = False
@@ -40,7 +41,7 @@ class JobSource:
         with self._changed:
             return self._ended and not self._ready and self._error is None
 
-    def take(self) -> Job | InvalidJob | None:
+    def take(self) -> Job | Settled | None:
         """Return the next job; None if none is ready. Raises what reading the prompts raised, after the jobs."""
         with self._changed:
             if self._ready:

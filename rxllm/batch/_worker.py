@@ -26,7 +26,7 @@ from ._jobs import Job
 from ._leased_limit import LeasedLimit
 from ._outage import OutageGate, with_retries
 from .model_spec import ModelFactory, ModelSpec
-from .rows import AnswerRow, FailureRow, Key, Row, failure_of, row_to_json
+from .rows import AnswerRow, Key, Row, failure_of, row_to_json
 
 POLL_SECONDS = 1.0
 """`exchange` returns after at most this time, with or without rows: it shows that the worker is alive."""
@@ -41,8 +41,6 @@ class EncodedRow(msgspec.Struct, frozen=True):
     """
 
     key: Key
-    failed: bool
-    transient: bool
     row: bytes
     fatal: LLMError | None = None
 
@@ -52,7 +50,8 @@ class Settings(msgspec.Struct, frozen=True):
 
     model: ModelSpec | ModelFactory
     max_concurrent: int
-    max_retries: int
+    max_retries: int | None = None
+    """Retries of a request; None: those of the `ModelSpec`, or 2."""
     expected_tokens: int | None = None
     outage_timeout: float = 600.0
     """Seconds that requests wait, at most, while nearly all of them fail transiently."""
@@ -63,6 +62,9 @@ class Worker:
 
     def __init__(self, settings: Settings, limit: RateLimit | None = None) -> None:
         self._settings = settings
+        model, retries = settings.model, settings.max_retries
+        default = model.max_retries if isinstance(model, ModelSpec) else 2
+        self._max_retries = default if retries is None else retries
         self._limit = limit or RateLimit()
         self._gate = OutageGate(settings.max_concurrent, settings.outage_timeout)
         self._model: StreamingModel | None = None
@@ -112,7 +114,7 @@ class Worker:
             self._model.close()
 
     def _ask(self, state: _JobState) -> Observable[TokenEvent]:
-        retries = state.job.options.get("max_retries", self._settings.max_retries)
+        retries = state.job.options.get("max_retries", self._max_retries)
         # No subscriber has seen a part of the answer before its end, so an attempt that fails midway is retried too.
         attempt = reactivex.defer(lambda _: self._attempt(state)).pipe(self._limit, rx_ops.filter(_is_end))
         return with_retries(attempt, self._gate, retries)
@@ -131,19 +133,14 @@ class Worker:
     def _settle(self, result: PromptAnswer[_JobState, None] | PromptFailure[_JobState]) -> None:
         """Add the row of an answer or a failure to the rows to return."""
         try:
-            row: Row = self._row(result)
-            data = row_to_json(row)
+            data = row_to_json(self._row(result))
         except Exception as error:  # of a user's type, or text that is not Unicode: the prompt gets its row
             row = failure_of(error, result.prompt.job.key, result.prompt.job.columns, result.prompt.tries)
-            row = msgspec.structs.replace(row, partial=None)
-            data = row_to_json(row)
-        failed = isinstance(row, FailureRow)
-        transient = isinstance(row, FailureRow) and row.transient
+            data = row_to_json(msgspec.structs.replace(row, partial=None))
         fatal = _fatal(result.error) if isinstance(result, PromptFailure) else None
-        encoded = EncodedRow(row.key, failed, transient, data, fatal)
         with self._changed:
             self._running -= 1
-            self._rows.append(encoded)
+            self._rows.append(EncodedRow(result.prompt.job.key, data, fatal))
             self._changed.notify_all()
 
     def _row(self, result: PromptAnswer[_JobState, None] | PromptFailure[_JobState]) -> Row:

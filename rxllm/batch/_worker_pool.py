@@ -1,9 +1,11 @@
-"""The interface between a run and its workers. Implemented in this process, on Ray, and by the tests."""
+"""The interface between a run and its workers, which are in this process, on Ray, or made by the tests."""
 
 from __future__ import annotations
 
+import queue
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
@@ -39,41 +41,46 @@ class WorkerFailed(msgspec.Struct, frozen=True):
 Outcome: TypeAlias = WorkerReady | RowsReceived | WorkerLost | WorkerFailed
 
 
-class WorkerPool(Protocol):
-    """Workers, each with a number. What they do arrives through `next`. Only `open` and `next` block."""
+class WorkerPool(ABC):
+    """Workers, each with a number. What they do arrives in a mailbox. Only `open` and `next` block."""
 
-    def open(self) -> None:
+    def __init__(self) -> None:
+        self._mailbox: queue.SimpleQueue[tuple[int, Outcome] | None] = queue.SimpleQueue()
+
+    def open(self) -> None:  # noqa: B027  most need nothing
         """Connect to the machines. Blocks for as long as that takes."""
-        ...
 
+    @abstractmethod
     def size(self) -> int:
         """Return the number of workers that there should be; it changes when machines join or leave."""
-        ...
 
+    @abstractmethod
     def start_worker(self, worker: int) -> None:
         """Start a worker: `WorkerReady` or `WorkerLost` follows."""
-        ...
 
+    @abstractmethod
     def exchange(self, worker: int, jobs: Sequence[Job]) -> None:
         """Send jobs to a worker: `RowsReceived` or `WorkerLost` follows. One exchange at a time for each worker."""
-        ...
 
+    @abstractmethod
     def end_worker(self, worker: int) -> None:
         """End a worker; nothing more arrives from it."""
-        ...
 
+    @abstractmethod
     def stop(self) -> None:
         """Close all connections to the vendor; `RowsReceived` still arrive. Thread-safe."""
-        ...
+
+    @abstractmethod
+    def close(self) -> None:
+        """End all workers."""
 
     def next(self, timeout: float) -> tuple[int, Outcome] | None:
         """Return the next outcome and its worker; None after `timeout` seconds, or after `wake`."""
-        ...
+        try:
+            return self._mailbox.get(timeout=timeout) if timeout > 0 else self._mailbox.get_nowait()
+        except queue.Empty:
+            return None
 
     def wake(self) -> None:
         """Make `next` return. Thread-safe."""
-        ...
-
-    def close(self) -> None:
-        """End all workers."""
-        ...
+        self._mailbox.put(None)

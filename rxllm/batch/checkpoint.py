@@ -12,11 +12,11 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias, cast
+from typing import Literal, TypeAlias, cast
 
 from .._json import decode, encode
 from ..errors import ConfigurationError
-from .rows import Key, Row, row_from_json
+from .rows import FailureRow, Key, Row, Settled, row_from_json, row_to_json
 
 Retry: TypeAlias = Literal["none", "transient", "all"]
 """Which failures of earlier runs a run asks again."""
@@ -35,17 +35,6 @@ CREATE TABLE IF NOT EXISTS rows (
     failed INTEGER NOT NULL, run INTEGER NOT NULL, row BLOB NOT NULL);
 """
 _ANSWERED, _FAILED, _FAILED_FOR_NOW = 0, 1, 2
-
-
-class Settled(NamedTuple):
-    """A row to store; `row` is its JSON."""
-
-    key: Key
-    position: int
-    digest: bytes
-    failed: bool
-    transient: bool
-    row: bytes
 
 
 class Checkpoint:
@@ -116,8 +105,10 @@ class Checkpoint:
         self._file.close()
 
     def _values(self, settled: Settled) -> tuple[object, ...]:
-        failed = (_FAILED_FOR_NOW if settled.transient else _FAILED) if settled.failed else _ANSWERED
-        return (settled.key, settled.position, settled.digest, failed, self.run, settled.row)
+        row, outcome = settled.row, _ANSWERED
+        if isinstance(row, FailureRow):
+            outcome = _FAILED_FOR_NOW if row.transient else _FAILED
+        return (row.key, settled.position, settled.digest, outcome, self.run, row_to_json(row))
 
     def _prepare(self, about: dict[str, object] | None) -> None:
         """Lock the file, create its tables if it is new, and check that it belongs to this job."""

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias, TypedDict, Unpack, cast
+from typing import Literal, Protocol, TypeAlias, TypedDict, Unpack, cast, get_args
 
+import msgspec
 from reactivex import Observable, abc
 
 from ..errors import ConfigurationError
 from ..options import CallOptions
 from ..prompt import Prompt
-from ._base_run import BatchEvent, Plan
+from ._base_run import BaseRun, BatchEvent, Plan, RunSettings
 from ._jobs import Columns, RowIn
 from ._local_pool import LocalPool, limit_for
 from ._progress_bar import with_progress_bar
 from ._run import Run
 from ._worker import Settings
-from ._worker_pool import WorkerPool
 from .checkpoint import Retry
 from .model_spec import ModelFactory, ModelSpec, fingerprint
 from .shared_limits import RateLimits
@@ -135,109 +134,67 @@ def map_prompts(
     Example:
         >>> events = map_prompts(["a", "b"], "openai:gpt-4o-mini", checkpoint="job.sqlite", max_concurrent=4)
     """
-    _check_options(more, max_concurrent=max_concurrent, workers=workers)
+    chosen = _chosen(more, prompts)
+    _check(retry_failures, keep, max_concurrent=max_concurrent, workers=workers)
+    if key is None and hasattr(prompts, "iter_rows"):
+        raise ConfigurationError("the rows of a Dataset have no order: name their key column with key=")
     spec = ModelSpec(model) if isinstance(model, str) else model
-    columns = _columns(prompts, prompt, key, options, keep)
-    plan = _plan(prompts, columns, spec, Path(checkpoint), retry_failures, max_concurrent, more)
-    retries = more.get("max_retries", spec.max_retries if isinstance(spec, ModelSpec) else 2)
-    settings = Settings(
-        spec,
-        max_concurrent,
-        retries,
-        None if limits is None else limits.expected_tokens,
-        more.get("outage_timeout", 600.0),
+    plan = Plan(
+        items=_source(prompts),
+        settings=chosen,
+        columns=Columns(prompt, key, options, tuple(keep)),
+        fingerprint=fingerprint(spec, chosen.version),
+        response_type=spec.response_type if isinstance(spec, ModelSpec) else None,
+        checkpoint=Path(checkpoint),
+        about={"job": chosen.job, "key": key},
+        retry=retry_failures,
+        backlog=max_concurrent + max(2, max_concurrent // 2),
     )
+    expected_tokens = None if limits is None else limits.expected_tokens
+    worker = Settings(spec, max_concurrent, chosen.max_retries, expected_tokens, chosen.outage_timeout)
     if mode == "vendor_batch":
-        events = _vendor_batch(plan, spec, more)
+        from .vendor.run import VendorRun, api_for  # most batches do not need them
+
+        if not isinstance(spec, ModelSpec):
+            raise ConfigurationError("mode='vendor_batch' takes a ModelSpec or its short form, not a function")
+        events = batch_of(partial(VendorRun, plan, spec, api_for(spec)))
     elif mode != "stream":
         raise ConfigurationError(f"mode is 'stream' or 'vendor_batch'; got {mode!r}")
     elif cluster or ray_address is not None:
         from ._ray_pool import RayPool  # the extra `ray`; nothing else imports it
 
-        events = batch_of(
-            plan, partial(RayPool, settings, workers, limits, more.get("worker_options", {}), ray_address)
-        )
-    elif workers is not None or "worker_options" in more:
+        pool = partial(RayPool, worker, workers, limits, chosen.worker_options or {}, ray_address)
+        events = batch_of(lambda observer: Run(plan, pool(), observer))
+    elif workers is not None or chosen.worker_options is not None:
         raise ConfigurationError(
             "workers= and worker_options= are for a cluster: pass cluster=True, or max_concurrent="
         )
     else:
         limit = None if limits is None else limit_for(limits)
-        events = batch_of(plan, partial(LocalPool, settings, limit))
-    return with_progress_bar(events) if more.get("show_progress") else events
+        events = batch_of(lambda observer: Run(plan, LocalPool(worker, limit), observer))
+    return with_progress_bar(events) if chosen.show_progress else events
 
 
-def _vendor_batch(plan: Plan, model: ModelSpec | ModelFactory, more: RunOptions) -> Observable[BatchEvent]:
-    """Return the stream of a run that uses the vendor's batch API."""
-    from .vendor.cancel import api_for
-    from .vendor.run import VendorOptions, VendorRun  # most batches do not need it
-
-    if not isinstance(model, ModelSpec):
-        raise ConfigurationError("mode='vendor_batch' takes a ModelSpec or its short form, not a function")
-    api_for(model)
-    options = VendorOptions(more.get("poll_seconds", 10.0), more.get("batch_size"), more.get("deadline", 26 * 3600.0))
+def batch_of(run: Callable[[abc.ObserverBase[BatchEvent]], BaseRun]) -> Observable[BatchEvent]:
+    """Return the batch: each subscription starts the run that `run` returns for its observer."""
 
     def subscribe(
         observer: abc.ObserverBase[BatchEvent], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        return VendorRun(plan, model, options, observer).start()
+        return run(observer).start()
 
     return Observable(subscribe)
 
 
-def batch_of(plan: Plan, pool: Callable[[], WorkerPool]) -> Observable[BatchEvent]:
-    """Return the batch: each subscription is a run of `plan` with a new pool."""
-
-    def subscribe(
-        observer: abc.ObserverBase[BatchEvent], scheduler: abc.SchedulerBase | None = None
-    ) -> abc.DisposableBase:
-        return Run(plan, pool(), observer).start()
-
-    return Observable(subscribe)
-
-
-def _columns(
-    prompts: object,
-    prompt: str | Callable[[RowIn], Prompt],
-    key: str | None,
-    options: str | Callable[[RowIn], CallOptions] | None,
-    keep: Sequence[str],
-) -> Columns:
-    """Return which columns hold what; raise `ConfigurationError` if the rows have no order and no key is named."""
-    if key is None and hasattr(prompts, "iter_rows"):
-        raise ConfigurationError("the rows of a Dataset have no order: name their key column with key=")
+def _check(retry: object, keep: object, **counts: int | None) -> None:
+    """Raise `ConfigurationError` for arguments that cannot be meant."""
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise ConfigurationError(f"map_prompts({name}=...) takes 1 or more; got {count!r}")
+    if retry not in get_args(Retry):
+        raise ConfigurationError(f"retry_failures is 'none', 'transient' or 'all'; got {retry!r}")
     if isinstance(keep, str):
         raise ConfigurationError(f"keep= takes a list of columns: keep=[{keep!r}]")
-    return Columns(prompt, key, options, tuple(keep))
-
-
-def _plan(
-    prompts: object,
-    columns: Columns,
-    model: ModelSpec | ModelFactory,
-    checkpoint: Path,
-    retry: Retry,
-    max_concurrent: int,
-    more: RunOptions,
-) -> Plan:
-    """Check the arguments of a run and return them as its plan."""
-    if retry not in ("none", "transient", "all"):
-        raise ConfigurationError(f"retry_failures is 'none', 'transient' or 'all'; got {retry!r}")
-    return Plan(
-        items=_source(prompts),
-        total=more.get("total", _length(prompts)),
-        columns=columns,
-        fingerprint=fingerprint(model, more.get("version", "")),
-        response_type=model.response_type if isinstance(model, ModelSpec) else None,
-        checkpoint=checkpoint,
-        about={"job": more.get("job", ""), "key": columns.key},
-        retry=retry,
-        backlog=max_concurrent + max(2, max_concurrent // 2),
-        progress_every=more.get("progress_every", 1.0),
-        start_timeout=more.get("start_timeout", 600.0),
-        sync=more.get("sync", 1.0),
-        stop_after=more.get("stop_after_equal_failures", 20),
-    )
 
 
 def _source(prompts: object) -> Callable[[], Iterable[object]]:
@@ -268,33 +225,13 @@ def _once(prompts: Iterator[object]) -> Callable[[], Iterable[object]]:
     return take
 
 
-def _length(prompts: object) -> int | None:
-    return len(cast("Sequence[object]", prompts)) if isinstance(prompts, Sequence) else None
-
-
-_NUMBERS = (
-    "max_retries",
-    "total",
-    "progress_every",
-    "start_timeout",
-    "sync",
-    "outage_timeout",
-    "stop_after_equal_failures",
-    "poll_seconds",
-    "batch_size",
-    "deadline",
-)
-
-
-def _check_options(more: RunOptions, **counts: int | None) -> None:
+def _chosen(more: RunOptions, prompts: object) -> RunSettings:
+    """Return the settings of a run; raise `ConfigurationError` if one does not exist or has a wrong value."""
     unknown = more.keys() - RunOptions.__annotations__.keys()
     if unknown:
         raise ConfigurationError(f"map_prompts() has no argument {', '.join(map(repr, sorted(unknown)))}")
-    _check(1, counts)
-    _check(0, {name: cast("float | None", more.get(name)) for name in _NUMBERS})
-
-
-def _check(least: int, numbers: Mapping[str, float | None]) -> None:
-    for name, number in numbers.items():
-        if number is not None and not (number >= least and math.isfinite(number)):
-            raise ConfigurationError(f"map_prompts({name}=...) takes {least} or more; got {number!r}")
+    total = len(cast("Sequence[object]", prompts)) if isinstance(prompts, Sequence) else None
+    try:
+        return msgspec.convert({"total": total, **more}, RunSettings)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"map_prompts() has a wrong argument: {error}") from error

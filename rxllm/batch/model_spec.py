@@ -6,6 +6,7 @@ Keys never appear in reprs, logs, checkpoints or the fingerprint.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias, Unpack, cast
 
 import msgspec
@@ -70,10 +71,14 @@ class ModelSpec:
         """The type of the answers. It is not pickled: workers get its schema."""
         self.options["response_format"] = format_of(wanted)
         self.max_retries = self.options.pop("max_retries", 2)
-        self._api_key = api_key
-        self._base_url = base_url
-        self._local = local
-        self._max_event_bytes = max_event_bytes
+        self._create = partial(
+            create_streaming_model,
+            self.provider,
+            api_key=api_key,
+            base_url=base_url,
+            local=local,
+            max_event_bytes=max_event_bytes,
+        )
 
     def __repr__(self) -> str:
         hidden = ("headers", "extra_body")
@@ -85,14 +90,7 @@ class ModelSpec:
 
     def __call__(self) -> StreamingModel:
         """Return the model of `create_streaming_model`, with its own `max_retries`."""
-        return create_streaming_model(
-            self.provider,
-            api_key=self._api_key,
-            base_url=self._base_url,
-            local=self._local,
-            max_event_bytes=self._max_event_bytes,
-            **self.options,
-        )
+        return self._create(**self.options)
 
 
 def is_plain_format(wanted: object) -> bool:

@@ -10,12 +10,12 @@ from typing import Any, Unpack, cast
 from ..errors import LLMError
 from ..options import CallOptions
 from ..prompt import Prompt
-from ._jobs import Columns, InvalidJob, Job, RowIn, jobs_of
+from ._jobs import Columns, Job, RowIn, jobs_of
 from ._worker import Settings, Worker
 from .mapping import RunOptions
 from .model_spec import ModelFactory, ModelSpec, fingerprint
 from .parquet import OWN_COLUMNS, row_record
-from .rows import Row, row_from_json
+from .rows import Row, Settled, row_from_json
 
 
 class RowWorker:
@@ -48,8 +48,9 @@ class RowWorker:
         **more: Unpack[RunOptions],
     ) -> None:
         spec = ModelSpec(model) if isinstance(model, str) else model
-        retries = more.get("max_retries", spec.max_retries if isinstance(spec, ModelSpec) else 2)
-        self._settings = Settings(spec, max_concurrent, retries, outage_timeout=more.get("outage_timeout", 600.0))
+        self._settings = Settings(
+            spec, max_concurrent, more.get("max_retries"), outage_timeout=more.get("outage_timeout", 600.0)
+        )
         self._columns = Columns(prompt, None, options, tuple(keep))
         self._local = threading.local()
 
@@ -75,7 +76,7 @@ class RowWorker:
         count = 0
         for job in jobs_of(rows, self._columns, fingerprint(self._settings.model)):
             count += 1
-            if isinstance(job, InvalidJob):
+            if isinstance(job, Settled):
                 found[job.position] = job.row
             else:
                 jobs.append(job)
@@ -100,7 +101,8 @@ class RowWorker:
         names = list(batch)
         rows = [dict(zip(names, values, strict=True)) for values in zip(*batch.values(), strict=True)]
         records = [row_record(row) for row in self(rows)]
-        return {name: [record.get(name) for record in records] for name in dict.fromkeys(_names(records))}
+        found = dict.fromkeys(name for record in records for name in record)
+        return {name: [record.get(name) for record in records] for name in found}
 
     def frame(self, frame: Any) -> Any:
         """Answer a pandas DataFrame; return one with the columns of `row_record`, in Parquet's order.
@@ -131,8 +133,3 @@ class RowWorker:
                 raise error
             self._local.worker = worker
         return worker
-
-
-def _names(records: Iterable[Mapping[str, object]]) -> Iterator[str]:
-    for record in records:
-        yield from record

@@ -64,6 +64,20 @@ class FailureRow(msgspec.Struct, frozen=True, tag="failure", omit_defaults=True)
 
 Row: TypeAlias = AnswerRow | FailureRow
 
+
+class Settled(msgspec.Struct, frozen=True):
+    """A row, with the position of its prompt, and the digest that changes with the prompt, the model or the options."""
+
+    position: int
+    digest: bytes
+    row: Row
+
+    @property
+    def key(self) -> Key:
+        """The row's key."""
+        return self.row.key
+
+
 _decoder: msgspec.json.Decoder[Row] = msgspec.json.Decoder(Row)
 
 

@@ -1,9 +1,17 @@
-"""Wakes one task of an asyncio loop from other threads."""
+"""The event loop of this thread, and how other threads wake a task of a loop."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop that runs on this thread; None if there is none."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 class AsyncWakeup:

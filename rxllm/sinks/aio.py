@@ -21,7 +21,7 @@ from reactivex import Observable, abc
 from .._core.awaitable import last as last
 from ..errors import StreamInterruptedError
 from ..events import Response, StreamEnd, TokenEvent
-from ._async_wakeup import AsyncWakeup
+from ._async_wakeup import AsyncWakeup, running_loop
 from ._handoff import Handoff, Nothing
 
 __all__ = ["EventStream", "events", "from_async", "last", "response"]
@@ -139,7 +139,7 @@ def from_async(make: Callable[[], AsyncIterable[T]], *, loop: asyncio.AbstractEv
 
     def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
         feed = _Feed(make, observer)
-        home = loop or _running_loop()
+        home = loop or running_loop()
         if home is None:
             context = contextvars.copy_context()
             threading.Thread(
@@ -214,13 +214,6 @@ class _Feed(abc.DisposableBase, Generic[T]):
 
 def _failing(observer: abc.ObserverBase[T], error: Exception) -> Callable[[], None]:
     return lambda: observer.on_error(error)
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> bool:

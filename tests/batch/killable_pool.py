@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Callable, Sequence
 
 from rxllm.batch._jobs import Job
 from rxllm.batch._worker import Settings, Worker
-from rxllm.batch._worker_pool import Outcome, RowsReceived, WorkerLost, WorkerReady
+from rxllm.batch._worker_pool import RowsReceived, WorkerLost, WorkerPool, WorkerReady
 
 
-class KillablePool:
+class KillablePool(WorkerPool):
     """Workers on threads. `on_exchange` hears of each exchange before it is made; `kill` is what a crash is."""
 
     def __init__(
@@ -22,6 +21,7 @@ class KillablePool:
         on_exchange: Callable[[KillablePool, int, Sequence[Job]], None] = lambda pool, worker, jobs: None,
         starts: Callable[[int], bool] = lambda worker: True,
     ) -> None:
+        super().__init__()
         self.exchanges: list[tuple[int, list[object]]] = []
         """Who was given which keys."""
         self.closed = threading.Event()
@@ -31,11 +31,7 @@ class KillablePool:
         self._on_exchange = on_exchange
         self._starts = starts
         self._alive: dict[int, Worker] = {}
-        self._mailbox: queue.SimpleQueue[tuple[int, Outcome] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
-
-    def open(self) -> None:
-        pass
 
     def size(self) -> int:
         return self._workers
@@ -83,15 +79,6 @@ class KillablePool:
             alive = list(self._alive.values())
         for worker in alive:
             worker.stop()
-
-    def next(self, timeout: float) -> tuple[int, Outcome] | None:
-        try:
-            return self._mailbox.get(timeout=timeout) if timeout > 0 else self._mailbox.get_nowait()
-        except queue.Empty:
-            return None
-
-    def wake(self) -> None:
-        self._mailbox.put(None)
 
     def close(self) -> None:
         for worker in list(self._alive):

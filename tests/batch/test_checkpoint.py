@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from rxllm.batch import AnswerRow, FailureRow, read_rows, row_to_json
-from rxllm.batch.checkpoint import Checkpoint, Settled
+from rxllm.batch import AnswerRow, FailureRow, read_rows
+from rxllm.batch.checkpoint import Checkpoint
+from rxllm.batch.rows import Settled
 from rxllm.errors import ConfigurationError
 from rxllm.events import Response
 
@@ -23,11 +24,11 @@ JOB: dict[str, object] = {"job": "", "key": None}
 
 def answer(key: int | str, text: str = "yes", position: int | None = None) -> Settled:
     at = position if position is not None else int(key)
-    return Settled(key, at, b"d", False, False, row_to_json(AnswerRow(key, Response(text))))
+    return Settled(at, b"d", AnswerRow(key, Response(text)))
 
 
 def failure(key: int, *, transient: bool) -> Settled:
-    return Settled(key, key, b"d", True, transient, row_to_json(FailureRow(key, "ServerError", "no", transient)))
+    return Settled(key, b"d", FailureRow(key, "ServerError", "no", transient))
 
 
 def test_what_was_written_is_settled_for_later_runs(tmp_path: Path) -> None:

@@ -9,12 +9,13 @@ import numpy
 import pytest
 
 import rxllm
-from rxllm.batch._jobs import Columns, InvalidJob, Job, jobs_of
+from rxllm.batch._jobs import Columns, Job, jobs_of
 from rxllm.batch.model_spec import ModelSpec, fingerprint
+from rxllm.batch.rows import FailureRow, Settled
 from rxllm.errors import ConfigurationError
 
 
-def jobs(*items: object, columns: Columns | None = None, model: bytes = b"m") -> list[Job | InvalidJob]:
+def jobs(*items: object, columns: Columns | None = None, model: bytes = b"m") -> list[Job | Settled]:
     return list(jobs_of(items, columns or Columns(), model))
 
 
@@ -94,7 +95,8 @@ def test_a_wrong_column_ends_it_all(row: dict[str, object], columns: Columns, sa
 def test_a_row_that_cannot_be_asked_fails_alone(row: dict[str, object], says: str) -> None:
     """Its row is a failure, and the others are asked."""
     refused, job = jobs({"o": None, **row}, {"prompt": "fine", "o": None}, columns=Columns(options="o"))
-    assert isinstance(refused, InvalidJob)
+    assert isinstance(refused, Settled)
+    assert isinstance(refused.row, FailureRow)
     assert "ConfigurationError" == refused.row.error
     assert says in refused.row.message
     assert isinstance(job, Job)

@@ -13,8 +13,9 @@ import pytest
 from reactivex import Observable
 
 from rxllm.batch import AnswerRow, BatchProgress, FailureRow, ModelSpec, read_rows
-from rxllm.batch._base_run import Plan
+from rxllm.batch._base_run import Plan, RunSettings
 from rxllm.batch._jobs import Columns, Job
+from rxllm.batch._run import Run
 from rxllm.batch._worker import Settings
 from rxllm.batch.mapping import batch_of
 from rxllm.batch.model_spec import fingerprint
@@ -49,7 +50,9 @@ class Desk:
         model = spec or self.spec
         made = Plan(
             items=items if callable(items) else lambda: items,
-            total=None if callable(items) else len(items),
+            settings=RunSettings(
+                total=None if callable(items) else len(items), progress_every=1e9, start_timeout=LIMIT
+            ),
             columns=columns or Columns(),
             fingerprint=fingerprint(model),
             response_type=model.response_type,
@@ -57,16 +60,13 @@ class Desk:
             about={"job": "", "key": None},
             retry="none",
             backlog=2 * max_concurrent,
-            progress_every=1e9,
-            start_timeout=LIMIT,
-            sync=1.0,
         )
 
         def start_pool() -> KillablePool:
             self.pool = KillablePool(Settings(model, max_concurrent, max_retries), **(pool or {}))
             return self.pool
 
-        return batch_of(msgspec.structs.replace(made, **plan), start_pool)
+        return batch_of(lambda observer: Run(msgspec.structs.replace(made, **plan), start_pool(), observer))
 
     def run(self, *arguments: Any, **named: Any) -> Seen:
         """A whole run, to its end."""

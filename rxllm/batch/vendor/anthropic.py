@@ -16,13 +16,13 @@ from ..._json import encode, object_at, objects_at, text_at
 from ..._protocol import WireRequest
 from ..._transport.vendor_errors import fault_of, stream_error
 from ...errors import LLMError, ProviderStreamError
-from .api import HttpApi, VendorJob, VendorResult, frame_of, required_text, without_streaming
+from .api import VendorApi, VendorJob, VendorResult, frame_of, required_text, without_streaming
 
 _CLOCK_SECONDS = 300.0
 """How much the vendor's clock may differ from ours."""
 
 
-class AnthropicBatches(HttpApi):
+class AnthropicBatches(VendorApi):
     """Batches of Messages; `request` is a request to the same account."""
 
     max_prompts = 100_000

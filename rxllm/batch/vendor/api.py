@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Literal, Protocol, TypeAlias, cast
@@ -29,33 +30,39 @@ class VendorJob(msgspec.Struct, frozen=True):
 
 
 class VendorResult(msgspec.Struct, frozen=True):
-    """What became of one prompt: the frames of its answer, or an error."""
+    """What became of one prompt: the frames of its answer, or an error; neither if the vendor returned nothing."""
 
     custom_id: str
     frames: tuple[Frame, ...] = ()
     error: LLMError | None = None
 
 
-class VendorApi(Protocol):
-    """A vendor's batch API. All methods block; all raise `LLMError`s."""
+class VendorApi(ABC):
+    """A vendor's batch API, for the account that a `request` is for. All methods block; all raise `LLMError`s."""
 
     max_prompts: int
     """Most prompts in a job."""
     max_bytes: int
     """Most bytes in a job."""
 
+    def __init__(self, request: WireRequest) -> None:
+        of_one_request = ("accept", "content-type", "content-length")
+        self._headers = {name: value for name, value in request.headers.items() if name.lower() not in of_one_request}
+        self._http = PlainHttp()
+
+    @abstractmethod
     def entry(self, custom_id: str, request: WireRequest) -> bytes:
         """Return the JSON of one prompt in a job."""
-        ...
 
+    @abstractmethod
     def upload(self, entries: Sequence[bytes]) -> bytes:
         """Prepare a job, at no cost; return what `create` needs."""
-        ...
 
+    @abstractmethod
     def create(self, prepared: bytes, token: str) -> str:
         """Create the job, which costs money; return its id."""
-        ...
 
+    @abstractmethod
     def find(self, token: str, count: int, since: float, known: Collection[str]) -> str | Literal["maybe"] | None:
         """Return the id of the job that was created with `token`, "maybe" if that cannot be decided yet, or None.
 
@@ -65,38 +72,25 @@ class VendorApi(Protocol):
             since: Time before which the job was not created, in seconds since the epoch.
             known: Ids of other jobs of this checkpoint.
         """
-        ...
 
+    @abstractmethod
     def look(self, job: str) -> VendorJob:
         """Return the job as it is now."""
-        ...
 
+    @abstractmethod
     def results(self, job: VendorJob) -> Iterator[VendorResult]:
         """Yield the results of a job that has ended, in any order. Lines that cannot be read are left out."""
-        ...
 
+    @abstractmethod
     def cancel(self, job: str) -> None:
         """Cancel the job; prompts that are answered by then keep their results."""
-        ...
-
-    def close(self) -> None:
-        """Close the connections."""
-        ...
-
-
-class HttpApi:
-    """What the APIs have in common: calls with the headers of a `request` to the same account."""
-
-    def __init__(self, request: WireRequest) -> None:
-        of_one_request = ("accept", "content-type", "content-length")
-        self._headers = {name: value for name, value in request.headers.items() if name.lower() not in of_one_request}
-        self._http = PlainHttp()
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
 
     def _json(self, method: str, url: str, body: bytes | None = None, *, timeout: float = 60.0) -> dict[str, object]:
+        """Make a call; return the JSON object that it is answered with."""
         headers = {**self._headers, "Content-Type": "application/json"}
         _, answer = self._http.call(method, url, headers, body, timeout=timeout)
         return json_object(answer or b"{}")

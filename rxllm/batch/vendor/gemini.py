@@ -13,13 +13,13 @@ from typing import Literal
 from ..._json import encode, object_at, objects_at, text_at
 from ..._protocol import WireRequest
 from ..._transport.vendor_errors import status_error
-from .api import HttpApi, VendorJob, VendorResult, frame_of, required_text, without_streaming
+from .api import VendorApi, VendorJob, VendorResult, frame_of, required_text, without_streaming
 
 _STATUS = {3: 400, 7: 403, 8: 429, 13: 500, 14: 503, 4: 504}
 """HTTP status for the codes of google.rpc.Code that a request can end with."""
 
 
-class GeminiBatches(HttpApi):
+class GeminiBatches(VendorApi):
     """Batches of one model; `request` is a request to it."""
 
     max_prompts = 20_000

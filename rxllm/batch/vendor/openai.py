@@ -15,7 +15,7 @@ from ..._json import encode, object_at, objects_at, text_at
 from ..._protocol import WireRequest
 from ..._transport.vendor_errors import status_error
 from ...errors import ProviderStreamError
-from .api import HttpApi, JobStatus, VendorJob, VendorResult, frame_of, json_object, required_text, without_streaming
+from .api import JobStatus, VendorApi, VendorJob, VendorResult, frame_of, json_object, required_text, without_streaming
 
 _ENDED = ("completed", "expired", "cancelled")
 _WAITS = "token_limit_exceeded"
@@ -23,7 +23,7 @@ _WAITS = "token_limit_exceeded"
 _PASSING = ("batch_expired", "batch_cancelled", "request_timeout")
 
 
-class OpenAIBatches(HttpApi):
+class OpenAIBatches(VendorApi):
     """Batches of Chat Completions or Responses; `request` is a request to the same endpoint."""
 
     max_prompts = 50_000

@@ -7,12 +7,12 @@ between is found again, and no prompt is submitted twice.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
-from ..checkpoint import Checkpoint, Settled
-from ..rows import Key
+from ..checkpoint import Checkpoint
+from ..rows import Key, Settled
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS vendor_jobs (
@@ -35,14 +35,18 @@ class PendingPrompt(msgspec.Struct, frozen=True):
     wants_json: bool
 
 
-class NotedJob(msgspec.Struct, frozen=True):
-    """A job; `job` is None until it is known to exist. `noted` is in seconds since the epoch."""
+class NotedJob(msgspec.Struct, eq=False):
+    """A job; `job` is None until it is known to exist. Times are in seconds since the epoch."""
 
     token: str
     job: str | None
     prepared: bytes
     count: int
     noted: float
+    sought: float | None = None
+    """Since when this run looks for a job that may not exist."""
+    is_cancelled: bool = False
+    """Whether this run has cancelled it."""
 
 
 class PendingJobs:
@@ -65,7 +69,8 @@ class PendingJobs:
         self._noted.add(token)
         job = NotedJob(token, None, prepared, len(prompts), time.time())
         with self._file.transaction():
-            self._file.execute("INSERT INTO vendor_jobs VALUES (?, ?, ?, ?, ?)", *msgspec.structs.astuple(job))
+            values = job.token, job.job, job.prepared, job.count, job.noted
+            self._file.execute("INSERT INTO vendor_jobs VALUES (?, ?, ?, ?, ?)", *values)
             for prompt in prompts:
                 self._file.execute(
                     "INSERT OR REPLACE INTO vendor_prompts VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -80,10 +85,11 @@ class PendingJobs:
         self._file.execute("PRAGMA wal_checkpoint(FULL)")
         return job
 
-    def created(self, token: str, job: str | None) -> None:
+    def created(self, noted: NotedJob, job: str | None) -> None:
         """Store the id of a job, or None if it must be created again."""
+        noted.job, noted.sought = job, None
         with self._file.transaction():
-            self._file.execute("UPDATE vendor_jobs SET job = ? WHERE token = ?", job, token)
+            self._file.execute("UPDATE vendor_jobs SET job = ? WHERE token = ?", job, noted.token)
 
     def forget(self, token: str) -> None:
         """Remove a job and its prompts."""
@@ -110,9 +116,8 @@ class PendingJobs:
         """Return how many prompts have no row yet."""
         return int(self._file.execute("SELECT count(*) FROM vendor_prompts").fetchone()[0])
 
-    def settle(self, rows: Iterable[tuple[str, Settled]]) -> None:
+    def settle(self, rows: Sequence[tuple[str, Settled]]) -> None:
         """Write rows, and remove their prompts, in one commit."""
-        rows = list(rows)
         with self._file.transaction():
             self._file.insert(settled for _, settled in rows)
             for custom_id, _ in rows:

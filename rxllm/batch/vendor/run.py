@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from functools import partial
 from itertools import chain
 from typing import TypeVar
@@ -15,7 +15,7 @@ import msgspec
 import reactivex
 from reactivex import abc
 
-from ..._protocol import Decoder
+from ..._protocol import Decoder, WireRequest
 from ...errors import (
     APIConnectionError,
     APIStatusError,
@@ -31,16 +31,15 @@ from ...errors import (
 from ...events import Response, StreamEnd
 from ...model import StreamingModel
 from ...operators.json.structured import parse
-from .._base_run import BaseRun, BatchEvent, Plan, settled_row
-from .._early_stop import EarlyStop, SettledRow
-from .._jobs import InvalidJob, Job, jobs_of
+from .._base_run import BaseRun, BatchEvent, Plan
+from .._early_stop import EarlyStop
+from .._jobs import Job
 from .._source import JobSource
-from ..checkpoint import Checkpoint, Settled
 from ..model_spec import ModelSpec
 from ..progress import BatchProgress
-from ..rows import AnswerRow, FailureRow, Row, failure_of, row_to_json, usage_of
+from ..rows import AnswerRow, Row, Settled, failure_of, row_to_json
 from .api import VendorApi, VendorResult, wire_request
-from .cancel import api_for
+from .cancel import api_for as api_for
 from .pending import NotedJob, PendingJobs, PendingPrompt
 
 T = TypeVar("T")
@@ -55,29 +54,27 @@ _ROWS_PER_COMMIT = 500
 _FINAL = (AuthenticationError, PermissionDeniedError, ConfigurationError)
 
 
-class VendorOptions(msgspec.Struct, frozen=True):
-    """How jobs are made; seconds, and numbers of prompts."""
-
-    poll_seconds: float = 10.0
-    batch_size: int | None = None
-    deadline: float = 26 * 3600.0
-
-
 class VendorRun(BaseRun):
     """A run over a vendor's batch API. Disposing ends only the run: the jobs continue, for the next run."""
 
+    _api: VendorApi
+    _model: StreamingModel
+    _pending: PendingJobs
+
     def __init__(
-        self, plan: Plan, spec: ModelSpec, options: VendorOptions, observer: abc.ObserverBase[BatchEvent]
+        self,
+        plan: Plan,
+        spec: ModelSpec,
+        connect: Callable[[WireRequest], VendorApi],
+        observer: abc.ObserverBase[BatchEvent],
     ) -> None:
         super().__init__(plan, observer)
         self._spec = spec
-        self._options = options
+        self._connect = connect
         self._open: list[NotedJob] = []
         self._waiting = 0
         """Prompts that the vendor has."""
         self._is_first_result = True
-        self._looked_since: dict[str, float] = {}
-        """Since when jobs that may not exist are looked for, by token; in seconds since the epoch."""
 
     def _interrupt(self) -> None:
         """Do nothing: calls are short, and the thread checks `_stopped`."""
@@ -85,36 +82,25 @@ class VendorRun(BaseRun):
     def _progress(self, now: float) -> BatchProgress:
         return self._counter.progress(now, self._waiting, len(self._open))
 
-    def _end(self, file: Checkpoint) -> None:
-        if self._source is not None:
-            self._source.stop()
-
-    def _work(self, file: Checkpoint) -> None:
+    def _work(self) -> None:
         """Submit all prompts, then poll the jobs until each has its row."""
-        pending = PendingJobs(file)
-        self._model = self._spec()
-        _, request = wire_request(self._model, "?", {})
-        api = api_for(self._spec)(request)
-        try:
-            self._open = pending.jobs()
-            self._waiting = pending.count()
-            self._report()
-            self._submit_all(api, file, pending)
-            self._poll_all(api, file, pending)
-            self._store(file, self._early_stop.flush())
-            self._report()
-        finally:
-            api.close()
-            self._model.close()
+        self._pending = PendingJobs(self._file)
+        with closing(self._spec()) as self._model:
+            _, request = wire_request(self._model, "?", {})
+            with closing(self._connect(request)) as self._api:
+                self._open = self._pending.jobs()
+                self._waiting = self._pending.count()
+                self._report()
+                self._submit_all()
+                self._poll_all()
+                self._store(self._early_stop.flush())
+                self._report()
 
-    def _submit_all(self, api: VendorApi, file: Checkpoint, pending: PendingJobs) -> None:
+    def _submit_all(self) -> None:
         """Submit all prompts that have no row and are in no job."""
-        plan = self._plan
-        jobs = jobs_of(plan.items(), plan.columns, plan.fingerprint)
-        self._source = JobSource(jobs, 256, _nothing)
-        self._source.start(f"{self._name}-source")
-        size = min(api.max_prompts, self._options.batch_size or api.max_prompts)
-        fresh = self._fresh(file, pending, self._source)
+        api = self._api
+        size = min(api.max_prompts, self._settings.batch_size or api.max_prompts)
+        fresh = self._fresh(self._read_prompts(256, _nothing))
         held: list[Job] = []
         """A job that found no room in the last batch."""
         while not self._stopped.is_set():
@@ -124,7 +110,7 @@ class VendorRun(BaseRun):
             total = 0
             for job in chain(held, fresh):
                 held = []
-                made = self._entry(api, file, job, f"{token}-{len(prompts)}")
+                made = self._entry(job, f"{token}-{len(prompts)}")
                 if made is None:
                     continue
                 total += len(made[1]) + 1
@@ -139,112 +125,99 @@ class VendorRun(BaseRun):
                 return
             if not self._stopped.is_set():
                 prepared = self._repeat_until_done(partial(api.upload, entries))
-                noted = pending.note(token, prepared, prompts)
+                noted = self._pending.note(token, prepared, prompts)
                 self._open.append(noted)
                 self._waiting += len(prompts)
-                self._create(api, pending, noted)
+                self._create(noted)
                 self._report()
 
-    def _fresh(self, file: Checkpoint, pending: PendingJobs, source: JobSource) -> Iterator[Job]:
+    def _fresh(self, source: JobSource) -> Iterator[Job]:
         """Yield the jobs that have no row yet and that no open batch contains."""
         while not self._stopped.is_set():
-            job = source.take()
-            if job is None:
+            found = source.take()
+            if found is None:
                 if source.is_exhausted:
                     return
                 source.wait(1.0)
                 self._report_if_due()
                 continue
-            standing, held = file.standing(job.key, job.digest, self._plan.retry), pending.holds(job.key, job.digest)
-            if standing == "twice" or held == "now":
-                raise ConfigurationError(f"two prompts have the key {job.key!r}; the second is number {job.position}")
-            if standing == "settled":
-                self._counter.skipped += 1
-            elif isinstance(job, InvalidJob):
-                self._store(file, self._early_stop.pass_on([(settled_row(job, job.row), job.row)]))
-            elif held is None:
-                self._store(file, self._early_stop.release())
+            held = self._pending.holds(found.key, found.digest)
+            job = self._unanswered(found, is_in_hand=held == "now")
+            if job is not None and held is None:
+                self._store(self._early_stop.release())
                 yield job
 
-    def _entry(self, api: VendorApi, file: Checkpoint, job: Job, custom_id: str) -> tuple[PendingPrompt, bytes] | None:
+    def _entry(self, job: Job, custom_id: str) -> tuple[PendingPrompt, bytes] | None:
         """Return a prompt and its entry; store a failure if the vendor does not support an option, or such a size."""
         try:
             _, request = wire_request(self._model, job.prompt, job.options)
-            entry = api.entry(custom_id, request)
-            if len(entry) > api.max_bytes:
+            entry, most = self._api.entry(custom_id, request), self._api.max_bytes
+            if len(entry) > most:
                 raise ConfigurationError(
-                    f"the prompt takes {len(entry):,} bytes, a batch of this vendor at most {api.max_bytes:,}"
+                    f"the prompt takes {len(entry):,} bytes, a batch of this vendor at most {most:,}"
                 )
         except ConfigurationError as error:
-            row = failure_of(error, job.key, job.columns, 0)
-            self._store(file, self._early_stop.pass_on([(settled_row(job, row), row)]))
+            self._settle([Settled(job.position, job.digest, failure_of(error, job.key, job.columns, 0))])
             return None
         own = self._spec.options.get("response_format")
         wants_json = job.options.get("response_format", own) is not None
         return PendingPrompt(custom_id, job.key, job.position, job.digest, job.columns, wants_json), entry
 
-    def _create(self, api: VendorApi, pending: PendingJobs, noted: NotedJob) -> None:
+    def _create(self, noted: NotedJob) -> None:
         """Create a noted job. After an error that leaves open whether it exists, `_find` looks for it."""
         while not self._stopped.is_set():
             try:
-                self._has_id(pending, noted, api.create(noted.prepared, noted.token))
+                self._pending.created(noted, self._api.create(noted.prepared, noted.token))
             except RateLimitError as error:
                 log.warning("the vendor takes no further batch yet: %s", error)
-                self._pause(error.retry_after or self._options.poll_seconds)
+                self._pause(error.retry_after or self._settings.poll_seconds)
                 continue
             except LLMError as error:
                 if _is_refusal(error):
-                    pending.forget(noted.token)
+                    self._pending.forget(noted.token)
                     raise
                 log.warning("a batch could not be created, or the answer was lost: %s", error)
             return
 
-    def _find(self, api: VendorApi, pending: PendingJobs, noted: NotedJob) -> None:
+    def _find(self, noted: NotedJob) -> None:
         """Look for a job that may exist; create it again once it is certain that it does not."""
-        first = self._looked_since.setdefault(noted.token, time.time())
+        noted.sought = noted.sought or time.time()
         known = {each.job for each in self._open if each.job is not None}
-        found = self._repeat_until_done(partial(api.find, noted.token, noted.count, noted.noted, known))
-        if found is None and time.time() - first >= self._options.poll_seconds * _GRACE_POLLS:
-            del self._looked_since[noted.token]
-            self._create(api, pending, noted)
+        found = self._repeat_until_done(partial(self._api.find, noted.token, noted.count, noted.noted, known))
+        if found is None and time.time() - noted.sought >= self._settings.poll_seconds * _GRACE_POLLS:
+            noted.sought = None
+            self._create(noted)
         elif found is not None and found != "maybe":
-            self._has_id(pending, noted, found)
+            self._pending.created(noted, found)
 
-    def _has_id(self, pending: PendingJobs, noted: NotedJob, job: str) -> None:
-        pending.created(noted.token, job)
-        self._open = [
-            msgspec.structs.replace(each, job=job) if each.token == noted.token else each for each in self._open
-        ]
-
-    def _poll_all(self, api: VendorApi, file: Checkpoint, pending: PendingJobs) -> None:
+    def _poll_all(self) -> None:
         """Poll the open jobs, at growing intervals, until all have ended."""
-        interval = self._options.poll_seconds
-        cancelled: set[str] = set()
+        interval = self._settings.poll_seconds
         while self._open and not self._stopped.is_set():
             for noted in list(self._open):
                 if self._stopped.is_set():
                     break
                 if noted.job is None:
-                    self._find(api, pending, noted)
-                elif self._poll(api, file, pending, noted):
+                    self._find(noted)
+                elif self._poll(noted):
                     self._open.remove(noted)
-                    interval = self._options.poll_seconds
-                elif time.time() - noted.noted > self._options.deadline and noted.token not in cancelled:
-                    cancelled.add(noted.token)
+                    interval = self._settings.poll_seconds
+                elif time.time() - noted.noted > self._settings.deadline and not noted.is_cancelled:
+                    noted.is_cancelled = True
                     log.warning("a batch has not ended in time and is cancelled: %s", noted.job)
-                    with contextlib.suppress(APIStatusError, APIConnectionError):
-                        api.cancel(noted.job)
+                    with suppress(APIStatusError, APIConnectionError):
+                        self._api.cancel(noted.job)
             if self._open:
                 self._pause(interval)
-                interval = min(interval * 1.5, self._options.poll_seconds * 10)
+                interval = min(interval * 1.5, self._settings.poll_seconds * 10)
 
-    def _poll(self, api: VendorApi, file: Checkpoint, pending: PendingJobs, noted: NotedJob) -> bool:
+    def _poll(self, noted: NotedJob) -> bool:
         """Poll a job once; return whether it needs no further polls."""
         assert noted.job is not None
         try:
-            job = api.look(noted.job)
+            job = self._api.look(noted.job)
             if job.status == "ended":
-                self._take_results(file, pending, noted, api.results(job))
+                self._take_results(noted, self._api.results(job))
                 return True
         except NotFoundError as error:
             if time.time() - noted.noted <= _NOT_YET_SECONDS:
@@ -261,56 +234,53 @@ class VendorRun(BaseRun):
             return False
         if job.status == "full":  # the account's queue is full: the same batch again, later
             log.warning("the vendor's queue is full, a batch is submitted again: %s", job.reason)
-            pending.created(noted.token, None)
-            self._pause(self._options.poll_seconds)
-            self._create(api, pending, noted)
+            self._pending.created(noted, None)
+            self._pause(self._settings.poll_seconds)
+            self._create(noted)
         elif job.status == "refused":
-            pending.forget(noted.token)
+            self._pending.forget(noted.token)
             raise ConfigurationError(f"the vendor refused a batch: {job.reason}")
         return False
 
-    def _take_results(
-        self, file: Checkpoint, pending: PendingJobs, noted: NotedJob, results: Iterator[VendorResult]
-    ) -> None:
+    def _take_results(self, noted: NotedJob, results: Iterator[VendorResult]) -> None:
         """Store the rows of an ended batch; prompts without a result fail, then the batch is forgotten."""
-        rows: list[tuple[str, SettledRow]] = []
+        rows: list[tuple[str, Settled]] = []
         try:
             for result in results:
-                prompt = pending.prompt(result.custom_id)
+                prompt = self._pending.prompt(result.custom_id)
                 if prompt is not None:
-                    rows.append((prompt.custom_id, _settled(prompt, self._row(prompt, result))))
+                    rows.append(self._row(prompt, result))
                 if len(rows) >= _ROWS_PER_COMMIT:
-                    self._settle_results(pending, rows)
+                    self._settle_results(rows)
                     rows = []
                 if self._stopped.is_set():
                     return
-            self._settle_results(pending, rows)
-            while missing := pending.prompts_of(noted.token, _ROWS_PER_COMMIT):
-                error = ProviderStreamError("the batch ended without a result for this prompt", transient=True)
-                lost = [
-                    (each.custom_id, _settled(each, failure_of(error, each.key, each.columns, 1))) for each in missing
-                ]
-                self._settle_results(pending, lost)
+            self._settle_results(rows)
+            while missing := self._pending.prompts_of(noted.token, _ROWS_PER_COMMIT):
+                self._settle_results([self._row(prompt, VendorResult(prompt.custom_id)) for prompt in missing])
         except _Stop as stop:
-            pending.forget(noted.token)
+            self._pending.forget(noted.token)
             raise stop.error from None
-        pending.forget(noted.token)
+        self._pending.forget(noted.token)
 
-    def _settle_results(self, pending: PendingJobs, rows: list[tuple[str, SettledRow]]) -> None:
+    def _settle_results(self, rows: list[tuple[str, Settled]]) -> None:
         """Write rows to disk, then emit them. Raises `_Stop` if the first results all failed alike: none is stored."""
         if self._is_first_result and rows:
             try:
-                EarlyStop(self._plan.stop_after).pass_on([row for _, row in rows])
+                EarlyStop(self._settings.stop_after_equal_failures).pass_on([settled for _, settled in rows])
             except LLMError as error:
                 raise _Stop(error) from error
             self._is_first_result = False
-        pending.settle((custom_id, settled) for custom_id, (settled, _) in rows)
+        self._pending.settle(rows)
         self._waiting -= len(rows)
-        self._tell([row for _, row in rows])
+        self._emit_rows(settled for _, settled in rows)
         self._report_if_due()
 
-    def _row(self, prompt: PendingPrompt, result: VendorResult) -> Row:
-        """Return the row of a prompt; an answer that cannot be stored, or is not of the type, is a failure."""
+    def _row(self, prompt: PendingPrompt, result: VendorResult) -> tuple[str, Settled]:
+        """Return the row of a prompt, with its id in the job.
+
+        An answer that cannot be stored, or is not of the type, is a failure.
+        """
         try:
             if result.error is not None:
                 raise result.error
@@ -320,21 +290,11 @@ class VendorRun(BaseRun):
             row_to_json(row)  # raises if it cannot be stored
         except Exception as error:
             row = msgspec.structs.replace(failure_of(error, prompt.key, prompt.columns, 1), partial=None)
-        return self._checked(row, False)
-
-    def _store(self, file: Checkpoint, rows: list[SettledRow]) -> None:
-        if rows:
-            file.write(settled for settled, _ in rows)
-        self._tell(rows)
-
-    def _tell(self, rows: list[SettledRow]) -> None:
-        for _, row in rows:
-            self._counter.count(isinstance(row, FailureRow), usage_of(row))
-            self._emit(row)
+        return prompt.custom_id, Settled(prompt.position, prompt.digest, self._checked(row, False))
 
     def _repeat_until_done(self, call: Callable[[], T]) -> T:
         """Repeat a free call until it succeeds or the vendor refuses it permanently."""
-        interval = self._options.poll_seconds
+        interval = self._settings.poll_seconds
         while not self._stopped.is_set():
             try:
                 return call()
@@ -343,7 +303,7 @@ class VendorRun(BaseRun):
                     raise
                 log.warning("a call of the batch API failed and is repeated: %s", error)
             self._pause(interval)
-            interval = min(interval * 1.5, self._options.poll_seconds * 10)
+            interval = min(interval * 1.5, self._settings.poll_seconds * 10)
         raise StreamInterruptedError("the run was disposed")
 
     def _pause(self, seconds: float) -> None:
@@ -358,14 +318,10 @@ def _is_refusal(error: LLMError) -> bool:
     return isinstance(error, ConfigurationError) or (400 <= status < 500 and status not in (404, 408, 409, 429))
 
 
-def _settled(prompt: PendingPrompt, row: Row) -> SettledRow:
-    is_failure = isinstance(row, FailureRow)
-    transient = isinstance(row, FailureRow) and row.transient
-    return Settled(prompt.key, prompt.position, prompt.digest, is_failure, transient, row_to_json(row)), row
-
-
 def _response_of(model: StreamingModel, result: VendorResult) -> Response:
     """Return the answer in a result; raises the error that a stream with these frames would end with."""
+    if not result.frames:
+        raise ProviderStreamError("the batch ended without a result for this prompt", transient=True)
     wire, _ = wire_request(model, "?", {})
     decoder: Decoder = wire.decoder()
     events = [event for frame in result.frames for event in decoder.feed(frame)]
