@@ -37,8 +37,8 @@ class _HeldLease:
 class LeasedLimit(RateLimit):
     """Starts a stream for each permit that `lease` returns. `close` ends its thread: waiting streams never start."""
 
-    def __init__(self, lease: Callable[[LeaseRequest], Lease], expected_tokens: int | None) -> None:
-        super().__init__(expected_tokens=expected_tokens)
+    def __init__(self, lease: Callable[[LeaseRequest], Lease]) -> None:
+        super().__init__()
         self._lease = lease
         self._leases: deque[_HeldLease] = deque()
         self._started: deque[float] = deque()

@@ -71,7 +71,7 @@ def limit_for(limits: RateLimits) -> RateLimit:
     Raises:
         ConfigurationError: Other limits have the same name.
     """
-    made = RateLimit(limits.requests_per_minute, limits.tokens_per_minute, expected_tokens=limits.expected_tokens)
+    made = RateLimit(limits.requests_per_minute, limits.tokens_per_minute)
     if limits.name is None:
         return made
     with _lock:

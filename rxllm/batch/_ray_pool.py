@@ -140,10 +140,7 @@ class _RayWorker(Worker):
     """A worker that leases its permits from the actor of the permit server, if there is one."""
 
     def __init__(self, settings: Settings, server: Any) -> None:
-        limit = None
-        if server is not None:
-            limit = LeasedLimit(partial(_lease_from, server), settings.expected_tokens)
-        super().__init__(settings, limit)
+        super().__init__(settings, None if server is None else LeasedLimit(partial(_lease_from, server)))
 
 
 class _RayPermitServer:

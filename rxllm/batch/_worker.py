@@ -52,7 +52,6 @@ class Settings(msgspec.Struct, frozen=True):
     max_concurrent: int
     max_retries: int | None = None
     """Retries of a request; None: those of the `ModelSpec`, or 2."""
-    expected_tokens: int | None = None
     outage_timeout: float = 600.0
     """Seconds that requests wait, at most, while nearly all of them fail transiently."""
 

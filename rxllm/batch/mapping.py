@@ -150,8 +150,7 @@ def map_prompts(
         retry=retry_failures,
         backlog=max_concurrent + max(2, max_concurrent // 2),
     )
-    expected_tokens = None if limits is None else limits.expected_tokens
-    worker = Settings(spec, max_concurrent, chosen.max_retries, expected_tokens, chosen.outage_timeout)
+    worker = Settings(spec, max_concurrent, chosen.max_retries, chosen.outage_timeout)
     if mode == "vendor_batch":
         from .vendor.run import VendorRun, api_for  # most batches do not need them
 

@@ -48,9 +48,7 @@ class RowWorker:
         **more: Unpack[RunOptions],
     ) -> None:
         spec = ModelSpec(model) if isinstance(model, str) else model
-        self._settings = Settings(
-            spec, max_concurrent, more.get("max_retries"), outage_timeout=more.get("outage_timeout", 600.0)
-        )
+        self._settings = Settings(spec, max_concurrent, more.get("max_retries"), more.get("outage_timeout", 600.0))
         self._columns = Columns(prompt, None, options, tuple(keep))
         self._local = threading.local()
 

@@ -29,19 +29,17 @@ class RateLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         requests_per_minute: Requests that start, retries included.
-        tokens_per_minute: Input and output tokens.
-        expected_tokens: Tokens that a running request counts as; default: the average of the requests before it.
+        tokens_per_minute: Input and output tokens; a running request counts as the average of those before it.
         name: All runs with this name, in this process or in this cluster, share the limits. In a cluster, a run that
             starts after a crash knows what the last minute took.
     """
 
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
-    expected_tokens: int | None = None
     name: str | None = None
 
     def __post_init__(self) -> None:
-        for field in ("requests_per_minute", "tokens_per_minute", "expected_tokens"):
+        for field in ("requests_per_minute", "tokens_per_minute"):
             limit = getattr(self, field)
             if limit is not None and not limit > 0:
                 raise ConfigurationError(f"RateLimits({field}=...) takes a number above 0; got {limit!r}")

@@ -43,7 +43,7 @@ def script_of(answer: Reply | RawReply | ErrorReply, request: RecordedRequest) -
         case Reply():
             writer = ReplyWriter(request, answer.id, answer.model or request.model)
             return Script(
-                _ReplyChunks(answer, writer, request).chunks(),
+                _reply_chunks(answer, writer, request.prompt),
                 writer.content_type,
                 headers=answer.headers,
                 framing=answer.framing,
@@ -63,40 +63,34 @@ def script_of(answer: Reply | RawReply | ErrorReply, request: RecordedRequest) -
             return Script(chunks, "application/json", answer.status, answer.headers, "length")
 
 
-class _ReplyChunks:
-    """The chunks of one reply. Counts pieces while it writes them, because they may be endless."""
+def _reply_chunks(reply: Reply, writer: ReplyWriter, prompt: str) -> Iterator[Chunk]:
+    """Yield the chunks up to the fault, and what the fault sends; without one, the usage and the end."""
+    written = 0
 
-    def __init__(self, reply: Reply, writer: ReplyWriter, request: RecordedRequest) -> None:
-        self._reply = reply
-        self._writer = writer
-        self._prompt = request.prompt
-        self._written = 0
+    def pieces() -> Iterator[bytes]:
+        nonlocal written
+        for events in reply_pieces(reply):  # perhaps endless
+            written += 1
+            yield from writer.piece(events)
 
-    def chunks(self) -> Iterator[Chunk]:
-        """Yield the chunks up to the fault, and what the fault sends; without one, the usage and the end."""
-        reply, fault = self._reply, self._reply.fault
-        if begin := self._writer.begin():
-            yield Chunk(begin)
-        for count, data in enumerate(self._pieces()):
-            if fault is not None and count == fault.after:
-                break
-            yield Chunk(data, reply.delay if count else 0.0, reply.gate)
-        match fault:
-            case Fail(_, message, kind):
-                yield Chunk(self._writer.error(message, kind))
-            case KeepAlive(_, every):
-                while True:
-                    yield Chunk(self._writer.keep_alive(), every)
-            case None | Stall(None) | Drop(None) | Reset(None):
-                finish = reply.finish_reason or ("tool_calls" if reply.tool_calls else "stop")
-                yield Chunk(self._writer.end(finish, counted_usage(reply, self._prompt, self._written)))
-            case _:
-                return
-
-    def _pieces(self) -> Iterator[bytes]:
-        for events in reply_pieces(self._reply):
-            self._written += 1
-            yield from self._writer.piece(events)
+    fault = reply.fault
+    if begin := writer.begin():
+        yield Chunk(begin)
+    for count, data in enumerate(pieces()):
+        if fault is not None and count == fault.after:
+            break
+        yield Chunk(data, reply.delay if count else 0.0, reply.gate)
+    match fault:
+        case Fail(_, message, kind):
+            yield Chunk(writer.error(message, kind))
+        case KeepAlive(_, every):
+            while True:
+                yield Chunk(writer.keep_alive(), every)
+        case None | Stall(None) | Drop(None) | Reset(None):
+            finish = reply.finish_reason or ("tool_calls" if reply.tool_calls else "stop")
+            yield Chunk(writer.end(finish, counted_usage(reply, prompt, written)))
+        case _:
+            return
 
 
 def counted_usage(reply: Reply, prompt: str, pieces: int) -> Usage | None:

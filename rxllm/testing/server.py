@@ -12,7 +12,7 @@ import socket
 import threading
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import TracebackType
 from typing import IO, Self, TypeAlias
 
@@ -73,7 +73,6 @@ class LLMServer:
         self._attempts: Counter[tuple[str, bytes]] = Counter()
         self._changed = threading.Condition()
         self._open: dict[socket.socket, Exchange | None] = {}  # the latest request of each
-        self._idle: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._names = itertools.count(1)
         self._closing = False
@@ -121,16 +120,6 @@ class LLMServer:
                 raise TimeoutError(f"{len(self.requests)} requests came within {timeout} s, not {number}")
             return self.requests[number - 1]
 
-    def close_idle_connections(self) -> None:
-        """Close the connections that wait for another request, as servers do after a while.
-
-        A connection is one of them as soon as its answer is sent (`RecordedRequest.answered`).
-        """
-        with self._changed:
-            self._changed.wait_for(lambda: not self._is_sending_last_bytes())
-            idle = {connection: self._open[connection] for connection in self._idle}
-        _shut_down(idle)
-
     def close(self) -> None:
         """End all connections and threads. Blocks until they have ended; a second call does nothing."""
         with self._changed:
@@ -138,17 +127,14 @@ class LLMServer:
                 return
             self._closing = True
             connections, threads = dict(self._open), list(self._threads)
-        _shut_down(connections)
+        for connection, request in connections.items():
+            if request is not None:
+                request.close_by_server()
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         for thread in threads:
             thread.join()
         self._sockets.stop()
-
-    def _is_sending_last_bytes(self) -> bool:
-        """Return whether a connection has sent its answer and does not wait for the next request yet."""
-        return any(
-            request is not None and request.answered.is_set() and connection not in self._idle
-            for connection, request in self._open.items()
-        )
 
     def _accepted(self, connection: socket.socket) -> None:
         """Start a thread for the connection. Runs on the thread of `Sockets`."""
@@ -172,8 +158,6 @@ class LLMServer:
         finally:
             with self._changed:
                 del self._open[connection]
-                self._idle.discard(connection)
-                self._changed.notify_all()
             self._sockets.close(connection, reset=ending == "reset")
 
     def _answer_all(self, connection: socket.socket, reader: IO[bytes]) -> str:
@@ -185,9 +169,6 @@ class LLMServer:
             ending = self._respond(connection, request)
             if ending != "whole" or not raw.keeps_alive:
                 return ending
-            with self._changed:
-                self._idle.add(connection)
-                self._changed.notify_all()
         if request is not None:
             request.client_left()
         return "whole"
@@ -198,7 +179,6 @@ class LLMServer:
             self._attempts[raw.path, raw.body] += 1
             request = Exchange(*raw, attempt=self._attempts[raw.path, raw.body])
             self._open[connection] = request
-            self._idle.discard(connection)
             if self._closing:
                 request.close_by_server()
             if request.wire is not None:
@@ -249,12 +229,3 @@ class LLMServer:
         else:
             return script_of(ErrorReply(404, f"not found: {request.path}"), request)
         return Script([Chunk(encode(info))], "application/json", framing="length")
-
-
-def _shut_down(connections: Mapping[socket.socket, Exchange | None]) -> None:
-    """Close connections from the server's side and wake the threads that wait on them."""
-    for connection, request in connections.items():
-        if request is not None:
-            request.close_by_server()
-        with contextlib.suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)

@@ -88,7 +88,7 @@ def test_a_ledger_that_takes_the_place_of_a_lost_one_waits() -> None:
     assert 1 == server.lease(LeaseRequest(1, 1.0), 61.0).permits
 
 
-@pytest.mark.parametrize("field", ["requests_per_minute", "tokens_per_minute", "expected_tokens"])
+@pytest.mark.parametrize("field", ["requests_per_minute", "tokens_per_minute"])
 def test_a_limit_is_a_number_above_0(field: str) -> None:
     """0 would wait for ever."""
     with pytest.raises(ConfigurationError, match=field):
@@ -127,7 +127,7 @@ def run_all(limit: LeasedLimit, streams: list[Observable[TokenEvent]]) -> list[S
 def test_permits_are_fetched_many_at_a_time() -> None:
     """A stream costs a fraction of a message to the server."""
     counted = Counted(RateLimits(requests_per_minute=100_000))
-    limit = LeasedLimit(counted.lease, None)
+    limit = LeasedLimit(counted.lease)
     try:
         for _ in range(10):
             seen = run_all(limit, [answer(7) for _ in range(40)])
@@ -140,7 +140,7 @@ def test_permits_are_fetched_many_at_a_time() -> None:
 def test_the_ledger_learns_what_answers_took() -> None:
     """With the next lease after they ended, and expects as much of those to come."""
     counted = Counted(RateLimits(tokens_per_minute=1_000_000))
-    limit = LeasedLimit(counted.lease, None)
+    limit = LeasedLimit(counted.lease)
     try:
         for _ in range(30):
             run_all(limit, [answer(50) for _ in range(8)])
@@ -159,7 +159,7 @@ def test_a_ledger_that_is_away_is_asked_again_and_told_everything(caplog: pytest
     """Streams wait for it; none fails, and it is said in the log."""
     counted = Counted(RateLimits(requests_per_minute=1000))
     counted.failures = 1
-    limit = LeasedLimit(counted.lease, 10)
+    limit = LeasedLimit(counted.lease)
     try:
         assert all(each.completed for each in run_all(limit, [answer(10) for _ in range(3)]))
     finally:
@@ -170,7 +170,7 @@ def test_a_ledger_that_is_away_is_asked_again_and_told_everything(caplog: pytest
 def test_a_retry_after_is_told_to_the_ledger() -> None:
     """So that other workers keep still too."""
     counted = Counted(RateLimits(requests_per_minute=1000))
-    limit = LeasedLimit(counted.lease, 10)
+    limit = LeasedLimit(counted.lease)
     refused = Producer([], then=lambda observer: observer.on_error(RateLimitError("slow down", retry_after=30.0)))
     seen = Seen()
     try:

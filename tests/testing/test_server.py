@@ -298,17 +298,14 @@ class TestConnections:
     """What happens to sockets and threads."""
 
     def test_connections_are_kept_alive(self, server: LLMServer) -> None:
-        """One connection serves many requests, until the client wants it closed or the server closes it."""
+        """One connection serves many requests, until the client wants it closed."""
         with requests.Session() as session:
             for _ in range(3):
                 session.post(server.url + "/api/chat", json=BODIES["ollama"], timeout=60)
-            assert server.connections == 1
-            assert server.requests[-1].answered.wait(60)
-            server.close_idle_connections()
-            session.post(server.url + "/api/chat", json=BODIES["ollama"], timeout=60)
             session.post(server.url + "/api/chat", json={}, headers={"connection": "close"}, timeout=60)
+            assert server.connections == 1
+            session.post(server.url + "/api/chat", json=BODIES["ollama"], timeout=60)
         assert server.connections == 2
-        assert not server.requests[2].closed.is_set(), "it was the server that closed"
 
     def test_leaving_after_the_answer_is_noticed_too(self, server: LLMServer) -> None:
         """`closed` says that the connection has gone, whenever that was."""
