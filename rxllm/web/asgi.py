@@ -99,17 +99,18 @@ class StreamResponse(Response):
         while not body.ended:
             text = body.text() or (body.keep_alive if self._is_silent else "")
             if text:
-                await self._send_text(send, text)
+                await self._send_piece(send, text)
             if body.is_behind:
                 await asyncio.sleep(0)  # other tasks have their turn
             elif not body.ended:
                 await wakeup.wait()
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await self._send_piece(send, "", more_body=False)
 
-    async def _send_text(self, send: Send, text: str) -> None:
+    async def _send_piece(self, send: Send, text: str, *, more_body: bool = True) -> None:
+        """Send a piece of the body; blocks while the client takes nothing of the pieces before."""
         self._pieces += 1
         self._is_silent, self._is_sending = False, True
-        await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+        await send({"type": "http.response.body", "body": text.encode(), "more_body": more_body})
         self._is_sending = False
 
     async def _until_stalled(self, wakeup: AsyncWakeup) -> None:

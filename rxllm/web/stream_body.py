@@ -43,6 +43,8 @@ class StreamBody(StreamCursor):
         self.keep_alive = format.keep_alive
         self._error_body = error_body
         self._whole = whole
+        self._seen = after
+        """The number of the last event that came while the head waits for the end."""
 
     def text(self) -> str:
         """Return all text that is ready, "" if there is none; sets `ended` with the last of it."""
@@ -50,9 +52,12 @@ class StreamBody(StreamCursor):
 
     def is_head_ready(self) -> bool:
         """Return whether the response's head can be sent."""
-        if self._error_body is None or self.stream.state != "open":
-            return True
-        return not self._whole and bool(self.stream.since(self.after))
+        while self._error_body is not None and self.stream.state == "open":
+            entries = self.stream.since(self._seen)  # which lets the producer go on
+            if not entries or not self._whole:
+                return bool(entries)
+            self._seen = entries[-1].id
+        return True
 
     def failure(self) -> ErrorBody | None:
         """Return the HTTP error that stands for the stream, None if it did not fail before the head was ready."""

@@ -11,11 +11,15 @@ from collections.abc import Iterator
 
 from rxllm.testing import LLMServer
 
-PROGRAM = (
-    "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
-    "from rxllm.cli import main, serve;"
-    "serve.HEADER_SECONDS = float(os.environ.get('HEADER_SECONDS', serve.HEADER_SECONDS)); sys.exit(main.main())"
-)
+PROGRAM = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from rxllm.cli import main, serve
+from rxllm.web import asgi
+serve.HEADER_SECONDS = float(os.environ.get("HEADER_SECONDS", serve.HEADER_SECONDS))
+asgi.STALLED_SECONDS = float(os.environ.get("STALLED_SECONDS", asgi.STALLED_SECONDS))
+sys.exit(main.main())
+"""
 
 
 @contextlib.contextmanager

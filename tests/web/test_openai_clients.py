@@ -10,6 +10,7 @@ from rxllm.messages import ToolCall
 from rxllm.operators.resilience.fallback import fallback_to
 from rxllm.testing import Drop, ErrorReply, Gate, LLMServer, Reply
 from rxllm.web import ChatRequest, Service
+from rxllm.web.served_stream import MAX_UNREAD_CHARS
 
 from .running import model_of, running
 
@@ -47,6 +48,12 @@ class TestTheRealClient:
         answer = client.chat.completions.create(model="m", messages=ASKED, temperature=0.5, max_completion_tokens=9)
         assert ("Hello there", "stop") == (answer.choices[0].message.content, answer.choices[0].finish_reason)
         assert (0.5, 9) == (llm.requests[0].json["temperature"], llm.requests[0].json["max_tokens"])
+
+    def test_a_whole_answer_that_is_longer_than_what_may_be_unread(self, llm: LLMServer, client) -> None:
+        """Nothing is sent before its end, and the producer does not wait for a reader meanwhile."""
+        llm.enqueue(Reply("word " * (MAX_UNREAD_CHARS // 4)))
+        answer = client.chat.completions.create(model="m", messages=ASKED)
+        assert answer.choices[0].message.content == "word " * (MAX_UNREAD_CHARS // 4)
 
     @pytest.mark.parametrize("stream", [True, False])
     def test_tool_calls(self, llm: LLMServer, client, stream: bool) -> None:

@@ -15,7 +15,9 @@ import time
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 import reactivex
 import requests
@@ -29,6 +31,7 @@ from rxllm.web import ChatRequest, Guard, Service
 from rxllm.web.served_stream import MAX_CHARS
 
 from .running import model_of, running
+from .serving import of, served
 
 HERE = Path(__file__).parent
 SECONDS = 30
@@ -225,6 +228,27 @@ def test_a_reader_that_takes_nothing_is_disconnected(monkeypatch: pytest.MonkeyP
     with running(Service({"m": endless})) as url, post(int(url.rpartition(":")[2]), "/api/chat", body):
         assert disposed.wait(SECONDS)
     assert said * 100 < MAX_CHARS
+
+
+def test_the_connection_of_a_client_that_takes_nothing_is_aborted(llm: LLMServer) -> None:
+    """To close it would leave its descriptor open behind what the client does not take."""
+    llm.enqueue(Reply("\u65e5" * 1_900_000))  # more bytes than the kernel takes for the client
+    body = json.dumps({"messages": [{"role": "user", "content": "Hi"}]}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n"
+    with served(*of(llm), HEADER_SECONDS="0.5", STALLED_SECONDS="0.5") as (server, url), socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", urlsplit(url).port))
+        client.sendall(head.encode() + body)
+        port = client.getsockname()[1]
+
+        def is_held() -> bool:
+            """Return whether the server has a descriptor for this client."""
+            held = psutil.Process(server.pid).net_connections("tcp")
+            return any(connection.raddr and connection.raddr.port == port for connection in held)
+
+        until(is_held)
+        assert client.recv(12) == b"HTTP/1.1 200"
+        until(lambda: not is_held())
 
 
 class TestNginx:
