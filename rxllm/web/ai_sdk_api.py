@@ -19,7 +19,7 @@ from ..errors import ConfigurationError, LLMError, NotFoundError
 from ..messages import ToolCall
 from .ai_sdk_messages import Conversation, UIMessage, ui_conversation
 from .ai_sdk_turn import UITurn, UITurnBody
-from .approvals import Approvals
+from .approvals import Approvals, may_be_rounded
 from .chat_request import ChatRequest, check_size, offered
 from .http import HttpRequest, HttpResponse
 from .options import OPTION_NAMES, converted, options_of
@@ -57,6 +57,12 @@ def chat(factory: StreamFactory, http: HttpRequest, _: str) -> HttpResponse:
             return _go_on(factory, http, asked.id, before, said, message)
         if before.is_paused or said.open_calls:
             before.stop()  # its question is not answered any more
+    for call, _, verdict in said.open_calls:
+        if verdict is True and may_be_rounded(call.arguments):
+            raise ConfigurationError(
+                f"the call of {call.name!r} has a number of 2**53 or more, which JavaScript may have rounded, and the "
+                "stream that has the right one has ended: the call does not run. Ask for it again"
+            )
     options = options_of({name: value for name, value in body.items() if name != "tools"})
     model, offer = offered(factory.offers, asked.model)
     factory.check(said.messages, [decision.call for decision in said.open_calls])

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hmac
 import threading
 from collections.abc import Callable, Iterable
-from typing import cast
 
 import msgspec
 from reactivex import Observable
 from reactivex.subject import AsyncSubject
 
-from .._json import is_object
+from .._json import is_array, is_object
 from ..errors import NotFoundError
 from ..messages import ToolCall
 
@@ -156,12 +155,26 @@ def _settled(question: AsyncSubject[bool | str], answer: bool | str) -> AsyncSub
     return question
 
 
+def may_be_rounded(value: object) -> bool:
+    """Return whether a browser may have sent another number than it got: from 2**53 on, JavaScript leaves some out.
+
+    Example:
+        >>> may_be_rounded({"ids": [1, 0.5]}), may_be_rounded({"ids": [9007199254740992]})
+        (False, True)
+    """
+    if isinstance(value, int | float):
+        return abs(value) >= 2**53
+    inner = value.values() if is_object(value) else value if is_array(value) else ()
+    return any(map(may_be_rounded, inner))
+
+
 def _as_javascript(value: object) -> object:
-    """Return `value` as a browser sends it back: JavaScript has no difference between 1.0 and 1."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
+    """Return `value` as a browser holds it, to which all numbers are doubles: 1 and 1.0 are the same there."""
+    if isinstance(value, int | float):
+        try:
+            return float(value) + 0.0  # there is no -0.0 in its JSON
+        except OverflowError:
+            return None
     if is_object(value):
         return {key: _as_javascript(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_as_javascript(item) for item in cast("list[object]", value)]
-    return value
+    return list(map(_as_javascript, value)) if is_array(value) else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
@@ -206,6 +206,38 @@ def test_an_approval_whose_request_found_no_room_is_still_good() -> None:
         other.stop()
         assert (200, [5]) == (send(url, part(CALL, question)).status_code, clerk.paid)
         assert (400, [5]) == (send(url, part(CALL, question)).status_code, clerk.paid)
+
+
+@pytest.mark.parametrize(
+    ("amount", "in_browser"),
+    [(2**53 + 1, 2**53), (-(2**63), -9223372036854775808), (2**64 - 1, 2**64), (1e21, 10**21), (1.0, 1), (-0.0, 0)],
+)
+@pytest.mark.parametrize("waits", [True, False])
+def test_numbers_that_javascript_rounds(amount: float, in_browser: float, waits: bool) -> None:
+    """The stream that waits runs what the model has asked for; another one does not run what was rounded."""
+    clerk = Clerk(ToolCall("c1", "pay", {"amount": amount}))
+    clerk.pay = _pays(clerk.paid)  # type: ignore[method-assign]
+    with running(clerk.service) as url:
+        question = questions(send(url))["c1"]
+        if not waits:
+            httpx.delete(f"{url}/api/ui-chat/chat/stream", headers={"x-user": "ann"}, timeout=60)
+        response = send(url, part(ToolCall("c1", "pay", {"amount": in_browser}), question))
+    if waits or abs(amount) < 2**53:
+        assert (200, [amount]) == (response.status_code, clerk.paid)
+    else:
+        assert (400, []) == (response.status_code, clerk.paid)
+        assert "JavaScript may have rounded" in response.json()["error"]["message"]
+
+
+def _pays(paid: list[int]) -> Callable[[int | float], str]:
+    """Return a tool that gets its amount as the model wrote it."""
+
+    def pay(amount: int | float) -> str:
+        """Pay."""
+        paid.append(amount)  # type: ignore[arg-type]
+        return "paid"
+
+    return pay
 
 
 @pytest.mark.parametrize(
