@@ -19,7 +19,7 @@ from redis import exceptions as theirs
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from rxllm.errors import PermissionDeniedError, StreamError
+from rxllm.errors import OverloadedError, PermissionDeniedError, StreamError
 from rxllm.events import Response, StreamEnd, StreamStart, TextDelta, TokenEvent
 from rxllm.relay import ProducerLostError, Publication, RedisLog, StreamGoneError, cancel, publish, subscribe
 from rxllm.web.multiprocess.streams import RelayedStreams
@@ -89,7 +89,7 @@ def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[RedisServ
 
 
 class Proxy:
-    """A TCP proxy whose connections can be made to swallow all bytes, silently."""
+    """A TCP proxy whose connections can be made to swallow all bytes, silently, or to break before a reply."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -98,6 +98,9 @@ class Proxy:
         self.sent: list[bytearray] = []
         """What each connection's client has sent."""
         self.dead: set[int] = set()
+        self.word = b""
+        self.lost = 0
+        """How many further replies, on connections whose client has said `word`, are replaced by a break."""
         self._changed = threading.Condition()
         self._sockets: list[socket.socket] = [self._listener]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -132,6 +135,9 @@ class Proxy:
                 with self._changed:
                     if is_client:
                         self.sent[number] += data[:500]
+                    elif self.lost and self.word in self.sent[number]:
+                        self.lost -= 1
+                        break
                 if number not in self.dead:
                     target.sendall(data)
         with contextlib.suppress(OSError):
@@ -390,6 +396,24 @@ def test_a_connection_that_died_silently_is_replaced(server: RedisServer, proxy:
     proxy.dead |= set(range(len(proxy.sent)))
     relayed.say_and_see("after")
     relayed.end_whole()
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+def test_a_question_is_used_once_though_the_reply_is_lost(server: RedisServer, proxy: Proxy, lost: int) -> None:
+    """The process that has marked it, without hearing so, may use it; no other may, and not twice."""
+    streams, other = RelayedStreams(proxy.url), RelayedStreams(server.url)
+    assert streams.close_questions("s", ["script is loaded"], "denied")
+    streams.open_question("s", "c")
+    proxy.word, proxy.lost = b"\r\nused", lost
+    if lost == 2:  # the second one is that of the call's own repetition
+        with pytest.raises(OverloadedError):
+            streams.close_questions("s", ["c"], "used")
+        assert not other.close_questions("s", ["c"], "used")
+        assert not streams.close_questions("s", ["c"], "approved")
+    assert streams.close_questions("s", ["c"], "used")
+    assert proxy.lost == 0
+    for each in (streams, other):
+        assert not each.close_questions("s", ["c"], "used")
 
 
 def test_all_producers_of_a_process_share_connections(server: RedisServer) -> None:

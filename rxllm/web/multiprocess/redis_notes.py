@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import secrets
 import threading
 from collections.abc import Callable, Generator, Sequence
 from itertools import pairwise
@@ -21,14 +22,17 @@ from ..streams import Verdict
 
 log = logging.getLogger("rxllm")
 
+_MAX_UNSURE = 10_000
+
 _OPEN_QUESTION = Script("redis.call('HSETNX', KEYS[1], ARGV[2], '') redis.call('PEXPIRE', KEYS[1], ARGV[1]) return {1}")
 _CLOSE_QUESTIONS = Script(
     """
-local closed = ARGV[2]
+local closed, must_be_open = ARGV[2], string.sub(ARGV[2], 1, 4) == 'used'
 if redis.call('HLEN', KEYS[1]) > 1000 then return {0} end
 for at = 3, #ARGV do
     local found = redis.call('HGET', KEYS[1], ARGV[at])
-    if found ~= '' and (closed == 'used' or (found and found ~= closed)) then return {0} end
+    if found and found ~= '' and found ~= closed then return {0} end
+    if not found and must_be_open then return {0} end
 end
 for at = 3, #ARGV do redis.call('HSET', KEYS[1], ARGV[at], closed) end
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
@@ -48,6 +52,8 @@ class RedisNotes:
         self._redis = SharedConnections(redis)
         self._prefix = prefix
         self._channel = f"{prefix}:answered"
+        self._unsure: dict[tuple[str, ...], str] = {}
+        """How questions were marked as used by calls whose reply was lost: only the same mark is valid for them."""
 
     def put(self, name: str, value: bytes, seconds: float) -> None:
         """Write a note that expires after `seconds`; it replaces one of that name."""
@@ -68,9 +74,19 @@ class RedisNotes:
         self._redis.call(_OPEN_QUESTION, [self._key(name)], max(1, round(seconds * 1000)), question)
 
     def close_questions(self, name: str, questions: Sequence[str], verdict: Verdict, seconds: float) -> bool:
-        """Store how questions of `name` are closed; see `Streams.close_questions`."""
-        milliseconds = max(1, round(seconds * 1000))
-        (closed,) = self._redis.call(_CLOSE_QUESTIONS, [self._key(name)], milliseconds, verdict, *questions)
+        """Store how questions of `name` are closed; see `Streams.close_questions`.
+
+        "used" is stored with a word that only this call knows, and that the next one takes over if Redis fails: it may
+        have stored the mark, and only its reply is lost.
+        """
+        milliseconds, these = max(1, round(seconds * 1000)), (name, *questions)
+        mark = self._unsure.pop(these, f"used {secrets.token_hex(16)}") if verdict == "used" else verdict
+        try:
+            (closed,) = self._redis.call(_CLOSE_QUESTIONS, [self._key(name)], milliseconds, mark, *questions)
+        except APIConnectionError:
+            if verdict == "used" and len(self._unsure) < _MAX_UNSURE:
+                self._unsure[these] = mark
+            raise
         return closed == 1
 
     def answer(self, name: str, question: str, answer: bytes, seconds: float) -> None:
