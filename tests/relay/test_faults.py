@@ -25,7 +25,7 @@ from rxllm.relay import ProducerLostError, Publication, RedisLog, StreamGoneErro
 from rxllm.web.multiprocess.streams import RelayedStreams
 
 from ..operators.threads import LIMIT, Seen
-from .processes import Process, RedisServer, each_server, needs_redis, text_of
+from .processes import ANY_SERVER, Process, RedisServer, each_server, needs_redis, text_of
 
 pytestmark = [needs_redis, pytest.mark.timeout(6 * LIMIT)]
 
@@ -500,7 +500,7 @@ def test_sentinel_names_the_master(tmp_path: Path) -> None:
         f"port {port}\nbind 127.0.0.1\ndir {config.parent}\nsentinel monitor it 127.0.0.1 {master.port} 1\n"
         "sentinel down-after-milliseconds it 500\nsentinel failover-timeout it 3000\n"
     )
-    watcher = Process("redis-server", str(config), "--sentinel")
+    watcher = Process(str(ANY_SERVER), str(config), "--sentinel")
     try:
         sentinel: Any = redis.Sentinel([("127.0.0.1", port)], socket_timeout=1.0)
         eventually(lambda: sentinel.discover_slaves("it"))

@@ -21,7 +21,7 @@ def virtual_display(size: str = "1280x1000x24") -> Iterator[str]:
         return
     xvfb = shutil.which("Xvfb")
     if xvfb is None:
-        pytest.skip("Xvfb is not installed (Debian: apt-get install xvfb)")
+        pytest.skip("Xvfb is not installed")
     if ctypes.util.find_library("xcb-cursor") is None:
         pytest.skip("Qt's libraries are not here")  # its plugin for X would end the process
     reader, writer = os.pipe()

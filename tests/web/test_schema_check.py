@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from rxllm.errors import ConfigurationError
-from rxllm.providers.local import LocalServer
 from rxllm.testing import LLMServer
 from rxllm.web.schema_check import check_schema
+
+from ..embedded_model import needs_embedded_model
 
 DEEP: dict[str, object] = {"type": "string"}
 for _ in range(40):
@@ -124,13 +125,10 @@ for line in sys.stdin:
 """
 
 
+@needs_embedded_model
 @pytest.mark.timeout(300)
 def test_native_code_survives_what_passes() -> None:
     """The embedded model answers each schema that passes, in a process that is still there afterwards."""
-    try:
-        LocalServer().check()
-    except ConfigurationError as missing:
-        pytest.skip(str(missing))
     passed = []
 
     with subprocess.Popen([sys.executable, "-c", CHILD], stdin=-1, stdout=-1, text=True) as child:
