@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.resources import files
 from math import isfinite
-from typing import TypeGuard
+from typing import TypeGuard, TypeVar
 
 import msgspec
+
+T = TypeVar("T")
 
 _decode = msgspec.json.Decoder[object](object).decode
 
@@ -24,6 +27,15 @@ def decode(data: bytes | str) -> object:
 def encode(value: object) -> bytes:
     """Return `value` as compact JSON."""
     return msgspec.json.encode(value)
+
+
+def table(package: str, name: str, kind: type[T]) -> T:
+    """Return the content of the JSON file `name` in the folder of `package`.
+
+    Raises:
+        msgspec.ValidationError: A row has a wrong field or value.
+    """
+    return msgspec.json.decode(files(package).joinpath(name).read_bytes(), type=kind)
 
 
 def valid_text(text: str) -> str:

@@ -73,21 +73,14 @@ class OpenTelemetryListener(ModelListener):
     ) -> None:
         self._tracer = trace.get_tracer(_SCOPE, tracer_provider=tracer_provider)
         meter = metrics.get_meter(_SCOPE, meter_provider=meter_provider)
-        self._duration = meter.create_histogram(
-            "gen_ai.client.operation.duration", "s", "Time of a request", explicit_bucket_boundaries_advisory=_SECONDS
-        )
-        self._first_chunk = meter.create_histogram(
-            "gen_ai.client.operation.time_to_first_chunk",
-            "s",
-            "Time to the first content",
-            explicit_bucket_boundaries_advisory=_SECONDS,
-        )
-        self._tokens = meter.create_histogram(
-            "gen_ai.client.token.usage",
-            "{token}",
-            "Tokens of a request",
-            explicit_bucket_boundaries_advisory=_TOKENS,
-        )
+
+        def histogram(name: str, unit: str, description: str, bounds: Sequence[float]) -> metrics.Histogram:
+            name = f"gen_ai.client.{name}"
+            return meter.create_histogram(name, unit, description, explicit_bucket_boundaries_advisory=bounds)
+
+        self._duration = histogram("operation.duration", "s", "Time of a request", _SECONDS)
+        self._first_chunk = histogram("operation.time_to_first_chunk", "s", "Time to the first content", _SECONDS)
+        self._tokens = histogram("token.usage", "{token}", "Tokens of a request", _TOKENS)
         self._content = content
         self._open: dict[ModelRequest, tuple[Span, float]] = {}
         self._lock = threading.Lock()

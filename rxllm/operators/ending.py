@@ -102,6 +102,7 @@ class _FinallySubscription(abc.DisposableBase):
             self._call_action()
 
     def _call_action(self) -> None:
+        """Call the user's function with the answer, unless it was called before."""
         with self._lock:
             ended, self._ended = self._ended, True
         if not ended:

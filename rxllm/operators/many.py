@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Generic, TypeVar, get_args
 
@@ -225,21 +225,24 @@ class _Merge(abc.DisposableBase, Generic[K, T]):
         self._emit(Labelled(label, event))
 
     def _on_error(self, label: K, error: Exception) -> None:
-        if not self._raises:
+        """End all streams with the error, or emit it as a value: then only this stream has ended."""
+        if self._raises:
+            self._end(partial(self._observer.on_error, error))
+        else:
             self._emit(LabelledError(label, error))
             self._on_completed()
-            return
-        with self._emitting:
-            if not self._closed:
-                self._closed = True
-                self._observer.on_error(error)
 
     def _on_completed(self) -> None:
         with self._emitting:
             self._active -= 1
-            if self._active == 0 and not self._closed:
+            if self._active == 0:
+                self._end(self._observer.on_completed)
+
+    def _end(self, end: Callable[[], None]) -> None:
+        with self._emitting:
+            if not self._closed:
                 self._closed = True
-                self._observer.on_completed()
+                end()
 
     def _emit(self, value: Labelled[K, T] | LabelledError[K]) -> None:
         """Emit under the lock; a subscriber that raises ends all streams."""

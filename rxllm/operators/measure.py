@@ -128,17 +128,10 @@ def usage() -> Operator[Counted, Usage]:
         --10-15|
     """
 
-    def start() -> Callable[[Response], Usage]:
-        total = Usage()
+    def add(total: Usage, response: Response) -> Usage:
+        return add_usage(total, response.usage)
 
-        def add(response: Response) -> Usage:
-            nonlocal total
-            total = add_usage(total, response.usage)
-            return total
-
-        return add
-
-    return _counting("usage", start)
+    return _counting("usage", Usage(), add)
 
 
 def cost(prices: Price | None = None) -> Operator[Counted, Cost]:
@@ -157,24 +150,17 @@ def cost(prices: Price | None = None) -> Operator[Counted, Cost]:
     """
     price_of = prices or listed_price
 
-    def start() -> Callable[[Response], Cost]:
-        so_far = Cost(Decimal(0), None, 0, 0, False)
+    def add(so_far: Cost, response: Response) -> Cost:
+        price = price_of(response)
+        return Cost(
+            total=so_far.total + (price or 0),
+            last=price,
+            answers=so_far.answers + 1,
+            unpriced=so_far.unpriced + (price is None),
+            estimated=so_far.estimated or response.usage.estimated,
+        )
 
-        def add(response: Response) -> Cost:
-            nonlocal so_far
-            price = price_of(response)
-            so_far = Cost(
-                total=so_far.total + (price or 0),
-                last=price,
-                answers=so_far.answers + 1,
-                unpriced=so_far.unpriced + (price is None),
-                estimated=so_far.estimated or response.usage.estimated,
-            )
-            return so_far
-
-        return add
-
-    return _counting("cost", start)
+    return _counting("cost", Cost(Decimal(0), None, 0, 0, False), add)
 
 
 def tap(log: logging.Logger | Callable[[T], object], *, level: int = logging.INFO) -> Operator[T, T]:
@@ -293,23 +279,24 @@ class _LoggerTap(Step[T, T]):
         self._log.log(self._level, text, self._now(), *values)
 
 
-def _counting(name: str, start: Callable[[], Callable[[Response], T]]) -> Operator[Counted, T]:
-    """Return the operator `name` that emits what a new counter, made by `start`, returns for each answer."""
+def _counting(name: str, nothing: T, add: Callable[[T, Response], T]) -> Operator[Counted, T]:
+    """Return the operator `name` that adds each answer to the count so far, at first `nothing`, and emits the sum."""
 
     def subscribe(
         observer: abc.ObserverBase[T], source: Observable[Counted], scheduler: abc.SchedulerBase | None
     ) -> abc.DisposableBase:
-        count = start()
+        count = nothing
 
         def emit_count(response: Response | None) -> None:
+            nonlocal count
             if response is None:
                 return
             try:
-                counted = count(response)
+                count = add(count, response)
             except Exception as error:  # of the user's function
                 observer.on_error(error)
             else:
-                observer.on_next(counted)
+                observer.on_next(count)
 
         def on_next(item: Counted | str) -> None:
             if type(item) is TextDelta:  # most items are

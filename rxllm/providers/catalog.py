@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from .._json import table
 from .._protocol import Wire
 from ..errors import ConfigurationError
 from ._address import (
@@ -30,7 +31,6 @@ from ._address import (
     is_sendable,
     ollama_address,
 )
-from ._table import table
 from .openai_chat.dialect import GATEWAY, Dialect
 
 __all__ = [
@@ -249,4 +249,4 @@ def _load(point: EntryPoint) -> None:
 _BUILT_IN = ("openai-chat", "openai-responses", "anthropic", "gemini", "ollama")
 _wires: dict[str, WireFactory] = {}
 
-_vendors = {vendor.name: vendor for vendor in table("vendors.json", tuple[Vendor, ...])}
+_vendors = {vendor.name: vendor for vendor in table("rxllm.providers", "vendors.json", tuple[Vendor, ...])}

@@ -12,10 +12,10 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from .._json import table
 from ..errors import ConfigurationError
 from ..options import Options
 from ._request import unsupported_option
-from ._table import table
 
 __all__ = ["RULES", "ModelRules", "check_tools_on_chat", "is_off", "model_rules"]
 
@@ -150,5 +150,5 @@ _SAMPLING = {"temperature": 1, "top_p": 1, "top_k": None, "frequency_penalty": 0
 """The sampling options and their defaults."""
 
 
-RULES = table("model_rules.json", dict[str, tuple[ModelRules, ...]])
+RULES = table("rxllm.providers", "model_rules.json", dict[str, tuple[ModelRules, ...]])
 """The rows of each maker."""

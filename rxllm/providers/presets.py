@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from ._table import table
+from .._json import table
 from .catalog import split_model, vendor_named
 from .model_rules import ModelRules, model_rules
 
@@ -110,5 +110,5 @@ _DATE = re.compile(r"-(?:\d{8}|\d{4}-\d{2}-\d{2})$")
 
 
 # OpenAI's days of retirement are from https://developers.openai.com/api/docs/deprecations.
-_ROWS = table("presets.json", tuple[ModelPreset, ...])
+_ROWS = table("rxllm.providers", "presets.json", tuple[ModelPreset, ...])
 _presets = {(preset.provider, preset.model): preset for preset in _ROWS}

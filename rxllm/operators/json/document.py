@@ -55,17 +55,11 @@ def read_json(start: Callable[[], Reader[B]], tool: str | None) -> Operator[Toke
 
 def json_values(text: str) -> Iterator[object]:
     """Yield the objects and arrays in a complete answer, the most likely one first."""
-    thought = _THOUGHT.match(text)
-    text = text[thought.end() :] if thought else text
+    text, fenced = _answer_and_blocks(text)
     begin = len(text) - len(text.lstrip(_SPACE))
-    if text[begin : begin + 1] in _BRACKETS and (tree := _complete(text, begin)).done:
-        yield tree.root()
-    blocks = CodeBlocks()
-    fenced = [event for event in (*blocks.feed(text), *blocks.close()) if isinstance(event, CodeBlockEnd)]
-    fenced.reverse()
-    by_likelihood = sorted(fenced, key=lambda block: not block.language.lower().startswith("json"))
-    for block in by_likelihood:
-        if block.code.strip(_SPACE)[:1] in _BRACKETS and (tree := _complete(block.code, 0)).done:
+    marked_first = sorted(fenced, key=lambda block: not block.language.lower().startswith("json"))
+    for code, at in ((text, begin), *((block.code, 0) for block in marked_first)):
+        if code[at:].lstrip(_SPACE)[:1] in _BRACKETS and (tree := _complete(code, at)).done:
             yield tree.root()
     within = list(_values_within(text))
     yield from (value for value in within if isinstance(value, dict))
@@ -74,15 +68,21 @@ def json_values(text: str) -> Iterator[object]:
 
 def json_scalars(text: str) -> Iterator[object]:
     """Yield the text, number or literal that a complete answer is, or that its fenced blocks are."""
-    thought = _THOUGHT.match(text)
-    text = text[thought.end() :] if thought else text
-    blocks = CodeBlocks()
-    fenced = [event.code for event in (*blocks.feed(text), *blocks.close()) if isinstance(event, CodeBlockEnd)]
-    for code in (text, *reversed(fenced)):
+    text, fenced = _answer_and_blocks(text)
+    for code in (text, *(block.code for block in fenced)):
         with contextlib.suppress(ValueError, RecursionError):
             value = decode(code)
             if not isinstance(value, dict | list):
                 yield value
+
+
+def _answer_and_blocks(text: str) -> tuple[str, list[CodeBlockEnd]]:
+    """Return a complete answer without its `<think>` block, and its fenced blocks, the last one first."""
+    thought = _THOUGHT.match(text)
+    text = text[thought.end() :] if thought else text
+    blocks = CodeBlocks()
+    fenced = [event for event in (*blocks.feed(text), *blocks.close()) if isinstance(event, CodeBlockEnd)]
+    return text, fenced[::-1]
 
 
 def _values_within(text: str) -> Iterator[object]:
@@ -113,7 +113,8 @@ class JsonDocument:
         self._all = StringIO()
         self._blocks: CodeBlocks | None = None
         """Finds fenced blocks, if the answer does not begin with a document."""
-        self._place: Literal["before", "in", "beside", "behind", "rest of line"] = "before"
+        self._place: Literal["before", "in", "behind", "other", "failed"] = "before"
+        """Where reading is: relative to the document, in text or code that is none, or behind the fault of one."""
         self._error = ""
 
     @property
@@ -127,29 +128,21 @@ class JsonDocument:
         return self._all.tell() == 0
 
     def feed(self, text: str) -> None:
-        """Read on. A document that turns out to be no JSON is given up, and the search continues with the next line."""
+        """Read on. If the answer does not begin with a document, or the document fails, its code blocks are read."""
         self._all.write(text)
-        if self._place == "before" and self._blocks is None:
-            text = text.lstrip(_SPACE)
-            if not text:
-                return
-            if text[0] in _BRACKETS:
-                self._place = "in"
-            else:
-                self._blocks, self._place = CodeBlocks(), "beside"
         if self._blocks is not None:
             self._read_blocks(self._blocks.feed(text))
-        elif self._place == "in":
-            self._read(text)
-        if self._place == "rest of line" and self._blocks is None:
-            self._resume(text)
-
-    def _resume(self, text: str) -> None:
-        """Skip the rest of the line in which a document at the beginning failed."""
-        _, line_end, text = text[self.tree.stopped_at :].partition("\n")
-        self.tree.stopped_at = 0
-        if line_end:
-            self._blocks, self._place = CodeBlocks(), "beside"
+            return
+        if self._place == "before":
+            text = text.lstrip(_SPACE)
+        self._read(text)
+        next_line = ""
+        if self._place == "failed":
+            _, next_line, text = text[self.tree.stopped_at :].partition("\n")
+            self.tree.stopped_at = 0
+        if self._place == "other" or next_line:
+            self._place = "other"
+            self._blocks = CodeBlocks()
             self._read_blocks(self._blocks.feed(text))
 
     def finish(self) -> object:
@@ -174,24 +167,26 @@ class JsonDocument:
         return OutputParsingError(f"the answer is not valid JSON: {fault}", text=self.text)
 
     def _read_blocks(self, events: Sequence[CodeBlockEvent]) -> None:
-        """Read the JSON in the first code block that begins with a bracket."""
+        """Read the first code block that is JSON."""
         for event in events:
             match event:
                 case CodeBlockStart() if self._place != "behind":
                     self._place = "before"
                 case CodeBlockDelta(text=code):
-                    if self._place == "before" and code.strip(_SPACE):
-                        self._place = "in" if code.lstrip(_SPACE)[0] in _BRACKETS else "beside"
-                    if self._place == "in":
-                        self._read(code)
+                    self._read(code)
+                case CodeBlockEnd() if self._place == "in":
+                    self._give_up("its code block ended before its JSON did")
                 case _:
-                    if self._place == "in":
-                        self._give_up("its code block ended before its JSON did")
+                    pass
 
-    def _read(self, text: str) -> None:
-        """Read JSON; a fault gives up this document, and another may follow."""
+    def _read(self, code: str) -> None:
+        """Read what is JSON if it begins with a bracket; a fault gives up this document, and another may follow."""
+        if self._place == "before" and (code := code.lstrip(_SPACE)):
+            self._place = "in" if code[0] in _BRACKETS else "other"
+        if self._place != "in":
+            return
         try:
-            self.tree.feed(text)
+            self.tree.feed(code)
         except ValueError as error:
             self._give_up(str(error))
         else:
@@ -200,7 +195,7 @@ class JsonDocument:
 
     def _give_up(self, fault: str) -> None:
         self._error = self._error or fault
-        self._place = "rest of line"
+        self._place = "failed"
         failed, self.tree = self.tree, JsonTree(self._items_at)
         self.tree.stopped_at = failed.stopped_at
 

@@ -140,12 +140,14 @@ class SmoothFrames(UiFrames[T]):
 
 
 def _length(item: object) -> int:
+    """Return the characters of `item` that take time: those of text and reasoning."""
     if isinstance(item, TextDelta | ReasoningDelta):
         return len(item.text)
     return len(item) if isinstance(item, str) else 0
 
 
 def _cut(item: T, at: int) -> tuple[T, T]:
+    """Return the first `at` characters of a string or delta, and the rest, as two items of its kind."""
     if isinstance(item, str):
         return cast(tuple[T, T], (item[:at], item[at:]))
     delta = cast(TextDelta, item)

@@ -19,6 +19,7 @@ from .fallback import is_worth_another
 CircuitState: TypeAlias = Literal["closed", "open", "half_open"]
 
 _Outcome: TypeAlias = Literal["success", "failure", "nothing"]
+"""What the end of a stream says about the provider."""
 
 
 class CircuitBreaker:
@@ -213,6 +214,7 @@ class _Guarded(abc.DisposableBase):
         self._subscription = SingleAssignmentDisposable()
 
     def start(self, source: Observable[TokenEvent], given: abc.SchedulerBase | None) -> _Guarded:
+        """Subscribe to `source`; if that raises, this stream does not count."""
         try:
             self._subscription.disposable = source.subscribe(
                 self.on_next, self.on_error, self.on_completed, scheduler=given
@@ -237,6 +239,7 @@ class _Guarded(abc.DisposableBase):
             raise
 
     def on_error(self, error: Exception) -> None:
+        """Count the error, if it counts, and pass it on."""
         try:
             outcome: _Outcome = "failure" if self._counts(error) else "nothing"
         except Exception as raised:  # by a function of the user's

@@ -49,7 +49,10 @@ class SlidingWindow:
         return self._first + len(self._entries) - 1
 
     def correct(self, number: int, now: float, amount: float) -> None:
-        """Replace the estimate of entry `number` by the real amount; a surplus is booked at `now`."""
+        """Replace the estimate of entry `number` by the real amount; what it lacked is booked at `now`.
+
+        An entry that the window has passed by counts as nothing: then all of the real amount is booked.
+        """
         place = number - self._first
         taken = self._entries[place][1] if place >= 0 else 0.0
         if amount > taken:

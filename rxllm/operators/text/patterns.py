@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
+from ..._json import table
 from ...errors import ConfigurationError
 from ...events import TextDelta, TokenEvent
 from .._operator import Operator
@@ -19,26 +20,19 @@ if TYPE_CHECKING:
 
     Pattern = regex.Pattern[str]
 
-API_KEYS: Final = (
-    r"(?<![A-Za-z0-9])(?:"  # not a word border: scripts without spaces, and "_", may stand before a key
-    r"(?:sk|pk|rk)[-_][A-Za-z0-9_-]{16,}"  # OpenAI, Anthropic, Stripe
-    r"|AIza[A-Za-z0-9_-]{30,}"  # Google
-    r"|(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])"  # AWS
-    r"|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,}|glpat-[A-Za-z0-9_-]{20,}"
-    r"|(?:gsk|hf|xai|r8|pplx|nvapi|csk|fw)[-_][A-Za-z0-9_-]{20,}"
-    r"|xox[abeoprs]-[A-Za-z0-9-]{10,}"  # Slack
-    r"|eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"  # JSON web tokens
-    r")|-----BEGIN [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
-    r"(?:[^-]|-(?!----END))*(?:-----END [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----|\Z)"
-)
+_PATTERNS = {
+    kind: "|".join(patterns.values())
+    for kind, patterns in table("rxllm.operators.text", "patterns.json", dict[str, dict[str, str]]).items()
+}
+
+# Not a word border: scripts without spaces, and "_", may stand before a key.
+API_KEYS: Final = rf"(?<![A-Za-z0-9])(?:{_PATTERNS['api_keys']})|{_PATTERNS['private_keys']}"
 """A pattern for `redact`: keys of well-known services, JSON web tokens, private keys in PEM form."""
 
-CARD_NUMBERS: Final = r"(?<![\d-])[2-6](?:[ \u00a0\u2007\u2009-\u2013\u202f-]?\d){12,18}(?![\d-])"
+CARD_NUMBERS: Final = _PATTERNS["card_numbers"]
 """A pattern for `redact`: 13 to 19 digits as on a payment card, also in groups with any space or hyphen."""
 
-EMAIL_ADDRESSES: Final = (
-    r"(?<![\w.+%-])[\w.+%-]{1,256}@[A-Za-z0-9\u00c0-\u052f-]{1,63}(?:\.[A-Za-z0-9\u00c0-\u052f-]{1,63}){1,8}"
-)
+EMAIL_ADDRESSES: Final = _PATTERNS["email_addresses"]
 """A pattern for `redact`: e-mail addresses, also with letters of Latin, Greek and Cyrillic in the domain."""
 
 MAX_SECONDS: Final = 0.2

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from ...errors import ConfigurationError
 from ...events import TokenEvent
 from .._operator import Operator
-from .abbreviations import ABBREVIATIONS
+from .languages import KNOWN
 from .text_operator import split_text
 
 
@@ -44,10 +44,7 @@ def sentences(*, longest: int = 600) -> Operator[TokenEvent | str, str]:
     return split_text(lambda: _Sentences(longest))
 
 
-_STRONG_STOPS = "。！？｡．।॥؟۔։።፧፨။។៕།༎"  # noqa: RUF001  full-width ones are meant
-"""Full stops that end a sentence whatever follows: Chinese and Japanese, Hindi and Bengali, Arabic and Urdu,
-Armenian, Ethiopic, Burmese, Khmer, Tibetan."""
-
+_STRONG_STOPS = "".join(sorted(KNOWN.strong_stops))
 _CLOSERS = "\"'”“’‘»›)\\]}」』】）》〉*_`"  # noqa: RUF001  all kinds of quotes are meant
 _EMOJI = "\u2600-\u27bf\u2b50\u200d\ufe0f\U0001f1e6-\U0001f1ff\U0001f300-\U0001faff"
 _MARK = re.compile(
@@ -201,17 +198,15 @@ def _at_full_stop(text: str, start: int, stop: int, end: int, following: int) ->
     word = words[-1].lstrip(_OPENERS) if words else ""
     key, begins_with_digit, is_number = word.lower(), text[following].isdigit(), word.isdigit()
     is_near_start = stop - start <= _MAX_ABBREVIATION
-    if key in ABBREVIATIONS.never_last:  # "Dr. Who"
+    if key in KNOWN.never_last:  # "Dr. Who"
         return _NO
     if (is_number or len(word) == 1) and is_near_start and not "".join(words[:-1]).strip(_OPENERS_AND_SPACE):
         return _NO  # "1. Item"
-    if key in ABBREVIATIONS.title_parts and len(words) > 1 and words[-2].endswith("."):  # "Dr. med. Meyer"
+    if key in KNOWN.title_parts and len(words) > 1 and words[-2].endswith("."):  # "Dr. med. Meyer"
         return _NO
-    if begins_with_digit and (
-        key in ABBREVIATIONS.before_number or (word[:1].isupper() and len(word) <= 4 and word.isalpha())
-    ):
+    if begins_with_digit and (key in KNOWN.before_number or (word[:1].isupper() and len(word) <= 4 and word.isalpha())):
         return _NO
-    if not is_number and key not in ABBREVIATIONS.maybe_last and not _ACRONYM.fullmatch(word):
+    if not is_number and key not in KNOWN.maybe_last and not _ACRONYM.fullmatch(word):
         return end
     is_time = key in ("a.m", "p.m")
     if not text[following].isupper():
@@ -225,8 +220,8 @@ def _at_full_stop(text: str, start: int, stop: int, end: int, following: int) ->
         return _LATER
     next_word = text[following:word_end].lower()
     if is_number:
-        return _NO if next_word in ABBREVIATIONS.ordinal_followers else end  # "12. Juni"
-    return end if next_word in ABBREVIATIONS.beginnings else _NO
+        return _NO if next_word in KNOWN.ordinal_followers else end  # "12. Juni"
+    return end if next_word in KNOWN.beginnings else _NO
 
 
 def _end_of(pattern: re.Pattern[str], text: str, at: int) -> int:

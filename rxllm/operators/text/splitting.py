@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache
-from typing import NamedTuple
 
 from ...events import TokenEvent
 from .._operator import Operator
@@ -57,15 +56,10 @@ _CJK_CLOSES = "\u3001\u3002\u3009\u300b\u300d\u300f\u3011\u3015\u3017\u301c\uff0
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
 
-class _WordPatterns(NamedTuple):
-    word: re.Pattern[str]
-    border: re.Pattern[str]
-
-
 @cache
-def _word_patterns() -> _WordPatterns:
-    """Return the patterns, compiled at the first use: classes of this size take milliseconds."""
-    return _WordPatterns(
+def _word_patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return the patterns of a word and of a border, compiled at the first use: classes of this size take long."""
+    return (
         re.compile(rf"[{_CJK_OPENS}]*[{_CJK}][{_CJK_CLOSES}]*|[^\s{_CJK}{_CJK_OPENS}]+|[{_CJK_OPENS}]+"),
         re.compile(rf"[\s{_CJK}{_CJK_OPENS}]"),
     )

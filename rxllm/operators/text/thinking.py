@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache
+from itertools import starmap
 from typing import NamedTuple
 
+from ..._json import table
 from ...errors import ConfigurationError
 from ...events import ReasoningDelta, TextDelta, TokenEvent
 from .._operator import Operator
@@ -85,21 +87,12 @@ def _beginnings(text: str) -> str:
 
 @cache
 def _known_forms() -> tuple[_Form, ...]:
-    """Return the forms of known models; made at the first use, as their patterns take milliseconds to compile."""
-    harmony = "<|end|><|start|>assistant<|channel|>final<|message|>"
-    return (
-        _named("think"),
-        _named("thinking"),
-        _named("thought"),
-        _pair("[THINK]", "[/THINK]"),
-        _pair("◁think▷", "◁/think▷"),
-        _pair("<|channel>thought\n", "<channel|>"),
-        *(
-            _pair(f"{start}<|channel|>{opening}<|message|>", closing, end="<|return|>")
-            for start in ("", "<|start|>assistant")
-            for opening, closing in (("analysis", harmony), ("final", ""))
-        ),
-    )
+    """Return the forms of known models; made at the first use, as their patterns take milliseconds to compile.
+
+    A row of `think_tags.json` is an opening tag, a closing tag, and what the model writes after the answer.
+    """
+    pairs = table("rxllm.operators.text", "think_tags.json", list[tuple[str, str, str]])
+    return (*map(_named, ("think", "thinking", "thought")), *starmap(_pair, pairs))
 
 
 def _form_of(tag: object) -> _Form:
@@ -207,6 +200,7 @@ class _ThinkTags:
             self._after_closing = ""
 
     def _add_thought(self, text: str, out: list[TextDelta | ReasoningDelta]) -> None:
+        """Add reasoning to `out`; hold it back if a closing tag before it may have been the last: it may be answer."""
         if self._after_closing is not None:
             self._after_closing += text
             return

@@ -1,20 +1,21 @@
-"""What `sentences` knows about words beside a full stop. To add a word, write it into `abbreviations.json`.
+"""What `sentences` knows of languages. To add a word, write it into `languages.json`.
 
-The file has its words by language, in lower case and without the last full stop.
+The file has lists by language: full stops, and words in lower case without the last full stop.
 """
 
 from __future__ import annotations
 
-from importlib.resources import files
 from itertools import chain
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-import msgspec
+from ..._json import table
 
 
-class Abbreviations(NamedTuple):
-    """The words of all languages."""
+class LanguageData(NamedTuple):
+    """The stops and words of all languages."""
 
+    strong_stops: frozenset[str]
+    """Full stops that end a sentence whatever follows."""
     never_last: frozenset[str]
     """Abbreviations that are always followed by something: titles, places, "for example"."""
     before_number: frozenset[str]
@@ -29,10 +30,8 @@ class Abbreviations(NamedTuple):
     """Words that, after an abbreviation that may end a sentence, begin one and do not continue a name."""
 
 
-def _read() -> Abbreviations:
-    file = files("rxllm.operators.text").joinpath("abbreviations.json")
-    by_kind = msgspec.json.decode(file.read_bytes(), type=dict[str, dict[str, list[str]]])
-    return Abbreviations(**{kind: frozenset(chain.from_iterable(words.values())) for kind, words in by_kind.items()})
+_BY_KIND = table("rxllm.operators.text", "languages.json", dict[str, dict[str, list[str]]])
 
-
-ABBREVIATIONS = _read()
+KNOWN: Final = LanguageData(
+    **{kind: frozenset(chain.from_iterable(by_language.values())) for kind, by_language in _BY_KIND.items()}
+)
