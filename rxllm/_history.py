@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -30,7 +31,7 @@ def repair_history(
     messages: Sequence[Message],
     *,
     keep_open: bool = False,
-    distinct_ids: bool = True,
+    new_id: Callable[[str], str] | None = None,
     keep_orphan: Callable[[ToolResult], bool] = _drop,
 ) -> Sequence[Message]:
     """Return the messages so that each answer with tool calls is followed by one message with all results, in order.
@@ -41,7 +42,8 @@ def repair_history(
     Args:
         messages: The conversation.
         keep_open: Whether calls of the last message (results apart) may lack results: they are still to run.
-        distinct_ids: Whether calls with an id of an earlier call get another, with their results.
+        new_id: Returns the id that a call and its result get for the id that the call has; default: another one if
+            an earlier call has the same.
         keep_orphan: Returns whether a result without an earlier call stays where it is, or raises; default: it
             is dropped.
 
@@ -51,8 +53,8 @@ def repair_history(
     """
     if not any(isinstance(part, ToolCall | ToolResult) for message in messages for part in message.parts):
         return messages
-    used: set[str] | None = set() if distinct_ids else None
-    answers = {at: _Answer(message, used) for at, message in enumerate(messages) if message.tool_calls}
+    new_id = new_id or partial(unique_id, used=set())
+    answers = {at: _Answer(message, new_id) for at, message in enumerate(messages) if message.tool_calls}
     rests = _assign(messages, answers, keep_orphan)
     last = max((at for at in range(len(messages)) if at not in rests or at in answers), default=-1)
     return list(_repaired(messages, answers, rests, last if keep_open else -1))
@@ -79,10 +81,10 @@ def unique_id(given: str, used: set[str]) -> str:
 
 
 class _Answer:
-    """The tool calls of a message, with distinct ids if `used` holds those of earlier ones, and their results."""
+    """The tool calls of a message, with new ids, and their results."""
 
-    def __init__(self, message: Message, used: set[str] | None) -> None:
-        self.calls = [call if used is None else with_id(call, unique_id(call.id, used)) for call in message.tool_calls]
+    def __init__(self, message: Message, new_id: Callable[[str], str]) -> None:
+        self.calls = [with_id(call, new_id(call.id)) for call in message.tool_calls]
         self.results: dict[int, ToolResult] = {}
         """By the position of the call: ids may repeat."""
         self._open: dict[str, deque[int]] = {}

@@ -1,26 +1,34 @@
-"""A conversation as every vendor takes it: each tool call has its result right behind it, and media it reads."""
+"""A conversation as every vendor takes it: calls with valid ids and their results right behind them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
 
 import msgspec
 
 from .._history import repair_history
 from ..errors import ConfigurationError
 from ..messages import MediaPart, Message, Part, TextPart, ToolResult
+from ._request import unsupported_part
 
 
-def with_results_behind_calls(messages: Sequence[Message], provider: str | None = None) -> Sequence[Message]:
+def with_results_behind_calls(
+    messages: Sequence[Message], provider: str | None = None, call_ids: str | None = None
+) -> Sequence[Message]:
     """Return the messages with each tool result moved behind its call, and an error result if there is none.
 
-    Calls in the last message stay open. With a `provider`, a result without a call raises
-    `ConfigurationError`; without, it stays where it is.
+    Calls in the last message stay open. With a `provider`, a result without a call raises `ConfigurationError`;
+    without, it stays where it is. With a pattern `call_ids`, calls whose ids do not match it, or are an earlier
+    call's, get other ids, and so do their results.
 
     >>> from rxllm.messages import ToolCall
-    >>> asked = [Message.assistant(ToolCall("c1", "now", {})), Message.user("Well?")]
-    >>> [message.role for message in with_results_behind_calls(asked)]
-    ['assistant', 'tool', 'user']
+    >>> asked = [Message.assistant(ToolCall("functions.now:0", "now", {})), Message.user("Well?")]
+    >>> messages = with_results_behind_calls(asked, call_ids="[a-z0-9]+")
+    >>> [message.role for message in messages], messages[0].tool_calls[0].id
+    (['assistant', 'tool', 'user'], '01eb9ec25')
     """
 
     def keep_orphan(result: ToolResult) -> bool:
@@ -33,7 +41,32 @@ def with_results_behind_calls(messages: Sequence[Message], provider: str | None 
         return True
 
     keep_open = bool(messages and messages[-1].tool_calls)
-    return repair_history(messages, keep_open=keep_open, distinct_ids=False, keep_orphan=keep_orphan)
+    new_id = str if call_ids is None else _valid_ids(call_ids)
+    return repair_history(messages, keep_open=keep_open, new_id=new_id, keep_orphan=keep_orphan)
+
+
+def _valid_ids(pattern: str) -> Callable[[str], str]:
+    """Return a function that returns a given id, or else one that matches `pattern` and was not returned before.
+
+    A conversation may have begun with another vendor, whose ids this one refuses, and some vendors use one id again
+    and again. The same conversation gets the same ids each time, so that what a vendor has cached of it stays good.
+    """
+    used: set[str] = set()
+    times: Counter[str] = Counter()
+
+    def valid(given: str) -> str:
+        name = given
+        while name in used or not re.fullmatch(pattern, name):
+            times[given] += 1
+            name = sha256(f"{given}#{times[given]}".encode()).hexdigest()[:_LENGTH]
+        used.add(name)
+        return name
+
+    return valid
+
+
+_LENGTH = 9
+"""Of the ids made here: what Mistral wants, and all others take."""
 
 
 def with_media_behind_results(messages: Sequence[Message]) -> Sequence[Message]:
@@ -81,6 +114,34 @@ def with_supported_media(messages: Sequence[Message], encode: Callable[[MediaPar
         return msgspec.structs.replace(part, content=content, media=tuple(filter(supported, part.media)))
 
     return [msgspec.structs.replace(message, parts=tuple(map(checked, message.parts))) for message in messages]
+
+
+def system_texts(messages: Sequence[Message], provider: str) -> list[TextPart]:
+    """Return the texts of all system messages; raise `ConfigurationError` for another part in one."""
+    parts = [part for message in messages if message.role == "system" for part in message.parts]
+    for part in parts:
+        if not isinstance(part, TextPart):
+            raise unsupported_part(part, provider, "a system message is text")
+    return [part for part in parts if isinstance(part, TextPart)]
+
+
+def joined_turns(
+    turns: Iterable[tuple[str, list[dict[str, object]]]], provider: str
+) -> list[tuple[str, list[dict[str, object]]]]:
+    """Return turns (a role and its content) without empty ones, neighbours of one role joined.
+
+    Raises `ConfigurationError` if none is left.
+    """
+    joined: list[tuple[str, list[dict[str, object]]]] = []
+    for role, content in turns:
+        if joined and joined[-1][0] == role:
+            joined[-1][1].extend(content)
+        elif content:
+            joined.append((role, [*content]))
+    if not joined:
+        needs = "needs at least one message that is not a system message and not empty"
+        raise ConfigurationError(f"{provider!r} {needs}", provider=provider)
+    return joined
 
 
 def _results(message: Message) -> list[ToolResult]:

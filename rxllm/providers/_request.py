@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes, urlsplit, urlunsplit
 
@@ -13,7 +13,7 @@ from .._json import encode, is_array, is_object
 from .._values import json_data
 from ..errors import ConfigurationError
 from ..messages import AudioPart, DocumentPart, ImagePart, Part, ToolResult
-from ..options import Options, Tool
+from ..options import Options
 
 _VERSION = re.compile(r"/v\d+(?:alpha|beta)?\d*$")
 
@@ -116,15 +116,22 @@ def inline(part: ImagePart | DocumentPart | AudioPart) -> Inline | None:
     return Inline(media_type or part.media_type or "text/plain", _payload(part, payload, "base64" in parameters))
 
 
+def data_url(part: ImagePart | DocumentPart) -> str | None:
+    """Return the part's URL, or the part itself as a data: URL."""
+    file = inline(part)
+    return f"data:{file.media_type};base64,{file.base64}" if file else part.url
+
+
 def unsupported_option(option: str, provider: str, advice: str) -> ConfigurationError:
     """Return the error for an option that a provider does not support."""
     return ConfigurationError(f"{option}= is not something {provider!r} can do: {advice}", provider=provider)
 
 
-def unsupported_tool(tool: Tool, provider: str, reason: object) -> ConfigurationError:
-    """Return the error for a tool whose schema a provider does not take."""
-    strict = " with strict=True" if tool.strict else ""
-    return ConfigurationError(f"{provider!r} cannot take the tool {tool.name!r}{strict}: {reason}", provider=provider)
+def refuse_options(names: Iterable[str], options: Options, provider: str, advice: str) -> None:
+    """Raise `ConfigurationError` if one of the named options is given, which the provider does not support."""
+    for name in names:
+        if getattr(options, name) not in (None, ()):
+            raise unsupported_option(name, provider, advice)
 
 
 def refuse_format_beside_tools(options: Options, provider: str) -> None:

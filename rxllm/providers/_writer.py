@@ -6,12 +6,13 @@ clients of the vendors' APIs with it, and the scripted test server plays the ven
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar
 
 from .._json import encode
-from ..events import Response, TokenEvent, Usage
+from ..events import FinishReason, Response, TokenEvent, Usage
 
 SSE_COMMENT = ": keep-alive\n\n"
 
@@ -37,39 +38,46 @@ class AnswerHead:
     unknown_finish: str = "stop"
 
 
-class AnswerWriter(Protocol):
+class AnswerWriter(ABC):
     """The text of one answer on one wire."""
 
-    content_type: str
+    content_type: ClassVar[str] = "text/event-stream; charset=utf-8"
     """Of the streamed answer."""
-    id_prefix: str
+    id_prefix: ClassVar[str] = ""
     """What ids of answers begin with."""
+    finish_words: ClassVar[Mapping[FinishReason, str]]
+    """The vendor's words for the finish reasons, but for "other"."""
 
-    def __init__(self, head: AnswerHead) -> None: ...
+    def __init__(self, head: AnswerHead) -> None:
+        self._head = head
 
     def begin(self) -> str:
         """Return what comes before the first event."""
-        ...
+        return ""
 
+    @abstractmethod
     def event(self, event: TokenEvent) -> str:
         """Return the text of a delta or of a part of a tool call; "" for all other events."""
-        ...
 
+    @abstractmethod
     def end(self, response: Response) -> str:
         """Return the last events of a complete answer."""
-        ...
 
+    @abstractmethod
     def error(self, message: str, kind: str) -> str:
         """Return the vendor's error inside a stream."""
-        ...
 
     def keep_alive(self) -> str:
         """Return a keep-alive message without content."""
-        ...
+        return SSE_COMMENT
 
+    @abstractmethod
     def document(self, response: Response) -> dict[str, object]:
         """Return the answer as the one JSON document of a request without streaming."""
-        ...
+
+    def _finish(self, response: Response) -> str:
+        """Return the vendor's word for the finish reason."""
+        return self.finish_words.get(response.finish_reason or "stop", self._head.unknown_finish)
 
 
 def sse(payload: Mapping[str, object], event: str = "") -> str:
@@ -86,8 +94,3 @@ def sse_event(kind: str, **fields: object) -> str:
 def is_counted(usage: Usage) -> bool:
     """Return whether the vendor gave any token count."""
     return usage.input_tokens is not None or usage.output_tokens is not None or usage.total_tokens is not None
-
-
-def total_of(usage: Usage) -> int:
-    """Return the vendor's total, or else the sum of what it counted."""
-    return (usage.input_tokens or 0) + (usage.output_tokens or 0) if usage.total_tokens is None else usage.total_tokens

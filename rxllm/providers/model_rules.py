@@ -15,7 +15,7 @@ import msgspec
 from .._json import table
 from ..errors import ConfigurationError
 from ..options import Options
-from ._request import unsupported_option
+from ._request import refuse_options, unsupported_option
 
 __all__ = ["RULES", "ModelRules", "check_tools_on_chat", "is_off", "model_rules"]
 
@@ -73,9 +73,7 @@ class ModelRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         name = f"{provider}:{model}"
         self._check_reasoning(options.reasoning, name)
         thinking = self.is_thinking(options)
-        for option in self.unsupported:
-            if getattr(options, option) not in (None, ()):
-                raise unsupported_option(option, name, "the model refuses it")
+        refuse_options(self.unsupported, options, name, "the model refuses it")
         if not _allows(self.sampling, thinking):
             advice = "give reasoning=0 with it" if self.sampling == "without thinking" and self.off else "leave it out"
             for option, default in _SAMPLING.items():
@@ -130,6 +128,14 @@ def model_rules(maker: str, model: str) -> ModelRules | None:
     elif maker != "groq":
         name = name.rpartition("/")[2]
     return next((row for row in rows if re.match(row.models, name)), None)
+
+
+def checked_rules(maker: str, model: str, options: Options, provider: str) -> ModelRules | None:
+    """Return the rules for a model, if there are any; raise `ConfigurationError` for an option that it refuses."""
+    rules = model_rules(maker, model)
+    if rules is not None:
+        rules.check(options, provider, model)
+    return rules
 
 
 def check_tools_on_chat(rules: ModelRules, options: Options, provider: str, model: str) -> None:

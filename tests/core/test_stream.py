@@ -24,7 +24,9 @@ from rxllm._transport.http import Transport
 from rxllm.errors import APIConnectionError, APITimeoutError, ProtocolError, StreamInterruptedError
 from rxllm.events import Response, StreamEnd, TextDelta, TokenEvent, VendorEvent
 from rxllm.options import Timeout
-from rxllm.providers._answer_builder import AnswerBuilder, interrupted_before
+from rxllm.providers._answer_builder import AnswerBuilder
+from rxllm.providers._endpoint import Endpoint
+from rxllm.providers._frames import interrupted_before
 
 from ..raw_server import LIMIT, Connection, Handler, RawServer
 
@@ -43,7 +45,7 @@ class WordDecoder:
 
     def __init__(self) -> None:
         self.finished = False
-        self._reply = AnswerBuilder("words")
+        self._reply = AnswerBuilder(Endpoint("words", "words"))
 
     def feed(self, frame: Frame, /) -> Sequence[TokenEvent]:
         match frame.data:

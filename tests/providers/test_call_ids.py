@@ -10,7 +10,7 @@ import pytest
 
 from rxllm.messages import Message, ToolCall, ToolResult
 from rxllm.options import Options
-from rxllm.providers._call_ids import with_valid_ids
+from rxllm.providers._conversation import with_results_behind_calls
 from rxllm.providers.catalog import vendor_named, wire_for
 
 LONG = "call_" + "x" * 70
@@ -70,22 +70,22 @@ def test_ids_of_other_vendors_fit(provider: str, pattern: str) -> None:
 
 
 def test_ids_that_fit_stay() -> None:
-    """The messages are the very same; what is cached of them stays good."""
+    """The messages are the same; what is cached of them stays good."""
     messages = conversation("a", "b")
-    assert all(new is old for new, old in zip(with_valid_ids(messages, ".+"), messages, strict=True))
-    assert [Message.user("?")] == with_valid_ids([Message.user("?")], "never")
+    assert messages == with_results_behind_calls(messages, call_ids=".+")
+    assert [Message.user("?")] == with_results_behind_calls([Message.user("?")], call_ids="never")
 
 
 def test_an_answer_that_repeats_an_id() -> None:
     """Results are matched in the order of the calls."""
     calls = [ToolCall("0", "add", {"at": at}) for at in range(2)]
     messages = [Message.assistant(*calls), Message.tool(ToolResult("0", "first"), ToolResult("0", "second"))]
-    answer, results = with_valid_ids(messages, ".+")
+    answer, results = with_results_behind_calls(messages, call_ids=".+")
     assert ["0", answer.tool_calls[1].id] == [part.id for part in results.parts if isinstance(part, ToolResult)]
     assert "0" != answer.tool_calls[1].id
 
 
 def test_a_result_without_its_call() -> None:
     """Is sent as it is: its vendor says what is missing."""
-    (message,) = with_valid_ids([Message.tool(ToolResult("lost", "?"))], ".+")
+    (message,) = with_results_behind_calls([Message.tool(ToolResult("lost", "?"))], call_ids=".+")
     assert Message.tool(ToolResult("lost", "?")) == message

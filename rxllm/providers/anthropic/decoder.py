@@ -16,31 +16,25 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from ..._json import count_at, decode, encode, int_at, object_at, objects_at, text_at
+from ..._json import count_at, decode, int_at, object_at, objects_at, text_at
 from ..._protocol import Frame
 from ...errors import ProtocolError
-from ...events import StreamStart, TokenEvent, Usage, UsageUpdate, VendorEvent
-from .._answer_builder import (
-    BROKEN_OFF,
-    AnswerDecoder,
-    arguments_error,
-    broken_off,
-    error_event,
-    interrupted_before,
-    provider_error,
-    read_objects,
-    reasons,
-    unknown_fields,
-)
+from ...events import StreamStart, TokenEvent, VendorEvent
+from .._answer_builder import AnswerDecoder, reasons
 from .._endpoint import Endpoint
+from .._frames import provider_error, unknown_fields
+from .._usage import ANTHROPIC, unmodelled_counts, usage_of
 from .request import CONTAINER, WIRE
 
 
 class AnthropicDecoder(AnswerDecoder):
     """Messages stream events to token events."""
 
+    wire = WIRE
+    terminal = "message_stop"
+
     def __init__(self, provider: str, endpoint: Endpoint | None = None) -> None:
-        super().__init__(WIRE, provider, endpoint)
+        super().__init__(provider, endpoint)
         self._nothing_sent = True
         """No event has been returned yet, except text and reasoning."""
         self._early: list[TokenEvent] = []
@@ -65,23 +59,14 @@ class AnthropicDecoder(AnswerDecoder):
 
     def close(self) -> Sequence[TokenEvent]:
         """Return the last events; raise `StreamInterruptedError` if neither message_stop nor a stop_reason came."""
-        if self.finished:
-            return ()
-        if self._answer.raw_finish_reason is None or self._blocks:
-            raise interrupted_before("message_stop")
+        if self.finished or self._answer.raw_finish_reason is None or self._blocks:
+            return super().close()
         return self._message_stop({})
 
-    def _read(self, frame: Frame) -> Sequence[TokenEvent]:
-        """Return the events of a frame of any form."""
-        if self.finished or frame.data.strip() in _IGNORED:
-            return ()
-        if frame.event == "error":
-            raise error_event(frame)
-        events: list[TokenEvent] = []
-        for payload in read_objects(frame, self._answer):
-            kind = payload.get("type") or frame.event
-            events += self._event(kind if isinstance(kind, str) and kind else "unknown", payload)
-            self._nothing_sent = self._nothing_sent and not events
+    def _payload(self, kind: str, payload: dict[str, object]) -> Sequence[TokenEvent]:
+        """Return the token events of an event of any type."""
+        events = self._event(kind or "unknown", payload)
+        self._nothing_sent = self._nothing_sent and not events
         return events
 
     def _event(self, kind: str, payload: dict[str, object]) -> Sequence[TokenEvent]:
@@ -132,12 +117,12 @@ class AnthropicDecoder(AnswerDecoder):
     def _keep(self, source: dict[str, object]) -> None:
         """Keep the fields of a thought that are not modelled, to be sent back with it."""
         if own := unknown_fields(source, _THOUGHT_FIELDS):
-            self._answer.sign("reasoning", {self._key: {**self._answer.signed(self._key), **own}})
+            self._answer.sign("reasoning", own)
 
     def _sign(self, source: dict[str, object]) -> None:
         if signature := text_at(source, "signature"):
             self._signed = True
-            self._answer.sign("reasoning", {self._key: {**self._answer.signed(self._key), "signature": signature}})
+            self._answer.sign("reasoning", {"signature": signature})
 
     def _input(self, piece: str | None, block: _Block | None) -> Sequence[TokenEvent]:
         if not piece:
@@ -198,7 +183,7 @@ class AnthropicDecoder(AnswerDecoder):
         block.call = len(self._answer.calls)
         own = {key: value for key, value in block.data.items() if key not in _CALL_FIELDS and value is not None}
         call_id = text_at(block.data, "id") or f"toolu_{block.call}"
-        return self._answer.start_call(block.call, call_id, name, {self._key: own} if own else None)
+        return self._answer.start_call(block.call, call_id, name, own)
 
     def _end_block(self, index: int) -> list[TokenEvent]:
         """End a block, and attach what goes back to the vendor: a signature, citations, or the whole block."""
@@ -209,33 +194,31 @@ class AnthropicDecoder(AnswerDecoder):
             return self._end_call(block, block.call)
         if block is not None and block.kind == "thinking" and not self._signed:
             # Compatible endpoints sign no thoughts, and want them back all the same.
-            self._answer.sign("reasoning", {self._key: {**self._answer.signed(self._key), "signature": ""}})
+            self._answer.sign("reasoning", {"signature": ""})
         if block is not None and block.citations:
-            self._answer.sign("text", {self._key: {"citations": block.citations}})
+            self._answer.sign("text", {"citations": block.citations})
         self._answer.end_part()
         return []
 
     def _end_call(self, block: _Block, call: int) -> list[TokenEvent]:
         """End a call; one without a letter of arguments waits for the stop reason, as it may have been cut there."""
         initial = object_at(block.data, "input")
-        if block.input or initial:
-            events: list[TokenEvent] = []
-            if not block.input:
-                events.append(self._answer.add_arguments(call, encode(initial).decode()))
-            end = self._answer.end_call(call)
-            return [*events, end] if end else events
+        if block.input:
+            return self._answer.end_call(call)
+        if initial:
+            return self._answer.end_call_with(call, initial)
         self._calls_without_arguments.append(call)
         return []
 
     def _end_calls_without_arguments(self) -> list[TokenEvent]:
         calls, self._calls_without_arguments = self._calls_without_arguments, []
-        return [end for call in calls if (end := self._answer.end_call(call)) is not None]
+        return [event for call in calls for event in self._answer.end_call(call)]
 
     def _end_vendor_block(self, block: _Block) -> list[TokenEvent]:
         """Report a block of a type that we do not model, and keep it, if complete, to send it back."""
         data, whole = block.completed()
         if whole:
-            self._answer.vendor_part(self._key, data)
+            self._answer.vendor_part(data)
         return [VendorEvent(block.kind, data)]
 
     def _message_delta(self, payload: dict[str, object]) -> Sequence[TokenEvent]:
@@ -244,10 +227,11 @@ class AnthropicDecoder(AnswerDecoder):
         events = self._end_blocks()
         self._stop_reason(delta)
         if container := object_at(delta, "container") or object_at(payload, "container"):
-            self._answer.vendor_part(self._key, {**container, "type": CONTAINER})
+            self._answer.vendor_part({**container, "type": CONTAINER})
         events += self._add_usage(object_at(payload, "usage"))
         events += _vendor_event("message_delta", {**payload, **delta}, _MESSAGE_DELTA_FIELDS)
-        events += _vendor_event("usage", self._usage, _USAGE_FIELDS)
+        if rest := unmodelled_counts(self._usage, ANTHROPIC):
+            events.append(VendorEvent("usage", rest))
         return events
 
     def _end_blocks(self) -> list[TokenEvent]:
@@ -262,22 +246,20 @@ class AnthropicDecoder(AnswerDecoder):
     def _message_stop(self, payload: dict[str, object]) -> Sequence[TokenEvent]:
         events = [*self._end_blocks(), *_vendor_event("message_stop", payload, _MESSAGE_STOP_FIELDS)]
         reason, raw = self._answer.finish_reason or "other", self._answer.raw_finish_reason
-        if raw is not None and raw.lower() in BROKEN_OFF:
-            raise broken_off(self._answer, raw)
+        self._answer.refuse_broken_off(raw)
         if raw is None or reason in ("stop", "tool_calls"):
             events += self._end_calls_without_arguments()
-            if (name := self._answer.unfinished_call()) is not None:
-                raise arguments_error(name)
+            self._answer.refuse_unfinished_calls()
         self.finished = True
         return [*events, self._answer.finish(reason, raw)]
 
     def _add_usage(self, counts: dict[str, object]) -> list[TokenEvent]:
         self._usage.update((key, value) for key, value in counts.items() if value is not None)
-        usage = _usage_of(self._usage)
-        if usage == self._answer.usage:
-            return []
-        self._answer.usage = usage
-        return [UsageUpdate(usage)]
+        usage = usage_of(self._usage, ANTHROPIC)
+        if usage.input_tokens is not None and usage.output_tokens is not None:
+            total = sum(count_at(self._usage, name) or 0 for name in _IN_TOTAL)
+            usage = msgspec.structs.replace(usage, total_tokens=total)
+        return [*self._answer.use(usage)]
 
     def _unknown(self, kind: str, payload: dict[str, object]) -> Sequence[TokenEvent]:
         """Return a `VendorEvent`, which waits for message_start if it comes before."""
@@ -342,36 +324,20 @@ class _Block:
         return {**self.data, "input": value}, True
 
 
-def _usage_of(counts: Mapping[str, object]) -> Usage:
-    """Return the usage; the vendor's input_tokens exclude cached input, and only the total includes it."""
-    initial, output = count_at(counts, "input_tokens"), count_at(counts, "output_tokens")
-    cached = count_at(counts, "cache_read_input_tokens")
-    total = None
-    if initial is not None and output is not None:
-        total = initial + output + (cached or 0) + (count_at(counts, "cache_creation_input_tokens") or 0)
-    return Usage(
-        input_tokens=initial,
-        output_tokens=output,
-        total_tokens=total,
-        cached_input_tokens=cached,
-        reasoning_tokens=count_at(object_at(counts, "output_tokens_details"), "thinking_tokens"),
-    )
-
-
 def _vendor_event(name: str, source: Mapping[str, object], known: frozenset[str]) -> list[TokenEvent]:
     """Return one vendor event with the filled fields of `source` that are not among the `known` ones."""
     extras = unknown_fields(source, known)
     return [VendorEvent(name, extras)] if extras else []
 
 
-_IGNORED = (b"", b"[DONE]")
 _MODELLED = frozenset({"text", "thinking", "tool_use"})
 _THOUGHT_FIELDS = frozenset({"type", "thinking", "signature"})
 _CALL_FIELDS = frozenset({"type", "id", "name", "input"})
 _MESSAGE_FIELDS = frozenset({"type", "id", "role", "model", "content", "stop_reason", "usage"})
 _MESSAGE_DELTA_FIELDS = frozenset({"type", "delta", "usage", "stop_reason"})
 _MESSAGE_STOP_FIELDS = frozenset({"type"})
-_USAGE_FIELDS = frozenset({"input_tokens", "output_tokens", "cache_read_input_tokens", "output_tokens_details"})
+_IN_TOTAL = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+"""What the total is the sum of: the vendor's input_tokens exclude what is read from the cache or written to it."""
 _FINISH_REASONS = reasons(
     {
         "stop": "end_turn stop_sequence",

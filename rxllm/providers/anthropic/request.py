@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from ...errors import ConfigurationError
 from ...messages import (
     AudioPart,
     DocumentPart,
@@ -30,22 +29,22 @@ from ...messages import (
     VendorPart,
 )
 from ...options import JsonFormat, Options, Tool
-from .._call_ids import with_valid_ids
-from .._conversation import with_results_behind_calls, with_supported_media
+from .._conversation import joined_turns, system_texts, with_results_behind_calls, with_supported_media
 from .._endpoint import Endpoint
 from .._request import (
     Inline,
     body_bytes,
     inline,
     refuse_detail,
+    refuse_options,
     result_text,
     unsupported_option,
     unsupported_part,
-    unsupported_tool,
     without_none,
 )
-from .._schemas import SchemaError, anthropic_schema, tool_parameters
-from ..model_rules import ModelRules, is_off, model_rules
+from .._schemas import anthropic_schema
+from .._tools_and_formats import format_schema, tool_fields, tool_schema
+from ..model_rules import ModelRules, checked_rules, is_off
 
 WIRE = "anthropic"
 CONTAINER = "rxllm_container"
@@ -69,6 +68,8 @@ _DROP_THOUGHTS: Mapping[str, object] = {"block_binding": {"prefix_mismatch_behav
 DROP_THOUGHTS_BETA = "thinking-binding-controls-2026-08-01"
 """Source: https://platform.claude.com/docs/en/build-with-claude/preserved-thinking (2026-11-28)."""
 
+_REFUSED = ("seed", "frequency_penalty", "presence_penalty")
+_ADVICE = "the Messages API has no such parameter (extra_body= sends what a gateway may know)"
 _CALL_IDS = r"[a-zA-Z0-9_-]{1,64}"
 
 _Block = dict[str, object]
@@ -80,19 +81,17 @@ def messages_request(messages: Sequence[Message], model: str, options: Options, 
     Raises `ConfigurationError` naming the option or part that the API or the model does not take.
     """
     provider = endpoint.provider
-    _refuse(options, provider)
-    rules = model_rules("anthropic", model)
-    if rules is not None:
-        rules.check(options, provider, model)
+    refuse_options(_REFUSED, options, provider, _ADVICE)
+    rules = checked_rules("anthropic", model, options, provider)
     max_tokens, thinking, effort = _thinking(model, options, rules, provider)
     if _may_be_refused(messages, model, endpoint) and (thinking or _ADAPTIVE)["type"] == "adaptive":
         thinking = {**(thinking or {"type": "adaptive"}), **_DROP_THOUGHTS}
-    conversation = with_results_behind_calls(messages, provider)
+    conversation = with_results_behind_calls(messages, provider, _CALL_IDS)
     conversation = with_supported_media(conversation, lambda part: _block(part, endpoint))
     body: dict[str, object] = {
         "model": model,
         "max_tokens": max_tokens,
-        "messages": _turns(with_valid_ids(conversation, _CALL_IDS), endpoint),
+        "messages": _turns(conversation, endpoint),
         "system": _system(messages, endpoint),
         "container": _container(messages, endpoint),
         "thinking": thinking,
@@ -116,13 +115,6 @@ def _may_be_refused(messages: Sequence[Message], model: str, endpoint: Endpoint)
     parts = [part for message in messages for part in message.parts]
     sends_thoughts = any(isinstance(part, ReasoningPart) and endpoint.fields(part.vendor) for part in parts)
     return sends_thoughts and endpoint.host == "api.anthropic.com" and _CHECKS_PREFIX.match(model) is not None
-
-
-def _refuse(options: Options, provider: str) -> None:
-    advice = "the Messages API has no such parameter (extra_body= sends what a gateway may know)"
-    for option in ("seed", "frequency_penalty", "presence_penalty"):
-        if getattr(options, option) is not None:
-            raise unsupported_option(option, provider, advice)
 
 
 def _thinking(
@@ -159,25 +151,12 @@ def _format(wanted: JsonFormat | None, provider: str) -> _Block | None:
         return None
     if wanted.schema is None:
         raise unsupported_option("response_format", provider, "it has no plain JSON mode; give a JSON schema or a type")
-    try:
-        return {"type": "json_schema", "schema": anthropic_schema(wanted.schema)}
-    except SchemaError as error:
-        advice = f"the schema of {wanted.name}: {error}; a tool can take it"
-        raise unsupported_option("response_format", provider, advice) from error
+    return {"type": "json_schema", "schema": format_schema(wanted, provider, anthropic_schema)}
 
 
 def _tool(tool: Tool, endpoint: Endpoint) -> _Block:
-    try:
-        parameters = tool_parameters(tool)
-        schema = anthropic_schema(parameters) if tool.strict else parameters
-    except SchemaError as error:
-        raise unsupported_tool(tool, endpoint.provider, error) from error
-    return without_none(
-        name=endpoint.wire_name(tool.name),
-        description=tool.description or None,
-        input_schema=schema,
-        strict=tool.strict,
-    )
+    schema = tool_schema(tool, endpoint.provider, anthropic_schema if tool.strict else dict)
+    return tool_fields(tool, endpoint, input_schema=schema, strict=tool.strict)
 
 
 def _tool_choice(choice: str | None, endpoint: Endpoint) -> _Block | None:
@@ -201,10 +180,7 @@ def _container(messages: Sequence[Message], endpoint: Endpoint) -> object:
 
 def _system(messages: Sequence[Message], endpoint: Endpoint) -> object:
     """Return the system text: plain if it is one part, else one block for each part."""
-    parts = [part for message in messages if message.role == "system" for part in message.parts]
-    for part in parts:
-        if not isinstance(part, TextPart):
-            raise unsupported_part(part, endpoint.provider, "a system message is text")
+    parts = system_texts(messages, endpoint.provider)
     blocks = [block for part in parts if (block := _block(part, endpoint))]
     if len(blocks) == 1 and set(blocks[0]) == {"type", "text"}:
         return blocks[0]["text"]
@@ -213,30 +189,16 @@ def _system(messages: Sequence[Message], endpoint: Endpoint) -> object:
 
 def _turns(messages: Sequence[Message], endpoint: Endpoint) -> list[_Block]:
     """Return the messages with neighbours of the same role joined, as the API requires, without system messages."""
-    turns: list[tuple[str, list[_Block]]] = []
-    for message in messages:
-        blocks = [block for part in message.parts if (block := _block(part, endpoint))]
-        if message.role == "system" or not blocks:
-            continue
-        turns.append(("assistant" if message.role == "assistant" else "user", blocks))
-    turns = _joined((role, _ordered(role, blocks)) for role, blocks in _joined(turns))
-    if not turns:
-        raise ConfigurationError(
-            f"{endpoint.provider!r} needs at least one message that is not a system message and not empty",
-            provider=endpoint.provider,
+    turns = (
+        (
+            "assistant" if message.role == "assistant" else "user",
+            [block for part in message.parts if (block := _block(part, endpoint))],
         )
-    return [{"role": role, "content": blocks} for role, blocks in turns]
-
-
-def _joined(turns: Iterable[tuple[str, list[_Block]]]) -> list[tuple[str, list[_Block]]]:
-    """Return the turns without empty ones, neighbours of one role joined."""
-    joined: list[tuple[str, list[_Block]]] = []
-    for role, blocks in turns:
-        if joined and joined[-1][0] == role:
-            joined[-1][1].extend(blocks)
-        elif blocks:
-            joined.append((role, [*blocks]))
-    return joined
+        for message in messages
+        if message.role != "system"
+    )
+    ordered = ((role, _ordered(role, blocks)) for role, blocks in joined_turns(turns, endpoint.provider))
+    return [{"role": role, "content": blocks} for role, blocks in joined_turns(ordered, endpoint.provider)]
 
 
 def _ordered(role: str, blocks: list[_Block]) -> list[_Block]:

@@ -6,10 +6,10 @@ Source: https://platform.claude.com/docs/en/build-with-claude/streaming
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from ..._json import encode
 from ...events import (
-    FinishReason,
     ReasoningDelta,
     Response,
     TextDelta,
@@ -17,33 +17,29 @@ from ...events import (
     ToolCallDelta,
     ToolCallEnd,
     ToolCallStart,
-    Usage,
 )
-from .._request import without_none
-from .._writer import AnswerHead, sse_event
+from .._usage import ANTHROPIC, written_counts
+from .._writer import AnswerHead, AnswerWriter, sse_event
 
 _Json = dict[str, object]
 
-_FINISH: Mapping[FinishReason | None, str] = {
-    "stop": "end_turn",
-    "length": "max_tokens",
-    "tool_calls": "tool_use",
-    "content_filter": "refusal",
-    "refusal": "refusal",
-    None: "end_turn",
-}
 
-
-class MessagesWriter:
+class MessagesWriter(AnswerWriter):
     """An `AnswerWriter` of `message_*` and `content_block_*` events."""
 
-    content_type = "text/event-stream; charset=utf-8"
     id_prefix = "msg_"
+    finish_words: ClassVar = {
+        "stop": "end_turn",
+        "length": "max_tokens",
+        "tool_calls": "tool_use",
+        "content_filter": "refusal",
+        "refusal": "refusal",
+    }
     signature = ""
     """Of thinking. A model's real one is bound to its vendor, so clients of this server get none."""
 
     def __init__(self, head: AnswerHead) -> None:
-        self._head = head
+        super().__init__(head)
         self._index = -1
         self._open: str | int | None = None
         """The kind of the open block, or the index of its tool call."""
@@ -84,7 +80,7 @@ class MessagesWriter:
         """Return the end of the open block and of the message."""
         closed = self._turn_to(None, {})
         delta = {"stop_reason": self._finish(response), "stop_sequence": None}
-        usage = {"output_tokens": 0, **_usage(response.usage)}
+        usage = {"output_tokens": 0, **written_counts(response.usage, ANTHROPIC)}
         return closed + sse_event("message_delta", delta=delta, usage=usage) + sse_event("message_stop")
 
     def error(self, message: str, kind: str) -> str:
@@ -104,15 +100,16 @@ class MessagesWriter:
             content.append({"type": "text", "text": response.text})
         for call in response.tool_calls:
             content.append({"type": "tool_use", "id": call.id, "name": call.name, "input": call.arguments})
-        usage = {"input_tokens": self._head.input_tokens, "output_tokens": 0, **_usage(response.usage)}
+        usage = {
+            "input_tokens": self._head.input_tokens,
+            "output_tokens": 0,
+            **written_counts(response.usage, ANTHROPIC),
+        }
         ending = {"stop_reason": self._finish(response), "stop_sequence": None, "usage": usage}
         return {**self._envelope(), "content": content, **ending}
 
     def _envelope(self) -> _Json:
         return {"id": self._head.id, "type": "message", "role": "assistant", "model": self._head.model}
-
-    def _finish(self, response: Response) -> str:
-        return _FINISH.get(response.finish_reason, self._head.unknown_finish)
 
     def _open_call(self, index: int, id: str, name: str) -> str:  # noqa: A002 - the field's name
         block: _Json = {"type": "tool_use", "id": id, "name": name, "input": {}}
@@ -145,11 +142,3 @@ class MessagesWriter:
     def _delta(self, delta: Mapping[str, object]) -> str:
         self._argued = bool(delta.get("partial_json"))
         return sse_event("content_block_delta", index=self._index, delta=delta)
-
-
-def _usage(usage: Usage) -> _Json:
-    return without_none(
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cache_read_input_tokens=usage.cached_input_tokens,
-    )

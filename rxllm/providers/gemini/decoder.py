@@ -16,29 +16,19 @@ Source: https://ai.google.dev/api/generate-content
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
 
-from ..._json import count_at, encode, int_at, is_array, is_object, object_at, objects_at, text_at
+from ..._json import int_at, is_array, is_object, object_at, objects_at, text_at
 from ..._protocol import Frame
 from ...errors import ProtocolError
-from ...events import Response, StreamStart, TokenEvent, Usage, UsageUpdate, VendorEvent
-from .._answer_builder import (
-    BROKEN_OFF,
-    AnswerDecoder,
-    arguments_error,
-    broken_off,
-    error_event,
-    interrupted_before,
-    provider_error,
-    read_object,
-    read_objects,
-    reasons,
-    unknown_fields,
-)
+from ...events import Response, StreamStart, TokenEvent, Usage, VendorEvent
+from .._answer_builder import AnswerDecoder, reasons
 from .._endpoint import Endpoint
+from .._frames import provider_error
+from .._usage import GEMINI, unmodelled_counts, usage_of
 from .arguments import StreamedArguments
 from .request import WIRE
 
@@ -46,8 +36,11 @@ from .request import WIRE
 class GeminiDecoder(AnswerDecoder):
     """Chunks of generateContent to token events."""
 
+    wire = WIRE
+    terminal = "a finishReason"
+
     def __init__(self, provider: str, endpoint: Endpoint | None = None) -> None:
-        super().__init__(WIRE, provider, endpoint)
+        super().__init__(provider, endpoint)
         self._blocked = False
         self._streamed_arguments: StreamedArguments | None = None
         """The arguments of the last call, while they come leaf by leaf."""
@@ -75,69 +68,51 @@ class GeminiDecoder(AnswerDecoder):
 
     def close(self) -> Sequence[TokenEvent]:
         """Return the last events; raise `StreamInterruptedError` if no finishReason and no blockReason came."""
-        if self.finished:
-            return ()
         raw = self._answer.raw_finish_reason
-        if raw is None and not self._blocked:
-            raise interrupted_before("a finishReason")
-        if raw is not None and raw.lower() in BROKEN_OFF:
-            raise broken_off(self._answer, raw)
+        if self.finished or (raw is None and not self._blocked):
+            return super().close()
+        self._answer.refuse_broken_off(raw)
         reason = _FINISH_REASONS.get(raw, "other") if raw else "content_filter"
         if reason == "other":
             self._answer.drop_calls()  # MALFORMED_FUNCTION_CALL and its like: a call in it is not to be run
         events = self._end_streamed_call() if reason == "stop" or self._may_get_arguments else []
-        if reason == "stop" and (name := self._answer.unfinished_call()) is not None:
-            raise arguments_error(name)
-        if reason == "stop" and self._answer.calls:
-            reason = "tool_calls"
-        self._add_usage(events)
-        if others := unknown_fields(self._totals(), _COUNTS):
+        if reason == "stop":
+            self._answer.refuse_unfinished_calls()
+        events += self._answer.use(usage_of(self._totals(), GEMINI))
+        if others := unmodelled_counts(self._totals(), GEMINI):
             events.append(VendorEvent("usageMetadata", others))
         self.finished = True
         return [*events, self._answer.finish(reason, raw)]
 
     def partial(self) -> Response:
         """Return the answer so far."""
-        return msgspec.structs.replace(super().partial(), usage=_usage_of(self._totals()))
+        return msgspec.structs.replace(super().partial(), usage=usage_of(self._totals(), GEMINI))
 
-    def _read(self, frame: Frame) -> Sequence[TokenEvent]:
-        """Return the events of a frame of any form."""
-        if self.finished or frame.data.strip() in (b"", b"[DONE]"):
-            return ()
-        if frame.event == "error":
-            raise error_event(frame)
-        events: list[TokenEvent] = []
-        for chunk in read_objects(frame, self._answer):
-            if chunk.get("error"):
-                raise provider_error(chunk)
-            events += self._chunk(chunk)
-        return events
-
-    def _chunk(self, chunk: dict[str, object]) -> Sequence[TokenEvent]:
+    def _payload(self, kind: str, payload: dict[str, object]) -> Sequence[TokenEvent]:
         """Return the events of one chunk. Only the first counts are reported here; the last follow at the end."""
+        if payload.get("error"):
+            raise provider_error(payload)
         events: list[TokenEvent] = []
         answer = self._answer
-        answer.id = answer.id or text_at(chunk, "responseId")
-        answer.model = answer.model or text_at(chunk, "modelVersion")
+        answer.id = answer.id or text_at(payload, "responseId")
+        answer.model = answer.model or text_at(payload, "modelVersion")
         if not self._started:
-            if not any(chunk.get(name) for name in (*_CHUNK_FIELDS, "promptFeedback")):
+            if not any(payload.get(name) for name in (*_CHUNK_FIELDS, "promptFeedback")):
                 return ()
             self._started = True
             events.append(StreamStart(answer.id, answer.model))
-        feedback = object_at(chunk, "promptFeedback")
-        if text_at(feedback, "blockReason"):
+        if text_at(object_at(payload, "promptFeedback"), "blockReason"):
             self._blocked = True
-        for candidate in objects_at(chunk, "candidates"):
+        for candidate in objects_at(payload, "candidates"):
             if int_at(candidate, "index"):
                 events.append(VendorEvent("candidate", candidate))
             else:
                 self._candidate(candidate, events)
-        events += self._answer.vendor_events(chunk, _CHUNK_FIELDS)
-        counts = object_at(chunk, "usageMetadata")
-        if not _COUNTS.isdisjoint(counts):
+        events += answer.vendor_events(payload, _CHUNK_FIELDS)
+        counts = object_at(payload, "usageMetadata")
+        if (usage := usage_of(counts, GEMINI)) != Usage():
             first, self._counts = not self._totals(), counts
-            if first:
-                self._add_usage(events)
+            events += answer.use(usage) if first else []
         return events
 
     def _candidate(self, candidate: dict[str, object], events: list[TokenEvent]) -> None:
@@ -163,7 +138,7 @@ class GeminiDecoder(AnswerDecoder):
             self._text(part, events)
             events += self._answer.vendor_events(part, _PART_FIELDS)
         else:
-            self._answer.vendor_part(self._key, part)
+            self._answer.vendor_part(part)
             events.append(VendorEvent(kind, part))
 
     def _text(self, part: dict[str, object], events: list[TokenEvent]) -> None:
@@ -175,7 +150,7 @@ class GeminiDecoder(AnswerDecoder):
         if text:
             events.append(self._answer.reasoning(text) if thought else self._answer.text(text))
         if own:
-            self._answer.sign("reasoning" if thought else "text", {self._key: own})
+            self._answer.sign("reasoning" if thought else "text", own)
             self._answer.end_part()
 
     def _call(self, call: dict[str, object], own: dict[str, object], events: list[TokenEvent]) -> None:
@@ -187,7 +162,7 @@ class GeminiDecoder(AnswerDecoder):
             events += self._end_streamed_call()
             self._start_call(name, text_at(call, "id"), own, events)
             if call.get("args") and not (call.get("willContinue") or leaves):
-                self._whole_call(call.get("args"), events)
+                events += self._answer.end_call_with(self._last_call(), call["args"])
                 return
             self._streamed_arguments = StreamedArguments()
             if not (call.get("willContinue") or leaves):
@@ -218,16 +193,7 @@ class GeminiDecoder(AnswerDecoder):
         answer = re.sub(r"[^\w-]", "", self._answer.id or "", flags=re.ASCII)
         call_id = own_id or "_".join(filter(None, ("call", answer, str(index))))
         fields = {**own, "functionCall": {"id": own_id}} if own_id else own
-        events.append(self._answer.start_call(index, call_id, name, {self._key: fields} if fields else None))
-
-    def _whole_call(self, args: object, events: list[TokenEvent]) -> None:
-        """Add the arguments of a call that has them at once; they may be JSON text, which no model should send."""
-        text = args if isinstance(args, str) else encode(args or {}).decode()
-        if text:
-            events.append(self._answer.add_arguments(self._last_call(), text))
-        end = self._answer.end_call(self._last_call())
-        if end is not None:
-            events.append(end)
+        events.append(self._answer.start_call(index, call_id, name, fields))
 
     def _end_streamed_call(self) -> list[TokenEvent]:
         """End the call whose arguments come leaf by leaf, if there is one: the wire may never mark its end."""
@@ -237,8 +203,7 @@ class GeminiDecoder(AnswerDecoder):
             return []
         text = arguments.end()
         events: list[TokenEvent] = [self._answer.add_arguments(self._last_call(), text)] if text else []
-        end = self._answer.end_call(self._last_call(), arguments.value)
-        return [*events, end] if end is not None else events
+        return events + self._answer.end_call(self._last_call(), arguments.value)
 
     def _last_call(self) -> int:
         return len(self._answer.calls) - 1
@@ -247,18 +212,11 @@ class GeminiDecoder(AnswerDecoder):
         """Return the last token counts; those that came with plain text are parsed only now."""
         if isinstance(self._counts, msgspec.Raw):
             try:
-                counts = read_object(Frame(bytes(self._counts)), self._answer)
+                read = self._reader.objects(Frame(bytes(self._counts)))
             except ProtocolError:  # it was passed over unread, and the text beside it was taken
-                counts = None
-            self._counts = counts or {}
+                read = ()
+            self._counts = read[0] if read else {}
         return self._counts
-
-    def _add_usage(self, events: list[TokenEvent]) -> None:
-        """Report the usage if it has changed."""
-        usage = _usage_of(self._totals())
-        if usage != self._answer.usage:
-            self._answer.usage = usage
-            events.append(UsageUpdate(usage))
 
 
 class _PlainPart(msgspec.Struct, forbid_unknown_fields=True):
@@ -289,22 +247,9 @@ class _PlainChunk(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 _plain_chunk = msgspec.json.Decoder(_PlainChunk).decode
 
 
-def _usage_of(totals: Mapping[str, object]) -> Usage:
-    return Usage(
-        input_tokens=count_at(totals, "promptTokenCount"),
-        output_tokens=count_at(totals, "candidatesTokenCount"),
-        total_tokens=count_at(totals, "totalTokenCount"),
-        cached_input_tokens=count_at(totals, "cachedContentTokenCount"),
-        reasoning_tokens=count_at(totals, "thoughtsTokenCount"),
-    )
-
-
 _CHUNK_FIELDS = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId", "createTime"})
 _CANDIDATE_FIELDS = frozenset({"content", "finishReason", "index"})
 _PART_FIELDS = frozenset({"text", "thought", "thoughtSignature", "partMetadata"})
-_COUNTS = frozenset(
-    {"promptTokenCount", "candidatesTokenCount", "totalTokenCount", "cachedContentTokenCount", "thoughtsTokenCount"}
-)
 _FINISH_REASONS = reasons(
     {
         "stop": "STOP",

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from urllib.parse import urlsplit
 
 from ..._json import object_at, objects_at, text_at
-from ...errors import ConfigurationError
 from ...messages import (
     AudioPart,
     DocumentPart,
@@ -31,7 +31,7 @@ from ...messages import (
     VendorPart,
 )
 from ...options import JsonFormat, Options, Tool
-from .._conversation import with_media_behind_results, with_results_behind_calls
+from .._conversation import joined_turns, system_texts, with_media_behind_results, with_results_behind_calls
 from .._endpoint import Endpoint
 from .._request import (
     body_bytes,
@@ -40,13 +40,12 @@ from .._request import (
     refuse_detail,
     refuse_format_beside_tools,
     result_text,
-    unsupported_option,
     unsupported_part,
-    unsupported_tool,
     without_none,
 )
-from .._schemas import SchemaError, gemini_schema, tool_parameters
-from ..model_rules import ModelRules, is_off, model_rules
+from .._schemas import gemini_schema
+from .._tools_and_formats import format_schema, tool_fields, tool_schema
+from ..model_rules import ModelRules, checked_rules, is_off
 
 WIRE = "gemini"
 
@@ -85,10 +84,8 @@ def generate_request(messages: Sequence[Message], model: str, options: Options, 
     provider = endpoint.provider
     if _BEFORE_LEVELS.search(model):
         refuse_format_beside_tools(options, provider)
-    rules = model_rules("gemini", model)
-    if rules is not None:
-        rules.check(options, provider, model)
-    system = _system(messages, provider)
+    rules = checked_rules("gemini", model, options, provider)
+    system: list[_Part] = [{"text": part.text} for part in system_texts(messages, provider) if part.text]
     contents = _Turns(model, endpoint).contents(with_media_behind_results(with_results_behind_calls(messages)))
     if system and _WITHOUT_SYSTEM.search(model):
         contents = [{"role": "user", "parts": system}, *contents]
@@ -125,11 +122,7 @@ def _generation(model: str, options: Options, rules: ModelRules | None, provider
 def _format(wanted: JsonFormat | None, provider: str) -> _Part:
     if wanted is None:
         return {}
-    try:
-        schema = None if wanted.schema is None else gemini_schema(wanted.schema, for_answer=True)
-    except SchemaError as error:
-        advice = f"the schema of {wanted.name}: {error}; a tool can take it"
-        raise unsupported_option("response_format", provider, advice) from error
+    schema = format_schema(wanted, provider, partial(gemini_schema, for_answer=True))
     return without_none(responseMimeType="application/json", responseJsonSchema=schema)
 
 
@@ -146,16 +139,9 @@ def _thinking(model: str, wanted: str | int | None, rules: ModelRules | None) ->
 
 def _tool(tool: Tool, endpoint: Endpoint) -> _Part:
     """Return a function declaration; without parameters if it takes none, since the API refuses empty objects."""
-    try:
-        parameters = gemini_schema(tool_parameters(tool), for_answer=False)
-    except SchemaError as error:
-        raise unsupported_tool(tool, endpoint.provider, error) from error
+    parameters = tool_schema(tool, endpoint.provider, partial(gemini_schema, for_answer=False))
     takes_nothing = set(parameters) <= {"type", "properties", "required"} and not parameters.get("properties")
-    return without_none(
-        name=endpoint.wire_name(tool.name),
-        description=tool.description or None,
-        parametersJsonSchema=None if takes_nothing else parameters,
-    )
+    return tool_fields(tool, endpoint, parametersJsonSchema=None if takes_nothing else parameters)
 
 
 def _tool_config(options: Options, endpoint: Endpoint) -> _Part | None:
@@ -177,16 +163,6 @@ def _tool_config(options: Options, endpoint: Endpoint) -> _Part | None:
     return {"functionCallingConfig": mode}
 
 
-def _system(messages: Sequence[Message], provider: str) -> list[_Part]:
-    parts: list[_Part] = []
-    for part in (part for message in messages if message.role == "system" for part in message.parts):
-        if not isinstance(part, TextPart):
-            raise unsupported_part(part, provider, "a system message is text")
-        if part.text:
-            parts.append({"text": part.text})
-    return parts
-
-
 class _Turns:
     """The conversation as the API's contents; knows the calls already made, as results are named after them."""
 
@@ -198,18 +174,12 @@ class _Turns:
 
     def contents(self, messages: Sequence[Message]) -> list[_Part]:
         """Return turns of "user" and "model"; neighbours of one role are joined, system messages are left out."""
-        turns: list[tuple[str, list[_Part]]] = []
-        for message in messages:
-            parts = [] if message.role == "system" else self._parts(message)
-            role = "model" if message.role == "assistant" else "user"
-            if parts and turns and turns[-1][0] == role:
-                turns[-1][1].extend(parts)
-            elif parts:
-                turns.append((role, parts))
-        if not turns:
-            needs = "needs at least one message that is not a system message and not empty"
-            raise ConfigurationError(f"{self._provider!r} {needs}", provider=self._provider)
-        return [{"role": role, "parts": parts} for role, parts in turns]
+        turns = (
+            ("model" if message.role == "assistant" else "user", self._parts(message))
+            for message in messages
+            if message.role != "system"
+        )
+        return [{"role": role, "parts": parts} for role, parts in joined_turns(turns, self._provider)]
 
     def _parts(self, message: Message) -> list[_Part]:
         parts = [wire_part for part in message.parts if (wire_part := self._part(part))]

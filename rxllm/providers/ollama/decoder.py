@@ -16,29 +16,25 @@ from typing import Literal
 
 import msgspec
 
-from ..._json import count_at, encode, object_at, objects_at, text_at
+from ..._json import object_at, objects_at, text_at
 from ..._protocol import Frame
 from ...errors import ProtocolError
-from ...events import FinishReason, StreamStart, TokenEvent, Usage, UsageUpdate, VendorEvent
-from .._answer_builder import (
-    BROKEN_OFF,
-    AnswerDecoder,
-    arguments_error,
-    broken_off,
-    interrupted_before,
-    provider_error,
-    read_objects,
-    unknown_fields,
-)
+from ...events import FinishReason, StreamStart, TokenEvent, VendorEvent
+from .._answer_builder import AnswerDecoder
 from .._endpoint import Endpoint
+from .._frames import provider_error, unknown_fields
+from .._usage import OLLAMA, usage_of
 from .request import WIRE
 
 
 class OllamaDecoder(AnswerDecoder):
     """Lines of a chat to token events."""
 
+    wire = WIRE
+    terminal = "a line with done: true"
+
     def __init__(self, provider: str, endpoint: Endpoint | None = None) -> None:
-        super().__init__(WIRE, provider, endpoint)
+        super().__init__(provider, endpoint)
         self._fields: dict[str, object] = {}
         """Fields of the message that are not modelled, to be sent back with it."""
 
@@ -55,24 +51,11 @@ class OllamaDecoder(AnswerDecoder):
         thought = self._answer.reasoning(message.thinking)
         return (thought, self._answer.text(message.content)) if message.content else (thought,)
 
-    def close(self) -> Sequence[TokenEvent]:
-        """End the body: raise `StreamInterruptedError` if no line had `done: true`."""
-        if not self.finished:
-            raise interrupted_before("a line with done: true")
-        return ()
-
-    def _read(self, frame: Frame) -> Sequence[TokenEvent]:
-        """Return the events of a line of any form."""
-        if self.finished or frame.data.strip() in (b"", b"[DONE]"):
-            return ()
-        events: list[TokenEvent] = []
-        for line in read_objects(frame, self._answer):
-            if line.get("error"):
-                raise provider_error(line)
-            events += self._line(line)
-        return events
-
-    def _line(self, line: dict[str, object]) -> Sequence[TokenEvent]:
+    def _payload(self, kind: str, payload: dict[str, object]) -> Sequence[TokenEvent]:
+        """Return the events of one line."""
+        line = payload
+        if line.get("error"):
+            raise provider_error(line)
         events: list[TokenEvent] = []
         self._answer.model = self._answer.model or text_at(line, "model")
         message = object_at(line, "message") or _generated(line)
@@ -102,33 +85,24 @@ class OllamaDecoder(AnswerDecoder):
         index = len(self._answer.calls)
         stamp = "".join(filter(str.isalnum, created_at))
         call_id = text_at(call, "id") or "_".join(filter(None, ("call", stamp, str(index))))
-        events.append(self._answer.start_call(index, call_id, name, _own_fields(self._key, call, function)))
-        arguments = function.get("arguments")
-        text = arguments if isinstance(arguments, str) else encode(arguments or {}).decode()
-        if text:
-            events.append(self._answer.add_arguments(index, text))
-        end = self._answer.end_call(index)
-        if end is not None:
-            events.append(end)
+        events.append(self._answer.start_call(index, call_id, name, _own_fields(call, function)))
+        events += self._answer.end_call_with(index, function.get("arguments"))
 
     def _end(self, line: dict[str, object], events: list[TokenEvent]) -> None:
         raw = text_at(line, "done_reason")
-        if raw is not None and raw.lower() in BROKEN_OFF:
-            raise broken_off(self._answer, raw)
+        self._answer.refuse_broken_off(raw)
         reason: FinishReason = "stop" if raw is None else _FINISH_REASONS.get(raw, "other")
-        if reason == "stop" and (name := self._answer.unfinished_call()) is not None:
-            raise arguments_error(name)
-        if reason == "stop" and self._answer.calls:
-            reason = "tool_calls"
-        usage = _usage_of(line)
-        if usage != Usage():
-            self._answer.usage = usage
-            events.append(UsageUpdate(usage))
-        if others := unknown_fields(line, _LINE_FIELDS | _COUNTS):
+        if reason == "stop":
+            self._answer.refuse_unfinished_calls()
+        usage = usage_of(line, OLLAMA)
+        if usage.input_tokens is not None and usage.output_tokens is not None:
+            usage = msgspec.structs.replace(usage, total_tokens=usage.input_tokens + usage.output_tokens)
+        events += self._answer.use(usage)
+        if others := unknown_fields(line, _LINE_FIELDS | {"prompt_eval_count", "eval_count"}):
             events.append(VendorEvent("done", others))
         self.finished = True
         if self._fields:
-            self._answer.vendor_part(self._key, self._fields)
+            self._answer.vendor_part(self._fields)
         events.append(self._answer.finish(reason, raw))
 
 
@@ -155,24 +129,13 @@ def _generated(line: Mapping[str, object]) -> dict[str, object]:
     return {name: line[key] for key, name in (("response", "content"), ("thinking", "thinking")) if key in line}
 
 
-def _own_fields(
-    key: str, call: Mapping[str, object], function: Mapping[str, object]
-) -> dict[str, dict[str, object]] | None:
+def _own_fields(call: Mapping[str, object], function: Mapping[str, object]) -> dict[str, object]:
     """Return the fields of a tool call that `ToolCall` has no attribute for, to be sent back with it."""
     own = {name: value for name, value in call.items() if name not in ("id", "function") and value is not None}
     inner = {name: value for name, value in function.items() if name not in ("name", "arguments") and value is not None}
-    if inner:
-        own["function"] = inner
-    return {key: own} if own else None
-
-
-def _usage_of(line: Mapping[str, object]) -> Usage:
-    prompt, output = count_at(line, "prompt_eval_count"), count_at(line, "eval_count")
-    total = prompt + output if prompt is not None and output is not None else None
-    return Usage(input_tokens=prompt, output_tokens=output, total_tokens=total)
+    return {**own, "function": inner} if inner else own
 
 
 _LINE_FIELDS = frozenset({"model", "created_at", "message", "response", "thinking", "done", "done_reason"})
 _MESSAGE_FIELDS = frozenset({"role", "content", "thinking", "tool_calls"})
-_COUNTS = frozenset({"prompt_eval_count", "eval_count"})
 _FINISH_REASONS: Mapping[str, FinishReason] = {"stop": "stop", "length": "length", "tool_calls": "tool_calls"}

@@ -34,10 +34,10 @@ from .._request import (
     result_text,
     unsupported_option,
     unsupported_part,
-    unsupported_tool,
     without_none,
 )
-from .._schemas import SchemaError, inlined_parameters, tool_parameters
+from .._schemas import inlined_parameters
+from .._tools_and_formats import tool_schema
 from ..model_rules import is_off
 
 WIRE = "ollama"
@@ -107,10 +107,7 @@ def _tools(options: Options, endpoint: Endpoint) -> list[_Object] | None:
 
 
 def _tool(tool: Tool, endpoint: Endpoint) -> _Object:
-    try:
-        parameters = inlined_parameters(tool_parameters(tool))
-    except SchemaError as error:
-        raise unsupported_tool(tool, endpoint.provider, error) from error
+    parameters = tool_schema(tool, endpoint.provider, inlined_parameters)
     name = endpoint.wire_name(tool.name)
     return {"type": "function", "function": {"name": name, "description": tool.description, "parameters": parameters}}
 

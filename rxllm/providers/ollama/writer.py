@@ -9,24 +9,20 @@ from collections.abc import Mapping
 
 from ..._json import encode
 from ...events import ReasoningDelta, Response, TextDelta, TokenEvent, ToolCallEnd
-from .._request import without_none
-from .._writer import AnswerHead
+from .._usage import OLLAMA, written_counts
+from .._writer import AnswerHead, AnswerWriter
 
 _Json = dict[str, object]
 
 
-class OllamaWriter:
+class OllamaWriter(AnswerWriter):
     """An `AnswerWriter` of lines."""
 
     content_type = "application/x-ndjson"
-    id_prefix = ""
 
     def __init__(self, head: AnswerHead) -> None:
-        self._head: _Json = {"model": head.model, "created_at": "2025-01-01T00:00:00.000000Z"}
-
-    def begin(self) -> str:
-        """Return nothing."""
-        return ""
+        super().__init__(head)
+        self._line_head: _Json = {"model": head.model, "created_at": "2025-01-01T00:00:00.000000Z"}
 
     def event(self, event: TokenEvent) -> str:
         """Return the line of a delta, or of a whole tool call."""
@@ -63,10 +59,9 @@ class OllamaWriter:
 
     def _document(self, message: Mapping[str, object], response: Response) -> _Json:
         reason = "length" if response.finish_reason == "length" else "stop"
-        usage = response.usage
-        counts = without_none(prompt_eval_count=usage.input_tokens, eval_count=usage.output_tokens)
+        counts = written_counts(response.usage, OLLAMA)
         said = {"role": "assistant", **message}
-        return {**self._head, "message": said, "done": True, "done_reason": reason, "total_duration": 1, **counts}
+        return {**self._line_head, "message": said, "done": True, "done_reason": reason, "total_duration": 1, **counts}
 
     def _line(self, message: Mapping[str, object]) -> str:
-        return encode({**self._head, "message": {"role": "assistant", **message}, "done": False}).decode() + "\n"
+        return encode({**self._line_head, "message": {"role": "assistant", **message}, "done": False}).decode() + "\n"

@@ -17,33 +17,26 @@ from ..._json import int_at, is_array, is_object, object_at, objects_at, text_at
 from ..._protocol import Frame
 from ..._transport.vendor_errors import fault_of
 from ...errors import ProtocolError, StreamInterruptedError
-from ...events import FinishReason, StreamStart, TokenEvent, UsageUpdate, VendorEvent
-from .._answer_builder import (
-    BROKEN_OFF,
-    AnswerDecoder,
-    arguments_error,
-    broken_off,
-    error_event,
-    interrupted_before,
-    is_filled,
-    provider_error,
-    read_objects,
-    reasons,
-)
+from ...events import FinishReason, StreamStart, TokenEvent, VendorEvent
+from .._answer_builder import AnswerDecoder, reasons
 from .._endpoint import Endpoint
+from .._frames import arguments_error, interrupted_before, is_filled, provider_error
+from .._usage import CHAT, unmodelled_counts, usage_of
 from .chunk import CHUNK_FIELDS, DELTA_FIELDS, plain_chunk
 from .messages import WIRE
 from .reasoning import DETAILS, joined_field, nested_text, reasoning_of
 from .tool_calls import ToolCalls, calls_of
-from .usage import unmodelled_counts, usage_of
 
 
 class OpenAIChatDecoder(AnswerDecoder):
     """Chat completion chunks to token events."""
 
+    wire = WIRE
+    terminal = "a finish_reason or [DONE]"
+
     def __init__(self, provider: str, endpoint: Endpoint | None = None) -> None:
-        super().__init__(WIRE, provider, endpoint)
-        self._calls = ToolCalls(self._answer, self._key)
+        super().__init__(provider, endpoint)
+        self._calls = ToolCalls(self._answer)
         self._early: list[TokenEvent] = []
         self._answered = False
         self._finish: str | None = None
@@ -72,57 +65,45 @@ class OpenAIChatDecoder(AnswerDecoder):
 
     def close(self) -> Sequence[TokenEvent]:
         """Return the last events; raise `StreamInterruptedError` if neither [DONE] nor a finish_reason came."""
-        if self.finished:
-            return ()
-        if self._finish is None:
-            raise interrupted_before("a finish_reason or [DONE]")
-        return self._end()
+        return super().close() if self._finish is None or self.finished else self._end()
 
     def _read(self, frame: Frame) -> Sequence[TokenEvent]:
         """Return the events of a frame of any form."""
-        data = frame.data.strip()
-        if self.finished or not data:
-            return ()
-        if data == b"[DONE]":
+        if frame.data.strip() == b"[DONE]" and not self.finished:
             return self._end()
-        if frame.event == "error":
-            raise error_event(frame)
         try:
-            chunks = read_objects(frame, self._answer)
+            return super()._read(frame)
         except StreamInterruptedError:
-            if self._finish is None:
+            if frame.whole or self._finish is None:
                 raise
             return ()  # cut after its finish_reason: the answer itself is whole
-        try:
-            return self._chunk(chunks[0]) if len(chunks) == 1 else [e for chunk in chunks for e in self._chunk(chunk)]
         except RecursionError as error:
             raise ProtocolError("an event is nested too deep") from error
 
-    def _chunk(self, chunk: dict[str, object]) -> list[TokenEvent]:
+    def _payload(self, kind: str, payload: dict[str, object]) -> Sequence[TokenEvent]:
         """Return the events of one chunk; usage and errors may stand in several places, by vendor."""
         events: list[TokenEvent] = []
-        choices = objects_at(chunk, "choices")
-        groq = object_at(chunk, "x_groq")
-        if counts := object_at(chunk, "usage") or object_at(groq, "usage"):
+        groq = object_at(payload, "x_groq")
+        if counts := object_at(payload, "usage") or object_at(groq, "usage"):
             self._add_usage(counts, events)
-        for payload in (chunk, groq):
-            if payload.get("error") or payload.get("errors"):
-                raise provider_error(payload)
-        status = chunk.get("base_resp")
+        for source in (payload, groq):
+            if source.get("error") or source.get("errors"):
+                raise provider_error(source)
+        status = payload.get("base_resp")
         if is_object(status) and status.get("status_code"):  # MiniMax; 0 is success
             raise provider_error(status)
-        if "choices" not in chunk:
-            self._other_payload(chunk, events)
-        for choice in choices:
+        for choice in objects_at(payload, "choices"):
             if int_at(choice, "index"):
                 events.append(VendorEvent("candidate", choice))
             else:
                 self._choice(choice, events)
-        if "choices" in chunk:
-            events += self._answer.vendor_events(chunk, CHUNK_FIELDS)
+        if "choices" in payload:
+            events += self._answer.vendor_events(payload, CHUNK_FIELDS)
+        else:
+            self._other_payload(kind, payload, events)
         answer = self._answer
-        answer.id = answer.id or text_at(chunk, "id")
-        answer.model = answer.model or text_at(chunk, "model")
+        answer.id = answer.id or text_at(payload, "id")
+        answer.model = answer.model or text_at(payload, "model")
         return events if self._started else self._with_start(events)
 
     def _with_start(self, events: list[TokenEvent]) -> list[TokenEvent]:
@@ -134,15 +115,15 @@ class OpenAIChatDecoder(AnswerDecoder):
         self._started = True
         return [StreamStart(answer.id, answer.model), *self._early]
 
-    def _other_payload(self, chunk: dict[str, object], events: list[TokenEvent]) -> None:
+    def _other_payload(self, kind: str, payload: dict[str, object], events: list[TokenEvent]) -> None:
         """Take a payload that is not a completion chunk: an error in other words, a keep-alive, or news."""
-        kind = text_at(chunk, "type") or text_at(chunk, "object") or "unknown"
+        kind = kind or text_at(payload, "object") or "unknown"
         if kind in _KEEP_ALIVES:
             return
-        if fault_of(chunk) is not None:
-            raise provider_error(chunk)
-        if is_filled(chunk):
-            events.append(VendorEvent(kind, chunk))
+        if fault_of(payload) is not None:
+            raise provider_error(payload)
+        if is_filled(payload):
+            events.append(VendorEvent(kind, payload))
 
     def _choice(self, choice: dict[str, object], events: list[TokenEvent]) -> None:
         """Add what a choice holds: a delta, a whole message, or the text of a legacy completion."""
@@ -173,16 +154,14 @@ class OpenAIChatDecoder(AnswerDecoder):
         finish = text_at(choice, "finish_reason")
         self._finish = self._finish if finish in (None, "null") else finish
         self._native_finish = text_at(choice, "native_finish_reason") or self._native_finish
-        if self._finish is not None and self._finish.lower() in _BROKEN_OFF:
-            if choice.get("error"):
-                raise provider_error(choice)
-            raise broken_off(self._answer, self._finish)
+        if self._finish == "error" and choice.get("error"):
+            raise provider_error(choice)
 
     def _add_reasoning(self, thought: str, field: str, events: list[TokenEvent]) -> None:
         if thought:
             self._reasoning_field = field
             events.append(self._answer.reasoning(thought))
-            self._answer.sign("reasoning", {self._key: {"field": field}})
+            self._answer.sign("reasoning", {"field": field})
 
     def _add_content(self, content: object, events: list[TokenEvent]) -> None:
         if isinstance(content, str):
@@ -214,14 +193,12 @@ class OpenAIChatDecoder(AnswerDecoder):
 
     def _add_usage(self, counts: dict[str, object], events: list[TokenEvent]) -> None:
         """Replace the running total of tokens; what is missing or null stays as it was."""
-        usage = usage_of(counts, self._answer.usage)
-        if usage != self._answer.usage:
-            self._answer.usage = usage
-            events.append(UsageUpdate(usage))
-        events += self._answer.vendor_events({"usage": unmodelled_counts(counts)}, _NOTHING)
+        events += self._answer.use(usage_of(counts, CHAT, self._answer.usage))
+        events += self._answer.vendor_events({"usage": unmodelled_counts(counts, CHAT)}, frozenset())
 
     def _end(self) -> list[TokenEvent]:
         """Return the last events; raise if the answer is not whole in spite of its terminal event."""
+        self._answer.refuse_broken_off(self._finish)
         if not self._answered:
             raise interrupted_before("any answer: only its end came")
         reason = self._reason()
@@ -240,26 +217,22 @@ class OpenAIChatDecoder(AnswerDecoder):
         if self._refusal:
             fields["refusal"] = "".join(self._refusal)
         if fields:
-            self._answer.vendor_part(self._key, fields)
+            self._answer.vendor_part(fields)
         events.append(self._answer.finish(reason, self._finish))
         self.finished = True
         self._started = False  # nothing is plain any more: all that comes now is passed over
         return events
 
     def _reason(self) -> FinishReason:
-        """Return our word for the vendor's; a plain stop after a refusal or tool calls is named after those."""
+        """Return our word for the vendor's; a plain stop after a refusal is a refusal."""
         if _REASONS.get((self._native_finish or "").lower()) == "length":
             return "length"  # gateways have been seen to call a cut-off tool call "tool_calls"
         reason = _REASONS.get((self._finish or "stop").lower(), "other")
-        if reason != "stop":
-            return reason
-        return "refusal" if self._refusal else "tool_calls" if self._answer.calls else "stop"
+        return "refusal" if self._refusal and reason == "stop" else reason
 
 
-_NOTHING: frozenset[str] = frozenset()
 _CHOICE_FIELDS = frozenset({"index", "delta", "message", "text", "finish_reason", "logprobs", "usage"})
 _KEEP_ALIVES = ("ping", "keepalive", "keep-alive", "keep_alive", "heartbeat")
-_BROKEN_OFF = BROKEN_OFF | {"error"}
 _NOT_SENT_BACK = frozenset({"annotations", "audio", "citations", "images", "search_results"})
 """Fields of a delta that are results for you: no vendor takes them in an earlier answer."""
 

@@ -17,10 +17,9 @@ from ...messages import (
     ToolResult,
     VendorPart,
 )
-from .._call_ids import with_valid_ids
 from .._conversation import with_media_behind_results, with_results_behind_calls, with_supported_media
 from .._endpoint import Endpoint
-from .._request import inline, json_bytes, merged, result_text, unsupported_part, without_none
+from .._request import data_url, inline, json_bytes, merged, result_text, unsupported_part, without_none
 from .dialect import Dialect
 from .reasoning import DETAILS
 
@@ -41,9 +40,9 @@ def wire_messages(
     result: list[dict[str, object]] = []
     if dialect.one_system_message:
         messages = _system_first(messages)
-    messages = with_results_behind_calls(messages, endpoint.provider)
+    messages = with_results_behind_calls(messages, endpoint.provider, dialect.call_ids)
     messages = with_supported_media(messages, lambda part: _part(part, dialect, endpoint.provider))
-    for message in with_valid_ids(with_media_behind_results(messages), dialect.call_ids):
+    for message in with_media_behind_results(messages):
         results = [part for part in message.parts if isinstance(part, ToolResult)]
         result += map(_result, results)
         if message.role == "assistant":
@@ -145,7 +144,7 @@ def _part(part: Part, dialect: Dialect, provider: str) -> dict[str, object]:
         case TextPart(text=text):
             return {"type": "text", "text": text}
         case ImagePart(detail=detail):
-            return {"type": "image_url", "image_url": without_none(url=_url(part), detail=detail)}
+            return {"type": "image_url", "image_url": without_none(url=data_url(part), detail=detail)}
         case DocumentPart():
             return _document(part, dialect, provider)
         case AudioPart():
@@ -161,14 +160,14 @@ def _document(part: DocumentPart, dialect: Dialect, provider: str) -> dict[str, 
         case None:
             raise unsupported_part(part, provider, "put its text into the prompt")
         case "document_url":
-            return without_none(type="document_url", document_url=_url(part), document_name=part.name)
+            return without_none(type="document_url", document_url=data_url(part), document_name=part.name)
         case "file_url":
             where = {"url": file.base64 if file else part.url}
             return without_none(type="file_url", file_url=where, file_name=part.name)
         case "file" if file is None:
             raise unsupported_part(part, provider, "give its bytes as data=, not its URL")
         case _:
-            return {"type": "file", "file": {"filename": part.name or "document", "file_data": _url(part)}}
+            return {"type": "file", "file": {"filename": part.name or "document", "file_data": data_url(part)}}
 
 
 def _audio(part: AudioPart, dialect: Dialect, provider: str) -> dict[str, object]:
@@ -185,9 +184,3 @@ def _audio(part: AudioPart, dialect: Dialect, provider: str) -> dict[str, object
 
 
 _AUDIO_FORMATS = {"mpeg": "mp3", "wave": "wav", "vnd.wave": "wav", "mp4": "m4a"}
-
-
-def _url(part: ImagePart | DocumentPart) -> str:
-    """Return the part's URL, or the part itself as a data: URL."""
-    file = inline(part)
-    return f"data:{file.media_type};base64,{file.base64}" if file else part.url or ""

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from ...messages import Message
 from ...options import JsonFormat, Options, Tool
 from .._endpoint import Endpoint
-from .._function_tools import chosen_tool, function_parameters
-from .._request import body_bytes, refuse_format_beside_tools, unsupported_option, without_none
-from .._schemas import SchemaError, format_name, strict_schema
-from ..model_rules import ModelRules, check_tools_on_chat, is_off, model_rules
+from .._request import body_bytes, refuse_format_beside_tools, refuse_options, unsupported_option
+from .._tools_and_formats import chosen_tool, openai_format, openai_tool_schema, tool_fields
+from ..model_rules import ModelRules, check_tools_on_chat, checked_rules, is_off
 from .dialect import Dialect
 from .messages import wire_messages
 
@@ -25,12 +24,9 @@ def chat_request(
     Raises `ConfigurationError` naming the option or part that the vendor or the model does not take.
     """
     provider = endpoint.provider
-    for name in dialect.unsupported:
-        if getattr(options, name) not in (None, ()):
-            raise unsupported_option(name, provider, _ADVICE)
-    rules = model_rules(dialect.rules, model)
+    refuse_options(dialect.unsupported, options, provider, _ADVICE)
+    rules = checked_rules(dialect.rules, model, options, provider)
     if rules is not None:
-        rules.check(options, provider, model)
         check_tools_on_chat(rules, options, provider, model)
     if not dialect.format_beside_tools:
         refuse_format_beside_tools(options, provider)
@@ -77,31 +73,19 @@ def _reasoning(
 
 
 def _response_format(wanted: JsonFormat | None, dialect: Dialect, provider: str) -> dict[str, object] | None:
-    """Return the requested format; a schema is strict if strict mode can take it without a loss."""
+    """Return the requested format, or its nearest that the vendor knows."""
     if wanted is None:
         return None
     if wanted.schema is None and "json_object" in dialect.formats:
         return {"type": "json_object"}
     if "json_schema" not in dialect.formats:
         raise unsupported_option("response_format", provider, 'it knows "json" only, no schemas')
-    schema = wanted.schema if wanted.schema is not None else {"type": "object"}
-    described: dict[str, object] = {"name": format_name(wanted.name), "schema": schema}
-    try:
-        described |= {"schema": strict_schema(schema), "strict": True}
-    except SchemaError as error:
-        if dialect.object_root and schema.get("type") != "object":
-            raise unsupported_option("response_format", provider, f"the schema of {wanted.name}: {error}") from error
-    return {"type": "json_schema", "json_schema": described}
+    return {"type": "json_schema", "json_schema": openai_format(wanted, provider, object_root=dialect.object_root)}
 
 
 def _tool(tool: Tool, endpoint: Endpoint) -> dict[str, object]:
-    function = without_none(
-        name=endpoint.wire_name(tool.name),
-        description=tool.description or None,
-        parameters=function_parameters(tool, endpoint.provider),
-        strict=tool.strict,
-    )
-    return {"type": "function", "function": function}
+    parameters = openai_tool_schema(tool, endpoint.provider)
+    return {"type": "function", "function": tool_fields(tool, endpoint, parameters=parameters, strict=tool.strict)}
 
 
 def _tool_choice(choice: str | None, tools: Sequence[Tool], dialect: Dialect, endpoint: Endpoint) -> object:

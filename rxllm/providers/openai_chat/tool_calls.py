@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from ..._json import encode, int_at, is_object, object_at, objects_at, text_at
 from ..._protocol import JsonObject
 from ...events import TokenEvent, VendorEvent
-from ...messages import VendorFields
 from .._answer_builder import AnswerBuilder, arguments_of
 
 
@@ -31,10 +30,8 @@ def calls_of(delta: JsonObject) -> list[dict[str, object]]:
 class ToolCalls:
     """The calls of one answer, as they grow; what is known of them goes to an `AnswerBuilder`."""
 
-    def __init__(self, answer: AnswerBuilder, key: str) -> None:
+    def __init__(self, answer: AnswerBuilder) -> None:
         self._answer = answer
-        self._key = key
-        """The key under which calls keep what is to be sent back with them."""
         self._calls: dict[int, _PartialCall] = {}
         self._by_index: dict[int, int] = {}
         self._by_id: dict[str, int] = {}
@@ -100,8 +97,7 @@ class ToolCalls:
     def _begin(self, at: int, call: _PartialCall) -> list[TokenEvent]:
         """Start a call whose name is known; one without an id gets one, so that a result can name it."""
         call.begun = True
-        vendor: VendorFields | None = {self._key: call.fields} if call.fields else None
-        start = self._answer.start_call(at, call.id or f"call_{at}", call.name, vendor)
+        start = self._answer.start_call(at, call.id or f"call_{at}", call.name, call.fields)
         return [start, *(self._answer.add_arguments(at, piece) for piece in call.pieces)]
 
     def _find_call(self, index: int | None, call_id: str, name: str, piece: str) -> int:

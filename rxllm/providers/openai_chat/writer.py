@@ -6,10 +6,10 @@ Source: https://platform.openai.com/docs/api-reference/chat-streaming
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from ..._json import encode
 from ...events import (
-    FinishReason,
     ReasoningDelta,
     Response,
     TextDelta,
@@ -20,26 +20,24 @@ from ...events import (
     Usage,
 )
 from ...messages import ToolCall
-from .._writer import SSE_COMMENT, AnswerHead, is_counted, sse, total_of
-
-_FINISH: Mapping[FinishReason | None, str] = {
-    "stop": "stop",
-    "length": "length",
-    "tool_calls": "tool_calls",
-    "content_filter": "content_filter",
-    "refusal": "stop",
-    None: "stop",
-}
+from .._usage import CHAT, without_gaps, written_counts
+from .._writer import AnswerHead, AnswerWriter, is_counted, sse
 
 
-class ChatCompletionsWriter:
+class ChatCompletionsWriter(AnswerWriter):
     """An `AnswerWriter` of `chat.completion.chunk` events."""
 
-    content_type = "text/event-stream; charset=utf-8"
     id_prefix = "chatcmpl-"
+    finish_words: ClassVar = {
+        "stop": "stop",
+        "length": "length",
+        "tool_calls": "tool_calls",
+        "content_filter": "content_filter",
+        "refusal": "stop",
+    }
 
     def __init__(self, head: AnswerHead) -> None:
-        self._head = head
+        super().__init__(head)
         self._envelope: dict[str, object] = {
             "id": head.id,
             "object": "chat.completion.chunk",
@@ -75,16 +73,12 @@ class ChatCompletionsWriter:
         """Return the finish reason, the token counts if they are wanted, and the end mark."""
         last = self._chunk({}, self._finish(response))
         if self._head.usage and is_counted(response.usage):
-            last += sse({**self._envelope, "choices": [], "usage": _usage(response.usage)})
+            last += sse({**self._envelope, "choices": [], "usage": _counts(response.usage)})
         return last + "data: [DONE]\n\n"
 
     def error(self, message: str, kind: str) -> str:
         """Return the error that OpenAI's clients raise."""
         return sse({"error": {"message": message, "type": kind, "param": None, "code": kind}})
-
-    def keep_alive(self) -> str:
-        """Return a comment."""
-        return SSE_COMMENT
 
     def document(self, response: Response) -> dict[str, object]:
         """Return a `chat.completion`."""
@@ -94,11 +88,8 @@ class ChatCompletionsWriter:
         if response.tool_calls:
             message["tool_calls"] = list(map(_tool_call, response.tool_calls))
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self._finish(response)}
-        usage = _usage(response.usage) if is_counted(response.usage) else None
+        usage = _counts(response.usage) if is_counted(response.usage) else None
         return {**self._envelope, "object": "chat.completion", "choices": [choice], "usage": usage}
-
-    def _finish(self, response: Response) -> str:
-        return _FINISH.get(response.finish_reason, self._head.unknown_finish)
 
     def _call(self, part: Mapping[str, object]) -> str:
         return self._chunk({"tool_calls": [part]})
@@ -113,15 +104,5 @@ def _tool_call(call: ToolCall) -> dict[str, object]:
     return {"id": call.id, "type": "function", "function": function}
 
 
-def _usage(usage: Usage) -> dict[str, object]:
-    """Return the counts. Clients add them up, so an unknown one is 0 here."""
-    counts: dict[str, object] = {
-        "prompt_tokens": usage.input_tokens or 0,
-        "completion_tokens": usage.output_tokens or 0,
-        "total_tokens": total_of(usage),
-    }
-    if usage.cached_input_tokens is not None:
-        counts["prompt_tokens_details"] = {"cached_tokens": usage.cached_input_tokens}
-    if usage.reasoning_tokens is not None:
-        counts["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
-    return counts
+def _counts(usage: Usage) -> dict[str, object]:
+    return written_counts(without_gaps(usage), CHAT)

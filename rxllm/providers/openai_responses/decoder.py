@@ -16,24 +16,27 @@ from typing import TypeAlias
 
 import msgspec
 
-from ..._json import decode, int_at, object_at, objects_at, text_at
+from ..._json import int_at, object_at, objects_at, text_at
 from ..._protocol import Frame, JsonObject
-from ..._transport.vendor_errors import fault_of
-from ...errors import LLMError, ProtocolError
-from ...events import FinishReason, StreamStart, TokenEvent, UsageUpdate, VendorEvent
-from .._answer_builder import AnswerDecoder, broken_off, interrupted_before, provider_error, read_objects
+from ...errors import ProtocolError
+from ...events import FinishReason, StreamStart, TokenEvent, Usage, UsageUpdate, VendorEvent
+from .._answer_builder import AnswerDecoder
 from .._endpoint import Endpoint
+from .._frames import provider_error
+from .._usage import RESPONSES, unmodelled_counts, usage_of
 from .items import WIRE
 from .output import DELTAS, DONES, NO_PART, OutputReader
-from .usage import unmodelled_counts, unmodelled_outcome, usage_of
 
 
 class OpenAIResponsesDecoder(AnswerDecoder):
     """The events of one streamed response to token events."""
 
+    wire = WIRE
+    terminal = "response.completed"
+
     def __init__(self, provider: str, endpoint: Endpoint | None = None) -> None:
-        super().__init__(WIRE, provider, endpoint)
-        self._output = OutputReader(self._answer, self._key)
+        super().__init__(provider, endpoint)
+        self._output = OutputReader(self._answer)
         self._nothing_sent = True
         self._next: int | None = None
         self._missing = 0
@@ -64,29 +67,11 @@ class OpenAIResponsesDecoder(AnswerDecoder):
         part.length += len(delta.delta)
         return (output.append(delta.delta),)
 
-    def close(self) -> Sequence[TokenEvent]:
-        """End the body: raise `StreamInterruptedError` if the answer is not complete."""
-        if not self.finished:
-            raise interrupted_before("response.completed")
-        return ()
-
-    def _read(self, frame: Frame) -> Sequence[TokenEvent]:
+    def _payload(self, kind: str, payload: dict[str, object]) -> list[TokenEvent]:
         """Return the token events of an event of any type."""
-        data = frame.data.strip()
-        if self.finished or not data or data == b"[DONE]":
-            return ()
-        if frame.event == "error":
-            raise _error_event(frame)
-        events: list[TokenEvent] = []
-        for event in read_objects(frame, self._answer):
-            events += self._event(frame, event)
-        return events
-
-    def _event(self, frame: Frame, event: JsonObject) -> list[TokenEvent]:
-        self._check_sequence(int_at(event, "sequence_number"))
-        kind = text_at(event, "type") or frame.event
+        self._check_sequence(int_at(payload, "sequence_number"))
         handler = _OUTPUT_HANDLERS.get(kind)
-        events = handler(self._output, kind, event) if handler is not None else self._other_event(kind, event)
+        events = handler(self._output, kind, payload) if handler is not None else self._other_event(kind, payload)
         self._nothing_sent = self._nothing_sent and not events
         return events
 
@@ -136,20 +121,18 @@ class OpenAIResponsesDecoder(AnswerDecoder):
         status = reported if reported in _STATUSES else _ENDINGS[kind]
         self._set_identity(response)
         counts = object_at(response, "usage")
-        usage = usage_of(counts)
-        if usage is not None:
-            answer.usage = usage
+        answer.usage = usage_of(counts, RESPONSES)
         answer.raw_finish_reason = status
-        if status == "cancelled" and not response.get("error"):
-            raise broken_off(self._answer, status)
+        if not response.get("error"):
+            answer.refuse_broken_off(status)
         if status in ("failed", "cancelled"):
             raise provider_error({"error": response.get("error") or {"message": f"the response was {status}"}})
         events = self._output.finish(objects_at(response, "output"), cut=status != "completed")
         if self._missing and self._output.length_differs:
             raise ProtocolError(f"{self._missing} events of the stream were lost, and part of the answer with them")
-        if usage is not None:
-            events.append(UsageUpdate(usage))
-        for name, data in (("usage", unmodelled_counts(counts)), (kind, unmodelled_outcome(event))):
+        if answer.usage != Usage():
+            events.append(UsageUpdate(answer.usage))
+        for name, data in (("usage", unmodelled_counts(counts, RESPONSES)), (kind, _unmodelled_outcome(event))):
             if data:
                 events.append(VendorEvent(name, data))
         events.append(answer.finish(self._reason(status, response), status))
@@ -159,9 +142,7 @@ class OpenAIResponsesDecoder(AnswerDecoder):
     def _reason(self, status: str, response: JsonObject) -> FinishReason:
         if status != "completed":
             return _CUTS.get(text_at(object_at(response, "incomplete_details"), "reason") or "", "other")
-        if self._output.refused:
-            return "refusal"
-        return "tool_calls" if self._answer.calls else "stop"
+        return "refusal" if self._output.refused else "stop"
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -220,10 +201,21 @@ def _response_of(event: JsonObject) -> JsonObject:
     return object_at(event, "response") or event
 
 
-def _error_event(frame: Frame) -> LLMError:
-    """Return the error of an SSE event whose name is "error", whatever its data is."""
-    try:
-        payload = decode(frame.data)
-    except (ValueError, RecursionError):
-        payload = None
-    return provider_error(payload if fault_of(payload) else {"message": frame.data.decode("utf-8", "replace").strip()})
+def _unmodelled_outcome(event: JsonObject) -> dict[str, object]:
+    """Return the fields of the last event that are neither the answer nor an echo of the request."""
+    response = object_at(event, "response")
+    data = {**response, **{name: value for name, value in event.items() if name not in _ENVELOPE}}
+    return {name: value for name, value in data.items() if name not in _KNOWN and value}
+
+
+_ENVELOPE = ("type", "response", "sequence_number")
+_KNOWN = frozenset(
+    {
+        *("id", "object", "model", "status", "output", "output_text", "usage", "error", "created_at", "completed_at"),
+        *("instructions", "input", "tools", "tool_choice", "parallel_tool_calls", "max_tool_calls", "text"),
+        *("temperature", "top_p", "top_logprobs", "frequency_penalty", "presence_penalty", "max_output_tokens"),
+        *("reasoning", "store", "background", "metadata", "previous_response_id", "user", "safety_identifier"),
+        *("truncation", "prompt_cache_key", "prompt_cache_retention"),
+    }
+)
+"""The fields of a response that hold the answer, or what was asked."""

@@ -13,7 +13,7 @@ from ..._json import encode, int_at, is_object, object_at, objects_at, text_at
 from ..._protocol import JsonObject
 from ...errors import ProtocolError
 from ...events import TokenEvent, VendorEvent
-from .._answer_builder import AnswerBuilder, arguments_error, arguments_of
+from .._answer_builder import AnswerBuilder, arguments_of
 from .items import ContentPart, Item, Items, TextKind, call_fields
 
 DELTAS: Mapping[str, TextKind] = {
@@ -32,10 +32,8 @@ DONES: Mapping[str, TextKind] = {f"{name.removesuffix('delta')}done": kind for n
 class OutputReader:
     """Reads the events of output items; each method takes an event's type and JSON and returns token events."""
 
-    def __init__(self, answer: AnswerBuilder, key: str) -> None:
+    def __init__(self, answer: AnswerBuilder) -> None:
         self._answer = answer
-        self._key = key
-        """The key under which parts keep what is to be sent back with them."""
         self._items = Items()
         self.part = NO_PART
         """The content part of the last delta: the next delta most likely continues it."""
@@ -152,9 +150,8 @@ class OutputReader:
         for item in self._items.all:
             if item.type == "function_call" and not item.done:
                 events += self._end_call(item, cut=cut)
-        broken = self._answer.unfinished_call()
-        if broken is not None and not cut:
-            raise arguments_error(broken)
+        if not cut:
+            self._answer.refuse_unfinished_calls()
         if self._orphan_arguments and not cut and _TEXT_ITEMS.issuperset(self._items.types):
             raise ProtocolError("arguments came for a function call that was never announced")
         return events
@@ -190,15 +187,15 @@ class OutputReader:
         match item.type:
             case "message":
                 if phase := text_at(data, "phase"):
-                    self._answer.sign("text", {self._key: {"phase": phase}})
+                    self._answer.sign("text", {"phase": phase})
             case "reasoning":
                 item.data.pop("encrypted_content", None)  # half of it: the whole comes when the item is done
-                self._answer.sign("reasoning", {self._key: item.data})
+                self._answer.sign("reasoning", item.data)
             case "function_call":
                 # A call that is complete when announced may be one that the server makes itself: wait for its end.
                 return [] if text_at(data, "status") == "completed" else self._start_call(item)
             case _:
-                self._answer.vendor_part(self._key, item.data)
+                self._answer.vendor_part(item.data)
         return []
 
     def _server_call(self, event: JsonObject) -> list[TokenEvent]:
@@ -238,7 +235,7 @@ class OutputReader:
             events += self._add_missing(item, "refusal", _texts(item.data, "content", "refusal"))
         if item.refusal:
             refusal = {"type": "refusal", "refusal": "".join(item.refusal)}
-            self._answer.vendor_part(self._key, {"type": "message", "role": "assistant", "content": [refusal]})
+            self._answer.vendor_part({"type": "message", "role": "assistant", "content": [refusal]})
         if not item.annotated and any(part.get("annotations") for part in objects_at(item.data, "content")):
             events.append(VendorEvent(_DONE, dict(event)))
         return events
@@ -257,12 +254,7 @@ class OutputReader:
         if item.call is not None or name is None:
             return []
         item.call = len(self._answer.calls)
-        fields = call_fields(item.data)
-        return [
-            self._answer.start_call(
-                item.call, call_id or f"call_{item.call}", name, {self._key: fields} if fields else None
-            )
-        ]
+        return [self._answer.start_call(item.call, call_id or f"call_{item.call}", name, call_fields(item.data))]
 
     def _end_call(self, item: Item, *, cut: bool) -> list[TokenEvent]:
         """End a call; the arguments of its end event count, whatever was streamed."""
@@ -277,8 +269,7 @@ class OutputReader:
         status = text_at(item.data, "status")
         if status == "incomplete" or (cut and status != "completed"):
             return events
-        end = self._answer.end_call(item.call, None if whole is None else arguments_of(whole))
-        return events if end is None else [*events, end]
+        return events + self._answer.end_call(item.call, None if whole is None else arguments_of(whole))
 
 
 NO_PART = ContentPart("", {})

@@ -31,13 +31,21 @@ from ...messages import (
     VendorPart,
 )
 from ...options import JsonFormat, Options, Tool
-from .._call_ids import with_valid_ids
 from .._conversation import with_results_behind_calls, with_supported_media
 from .._endpoint import Endpoint
-from .._function_tools import chosen_tool, function_parameters
-from .._request import body_bytes, inline, json_bytes, result_text, unsupported_option, unsupported_part, without_none
-from .._schemas import SchemaError, format_name, strict_schema
-from ..model_rules import ModelRules, is_off, model_rules
+from .._request import (
+    body_bytes,
+    data_url,
+    inline,
+    json_bytes,
+    refuse_options,
+    result_text,
+    unsupported_option,
+    unsupported_part,
+    without_none,
+)
+from .._tools_and_formats import chosen_tool, openai_format, openai_tool_schema, tool_fields
+from ..model_rules import ModelRules, checked_rules, is_off
 
 _STORED = ("previous_response_id", "conversation")
 """Fields of `extra_body` that name what the server holds: calls of it may be answered here."""
@@ -53,21 +61,17 @@ def responses_request(messages: Sequence[Message], model: str, options: Options,
     Raises `ConfigurationError` naming the option or part that this wire has no field for.
     """
     provider = endpoint.provider
-    for name in _REFUSED:
-        if getattr(options, name) not in (None, ()):
-            raise unsupported_option(name, provider, "the Responses API has no such field")
-    rules = model_rules("openai", model) or model_rules("xai", model)
-    if rules is not None:
-        rules.check(options, provider, model)
+    refuse_options(_REFUSED, options, provider, "the Responses API has no such field")
+    rules = checked_rules("openai", model, options, provider) or checked_rules("xai", model, options, provider)
     stored = any(name in (options.extra_body or {}) for name in _STORED)
-    messages = with_results_behind_calls(messages, None if stored else provider)
+    messages = with_results_behind_calls(messages, None if stored else provider, _CALL_IDS)
     messages = with_supported_media(messages, lambda part: _user_part(part, provider))
     instructions, rest = _instructions(messages)
     thinks = options.reasoning is not None or _REASONING_MODELS.search(model)
     body: dict[str, object] = {
         "model": model,
         "instructions": instructions,
-        "input": _without_stored_ids(list(_input(with_valid_ids(rest, _CALL_IDS), endpoint))),
+        "input": _without_stored_ids(list(_input(rest, endpoint))),
         "stream": True,
         "store": False,
         "include": ["reasoning.encrypted_content"] if thinks else None,
@@ -204,19 +208,14 @@ def _user_part(part: Part, provider: str) -> dict[str, object]:
         case TextPart(text=text):
             return {"type": "input_text", "text": text}
         case ImagePart(detail=detail):
-            return without_none(type="input_image", image_url=_url(part), detail=detail)
+            return without_none(type="input_image", image_url=data_url(part), detail=detail)
         case DocumentPart(name=name) if (content := inline(part)) is not None:
             suffix = content.media_type.rpartition("/")[2].replace("plain", "txt")
-            return {"type": "input_file", "filename": name or f"document.{suffix}", "file_data": _url(part)}
+            return {"type": "input_file", "filename": name or f"document.{suffix}", "file_data": data_url(part)}
         case DocumentPart(url=url):
             return {"type": "input_file", "file_url": url}
         case _:
             raise unsupported_part(part, provider, "the Responses API takes no sound")
-
-
-def _url(part: ImagePart | DocumentPart) -> str | None:
-    content = inline(part)
-    return part.url if content is None else f"data:{content.media_type};base64,{content.base64}"
 
 
 def _reasoning(wanted: str | int | None, rules: ModelRules | None, provider: str) -> dict[str, object] | None:
@@ -228,18 +227,11 @@ def _reasoning(wanted: str | int | None, rules: ModelRules | None, provider: str
 
 
 def _text(wanted: JsonFormat | None, provider: str) -> dict[str, object] | None:
-    """Return the requested format; a schema is strict if strict mode can take it without a loss."""
     if wanted is None:
         return None
     if wanted.schema is None:
         return {"format": {"type": "json_object"}}
-    described: dict[str, object] = {"type": "json_schema", "name": format_name(wanted.name), "schema": wanted.schema}
-    try:
-        described |= {"schema": strict_schema(wanted.schema), "strict": True}
-    except SchemaError as error:
-        if wanted.schema.get("type") != "object":
-            raise unsupported_option("response_format", provider, f"the schema of {wanted.name}: {error}") from error
-    return {"format": described}
+    return {"format": {"type": "json_schema", **openai_format(wanted, provider, object_root=True)}}
 
 
 def _tool(tool: Tool, endpoint: Endpoint) -> dict[str, object]:
@@ -247,13 +239,8 @@ def _tool(tool: Tool, endpoint: Endpoint) -> dict[str, object]:
 
     Source: https://developers.openai.com/api/docs/guides/migrate-to-responses
     """
-    return without_none(
-        type="function",
-        name=endpoint.wire_name(tool.name),
-        description=tool.description or None,
-        parameters=function_parameters(tool, endpoint.provider),
-        strict=bool(tool.strict),
-    )
+    parameters = openai_tool_schema(tool, endpoint.provider)
+    return {"type": "function", **tool_fields(tool, endpoint, parameters=parameters, strict=bool(tool.strict))}
 
 
 def _tool_choice(choice: str | None, tools: Sequence[Tool], endpoint: Endpoint) -> object:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..._json import encode
-from ...events import ReasoningDelta, Response, TextDelta, TokenEvent, ToolCallDelta, ToolCallEnd, ToolCallStart, Usage
+from ...events import ReasoningDelta, Response, TextDelta, TokenEvent, ToolCallDelta, ToolCallEnd, ToolCallStart
 from ...messages import ToolCall
-from .._writer import AnswerHead, is_counted, sse, total_of
+from .._usage import RESPONSES, without_gaps, written_counts
+from .._writer import AnswerHead, AnswerWriter, is_counted, sse
 
 _Json = dict[str, object]
 
@@ -38,14 +39,13 @@ class _Item:
         return {**head, "role": "assistant", "content": [] if is_new else [_text_part(text)]}
 
 
-class ResponsesWriter:
+class ResponsesWriter(AnswerWriter):
     """An `AnswerWriter` of `response.*` events."""
 
-    content_type = "text/event-stream; charset=utf-8"
     id_prefix = "resp_"
 
     def __init__(self, head: AnswerHead) -> None:
-        self._head = head
+        super().__init__(head)
         self._number = 0
         self._unique = head.id.removeprefix(self.id_prefix)
         self._open: _Item | None = None
@@ -177,7 +177,9 @@ class ResponsesWriter:
             "tools": [],
             "temperature": None,
             "top_p": None,
-            "usage": _usage(response.usage) if is_done and is_counted(response.usage) else None,
+            "usage": written_counts(without_gaps(response.usage), RESPONSES)
+            if is_done and is_counted(response.usage)
+            else None,
         }
 
     def _event(self, kind: str, **fields: object) -> str:
@@ -196,13 +198,3 @@ def _at(item: _Item) -> _Json:
 
 def _text_part(text: str) -> _Json:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
-
-
-def _usage(usage: Usage) -> _Json:
-    return {
-        "input_tokens": usage.input_tokens or 0,
-        "input_tokens_details": {"cached_tokens": usage.cached_input_tokens or 0},
-        "output_tokens": usage.output_tokens or 0,
-        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens or 0},
-        "total_tokens": total_of(usage),
-    }
