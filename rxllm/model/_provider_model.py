@@ -157,22 +157,11 @@ def _wire_options(call: CallOptions) -> Options:
     for name in ("temperature", "top_p", "frequency_penalty", "presence_penalty"):
         if isinstance(value := call.get(name), float) and not math.isfinite(value):
             raise ConfigurationError(f"{name} must be a finite number; got {value!r}")
-    tools = call.get("tools")
-    return Options(
-        temperature=call.get("temperature"),
-        max_tokens=call.get("max_tokens"),
-        top_p=call.get("top_p"),
-        top_k=call.get("top_k"),
-        frequency_penalty=call.get("frequency_penalty"),
-        presence_penalty=call.get("presence_penalty"),
-        stop=stop_of(call.get("stop")),
-        seed=call.get("seed"),
-        reasoning=call.get("reasoning"),
-        response_format=format_of(call.get("response_format")),
-        tools=tuple(map(tool_of, tools or ())),
-        tool_choice=call.get("tool_choice"),
-        extra_body=call.get("extra_body"),
-    )
+    given = {name: value for name, value in call.items() if name in Options.__struct_fields__}
+    given["stop"] = stop_of(call.get("stop"))
+    given["response_format"] = format_of(call.get("response_format"))
+    given["tools"] = tuple(map(tool_of, call.get("tools") or ()))
+    return msgspec.structs.replace(Options(), **given)
 
 
 def _refuse_unknown(options: CallOptions) -> None:

@@ -11,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import ClassVar, Literal
 
+import msgspec
+
 from .._json import decode, encode, is_object, text_at
 from .._protocol import Frame
-from ..errors import StreamInterruptedError
+from ..errors import ProtocolError, StreamInterruptedError
 from ..events import (
     FinishReason,
     ReasoningDelta,
@@ -41,17 +43,14 @@ _BROKEN_OFF = frozenset(
 """Finish reasons, in lower case, that say that the server broke the answer off."""
 
 
-class _Call:
+class _Call(msgspec.Struct):
     """A tool call as it grows."""
 
-    __slots__ = ("arguments", "ended", "id", "name", "vendor")
-
-    def __init__(self, call_id: str, name: str) -> None:
-        self.id = call_id
-        self.name = name
-        self.arguments: list[str] = []
-        self.vendor: VendorFields | None = None
-        self.ended: ToolCall | None = None
+    id: str
+    name: str
+    vendor: VendorFields | None
+    arguments: list[str] = []
+    ended: ToolCall | None = None
 
 
 class AnswerBuilder:
@@ -79,25 +78,26 @@ class AnswerBuilder:
     def text(self, piece: str) -> TextDelta:
         """Record a piece of visible text."""
         if self._kind != "text":
-            self.end_part()
-            self._kind = "text"
+            self._begin_part("text")
         self._pieces.write(piece)
         return TextDelta(piece)
 
     def reasoning(self, piece: str) -> ReasoningDelta:
         """Record a piece of reasoning."""
         if self._kind != "reasoning":
-            self.end_part()
-            self._kind = "reasoning"
+            self._begin_part("reasoning")
         self._pieces.write(piece)
         return ReasoningDelta(piece)
 
     def sign(self, kind: Literal["text", "reasoning"], own: dict[str, object]) -> None:
         """Attach what the vendor wants sent back to the part under way, which is of `kind` (empty if need be)."""
         if self._kind != kind:
-            self.end_part()
-            self._kind = kind
+            self._begin_part(kind)
         self._own = own if self._own is None else {**self._own, **own}
+
+    def _begin_part(self, kind: Literal["text", "reasoning"]) -> None:
+        self.end_part()
+        self._kind = kind
 
     def end_part(self) -> None:
         """Close the text or reasoning part under way, so that the next piece begins another."""
@@ -130,8 +130,8 @@ class AnswerBuilder:
     def start_call(self, index: int, call_id: str, name: str, own: dict[str, object] | None = None) -> ToolCallStart:
         """Record the begin of the tool call `index`; its `own` fields go back to the vendor with it."""
         self.end_part()
-        call = self.calls[index] = _Call(call_id, self._endpoint.tool_name(name))
-        call.vendor = {self._endpoint.key: own} if own else None
+        vendor = {self._endpoint.key: own} if own else None
+        call = self.calls[index] = _Call(call_id, self._endpoint.tool_name(name), vendor)
         self._parts.append(call)
         return ToolCallStart(index, call_id, call.name)
 
@@ -263,8 +263,11 @@ class AnswerDecoder(ABC):
         if frame.event == "error":
             raise error_event(frame)
         events: list[TokenEvent] = []
-        for payload in self._reader.objects(frame):
-            events += self._payload(text_at(payload, "type") or frame.event, payload)
+        try:
+            for payload in self._reader.objects(frame):
+                events += self._payload(text_at(payload, "type") or frame.event, payload)
+        except RecursionError as error:
+            raise ProtocolError("an event is nested too deep") from error
         return events
 
     @abstractmethod

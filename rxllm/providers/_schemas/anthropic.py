@@ -15,10 +15,14 @@ from .nodes import (
     ANNOTATIONS,
     Schema,
     SchemaError,
+    definition,
     definition_name,
     inner_schemas,
     not_too_deep,
     recursive_names,
+    required_names,
+    rewritten_properties,
+    rewritten_with_definitions,
     single_all_of,
     types_of,
     with_definitions,
@@ -41,10 +45,7 @@ def anthropic_schema(schema: Mapping[str, object]) -> Schema:
     root = with_definitions(schema)
     if recursive_names(root):
         raise SchemaError("it is recursive")
-    result = _rewritten(root, root)
-    if "$defs" in root:
-        definitions = object_at(root, "$defs").items()
-        result["$defs"] = {name: _rewritten(inner, root) for name, inner in definitions if is_object(inner)}
+    result = rewritten_with_definitions(root, lambda inner: _rewritten(inner, root))
     if _count(result, _optional) > _MAX_OPTIONAL or _count(result, _is_union) > _MAX_UNIONS:
         raise SchemaError(f"it has more than {_MAX_OPTIONAL} optional properties or {_MAX_UNIONS} unions")
     return result
@@ -60,7 +61,7 @@ def _rewritten(schema: Schema, root: Schema) -> Schema:
             raise SchemaError(f"the reference {schema['$ref']!r} names no definition in it")
         if not beside:
             return {"$ref": schema["$ref"]}
-        schema = {**object_at(object_at(root, "$defs"), name), **beside}  # nothing may stand beside a $ref
+        schema = {**definition(root, name), **beside}  # nothing may stand beside a $ref
     result = {key: value for key, value in schema.items() if key in _KEPT}
     moved = {key: value for key, value in schema.items() if key not in (*_KEPT, *_HANDLED, *ANNOTATIONS)}
     if text_at(schema, "format") in _FORMATS:
@@ -89,10 +90,8 @@ def _object(schema: Schema, root: Schema) -> Schema:
         raise SchemaError("it holds a map: an object with any properties")
     if "patternProperties" in schema:
         raise SchemaError("it holds a map: an object with patternProperties")
-    properties = object_at(schema, "properties")
-    inner = {name: _rewritten(value if is_object(value) else {}, root) for name, value in properties.items()}
-    names = schema.get("required")
-    required = [name for name in names if isinstance(name, str) and name in properties] if is_array(names) else []
+    inner = rewritten_properties(schema, lambda value: _rewritten(value, root))
+    required = [name for name in required_names(schema) if name in inner]
     return {"properties": inner, **({"required": required} if required else {}), "additionalProperties": False}
 
 
@@ -115,8 +114,7 @@ def _count(schema: Schema, count: Callable[[Schema], int]) -> int:
 
 
 def _optional(schema: Schema) -> int:
-    required = schema.get("required")
-    names = required if is_array(required) else []
+    names = required_names(schema)
     return sum(name not in names for name in object_at(schema, "properties"))
 
 

@@ -12,11 +12,15 @@ from .nodes import (
     ANNOTATIONS,
     Schema,
     SchemaError,
+    definition,
     definition_name,
     inner_schemas,
     not_too_deep,
     recursive_names,
     references,
+    required_names,
+    rewritten_properties,
+    rewritten_with_definitions,
     single_all_of,
     types_of,
     with_definitions,
@@ -48,13 +52,7 @@ def gemini_schema(schema: Mapping[str, object], *, for_answer: bool) -> Schema:
     recursive = recursive_names(root)
     if for_answer and any(_requires_itself(root, name, recursive) for name in recursive):
         raise SchemaError("it is recursive in a required property")
-    result = _as_gemini_takes_it(root, root, recursive)
-    if "$defs" in root:
-        definitions = object_at(root, "$defs").items()
-        result["$defs"] = {
-            name: _as_gemini_takes_it(inner, root, recursive) for name, inner in definitions if is_object(inner)
-        }
-    return result
+    return rewritten_with_definitions(root, lambda inner: _as_gemini_takes_it(inner, root, recursive))
 
 
 def _as_gemini_takes_it(schema: Schema, root: Schema, recursive: set[str]) -> Schema:
@@ -68,7 +66,7 @@ def _as_gemini_takes_it(schema: Schema, root: Schema, recursive: set[str]) -> Sc
         beside = {key: value for key, value in schema.items() if key not in ("$ref", "$defs", "title", *ANNOTATIONS)}
         if name is None or name in recursive or not beside:
             return {"$ref": schema["$ref"]}
-        schema = {**object_at(object_at(root, "$defs"), name), **beside}  # nothing may stand beside a $ref
+        schema = {**definition(root, name), **beside}  # nothing may stand beside a $ref
     result = {key: value for key, value in schema.items() if key in _KEPT and key != "$defs"}
     unsupported = {key: value for key, value in schema.items() if key not in (*_KEPT, *_CONVERTED, *ANNOTATIONS)}
     _set_enum(result, schema, unsupported)
@@ -80,13 +78,9 @@ def _as_gemini_takes_it(schema: Schema, root: Schema, recursive: set[str]) -> Sc
         if inner is not None:
             result[key] = _as_gemini_takes_it(inner, root, recursive) if is_object(inner) else inner
     if "object" in (types_of(schema) or ("object",)) and "properties" in schema:
-        properties, required = object_at(schema, "properties"), schema.get("required")
-        result["properties"] = {
-            key: _as_gemini_takes_it(inner if is_object(inner) else {}, root, recursive)
-            for key, inner in properties.items()
-        }
-        if is_array(required) and (known := [key for key in required if key in properties]):
-            result["required"] = known
+        result["properties"] = rewritten_properties(schema, lambda inner: _as_gemini_takes_it(inner, root, recursive))
+        required = [name for name in required_names(schema) if name in object_at(schema, "properties")]
+        result |= {"required": required} if required else {}
     return with_keywords_in_description(result, unsupported)
 
 
@@ -122,14 +116,13 @@ def _type_of(values: list[object]) -> str:
 
 
 def _requires_itself(root: Schema, name: str, recursive: set[str]) -> bool:
-    schema = root if name == "#" else object_at(object_at(root, "$defs"), name)
+    schema = root if name == "#" else definition(root, name)
     return bool(_required_references(schema) & recursive)
 
 
 def _required_references(schema: Schema) -> set[str]:
     """Return the definitions that a schema names outside of optional properties."""
-    required = schema.get("required")
-    names = required if is_array(required) else []
+    names = required_names(schema)
     properties = object_at(schema, "properties")
     own = {key: value for key, value in schema.items() if key != "properties"}
     found = references({key: value for key, value in own.items() if key == "$ref"})

@@ -59,7 +59,7 @@ def with_definitions(schema: Mapping[str, object]) -> Schema:
     seen: set[str] = set()
     while (name := definition_name(root)) is not None and name not in seen:
         seen.add(name)
-        target = object_at(object_at(root, "$defs"), name)
+        target = definition(root, name)
         root = {**target, **{key: value for key, value in root.items() if key != "$ref"}}
     return root
 
@@ -70,6 +70,32 @@ def definition_name(schema: Mapping[str, object]) -> str | None:
     if reference is None or not reference.startswith("#/$defs/"):
         return None
     return reference.removeprefix("#/$defs/").replace("~1", "/").replace("~0", "~")
+
+
+def definition(root: Mapping[str, object], name: str) -> Schema:
+    """Return the definition `name`; an empty schema if there is none."""
+    return object_at(object_at(root, "$defs"), name)
+
+
+def rewritten_with_definitions(root: Schema, rewritten: Callable[[Schema], Schema]) -> Schema:
+    """Return the root and each of its definitions, `rewritten`."""
+    result = rewritten(root)
+    if "$defs" in root:
+        definitions = object_at(root, "$defs").items()
+        result["$defs"] = {name: rewritten(inner) for name, inner in definitions if is_object(inner)}
+    return result
+
+
+def rewritten_properties(schema: Schema, rewritten: Callable[[Schema], Schema]) -> Schema:
+    """Return the properties of an object, `rewritten`; one that may be anything has an empty schema."""
+    properties = object_at(schema, "properties").items()
+    return {name: rewritten(inner if is_object(inner) else {}) for name, inner in properties}
+
+
+def required_names(schema: Mapping[str, object]) -> list[str]:
+    """Return the names of the required properties, also of those that are not described."""
+    names = schema.get("required")
+    return [name for name in names if isinstance(name, str)] if is_array(names) else []
 
 
 def inner_schemas(schema: Mapping[str, object]) -> Iterator[Schema]:
@@ -116,7 +142,7 @@ def single_all_of(schema: Schema, root: Mapping[str, object]) -> Schema:
     merged = {key: value for key, value in schema.items() if key != "allOf"}
     for branch in branches:
         name = definition_name(branch)
-        whole = {**object_at(object_at(root, "$defs"), name), **_without(branch, "$ref")} if name else branch
+        whole = {**definition(root, name), **_without(branch, "$ref")} if name else branch
         for key, value in single_all_of(whole, root).items():
             before = merged.get(key)
             if key == "properties" and is_object(before) and is_object(value):

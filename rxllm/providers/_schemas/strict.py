@@ -17,8 +17,12 @@ from ..._json import is_array, is_object, object_at, objects_at, text_at
 from .nodes import (
     Schema,
     SchemaError,
+    definition,
     definition_name,
     not_too_deep,
+    required_names,
+    rewritten_properties,
+    rewritten_with_definitions,
     single_all_of,
     types_of,
     with_definitions,
@@ -59,11 +63,7 @@ def strict_schema(schema: Mapping[str, object]) -> Schema:
     root = with_definitions(schema)
     if types_of(root) != ["object"] or "anyOf" in root or "oneOf" in root:
         raise SchemaError("its root is not an object")
-    strict = _Rewriter(root).rewritten(root, 1)
-    if "$defs" in root:
-        definitions = object_at(root, "$defs").items()
-        strict["$defs"] = {name: _Rewriter(root).rewritten(inner, 1) for name, inner in definitions if is_object(inner)}
-    return strict
+    return rewritten_with_definitions(root, lambda inner: _Rewriter(root).rewritten(inner, 1))
 
 
 class _Rewriter:
@@ -105,13 +105,10 @@ class _Rewriter:
         properties = schema.get("properties")
         if not is_object(properties) or schema.get("additionalProperties") not in (None, False):
             raise SchemaError("an object in it may have any properties")
-        required = schema.get("required")
-        names = required if is_array(required) else []
+        names = required_names(schema)
         if any(name not in names for name in properties):
             raise SchemaError("a property in it is optional")
-        inner = {
-            name: self.rewritten(value if is_object(value) else {}, depth + 1) for name, value in properties.items()
-        }
+        inner = rewritten_properties(schema, lambda value: self.rewritten(value, depth + 1))
         return {"properties": inner, "required": list(properties), "additionalProperties": False}
 
     def _array(self, schema: Schema, depth: int) -> Schema:
@@ -154,18 +151,16 @@ def _exclude_each_other(branches: Sequence[Schema], root: Schema) -> bool:
 
 def _whole(schema: Schema, root: Schema) -> Schema:
     name = definition_name(schema)
-    return object_at(object_at(root, "$defs"), name) if name is not None else schema
+    return definition(root, name) if name is not None else schema
 
 
 def _tags(schema: Schema) -> dict[str, set[str]]:
     """Return the values of the required properties that have few."""
-    required = schema.get("required")
+    required = required_names(schema)
     found: dict[str, set[str]] = {}
     for name, value in object_at(schema, "properties").items():
-        if is_object(value) and is_array(required) and name in required:
-            values = (
-                value.get("enum") if is_array(value.get("enum")) else [value["const"]] if "const" in value else None
-            )
+        if is_object(value) and name in required:
+            values = value.get("enum", [value["const"]] if "const" in value else None)
             if is_array(values):
                 found[name] = set(map(repr, values))
     return found

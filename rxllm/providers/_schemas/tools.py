@@ -17,6 +17,7 @@ from .nodes import (
     definition_name,
     not_too_deep,
     recursive_names,
+    required_names,
     types_of,
     with_definitions,
     with_keywords_in_description,
@@ -86,13 +87,16 @@ def _folded(root: Schema, branches: Sequence[Schema], keyword: str) -> Schema:
     for branch in branches:
         for name, schema in object_at(branch, "properties").items():
             properties[name] = _either(properties.get(name), schema)
-    required = [_required(branch) for branch in branches]
+    required = [required_names(branch) for branch in branches]
     if keyword == "allOf":
         common = {name for names in required for name in names}
     else:
         common = set(required[0]).intersection(*required[1:])
     folded: Schema = {**root, "type": "object", "properties": properties}
-    names = [*_required(root), *(name for name in properties if name in common and name not in _required(root))]
+    names = [
+        *required_names(root),
+        *(name for name in properties if name in common and name not in required_names(root)),
+    ]
     if names:
         folded["required"] = names
     groups = ["[" + ", ".join(names) + "]" for names in required]
@@ -100,11 +104,6 @@ def _folded(root: Schema, branches: Sequence[Schema], keyword: str) -> Schema:
         rule = f"Give the properties of one of these groups: {' or '.join(groups)}."
         folded["description"] = " ".join(filter(None, (text_at(root, "description"), rule)))
     return folded
-
-
-def _required(schema: Mapping[str, object]) -> list[str]:
-    names = schema.get("required")
-    return [name for name in names if isinstance(name, str)] if is_array(names) else []
 
 
 def _either(one: object, other: object) -> object:

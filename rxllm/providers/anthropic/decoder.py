@@ -159,7 +159,7 @@ class AnthropicDecoder(AnswerDecoder):
         index = int_at(payload, "index") or 0
         events = [*self._end_calls_without_arguments(), *self._end_block(index)]
         data = object_at(payload, "content_block")
-        block = self._blocks[index] = _Block(data)
+        block = self._blocks[index] = _Block(text_at(data, "type") or "unknown", data)
         if block.kind == "text":
             block.citations += objects_at(data, "citations")
             if text := text_at(data, "text"):
@@ -289,17 +289,14 @@ class _Plain(msgspec.Struct, tag_field="type", tag="content_block_delta"):
 _plain_event = msgspec.json.Decoder(_Plain).decode
 
 
-class _Block:
+class _Block(msgspec.Struct):
     """A content block under way."""
 
-    __slots__ = ("call", "citations", "data", "input", "kind")
-
-    def __init__(self, data: dict[str, object]) -> None:
-        self.data = data
-        self.kind = text_at(data, "type") or "unknown"
-        self.call: int | None = None
-        self.input: list[str] = []
-        self.citations: list[dict[str, object]] = []
+    kind: str
+    data: dict[str, object]
+    call: int | None = None
+    input: list[str] = []
+    citations: list[dict[str, object]] = []
 
     def grow(self, delta: Mapping[str, object]) -> None:
         """Take a delta whose kind is not known: text is appended to text, anything else is set; so is a cipher."""

@@ -12,10 +12,11 @@ Source: https://cloud.google.com/vertex-ai/generative-ai/docs/multimodal/functio
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from ..._json import encode, is_array, is_object
 from ...errors import ProtocolError
@@ -68,7 +69,8 @@ class StreamedArguments:
     def _add_string(self, path: tuple[Step, ...], piece: str, more: bool) -> str:
         grows = path in self._unfinished
         lead = "" if grows and self._in_string and path == self._at else self._lead(path) + '"'
-        self._set(path, str(self._get(path)) + piece if grows else piece)
+        begun = functools.reduce(_child, path, cast(object, self.value)) if grows else ""
+        self._set(path, f"{begun}{piece}")
         self._in_string = more
         (self._unfinished.add if more else self._unfinished.discard)(path)
         return self._written(lead + encode(piece).decode()[1:-1] + ("" if more else '"'))
@@ -101,22 +103,12 @@ class StreamedArguments:
         return text + "".join("}" if isinstance(step, str) else "]" for step in reversed(self._at[max(depth, 1) :]))
 
     def _has(self, path: tuple[Step, ...]) -> bool:
-        try:
-            self._get(path)
-        except ProtocolError:
-            return False
-        return True
-
-    def _get(self, path: tuple[Step, ...]) -> object:
-        value: object = self.value
-        for step in path:
-            value = _child(value, step)
-        return value
+        return functools.reduce(_child, path, cast(object, self.value)) is not _MISSING
 
     def _set(self, path: tuple[Step, ...], value: object) -> None:
         container: object = self.value
         for step, following in itertools.pairwise(path):
-            if not _holds(container, step):
+            if _child(container, step) is _MISSING:
                 _put(container, step, {} if isinstance(following, str) else [])
             container = _child(container, step)
         _put(container, path[-1], value)
@@ -145,18 +137,14 @@ _STEP = re.compile(r"""\.([^.\[\]'"]+)|\[(\d{1,9})\]|\['((?:[^'\\]|\\.)*)'\]|\["
 _PATH = re.compile(rf"\$(?:{_STEP.pattern})+")
 
 
-def _holds(container: object, step: Step) -> bool:
-    if isinstance(step, str):
-        return is_object(container) and step in container
-    return is_array(container) and step < len(container)
+_MISSING = object()
 
 
 def _child(container: object, step: Step) -> object:
-    if isinstance(step, str) and is_object(container) and step in container:
-        return container[step]
-    if isinstance(step, int) and is_array(container) and step < len(container):
-        return container[step]
-    raise ProtocolError(f"a function call's argument has a path that does not exist: {step!r}")
+    """Return the value at a step; `_MISSING` if there is none."""
+    if isinstance(step, str):
+        return container.get(step, _MISSING) if is_object(container) else _MISSING
+    return container[step] if is_array(container) and step < len(container) else _MISSING
 
 
 def _put(container: object, step: Step, value: object) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from ..._json import int_at, is_array, is_object, object_at, objects_at, text_at
 from ..._protocol import Frame
 from ..._transport.vendor_errors import fault_of
-from ...errors import ProtocolError, StreamInterruptedError
+from ...errors import StreamInterruptedError
 from ...events import FinishReason, StreamStart, TokenEvent, VendorEvent
 from .._answer_builder import AnswerDecoder, reasons
 from .._endpoint import Endpoint
@@ -77,8 +77,6 @@ class OpenAIChatDecoder(AnswerDecoder):
             if frame.whole or self._finish is None:
                 raise
             return ()  # cut after its finish_reason: the answer itself is whole
-        except RecursionError as error:
-            raise ProtocolError("an event is nested too deep") from error
 
     def _payload(self, kind: str, payload: dict[str, object]) -> Sequence[TokenEvent]:
         """Return the events of one chunk; usage and errors may stand in several places, by vendor."""

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from ..._json import encode, int_at, is_object, object_at, objects_at, text_at
 from ..._protocol import JsonObject
 from ...events import TokenEvent, VendorEvent
@@ -119,19 +121,16 @@ class ToolCalls:
         return at
 
 
-class _PartialCall:
+class _PartialCall(msgspec.Struct):
     """A call as its pieces come."""
 
-    __slots__ = ("begun", "fields", "id", "name", "pieces", "placeholder")
-
-    def __init__(self) -> None:
-        self.id = ""
-        self.name = ""
-        self.pieces: list[str] = []
-        self.begun = False
-        self.placeholder = ""
-        self.fields: dict[str, object] = {}
-        """What the vendor said of the call beyond our model of it, such as Gemini's thought signature."""
+    id: str = ""
+    name: str = ""
+    pieces: list[str] = []
+    begun: bool = False
+    placeholder: str = ""
+    fields: dict[str, object] = {}
+    """What the vendor said of the call beyond our model of it, such as Gemini's thought signature."""
 
     def add_fields(self, item: JsonObject, function: JsonObject) -> None:
         """Keep the fields of a piece that are not modelled, to be sent back with the call."""

@@ -8,7 +8,9 @@ from the first event that needs it.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, Self, TypeAlias
+
+import msgspec
 
 from ..._json import int_at, is_object, text_at
 from ..._protocol import JsonObject
@@ -25,46 +27,43 @@ def call_fields(data: JsonObject) -> dict[str, object]:
     return {name: value for name, value in data.items() if name not in _CALL_FIELDS and value is not None}
 
 
-class ContentPart:
+class ContentPart(msgspec.Struct):
     """One content part of an item while it is streamed: the fields that its deltas share, and its length."""
 
-    __slots__ = ("content_index", "delta", "item_id", "length", "output_index", "summary_index")
+    delta: str
+    """The type of the events that carry its deltas."""
+    output_index: object = None
+    content_index: object = None
+    summary_index: object = None
+    item_id: object = None
+    length: int = 0
+    """Characters received."""
 
-    def __init__(self, delta: str, event: JsonObject) -> None:
-        self.delta = delta
-        """The type of the events that carry its deltas."""
-        self.output_index = event.get("output_index")
-        self.content_index = event.get("content_index")
-        self.summary_index = event.get("summary_index")
-        self.item_id = event.get("item_id")
-        self.length = 0
-        """Characters received."""
+    @classmethod
+    def of_event(cls, delta: str, event: JsonObject) -> Self:
+        """Return the part that an event begins."""
+        get = event.get
+        return cls(delta, get("output_index"), get("content_index"), get("summary_index"), get("item_id"))
 
 
-class Item:
+class Item(msgspec.Struct):
     """One output item."""
 
-    __slots__ = (
-        *("annotated", "announced", "arguments", "call", "content_parts"),
-        *("data", "done", "reasoning_kind", "refusal", "type"),
-    )
-
-    def __init__(self, item_type: str, data: dict[str, object], *, announced: bool) -> None:
-        self.type = item_type
-        self.data = data
-        """The newest JSON of the item; parts of the answer that carry it back share this very object."""
-        self.announced = announced
-        """An output_item.added or .done event has named it."""
-        self.done = False
-        self.annotated = False
-        self.call: int | None = None
-        """The index of its tool call, once that has started."""
-        self.arguments: str | None = None
-        """The whole arguments, if function_call_arguments.done gave them."""
-        self.reasoning_kind: TextKind | None = None
-        """"reasoning" or "summary": a server may send one thought as both, and only the first is taken."""
-        self.refusal: list[str] = []
-        self.content_parts: dict[tuple[TextKind, int], ContentPart] = {}
+    type: str
+    data: dict[str, object]
+    """The newest JSON of the item; parts of the answer that carry it back share this very object."""
+    announced: bool
+    """An output_item.added or .done event has named it."""
+    done: bool = False
+    annotated: bool = False
+    call: int | None = None
+    """The index of its tool call, once that has started."""
+    arguments: str | None = None
+    """The whole arguments, if function_call_arguments.done gave them."""
+    reasoning_kind: TextKind | None = None
+    """"reasoning" or "summary": a server may send one thought as both, and only the first is taken."""
+    refusal: list[str] = []
+    content_parts: dict[tuple[TextKind, int], ContentPart] = {}
 
     def update(self, data: JsonObject) -> None:
         """Replace the item's JSON by newer, fuller JSON."""
@@ -89,7 +88,7 @@ class Items:
 
     def add(self, event: JsonObject, data: JsonObject, *, announced: bool = True) -> Item:
         """Add the item that `event` is about, and return it."""
-        item = Item(text_at(data, "type") or "unknown", dict(data), announced=announced)
+        item = Item(text_at(data, "type") or "unknown", dict(data), announced)
         self.all.append(item)
         self.types.add(item.type)
         index = int_at(event, "output_index")

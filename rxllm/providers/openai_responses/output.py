@@ -59,7 +59,7 @@ class OutputReader:
             key = (kind, _part_index(event))
             part = item.content_parts.get(key)
             if part is None:
-                part = item.content_parts[key] = ContentPart(name, event)
+                part = item.content_parts[key] = ContentPart.of_event(name, event)
             events += self._add_text(item, kind, delta, part)
         if logprobs := event.get("logprobs"):
             events.append(VendorEvent("logprobs", {"logprobs": logprobs}))
@@ -80,7 +80,7 @@ class OutputReader:
             return []
         if item.reasoning_kind not in (None, kind) and kind in ("reasoning", "summary"):
             return []
-        part = item.content_parts[key] = ContentPart("", event)
+        part = item.content_parts[key] = ContentPart.of_event("", event)
         return self._add_text(item, kind, whole, part)
 
     def arguments_delta(self, name: str, event: JsonObject) -> list[TokenEvent]:
@@ -244,7 +244,7 @@ class OutputReader:
         """Add the texts of an item of which nothing of this kind was streamed."""
         events: list[TokenEvent] = []
         for index, text in enumerate(texts):
-            part = item.content_parts[kind, index] = ContentPart("", {})
+            part = item.content_parts[kind, index] = ContentPart("")
             events += self._add_text(item, kind, text, part)
         return events
 
@@ -272,7 +272,7 @@ class OutputReader:
         return events + self._answer.end_call(item.call, None if whole is None else arguments_of(whole))
 
 
-NO_PART = ContentPart("", {})
+NO_PART = ContentPart("")
 """A part that no event continues."""
 
 _MODELLED = ("message", "reasoning", "function_call")
