@@ -1,4 +1,4 @@
-"""Which vendors let a cut answer be continued, and how they want to be asked. Data.
+"""How vendors want to be asked to continue a cut answer; which of them do is in `vendors.json`.
 
 To continue means to send the text so far as the beginning of the assistant's answer (a prefix, or
 "prefill") and to get what follows it. Each vendor has a way of its own, and most have none: there a
@@ -18,7 +18,6 @@ Sources, looked up in 2026:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import msgspec
@@ -43,37 +42,3 @@ class PrefixForm(msgspec.Struct, frozen=True, kw_only=True):
         if self.message_fields is None:
             return message
         return Message(message.role, (*message.parts, VendorPart("openai-chat", dict(self.message_fields))))
-
-
-def prefix_form(provider: str, model: str) -> PrefixForm | None:
-    """Return how `provider` lets an answer of `model` be continued; None if it does not.
-
-    >>> prefix_form("anthropic", "claude-sonnet-4-5") is not None, prefix_form("anthropic", "claude-sonnet-4-6")
-    (True, None)
-    """
-    form = _FORMS.get(provider)
-    return form if form is not None and re.match(form.models, model) else None
-
-
-def providers_with_prefix() -> tuple[str, ...]:
-    """Return the names of the providers that let some answer be continued."""
-    return tuple(sorted(_FORMS))
-
-
-_PLAIN = PrefixForm()
-_FLAG = PrefixForm(message_fields={"prefix": True})
-_FORMS: Mapping[str, PrefixForm] = {
-    "anthropic": PrefixForm(
-        models=r"(.*[./])?claude-([123]\b|instant|(opus|sonnet|haiku)-4(?:[-.][0-5])?(?=$|[@:]|-\D|-\d{8}))",
-        thinks=False,
-    ),
-    "deepseek": _FLAG,
-    "gemini": PrefixForm(models=r"(models/)?gemini-(1\.|2\.|3-|3\.[01]-)"),
-    "groq": _PLAIN,
-    "llamacpp": _PLAIN,
-    "local": _PLAIN,
-    "mistral": _FLAG,
-    "ollama": _PLAIN,
-    "openrouter": _PLAIN,
-    "vllm": PrefixForm(body_fields={"continue_final_message": True, "add_generation_prompt": False}),
-}

@@ -31,6 +31,7 @@ from ._address import (
     is_sendable,
     ollama_address,
 )
+from ._prefix import PrefixForm
 from .openai_chat.dialect import GATEWAY, Dialect
 
 __all__ = [
@@ -70,6 +71,7 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         dialect: What the vendor takes on the wire "openai-chat". At the address of another known vendor, the
             dialect of that one counts.
         needs_key: Whether a request without a key is refused here.
+        prefix: How an answer that was cut is continued; None: the vendor does not do that.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Vendor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     default_model: str | None = None
     dialect: Dialect = GATEWAY
     needs_key: bool = True
+    prefix: PrefixForm | None = None
 
 
 def register_provider(vendor: Vendor, *, wire: WireFactory | None = None) -> None:
@@ -135,6 +138,21 @@ def vendor_named(name: str) -> Vendor:
     close = close or get_close_matches(name.lower(), names, n=1, cutoff=0.7)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise ConfigurationError(f"there is no provider {name!r}.{hint} There are: {', '.join(names)}")
+
+
+def prefix_form(provider: str, model: str) -> PrefixForm | None:
+    """Return how `provider` lets an answer of `model` be continued; None if it does not.
+
+    >>> prefix_form("anthropic", "claude-sonnet-4-5") is not None, prefix_form("anthropic", "claude-sonnet-4-6")
+    (True, None)
+    """
+    form = _vendors[provider].prefix if provider in _vendors else None
+    return form if form is not None and re.match(form.models, model) else None
+
+
+def providers_with_prefix() -> tuple[str, ...]:
+    """Return the names of the providers that let some answer be continued."""
+    return tuple(sorted(vendor.name for vendor in _vendors.values() if vendor.prefix is not None))
 
 
 def split_model(name: str) -> tuple[str, str | None]:

@@ -24,13 +24,13 @@ from .._answer_builder import AnswerDecoder, reasons
 from .._endpoint import Endpoint
 from .._frames import provider_error, unknown_fields
 from .._usage import ANTHROPIC, unmodelled_counts, usage_of
-from .request import CONTAINER, WIRE
+from .request import CONTAINER
 
 
 class AnthropicDecoder(AnswerDecoder):
     """Messages stream events to token events."""
 
-    wire = WIRE
+    wire = "anthropic"
     terminal = "message_stop"
 
     def __init__(self, provider: str, endpoint: Endpoint | None = None) -> None:

@@ -46,7 +46,6 @@ from .._schemas import anthropic_schema
 from .._tools_and_formats import format_schema, tool_fields, tool_schema
 from ..model_rules import ModelRules, checked_rules, is_off
 
-WIRE = "anthropic"
 CONTAINER = "rxllm_container"
 """The type of the `VendorPart` that holds an answer's container; the next request names it."""
 _THOUGHTS = ("thinking", "redacted_thinking")

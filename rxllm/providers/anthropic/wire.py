@@ -10,7 +10,7 @@ from ...options import Options
 from .._endpoint import Endpoint
 from .._request import endpoint_url, header_fields
 from .decoder import AnthropicDecoder
-from .request import DROP_THOUGHTS_BETA, WIRE, messages_request
+from .request import DROP_THOUGHTS_BETA, messages_request
 
 
 class Anthropic:
@@ -25,7 +25,7 @@ class Anthropic:
 
     def __init__(self, *, provider: str, base_url: str, api_key: str | None, headers: Mapping[str, str]) -> None:
         self._url = endpoint_url(base_url, "/v1", "/messages")
-        self._endpoint = Endpoint(WIRE, provider, self._url)
+        self._endpoint = Endpoint(AnthropicDecoder.wire, provider, self._url)
         self._headers = header_fields({"x-api-key": api_key, "anthropic-version": "2023-06-01"}, headers)
 
     def request(self, messages: Sequence[Message], model: str, options: Options) -> WireRequest:

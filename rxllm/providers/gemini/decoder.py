@@ -30,13 +30,12 @@ from .._endpoint import Endpoint
 from .._frames import provider_error
 from .._usage import GEMINI, unmodelled_counts, usage_of
 from .arguments import StreamedArguments
-from .request import WIRE
 
 
 class GeminiDecoder(AnswerDecoder):
     """Chunks of generateContent to token events."""
 
-    wire = WIRE
+    wire = "gemini"
     terminal = "a finishReason"
 
     def __init__(self, provider: str, endpoint: Endpoint | None = None) -> None:

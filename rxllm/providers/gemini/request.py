@@ -47,8 +47,6 @@ from .._schemas import gemini_schema
 from .._tools_and_formats import format_schema, tool_fields, tool_schema
 from ..model_rules import ModelRules, checked_rules, is_off
 
-WIRE = "gemini"
-
 _BUDGETS: Mapping[str, int] = {"low": 1024, "medium": 8192, "high": 24_576}
 """Thinking tokens for an effort, on Gemini 2.5, which knows no levels."""
 _BEFORE_LEVELS = re.compile(r"gemini-[12]\b")

@@ -11,7 +11,7 @@ from ...options import Options
 from .._endpoint import Endpoint
 from .._request import endpoint_url, header_fields
 from .decoder import GeminiDecoder
-from .request import WIRE, generate_request
+from .request import generate_request
 
 _PASTED = r"/openai(?:/chat/completions)?|/models(?:/[^/]*)?"
 """What stands behind the version in the addresses of the OpenAI surface, and of single models."""
@@ -32,7 +32,7 @@ class Gemini:
 
     def __init__(self, *, provider: str, base_url: str, api_key: str | None, headers: Mapping[str, str]) -> None:
         self._base_url = base_url
-        self._endpoint = Endpoint(WIRE, provider, self._url(""), tool_name=_FUNCTION_NAME)
+        self._endpoint = Endpoint(GeminiDecoder.wire, provider, self._url(""), tool_name=_FUNCTION_NAME)
         self._headers = header_fields({"x-goog-api-key": api_key}, headers)
 
     def request(self, messages: Sequence[Message], model: str, options: Options) -> WireRequest:

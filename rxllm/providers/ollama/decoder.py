@@ -24,13 +24,12 @@ from .._answer_builder import AnswerDecoder
 from .._endpoint import Endpoint
 from .._frames import provider_error, unknown_fields
 from .._usage import OLLAMA, usage_of
-from .request import WIRE
 
 
 class OllamaDecoder(AnswerDecoder):
     """Lines of a chat to token events."""
 
-    wire = WIRE
+    wire = "ollama"
     terminal = "a line with done: true"
 
     def __init__(self, provider: str, endpoint: Endpoint | None = None) -> None:

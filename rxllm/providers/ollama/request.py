@@ -40,8 +40,6 @@ from .._schemas import inlined_parameters
 from .._tools_and_formats import tool_schema
 from ..model_rules import is_off
 
-WIRE = "ollama"
-
 _Object = dict[str, object]
 
 

@@ -10,7 +10,7 @@ from ...options import Options
 from .._endpoint import Endpoint
 from .._request import endpoint_url, header_fields
 from .decoder import OllamaDecoder
-from .request import WIRE, chat_request
+from .request import chat_request
 
 
 class Ollama:
@@ -25,7 +25,7 @@ class Ollama:
 
     def __init__(self, *, provider: str, base_url: str, api_key: str | None, headers: Mapping[str, str]) -> None:
         self._url = endpoint_url(base_url, "/api", "/chat", pasted="/v1(?:/chat/completions)?|/api/generate")
-        self._endpoint = Endpoint(WIRE, provider, self._url)
+        self._endpoint = Endpoint(OllamaDecoder.wire, provider, self._url)
         bearer = f"Bearer {api_key}" if api_key else None
         self._headers = header_fields({"Authorization": bearer}, headers, accept="application/x-ndjson")
 

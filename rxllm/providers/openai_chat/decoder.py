@@ -23,7 +23,6 @@ from .._endpoint import Endpoint
 from .._frames import arguments_error, interrupted_before, is_filled, provider_error
 from .._usage import CHAT, unmodelled_counts, usage_of
 from .chunk import CHUNK_FIELDS, DELTA_FIELDS, plain_chunk
-from .messages import WIRE
 from .reasoning import DETAILS, joined_field, nested_text, reasoning_of
 from .tool_calls import ToolCalls, calls_of
 
@@ -31,7 +30,7 @@ from .tool_calls import ToolCalls, calls_of
 class OpenAIChatDecoder(AnswerDecoder):
     """Chat completion chunks to token events."""
 
-    wire = WIRE
+    wire = "openai-chat"
     terminal = "a finish_reason or [DONE]"
 
     def __init__(self, provider: str, endpoint: Endpoint | None = None) -> None:

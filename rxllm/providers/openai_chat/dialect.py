@@ -21,7 +21,6 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The header for the key; in Authorization it is a bearer token, elsewhere it stands alone."""
     rules: str = ""
     """The maker whose rows in `model_rules` hold for the models here; "" for none."""
-    system_role: Literal["system", "developer"] = "system"
     one_system_message: bool = False
     """Whether all system messages become one, at the front: templates of local models refuse any other."""
     max_tokens: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"

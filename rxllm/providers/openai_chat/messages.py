@@ -23,9 +23,6 @@ from .._request import data_url, inline, json_bytes, merged, result_text, unsupp
 from .dialect import Dialect
 from .reasoning import DETAILS
 
-WIRE = "openai-chat"
-"""The name under which this wire keeps its own fields in message parts."""
-
 
 def wire_messages(
     messages: Sequence[Message], dialect: Dialect, endpoint: Endpoint, *, with_tools: bool
@@ -124,7 +121,7 @@ class _FieldsBack:
     def _goes_back(self, name: str, part: VendorPart) -> bool:
         if name in (DETAILS, *self._dialect.reasoning_back):
             return name in self._reasoning_back
-        return name == "refusal" or self._dialect.unknown_fields_back or part.wire == WIRE
+        return name == "refusal" or self._dialect.unknown_fields_back or part.wire == self._endpoint.wire
 
 
 def _user_or_system(message: Message, dialect: Dialect, provider: str) -> dict[str, object]:
@@ -136,7 +133,7 @@ def _user_or_system(message: Message, dialect: Dialect, provider: str) -> dict[s
         return {"role": "user", "content": content}
     if other is not None:
         raise unsupported_part(other, provider, "a system message is text only")
-    return {"role": dialect.system_role, "content": message.text}
+    return {"role": "system", "content": message.text}
 
 
 def _part(part: Part, dialect: Dialect, provider: str) -> dict[str, object]:

@@ -13,7 +13,6 @@ from .._endpoint import Endpoint
 from .._request import endpoint_url, header_fields
 from .decoder import OpenAIChatDecoder
 from .dialect import GATEWAY, Dialect
-from .messages import WIRE
 from .request import chat_request
 
 
@@ -43,7 +42,7 @@ class OpenAIChat:
                 provider=provider,
             )
         self._url = endpoint_url(base_url, "", "/chat/completions", pasted="/completions|/models")
-        self._endpoint = Endpoint(WIRE, provider, self._url)
+        self._endpoint = Endpoint(OpenAIChatDecoder.wire, provider, self._url)
         self._dialect = dialect
         bearer = "Bearer " if dialect.key_header == "Authorization" else ""
         key = None if api_key is None else bearer + api_key

@@ -24,14 +24,13 @@ from .._answer_builder import AnswerDecoder
 from .._endpoint import Endpoint
 from .._frames import provider_error
 from .._usage import RESPONSES, unmodelled_counts, usage_of
-from .items import WIRE
 from .output import DELTAS, DONES, NO_PART, OutputReader
 
 
 class OpenAIResponsesDecoder(AnswerDecoder):
     """The events of one streamed response to token events."""
 
-    wire = WIRE
+    wire = "openai-responses"
     terminal = "response.completed"
 
     def __init__(self, provider: str, endpoint: Endpoint | None = None) -> None:

@@ -15,9 +15,6 @@ import msgspec
 from ..._json import int_at, is_object, text_at
 from ..._protocol import JsonObject
 
-WIRE = "openai-responses"
-"""The key under which message parts keep this wire's own fields."""
-
 TextKind: TypeAlias = Literal["text", "refusal", "reasoning", "summary"]
 """The kind of text in a content part; "summary" is a summary of reasoning."""
 

@@ -10,7 +10,6 @@ from ...options import Options
 from .._endpoint import Endpoint
 from .._request import endpoint_url, header_fields
 from .decoder import OpenAIResponsesDecoder
-from .items import WIRE
 from .request import responses_request
 
 
@@ -26,7 +25,7 @@ class OpenAIResponses:
 
     def __init__(self, *, provider: str, base_url: str, api_key: str | None, headers: Mapping[str, str]) -> None:
         self._url = endpoint_url(base_url, "", "/responses", pasted="/chat/completions|/models")
-        self._endpoint = Endpoint(WIRE, provider, self._url)
+        self._endpoint = Endpoint(OpenAIResponsesDecoder.wire, provider, self._url)
         bearer = None if api_key is None else f"Bearer {api_key}"
         self._headers = header_fields({"Authorization": bearer}, headers)
 

@@ -248,12 +248,6 @@ class TestMessages:
             {"role": "user", "content": "Go on"},
         ]
 
-    def test_the_developer(self) -> None:
-        """Some servers call the system so."""
-        assert said(Message.system("x"), dialect=Dialect(system_role="developer")) == [
-            {"role": "developer", "content": "x"}
-        ]
-
     def test_images(self) -> None:
         """By URL, or in place."""
         url = {"url": "https://a.example/i.png", "detail": "low"}
