@@ -4,6 +4,6 @@ Source: https://platform.claude.com/docs/en/build-with-claude/streaming
 """
 
 from .decoder import AnthropicDecoder
-from .wire import Anthropic
+from .request import Anthropic
 
 __all__ = ["Anthropic", "AnthropicDecoder"]

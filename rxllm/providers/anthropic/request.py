@@ -1,4 +1,4 @@
-"""The body of an Anthropic Messages request.
+"""Requests of the Anthropic Messages API: address, headers and body.
 
 The API takes system text beside the conversation, and turns of user and assistant: system messages
 are hoisted in their order, tool results belong to the user, neighbours of one role are joined.
@@ -16,6 +16,7 @@ import base64
 import re
 from collections.abc import Mapping, Sequence
 
+from ..._protocol import WireRequest
 from ...messages import (
     AudioPart,
     DocumentPart,
@@ -34,6 +35,8 @@ from .._endpoint import Endpoint
 from .._request import (
     Inline,
     body_bytes,
+    endpoint_url,
+    header_fields,
     inline,
     refuse_detail,
     refuse_options,
@@ -45,6 +48,7 @@ from .._request import (
 from .._schemas import anthropic_schema
 from .._tools_and_formats import format_schema, tool_fields, tool_schema
 from ..model_rules import ModelRules, checked_rules, is_off
+from .decoder import AnthropicDecoder
 
 CONTAINER = "rxllm_container"
 """The type of the `VendorPart` that holds an answer's container; the next request names it."""
@@ -72,6 +76,36 @@ _ADVICE = "the Messages API has no such parameter (extra_body= sends what a gate
 _CALL_IDS = r"[a-zA-Z0-9_-]{1,64}"
 
 _Block = dict[str, object]
+
+
+class Anthropic:
+    """The wire to the Messages API at one address.
+
+    Args:
+        provider: The provider's name, for errors and answers.
+        base_url: The host root; a /v1 or the full address of the Messages API works too.
+        api_key: The key; None sends none.
+        headers: Further headers; they override those of the wire.
+    """
+
+    def __init__(self, *, provider: str, base_url: str, api_key: str | None, headers: Mapping[str, str]) -> None:
+        self._url = endpoint_url(base_url, "/v1", "/messages")
+        self._endpoint = Endpoint(AnthropicDecoder.wire, provider, self._url)
+        self._headers = header_fields({"x-api-key": api_key, "anthropic-version": "2023-06-01"}, headers)
+
+    def request(self, messages: Sequence[Message], model: str, options: Options) -> WireRequest:
+        """Build the request for one streamed answer; raise `ConfigurationError` naming what the API cannot take."""
+        body = messages_request(messages, model, options, self._endpoint)
+        headers = dict(self._headers)
+        if b'"block_binding":{' in body:
+            name = next((name for name in headers if name.lower() == "anthropic-beta"), "anthropic-beta")
+            others = [each for each in headers.get(name, "").split(",") if each.strip() not in ("", DROP_THOUGHTS_BETA)]
+            headers[name] = ",".join([*others, DROP_THOUGHTS_BETA])
+        return WireRequest(self._url, headers, body)
+
+    def decoder(self) -> AnthropicDecoder:
+        """Return a new decoder for one answer."""
+        return AnthropicDecoder(self._endpoint.provider, self._endpoint)
 
 
 def messages_request(messages: Sequence[Message], model: str, options: Options, endpoint: Endpoint) -> bytes:

@@ -4,6 +4,6 @@ Source: https://ai.google.dev/api/generate-content
 """
 
 from .decoder import GeminiDecoder
-from .wire import Gemini
+from .request import Gemini
 
 __all__ = ["Gemini", "GeminiDecoder"]

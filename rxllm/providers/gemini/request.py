@@ -1,4 +1,4 @@
-"""The body of a Gemini generateContent request.
+"""Requests of Gemini generateContent: address, headers and body.
 
 The API takes system text beside the conversation, and turns of user and model: system messages are
 hoisted in their order, tool results belong to the user, neighbours of one role are joined.
@@ -15,9 +15,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from ..._json import object_at, objects_at, text_at
+from ..._protocol import WireRequest
 from ...messages import (
     AudioPart,
     DocumentPart,
@@ -35,6 +36,8 @@ from .._conversation import joined_turns, system_texts, with_media_behind_result
 from .._endpoint import Endpoint
 from .._request import (
     body_bytes,
+    endpoint_url,
+    header_fields,
     inline,
     merged,
     refuse_detail,
@@ -46,6 +49,7 @@ from .._request import (
 from .._schemas import gemini_schema
 from .._tools_and_formats import format_schema, tool_fields, tool_schema
 from ..model_rules import ModelRules, checked_rules, is_off
+from .decoder import GeminiDecoder
 
 _BUDGETS: Mapping[str, int] = {"low": 1024, "medium": 8192, "high": 24_576}
 """Thinking tokens for an effort, on Gemini 2.5, which knows no levels."""
@@ -72,6 +76,42 @@ _MEDIA_TYPES = {
 }
 
 _Part = dict[str, object]
+
+
+_PASTED = r"/openai(?:/chat/completions)?|/models(?:/[^/]*)?"
+"""What stands behind the version in the addresses of the OpenAI surface, and of single models."""
+_FUNCTION_NAME = r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}"
+"""Source: https://ai.google.dev/api/caching#FunctionDeclaration"""
+
+
+class Gemini:
+    """The wire to the Gemini API at one address.
+
+    Args:
+        provider: The provider's name, for errors and answers.
+        base_url: The host root; a /v1beta or another version at its end stays, a pasted path of a model or of the
+            OpenAI surface is cut off.
+        api_key: The key; None sends none.
+        headers: Further headers; they override those of the wire.
+    """
+
+    def __init__(self, *, provider: str, base_url: str, api_key: str | None, headers: Mapping[str, str]) -> None:
+        self._base_url = base_url
+        self._endpoint = Endpoint(GeminiDecoder.wire, provider, self._url(""), tool_name=_FUNCTION_NAME)
+        self._headers = header_fields({"x-goog-api-key": api_key}, headers)
+
+    def request(self, messages: Sequence[Message], model: str, options: Options) -> WireRequest:
+        """Build the request for one streamed answer; raise `ConfigurationError` naming what the API cannot take."""
+        name = quote(model if "/" in model else f"models/{model}")
+        url = self._url(f"/{name}:streamGenerateContent", "alt=sse")
+        return WireRequest(url, dict(self._headers), generate_request(messages, model, options, self._endpoint))
+
+    def decoder(self) -> GeminiDecoder:
+        """Return a new decoder for one answer."""
+        return GeminiDecoder(self._endpoint.provider, self._endpoint)
+
+    def _url(self, path: str, query: str = "") -> str:
+        return endpoint_url(self._base_url, "/v1beta", path, query, pasted=_PASTED)
 
 
 def generate_request(messages: Sequence[Message], model: str, options: Options, endpoint: Endpoint) -> bytes:

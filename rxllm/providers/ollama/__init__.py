@@ -4,6 +4,6 @@ Source: https://docs.ollama.com/api/chat
 """
 
 from .decoder import OllamaDecoder
-from .wire import Ollama
+from .request import Ollama
 
 __all__ = ["Ollama", "OllamaDecoder"]

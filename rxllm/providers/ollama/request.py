@@ -1,4 +1,4 @@
-"""The body of an Ollama /api/chat request.
+"""Requests of Ollama /api/chat: address, headers and body.
 
 A message here has one text, its images beside it: text parts are joined, by line breaks but for the
 model's own, which are pieces of one text. Each tool result is a message.
@@ -8,8 +8,9 @@ Source: https://docs.ollama.com/api/chat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from ..._protocol import WireRequest
 from ...messages import (
     AudioPart,
     DocumentPart,
@@ -27,6 +28,8 @@ from .._conversation import with_media_behind_results, with_results_behind_calls
 from .._endpoint import Endpoint
 from .._request import (
     body_bytes,
+    endpoint_url,
+    header_fields,
     inline,
     merged,
     refuse_detail,
@@ -39,8 +42,37 @@ from .._request import (
 from .._schemas import inlined_parameters
 from .._tools_and_formats import tool_schema
 from ..model_rules import is_off
+from .decoder import OllamaDecoder
 
 _Object = dict[str, object]
+
+
+class Ollama:
+    """The wire to the chat API at one address.
+
+    Args:
+        provider: The provider's name, for errors and answers.
+        base_url: The host root; an /api, an /api/chat or the /v1 of its OpenAI surface at the end is cut off.
+        api_key: The key; None sends none.
+        headers: Further headers; they override those of the wire.
+    """
+
+    def __init__(self, *, provider: str, base_url: str, api_key: str | None, headers: Mapping[str, str]) -> None:
+        self._url = endpoint_url(base_url, "/api", "/chat", pasted="/v1(?:/chat/completions)?|/api/generate")
+        self._endpoint = Endpoint(OllamaDecoder.wire, provider, self._url)
+        bearer = f"Bearer {api_key}" if api_key else None
+        self._headers = header_fields({"Authorization": bearer}, headers, accept="application/x-ndjson")
+
+    def request(self, messages: Sequence[Message], model: str, options: Options) -> WireRequest:
+        """Build the request for one streamed answer; raise `ConfigurationError` naming what the API cannot take."""
+        body = chat_request(messages, model, options, self._endpoint)
+        return WireRequest(
+            self._url, dict(self._headers), body, framing="ndjson", if_refused="start Ollama: ollama serve"
+        )
+
+    def decoder(self) -> OllamaDecoder:
+        """Return a new decoder for one answer."""
+        return OllamaDecoder(self._endpoint.provider, self._endpoint)
 
 
 def chat_request(messages: Sequence[Message], model: str, options: Options, endpoint: Endpoint) -> bytes:

@@ -4,6 +4,6 @@ Source: https://platform.openai.com/docs/api-reference/chat-streaming
 """
 
 from .decoder import OpenAIChatDecoder
-from .wire import OpenAIChat
+from .request import OpenAIChat
 
 __all__ = ["OpenAIChat", "OpenAIChatDecoder"]

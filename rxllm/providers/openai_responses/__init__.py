@@ -4,6 +4,6 @@ Source: https://platform.openai.com/docs/api-reference/responses-streaming
 """
 
 from .decoder import OpenAIResponsesDecoder
-from .wire import OpenAIResponses
+from .request import OpenAIResponses
 
 __all__ = ["OpenAIResponses", "OpenAIResponsesDecoder"]

@@ -1,7 +1,7 @@
 """The OpenAI Responses wire, as OpenAI, Azure, xAI, gateways and local servers append it.
 
 The client is stateless: it sends the whole conversation each time and asks for nothing to be
-stored (see `_responses_request`). What comes back is read the same from every vendor: with or
+stored (see `openai_responses.request`). What comes back is read the same from every vendor: with or
 without event names, indexes and sequence numbers, reasoning under any of its names.
 
 Terminal: response.completed, response.incomplete, response.failed, or error. There is no [DONE].

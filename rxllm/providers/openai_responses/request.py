@@ -1,4 +1,4 @@
-"""The body of an OpenAI Responses request.
+"""Requests of the OpenAI Responses API: address, headers and body.
 
 Stateless, since the messages hold the whole conversation and a stream may be cancelled before the
 server has stored anything: `store` is false, and items go back without the ids under which a
@@ -12,11 +12,11 @@ Source: https://platform.openai.com/docs/guides/reasoning#encrypted-reasoning-it
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 from ..._json import objects_at, text_at
-from ..._protocol import JsonObject
+from ..._protocol import JsonObject, WireRequest
 from ...messages import (
     AudioPart,
     DocumentPart,
@@ -36,6 +36,8 @@ from .._endpoint import Endpoint
 from .._request import (
     body_bytes,
     data_url,
+    endpoint_url,
+    header_fields,
     inline,
     json_bytes,
     refuse_options,
@@ -46,6 +48,7 @@ from .._request import (
 )
 from .._tools_and_formats import chosen_tool, openai_format, openai_tool_schema, tool_fields
 from ..model_rules import ModelRules, checked_rules, is_off
+from .decoder import OpenAIResponsesDecoder
 
 _STORED = ("previous_response_id", "conversation")
 """Fields of `extra_body` that name what the server holds: calls of it may be answered here."""
@@ -53,6 +56,32 @@ _REFUSED = ("top_k", "stop", "seed", "frequency_penalty", "presence_penalty")
 _CALL_IDS = ".{1,64}|.*__thought__.*"
 _REASONING_MODELS = re.compile(r"(^|/)(o\d|gpt-([5-9]|1\d)(?!\d|.*chat)|codex)")
 """Models of OpenAI that reason unasked: o1 and its heirs, gpt-5 and later but for their chat variants."""
+
+
+class OpenAIResponses:
+    """The wire to the Responses API at one address.
+
+    Args:
+        provider: The provider's name, for errors and answers.
+        base_url: The address before /responses, which may have a query; a pasted full address works too.
+        api_key: The key; None sends none.
+        headers: Further headers; they override those of the wire.
+    """
+
+    def __init__(self, *, provider: str, base_url: str, api_key: str | None, headers: Mapping[str, str]) -> None:
+        self._url = endpoint_url(base_url, "", "/responses", pasted="/chat/completions|/models")
+        self._endpoint = Endpoint(OpenAIResponsesDecoder.wire, provider, self._url)
+        bearer = None if api_key is None else f"Bearer {api_key}"
+        self._headers = header_fields({"Authorization": bearer}, headers)
+
+    def request(self, messages: Sequence[Message], model: str, options: Options) -> WireRequest:
+        """Build the request for one streamed answer; raise `ConfigurationError` naming what this wire cannot take."""
+        body = responses_request(messages, model, options, self._endpoint)
+        return WireRequest(self._url, dict(self._headers), body)
+
+    def decoder(self) -> OpenAIResponsesDecoder:
+        """Return a new decoder for one answer."""
+        return OpenAIResponsesDecoder(self._endpoint.provider, self._endpoint)
 
 
 def responses_request(messages: Sequence[Message], model: str, options: Options, endpoint: Endpoint) -> bytes:
