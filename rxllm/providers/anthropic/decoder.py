@@ -24,7 +24,9 @@ from .._answer_builder import AnswerDecoder, reasons
 from .._endpoint import Endpoint
 from .._frames import provider_error, unknown_fields
 from .._usage import ANTHROPIC, unmodelled_counts, usage_of
-from .request import CONTAINER
+
+CONTAINER = "rxllm_container"
+"""The type of the `VendorPart` that holds an answer's container; the next request names it."""
 
 
 class AnthropicDecoder(AnswerDecoder):

@@ -48,10 +48,8 @@ from .._request import (
 from .._schemas import anthropic_schema
 from .._tools_and_formats import format_schema, tool_fields, tool_schema
 from ..model_rules import ModelRules, checked_rules, is_off
-from .decoder import AnthropicDecoder
+from .decoder import CONTAINER, AnthropicDecoder
 
-CONTAINER = "rxllm_container"
-"""The type of the `VendorPart` that holds an answer's container; the next request names it."""
 _THOUGHTS = ("thinking", "redacted_thinking")
 MAX_TOKENS = 8192
 """Sent if the caller names no `max_tokens`: the API demands one, and this is in every current model's reach."""

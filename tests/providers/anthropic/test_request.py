@@ -7,7 +7,6 @@ import json
 import pytest
 
 from rxllm import errors
-from rxllm._protocol import WireRequest
 from rxllm.messages import (
     AudioPart,
     DocumentPart,
@@ -25,21 +24,14 @@ from rxllm.options import JsonFormat, Options, Tool
 from rxllm.providers.anthropic import Anthropic, AnthropicDecoder
 from rxllm.providers.anthropic.request import MAX_TOKENS, MAX_TOKENS_THINKING
 from tests.providers.anthropic.test_decoder import RECORDINGS, Payload, answer, message_start
+from tests.providers.asking import Asker
 from tests.providers.recordings import Recording, play
 from tests.shared import needs_shared
 
-
-def asked(*messages: Message, model: str = "claude-x", **options: object) -> Payload:
-    """The body that is sent for a conversation."""
-    body: Payload = json.loads(request(*messages, model=model, **options).body)
-    return body
-
-
-def request(*messages: Message, model: str = "claude-x", **options: object) -> WireRequest:
-    wire = Anthropic(provider="anthropic", base_url="https://api.anthropic.com", api_key="k", headers={})
-    return wire.request(messages or (Message.user("Hi"),), model, Options(**options))
-
-
+ASKER = Asker(
+    Anthropic(provider="anthropic", base_url="https://api.anthropic.com", api_key="k", headers={}), "claude-x"
+)
+asked, request = ASKER.asked, ASKER.request
 HI: Payload = {"role": "user", "content": [{"type": "text", "text": "Hi"}]}
 
 

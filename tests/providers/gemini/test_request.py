@@ -7,7 +7,6 @@ import json
 import pytest
 
 from rxllm import errors
-from rxllm._protocol import WireRequest
 from rxllm.messages import (
     AudioPart,
     DocumentPart,
@@ -24,23 +23,14 @@ from rxllm.messages import (
 )
 from rxllm.options import JsonFormat, Options, Tool
 from rxllm.providers.gemini import Gemini, GeminiDecoder
+from tests.providers.asking import Asker
 from tests.providers.gemini.test_decoder import RECORDINGS, Payload, answer, chunk
 from tests.providers.recordings import Recording, play
 from tests.shared import needs_shared
 
-
-def asked(*messages: Message, model: str = "gemini-x", **options: object) -> Payload:
-    """The body that is sent for a conversation."""
-    body: Payload = json.loads(request(*messages, model=model, **options).body)
-    return body
-
-
-def request(*messages: Message, model: str = "gemini-x", **options: object) -> WireRequest:
-    root = "https://generativelanguage.googleapis.com"
-    wire = Gemini(provider="gemini", base_url=root, api_key="k", headers={})
-    return wire.request(messages or (Message.user("Hi"),), model, Options(**options))
-
-
+ROOT = "https://generativelanguage.googleapis.com"
+ASKER = Asker(Gemini(provider="gemini", base_url=ROOT, api_key="k", headers={}), "gemini-x")
+asked, request = ASKER.asked, ASKER.request
 HI: Payload = {"role": "user", "parts": [{"text": "Hi"}]}
 
 
@@ -50,8 +40,7 @@ class TestRequest:
     def test_the_plainest_request(self) -> None:
         """Nothing is said that was not asked for; the key is in a header, never in the address."""
         sent = request(Message.user("Hi"), model="gemini-x")
-        root = "https://generativelanguage.googleapis.com/v1beta"
-        assert sent.url == f"{root}/models/gemini-x:streamGenerateContent?alt=sse"
+        assert sent.url == f"{ROOT}/v1beta/models/gemini-x:streamGenerateContent?alt=sse"
         assert sent.headers == {
             "x-goog-api-key": "k",
             "Content-Type": "application/json",

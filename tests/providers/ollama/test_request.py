@@ -7,7 +7,6 @@ import json
 import pytest
 
 from rxllm import errors
-from rxllm._protocol import WireRequest
 from rxllm.messages import (
     AudioPart,
     DocumentPart,
@@ -24,20 +23,11 @@ from rxllm.messages import (
 )
 from rxllm.options import JsonFormat, Options, Tool
 from rxllm.providers.ollama import Ollama
+from tests.providers.asking import Asker
 from tests.providers.ollama.test_decoder import DONE, Payload, answer, line
 
-
-def asked(*messages: Message, **options: object) -> Payload:
-    """The body that is sent for a conversation."""
-    body: Payload = json.loads(request(*messages, **options).body)
-    return body
-
-
-def request(*messages: Message, **options: object) -> WireRequest:
-    wire = Ollama(provider="ollama", base_url="http://localhost:11434", api_key=None, headers={})
-    return wire.request(messages or (Message.user("Hi"),), "llama-x", Options(**options))
-
-
+ASKER = Asker(Ollama(provider="ollama", base_url="http://localhost:11434", api_key=None, headers={}), "llama-x")
+asked, request = ASKER.asked, ASKER.request
 HI: Payload = {"role": "user", "content": "Hi"}
 
 

@@ -23,8 +23,9 @@ from rxllm.options import JsonFormat, Options, Tool
 from rxllm.providers.catalog import vendor_named
 from rxllm.providers.openai_chat import OpenAIChat
 from rxllm.providers.openai_chat.dialect import GATEWAY, Dialect
+from tests.providers.asking import HELLO, WEATHER, Asker, headers_of
 from tests.providers.openai_chat.streams import DONE, body, chunk, tool
-from tests.providers.recordings import play
+from tests.providers.recordings import Payload, play
 
 AZURE, CEREBRAS, DEEPSEEK, FIREWORKS, GROQ, LLAMACPP, LMSTUDIO, MISTRAL, OPENAI, OPENROUTER, PERPLEXITY = (
     vendor_named(name).dialect
@@ -33,24 +34,17 @@ AZURE, CEREBRAS, DEEPSEEK, FIREWORKS, GROQ, LLAMACPP, LMSTUDIO, MISTRAL, OPENAI,
         *("lmstudio", "mistral", "openai", "openrouter", "perplexity"),
     )
 )
-HELLO = (Message.user("Hi"),)
-WEATHER = Tool("weather", "Tells it.", {"type": "object", "properties": {"city": {"type": "string"}}})
 
 
 def wire(
     dialect: Dialect = GATEWAY, url: str = "https://a.example/v1", key: str | None = "k", **headers: str
 ) -> OpenAIChat:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return OpenAIChat(provider="acme", base_url=url, api_key=key, headers=named, dialect=dialect)
+    return OpenAIChat(provider="acme", base_url=url, api_key=key, headers=headers_of(**headers), dialect=dialect)
 
 
-def asked(*messages: Message, dialect: Dialect = GATEWAY, **options: object) -> dict[str, object]:
-    """The body's fields, without those that every request has."""
-    request = wire(dialect).request(messages or HELLO, "m", Options(**options))  # type: ignore[arg-type]  # by name
-    fields: dict[str, object] = json.loads(request.body)
-    for name in ("model", "stream", "stream_options", *([] if messages else ["messages"])):
-        fields.pop(name, None)
-    return fields
+def asked(*messages: Message, dialect: Dialect = GATEWAY, **options: object) -> Payload:
+    """The body, without what every request has."""
+    return Asker(wire(dialect), "m", ("model", "stream", "stream_options"), "messages").asked(*messages, **options)
 
 
 def said(*messages: Message, dialect: Dialect = GATEWAY, **options: object) -> object:

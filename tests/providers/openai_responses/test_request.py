@@ -22,24 +22,15 @@ from rxllm.messages import (
 )
 from rxllm.options import JsonFormat, Options, Tool
 from rxllm.providers.openai_responses import OpenAIResponses
+from tests.providers.asking import HELLO, WEATHER, Asker, headers_of
 from tests.providers.openai_responses.streams import Event, added, completed, delta, done, message, played
-
-HELLO = (Message.user("Hi"),)
-WEATHER = Tool("weather", "Tells it.", {"type": "object", "properties": {"city": {"type": "string"}}})
 
 
 def wire(url: str = "https://a.example/v1", key: str | None = "k", **headers: str) -> OpenAIResponses:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return OpenAIResponses(provider="acme", base_url=url, api_key=key, headers=named)
+    return OpenAIResponses(provider="acme", base_url=url, api_key=key, headers=headers_of(**headers))
 
 
-def asked(*messages: Message, model: str = "m", **options: object) -> dict[str, object]:
-    """The body's fields, without those that every request has."""
-    request = wire().request(messages or HELLO, model, Options(**options))  # type: ignore[arg-type]  # by name
-    fields: dict[str, object] = json.loads(request.body)
-    for name in ("model", "stream", "store", *([] if messages else ["input"])):
-        fields.pop(name, None)
-    return fields
+asked = Asker(wire(), "m", ("model", "stream", "store"), "input").asked
 
 
 def items(*messages: Message) -> object:
