@@ -40,6 +40,7 @@ def schema_with_definitions(kind: object) -> dict[str, object]:
     definitions: dict[str, object] = {}
 
     def of_model(model: object) -> dict[str, object]:
+        """Return the schema of a pydantic model without its definitions, which are collected; msgspec's hook."""
         if model is object:
             return {}  # anything
         own = getattr(model, "model_json_schema", None)

@@ -381,6 +381,7 @@ def _check(part: object, **types: type | tuple[type, ...]) -> None:
 
 
 def _check_parts(owner: object, parts: object, union: object) -> None:
+    """Raise TypeError unless `parts` is a tuple of the types in `union`."""
     kinds = get_args(union)
     if not isinstance(parts, tuple):
         raise TypeError(f"{type(owner).__name__}: parts are a tuple; got {type(parts).__name__}")

@@ -32,6 +32,7 @@ def with_results_behind_calls(
     """
 
     def keep_orphan(result: ToolResult) -> bool:
+        """Return True: the result stays; raise if the vendor refuses a result without its call."""
         if provider is not None:
             raise ConfigurationError(
                 f"{provider!r}: the tool result {result.id!r} answers no tool call before it; "

@@ -146,7 +146,7 @@ def unsupported_part(part: Part, provider: str, advice: str) -> ConfigurationErr
 
 
 def refuse_detail(part: ImagePart, provider: str) -> None:
-    """Raise if an image is wanted at a detail; for providers that know no other than their own."""
+    """Raise `ConfigurationError` if an image asks for a detail; for providers that offer no such choice."""
     if part.detail in ("low", "high"):
         raise unsupported_part(part, provider, f"it has no detail={part.detail!r}; resize the image instead")
 

@@ -66,12 +66,13 @@ class AnthropicDecoder(AnswerDecoder):
         return self._message_stop({})
 
     def _payload(self, kind: str, payload: dict[str, object]) -> Sequence[TokenEvent]:
-        """Return the token events of an event of any type."""
+        """Return the token events of an event of any type, and note that something was sent."""
         events = self._event(kind or "unknown", payload)
         self._nothing_sent = self._nothing_sent and not events
         return events
 
     def _event(self, kind: str, payload: dict[str, object]) -> Sequence[TokenEvent]:
+        """Return the token events of an event of the type `kind`."""
         match kind:
             case "content_block_delta":
                 return self._delta(payload, object_at(payload, "delta"))
@@ -179,6 +180,7 @@ class AnthropicDecoder(AnswerDecoder):
         return events
 
     def _start_call(self, block: _Block) -> TokenEvent:
+        """Start the tool call of a block; its fields that are not modelled go back with it."""
         name = text_at(block.data, "name")
         if name is None:
             raise ProtocolError("a tool_use block has no name")
@@ -246,6 +248,7 @@ class AnthropicDecoder(AnswerDecoder):
             self._answer.finish_reason = _FINISH_REASONS.get(raw, "other")
 
     def _message_stop(self, payload: dict[str, object]) -> Sequence[TokenEvent]:
+        """Return the last events; raise if the answer was broken off, or is whole but for a tool call."""
         events = [*self._end_blocks(), *_vendor_event("message_stop", payload, _MESSAGE_STOP_FIELDS)]
         reason, raw = self._answer.finish_reason or "other", self._answer.raw_finish_reason
         self._answer.refuse_broken_off(raw)

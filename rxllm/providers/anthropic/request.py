@@ -191,6 +191,7 @@ def _tool(tool: Tool, endpoint: Endpoint) -> _Block:
 
 
 def _tool_choice(choice: str | None, endpoint: Endpoint) -> _Block | None:
+    """Return the tool choice in the words of the API."""
     match choice:
         case None:
             return None

@@ -67,6 +67,7 @@ class StreamedArguments:
         return self._written(opened + self._closing(0) + "}")
 
     def _add_string(self, path: tuple[Step, ...], piece: str, more: bool) -> str:
+        """Add a piece of the string at `path`, of which more may come; return the JSON text that it adds."""
         grows = path in self._unfinished
         lead = "" if grows and self._in_string and path == self._at else self._lead(path) + '"'
         begun = functools.reduce(_child, path, cast(object, self.value)) if grows else ""

@@ -115,6 +115,7 @@ class GeminiDecoder(AnswerDecoder):
         return events
 
     def _candidate(self, candidate: dict[str, object], events: list[TokenEvent]) -> None:
+        """Add the parts of the answer, and note its finish reason."""
         for part in objects_at(object_at(candidate, "content"), "parts"):
             self._part(part, events)
         events += self._answer.vendor_events(candidate, _CANDIDATE_FIELDS)

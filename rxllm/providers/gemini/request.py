@@ -143,6 +143,7 @@ def generate_request(messages: Sequence[Message], model: str, options: Options, 
 
 
 def _generation(model: str, options: Options, rules: ModelRules | None, provider: str) -> _Part:
+    """Return the sampling options, the thinking configuration and the answer format."""
     return without_none(
         temperature=options.temperature,
         topP=options.top_p,

@@ -62,8 +62,8 @@ class EngineProcess:
     def __init__(self, launch: Launch) -> None:
         if not sys.executable or getattr(sys, "frozen", False):
             raise _problem("the embedded model needs a Python interpreter to run it: sys.executable is none")
-        self._owner = os.getpid()
-        command = [sys.executable, "-I", "-S", "-u", str(_PROGRAM)]
+        self._owner = os.getpid()  # a fork must not stop the process
+        command = [sys.executable, "-I", "-S", "-u", str(_PROGRAM)]  # isolated and without site, which is quicker
         self._process = subprocess.Popen(  # noqa: S603  our own program
             command,
             stdin=subprocess.PIPE,

@@ -57,6 +57,7 @@ class LocalServer(msgspec.Struct, frozen=True, kw_only=True):
     api_key: str | None = None
 
     def __post_init__(self) -> None:
+        """Raise `ConfigurationError` for a setting out of range."""
         for name, lowest, highest in (
             ("port", 0, 65535),
             ("threads", 1, 1024),
@@ -120,6 +121,7 @@ class LocalServer(msgspec.Struct, frozen=True, kw_only=True):
         return _default_weights() if self.model == DEFAULT_MODEL else _gguf(self.model, "model")
 
     def _settings(self, path: Path) -> tuple[tuple[str, object], ...]:
+        """Return llama.cpp's parameters: pairs of a name, with dots for nested ones, and a value."""
         is_default = self.model == DEFAULT_MODEL
         settings: dict[str, object] = {
             "model.path": str(path),

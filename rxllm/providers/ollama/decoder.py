@@ -88,6 +88,7 @@ class OllamaDecoder(AnswerDecoder):
         events += self._answer.end_call_with(index, function.get("arguments"))
 
     def _end(self, line: dict[str, object], events: list[TokenEvent]) -> None:
+        """Add the last events; raise if the answer was broken off, or is whole but for a tool call."""
         raw = text_at(line, "done_reason")
         self._answer.refuse_broken_off(raw)
         reason: FinishReason = "stop" if raw is None else _FINISH_REASONS.get(raw, "other")

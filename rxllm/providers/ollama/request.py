@@ -96,6 +96,7 @@ def chat_request(messages: Sequence[Message], model: str, options: Options, endp
 
 
 def _sampling(options: Options) -> _Object:
+    """Return the `options` field: the sampling options under the names of the API."""
     return without_none(
         temperature=options.temperature,
         num_predict=options.max_tokens,
@@ -109,6 +110,7 @@ def _sampling(options: Options) -> _Object:
 
 
 def _think(wanted: str | int | None, provider: str) -> str | bool | None:
+    """Return the `think` field: an effort, False for off, or None for the default of the model."""
     if wanted is None:
         return None
     if is_off(wanted):

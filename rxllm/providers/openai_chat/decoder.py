@@ -37,7 +37,9 @@ class OpenAIChatDecoder(AnswerDecoder):
         super().__init__(provider, endpoint)
         self._calls = ToolCalls(self._answer)
         self._early: list[TokenEvent] = []
+        """Events that came before StreamStart, which waits for the id and the model."""
         self._answered = False
+        """A choice has come."""
         self._finish: str | None = None
         self._native_finish: str | None = None
         self._reasoning_field: str | None = None
@@ -113,7 +115,7 @@ class OpenAIChatDecoder(AnswerDecoder):
         return [StreamStart(answer.id, answer.model), *self._early]
 
     def _other_payload(self, kind: str, payload: dict[str, object], events: list[TokenEvent]) -> None:
-        """Take a payload that is not a completion chunk: an error in other words, a keep-alive, or news."""
+        """Take a payload that is not a completion chunk: an error, a keep-alive, or something that we do not model."""
         kind = kind or text_at(payload, "object") or "unknown"
         if kind in _KEEP_ALIVES:
             return

@@ -68,7 +68,7 @@ def _assistant(
         if isinstance(part, ImagePart | DocumentPart | AudioPart):
             raise unsupported_part(part, endpoint.provider, "assistant messages can contain text only")
     calls = [_call(part, endpoint) for part in message.parts if isinstance(part, ToolCall)]
-    fields = fields_back.of(message.parts)
+    fields = fields_back.of_parts(message.parts)
     # A refusal goes back as text: the field it came in is known to few servers, and refused by some.
     text = message.text or text_at(fields, "refusal")
     thinking = fields.pop("content", None)
@@ -103,19 +103,22 @@ class _FieldsBack:
         self._endpoint = endpoint
         self._reasoning_back = dialect.reasoning_back if with_reasoning else ()
 
-    def of(self, parts: Sequence[Part]) -> dict[str, object]:
-        """Return the fields by their names; the words of reasoning under the name in which they came."""
+    def of_parts(self, parts: Sequence[Part]) -> dict[str, object]:
+        """Return the message fields: those of vendor parts, and the reasoning in the field in which it came.
+
+        Reasoning stays out if `reasoning_details`, which hold it too, go back.
+        """
         fields: dict[str, object] = {}
         thoughts: list[str] = []
-        field: str | None = None
+        reasoning_field = ""
         for part in parts:
             if isinstance(part, VendorPart) and self._endpoint.is_own(part):
                 fields |= {name: value for name, value in part.data.items() if self._goes_back(name, part)}
             elif isinstance(part, ReasoningPart) and (own := self._endpoint.fields(part.vendor)):
                 thoughts.append(part.text)
-                field = field or text_at(own, "field")
-        if field is not None and field in self._reasoning_back and field != DETAILS and DETAILS not in fields:
-            fields[field] = "".join(thoughts)
+                reasoning_field = reasoning_field or text_at(own, "field") or ""
+        if reasoning_field in self._reasoning_back and reasoning_field != DETAILS and DETAILS not in fields:
+            fields[reasoning_field] = "".join(thoughts)
         return fields
 
     def _goes_back(self, name: str, part: VendorPart) -> bool:
@@ -137,6 +140,7 @@ def _user_or_system(message: Message, dialect: Dialect, provider: str) -> dict[s
 
 
 def _part(part: Part, dialect: Dialect, provider: str) -> dict[str, object]:
+    """Return a content part in the form that the dialect takes; raise `ConfigurationError` if it takes none."""
     match part:
         case TextPart(text=text):
             return {"type": "text", "text": text}

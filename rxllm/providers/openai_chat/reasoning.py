@@ -35,7 +35,8 @@ def nested_text(value: object) -> str:
 def joined_field(pieces: Sequence[object]) -> object:
     """Return the value of a field of a whole answer from its values in the deltas.
 
-    Lists of objects are joined entry by entry, text that is not repeated is joined; else the last value counts.
+    Lists of objects are joined entry by entry. Texts are joined, unless each delta repeats the same one. Of other
+    values the last one counts.
     """
     if all(is_array(piece) and all(map(is_object, piece)) for piece in pieces):
         return _joined_entries([entry for piece in pieces if is_array(piece) for entry in piece if is_object(entry)])

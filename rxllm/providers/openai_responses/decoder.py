@@ -139,8 +139,9 @@ class OpenAIResponsesDecoder(AnswerDecoder):
         return events
 
     def _reason(self, status: str, response: JsonObject) -> FinishReason:
+        """Return our finish reason for the status and the vendor's reason of an incomplete answer."""
         if status != "completed":
-            return _CUTS.get(text_at(object_at(response, "incomplete_details"), "reason") or "", "other")
+            return _INCOMPLETE_REASONS.get(text_at(object_at(response, "incomplete_details"), "reason") or "", "other")
         return "refusal" if self._output.refused else "stop"
 
 
@@ -188,7 +189,7 @@ _IGNORED = frozenset(
         *("response.content_part.added", "response.reasoning_part.added", "response.reasoning_summary_part.added"),
     }
 )
-_CUTS: Mapping[str, FinishReason] = {
+_INCOMPLETE_REASONS: Mapping[str, FinishReason] = {
     "max_output_tokens": "length",
     "max_tokens": "length",
     "content_filter": "content_filter",

@@ -84,7 +84,7 @@ class OutputReader:
         return self._add_text(item, kind, whole, part)
 
     def arguments_delta(self, name: str, event: JsonObject) -> list[TokenEvent]:
-        """Take a delta of a call's arguments; for a call that was never announced, the whole comes at its end."""
+        """Take a delta of a call's arguments; none if the call was not announced: its end brings them whole."""
         item = self._items.of_event(event, "function_call")
         delta = _delta_of(name, event)
         if not delta or item is None or item.done:

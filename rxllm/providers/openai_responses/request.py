@@ -233,6 +233,7 @@ def _output(result: ToolResult, provider: str) -> object:
 
 
 def _user_part(part: Part, provider: str) -> dict[str, object]:
+    """Return a part of a user or system message, or of a tool result."""
     match part:
         case TextPart(text=text):
             return {"type": "input_text", "text": text}

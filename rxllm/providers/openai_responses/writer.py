@@ -70,7 +70,7 @@ class ResponsesWriter(AnswerWriter):
             case ToolCallStart(index, id, name):
                 return self._close() + self._start_call(index, ToolCall(id, name, {}))
             case ToolCallDelta(index, arguments) if index in self._calls:
-                return self._argue(self._calls[index], arguments)
+                return self._add_arguments(self._calls[index], arguments)
             case ToolCallEnd(index, call):
                 started = "" if index in self._calls else self._close() + self._start_call(index, call)
                 return started + self._end_call(self._calls.pop(index), call)
@@ -140,16 +140,17 @@ class ResponsesWriter(AnswerWriter):
         item = self._calls[index] = self._new_item("function_call", call)
         return self._event("response.output_item.added", output_index=item.index, item=item.json("in_progress"))
 
-    def _argue(self, item: _Item, arguments: str) -> str:
+    def _add_arguments(self, item: _Item, arguments: str) -> str:
         item.pieces.append(arguments)
         at = {"output_index": item.index, "item_id": item.id}
         return self._event("response.function_call_arguments.delta", **at, delta=arguments)
 
     def _end_call(self, item: _Item, call: ToolCall) -> str:
-        argued = "" if item.pieces else self._argue(item, encode(call.arguments).decode())
+        """Return the events that end a call; its whole arguments if none were written before."""
+        events = "" if item.pieces else self._add_arguments(item, encode(call.arguments).decode())
         done = {"output_index": item.index, "item_id": item.id, "name": call.name, "arguments": "".join(item.pieces)}
-        argued += self._event("response.function_call_arguments.done", **done)
-        return argued + self._event("response.output_item.done", output_index=item.index, item=item.json("completed"))
+        events += self._event("response.function_call_arguments.done", **done)
+        return events + self._event("response.output_item.done", output_index=item.index, item=item.json("completed"))
 
     def _new_item(self, kind: Literal["reasoning", "message", "function_call"], call: ToolCall | None = None) -> _Item:
         prefix = {"reasoning": "rs", "message": "msg", "function_call": "fc"}[kind]
@@ -159,6 +160,7 @@ class ResponsesWriter(AnswerWriter):
         return item
 
     def _response(self, status: str, response: Response) -> _Json:
+        """Return the response object with the items so far."""
         incomplete = {"reason": "max_output_tokens" if response.finish_reason == "length" else "content_filter"}
         is_done = status in ("completed", "incomplete")
         return {
