@@ -61,7 +61,7 @@ class EngineProcess:
 
     def __init__(self, launch: Launch) -> None:
         if not sys.executable or getattr(sys, "frozen", False):
-            raise _problem("the embedded model needs a Python interpreter to run it: sys.executable is none")
+            raise problem("the embedded model needs a Python interpreter to run it: sys.executable is none")
         self._owner = os.getpid()  # a fork must not stop the process
         command = [sys.executable, "-I", "-S", "-u", str(_PROGRAM)]  # isolated and without site, which is quicker
         self._process = subprocess.Popen(  # noqa: S603  our own program
@@ -82,7 +82,7 @@ class EngineProcess:
         if not self.address:
             status = self.stop()
             reason = text_at(reply, "error") or f"its process ended with status {status}"
-            raise _problem(f"llama.cpp could not start ({reason})")
+            raise problem(f"llama.cpp could not start ({reason})")
         self._props = object_at(reply, "props")
         self._api_key = launch.api_key
 
@@ -133,7 +133,7 @@ class EngineProcess:
         ):
             # Inside a string the quotes are escaped, so that text cannot look like this.
             if supported is False and mark in body:
-                raise _problem(f"the embedded model does not support {name}")
+                raise problem(f"the embedded model does not support {name}")
         if len(body) > _PIECE:
             self._check_length(decode(body))
 
@@ -244,7 +244,8 @@ def _texts(messages: list[dict[str, object]]) -> Iterator[str]:
             yield text_at(part, "text") or ""
 
 
-def _problem(message: str) -> ConfigurationError:
+def problem(message: str) -> ConfigurationError:
+    """Return the error for an embedded model that cannot start, or cannot take a request."""
     return ConfigurationError(message, provider="local")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from ...errors import ConfigurationError
-from .process import EngineProcess, Launch, engine_for
+from .process import EngineProcess, Launch, engine_for, problem
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 CONTEXT_SIZE = 8192
@@ -69,9 +69,9 @@ class LocalServer(msgspec.Struct, frozen=True, kw_only=True):
             if value is None and name in _OPTIONAL:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value <= highest:
-                raise _problem(f"LocalServer({name}=...) is a whole number from {lowest} to {highest}; got {value!r}")
+                raise problem(f"LocalServer({name}=...) is a whole number from {lowest} to {highest}; got {value!r}")
         if self.context_size * self.slots > _MAX_CONTEXT_SIZE:  # llama.cpp fills the memory before it gives up
-            raise _problem(f"LocalServer(context_size=..., slots=...): at most {_MAX_CONTEXT_SIZE} tokens in all slots")
+            raise problem(f"LocalServer(context_size=..., slots=...): at most {_MAX_CONTEXT_SIZE} tokens in all slots")
 
     @property
     def key(self) -> str:
@@ -102,8 +102,8 @@ class LocalServer(msgspec.Struct, frozen=True, kw_only=True):
             return engine_for(Launch(self._settings(path), self.key), user)
         except ConfigurationError as error:
             if "libgomp" in str(error):
-                raise _problem("llama.cpp needs the library libgomp (apt-get install libgomp1)") from error
-            raise _problem(
+                raise problem("llama.cpp needs the library libgomp (apt-get install libgomp1)") from error
+            raise problem(
                 f"{error} with {str(path)!r}, port {self.port}, context size {self.context_size}, {self.slots} slots: "
                 "is the file whole, of a kind that llama.cpp knows, small enough for the memory, and the port free?"
             ) from error
@@ -115,7 +115,7 @@ class LocalServer(msgspec.Struct, frozen=True, kw_only=True):
             ConfigurationError: The file or the engine is missing.
         """
         if find_spec("xllamacpp") is None:
-            raise _problem(f"the embedded model needs the package xllamacpp: {INSTALL_ENGINE}")
+            raise problem(f"the embedded model needs the package xllamacpp: {INSTALL_ENGINE}")
         if self.mmproj is not None:
             _gguf(self.mmproj, "mmproj")
         return _default_weights() if self.model == DEFAULT_MODEL else _gguf(self.model, "model")
@@ -139,16 +139,12 @@ class LocalServer(msgspec.Struct, frozen=True, kw_only=True):
             "ui": False,
             "cors_origins": "",  # no web page may use it through its visitor's browser
             "sse_ping_interval": 1,
+            "api_keys": (self.key,) if self.key else None,  # else any user of this machine could use the port
+            "cpuparams.n_threads": self.threads,
+            "n_gpu_layers": self.gpu_layers,
+            "mmproj.path": None if self.mmproj is None else str(_gguf(self.mmproj, "mmproj")),
         }
-        if self.key:
-            settings["api_keys"] = (self.key,)  # else any program and any user of this machine could use the port
-        if self.threads is not None:
-            settings["cpuparams.n_threads"] = self.threads
-        if self.gpu_layers is not None:
-            settings["n_gpu_layers"] = self.gpu_layers
-        if self.mmproj is not None:
-            settings["mmproj.path"] = str(_gguf(self.mmproj, "mmproj"))
-        return tuple(settings.items())
+        return tuple((name, value) for name, value in settings.items() if value is not None)
 
 
 _OPTIONAL = ("threads", "gpu_layers")
@@ -159,9 +155,9 @@ def _gguf(given: str | os.PathLike[str], setting: str) -> Path:
     try:
         path = Path(given).expanduser().resolve()
     except (OSError, RuntimeError, TypeError, ValueError) as error:
-        raise _problem(f"LocalServer({setting}=...) is the path of a GGUF file; got {given!r}: {error}") from error
+        raise problem(f"LocalServer({setting}=...) is the path of a GGUF file; got {given!r}: {error}") from error
     if not path.is_file():
-        raise _problem(
+        raise problem(
             f"there is no file {str(given)!r}: {setting}= is the path of a GGUF file"
             + (f", or {DEFAULT_MODEL!r}" if setting == "model" else "")
         )
@@ -169,9 +165,9 @@ def _gguf(given: str | os.PathLike[str], setting: str) -> Path:
         with path.open("rb") as file:
             start = file.read(4)
     except OSError as error:
-        raise _problem(f"{str(given)!r} cannot be read: {error}") from error
+        raise problem(f"{str(given)!r} cannot be read: {error}") from error
     if start != b"GGUF":
-        raise _problem(f"{str(given)!r} is not a GGUF file")
+        raise problem(f"{str(given)!r} is not a GGUF file")
     return path
 
 
@@ -180,8 +176,4 @@ def _default_weights() -> Path:
     if spec is not None and spec.origin is not None:
         for path in sorted(Path(spec.origin).parent.glob("*.gguf")):
             return path
-    raise _problem(f"the embedded model's weights are not installed: {INSTALL_WEIGHTS}")
-
-
-def _problem(message: str) -> ConfigurationError:
-    return ConfigurationError(message, provider="local")
+    raise problem(f"the embedded model's weights are not installed: {INSTALL_WEIGHTS}")
