@@ -17,12 +17,10 @@ from .messages import (
     ImagePart,
     Message,
     Part,
-    ReasoningPart,
     Role,
     TextPart,
     ToolCall,
     ToolResult,
-    VendorPart,
 )
 
 __all__ = ["Prompt", "messages_of"]
@@ -122,10 +120,7 @@ def _part(item: object) -> Part:
     """Return the part that a text, a part, or a dict of OpenAI's or our own form is."""
     if isinstance(item, str):
         return TextPart(item)
-    if isinstance(
-        item,
-        TextPart | ImagePart | DocumentPart | AudioPart | ReasoningPart | ToolCall | ToolResult | VendorPart,
-    ):
+    if isinstance(item, Part):
         return item
     if _is_mapping(item):
         match item.get("type"):
