@@ -68,6 +68,8 @@ class AnswerBuilder:
         self.finish_reason: FinishReason | None = None
         self.raw_finish_reason: str | None = None
         self.calls: dict[int, _Call] = {}
+        self.has_other_calls = False
+        """Calls came that are not modelled, such as those of custom tools, whose input is free text."""
         self._parts: list[Part | _Call] = []
         self._kind: Literal["text", "reasoning"] | None = None
         self._pieces = StringIO()  # a list would hold about 60 bytes for each delta
@@ -188,8 +190,11 @@ class AnswerBuilder:
     def finish(self, reason: FinishReason, raw: str | None) -> StreamEnd:
         """Return the terminal event, with the whole answer; without its tool calls if it was refused or filtered.
 
-        A plain stop after tool calls is "tool_calls": not all servers say so.
+        A plain stop after tool calls is "tool_calls": not all servers say so. Raises `StreamInterruptedError` if the
+        vendor announces tool calls, and nothing at all has come: https://github.com/earendil-works/pi/issues/9681.
         """
+        if reason == "tool_calls" and not (self.response().parts or self.has_other_calls):
+            raise interrupted_before("the tool calls that its end announces")
         if reason in ("refusal", "content_filter"):
             self.drop_calls()
         elif reason == "stop" and self.calls:

@@ -70,6 +70,7 @@ CHAT: CountNames = {
         "cached_tokens",
         "prompt_cache_hit_tokens",
         "cache_read_input_tokens",
+        "cache_read_tokens",
     ),
     "reasoning_tokens": ("completion_tokens_details.reasoning_tokens", "reasoning_tokens"),
 }

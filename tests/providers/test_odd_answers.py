@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from rxllm.errors import StreamInterruptedError
 from rxllm.events import Response
 from rxllm.providers.anthropic import AnthropicDecoder
 from rxllm.providers.gemini import GeminiDecoder
@@ -150,15 +151,56 @@ def test_endings_of_gemini(raw: str, reason: str) -> None:
 def test_a_refusal_after_a_call() -> None:
     """The call is not to be run."""
     block = {"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}}
-    events: list[Any] = [
-        {"type": "message_start", "message": {"id": "m", "usage": {}}},
-        {"type": "content_block_start", "index": 0, "content_block": block},
-        {"type": "content_block_stop", "index": 0},
-        {"type": "message_delta", "delta": {"stop_reason": "refusal"}},
-        {"type": "message_stop"},
-    ]
-    found = read(AnthropicDecoder("p"), sse(*map(json.dumps, events)))
+    found = read(AnthropicDecoder("p"), messages(block, stop="refusal"))
     assert (found.finish_reason, found.tool_calls) == ("refusal", ())
+
+
+def messages(*blocks: Any, stop: str) -> bytes:
+    events: list[Any] = [{"type": "message_start", "message": {"id": "m", "usage": {}}}]
+    for index, block in enumerate(blocks):
+        events += [
+            {"type": "content_block_start", "index": index, "content_block": block},
+            {"type": "content_block_stop", "index": index},
+        ]
+    events += [{"type": "message_delta", "delta": {"stop_reason": stop}}, {"type": "message_stop"}]
+    return sse(*map(json.dumps, events))
+
+
+def test_a_call_and_a_plain_end() -> None:
+    """Bedrock and gateways say end_turn beside a call: it is to be run all the same."""
+    block = {"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}}
+    found = read(AnthropicDecoder("p"), messages(block, stop="end_turn"))
+    assert (found.finish_reason, found.raw_finish_reason, len(found.tool_calls)) == ("tool_calls", "end_turn", 1)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "body", "framing"),
+    [
+        (AnthropicDecoder("p"), messages(stop="tool_use"), "sse"),
+        (OpenAIChatDecoder("p"), sse(*chat({"role": "assistant", "content": ""}), "[DONE]"), "sse"),
+        (OllamaDecoder("p"), json.dumps({"message": {}, "done": True, "done_reason": "tool_calls"}).encode(), "ndjson"),
+    ],
+    ids=["anthropic", "chat", "ollama"],
+)
+def test_an_end_that_announces_calls_and_nothing_before_it(decoder: Any, body: bytes, framing: Any) -> None:
+    """The same request is answered when it is repeated: a transient error, no empty answer."""
+    error = play(decoder, [body], framing).error
+    assert isinstance(error, StreamInterruptedError)
+    assert error.transient
+
+
+def test_a_call_of_a_custom_tool_alone() -> None:
+    """It is no call of a function, and announced all the same."""
+    call = {"index": 0, "id": "t", "type": "custom", "custom": {"name": "f", "input": "free text"}}
+    found = read(OpenAIChatDecoder("p"), sse(*chat({"tool_calls": [call]}), "[DONE]"))
+    assert (found.finish_reason, found.parts) == ("tool_calls", ())
+
+
+@pytest.mark.parametrize("name", ["cache_read_tokens", "prompt_cache_hit_tokens", "cached_tokens"])
+def test_names_of_cached_tokens(name: str) -> None:
+    """Beside the counts of OpenAI."""
+    usage = {"prompt_tokens": 9, "completion_tokens": 1, name: 4}
+    assert read(OpenAIChatDecoder("p"), sse(*chat({"content": "x"}, usage=usage))).usage.cached_input_tokens == 4
 
 
 def test_events_of_an_imitator_of_ollama() -> None:

@@ -76,7 +76,8 @@ class ToolCalls:
     def _add_piece(self, item: dict[str, object]) -> list[TokenEvent]:
         """Add one entry of `tool_calls` to its call; return the events."""
         if "custom" in item:
-            return [VendorEvent("custom_tool_call", item)]  # its input is free text: no call of a function
+            self._answer.has_other_calls = True
+            return [VendorEvent("custom_tool_call", item)]
         function = object_at(item, "function") or item
         call_id, name = text_at(item, "id") or "", text_at(function, "name") or ""
         piece = _text_of(function.get("arguments"))
