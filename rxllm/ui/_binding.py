@@ -30,7 +30,7 @@ T = TypeVar("T")
 Streamed: TypeAlias = Observable[TokenEvent | str]
 """What can be shown: a model's events, or text that operators made of them."""
 
-_UPDATE_SECONDS = 0.005
+_UPDATE_SECONDS = 0.004
 """The longest update that is not noticed."""
 
 _REST_FACTOR = 3
@@ -93,7 +93,7 @@ def bind(
     last is shown. `frame` is in seconds.
     """
     binding = Binding(scheduler)
-    feed = _Feed(binding, scheduler, observer, settle, latest=latest)
+    feed = _Feed(binding, scheduler, observer, settle, frame=frame, latest=latest)
     binding.subscription.disposable = source.pipe(observe_on_ui(scheduler, frame=frame)).subscribe(
         feed.on_next, feed.on_error, feed.on_completed
     )
@@ -234,7 +234,7 @@ def error_line(error: Exception) -> str:
 
 
 class _Feed(Generic[T]):
-    """Between the frames and the widget: updates for a few milliseconds in a row, then rests three times as long."""
+    """Between the frames and the widget: an update of some milliseconds per frame, then three times as long a rest."""
 
     def __init__(
         self,
@@ -243,12 +243,14 @@ class _Feed(Generic[T]):
         observer: abc.ObserverBase[T],
         settle: Callable[[Callable[[], None]], object],
         *,
+        frame: float,
         latest: bool,
     ) -> None:
         self._binding = binding
         self._scheduler = scheduler
         self._observer = observer
         self._settle = settle
+        self._frame = frame
         self._latest = latest
         self._waiting: deque[T] = deque()
         self._end: Callable[[], None] | None = None
@@ -323,7 +325,7 @@ class _Feed(Generic[T]):
         if took < _UPDATE_SECONDS and not self._has_more():
             self._rested()
         else:
-            self._scheduler.schedule_relative(_REST_FACTOR * took, self._rested)
+            self._scheduler.schedule_relative(max(_REST_FACTOR * took, self._frame - took), self._rested)
 
     def _rested(self, *_: object) -> None:
         self._resting = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_SMALLEST, _FIRST, _LARGEST = 256, 1024, 1 << 20
+_SMALLEST, _FIRST, _LARGEST = 256, 512, 1 << 20
 
 
 class ChunkSize:

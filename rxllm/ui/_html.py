@@ -9,6 +9,9 @@ from ._markdown import Paragraph, Run
 
 _TAGS = {"bold": "b", "italic": "i", "strike": "s", "code": "code"}
 
+_GOES_ON = "</table><table continued>"
+"""Between the parts of a long table; text cannot contain it, as its `<` is escaped."""
+
 
 def to_html(paragraphs: Iterable[Paragraph]) -> str:
     """Return paragraphs as HTML.
@@ -16,7 +19,7 @@ def to_html(paragraphs: Iterable[Paragraph]) -> str:
     >>> to_html([Paragraph("text", (Run("<b>", ("bold",)), Run("x", (), "https://a.b/?c&d")))])
     '<p><b>&lt;b&gt;</b><a href="https://a.b/?c&amp;d" rel="noopener noreferrer">x</a></p>'
     """
-    return "".join(map(_paragraph, paragraphs))
+    return "".join(map(_paragraph, paragraphs)).replace(_GOES_ON, "")
 
 
 def _paragraph(paragraph: Paragraph) -> str:
@@ -36,7 +39,7 @@ def _paragraph(paragraph: Paragraph) -> str:
             rows = "".join(
                 "<tr>" + "".join(f"<td>{_runs(cell)}</td>" for cell in row) + "</tr>" for row in paragraph.rows
             )
-            return f"<table>{rows}</table>"
+            return f"<table continued>{rows}</table>" if paragraph.level else f"<table>{rows}</table>"
         case _:
             return f"<p>{text}</p>"
 

@@ -15,7 +15,11 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from itertools import zip_longest
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..operators.text.fences import Fence, opening_fence
 
@@ -39,19 +43,22 @@ SAFE_LINK = re.compile(r"(?:https?://|mailto:)\S", re.IGNORECASE)
 """The beginning of an address that a click may open."""
 
 
-class Run(NamedTuple):
-    """Text of one look. `link` is an address, or empty."""
+class Run(Struct, frozen=True, gc=False):
+    """Text of one look. `link` is an address, or empty.
+
+    A long answer has thousands, so the garbage collector does not look at them.
+    """
 
     text: str
     styles: tuple[Style, ...] = ()
     link: str = ""
 
 
-class Paragraph(NamedTuple):
+class Paragraph(Struct, frozen=True, gc=False):
     """A paragraph, heading, list item, line of code, or table (whose `rows` hold cells of runs).
 
     `level` is that of a heading (1 to 6) or the depth of an item (from 0), `marker` the bullet or number of an item.
-    For code, `marker` is the language.
+    For code, `marker` is the language. A long table is several paragraphs; the `level` of those after the first is 1.
     """
 
     kind: Kind
@@ -61,7 +68,7 @@ class Paragraph(NamedTuple):
     rows: tuple[tuple[tuple[Run, ...], ...], ...] = ()
 
 
-class _Open(NamedTuple):
+class _Open(Struct, frozen=True, gc=False):
     """The paragraph that may still grow."""
 
     kind: Kind
@@ -69,6 +76,9 @@ class _Open(NamedTuple):
     level: int = 0
     marker: str = ""
 
+
+_TABLE_LINES = 30
+"""In one paragraph: a widget computes the layout of all of a table again for each change."""
 
 _HELD = re.compile(
     r"[ \t]*(?:#{1,6}|[-*+=]{1,3}|\d{1,9}[.)]?|`{1,2}|`{3}[^`]*|~{1,2}|~{3}.*|>"
@@ -162,7 +172,7 @@ class MarkdownParser:
         """Read a line outside of fences: it opens a block of its kind, goes on with the open one, or underlines it."""
         opened = self._open
         if opened is not None and opened.kind == "text" and (found := _UNDERLINE.match(line)):
-            self._open = opened._replace(kind="heading", level=1 if found[1][0] == "=" else 2)
+            self._open = replace(opened, kind="heading", level=1 if found[1][0] == "=" else 2)
             self._close()
         elif found := _HEADING.match(line):
             self._add(_Open("heading", (found[2] or "",), len(found[1])))
@@ -199,11 +209,13 @@ class MarkdownParser:
 
     def _continue(self, kind: Kind, line: str) -> None:
         """Add a line to the paragraph under way, or begin one if that is of another kind."""
-        if self._open is not None and self._open.kind == kind:
-            self._open = self._open._replace(lines=(*self._open.lines, line))
+        opened = self._open
+        goes_on = opened is not None and opened.kind == kind
+        if opened is not None and goes_on and (kind != "table" or len(opened.lines) < _TABLE_LINES):
+            self._open = replace(opened, lines=(*opened.lines, line))
         else:
             self._close()
-            self._open = _Open(kind, (line,))
+            self._open = _Open(kind, (line,), level=int(goes_on))
 
     def _add(self, paragraph: _Open) -> None:
         """Add a whole paragraph."""
@@ -233,7 +245,7 @@ class MarkdownParser:
         if source.kind == "code":
             return Paragraph("code", (Run(source.lines[0]),) if source.lines[0] else (), marker=source.marker)
         if source.kind == "table":
-            return Paragraph("table", rows=tuple(self._rows(source, at)))
+            return Paragraph("table", level=source.level, rows=tuple(self._rows(source, at)))
         runs = merged(self._inline(_joined(source.lines), (), source, at))
         return Paragraph(source.kind, runs, source.level, source.marker)
 
@@ -279,27 +291,26 @@ class MarkdownParser:
         address = html.unescape(address)
         link = address if SAFE_LINK.match(address) else ""
         for run in self._inline(label or address, styles, source, index):
-            yield run._replace(link=link)
+            yield Run(run.text, run.styles, link)
 
 
-def table_widths(rows: Sequence[Sequence[Sequence[Run]]]) -> list[int]:
-    """Return the width of each column in characters, for widgets without tables."""
-    count = max(map(len, rows), default=0)
-    return [max((_width(row[at]) for row in rows if at < len(row)), default=0) for at in range(count)]
+def table_lines(table: Paragraph, previous: Paragraph | None = None) -> Iterator[Run]:
+    """Yield a table as lines of fixed-width text, for widgets without tables.
 
-
-def table_lines(rows: Sequence[Sequence[Sequence[Run]]]) -> Iterator[Run]:
-    """Yield a table as lines of fixed-width text, its first row in bold."""
-    widths = table_widths(rows)
-    for number, row in enumerate(rows):
+    The first row is in bold. A table that continues the `previous` paragraph has columns at least as wide as there.
+    """
+    above = previous.rows if previous is not None and table.level else ()
+    widths = [max(map(_width, column)) for column in zip_longest(*above, *table.rows, fillvalue=())]
+    for number, row in enumerate(table.rows):
+        header = number == 0 and not table.level
         if number:
             yield Run("\n")
         for at, width in enumerate(widths):
             cell = row[at] if at < len(row) else ()
-            yield from (run._replace(styles=(*run.styles, "bold")) if number == 0 else run for run in cell)
+            yield from (Run(run.text, (*run.styles, "bold"), run.link) if header else run for run in cell)
             if at < len(widths) - 1:
                 yield Run(" " * (width - _width(cell)) + " │ ")
-        if number == 0:
+        if header:
             yield Run("\n" + "─┼─".join("─" * width for width in widths))
 
 
@@ -321,8 +332,8 @@ def merged(runs: Iterator[Run]) -> tuple[Run, ...]:
     """Join neighbours of one look, and drop empty ones."""
     found: list[Run] = []
     for run in runs:
-        if found and found[-1][1:] == run[1:]:
-            found[-1] = found[-1]._replace(text=found[-1].text + run.text)
+        if found and found[-1].styles == run.styles and found[-1].link == run.link:
+            found[-1] = Run(found[-1].text + run.text, run.styles, run.link)
         elif run.text:
             found.append(run)
     return tuple(found)

@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from itertools import zip_longest
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from ._markdown import MarkdownParser, Paragraph, Run
 
 
@@ -85,7 +87,7 @@ class ParagraphView:
             return True
         if old.kind == new.kind == "table":
             return self._region.extend_table(old, new)
-        if old._replace(runs=()) != new._replace(runs=()):
+        if replace(old, runs=()) != replace(new, runs=()):
             return False
         removed, added = _difference(old.runs, new.runs)
         if removed:
@@ -155,7 +157,7 @@ class MarkdownView:
 
 
 def _is_plain_code(paragraph: Paragraph) -> bool:
-    return paragraph.kind == "code" and all(run[1:] == ((), "") for run in paragraph.runs)
+    return paragraph.kind == "code" and not any(run.styles or run.link for run in paragraph.runs)
 
 
 def _difference(old: Sequence[Run], new: Sequence[Run]) -> tuple[list[Run], list[Run]]:
@@ -168,10 +170,10 @@ def _difference(old: Sequence[Run], new: Sequence[Run]) -> tuple[list[Run], list
         if before == after:
             continue
         removed, added = list(old[at:]), list(new[at:])
-        if before is not None and after is not None and before[1:] == after[1:]:
+        if before is not None and after is not None and before.styles == after.styles and before.link == after.link:
             length = _common(before.text, after.text)
-            removed[0] = before._replace(text=before.text[length:])
-            added[0] = after._replace(text=after.text[length:])
+            removed[0] = Run(before.text[length:])
+            added[0] = replace(after, text=after.text[length:])
         return [run for run in removed if run.text], [run for run in added if run.text]
     return [], []
 

@@ -7,8 +7,6 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, cast
 
-from reactivex import operators as rx
-
 from ..assistant import ChatMessage, ChatSession, ChatState, ErrorPart, ToolPart
 from ..messages import ReasoningPart
 from ._binding import bind_each
@@ -118,16 +116,17 @@ class QtChat:
 
     def __init__(self, view: Any) -> None:
         self._view = weakref.ref(view)
-        browser = widget_ref(view.browser)
-        gui = qt_module("QtGui")
-        self._gui = gui
+        self._browser = browser = widget_ref(view.browser)
+        self._gui = gui = qt_module("QtGui")
         self._transcript = Transcript(view.session, lambda: QtRegion(gui, browser), self)
+        widget_ref(view).end_with_widget(bind_each(QtScheduler(), self.show, self._transcript.changes, latest=True))
 
-    def show(self, state: ChatState) -> None:
-        """Show a state."""
-        view = self._view()
+    def show(self, _: object = None) -> None:
+        """Show the session's state."""
+        view = None if self._browser.destroyed else self._view()
         if view is None:
             return
+        state: ChatState = view.session.state
         self._transcript.show(state.messages)
         typing = view.input.hasFocus() or view.stop_button.hasFocus()
         view.send_button.setEnabled(not state.running)
@@ -174,5 +173,3 @@ def connect_view(view: Any) -> None:
     view.stop_button.clicked.connect(lambda _=False: session.stop())
     view.retry_button.clicked.connect(lambda _=False: session.regenerate())
     view.browser.anchorClicked.connect(functools.partial(QtChat.click, chat))
-    states = session.states.pipe(rx.finally_action(session.stop))
-    widget_ref(view).end_with_widget(bind_each(QtScheduler(), chat.show, states, latest=True))

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import zip_longest
 from typing import Any
+
+from msgspec.structs import replace
 
 from ._binding import error_line
 from ._markdown import COLORS, Paragraph, Run
@@ -24,8 +26,8 @@ _INDENT = 24
 _PAPER = (128, 128, 128, 40)
 """Behind code; it lets a light and a dark palette through, and a palette that changes later."""
 
-_TABLE_ROWS = 60
-"""In one table of Qt: it lays out all of a table anew for each change."""
+_PADDING = 4
+"""Around the text in a cell, in pixels."""
 
 _LINE = (128, 128, 128, 160)
 """Around the cells of tables."""
@@ -47,9 +49,8 @@ class QtRegion:
         self._start = gui.QTextCursor(document)
         self._start.movePosition(self._start.MoveOperation.End)
         self._end = gui.QTextCursor(self._start)
-        self._first_row = 0
-        """The row of the Markdown that the last of the tables begins with of which a long one consists."""
         self._formats: dict[object, Any] = {}
+        self._plain, self._plain_block = gui.QTextCharFormat(), gui.QTextBlockFormat()
         if widget.isReadOnly():
             document.setUndoRedoEnabled(False)  # the user cannot undo here, and the steps would fill memory
 
@@ -74,7 +75,7 @@ class QtRegion:
     def add(self, text: str) -> None:
         """Append plain text."""
         with self.change():
-            self._write(text, self._gui.QTextCharFormat())
+            self._write(text, self._plain)
 
     def reset(self) -> None:
         """Remove all of the region's text."""
@@ -82,7 +83,7 @@ class QtRegion:
             self.remove_last(self._end.position() - self._start.position())
             self.written = 0
             if self._end.block().length() == 1:
-                self._end.setBlockFormat(self._gui.QTextBlockFormat())
+                self._end.setBlockFormat(self._plain_block)
 
     def fail(self, error: Exception) -> None:
         """Show an error in red, on a line of its own."""
@@ -90,9 +91,9 @@ class QtRegion:
         red.setForeground(self._gui.QColor(COLORS["error"][self._dark()]))
         with self.change():
             if self._end.positionInBlock() > 0:
-                self._write_block(self._gui.QTextBlockFormat())
+                self._write_block(self._plain_block)
             elif self._end.block().length() == 1:
-                self._end.setBlockFormat(self._gui.QTextBlockFormat())
+                self._end.setBlockFormat(self._plain_block)
             self._write(error_line(error), red)
 
     def begin(self, paragraph: Paragraph, previous: Paragraph | None) -> None:
@@ -109,9 +110,9 @@ class QtRegion:
         else:
             self._write_block(looks)
         if paragraph.kind == "item" and paragraph.marker:
-            self.insert(Run(paragraph.marker + "\t"), paragraph._replace(kind="text"))
+            self._write(paragraph.marker + "\t", self._plain)
         elif paragraph.kind == "rule":
-            self.insert(Run("─" * 24), paragraph._replace(kind="quote"))
+            self.insert(Run("─" * 24), replace(paragraph, kind="quote"))
 
     def insert(self, run: Run, paragraph: Paragraph) -> None:
         """Append text to the last paragraph."""
@@ -119,91 +120,78 @@ class QtRegion:
         self._write(text, self._char_format(run, paragraph))
 
     def table(self, paragraph: Paragraph, previous: Paragraph | None) -> None:
-        """Append a table."""
+        """Append a table, or go on with the one at the end of the region in a table with the same columns."""
         if self._end.positionInBlock() == 0 and self._end.block().length() > 1:
-            self._push_down_text_of_others(self._gui.QTextBlockFormat())
+            self._push_down_text_of_others(self._plain_block)
+        begin, columns = self._end.position(), max(map(len, paragraph.rows))
         looks = self._gui.QTextTableFormat()
         looks.setBorderCollapse(True)
         looks.setBorder(1)
         looks.setBorderBrush(self._gui.QBrush(self._gui.QColor(*_LINE)))
-        looks.setCellPadding(4)
+        looks.setCellPadding(_PADDING)
         looks.setTopMargin(_MARGIN)
+        if paragraph.level and previous is not None and (above := self._last_table()) is not None:
+            looks = above.format()
+            looks.setBottomMargin(0)
+            looks.setColumnWidthConstraints(looks.columnWidthConstraints() or self._column_widths(previous.rows))
+            above.setFormat(looks)
+            looks.setTopMargin(0)
+            columns = above.columns()
         looks.setBottomMargin(_MARGIN)  # Qt leaves out the margin of a paragraph below a table
-        begin = self._end.position()
-        self._first_row = 0
-        self._fill_table(self._insert_table(max(map(len, paragraph.rows)), looks), Paragraph("table"), paragraph)
+        edit = self._gui.QTextCursor(self._end)
+        edit.endEditBlock()  # in an edit block, Qt (6.12) lays out tables at the wrong place
+        table = edit.insertTable(1, columns, looks)
+        self._gui.QTextCursor(self._start).beginEditBlock()
+        self._fill(table, Paragraph("table", level=paragraph.level), paragraph)
         self.written += self._end.position() - begin
 
     def extend_table(self, old: Paragraph, new: Paragraph) -> bool:
         """Change the rows of the table at the end of the region; return False if that is not possible."""
-        begin = self._end.position()
-        pen = self._gui.QTextCursor(self._end)
-        pen.setPosition(max(begin - 1, 0))
-        table = pen.currentTable()
-        if table is None or table.lastPosition() + 1 != begin:  # others have changed it
+        table, begin = self._last_table(), self._end.position()
+        if table is None or max(map(len, new.rows)) != table.columns():
             return False
-        if max(map(len, new.rows)) != table.columns():
-            return False
-        self._fill_table(table, old, new)
+        self._fill(table, old, new)
         self.written += self._end.position() - begin
         return True
 
-    def _insert_table(self, columns: int, looks: Any) -> Any:
-        """Insert outside of the edit block: in one, Qt (6.12) lays out tables at the wrong place."""
+    def _last_table(self) -> Any:
+        """Return the table that the region ends with; None if others have changed it."""
         pen = self._gui.QTextCursor(self._end)
-        pen.endEditBlock()
-        table = pen.insertTable(1, columns, looks)
-        self._gui.QTextCursor(self._start).beginEditBlock()
-        return table
+        pen.setPosition(max(self._end.position() - 1, 0))
+        table = pen.currentTable()
+        return table if table is not None and table.lastPosition() + 1 == self._end.position() else None
 
-    def _fill_table(self, table: Any, old: Paragraph, new: Paragraph) -> None:
-        """Write the cells that have changed; go on in another table below before laying out one takes too long."""
-        most = _TABLE_ROWS if self._ref().isVisible() else len(new.rows)  # what is not visible is not laid out yet
-        while True:
-            end = min(len(new.rows), self._first_row + max(most, table.rows()))
-            if end - self._first_row > table.rows():
-                table.appendRows(end - self._first_row - table.rows())
-            for number in range(self._first_row, end):
-                before, after = old.rows[number] if number < len(old.rows) else (), new.rows[number]
-                for column, runs in enumerate(after):
-                    if column >= len(before) or before[column] != runs:
-                        cell = table.cellAt(number - self._first_row, column)
-                        self._fill_cell(cell, runs, new, header=number == 0)
-            self._end.setPosition(table.lastPosition() + 1)
-            if end == len(new.rows):
-                return
-            self._first_row = end
-            table = self._continue_table(table, table.format())
+    def _fill(self, table: Any, old: Paragraph, new: Paragraph) -> None:
+        """Write the cells of a table that have changed; those of its first row are in bold."""
+        if len(new.rows) > table.rows():
+            table.appendRows(len(new.rows) - table.rows())
+        for number, row in enumerate(new.rows):
+            before = old.rows[number] if number < len(old.rows) else ()
+            for column, runs in enumerate(row[: table.columns()]):
+                if column < len(before) and before[column] == runs:
+                    continue
+                cursor = table.cellAt(number, column).firstCursorPosition()
+                cursor.movePosition(cursor.MoveOperation.EndOfBlock, cursor.MoveMode.KeepAnchor)
+                cursor.removeSelectedText()
+                for run in runs:
+                    styles = run.styles if number or new.level else (*run.styles, "bold")
+                    cursor.insertText(run.text, self._char_format(Run(run.text, styles, run.link), new))
+        self._end.setPosition(table.lastPosition() + 1)
 
-    def _continue_table(self, table: Any, looks: Any) -> Any:
-        """Insert a table below; give the columns of both the width that they have now, as a part of the page's."""
-        looks.setBottomMargin(0)
-        if not looks.columnWidthConstraints():
-            layout = table.document().documentLayout()
-            self._gui.QTextCursor(self._end).endEditBlock()
-            cells = (table.cellAt(0, column).firstCursorPosition().block() for column in range(table.columns()))
-            edges = [
-                *(layout.blockBoundingRect(cell).left() for cell in cells),
-                layout.frameBoundingRect(table).right(),
-            ]
-            page = max(self._ref().viewport().width(), 1)
-            self._gui.QTextCursor(self._start).beginEditBlock()
-            kind = self._gui.QTextLength.Type.PercentageLength
-            parts = [100 * (after - before + _MARGIN) / page for before, after in pairwise(edges)]
-            parts[parts.index(max(parts))] -= max(0, sum(parts) - 96)
-            looks.setColumnWidthConstraints([self._gui.QTextLength(kind, part) for part in parts])
-        table.setFormat(looks)
-        looks.setTopMargin(0)
-        looks.setBottomMargin(_MARGIN)
-        return self._insert_table(table.columns(), looks)
-
-    def _fill_cell(self, cell: Any, runs: Sequence[Run], paragraph: Paragraph, *, header: bool) -> None:
-        cursor = cell.firstCursorPosition()
-        cursor.setPosition(cell.lastCursorPosition().position(), cursor.MoveMode.KeepAnchor)
-        cursor.removeSelectedText()
-        for run in runs:
-            shown = run._replace(styles=(*run.styles, "bold")) if header else run
-            cursor.insertText(shown.text, self._char_format(shown, paragraph))
+    def _column_widths(self, rows: Sequence[Sequence[Sequence[Run]]]) -> list[Any]:
+        """Return the widths that columns need to show these rows, as parts of the page's."""
+        font = self._ref().font()
+        font.setBold(True)
+        advance = self._gui.QFontMetrics(font).horizontalAdvance
+        needed = [
+            max(advance("".join(run.text for run in cell)) for cell in column) + 2 * _PADDING + _MARGIN
+            for column in zip_longest(*rows, fillvalue=())
+        ]
+        page, most = self._ref().viewport().width(), max(needed)
+        while sum(min(width, most) for width in needed) > 0.96 * page and most > _INDENT:
+            most -= _MARGIN  # the widest columns become narrower
+        kind = self._gui.QTextLength.Type.PercentageLength
+        return [self._gui.QTextLength(kind, 100 * min(width, most) / max(page, 1)) for width in needed]
 
     def units(self, text: str) -> int:
         """Return the length of a text as Qt counts it."""
@@ -220,11 +208,11 @@ class QtRegion:
             cursor.removeSelectedText()
 
     def _write(self, text: str, looks: Any) -> None:
-        self._gui.QTextCursor(self._end).insertText(text, looks)
+        self._end.insertText(text, looks)
         self.written += self.units(text)
 
     def _write_block(self, looks: Any) -> None:
-        self._gui.QTextCursor(self._end).insertBlock(looks, self._gui.QTextCharFormat())
+        self._end.insertBlock(looks, self._plain)
         self.written += 1
 
     def _begin_writing(self) -> None:
@@ -292,8 +280,10 @@ class QtRegion:
             looks.setFontFixedPitch(True)
             if kind != "code":
                 looks.setBackground(self._gui.QBrush(self._gui.QColor(*_PAPER)))
-        looks.setFontItalic("italic" in run.styles)
-        looks.setFontStrikeOut("strike" in run.styles)
+        if "italic" in run.styles:
+            looks.setFontItalic(True)
+        if "strike" in run.styles:
+            looks.setFontStrikeOut(True)
         for style in run.styles:
             if style in COLORS:
                 looks.setForeground(gui.QColor(COLORS[style][self._dark()]))

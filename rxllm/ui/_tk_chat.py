@@ -9,7 +9,7 @@ from functools import partial
 from tkinter import ttk
 from typing import cast
 
-from ..assistant import ChatSession, ChatState
+from ..assistant import ChatSession
 from ._tk_text import TkRegion, palette_style
 from ._transcript import STATUS_TEXTS, Transcript
 
@@ -39,11 +39,12 @@ class ChatFrame(ttk.Frame):
         self.columnconfigure(0, weight=1)
         self.rowconfigure(0, weight=1)
         self.input.bind("<Return>", lambda _: self.submit())
-        self._transcript = Transcript(session, self._new_region, self)
+        self.transcript = Transcript(session, self._new_region, self)
 
-    def show(self, state: ChatState) -> None:
-        """Show a state of the session."""
-        self._transcript.show(state.messages)
+    def show(self, _: object = None) -> None:
+        """Show the session's state."""
+        state = self.session.state
+        self.transcript.show(state.messages)
         self.send_button.configure(state="disabled" if state.running else "normal")
         self.stop_button.configure(state="normal" if state.running else "disabled")
         self.retry_button.configure(state="normal" if state.messages and not state.running else "disabled")
@@ -55,7 +56,7 @@ class ChatFrame(ttk.Frame):
         if not text or str(self.send_button["state"]) == "disabled":
             return
         self.input.delete(0, "end")
-        self._transcript.send(text)
+        self.transcript.send(text)
 
     def copy(self, text: str) -> None:
         """Put text on the clipboard."""
@@ -73,4 +74,4 @@ class ChatFrame(ttk.Frame):
         webbrowser.open(address)
 
     def _new_region(self) -> TkRegion:
-        return TkRegion(self.text, partial(Transcript.click, self._transcript))
+        return TkRegion(self.text, partial(Transcript.click, self.transcript))

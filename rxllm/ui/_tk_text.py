@@ -117,9 +117,9 @@ class TkRegion:
         """Append a table as lines of fixed-width text."""
         self.begin(paragraph, previous)
         begin = self._widget.index(self._end)
-        for run in table_lines(paragraph.rows):
+        for run in table_lines(paragraph, previous):
             self.insert(run, paragraph)
-        self._looks.space_around(begin, self._widget.index(self._end))
+        self._looks.space_around(begin, self._widget.index(self._end), continued=paragraph.level > 0)
 
     def extend_table(self, old: Paragraph, new: Paragraph) -> bool:
         """Return False: a cell that grows may widen a column of all rows."""
@@ -203,9 +203,13 @@ class _Looks:
             widget.tag_bind(name, "<Leave>", lambda _: widget.configure(cursor="xterm"))
         return self._links[address]
 
-    def space_around(self, begin: str, end: str) -> None:
-        """Leave a gap above the line of one position, and below that of another."""
+    def space_around(self, begin: str, end: str, *, continued: bool) -> None:
+        """Leave a gap above the line of one position, and below that of another; none inside a table that goes on."""
+        if continued:
+            self._widget.tag_remove("rxllm_below", f"{begin} - 1 lines linestart", begin)
         for position, name, gap in ((begin, "rxllm_above", "spacing1"), (end, "rxllm_below", "spacing3")):
+            if position == begin and continued:
+                continue
             self._widget.tag_configure(name, {gap: _GAP})
             self._widget.tag_add(name, f"{position} linestart", f"{position} lineend")
             self._widget.tag_raise(name)

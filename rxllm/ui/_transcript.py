@@ -6,17 +6,20 @@ contain such links.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
-from importlib import import_module
 from itertools import takewhile
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
+
+import reactivex
+from reactivex import Observable
+from reactivex import operators as rx
 
 from .._inert_text import inert_text
 from .._json import encode
 from ..assistant import ChatMessage, ChatPart, ChatSession, ChatStatus, ErrorPart, ToolPart
 from ..messages import ReasoningPart, TextPart
-from ._markdown import SAFE_LINK, MarkdownParser, Paragraph, Run, Style, merged
+from ._highlight import Highlighter
+from ._markdown import SAFE_LINK, MarkdownParser, Paragraph, Run, Style
 from ._markdown_view import MarkdownRegion, ParagraphView
 
 _LONGEST_RESULT = 300
@@ -58,9 +61,17 @@ class Transcript:
         self._session = session
         self._new_region = new_region
         self._actions = actions
+        self._highlighter = Highlighter()
         self._shown: list[_ShownMessage] = []
         self._edited = ""
         """The message that the next one that is sent replaces."""
+
+    @property
+    def changes(self) -> Observable[object]:
+        """Emits, on any thread, when there is something new to show; stops the answer when it is disposed."""
+        loaded = self._highlighter.loaded
+        states = self._session.states.pipe(rx.do_action(on_completed=loaded.on_completed))
+        return reactivex.merge(states, loaded).pipe(rx.finally_action(self._session.stop))
 
     def send(self, text: str) -> None:
         """Send a text, or put it in the place of the message that the user edits, and drop what follows that."""
@@ -77,7 +88,7 @@ class Transcript:
         for shown, message in zip(self._shown, messages, strict=False):
             shown.show(message)
         for message in messages[same:]:
-            self._shown.append(shown := _ShownMessage(self._new_region()))
+            self._shown.append(shown := _ShownMessage(self._new_region(), self._highlighter))
             shown.show(message)
 
     def click(self, address: str) -> None:
@@ -103,19 +114,26 @@ class Transcript:
 class _ShownMessage:
     """One message in its region."""
 
-    def __init__(self, region: MarkdownRegion) -> None:
+    def __init__(self, region: MarkdownRegion, highlighter: Highlighter) -> None:
         self.message: ChatMessage | None = None
         self._region = region
+        self._highlighter = highlighter
+        self._languages = 0
+        """Those that had been loaded when this was shown last."""
         self._view = ParagraphView(region)
         self._paragraphs: list[Paragraph] = []
-        self._parsers: dict[int, tuple[str, MarkdownParser]] = {}
+        self._parsed: dict[int, tuple[str, MarkdownParser, list[Paragraph]]] = {}
+        """By part: its text so far, and that in paragraphs with colours."""
         self._open: set[int] = set()
         """The parts with reasoning that are unfolded."""
 
     def show(self, message: ChatMessage) -> None:
-        if message is self.message:
+        languages = len(self._highlighter.lexers)
+        if languages != self._languages:
+            self._parsed.clear()
+        elif message is self.message:
             return
-        self.message = message
+        self.message, self._languages = message, languages
         self._render()
 
     def remove(self) -> None:
@@ -167,8 +185,7 @@ class _ShownMessage:
         """Yield the paragraphs of a part; links inside them fold, allow or deny."""
         match part:
             case TextPart(text) if message.role == "assistant":
-                for paragraph in self._markdown(number, text, ended=message.status != "streaming"):
-                    yield _highlighted(paragraph) if paragraph.kind == "code" else paragraph
+                yield from self._markdown(number, text, ended=message.status != "streaming")
             case TextPart(text):
                 yield Paragraph("text", (Run(inert_text(text)),))
             case ReasoningPart(text):
@@ -185,15 +202,16 @@ class _ShownMessage:
 
     def _markdown(self, number: int, text: str, *, ended: bool) -> Sequence[Paragraph]:
         """Parse what a part has grown by."""
-        before, parser = self._parsers.get(number, ("", MarkdownParser()))
+        before, parser, paragraphs = self._parsed.get(number, ("", MarkdownParser(), []))
         if not text.startswith(before):
-            before, parser = "", MarkdownParser()
-        parser.feed(inert_text(text[len(before) :]))
-        self._parsers[number] = text, parser
+            before, parser, paragraphs = "", MarkdownParser(), []
+        first = parser.feed(inert_text(text[len(before) :]))
+        self._parsed[number] = text, parser, paragraphs
         if ended:
-            del self._parsers[number]
-            parser.finish()
-        return parser.paragraphs
+            del self._parsed[number]
+            first = min(first, parser.finish())
+        paragraphs[first:] = map(self._highlighter.highlighted, parser.paragraphs[first:])
+        return paragraphs
 
 
 def tool_texts(part: ToolPart) -> tuple[str, str, str]:
@@ -224,45 +242,10 @@ def _code_header(code: Paragraph, message: str, at: int) -> Paragraph:
     return Paragraph("text", (Run(language, ("faint",)), Run("copy", ("faint",), f"rxllm:copy/{message}/{at}")))
 
 
-def _highlighted(code: Paragraph) -> Paragraph:
-    """Return a line of code with the colours that Pygments gives it; unchanged if Pygments is not installed."""
-    lexer = _lexer(code.marker)
-    if lexer is None or not code.runs:
-        return code
-    tokens = lexer.get_tokens(code.runs[0].text)
-    return code._replace(runs=merged(Run(text.rstrip("\n"), _styles_of(str(kind))) for kind, text in tokens))
-
-
-@functools.cache
-def _lexer(language: str) -> Any:
-    """Return the lexer of Pygments for a language; None if there is none."""
-    try:
-        return import_module("pygments.lexers").get_lexer_by_name(language, stripnl=False)
-    except Exception:  # it is not installed, or knows no such language
-        return None
-
-
-def _styles_of(token: str) -> tuple[Style, ...]:
-    """Return the styles for a token type of Pygments, as it prints it.
-
-    >>> _styles_of("Token.Literal.String.Double"), _styles_of("Token.Text")
-    (('string',), ())
-    """
-    found: dict[str, Style] = {
-        "Token.Keyword": "keyword",
-        "Token.Literal.String": "string",
-        "Token.Comment": "comment",
-        "Token.Literal.Number": "number",
-        "Token.Name.Function": "name",
-        "Token.Name.Class": "name",
-    }
-    return tuple(style for prefix, style in found.items() if token.startswith(prefix))
-
-
 def _has_same_id(pair: tuple[_ShownMessage, ChatMessage]) -> bool:
     shown, message = pair
     return shown.message is not None and shown.message.id == message.id
 
 
 def _equal_paragraphs(pair: tuple[Paragraph, Paragraph]) -> bool:
-    return pair[0] == pair[1]
+    return pair[0] is pair[1] or pair[0] == pair[1]

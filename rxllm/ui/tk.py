@@ -27,7 +27,6 @@ from tkinter import ttk
 from typing import Any, TypeVar
 
 from reactivex import Observable, abc
-from reactivex import operators as rx
 from reactivex.disposable import CompositeDisposable, Disposable
 
 from ..assistant import ChatSession
@@ -192,7 +191,7 @@ class ChatView(ChatFrame):
 
     def __init__(self, master: tkinter.Misc | None, session: ChatSession) -> None:
         super().__init__(master, session)
-        bind_each(self, self.show, session.states.pipe(rx.finally_action(session.stop)), latest=True)
+        bind_each(self, self.show, self.transcript.changes, latest=True)
 
 
 class StopButton(ttk.Button):

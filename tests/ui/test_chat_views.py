@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
+import threading
 import time
 import tkinter
 from collections.abc import Callable, Iterator
+from importlib.abc import MetaPathFinder
 from typing import Any, Protocol
 
 import pytest
@@ -58,6 +61,10 @@ class View(Protocol):
         """Whether send, stop and retry can be pressed."""
         ...
 
+    def coloured(self, word: str) -> bool:
+        """Whether a word has a colour of its own."""
+        ...
+
     def clipboard(self) -> str:
         """The text on the clipboard."""
         ...
@@ -104,6 +111,10 @@ class QtView:
     def enabled(self) -> tuple[bool, bool, bool]:
         buttons = self.view.send_button, self.view.stop_button, self.view.retry_button
         return (buttons[0].isEnabled(), buttons[1].isEnabled(), buttons[2].isEnabled())
+
+    def coloured(self, word: str) -> bool:
+        looks = self.view.browser.document().find(word).charFormat()
+        return bool(looks.hasProperty(looks.Property.ForegroundBrush))
 
     def clipboard(self) -> str:
         return str(self.host.app.clipboard().text())
@@ -172,6 +183,10 @@ class TkView:
             for button in (self.shown.send_button, self.shown.stop_button, self.shown.retry_button)
         )
         return send, stop, retry
+
+    def coloured(self, word: str) -> bool:
+        text = self.shown.text
+        return any(text.tag_cget(tag, "foreground") for tag in text.tag_names(text.search(word, "1.0")))
 
     def clipboard(self) -> str:
         return str(self.host.root.clipboard_get())
@@ -385,3 +400,24 @@ def test_no_answer_is_shown_after_tk_has_gone(display: str) -> None:
     root.destroy()
     del root, view
     gc.collect()
+
+
+def test_pygments_is_loaded_by_a_worker(show: Callable[[ChatSession], View], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The window does not wait for it; code gets its colours later, also in an answer that has ended."""
+    pytest.importorskip("pygments")
+    loading: list[threading.Thread] = []
+
+    class Finder(MetaPathFinder):
+        def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+            if name.partition(".")[0] == "pygments":
+                loading.append(threading.current_thread())
+
+    for name in [name for name in sys.modules if name.partition(".")[0] == "pygments"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+    session = ChatSession(ScriptedModel("```javascript\nlet x = 1\n```\n\n```nonsense\nx\n```\n"))
+    view = show(session)
+    view.type("Code")
+    view.run(lambda: session.state.status == "ready" and "let" in view.text() and view.coloured("let"))
+    assert loading
+    assert threading.current_thread() not in loading

@@ -158,5 +158,5 @@ def test_marks_without_end(mark: str) -> None:
 def test_a_table_as_text() -> None:
     """For widgets without tables."""
     (table,) = parsed("| a | long |\n|---|---|\n| 1234 | 2 |")
-    text = "".join(run.text for run in table_lines(table.rows))
+    text = "".join(run.text for run in table_lines(table))
     assert text.splitlines() == ["a    │ long", "─────┼─────", "1234 │ 2"]

@@ -291,7 +291,7 @@ class TestMarkdown:
             view.resize(width, 500)
             host.app.processEvents()
             tables = view.document().rootFrame().childFrames()
-            assert len(tables) == 3
+            assert len(tables) == 6
             cells = [[table.cellAt(0, column).firstCursorPosition() for column in (0, 1)] for table in tables]
             assert len({tuple(view.cursorRect(cell).left() for cell in row) for row in cells}) == 1
         view.clear()
