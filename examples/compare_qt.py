@@ -32,7 +32,11 @@ import rxllm
 from rxllm import operators as ops
 from rxllm.ui import qt
 
-WINNER = "QGroupBox { border: 2px solid #26a269; border-radius: 4px; margin-top: 1ex; padding-top: 1ex; }"
+BORDER = """
+QGroupBox { border: 2px solid %s; border-radius: 4px; margin-top: 1ex; padding-top: 1ex; }
+QGroupBox::title { subcontrol-origin: margin; left: 8px; padding: 0 4px; }
+"""
+PLAIN, WINNER = BORDER % "palette(mid)", BORDER % "#26a269"
 
 
 class Panel(QGroupBox):
@@ -40,6 +44,7 @@ class Panel(QGroupBox):
 
     def __init__(self, name: str, model: rxllm.StreamingModel, temperature: float | None = None) -> None:
         super().__init__(name)
+        self.setStyleSheet(PLAIN)
         self.model = model
         self.temperature = temperature
         self.view = QTextBrowser()
@@ -56,7 +61,7 @@ class Panel(QGroupBox):
     def ask(self, prompt: str) -> Observable[Panel]:
         """Show the answer; emits this panel once the answer is whole, and nothing if it fails."""
         self.view.clear()
-        self.setStyleSheet("")
+        self.setStyleSheet(PLAIN)
         events: Subject[rxllm.TokenEvent] = Subject()
         self.line.disposable = qt.bind_each(self.status, self.status.setText, status(events, self.model))
         finished = events.pipe(ops.response(), rx.map(lambda response: self), rx.catch(reactivex.empty()), rx.replay())

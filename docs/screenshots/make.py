@@ -65,7 +65,7 @@ def compare_qt(path: Path) -> None:
     window.show()
     QTest.keyClicks(window.input, TEA)
     window.ask.click()
-    _until(lambda: any(panel.styleSheet() for panel in window.panels), QTest.qWait)
+    _until(lambda: any(panel.styleSheet() == compare_qt.WINNER for panel in window.panels), QTest.qWait)
     QTest.qWait(100)
     window.grab().save(str(path))
     window.close()

@@ -99,8 +99,8 @@ class ParagraphView:
     def _append(self, at: int, paragraphs: Sequence[Paragraph]) -> int:
         """Append the paragraph at an index, and the lines of code that follow a line of code; return the next index."""
         region, paragraph, previous = self._region, paragraphs[at], paragraphs[at - 1] if at else None
-        if _is_plain_code(paragraph) and previous is not None and previous.kind == "code":
-            return self._append_code(at, paragraphs)
+        if _is_plain_code(paragraph) and at > 1 and paragraphs[at - 2].kind == "code" == paragraphs[at - 1].kind:
+            return self._append_code(at, paragraphs)  # not the second line: its gap differs from that of the first
         self._begins.append(region.written)
         if paragraph.kind == "table":
             region.table(paragraph, previous)

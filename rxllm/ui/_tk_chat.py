@@ -18,7 +18,7 @@ class ChatFrame(ttk.Frame):
     """The widgets of a chat view; `show` brings them up to date."""
 
     def __init__(self, master: tkinter.Misc | None, session: ChatSession) -> None:
-        super().__init__(master)
+        super().__init__(master, padding=6)
         self.configure(style=palette_style(self, "TFrame"))
         self.session = session
         self.text = tkinter.Text(self, state="disabled", wrap="word", padx=8, pady=8, font="TkTextFont")

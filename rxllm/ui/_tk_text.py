@@ -218,7 +218,8 @@ class _Looks:
         indent = _INDENT * (level + 1)
         match kind:
             case "code" | "table":
-                self._widget.tag_configure(name, lmargin1=8, lmargin2=8, wrap="none")
+                wrap: Literal["none", "char"] = "none" if kind == "table" else "char"
+                self._widget.tag_configure(name, lmargin1=8, lmargin2=8, wrap=wrap)
             case "item":
                 self._widget.tag_configure(name, lmargin1=indent - 4, lmargin2=indent + 12, spacing1=1, spacing3=1)
             case "quote" | "rule":

@@ -27,7 +27,8 @@ class User:
         self.test = importlib.import_module("PySide6.QtTest").QTest
         widgets = importlib.import_module("PySide6.QtWidgets")
         self.app = widgets.QApplication.instance() or widgets.QApplication([])
-        self.window = importlib.import_module("compare_qt").CompareWindow(models)
+        self.program = importlib.import_module("compare_qt")
+        self.window = self.program.CompareWindow(models)
         self.window.show()
         self.panels = self.window.panels
 
@@ -56,7 +57,7 @@ class User:
     @property
     def winners(self) -> list[bool]:
         """Which panels are highlighted."""
-        return [bool(panel.styleSheet()) for panel in self.panels]
+        return [panel.styleSheet() == self.program.WINNER for panel in self.panels]
 
 
 @pytest.fixture

@@ -321,6 +321,13 @@ class TestMarkdown:
             gap = view.cursorRect(next_line).top() - view.cursorRect(cell).bottom()
             assert gap >= 12, (below, gap)  # the padding of the cell, and a margin
 
+    def test_lines_of_code_stand_close_together(self, host: QtHost) -> None:
+        """Only the first has a gap above it."""
+        view = self._shown(host, ["text\n```\none\ntwo\n", "three\nfour\nfive\n```\n"])
+        blocks = [view.document().findBlockByNumber(at) for at in range(1, 6)]
+        assert [block.text() for block in blocks] == ["one", "two", "three", "four", "five"]
+        assert [block.blockFormat().topMargin() > 0 for block in blocks] == [True, False, False, False, False]
+
     def test_reference_links(self, host: QtHost) -> None:
         """Though their addresses come last."""
         browser = self._shown(host, ["See [the docs][1].\n\nMore.\n\n[1]: https://example.org/\n"])

@@ -156,8 +156,7 @@ def test_the_view_follows_the_end_until_the_user_scrolls(app: Screen) -> None:
     async def body(pilot: Pilot[None]) -> None:
         scrolled = app.shown if isinstance(app.shown, Log | TextArea) else app.query_one(VerticalScroll)
         await over(bind_text(app.shown, reactivex.of(lines)))
-        await until(pilot, lambda: scrolled.scroll_offset.y > 50)
-        assert scrolled.is_vertical_scroll_end
+        await until(pilot, lambda: scrolled.scroll_offset.y > 50 and scrolled.is_vertical_scroll_end)
         scrolled.release_anchor()  # as scrolling with the wheel does
         scrolled.scroll_to(y=3, animate=False)
         await until(pilot, lambda: scrolled.scroll_offset.y == 3)
