@@ -64,6 +64,8 @@ class AsyncioLoop:
         handle: SerialDisposable,
         result: Future[object],
     ) -> None:
+        """Create the task of an awaitable; the loop stops with the last one. Runs on the loop."""
+
         def done(task: asyncio.Task[None]) -> None:
             with self._lock:
                 self._waiting -= 1

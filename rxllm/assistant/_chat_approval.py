@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextvars import ContextVar
 
 from reactivex import Observable
-from reactivex.subject import AsyncSubject
 
 from ..messages import ToolCall
 
@@ -31,14 +30,3 @@ def ask_user(call: ToolCall) -> Observable[bool | str] | str:
     """
     asking = ask.get()
     return "there is no user to ask" if asking is None else asking(call)
-
-
-class Approvals:
-    """The decisions about the calls of one turn; either side may come first. Not thread-safe."""
-
-    def __init__(self) -> None:
-        self._decisions: dict[str, AsyncSubject[bool | str]] = {}
-
-    def of(self, call_id: str) -> AsyncSubject[bool | str]:
-        """Return what emits the decision about a call."""
-        return self._decisions.setdefault(call_id, AsyncSubject())

@@ -51,6 +51,7 @@ class _Reader:
         self._in_parameters = False
 
     def read(self, line: str) -> None:
+        """Read one line: it begins a section or a parameter, or continues the one before."""
         bare = line.strip()
         if bare == line and _SECTION.fullmatch(bare):
             self._in_parameters = bool(_PARAMETERS.fullmatch(bare))
@@ -65,6 +66,7 @@ class _Reader:
             self._place.append(bare)
 
     def _begins_parameter(self, bare: str, line: str) -> bool:
+        """Begin a parameter if the line does, in Google or NumPy style; return whether it does."""
         if found := _GOOGLE.fullmatch(bare):
             description = found[2] if bare != line else ""  # in NumPy's style the type stands there
         elif found := _NUMPY.fullmatch(bare):

@@ -47,6 +47,7 @@ def _subscribe(
     on_error: Callable[[BaseException], None],
     handle: SerialDisposable,
 ) -> None:
+    """Subscribe to an Observable; its last item, None if it has none, is the value."""
     last: list[object] = [None]
 
     def on_next(item: object) -> None:
@@ -73,6 +74,7 @@ def _await_on(
     on_error: Callable[[BaseException], None],
     handle: SerialDisposable,
 ) -> None:
+    """Run an awaitable as a task of the loop of this thread, without blocking it."""
     result: Future[object] = Future()
 
     def done(_: asyncio.Task[None]) -> None:

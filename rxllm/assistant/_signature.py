@@ -54,15 +54,18 @@ class Signature:
         self.schema = self._schema([one.name for one in shown], doc.parameters)
 
     def bind(self, arguments: Mapping[str, object], hidden: object) -> tuple[list[object], dict[str, object]]:
-        """Return the arguments, checked and converted, by position and by name, and `hidden` for hidden parameters.
+        """Check and convert what the model gave; return the function's arguments, by position and by name.
+
+        Hidden parameters get `hidden`.
 
         Raises:
             msgspec.ValidationError: The arguments do not fit the types.
         """
-        own = {key: value for key, value in arguments.items() if key not in self._pydantic_parameters}
+        for_msgspec = {key: value for key, value in arguments.items() if key not in self._pydantic_parameters}
         # Not strict: models, especially small ones, put numbers in quotes.
-        values = msgspec.convert(own, self._type, strict=False, dec_hook=_validated)
-        named: dict[str, object] = {key: getattr(values, f"p{at}") for at, key in enumerate(self._names)}
+        checked = msgspec.convert(for_msgspec, self._type, strict=False, dec_hook=_validated)
+        # The fields of `_type` are called p0, p1 ...
+        named: dict[str, object] = {key: getattr(checked, f"p{at}") for at, key in enumerate(self._names)}
         for key, adapter in self._pydantic_parameters.items():
             named[key] = adapter.value(key, arguments)
         named.update(dict.fromkeys(self._hidden, hidden))
@@ -136,6 +139,7 @@ class _Adapter:
             return self._schema
 
     def value(self, key: str, arguments: Mapping[str, object]) -> object:
+        """Return the argument, converted and checked, or the default."""
         if key not in arguments:
             if self.is_required:
                 raise msgspec.ValidationError(f"Object missing required field `{key}`")
@@ -174,6 +178,7 @@ def _hints(function: Callable[..., object]) -> dict[str, object]:
 def _field(
     name: str, parameter: inspect.Parameter, hint: object, description: str | None
 ) -> tuple[str, type] | tuple[str, type, object]:
+    """Return a parameter as the definition of a field of a msgspec struct."""
     kind = cast("type", hint)  # to msgspec, all forms of hints are types
     if description:
         kind = cast("type", Annotated[kind, msgspec.Meta(description=description)])

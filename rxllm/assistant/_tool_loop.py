@@ -316,6 +316,7 @@ class ToolLoop(abc.DisposableBase):
         self._report(error)
 
     def _report(self, error: LLMError) -> None:
+        """Emit the error of the turn, with the answer so far and the usage of all steps."""
         error.provider = error.provider or self._request.model.provider
         error.model = error.model or self._request.model.model
         so_far = error.partial or self._answer or Response()

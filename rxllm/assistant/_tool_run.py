@@ -163,6 +163,7 @@ class ToolRun(abc.DisposableBase):
         resolve(outcome, self._settings.loop, self._succeed, self._progress, self._failed, self._work)
 
     def _start_span(self) -> None:
+        """Start the telemetry span of the run, if there is one; end it at once if the run has ended meanwhile."""
         start = tool_span.get()
         if start is None or self._tool is None:
             return

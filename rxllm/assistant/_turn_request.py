@@ -100,6 +100,7 @@ class TurnRequest(msgspec.Struct, frozen=True):
         return [*([Message.system(text)] if text else ()), *history]
 
     def _system_text(self, recalled: tuple[Message, ...]) -> str | None:
+        """Return the system message: the text, or what the user's function returns."""
         if not callable(self.system):
             return self.system
         try:

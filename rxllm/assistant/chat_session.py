@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
 
@@ -31,12 +32,13 @@ from reactivex import Observable, abc
 from reactivex import operators as rx
 from reactivex.disposable import SingleAssignmentDisposable
 from reactivex.scheduler import TimeoutScheduler
+from reactivex.subject import AsyncSubject
 
 from ..messages import Message, Part, ToolCall
 from ..model import StreamingModel
 from ..prompt import Prompt, messages_of
 from ._chat_answer import ChatAnswer
-from ._chat_approval import Approvals, ask
+from ._chat_approval import ask
 from ._chat_log import ChatLog
 from ._chat_messages import ChatMessage
 from ._chat_states import ChatState, ChatStatus, StateEmitter
@@ -56,7 +58,8 @@ class _Turn:
 
     def __init__(self, answer: ChatAnswer) -> None:
         self.answer = answer
-        self.approvals = Approvals()
+        self.decisions: defaultdict[str, AsyncSubject[bool | str]] = defaultdict(AsyncSubject)
+        """What emits the decisions about tool calls, by the call's id; made by the question or by the decision."""
         self.subscription = SingleAssignmentDisposable()
 
 
@@ -189,7 +192,7 @@ class ChatSession(abc.DisposableBase):
         with self._lock:
             if self._turn is None or not self._turn.answer.waits(call_id):
                 return False
-            decision = self._turn.approvals.of(call_id)
+            decision = self._turn.decisions[call_id]
         decision.on_next(True if yes else reason or False)
         decision.on_completed()
         return True
@@ -276,9 +279,11 @@ class ChatSession(abc.DisposableBase):
         return question
 
     def _subscribe(self, turn: _Turn, prompt: Sequence[Message]) -> None:
+        """Start the turn; what it raises becomes its error."""
+
         def request_approval(call: ToolCall) -> Observable[bool | str]:
             with self._lock:
-                return turn.approvals.of(call.id)
+                return turn.decisions[call.id]
 
         token = ask.set(request_approval)
         try:
@@ -293,6 +298,7 @@ class ChatSession(abc.DisposableBase):
             ask.reset(token)
 
     def _on_event(self, turn: _Turn, event: AssistantEvent) -> None:
+        """Add an event to the answer; emit at once, or with the next frame if it is only more text."""
         with self._lock:
             if turn is not self._turn:
                 return
@@ -307,6 +313,7 @@ class ChatSession(abc.DisposableBase):
             self._emitter.emit()
 
     def _on_end(self, turn: _Turn, error: Exception | None) -> None:
+        """End the turn, with an error or without, unless another has taken its place."""
         with self._lock:
             if turn is not self._turn:
                 return
@@ -328,7 +335,7 @@ class ChatSession(abc.DisposableBase):
         return turn
 
     def _set_ready(self) -> None:
-        """Forget an error, as the messages have been replaced. The caller holds the lock; no answer runs."""
+        """Set the status to "ready" and forget the last error. The caller holds the lock; no answer runs."""
         self._status, self._error = "ready", None
         self._emitter.change()
 
@@ -362,6 +369,7 @@ class ChatSession(abc.DisposableBase):
         self._emitter.emit()
 
     def _save(self, *_: object) -> None:
+        """Replace what the memory has of the conversation by what the session has."""
         memory = self._memory
         if memory is None:
             return
@@ -374,6 +382,7 @@ class ChatSession(abc.DisposableBase):
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
+        """Make a failure of the memory the session's error; a running answer continues."""
         log.warning("a chat session's memory failed: %s", error)
         with self._lock:
             self._error = error

@@ -274,6 +274,7 @@ class _ObservedModel(StreamingModel):
         self._listeners = listeners
 
     def stream(self, prompt: Prompt, **options: Unpack[CallOptions]) -> Observable[TokenEvent]:
+        """Return the stream of the model, whose subscriptions call the listeners."""
         events = self._model.stream(prompt, **options)
         request = (self.provider, options.get("model") or self.model, messages_of(prompt), options)
 
@@ -302,6 +303,7 @@ class _Subscription:
         self._ended = False
 
     def to(self, events: Observable[TokenEvent], scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
+        """Subscribe to `events`; disposing tells the listeners too."""
         self._notify(lambda listener: listener.on_request(self._request))
         subscription = events.subscribe(
             self._on_event, self._on_error, self._observer.on_completed, scheduler=scheduler
@@ -314,6 +316,7 @@ class _Subscription:
         return Disposable(dispose)
 
     def _on_event(self, event: TokenEvent) -> None:
+        """Pass an event on, after the listeners if it is the end; a subscriber that raises has cancelled."""
         if type(event) is StreamEnd:
             response = event.response
             self._end(lambda listener: listener.on_response(self._request, response))

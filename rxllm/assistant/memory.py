@@ -303,6 +303,7 @@ def last_tokens(budget: int, *, count: Callable[[Message], int] | None = None) -
     counted = count or message_tokens
 
     def window(messages: Sequence[Message]) -> Sequence[Message]:
+        """Return the head, and as many of the last messages as fit into what it leaves of the budget."""
         head = _head(messages)
         left = budget - sum(map(counted, messages[:head]))
         start = len(messages)

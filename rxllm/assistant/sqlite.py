@@ -125,6 +125,7 @@ class SQLiteStore:
 
     @contextmanager
     def _transaction(self) -> Generator[None, None, None]:
+        """Hold the lock, and commit what is done inside, or roll it back if that raises."""
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -135,6 +136,7 @@ class SQLiteStore:
                 raise
 
     def _load(self, conversation: str) -> tuple[Message, ...]:
+        """Return the messages of a conversation without unreadable rows. Must hold the lock."""
         rows = self._connection.execute(
             "SELECT position, message FROM messages WHERE conversation = ? ORDER BY position", (conversation,)
         ).fetchall()
@@ -147,6 +149,7 @@ class SQLiteStore:
         return tuple(messages)
 
     def _insert(self, conversation: str, messages: Sequence[Message]) -> None:
+        """Add messages behind the last position. Must be called in a transaction."""
         (last,) = self._connection.execute(
             "SELECT coalesce(max(position), -1) FROM messages WHERE conversation = ?", (conversation,)
         ).fetchone()

@@ -81,6 +81,7 @@ class Structure:
         return "prompt"
 
     def _options(self, mode: StructuredMode, options: CallOptions) -> CallOptions:
+        """Return `options` with what asks for the answer in `mode`."""
         if mode == "schema":
             return {**options, "response_format": format_of(self._boxed)}
         if mode == "tool":

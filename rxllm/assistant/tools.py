@@ -232,6 +232,7 @@ def _is_list(value: object) -> TypeGuard[Sequence[object]]:
 
 
 def _as_tool(given: object) -> RunnableTool:
+    """Return what was given as a tool; raise `ConfigurationError` if it is none."""
     if isinstance(given, RunnableTool):
         tool_of(given.tool)
         return given
@@ -245,6 +246,7 @@ def _as_tool(given: object) -> RunnableTool:
 
 
 def _name_of(function: Callable[..., object]) -> str:
+    """Return the name of a function, or of the class of a callable object."""
     named = function.func if isinstance(function, functools.partial) else function
     name = getattr(named, "__name__", None)
     if not isinstance(name, str):

@@ -150,7 +150,7 @@ class BaseRun(abc.DisposableBase):
         self.dispose()
         self._thread.join(2 * STOP_SECONDS)
 
-    def _read_prompts(self, ahead: int, on_ready: Callable[[], None]) -> JobSource:
+    def _read_prompts(self, ahead: int, on_ready: Callable[[], None] = lambda: None) -> JobSource:
         """Start to read the prompts on a thread, `ahead` of them at most; see `JobSource`."""
         plan = self._plan
         self._source = JobSource(jobs_of(plan.items(), plan.columns, plan.fingerprint), ahead, on_ready)

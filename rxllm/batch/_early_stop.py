@@ -47,6 +47,7 @@ class EarlyStop:
         return held
 
     def _is_alike(self, row: Row) -> bool:
+        """Return whether the row is a failure that counts, with the same error as those held back."""
         if not isinstance(row, FailureRow) or row.transient or _has_content(row.partial):
             return False
         if row.error in ("ContextWindowExceededError", "OutputParsingError"):
@@ -59,12 +60,14 @@ def _has_content(partial: Response | None) -> bool:
 
 
 def _reason(row: Row) -> tuple[object, ...]:
+    """Return what failures with the same cause have in common: the error without the ids of request and row."""
     assert isinstance(row, FailureRow)
     without_ids = row.message.replace(row.request_id or "\0", "")
     return row.error, row.status_code, _NUMBER.sub("", without_ids)
 
 
 def _common_error(row: Row, count: int) -> LLMError:
+    """Return the error that ends the run: as the vendor's, or a `ConfigurationError` if no request was made."""
     assert isinstance(row, FailureRow)
     message = f"the first {count} prompts all failed with the same error, so the run stopped: {row.message}"
     if row.tries == 0:

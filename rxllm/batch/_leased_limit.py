@@ -12,6 +12,8 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 
+import msgspec
+
 from ..operators.resilience.limits import RateLimit
 from .shared_limits import LEASE, Correction, Lease, LeaseRequest
 
@@ -21,17 +23,14 @@ _RETRY_SECONDS = 1.0
 """Seconds between attempts while the server is unreachable."""
 
 
-class _HeldLease:
+class _HeldLease(msgspec.Struct, eq=False):
     """The permits left of one lease, and until when they may be used, on this machine's clock."""
 
-    __slots__ = ("left", "number", "tokens", "use_by")
-
-    def __init__(self, lease: Lease, tokens: float, use_by: float) -> None:
-        self.number = lease.number
-        self.left = lease.permits
-        self.tokens = tokens
-        """Tokens that each permit counts for at the server until it is corrected."""
-        self.use_by = use_by
+    number: int
+    left: int
+    tokens: float
+    """Tokens that each permit counts for at the server until it is corrected."""
+    use_by: float
 
 
 class LeasedLimit(RateLimit):
@@ -125,8 +124,9 @@ class LeasedLimit(RateLimit):
                 lease = Lease(0, 0, _RETRY_SECONDS)
                 self._keep(request)
             if lease.permits:
+                held = _HeldLease(lease.number, lease.permits, request.expected_tokens, asked_at + LEASE)
                 with self.lock:
-                    self._leases.append(_HeldLease(lease, request.expected_tokens, asked_at + LEASE))
+                    self._leases.append(held)
                 self._let_in()
             elif lease.wait:
                 self._urgent.wait(lease.wait)

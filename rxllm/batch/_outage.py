@@ -123,10 +123,12 @@ def with_retries(
     delay_of = backoff(0.5, MAX_RETRY_AFTER, jitter)
 
     def start() -> tuple[Attempt, OnFailure]:
+        """Return the first attempt, and the function that decides what follows a failure."""
         retries = 0
         waited = 0.0
 
         def decide(error: Exception, _: bool) -> Attempt | Exception:
+            """Return the next attempt, or the error if none is left."""
             nonlocal retries, waited
             delay = delay_of(error, retries) if error_class(error) == "retry" else None
             if delay is None:

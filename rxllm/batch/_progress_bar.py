@@ -25,6 +25,7 @@ def with_progress_bar(events: Observable[BatchEvent]) -> Observable[BatchEvent]:
     def subscribe(
         observer: abc.ObserverBase[BatchEvent], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
+        """Start the run with a new bar, which disposing closes too."""
         draw, close = _bar()
 
         def on_event(event: BatchEvent) -> None:

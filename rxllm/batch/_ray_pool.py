@@ -69,7 +69,7 @@ class RayPool(WorkerPool):
             self._server = _server_for(self._limits)
 
     def size(self) -> int:
-        """Return the number of workers that was given, else the number of CPUs in the cluster now."""
+        """Return the number of workers that was given, else the number of CPUs in the cluster now; 0 without Ray."""
         if self._workers is not None or not ray.is_initialized():
             return self._workers or 0
         resources = cast("dict[str, float]", ray.cluster_resources())
@@ -164,6 +164,7 @@ def _start_ray(address: str | None) -> None:
     started: Future[None] = Future()
 
     def start() -> None:
+        """Start Ray, report whether that worked, and stay."""
         try:
             ray.init(address)
         except Exception as error:

@@ -126,7 +126,7 @@ class Worker:
         state.tries += 1
         options = state.job.options.copy()
         if isinstance(self._settings.model, ModelSpec):
-            options["max_retries"] = 0
+            options["max_retries"] = 0  # `_ask` retries
         return model.stream(state.job.prompt, **options)
 
     def _settle(self, result: PromptAnswer[_JobState, None] | PromptFailure[_JobState]) -> None:
@@ -166,14 +166,11 @@ def answer_value(model: ModelSpec | ModelFactory, job: Job, text: str) -> object
     return None if wanted is None else reactivex.just(text).pipe(parse()).run()
 
 
-class _JobState:
+class _JobState(msgspec.Struct, eq=False):
     """A job, and how many requests were made for it."""
 
-    __slots__ = ("job", "tries")
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.tries = 0
+    job: Job
+    tries: int = 0
 
 
 def _fatal(error: Exception) -> LLMError | None:

@@ -14,6 +14,7 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable
+from functools import partial
 from typing import Generic, TypeVar
 
 from reactivex import Observable, abc
@@ -86,6 +87,7 @@ class EventStream(AsyncIterator[T]):
         return self
 
     async def __anext__(self) -> T:
+        """Return the next item; the first call subscribes, and whatever it raises disposes the stream."""
         if self._is_awaited:
             raise RuntimeError("two tasks are iterating over one stream")
         try:
@@ -138,6 +140,7 @@ def from_async(make: Callable[[], AsyncIterable[T]], *, loop: asyncio.AbstractEv
     """
 
     def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+        """Run the iterator on the given loop, on the one that runs here, or on a new thread."""
         feed = _Feed(make, observer)
         home = loop or running_loop()
         if home is None:
@@ -172,6 +175,7 @@ class _Feed(abc.DisposableBase, Generic[T]):
             self._task = asyncio.get_running_loop().create_task(self.run())
 
     async def run(self) -> None:
+        """Deliver all items and the end. Runs as a task of the loop."""
         self._task = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
         try:
@@ -191,7 +195,7 @@ class _Feed(abc.DisposableBase, Generic[T]):
         try:
             items = aiter(self._make())
         except Exception as error:
-            return _failing(self._observer, error)
+            return partial(self._observer.on_error, error)
         try:
             while not self._disposed:
                 try:
@@ -199,7 +203,7 @@ class _Feed(abc.DisposableBase, Generic[T]):
                 except StopAsyncIteration:
                     break
                 except Exception as error:
-                    return _failing(self._observer, error)
+                    return partial(self._observer.on_error, error)
                 self._observer.on_next(item)
             return self._observer.on_completed
         finally:
@@ -210,10 +214,6 @@ class _Feed(abc.DisposableBase, Generic[T]):
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
-
-
-def _failing(observer: abc.ObserverBase[T], error: Exception) -> Callable[[], None]:
-    return lambda: observer.on_error(error)
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> bool:

@@ -93,6 +93,8 @@ def _log_of(key: Hashable, factory: Callable[[], Observable[object]]) -> MemoryL
 def _start(
     log: MemoryLog[object], upstream: SingleAssignmentDisposable, factory: Callable[[], Observable[object]]
 ) -> None:
+    """Start the stream and write it to the log; what the factory raises is the stream's error."""
+
     def append(event: object) -> None:
         log.append(event)
 

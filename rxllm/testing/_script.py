@@ -130,6 +130,7 @@ def _cut(body: bytes, cuts: int | Iterable[int] | None) -> Iterator[bytes]:
 
 
 def _ending(fault: Fault | None) -> Ending:
+    """Return how the response ends with this fault."""
     match fault:
         case Stall():
             return "stall"
@@ -142,6 +143,7 @@ def _ending(fault: Fault | None) -> Ending:
 
 
 def _error_document(wire: WireName, status: int, message: str, kind: str) -> Mapping[str, object]:
+    """Return an HTTP error as the vendor of `wire` writes it."""
     match wire:
         case "anthropic":
             return {"type": "error", "error": {"type": kind, "message": message}}

@@ -23,6 +23,7 @@ import msgspec
 import requests
 import urllib3
 from reactivex import Observable, abc
+from reactivex.disposable import MultipleAssignmentDisposable
 from reactivex.scheduler import EventLoopScheduler
 
 from .._core.error_format import redacted
@@ -101,7 +102,7 @@ def wire_replies(path: str | Path) -> tuple[RawReply, ...]:
     return tuple(map(_reply, responses.values()))
 
 
-class _Replay(abc.DisposableBase):
+class _Replay:
     """One subscription to a recording, on one timer."""
 
     def __init__(
@@ -117,28 +118,23 @@ class _Replay(abc.DisposableBase):
         self._scheduler = scheduler
         self._speed = speed
         self._now = stopwatch(scheduler)
-        self._closed = False
-        self._timer: abc.DisposableBase | None = None
+        self._timer = MultipleAssignmentDisposable()
 
-    def start(self) -> _Replay:
-        self._timer = self._scheduler.schedule(self._play)
-        return self
-
-    def dispose(self) -> None:
-        self._closed = True
-        if self._timer is not None:
-            self._timer.dispose()
+    def start(self) -> abc.DisposableBase:
+        """Begin; return what ends it."""
+        self._timer.disposable = self._scheduler.schedule(self._play)
+        return self._timer
 
     def _play(self, scheduler: abc.SchedulerBase, state: object | None = None) -> None:
         """Emit all lines that are due, then schedule itself for the next one."""
-        while not self._closed:
+        while not self._timer.is_disposed:
             if self._next == len(self._lines):
                 self._observer.on_error(StreamInterruptedError("the recording was cut off before the stream ended"))
                 return
             line = self._lines[self._next]
             wait = line.at / self._speed - self._now() if self._speed is not None else 0.0
             if wait > 0:
-                self._timer = self._scheduler.schedule_relative(wait, self._play)
+                self._timer.disposable = self._scheduler.schedule_relative(wait, self._play)
                 return
             self._next += 1
             if line.event is None:
@@ -243,6 +239,7 @@ class _RecordedBody:
 
 
 def _reply(lines: list[_WireLine]) -> RawReply:
+    """Return the lines of one recorded response as a reply."""
     pieces = [line.piece() for line in lines if line.body is not None or line.base64 is not None]
     complete = lines[-1].end == "complete"
     return RawReply(

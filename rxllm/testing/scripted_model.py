@@ -112,6 +112,7 @@ class ScriptedModel(StreamingModel):
         def subscribe(
             observer: abc.ObserverBase[TokenEvent], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
+            """Record the call, take the next reply and play it."""
             call = ScriptedCall(messages, options)
             with self._lock:
                 self.calls.append(call)
@@ -122,6 +123,7 @@ class ScriptedModel(StreamingModel):
         return Observable(subscribe)
 
     def _events(self, reply: ModelReply, call: ScriptedCall) -> Observable[TokenEvent]:
+        """Return the stream of a reply."""
         if isinstance(reply, Observable):
             return reply
         match reply:

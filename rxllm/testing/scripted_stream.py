@@ -96,57 +96,22 @@ def marble(
     return scripted(steps, ends=False, scheduler=scheduler)
 
 
-class _Script:
-    """Emits events to an observer and keeps the answer, so that the ending can hold it."""
-
-    def __init__(self, observer: abc.ObserverBase[TokenEvent]) -> None:
-        self._observer = observer
-        self._answer = ResponseBuilder()
-        self.ended = False
-
-    def on_next(self, item: str | TokenEvent | Exception) -> None:
-        """Emit text, an event, or an error that ends the stream."""
-        if isinstance(item, Exception):
-            self.on_error(item)
-            return
-        event = TextDelta(item) if isinstance(item, str) else item
-        if not isinstance(event, _EVENTS):
-            self.on_error(TypeError(f"a scripted stream emits text, events and errors; got {event!r}"))
-            return
-        self._answer.add(event)
-        self._observer.on_next(event)
-        if isinstance(event, StreamEnd):
-            self.ended = True
-            self._observer.on_completed()
-
-    def on_error(self, error: Exception) -> None:
-        """End the stream with an error that holds the answer so far."""
-        self.ended = True
-        if isinstance(error, LLMError) and error.partial is None:
-            error = copy(error)
-            error.partial = self._answer.response()
-        self._observer.on_error(error)
-
-    def on_completed(self) -> None:
-        """End the stream with a `StreamEnd`, unless it has ended."""
-        if not self.ended:
-            self.on_next(ending(self._answer))
-
-
 class _Playback:
-    """One subscription: each step schedules the next, because steps may be endless."""
+    """One subscription: each step schedules the next, because steps may be endless. The ending holds the answer."""
 
     def __init__(
         self, steps: Iterator[Step], ends: bool, observer: abc.ObserverBase[TokenEvent], scheduler: abc.SchedulerBase
     ) -> None:
         self._steps = steps
         self._ends = ends
-        self._script = _Script(observer)
+        self._observer = observer
         self._scheduler = scheduler
+        self._answer = ResponseBuilder()
         self._at = 0.0
         self._subscription = MultipleAssignmentDisposable()
 
     def start(self) -> abc.DisposableBase:
+        """Begin; return what ends it."""
         self._schedule_next()
         return self._subscription
 
@@ -155,21 +120,41 @@ class _Playback:
         try:
             step = next(self._steps, None)
         except Exception as error:  # of an iterable of the user
-            self._script.on_error(error)
+            self._fail(error)
             return
         if step is None:
             if self._ends:
-                self._script.on_completed()
+                self._emit(ending(self._answer))
             return
         wait, self._at = max(0.0, step[0] - self._at), step[0]
 
         def act(_scheduler: abc.SchedulerBase, _state: object = None) -> None:
-            if not self._subscription.is_disposed:
-                self._script.on_next(step[1])
-                if not self._script.ended and not self._subscription.is_disposed:
-                    self._schedule_next()
+            if not self._subscription.is_disposed and self._emit(step[1]) and not self._subscription.is_disposed:
+                self._schedule_next()
 
         self._subscription.disposable = self._scheduler.schedule_relative(wait, act)
+
+    def _emit(self, item: str | TokenEvent | Exception) -> bool:
+        """Emit text, an event, or an error that ends the stream; return whether the stream goes on."""
+        event = TextDelta(item) if isinstance(item, str) else item
+        if isinstance(event, Exception):
+            self._fail(event)
+            return False
+        if not isinstance(event, _EVENTS):
+            self._fail(TypeError(f"a scripted stream emits text, events and errors; got {event!r}"))
+            return False
+        self._answer.add(event)
+        self._observer.on_next(event)
+        if isinstance(event, StreamEnd):
+            self._observer.on_completed()
+        return not isinstance(event, StreamEnd)
+
+    def _fail(self, error: Exception) -> None:
+        """End the stream with an error that holds the answer so far."""
+        if isinstance(error, LLMError) and error.partial is None:
+            error = copy(error)
+            error.partial = self._answer.response()
+        self._observer.on_error(error)
 
 
 def ending(answer: ResponseBuilder, finish_reason: FinishReason | None = None) -> StreamEnd:

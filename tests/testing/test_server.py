@@ -302,9 +302,11 @@ class TestConnections:
         with requests.Session() as session:
             for _ in range(3):
                 session.post(server.url + "/api/chat", json=BODIES["ollama"], timeout=60)
-            session.post(server.url + "/api/chat", json={}, headers={"connection": "close"}, timeout=60)
-            assert server.connections == 1
-            session.post(server.url + "/api/chat", json=BODIES["ollama"], timeout=60)
+        assert server.connections == 1
+        with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=60) as client:
+            client.sendall(b"POST /api/chat HTTP/1.1\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}")
+            answer = b"".join(iter(lambda: client.recv(65536), b""))  # ends when the server closes
+        assert answer.startswith(b"HTTP/1.1 200")
         assert server.connections == 2
 
     def test_leaving_after_the_answer_is_noticed_too(self, server: LLMServer) -> None:

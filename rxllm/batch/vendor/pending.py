@@ -18,8 +18,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS vendor_jobs (
     token TEXT PRIMARY KEY NOT NULL, job TEXT, prepared BLOB NOT NULL, count INTEGER NOT NULL, noted REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS vendor_prompts (
-    custom_id TEXT PRIMARY KEY NOT NULL, token TEXT NOT NULL, key NOT NULL UNIQUE, position INTEGER NOT NULL,
-    digest BLOB NOT NULL, columns BLOB NOT NULL, options BLOB NOT NULL);
+    custom_id TEXT PRIMARY KEY NOT NULL, token TEXT NOT NULL, key NOT NULL UNIQUE, prompt BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS vendor_prompts_of_job ON vendor_prompts (token);
 """
 
@@ -72,16 +71,8 @@ class PendingJobs:
             values = job.token, job.job, job.prepared, job.count, job.noted
             self._file.execute("INSERT INTO vendor_jobs VALUES (?, ?, ?, ?, ?)", *values)
             for prompt in prompts:
-                self._file.execute(
-                    "INSERT OR REPLACE INTO vendor_prompts VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    prompt.custom_id,
-                    token,
-                    prompt.key,
-                    prompt.position,
-                    prompt.digest,
-                    msgspec.json.encode(prompt.columns),
-                    msgspec.json.encode(prompt.wants_json),
-                )
+                row = prompt.custom_id, token, prompt.key, msgspec.json.encode(prompt)
+                self._file.execute("INSERT OR REPLACE INTO vendor_prompts VALUES (?, ?, ?, ?)", *row)
         self._file.execute("PRAGMA wal_checkpoint(FULL)")
         return job
 
@@ -99,18 +90,20 @@ class PendingJobs:
 
     def holds(self, key: Key, digest: bytes) -> str | None:
         """Return "now" or "before" if this run or an earlier one has submitted the prompt, unchanged; else None."""
-        found = self._file.execute("SELECT digest, token FROM vendor_prompts WHERE key = ?", key).fetchone()
-        if found is not None and found[1] in self._noted:
+        found = self._file.execute("SELECT token, prompt FROM vendor_prompts WHERE key = ?", key).fetchone()
+        if found is not None and found[0] in self._noted:
             return "now"
-        return "before" if found is not None and found[0] == digest else None
+        return "before" if found is not None and _prompt_in(found[1]).digest == digest else None
 
     def prompt(self, custom_id: str) -> PendingPrompt | None:
         """Return a prompt that has no row yet."""
-        return next(iter(self._prompts("custom_id = ?", custom_id)), None)
+        found = self._file.execute("SELECT prompt FROM vendor_prompts WHERE custom_id = ?", custom_id).fetchone()
+        return None if found is None else _prompt_in(found[0])
 
     def prompts_of(self, token: str, limit: int) -> list[PendingPrompt]:
         """Return prompts of a job that have no row yet."""
-        return self._prompts("token = ? LIMIT ?", token, limit)
+        found = self._file.execute("SELECT prompt FROM vendor_prompts WHERE token = ? LIMIT ?", token, limit)
+        return [_prompt_in(row[0]) for row in found]
 
     def count(self) -> int:
         """Return how many prompts have no row yet."""
@@ -123,20 +116,5 @@ class PendingJobs:
             for custom_id, _ in rows:
                 self._file.execute("DELETE FROM vendor_prompts WHERE custom_id = ?", custom_id)
 
-    def _prompts(self, where: str, *values: object) -> list[PendingPrompt]:
-        """Return the submitted prompts that a condition in SQL selects."""
-        found = self._file.execute(
-            f"SELECT custom_id, key, position, digest, columns, options FROM vendor_prompts WHERE {where}",  # noqa: S608  ours
-            *values,
-        )
-        return [
-            PendingPrompt(
-                custom_id,
-                key,
-                position,
-                digest,
-                msgspec.json.decode(columns, type=dict[str, object]),
-                msgspec.json.decode(options, type=bool),
-            )
-            for custom_id, key, position, digest, columns, options in found
-        ]
+
+_prompt_in = msgspec.json.Decoder(PendingPrompt).decode

@@ -100,7 +100,7 @@ class VendorRun(BaseRun):
         """Submit all prompts that have no row and are in no job."""
         api = self._api
         size = min(api.max_prompts, self._settings.batch_size or api.max_prompts)
-        fresh = self._fresh(self._read_prompts(256, _nothing))
+        fresh = self._fresh(self._read_prompts(256))
         held: list[Job] = []
         """A job that found no room in the last batch."""
         while not self._stopped.is_set():
@@ -329,10 +329,6 @@ def _response_of(model: StreamingModel, result: VendorResult) -> Response:
     end = events[-1]
     assert isinstance(end, StreamEnd)
     return end.response
-
-
-def _nothing() -> None:
-    """Do nothing: the run checks for new prompts by itself."""
 
 
 class _Stop(Exception):
