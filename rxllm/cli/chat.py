@@ -113,7 +113,7 @@ class Chat:
                 self._console.print()
                 return
             interrupted = False
-            if message in ("/quit", "/exit"):
+            if message in ("/quit", "/exit", "quit", "exit"):
                 return
             if message:
                 self.hear(message)

@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _discard_output()
         if is_closed_pipe(error):
             return 141
-        return _fail(f"cannot write the answer: {error.strerror}")
+        return _fail(f"cannot write {error.filename or 'the answer'}: {error.strerror}")
 
 
 def _with_options(message: str) -> str:
@@ -201,7 +201,11 @@ def _show_logs(arguments: argparse.Namespace) -> int:
 
 def _list_templates(_: argparse.Namespace) -> int:
     for path in sorted(template_folder().glob("*.toml")):
-        print(inert_text(f"{path.stem}: {read_template(str(path)).prompt.splitlines()[0]}"))
+        try:
+            shown = read_template(str(path)).prompt.partition("\n")[0]
+        except ConfigurationError as error:
+            shown = str(error)
+        print(inert_text(f"{path.stem}: {shown}"))
     print(f"Templates are TOML files in {template_folder()}")
     return 0
 

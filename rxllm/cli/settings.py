@@ -78,10 +78,13 @@ class PromptTemplate(msgspec.Struct, forbid_unknown_fields=True):
     def fill(self, text: str, values: Mapping[str, str]) -> str:
         """Return the prompt with `text` for `$input` and `values` for the other names.
 
-        Raises `ConfigurationError` if a value is missing, or a $ has no name.
+        Raises `ConfigurationError` if a value is missing or has no place, or a $ has no name.
         """
+        template = Template(self.prompt)
+        if unused := set(values).difference(template.get_identifiers()):
+            raise ConfigurationError(f"-p {min(unused)}: the template has no such name (-t chooses a template)")
         try:
-            return Template(self.prompt).substitute({**values, "input": text})
+            return template.substitute({**values, "input": text})
         except KeyError as error:
             raise ConfigurationError(f"the template needs a value: -p {error.args[0]} VALUE") from error
         except ValueError as error:

@@ -246,7 +246,8 @@ class TestCommands:
         terminal.wait_for("3 messages")
         terminal.type("/load nowhere.json\r")
         terminal.wait_for("No such file")
-        assert 0 == terminal.leave()
+        terminal.type("exit\r")
+        assert 0 == terminal.end()
 
     def test_what_was_typed_is_kept(self, server: LLMServer, terminal: Terminal, tmp_path: Path) -> None:
         """For its owner only, and under the arrow keys the next time."""

@@ -58,6 +58,14 @@ class TestKeys:
         assert (0, "") == (done.returncode, done.stderr)
         assert "{set,remove,list,path}" in done.stdout
 
+    def test_a_folder_that_cannot_be_written_is_named(self, home: Path) -> None:
+        """Not only that something failed."""
+        (home / ".config").mkdir()
+        (home / ".config" / "rxllm").symlink_to("/proc/nowhere")
+        done = run("keys", "set", "openai", stdin="k")
+        assert (1, 1) == (done.returncode, done.stderr.count("\n"))
+        assert str(home / ".config") in done.stderr
+
     def test_a_broken_file_is_said(self, home: Path) -> None:
         """With its path."""
         path = Path(run("keys", "path").stdout.strip())
@@ -152,6 +160,19 @@ class TestPrompts:
         assert "write $$" in ask(server, "-t", "price", "Good day").stderr
         assert "translate: To $language" in run("templates").stdout
         assert "there is no template" in ask(server, "-t", "nothing", "Hi").stderr
+        assert "-p tone: the template has no such name" in ask(server, "-p", "tone", "warm", "Hi").stderr
+
+    @pytest.mark.parametrize("text", ["", "prompt = [", "prompt = ''", "colour = 1"])
+    def test_a_wrong_template_does_not_hide_the_others(self, home: Path, text: str) -> None:
+        """Its line says what is wrong."""
+        folder = home / ".config" / "rxllm" / "templates"
+        folder.mkdir(parents=True)
+        (folder / "a.toml").write_text(text)
+        (folder / "b.toml").write_text("prompt = '''Be $tone:\n$input'''")
+        done = run("templates")
+        assert (0, "") == (done.returncode, done.stderr)
+        assert ["a", "b"] == [line.partition(": ")[0] for line in done.stdout.splitlines()[:2]]
+        assert "b: Be $tone:\n" in done.stdout
 
 
 class TestOutput:
