@@ -13,6 +13,7 @@ import stat
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "prompt", nargs="*", help="the question; - stands for standard input, which is read if there is no prompt"
     )
+    parser.add_argument("--version", action="version", version=f"rxllm {version('rxllm')}")
     add_model_arguments(parser)
     parser.add_argument("-c", "--continue", dest="go_on", action="store_true", help="continue the last conversation")
     parser.add_argument(

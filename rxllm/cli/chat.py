@@ -12,6 +12,8 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
+from itertools import takewhile
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 
@@ -24,7 +26,7 @@ from rich.text import Text
 
 from .._inert_text import inert_text
 from .._runtime.platform import private_file, user_folder
-from ..assistant import ChatMessage, ChatSession, ChatState
+from ..assistant import ChatMessage, ChatSession
 from ..errors import LLMError
 from ..events import StreamReset, TextDelta, TokenEvent
 from ..messages import Message, ReasoningPart, messages_from_json, messages_to_json
@@ -180,7 +182,7 @@ class Chat:
     def _show(self) -> None:
         """Show the answer to the last question while it arrives. Ctrl-C stops it; a part of it stays."""
         answer = _Answer()
-        states = self._session.states.pipe(rx.take_while(_is_running, inclusive=True))
+        states = self._session.states.pipe(rx.take_while(attrgetter("running"), inclusive=True))
         # Without a terminal, what still grows is written once, at the end.
         live = Live(console=self._console, get_renderable=answer.render, refresh_per_second=_FRAMES_PER_SECOND)
         try:
@@ -236,12 +238,9 @@ class _Answer:
 
     def whole_blocks(self) -> RenderableType | None:
         """Return the blocks that have been closed since the last call."""
-        blocks = self._blocks
-        start = end = self._printed
-        while end < len(blocks) and blocks[end].closed:
-            end += 1
-        self._printed = end
-        return Group(*(self._rendered(block) for block in blocks[start:end])) if end > start else None
+        closed = [*takewhile(attrgetter("closed"), self._blocks[self._printed :])]
+        self._printed += len(closed)
+        return Group(*map(self._rendered, closed)) if closed else None
 
     def render(self) -> RenderableType:
         """Return the blocks that still grow; the last line of the reasoning if there is no text yet."""
@@ -263,10 +262,6 @@ class _Answer:
             return  # only its link definitions are new: what is printed stays
         self._blocks[block.index :] = [block]
         self._printed = min(self._printed, block.index)
-
-
-def _is_running(state: ChatState) -> bool:
-    return state.running
 
 
 @contextlib.contextmanager

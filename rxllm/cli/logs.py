@@ -6,7 +6,6 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Generator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from .._runtime.platform import private_file, user_folder
@@ -48,8 +47,8 @@ class LogEntry(NamedTuple):
 class AnswerLog:
     """The log file. Several processes may write to it."""
 
-    def __init__(self, path: Path | None = None) -> None:
-        self.path = path or user_folder("data") / "logs.db"
+    def __init__(self) -> None:
+        self.path = user_folder("data") / "logs.db"
 
     def add(self, model: str, messages: Sequence[Message], response: Response, earlier: LogEntry | None) -> None:
         """Store an answer. `earlier` is the entry that it continues. Raises `ConfigurationError` if that fails."""

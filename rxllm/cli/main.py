@@ -20,7 +20,6 @@ from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
-from importlib.metadata import version
 from textwrap import fill
 from typing import Any, NamedTuple
 
@@ -55,23 +54,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("standard output is closed")
     try:
         Keys().to_environment()
-        command = _COMMANDS.get(words[0]) if words else None
-        close = get_close_matches(words[0], _COMMANDS, n=1, cutoff=0.8) if 0 < len(words) <= 2 else []
-        if command is None and close:
+        name = words.pop(0) if words and words[0] in _COMMANDS else ""
+        close = get_close_matches(words[0], _COMMANDS, n=1, cutoff=0.8) if not name and 0 < len(words) <= 2 else []
+        if close:
             return _fail(
                 f"there is no command {words[0]!r}. Did you mean `rxllm {close[0]}`? To ask it: rxllm -- ...", 2
             )
-        if command is not None:
-            parser = argparse.ArgumentParser(prog=f"rxllm {words.pop(0)}", description=command.description)
-        else:
-            command = _ASK
-            parser = argparse.ArgumentParser(
-                prog="rxllm",
-                description=command.description,
-                epilog=_epilog(),
-                formatter_class=argparse.RawDescriptionHelpFormatter,
-            )
-            parser.add_argument("--version", action="version", version=f"rxllm {version('rxllm')}")
+        command = _COMMANDS[name] if name else _ASK
+        parser = argparse.ArgumentParser(
+            prog=f"rxllm {name}".strip(),
+            description=command.description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         command.add_arguments(parser)
         status = command.run(parser.parse_args(words))
         sys.stdout.flush()
@@ -210,11 +204,6 @@ def _list_templates(_: argparse.Namespace) -> int:
     return 0
 
 
-def _epilog() -> str:
-    rows = (f"  rxllm {name:9}  {command.description}" for name, command in _COMMANDS.items())
-    return "\n".join(("commands:", *rows))
-
-
 def _of_extra(description: str, module: str, extra: str) -> Command:
     """Return a command of another module, which is loaded when the command is used: its packages are an extra."""
 
@@ -236,7 +225,6 @@ def _fail(message: str, status: int = 1) -> int:
     return status
 
 
-_ASK = Command("Ask a language model, and see its answer while it arrives.", ask.add_arguments, ask.run)
 _COMMANDS: Mapping[str, Command] = {
     "providers": Command("list the providers, and what each needs", _no_arguments, _list_providers),
     "models": Command("list well-known models, with sizes and abilities", _add_provider, _list_models),
@@ -246,6 +234,10 @@ _COMMANDS: Mapping[str, Command] = {
     "chat": _of_extra("chat with a model in the terminal", "cli.chat", "terminal"),
     "serve": _of_extra("serve a chat page and the APIs behind it", "cli.serve", "web"),
 }
+_ROWS = "\n".join(f"  rxllm {name:9}  {command.description}" for name, command in _COMMANDS.items())
+_ASK = Command(
+    f"Ask a language model, and see its answer while it arrives.\n\ncommands:\n{_ROWS}", ask.add_arguments, ask.run
+)
 
 if __name__ == "__main__":
     sys.exit(main())

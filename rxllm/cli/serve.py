@@ -107,18 +107,13 @@ def _listener(host: str, port: int) -> socket.socket:
 def _shown(host: str) -> str:
     """Return the name under which a browser on another machine finds the server."""
     if host in ("0.0.0.0", "::"):  # noqa: S104 - a comparison
-        host = _own_address()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect(("192.0.2.1", 9))  # sends nothing: it only chooses the interface
+                host = str(probe.getsockname()[0])
+            except OSError:
+                host = "localhost"
     return f"[{host}]" if ":" in host else host
-
-
-def _own_address() -> str:
-    """Return the address of this machine in its network; "localhost" if it has none."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # sends nothing: it only chooses the interface
-            return str(probe.getsockname()[0])
-        except OSError:
-            return "localhost"
 
 
 def _bounded_protocol() -> type[asyncio.Protocol]:

@@ -18,8 +18,8 @@ from ..providers.catalog import Vendor, vendor_named, vendors
 class Keys:
     """The stored keys, by the name of the provider."""
 
-    def __init__(self, path: Path | None = None) -> None:
-        self.path = path or user_folder("config") / "keys.json"
+    def __init__(self) -> None:
+        self.path = user_folder("config") / "keys.json"
 
     def read(self) -> dict[str, str]:
         """Return all keys. Raises `ConfigurationError` if the file is not what `write` wrote."""
