@@ -46,11 +46,7 @@ class Reader(Protocol[Out]):
 
 def read_json(start: Callable[[], Reader[B]], tool: str | None) -> Operator[TokenEvent | str, B]:
     """Return the operator that reads the text, or each call of `tool`, with a new reader."""
-
-    def step() -> _TextStep[B] | _ToolStep[B]:
-        return _TextStep(start) if tool is None else _ToolStep(start, tool)
-
-    return run_steps(step)
+    return run_steps(lambda: _TextStep(start) if tool is None else _ToolStep(start, tool))
 
 
 def json_values(text: str) -> Iterator[object]:

@@ -126,7 +126,6 @@ class CircuitBreaker:
             guarded: The subscription.
             outcome: How it ended.
         """
-        timers = guarded.timers
         with self._lock:
             on_trial = guarded in self._trials
             self._trials.discard(guarded)
@@ -134,15 +133,12 @@ class CircuitBreaker:
             if state is None:
                 return
             self._enter(state)
-            self._half_opens_at = scheduler_seconds(timers) + self._cooldown
+            self._half_opens_at = scheduler_seconds(guarded.timers) + self._cooldown
+        slot = SingleAssignmentDisposable()  # filled after the fact: the scheduler may run the timer at once
+        self._timer.disposable = slot
+        self._states.on_next(state)
         if state == "open":
-            # Filled after the fact: the scheduler may run it at once.
-            slot = SingleAssignmentDisposable()
-            self._timer.disposable = slot
-            self._states.on_next(state)
-            slot.disposable = timers.schedule_relative(self._cooldown, self._cooled_down)
-        else:
-            self._states.on_next(state)
+            slot.disposable = guarded.timers.schedule_relative(self._cooldown, self._half_open)
 
     def _refusal(self, guarded: _Guarded) -> APIConnectionError | None:
         """Return the error for a stream that must not start; None if it may."""
@@ -174,10 +170,8 @@ class CircuitBreaker:
             return "closed" if self._successes >= self._success_threshold else None
         return None
 
-    def _cooled_down(self, _: abc.SchedulerBase, __: object = None) -> None:
-        self._half_open()
-
-    def _half_open(self) -> None:
+    def _half_open(self, _: object = None, __: object = None) -> None:
+        """Enter the state "half_open" if the breaker is open; also called by the timer of the cooldown."""
         with self._lock:
             if self._current != "open":
                 return

@@ -154,15 +154,14 @@ class RateLimit(SharedLimit):
         expected_tokens: int | None = None,
         scheduler: abc.SchedulerBase | None = None,
     ) -> None:
-        for name, limit in (("requests_per_minute", requests_per_minute), ("tokens_per_minute", tokens_per_minute)):
-            if limit is not None and not limit > 0:
-                raise ConfigurationError(f"RateLimit({name}=...) takes a number above 0, or None; got {limit!r}")
         super().__init__(scheduler)
         self._windows: dict[Kind, SlidingWindow] = {}
-        if requests_per_minute is not None:
-            self._windows["requests"] = SlidingWindow(requests_per_minute)
-        if tokens_per_minute is not None:
-            self._windows["tokens"] = SlidingWindow(tokens_per_minute)
+        limits: dict[Kind, float | None] = {"requests": requests_per_minute, "tokens": tokens_per_minute}
+        for kind, limit in limits.items():
+            if limit is not None and not limit > 0:
+                raise ConfigurationError(f"RateLimit({kind}_per_minute=...) takes a number above 0; got {limit!r}")
+            if limit is not None:
+                self._windows[kind] = SlidingWindow(limit)
         self._allowed: dict[str, VendorAllowance] = {}
         self._closed_until = 0.0
         self._learns = expected_tokens is None

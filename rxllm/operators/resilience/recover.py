@@ -34,6 +34,7 @@ from ...messages import Message
 from ...prompt import Prompt, messages_of
 from .._operator import Operator, Step, run_steps
 from .._response_builder import ResponseBuilder
+from ..text.filtered_response import text_delta
 from .continuation import OverlapRemover, join_responses
 from .fallback import MAX_DELAY, backoff, is_worth_another, reset_after, stream_of
 
@@ -156,7 +157,9 @@ class _Recovery:
         self._recoveries += 1
         attempt = self._attempt = _RecoverAttempt(self._partial if continues else None, self._spent)
         return Attempt(
-            attempt.applied_to(self._next_stream(attempt.prefix)), delay, () if continues else (reset_after(error),)
+            attempt.applied_to(self._next_stream(attempt.overlap.sent)),
+            delay,
+            () if continues else (reset_after(error),),
         )
 
     def _add_attempt(self, error: Exception) -> None:
@@ -164,10 +167,10 @@ class _Recovery:
         attempt = self._attempt
         partial = attempt.partial(error, self._messages)
         self._spent = add_usage(self._spent, partial.usage)
+        if attempt.earlier is not None:
+            partial = join_responses(attempt.earlier, partial, attempt.overlap.dropped)
         if attempt.has_content():
-            self._partial = (
-                partial if attempt.earlier is None else join_responses(attempt.earlier, partial, attempt.dropped)
-            )
+            self._partial = partial
 
     def _with_partial(self, error: Exception) -> Exception:
         """Return `error` with the valid part of the answer as its partial response, if there were several attempts."""
@@ -184,19 +187,10 @@ class _RecoverAttempt(Step[TokenEvent, TokenEvent]):
         """The answer that this attempt continues; None if it starts one."""
         self.has_tool_call = False
         """A tool call has begun."""
-        self._overlap = None if earlier is None else OverlapRemover(earlier.text)
+        self.overlap = OverlapRemover("" if earlier is None else earlier.text)
+        """Removes what the attempt repeats of `earlier`."""
         self._spent = spent
         self._events: list[TokenEvent] = []
-
-    @property
-    def prefix(self) -> str:
-        """The text that the model is to continue."""
-        return self._overlap.sent if self._overlap is not None else ""
-
-    @property
-    def dropped(self) -> int:
-        """The number of characters that were repeated."""
-        return self._overlap.dropped if self._overlap is not None else 0
 
     def applied_to(self, stream: Observable[TokenEvent]) -> Observable[TokenEvent]:
         """Return `stream` with this step applied."""
@@ -225,37 +219,31 @@ class _RecoverAttempt(Step[TokenEvent, TokenEvent]):
         """Return the event as part of the whole answer."""
         self._events.append(event)
         if type(event) is TextDelta:
-            if self._overlap is None or not self._overlap.open:
-                return (event,)
-            return _text(self._overlap.feed(event.text))
+            return text_delta(self.overlap.feed(event.text)) if self.overlap.open else (event,)
         if type(event) is UsageUpdate:
             return (UsageUpdate(add_usage(self._spent, event.usage)),)
         if type(event) is StreamEnd:
             return (*self.close(), StreamEnd(self._whole(event.response)))
         if type(event) is StreamReset:
-            self.earlier = self._overlap = None
+            self.earlier = None
+            self.overlap = OverlapRemover("")
             self._events.clear()
         self.has_tool_call = self.has_tool_call or type(event) is ToolCallStart
         return (event,) if isinstance(event, PRELIMINARY_EVENTS) else (*self.close(), event)
 
     def close(self) -> Sequence[TokenEvent]:
         """Return what was held back."""
-        return _text(self._overlap.flush()) if self._overlap is not None else ()
+        return text_delta(self.overlap.flush())
 
     def fail(self, error: Exception, /) -> Exception:
         """Return the error; what was held back is dropped."""
-        if self._overlap is not None:
-            self._overlap.count_as_repetition()
+        self.overlap.count_as_repetition()
         return error
 
     def _whole(self, response: Response) -> Response:
         if self.earlier is not None:
-            response = join_responses(self.earlier, response, self.dropped)
+            response = join_responses(self.earlier, response, self.overlap.dropped)
         return msgspec.structs.replace(response, usage=add_usage(self._spent, response.usage))
-
-
-def _text(new: str) -> Sequence[TokenEvent]:
-    return (TextDelta(new),) if new else ()
 
 
 def _with_prefix(messages: Sequence[Message], prefix: str) -> Sequence[Message]:

@@ -24,6 +24,11 @@ class TextFilter(Protocol):
         ...
 
 
+def text_delta(text: str) -> Sequence[TextDelta]:
+    """Return the delta of `text`; none if it is empty."""
+    return (TextDelta(text),) if text else ()
+
+
 def filter_response(response: Response, text_filter: TextFilter) -> Response:
     """Return `response` with its text, and its parts, sent through `text_filter`, which must be new."""
     parts: list[Part] = []

@@ -8,11 +8,13 @@ them before `text()` and before operators that split the text.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from ...errors import ConfigurationError
 from ...events import StreamEnd, TextDelta, TokenEvent
 from .._operator import Operator, run_steps
 from .._response_builder import ResponseBuilder
+from .filtered_response import text_delta
 from .text_operator import FilterStep
 
 
@@ -31,11 +33,7 @@ def stop_at(*texts: str) -> Operator[TokenEvent, TokenEvent]:
     """
     if not texts or any(type(text) is not str or not text for text in texts):
         raise ConfigurationError("stop_at() needs at least one text, and none of them empty")
-
-    def step() -> _StopStep:
-        return _StopStep(texts)
-
-    return run_steps(step)
+    return run_steps(partial(_StopStep, texts))
 
 
 class _StopStep(FilterStep):
@@ -72,11 +70,11 @@ class _StopText:
         self.reached = bool(found)
         safe = min(found)[1] if found else min(possible_start(text, stop) for stop in self._texts)
         self._held = "" if found else text[safe:]
-        return (TextDelta(text[:safe]),) if safe else ()
+        return text_delta(text[:safe])
 
     def close(self) -> Sequence[TextDelta]:
         held, self._held = self._held, ""
-        return (TextDelta(held),) if held else ()
+        return text_delta(held)
 
 
 def possible_start(text: str, whole: str, at: int = 0) -> int:

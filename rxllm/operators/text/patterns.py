@@ -13,6 +13,7 @@ from ..._json import table
 from ...errors import ConfigurationError
 from ...events import TextDelta, TokenEvent
 from .._operator import Operator
+from .filtered_response import text_delta
 from .text_operator import filter_text
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ class _Replacing:
                 self._text = whole
                 self._at = end = len(whole) if match is None else match.start()
                 self._forget()
-                return (TextDelta(whole[at:end]),) if end > at else ()
+                return text_delta(whole[at:end])
         return self._feed_pieces(text)
 
     def _feed_pieces(self, text: str) -> Sequence[TextDelta]:
@@ -185,7 +186,7 @@ class _Replacing:
             held += len(piece)
             if held <= _ALWAYS_SEARCHED or held >= self._searched + self._searched // 8 or held == self._longest:
                 self._pass_decided(out, closing=False)
-        return _delta(out)
+        return text_delta("".join(out))
 
     def _hold_line_end(self, text: str) -> str:
         """Return the text to search now: without line feeds at its end."""
@@ -203,7 +204,7 @@ class _Replacing:
             self._pass_decided(out, closing=True)
         self._line_end = ""
         self._text, self._at, self._searched, self._rest_is_masked = "", 0, 0, False
-        return _delta(out)
+        return text_delta("".join(out))
 
     def _pass_decided(self, out: list[str], *, closing: bool) -> None:
         """Move text that is decided from the held text to `out`; raise `ConfigurationError` if that takes too long."""
@@ -287,11 +288,11 @@ class _Clusters:
         text = self._held + text
         safe = self._last_border(text)
         self._held = text[safe:]
-        return (TextDelta(text[:safe]),) if safe else ()
+        return text_delta(text[:safe])
 
     def close(self) -> Sequence[TextDelta]:
         held, self._held = self._held, ""
-        return (TextDelta(held),) if held else ()
+        return text_delta(held)
 
     def _last_border(self, text: str) -> int:
         """Return where the last cluster of `text` begins, if it may continue, else its end."""
@@ -313,11 +314,6 @@ def _unwatched_length(pattern: str) -> int:
     if re.search(r"\)[*+?{]|\\[1-9kg]|\(\?[R&P(]", pattern):
         return 0
     return int(_UNWATCHED_STEPS ** (1 / (len(_REPETITION.findall(pattern)) + 1)))
-
-
-def _delta(texts: list[str]) -> Sequence[TextDelta]:
-    text = "".join(texts)
-    return (TextDelta(text),) if text else ()
 
 
 def _check(longest: int) -> None:

@@ -35,11 +35,7 @@ class Splitter(Protocol[Out]):
 
 def split_text(start: Callable[[], Splitter[B]]) -> Operator[TokenEvent | str, B]:
     """Return the operator that turns the text of token events, or strings, into values."""
-
-    def step() -> SplitterStep[B]:
-        return SplitterStep(start)
-
-    return run_steps(step)
+    return run_steps(lambda: SplitterStep(start))
 
 
 def filter_text(name: str, start: Callable[[], TextFilter]) -> Operator[TokenEvent, TokenEvent]:
@@ -47,11 +43,7 @@ def filter_text(name: str, start: Callable[[], TextFilter]) -> Operator[TokenEve
 
     It changes the partial response of an upstream's `LLMError` too, in a copy of the error.
     """
-
-    def step() -> FilterStep:
-        return FilterStep(name, start)
-
-    return run_steps(step)
+    return run_steps(lambda: FilterStep(name, start))
 
 
 class SplitterStep(Step[TokenEvent | str, B]):

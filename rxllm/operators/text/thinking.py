@@ -20,7 +20,8 @@ def think_tags(*tags: str | tuple[str, str], opened: bool = False) -> Operator[T
     """Turn text between tags such as `<think>` and `</think>` into `ReasoningDelta`, also if a delta cuts a tag.
 
     A tag opens reasoning only at the start of a run of text (after white space or other reasoning): an answer may
-    mention `<think>`. An opening tag that is repeated at once is dropped, and so is `<think/>`. Tags inside the
+    mention `<think>`. An opening tag that is repeated at once is dropped, and so are `<think/>` and a closing tag at
+    the start (of reasoning that the server has sent as such, or that was in the prompt). Tags inside the
     reasoning nest; they stay in it. If the reasoning holds an opening tag of its own, text after the first closing
     tag is held back until a further closing tag comes, or the run ends: only then is it certain which of the two
     closed the reasoning. Reasoning that is never closed lasts to the end of the run.
@@ -42,8 +43,6 @@ def think_tags(*tags: str | tuple[str, str], opened: bool = False) -> Operator[T
 class _Form(NamedTuple):
     """One way to mark reasoning."""
 
-    opening: re.Pattern[str]
-    """Matches an opening tag, or as `maybe` the end of the text that may become one."""
     tag: re.Pattern[str]
     """Matches an `opening` or `closing` tag, or as `maybe` the end of the text that may become one."""
     closing: str
@@ -59,14 +58,9 @@ _BLANK = re.compile(r"[\s\ufeff\u200b]*")
 
 def _form(opening: str, maybe_opening: str, closing: str, end: str = "") -> _Form:
     """Return the form of an opening tag (the patterns of it, and of its beginnings) and the text of a closing tag."""
-    opened = f"(?P<opening>{opening})"
     closed = f"|(?P<closing>{re.escape(closing)})" if closing else ""
-    return _Form(
-        re.compile(rf"{opened}|(?P<maybe>{maybe_opening})\Z"),
-        re.compile(rf"{opened}{closed}|(?P<maybe>{maybe_opening}|{_beginnings(closing)})\Z"),
-        closing,
-        end,
-    )
+    maybe = rf"(?P<maybe>{maybe_opening}|{_beginnings(closing)})\Z"
+    return _Form(re.compile(f"(?P<opening>{opening}){closed}|{maybe}"), closing, end)
 
 
 def _pair(opening: str, closing: str, end: str = "") -> _Form:
@@ -148,18 +142,18 @@ class _ThinkTags:
         return out
 
     def _read_start(self, text: str, out: list[TextDelta | ReasoningDelta]) -> str:
-        """Read up to the first opening tag; return the rest."""
+        """Read up to the first opening tag; return the rest. A closing tag before it is dropped."""
         begin = _BLANK.match(text).end()  # type: ignore[union-attr]  # it always matches
         _add(out, TextDelta, text[:begin])
         text = text[begin:]
         for form in self._forms:
-            match = form.opening.match(text)
+            match = form.tag.match(text)
             if match is None:
                 continue
             if match.lastgroup == "maybe":
                 self._held = text
                 return ""
-            if not _closes_itself(match):
+            if match.lastgroup == "opening" and not _closes_itself(match):
                 self._last_form = form
                 self._form = form if form.closing else None
                 self._in_answer = not form.closing
