@@ -27,7 +27,7 @@ from rich.text import Text
 from .._inert_text import inert_text
 from .._runtime.platform import private_file, user_folder
 from ..assistant import ChatMessage, ChatSession
-from ..errors import LLMError
+from ..errors import ConfigurationError, LLMError
 from ..events import StreamReset, TextDelta, TokenEvent
 from ..messages import Message, ReasoningPart, messages_from_json, messages_to_json
 from ..operators import MarkdownBlock, markdown_blocks
@@ -171,7 +171,11 @@ class Chat:
 
     def load(self, name: str) -> None:
         """Continue a saved conversation."""
-        self._go_on_from(messages_from_json(Path(name).expanduser().read_bytes()))
+        path = Path(name).expanduser()
+        try:
+            self._go_on_from(messages_from_json(path.read_bytes()))
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"cannot load {path}: {error}") from error
         self._saved = self._session.history
         self._say(f"{len(self._saved)} messages")
 

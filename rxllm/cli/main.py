@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _discard_output()
         if is_closed_pipe(error):
             return 141
-        return _fail(f"cannot write {error.filename or 'the answer'}: {error.strerror}")
+        return _fail(f"{error.filename or 'cannot write the answer'}: {error.strerror}")
 
 
 def _with_options(message: str) -> str:

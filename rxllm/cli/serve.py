@@ -8,7 +8,7 @@ import contextlib
 import secrets
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import uvicorn
@@ -100,8 +100,8 @@ def _listener(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise ConfigurationError(f"cannot listen at {host}:{port}: {error.strerror}") from error
+    except (OSError, OverflowError) as error:  # OverflowError: there is no such port
+        raise ConfigurationError(f"cannot listen at {host}:{port}: {getattr(error, 'strerror', error)}") from error
 
 
 def _shown(host: str) -> str:
@@ -169,13 +169,10 @@ def _models(names: Sequence[str], base_url: str | None) -> dict[str, StreamingMo
     return models
 
 
-def _ready() -> list[tuple[str, str | None]]:
+def _ready() -> Iterable[tuple[str, str | None]]:
     """Return what is ready here: the model that `rxllm` would ask, and the embedded one."""
     found = [choose()]
-    if found[0][0] != "local":
-        try:
-            LocalServer().check()
-        except ConfigurationError:
-            return found
+    with contextlib.suppress(ConfigurationError):
+        LocalServer().check()
         found.append(("local", None))
-    return found
+    return dict.fromkeys(found)

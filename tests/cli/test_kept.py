@@ -74,6 +74,23 @@ class TestKeys:
         assert str(path) in run("Hi").stderr
 
 
+class TestConversations:
+    """`rxllm chat --load`."""
+
+    @pytest.mark.parametrize("content", [None, "{", "\x80", '[{"role": "nobody"}]'])
+    def test_a_file_that_is_no_conversation_is_said(
+        self, server: LLMServer, tmp_path: Path, content: str | None
+    ) -> None:
+        """In one line."""
+        pytest.importorskip("rich", reason="the package rich is not installed")
+        path = tmp_path / "kept.json"
+        if content is not None:
+            path.write_text(content, encoding="latin-1")
+        done = run("chat", "-m", "openai-compatible:m", "--base-url", server.base_url(), "--load", str(path))
+        assert (1, 1) == (done.returncode, done.stderr.count("\n"))
+        assert f"cannot load {path}" in done.stderr
+
+
 class TestLogs:
     """`-c` and `rxllm logs`."""
 

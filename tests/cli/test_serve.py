@@ -109,6 +109,7 @@ def test_a_port_that_is_taken_is_said_so(llm_server: LLMServer) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         said = refusal(*of(llm_server), "--port", str(taken.getsockname()[1]))
     assert said.startswith("rxllm: cannot listen")
+    assert "0-65535" in refusal(*of(llm_server), "--port", "99999")
 
 
 def test_the_bound_of_frames_is_checked() -> None:

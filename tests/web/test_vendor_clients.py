@@ -225,8 +225,10 @@ def test_litellm(llm: LLMServer, url: str, provider: str) -> None:
     llm.enqueue("Hello there")
     base = f"{url}/v1" if provider == "openai" else url
     said = [{"role": "user", "content": "Hi"}]
-    stream = litellm.completion(f"{provider}/m", said, api_base=base, api_key="unused", stream=True, num_retries=0)
-    assert "Hello there" == "".join(chunk.choices[0].delta.content or "" for chunk in stream)
+    with asyncio.Runner() as runner:
+        runner.get_loop()  # litellm asks for this thread's loop, and leaves one that it makes open
+        stream = litellm.completion(f"{provider}/m", said, api_base=base, api_key="unused", stream=True, num_retries=0)
+        assert "Hello there" == "".join(chunk.choices[0].delta.content or "" for chunk in stream)
 
 
 @pytest.mark.filterwarnings("ignore")
