@@ -7,7 +7,7 @@ cannot differ.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import StringIO
 from typing import ClassVar, Literal
 
@@ -111,17 +111,15 @@ class AnswerBuilder:
         self.end_part()
         self._parts.append(VendorPart(self._endpoint.key, data))
 
-    def vendor_events(self, source: Mapping[str, object], known: frozenset[str]) -> list[VendorEvent]:
-        """Return a `VendorEvent` for each filled field of `source` that is not among the `known` ones.
+    def vendor_events(self, source: Mapping[str, object], known: frozenset[str]) -> Iterator[VendorEvent]:
+        """Yield a `VendorEvent` for each filled field of `source` that is not among the `known` ones.
 
         What is repeated unchanged is reported once.
         """
-        events: list[VendorEvent] = []
         for name, value in unknown_fields(source, known).items():
             if self._reported.get(name) != value:
                 self._reported[name] = value
-                events.append(VendorEvent(name, value if is_object(value) else {name: value}))
-        return events
+                yield VendorEvent(name, value if is_object(value) else {name: value})
 
     def use(self, usage: Usage) -> list[UsageUpdate]:
         """Record the usage so far; return an event if it has changed."""
@@ -276,7 +274,7 @@ class AnswerDecoder(ABC):
         return events
 
     @abstractmethod
-    def _payload(self, kind: str, payload: dict[str, object]) -> Sequence[TokenEvent]:
+    def _payload(self, kind: str, payload: dict[str, object]) -> Iterable[TokenEvent]:
         """Return the events of one JSON object, which is of the type `kind` ("" if the wire has no types)."""
 
 

@@ -16,7 +16,7 @@ Source: https://ai.google.dev/api/generate-content
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import msgspec
@@ -74,7 +74,7 @@ class GeminiDecoder(AnswerDecoder):
         reason = _FINISH_REASONS.get(raw, "other") if raw else "content_filter"
         if reason == "other":
             self._answer.drop_calls()  # MALFORMED_FUNCTION_CALL and its like: a call in it is not to be run
-        events = self._end_streamed_call() if reason == "stop" or self._may_get_arguments else []
+        events = list(self._end_streamed_call()) if reason == "stop" or self._may_get_arguments else []
         if reason == "stop":
             self._answer.refuse_unfinished_calls()
         events += self._answer.use(usage_of(self._totals(), GEMINI))
@@ -87,82 +87,81 @@ class GeminiDecoder(AnswerDecoder):
         """Return the answer so far."""
         return msgspec.structs.replace(super().partial(), usage=usage_of(self._totals(), GEMINI))
 
-    def _payload(self, kind: str, payload: dict[str, object]) -> Sequence[TokenEvent]:
+    def _payload(self, kind: str, payload: dict[str, object]) -> Iterator[TokenEvent]:
         """Return the events of one chunk. Only the first counts are reported here; the last follow at the end."""
         if payload.get("error"):
             raise provider_error(payload)
-        events: list[TokenEvent] = []
         answer = self._answer
         answer.id = answer.id or text_at(payload, "responseId")
         answer.model = answer.model or text_at(payload, "modelVersion")
         if not self._started:
             if not any(payload.get(name) for name in (*_CHUNK_FIELDS, "promptFeedback")):
-                return ()
+                return
             self._started = True
-            events.append(StreamStart(answer.id, answer.model))
+            yield StreamStart(answer.id, answer.model)
         if text_at(object_at(payload, "promptFeedback"), "blockReason"):
             self._blocked = True
         for candidate in objects_at(payload, "candidates"):
             if int_at(candidate, "index"):
-                events.append(VendorEvent("candidate", candidate))
+                yield VendorEvent("candidate", candidate)
             else:
-                self._candidate(candidate, events)
-        events += answer.vendor_events(payload, _CHUNK_FIELDS)
+                yield from self._candidate(candidate)
+        yield from answer.vendor_events(payload, _CHUNK_FIELDS)
         counts = object_at(payload, "usageMetadata")
         if (usage := usage_of(counts, GEMINI)) != Usage():
             first, self._counts = not self._totals(), counts
-            events += answer.use(usage) if first else []
-        return events
+            if first:
+                yield from answer.use(usage)
 
-    def _candidate(self, candidate: dict[str, object], events: list[TokenEvent]) -> None:
+    def _candidate(self, candidate: dict[str, object]) -> Iterator[TokenEvent]:
         """Add the parts of the answer, and note its finish reason."""
         for part in objects_at(object_at(candidate, "content"), "parts"):
-            self._part(part, events)
-        events += self._answer.vendor_events(candidate, _CANDIDATE_FIELDS)
+            yield from self._part(part)
+        yield from self._answer.vendor_events(candidate, _CANDIDATE_FIELDS)
         raw = text_at(candidate, "finishReason")
         if raw is not None and raw != "FINISH_REASON_UNSPECIFIED":
             self._answer.raw_finish_reason = raw
             self._answer.finish_reason = _FINISH_REASONS.get(raw, "other")
 
-    def _part(self, part: dict[str, object], events: list[TokenEvent]) -> None:
+    def _part(self, part: dict[str, object]) -> Iterator[TokenEvent]:
         """Add a part: a function call, text or thought, or another kind, which goes back as it came."""
         call = part.get("functionCall")
         if self._may_get_arguments and not (is_object(call) and "name" not in call):
-            events += self._end_streamed_call()
+            yield from self._end_streamed_call()
         if is_object(call):
             own = {name: value for name, value in part.items() if name != "functionCall" and value is not None}
-            self._call(call, own, events)
+            yield from self._call(call, own)
             return
         kind = next((name for name in part if name not in _PART_FIELDS and part[name] is not None), "text")
         if kind == "text" or text_at(part, "text"):
-            self._text(part, events)
-            events += self._answer.vendor_events(part, _PART_FIELDS)
+            yield from self._text(part)
+            yield from self._answer.vendor_events(part, _PART_FIELDS)
         else:
             self._answer.vendor_part(part)
-            events.append(VendorEvent(kind, part))
+            yield VendorEvent(kind, part)
 
-    def _text(self, part: dict[str, object], events: list[TokenEvent]) -> None:
+    def _text(self, part: dict[str, object]) -> Iterator[TokenEvent]:
         """Add a piece of text or reasoning; one with a signature becomes a part of its own."""
         text, thought = text_at(part, "text"), part.get("thought") is True
         own = {name: value for name, value in part.items() if name not in ("text", "thought") and value is not None}
         if own:
             self._answer.end_part()
         if text:
-            events.append(self._answer.reasoning(text) if thought else self._answer.text(text))
+            yield self._answer.reasoning(text) if thought else self._answer.text(text)
         if own:
             self._answer.sign("reasoning" if thought else "text", own)
             self._answer.end_part()
 
-    def _call(self, call: dict[str, object], own: dict[str, object], events: list[TokenEvent]) -> None:
+    def _call(self, call: dict[str, object], own: dict[str, object]) -> Iterator[TokenEvent]:
         """Add a function call, or a piece of one: a name begins it, a piece without willContinue ends it."""
         name, leaves = text_at(call, "name"), call.get("partialArgs")
         if leaves and not is_array(leaves):
             raise ProtocolError("a function call's partialArgs is no list")
         if name is not None and not self._continues(name, text_at(call, "id")):
-            events += self._end_streamed_call()
-            self._start_call(name, text_at(call, "id"), own, events)
+            yield from self._end_streamed_call()
+            yield self._start_call(name, text_at(call, "id"), own)
             if call.get("args") and not (call.get("willContinue") or leaves):
-                events += self._answer.end_call_with(self._last_call(), call["args"])
+                yield from self._answer.end_call_with(self._last_call(), call["args"])
                 return
             self._streamed_arguments = StreamedArguments()
             if not (call.get("willContinue") or leaves):
@@ -177,9 +176,9 @@ class GeminiDecoder(AnswerDecoder):
         text = arguments.begin(whole) if whole and not arguments.value else ""
         text += "".join(map(arguments.add, objects_at(call, "partialArgs")))
         if text:
-            events.append(self._answer.add_arguments(self._last_call(), text))
+            yield self._answer.add_arguments(self._last_call(), text)
         if not (call.get("willContinue") or arguments.unfinished):
-            events += self._end_streamed_call()
+            yield from self._end_streamed_call()
 
     def _continues(self, name: str, own_id: str | None) -> bool:
         """Return whether a piece that names a function continues the last call, of which only the name came."""
@@ -188,22 +187,21 @@ class GeminiDecoder(AnswerDecoder):
         last = self._answer.calls[self._last_call()]
         return last.name == name and own_id in (None, last.id)
 
-    def _start_call(self, name: str, own_id: str | None, own: dict[str, object], events: list[TokenEvent]) -> None:
+    def _start_call(self, name: str, own_id: str | None, own: dict[str, object]) -> TokenEvent:
         index = len(self._answer.calls)
         answer = re.sub(r"[^\w-]", "", self._answer.id or "", flags=re.ASCII)
         call_id = own_id or "_".join(filter(None, ("call", answer, str(index))))
         fields = {**own, "functionCall": {"id": own_id}} if own_id else own
-        events.append(self._answer.start_call(index, call_id, name, fields))
+        return self._answer.start_call(index, call_id, name, fields)
 
-    def _end_streamed_call(self) -> list[TokenEvent]:
+    def _end_streamed_call(self) -> Iterator[TokenEvent]:
         """End the call whose arguments come leaf by leaf, if there is one: the wire may never mark its end."""
         arguments, self._streamed_arguments = self._streamed_arguments, None
         self._may_get_arguments = False
-        if arguments is None:
-            return []
-        text = arguments.end()
-        events: list[TokenEvent] = [self._answer.add_arguments(self._last_call(), text)] if text else []
-        return events + self._answer.end_call(self._last_call(), arguments.value)
+        if arguments is not None:
+            if text := arguments.end():
+                yield self._answer.add_arguments(self._last_call(), text)
+            yield from self._answer.end_call(self._last_call(), arguments.value)
 
     def _last_call(self) -> int:
         return len(self._answer.calls) - 1

@@ -11,7 +11,7 @@ Source: https://docs.ollama.com/api/chat
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -50,32 +50,30 @@ class OllamaDecoder(AnswerDecoder):
         thought = self._answer.reasoning(message.thinking)
         return (thought, self._answer.text(message.content)) if message.content else (thought,)
 
-    def _payload(self, kind: str, payload: dict[str, object]) -> Sequence[TokenEvent]:
+    def _payload(self, kind: str, payload: dict[str, object]) -> Iterator[TokenEvent]:
         """Return the events of one line."""
         line = payload
         if line.get("error"):
             raise provider_error(line)
-        events: list[TokenEvent] = []
         self._answer.model = self._answer.model or text_at(line, "model")
         message = object_at(line, "message") or _generated(line)
         if not self._started and (message or line.get("done") is True):
             self._started = True
-            events.append(StreamStart(None, self._answer.model))
+            yield StreamStart(None, self._answer.model)
         if thought := text_at(message, "thinking") or text_at(line, "thinking"):
-            events.append(self._answer.reasoning(thought))
+            yield self._answer.reasoning(thought)
         if text := text_at(message, "content"):
-            events.append(self._answer.text(text))
+            yield self._answer.text(text)
         for call in objects_at(message, "tool_calls"):
-            self._call(call, text_at(line, "created_at") or "", events)
-        events += self._answer.vendor_events(message, _MESSAGE_FIELDS)
+            yield from self._call(call, text_at(line, "created_at") or "")
+        yield from self._answer.vendor_events(message, _MESSAGE_FIELDS)
         self._fields |= unknown_fields(message, _MESSAGE_FIELDS)
         if line.get("done") is True:
-            self._end(line, events)
+            yield from self._end(line)
         elif self._started:
-            events += self._answer.vendor_events(line, _LINE_FIELDS)
-        return events
+            yield from self._answer.vendor_events(line, _LINE_FIELDS)
 
-    def _call(self, call: dict[str, object], created_at: str, events: list[TokenEvent]) -> None:
+    def _call(self, call: dict[str, object], created_at: str) -> Iterator[TokenEvent]:
         """Add a tool call, which comes whole; one without an id gets one from the time of its line."""
         function = object_at(call, "function")
         name = text_at(function, "name")
@@ -84,10 +82,10 @@ class OllamaDecoder(AnswerDecoder):
         index = len(self._answer.calls)
         stamp = "".join(filter(str.isalnum, created_at))
         call_id = text_at(call, "id") or "_".join(filter(None, ("call", stamp, str(index))))
-        events.append(self._answer.start_call(index, call_id, name, _own_fields(call, function)))
-        events += self._answer.end_call_with(index, function.get("arguments"))
+        yield self._answer.start_call(index, call_id, name, _own_fields(call, function))
+        yield from self._answer.end_call_with(index, function.get("arguments"))
 
-    def _end(self, line: dict[str, object], events: list[TokenEvent]) -> None:
+    def _end(self, line: dict[str, object]) -> Iterator[TokenEvent]:
         """Add the last events; raise if the answer was broken off, or is whole but for a tool call."""
         raw = text_at(line, "done_reason")
         self._answer.refuse_broken_off(raw)
@@ -97,13 +95,13 @@ class OllamaDecoder(AnswerDecoder):
         usage = usage_of(line, OLLAMA)
         if usage.input_tokens is not None and usage.output_tokens is not None:
             usage = msgspec.structs.replace(usage, total_tokens=usage.input_tokens + usage.output_tokens)
-        events += self._answer.use(usage)
+        yield from self._answer.use(usage)
         if others := unknown_fields(line, _LINE_FIELDS | {"prompt_eval_count", "eval_count"}):
-            events.append(VendorEvent("done", others))
+            yield VendorEvent("done", others)
         self.finished = True
         if self._fields:
             self._answer.vendor_part(self._fields)
-        events.append(self._answer.finish(reason, raw))
+        yield self._answer.finish(reason, raw)
 
 
 class _PlainMessage(msgspec.Struct, forbid_unknown_fields=True):

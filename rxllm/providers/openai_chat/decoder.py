@@ -11,7 +11,7 @@ Source: https://platform.openai.com/docs/api-reference/chat-streaming
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ..._json import int_at, is_array, is_object, object_at, objects_at, text_at
 from ..._protocol import Frame
@@ -80,30 +80,33 @@ class OpenAIChatDecoder(AnswerDecoder):
             return ()  # cut after its finish_reason: the answer itself is whole
 
     def _payload(self, kind: str, payload: dict[str, object]) -> Sequence[TokenEvent]:
-        """Return the events of one chunk; usage and errors may stand in several places, by vendor."""
-        events: list[TokenEvent] = []
-        groq = object_at(payload, "x_groq")
-        if counts := object_at(payload, "usage") or object_at(groq, "usage"):
-            self._add_usage(counts, events)
-        for source in (payload, groq):
-            if source.get("error") or source.get("errors"):
-                raise provider_error(source)
-        status = payload.get("base_resp")
-        if is_object(status) and status.get("status_code"):  # MiniMax; 0 is success
-            raise provider_error(status)
-        for choice in objects_at(payload, "choices"):
-            if int_at(choice, "index"):
-                events.append(VendorEvent("candidate", choice))
-            else:
-                self._choice(choice, events)
-        if "choices" in payload:
-            events += self._answer.vendor_events(payload, CHUNK_FIELDS)
-        else:
-            self._other_payload(kind, payload, events)
+        """Return the events of one chunk, those of the first ones behind StreamStart."""
+        events = list(self._chunk(kind, payload))
         answer = self._answer
         answer.id = answer.id or text_at(payload, "id")
         answer.model = answer.model or text_at(payload, "model")
         return events if self._started else self._with_start(events)
+
+    def _chunk(self, kind: str, chunk: dict[str, object]) -> Iterator[TokenEvent]:
+        """Yield what a chunk holds; usage and errors may stand in several places, by vendor."""
+        groq = object_at(chunk, "x_groq")
+        if counts := object_at(chunk, "usage") or object_at(groq, "usage"):
+            yield from self._usage(counts)
+        for source in (chunk, groq):
+            if source.get("error") or source.get("errors"):
+                raise provider_error(source)
+        status = chunk.get("base_resp")
+        if is_object(status) and status.get("status_code"):  # MiniMax; 0 is success
+            raise provider_error(status)
+        for choice in objects_at(chunk, "choices"):
+            if int_at(choice, "index"):
+                yield VendorEvent("candidate", choice)
+            else:
+                yield from self._choice(choice)
+        if "choices" in chunk:
+            yield from self._answer.vendor_events(chunk, CHUNK_FIELDS)
+        else:
+            yield from _other_payload(kind or text_at(chunk, "object") or "unknown", chunk)
 
     def _with_start(self, events: list[TokenEvent]) -> list[TokenEvent]:
         """Return StreamStart and `events`; keep them until a chunk has an id or a model, or begins the answer."""
@@ -114,104 +117,87 @@ class OpenAIChatDecoder(AnswerDecoder):
         self._started = True
         return [StreamStart(answer.id, answer.model), *self._early]
 
-    def _other_payload(self, kind: str, payload: dict[str, object], events: list[TokenEvent]) -> None:
-        """Take a payload that is not a completion chunk: an error, a keep-alive, or something that we do not model."""
-        kind = kind or text_at(payload, "object") or "unknown"
-        if kind in _KEEP_ALIVES:
-            return
-        if fault_of(payload) is not None:
-            raise provider_error(payload)
-        if is_filled(payload):
-            events.append(VendorEvent(kind, payload))
-
-    def _choice(self, choice: dict[str, object], events: list[TokenEvent]) -> None:
-        """Add what a choice holds: a delta, a whole message, or the text of a legacy completion."""
+    def _choice(self, choice: dict[str, object]) -> Iterator[TokenEvent]:
+        """Yield what a choice holds: a delta, a whole message, or the text of a legacy completion."""
         delta = object_at(choice, "delta")
         if "delta" not in choice and "message" not in choice:
             delta = {"content": choice.get("text")}  # a legacy text completion
         elif not self._answered and "delta" not in choice:
             delta = object_at(choice, "message")  # the whole answer at once, from what does not stream
         self._answered = True
-        self._add_reasoning(*reasoning_of(delta), events)
+        yield from self._reasoning(*reasoning_of(delta))
         if delta.get(DETAILS):
             self._fields.setdefault(DETAILS, []).append(delta[DETAILS])
-        self._add_content(delta.get("content"), events)
-        self._add_refusal(text_at(delta, "refusal"), events)
-        if calls := calls_of(delta):
-            events += self._calls.add(calls)
+        yield from self._content(delta.get("content"))
+        yield from self._refused(delta)
+        yield from self._calls.add(calls_of(delta))
         for name, value in delta.items():
             if name not in DELTA_FIELDS and is_filled(value):
-                events.append(_vendor_event(name, value))
+                yield _vendor_event(name, value)
                 if name not in _NOT_SENT_BACK:
                     self._fields.setdefault(name, []).append(value)
         if counts := object_at(choice, "usage"):
-            self._add_usage(counts, events)
+            yield from self._usage(counts)
         logprobs = choice.get("logprobs")
         if is_filled(logprobs):
-            events.append(_vendor_event("logprobs", logprobs))
-        events += self._answer.vendor_events(choice, _CHOICE_FIELDS)
+            yield _vendor_event("logprobs", logprobs)
+        yield from self._answer.vendor_events(choice, _CHOICE_FIELDS)
         finish = text_at(choice, "finish_reason")
         self._finish = self._finish if finish in (None, "null") else finish
         self._native_finish = text_at(choice, "native_finish_reason") or self._native_finish
         if self._finish == "error" and choice.get("error"):
             raise provider_error(choice)
 
-    def _add_reasoning(self, thought: str, field: str, events: list[TokenEvent]) -> None:
+    def _reasoning(self, thought: str, field: str) -> Iterator[TokenEvent]:
         if thought:
             self._reasoning_field = field
-            events.append(self._answer.reasoning(thought))
+            yield self._answer.reasoning(thought)
             self._answer.sign("reasoning", {"field": field})
 
-    def _add_content(self, content: object, events: list[TokenEvent]) -> None:
-        if isinstance(content, str):
-            if content:
-                events.append(self._answer.text(content))
-        elif is_array(content) or is_object(content):
-            for part in content if is_array(content) else [content]:
-                self._add_part(part, events)
+    def _content(self, content: object) -> Iterator[TokenEvent]:
+        """Yield the events of what stands under `content`: text, one part, or a list of either."""
+        if isinstance(content, str) and content:
+            yield self._answer.text(content)
+        elif is_array(content):
+            for part in content:
+                yield from self._content(part)
+        elif is_object(content):
+            yield from self._part(content)
 
-    def _add_part(self, part: object, events: list[TokenEvent]) -> None:
-        """Add one entry of a list under `content`: text, thinking, or something else."""
-        if not is_object(part):
-            self._add_content(part if isinstance(part, str) else None, events)
-            return
+    def _part(self, part: dict[str, object]) -> Iterator[TokenEvent]:
+        """Yield the events of a part of the content: text, thinking, or something else."""
         kind = text_at(part, "type") or "content"
         if kind in ("text", "output_text"):
-            self._add_content(part.get("text"), events)
+            yield from self._content(part.get("text"))
         elif kind in ("thinking", "reasoning"):
-            self._add_reasoning(nested_text(part), "content", events)
+            yield from self._reasoning(nested_text(part), "content")
         elif kind == "refusal":
-            self._add_refusal(text_at(part, "refusal"), events)
+            yield from self._refused(part)
         else:
-            events.append(VendorEvent(kind, part))
+            yield VendorEvent(kind, part)
 
-    def _add_refusal(self, refusal: str | None, events: list[TokenEvent]) -> None:
-        if refusal:
+    def _refused(self, source: dict[str, object]) -> Iterator[TokenEvent]:
+        if refusal := text_at(source, "refusal"):
             self._refusal.append(refusal)
-            events.append(VendorEvent("refusal", {"refusal": refusal}))
+            yield VendorEvent("refusal", {"refusal": refusal})
 
-    def _add_usage(self, counts: dict[str, object], events: list[TokenEvent]) -> None:
+    def _usage(self, counts: dict[str, object]) -> Iterator[TokenEvent]:
         """Replace the running total of tokens; what is missing or null stays as it was."""
-        events += self._answer.use(usage_of(counts, CHAT, self._answer.usage))
-        events += self._answer.vendor_events({"usage": unmodelled_counts(counts, CHAT)}, frozenset())
+        yield from self._answer.use(usage_of(counts, CHAT, self._answer.usage))
+        yield from self._answer.vendor_events({"usage": unmodelled_counts(counts, CHAT)}, frozenset())
 
     def _end(self) -> list[TokenEvent]:
         """Return the last events; raise if the answer is not whole in spite of its terminal event."""
         self._answer.refuse_broken_off(self._finish)
         if not self._answered:
             raise interrupted_before("any answer: only its end came")
+        events: list[TokenEvent] = []
         reason = self._reason()
-        if reason in ("refusal", "content_filter"):
-            return self._ended([], reason)
-        events = self._calls.end()
-        reason = self._reason()
-        broken = self._calls.broken()
-        if broken is not None and (self._finish is None or reason in ("stop", "tool_calls")):
-            raise interrupted_before("a tool call was whole") if self._finish is None else arguments_error(broken)
-        return self._ended(events, reason)
-
-    def _ended(self, events: list[TokenEvent], reason: FinishReason) -> list[TokenEvent]:
-        """Return `events` with the terminal event appended."""
+        if reason not in ("refusal", "content_filter"):
+            events += self._calls.end()
+            broken = self._calls.broken()
+            if broken is not None and (self._finish is None or reason in ("stop", "tool_calls")):
+                raise interrupted_before("a tool call was whole") if self._finish is None else arguments_error(broken)
         fields = {name: joined_field(pieces) for name, pieces in self._fields.items()}
         if self._refusal:
             fields["refusal"] = "".join(self._refusal)
@@ -244,6 +230,16 @@ _REASONS = reasons(
         "refusal": "refusal",
     }
 )
+
+
+def _other_payload(kind: str, payload: dict[str, object]) -> Iterator[TokenEvent]:
+    """Yield the event of a payload that is not a completion chunk, unless it is an error or keeps alive only."""
+    if kind in _KEEP_ALIVES:
+        return
+    if fault_of(payload) is not None:
+        raise provider_error(payload)
+    if is_filled(payload):
+        yield VendorEvent(kind, payload)
 
 
 def _vendor_event(name: str, value: object) -> VendorEvent:

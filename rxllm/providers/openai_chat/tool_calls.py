@@ -9,7 +9,7 @@ Names and ids are never joined.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -43,65 +43,63 @@ class ToolCalls:
         self._free = 0
         """A number above those of all calls."""
 
-    def add(self, items: Sequence[dict[str, object]]) -> list[TokenEvent]:
-        """Add the entries of one `tool_calls` list, and return their events."""
-        if len(items) == 1:
-            return self._add_piece(items[0])
-        events: list[TokenEvent] = []
+    def add(self, items: Sequence[dict[str, object]]) -> Iterator[TokenEvent]:
+        """Add the entries of one `tool_calls` list, and yield their events."""
         calls: list[int | None] = []
         for position, item in enumerate(items):
             if len(items) == len(self._last_list):
                 self._last = self._last_list[position]
-            events += self._add_piece(item)
+            yield from self._add_piece(item)
             calls.append(self._last)
-        self._last_list = calls
-        return events
+        if len(calls) > 1:
+            self._last_list = calls
 
-    def end(self) -> list[TokenEvent]:
+    def end(self) -> Iterator[TokenEvent]:
         """End every call whose arguments are whole."""
-        events: list[TokenEvent] = []
         for at, call in self._calls.items():
             if call.name and not call.begun:
-                events += self._begin(at, call)
+                yield from self._begin(at, call)
             if call.placeholder and call.begun and not call.pieces:
-                events.append(self._answer.add_arguments(at, call.placeholder))
-        events += self._answer.end_calls()
-        return events
+                yield self._answer.add_arguments(at, call.placeholder)
+        yield from self._answer.end_calls()
 
     def broken(self) -> str | None:
         """Return, after `end`, the name of a call that could not be ended ("" if it has none), or None."""
         nameless = any(not call.begun for call in self._calls.values())
         return "" if nameless else self._answer.unfinished_call()
 
-    def _add_piece(self, item: dict[str, object]) -> list[TokenEvent]:
-        """Add one entry of `tool_calls` to its call; return the events."""
+    def _add_piece(self, item: dict[str, object]) -> Iterator[TokenEvent]:
+        """Add one entry of `tool_calls` to its call, and yield the events."""
         if "custom" in item:
             self._answer.has_other_calls = True
-            return [VendorEvent("custom_tool_call", item)]
+            yield VendorEvent("custom_tool_call", item)
+            return
         function = object_at(item, "function") or item
         call_id, name = text_at(item, "id") or "", text_at(function, "name") or ""
         piece = _text_of(function.get("arguments"))
         if not (call_id or name or piece):
-            return []
+            return
         at = self._find_call(_index_of(item), call_id, name, piece)
         call = self._calls[at]
         if name and piece and call_id and call_id == call.id and call.is_whole():
-            return []  # the finished call repeated
+            return  # the finished call repeated
         call.id, call.name = call.id or call_id, call.name or name
         call.add_fields(item, function)
         if piece == "{}" and not call.pieces:
             call.placeholder, piece = piece, ""  # no arguments, or some servers' placeholder for those to come
         if piece:
             call.pieces.append(piece)
-        if call.begun:
-            return [self._answer.add_arguments(at, piece)] if piece else []
-        return self._begin(at, call) if call.name and (call.id or piece or call.placeholder) else []
+        if call.begun and piece:
+            yield self._answer.add_arguments(at, piece)
+        elif not call.begun and call.name and (call.id or piece or call.placeholder):
+            yield from self._begin(at, call)
 
-    def _begin(self, at: int, call: _PartialCall) -> list[TokenEvent]:
+    def _begin(self, at: int, call: _PartialCall) -> Iterator[TokenEvent]:
         """Start a call whose name is known; one without an id gets one, so that a result can name it."""
         call.begun = True
-        start = self._answer.start_call(at, call.id or f"call_{at}", call.name, call.fields)
-        return [start, *(self._answer.add_arguments(at, piece) for piece in call.pieces)]
+        yield self._answer.start_call(at, call.id or f"call_{at}", call.name, call.fields)
+        for piece in call.pieces:
+            yield self._answer.add_arguments(at, piece)
 
     def _find_call(self, index: int | None, call_id: str, name: str, piece: str) -> int:
         """Return the number of the call that a delta belongs to; a new one if it belongs to none."""

@@ -11,7 +11,7 @@ Source: https://platform.openai.com/docs/api-reference/responses-streaming
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -70,7 +70,7 @@ class OpenAIResponsesDecoder(AnswerDecoder):
         """Return the token events of an event of any type."""
         self._check_sequence(int_at(payload, "sequence_number"))
         handler = _OUTPUT_HANDLERS.get(kind)
-        events = handler(self._output, kind, payload) if handler is not None else self._other_event(kind, payload)
+        events = list(handler(self._output, kind, payload) if handler else self._other_event(kind, payload))
         self._nothing_sent = self._nothing_sent and not events
         return events
 
@@ -85,18 +85,18 @@ class OpenAIResponsesDecoder(AnswerDecoder):
         elif self._missing:
             self._missing -= 1
 
-    def _other_event(self, kind: str, event: JsonObject) -> list[TokenEvent]:
+    def _other_event(self, kind: str, event: JsonObject) -> Iterator[TokenEvent]:
         """Return the token events of an event that is not about an output item."""
         if kind in _STARTS:
             self._set_identity(_response_of(event))
-            return [StreamStart(self._answer.id, self._answer.model)] if self._nothing_sent else []
-        if kind in _ENDINGS:
-            return self._end(kind, event)
-        if kind in _ERRORS or (event.get("error") and not kind.startswith("response.")):
+            if self._nothing_sent:
+                yield StreamStart(self._answer.id, self._answer.model)
+        elif kind in _ENDINGS:
+            yield from self._end(kind, event)
+        elif kind in _ERRORS or (event.get("error") and not kind.startswith("response.")):
             raise provider_error(event)
-        if not event or kind in _IGNORED or self._is_repetition(kind, event):
-            return []
-        return [VendorEvent(kind or "unknown", dict(event))]
+        elif event and kind not in _IGNORED and not self._is_repetition(kind, event):
+            yield VendorEvent(kind or "unknown", dict(event))
 
     def _is_repetition(self, kind: str, event: JsonObject) -> bool:
         """Return whether an unmodelled event is an empty delta, or the end of what was already streamed."""
@@ -113,7 +113,7 @@ class OpenAIResponsesDecoder(AnswerDecoder):
         self._answer.id = self._answer.id or text_at(response, "id")
         self._answer.model = text_at(response, "model") or self._answer.model
 
-    def _end(self, kind: str, event: JsonObject) -> list[TokenEvent]:
+    def _end(self, kind: str, event: JsonObject) -> Iterator[TokenEvent]:
         """Return the terminal events of a response; raise if it failed or parts of it were lost."""
         response, answer = _response_of(event), self._answer
         reported = text_at(response, "status")
@@ -126,17 +126,16 @@ class OpenAIResponsesDecoder(AnswerDecoder):
             answer.refuse_broken_off(status)
         if status in ("failed", "cancelled"):
             raise provider_error({"error": response.get("error") or {"message": f"the response was {status}"}})
-        events = self._output.finish(objects_at(response, "output"), cut=status != "completed")
+        yield from self._output.finish(objects_at(response, "output"), cut=status != "completed")
         if self._missing and self._output.length_differs:
             raise ProtocolError(f"{self._missing} events of the stream were lost, and part of the answer with them")
         if answer.usage != Usage():
-            events.append(UsageUpdate(answer.usage))
+            yield UsageUpdate(answer.usage)
         for name, data in (("usage", unmodelled_counts(counts, RESPONSES)), (kind, _unmodelled_outcome(event))):
             if data:
-                events.append(VendorEvent(name, data))
-        events.append(answer.finish(self._reason(status, response), status))
+                yield VendorEvent(name, data)
+        yield answer.finish(self._reason(status, response), status)
         self.finished, self._output.part = True, NO_PART
-        return events
 
     def _reason(self, status: str, response: JsonObject) -> FinishReason:
         """Return our finish reason for the status and the vendor's reason of an incomplete answer."""
@@ -160,7 +159,7 @@ class _Delta(msgspec.Struct, gc=False):
 
 _read_delta = msgspec.json.Decoder(_Delta).decode
 
-_Handler: TypeAlias = Callable[[OutputReader, str, JsonObject], list[TokenEvent]]
+_Handler: TypeAlias = Callable[[OutputReader, str, JsonObject], Iterator[TokenEvent]]
 _OUTPUT_HANDLERS: Mapping[str, _Handler] = {
     **dict.fromkeys(DELTAS, OutputReader.text_delta),
     **dict.fromkeys(DONES, OutputReader.part_done),

@@ -79,7 +79,6 @@ class Items:
 
     def __init__(self) -> None:
         self.all: list[Item] = []
-        self.types: set[str] = set()
         self._by_index: dict[int, Item] = {}
         self._by_id: dict[str, Item] = {}
 
@@ -87,7 +86,6 @@ class Items:
         """Add the item that `event` is about, and return it."""
         item = Item(text_at(data, "type") or "unknown", dict(data), announced)
         self.all.append(item)
-        self.types.add(item.type)
         index = int_at(event, "output_index")
         if index is not None:
             self._by_index[index] = item

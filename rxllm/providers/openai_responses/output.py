@@ -7,7 +7,7 @@ item begins, since items may end in another order than they began.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ..._json import encode, int_at, is_object, object_at, objects_at, text_at
 from ..._protocol import JsonObject
@@ -49,112 +49,104 @@ class OutputReader:
         """Return whether the answer holds a refusal."""
         return any(item.refusal for item in self._items.all)
 
-    def text_delta(self, name: str, event: JsonObject) -> list[TokenEvent]:
+    def text_delta(self, name: str, event: JsonObject) -> Iterator[TokenEvent]:
         """Take a delta of text, refusal or reasoning."""
-        delta = _delta_of(name, event)
-        events: list[TokenEvent] = []
-        if delta:
+        if delta := _delta_of(name, event):
             kind = DELTAS[name]
             item = self._text_item(event, kind)
             key = (kind, _part_index(event))
             part = item.content_parts.get(key)
             if part is None:
                 part = item.content_parts[key] = ContentPart.of_event(name, event)
-            events += self._add_text(item, kind, delta, part)
+            yield self._add_text(item, kind, delta, part)
         if logprobs := event.get("logprobs"):
-            events.append(VendorEvent("logprobs", {"logprobs": logprobs}))
-        return events
+            yield VendorEvent("logprobs", {"logprobs": logprobs})
 
-    def part_done(self, name: str, event: JsonObject) -> list[TokenEvent]:
+    def part_done(self, name: str, event: JsonObject) -> Iterator[TokenEvent]:
         """Take the whole text of a part; it counts if no delta of the part came."""
         data = object_at(event, "part") or event
         kind = DONES.get(name) or _TEXT_KINDS.get(text_at(data, "type") or "")
         whole = text_at(data, "text") or text_at(data, "refusal")
         if kind is None or whole is None:
-            return []
+            return
         item = self._text_item(event, kind)
         key = (kind, _part_index(event))
         part = item.content_parts.get(key)
         if part is not None:
             self._compare(item, part.length, len(whole))
-            return []
-        if item.reasoning_kind not in (None, kind) and kind in ("reasoning", "summary"):
-            return []
-        part = item.content_parts[key] = ContentPart.of_event("", event)
-        return self._add_text(item, kind, whole, part)
+        elif item.reasoning_kind in (None, kind) or kind not in ("reasoning", "summary"):
+            part = item.content_parts[key] = ContentPart.of_event("", event)
+            yield self._add_text(item, kind, whole, part)
 
-    def arguments_delta(self, name: str, event: JsonObject) -> list[TokenEvent]:
+    def arguments_delta(self, name: str, event: JsonObject) -> Iterator[TokenEvent]:
         """Take a delta of a call's arguments; none if the call was not announced: its end brings them whole."""
         item = self._items.of_event(event, "function_call")
         delta = _delta_of(name, event)
         if not delta or item is None or item.done:
             self._orphan_arguments |= bool(delta) and item is None
-            return []
-        events = self._start_call(item)
-        return events if item.call is None else [*events, self._answer.add_arguments(item.call, delta)]
+            return
+        yield from self._start_call(item)
+        if item.call is not None:
+            yield self._answer.add_arguments(item.call, delta)
 
-    def arguments_done(self, _name: str, event: JsonObject) -> list[TokenEvent]:
+    def arguments_done(self, _name: str, event: JsonObject) -> Iterator[TokenEvent]:
         """Keep a call's whole arguments; some servers send them in this event only."""
         item = self._items.of_event(event, "function_call")
         if item is not None and not item.done:
             item.arguments = text_at(event, "arguments")
-        return []
+        yield from ()
 
-    def annotation_added(self, name: str, event: JsonObject) -> list[TokenEvent]:
+    def annotation_added(self, name: str, event: JsonObject) -> Iterator[TokenEvent]:
         """Take a citation or another annotation of a text."""
         self._text_item(event, "text").annotated = True
-        return [VendorEvent(name, dict(event))]
+        yield VendorEvent(name, dict(event))
 
-    def item_added(self, name: str, event: JsonObject) -> list[TokenEvent]:
+    def item_added(self, name: str, event: JsonObject) -> Iterator[TokenEvent]:
         """Begin an item."""
         data = _item_data(name, event)
         known = self._items.by_id(data)
         if known is not None and not known.done and known is self._items.of_event(event, text_at(data, "type")):
-            return []  # a repetition
-        events = self._add_item(event, data)
+            return  # a repetition
+        yield from self._add_item(event, data)
         if self._items.all[-1].type not in _MODELLED:
-            events.append(VendorEvent(name, dict(event)))
-        return events
+            yield VendorEvent(name, dict(event))
 
-    def item_done(self, name: str, event: JsonObject) -> list[TokenEvent]:
+    def item_done(self, name: str, event: JsonObject) -> Iterator[TokenEvent]:
         """End an item, with its whole JSON."""
         data = _item_data(name, event)
         item = self._items.of_event(event, text_at(data, "type"))
-        events: list[TokenEvent] = []
         if item is not None and item.done and item.data == data:
-            return []  # a repetition
+            return  # a repetition
         if item is None or item.done:
-            events += self._server_call(event)
-            events += self._add_item(event, data)
+            yield from self._server_call(event)
+            yield from self._add_item(event, data)
             item = self._items.all[-1]
         item.update(data)
-        return events + self._end_item(item, event, cut=False)
+        yield from self._end_item(item, event, cut=False)
 
-    def finish(self, output: Sequence[dict[str, object]], *, cut: bool) -> list[TokenEvent]:
+    def finish(self, output: Sequence[dict[str, object]], *, cut: bool) -> Iterator[TokenEvent]:
         """Take the final list of items, and end the items that no event ended.
 
         In an answer that was `cut`, a call is whole only if its item's status is "completed". Raises
         `ProtocolError` if a call of a whole answer has arguments that are not a JSON object.
         """
-        events: list[TokenEvent] = []
-        streamed = set(self._items.types)
+        streamed = {item.type for item in self._items.all}
         for data in output:
             event: dict[str, object] = {"type": _DONE, "item": data}
             item = self._items.by_id(data)
             if item is None and text_at(data, "type") not in streamed:
-                events += self._add_item(event, data)
+                yield from self._add_item(event, data)
                 item = self._items.all[-1]
             if item is not None and not item.done:
                 item.update(data)
-                events += self._end_item(item, event, cut=cut)
+                yield from self._end_item(item, event, cut=cut)
         for item in self._items.all:
             if item.type == "function_call" and not item.done:
-                events += self._end_call(item, cut=cut)
+                yield from self._end_call(item, cut=cut)
         if not cut:
             self._answer.refuse_unfinished_calls()
-        if self._orphan_arguments and not cut and _TEXT_ITEMS.issuperset(self._items.types):
-            raise ProtocolError("arguments came for a function call that was never announced")
-        return events
+            if self._orphan_arguments and all(item.type in ("message", "reasoning") for item in self._items.all):
+                raise ProtocolError("arguments came for a function call that was never announced")
 
     def _text_item(self, event: JsonObject, kind: TextKind) -> Item:
         """Return the message or reasoning item of an event; a new one if it was not announced."""
@@ -162,24 +154,24 @@ class OutputReader:
         item = self._items.of_event(event, item_type)
         return item if item is not None else self._items.add(event, {"type": item_type}, announced=False)
 
-    def _add_text(self, item: Item, kind: TextKind, delta: str, part: ContentPart) -> list[TokenEvent]:
+    def _add_text(self, item: Item, kind: TextKind, delta: str, part: ContentPart) -> TokenEvent:
         """Add a delta to its part. Of reasoning in full and in summary, only the kind that came first counts."""
         part.length += len(delta)
         if kind == "refusal":
             item.refusal.append(delta)
-            return [VendorEvent("refusal", {"refusal": delta})]
+            return VendorEvent("refusal", {"refusal": delta})
         if kind != "text":
             item.reasoning_kind = item.reasoning_kind or kind
             if item.reasoning_kind != kind:
-                return [VendorEvent(part.delta, {"delta": delta})]
+                return VendorEvent(part.delta, {"delta": delta})
         self.part = part
         self.append = self._answer.text if kind == "text" else self._answer.reasoning
-        return [self.append(delta)]
+        return self.append(delta)
 
     def _compare(self, item: Item, streamed: int, whole: int) -> None:
         self.length_differs = self.length_differs or (item.announced and streamed != whole)
 
-    def _add_item(self, event: JsonObject, data: JsonObject) -> list[TokenEvent]:
+    def _add_item(self, event: JsonObject, data: JsonObject) -> Iterator[TokenEvent]:
         """Begin an item, and reserve the place among the parts for what goes back to the vendor."""
         item = self._items.add(event, data)
         self.part = NO_PART
@@ -193,90 +185,81 @@ class OutputReader:
                 self._answer.sign("reasoning", item.data)
             case "function_call":
                 # A call that is complete when announced may be one that the server makes itself: wait for its end.
-                return [] if text_at(data, "status") == "completed" else self._start_call(item)
+                if text_at(data, "status") != "completed":
+                    yield from self._start_call(item)
             case _:
                 self._answer.vendor_part(item.data)
-        return []
 
-    def _server_call(self, event: JsonObject) -> list[TokenEvent]:
+    def _server_call(self, event: JsonObject) -> Iterator[TokenEvent]:
         """End a call that the server made itself: another item, its result, takes its place (Perplexity)."""
         item = self._items.of_event(event, "function_call")
-        if item is None or item.done or item.call is not None:
-            return []
-        item.done = True
-        return [VendorEvent(_ADDED, {"type": _ADDED, "item": item.data})]
+        if item is not None and not item.done and item.call is None:
+            item.done = True
+            yield VendorEvent(_ADDED, {"type": _ADDED, "item": item.data})
 
-    def _end_item(self, item: Item, event: JsonObject, *, cut: bool) -> list[TokenEvent]:
+    def _end_item(self, item: Item, event: JsonObject, *, cut: bool) -> Iterator[TokenEvent]:
         """End an item by its newest JSON."""
         item.done = True
         match item.type:
             case "message":
-                return self._end_message(item, event)
+                yield from self._end_message(item, event)
             case "reasoning":
-                if item.reasoning_kind is not None:
-                    return []
-                in_full = _texts(item.data, "content", "text")
-                return self._add_missing(item, "reasoning", in_full or _texts(item.data, "summary", "text"))
+                if item.reasoning_kind is None:
+                    in_full = _texts(item.data, "content", "text")
+                    yield from self._add_missing(item, "reasoning", in_full or _texts(item.data, "summary", "text"))
             case "function_call":
-                return self._end_call(item, cut=cut)
+                yield from self._end_call(item, cut=cut)
             case _:
-                return [VendorEvent(_DONE, dict(event))]
+                yield VendorEvent(_DONE, dict(event))
 
-    def _end_message(self, item: Item, event: JsonObject) -> list[TokenEvent]:
+    def _end_message(self, item: Item, event: JsonObject) -> Iterator[TokenEvent]:
         """End a message: add what was not streamed, and keep a refusal for the vendor."""
-        events: list[TokenEvent] = []
         texts = _texts(item.data, "content", "text")
         streamed = item.text_length()
         if streamed is None:
-            events += self._add_missing(item, "text", texts)
+            yield from self._add_missing(item, "text", texts)
         elif texts:
             self._compare(item, streamed, sum(map(len, texts)))
         if not item.refusal:
-            events += self._add_missing(item, "refusal", _texts(item.data, "content", "refusal"))
+            yield from self._add_missing(item, "refusal", _texts(item.data, "content", "refusal"))
         if item.refusal:
             refusal = {"type": "refusal", "refusal": "".join(item.refusal)}
             self._answer.vendor_part({"type": "message", "role": "assistant", "content": [refusal]})
         if not item.annotated and any(part.get("annotations") for part in objects_at(item.data, "content")):
-            events.append(VendorEvent(_DONE, dict(event)))
-        return events
+            yield VendorEvent(_DONE, dict(event))
 
-    def _add_missing(self, item: Item, kind: TextKind, texts: Sequence[str]) -> list[TokenEvent]:
+    def _add_missing(self, item: Item, kind: TextKind, texts: Sequence[str]) -> Iterator[TokenEvent]:
         """Add the texts of an item of which nothing of this kind was streamed."""
-        events: list[TokenEvent] = []
         for index, text in enumerate(texts):
             part = item.content_parts[kind, index] = ContentPart("")
-            events += self._add_text(item, kind, text, part)
-        return events
+            yield self._add_text(item, kind, text, part)
 
-    def _start_call(self, item: Item) -> list[TokenEvent]:
+    def _start_call(self, item: Item) -> Iterator[TokenEvent]:
         """Start a call once its name is known; nothing if it has started."""
         name, call_id = text_at(item.data, "name"), text_at(item.data, "call_id") or text_at(item.data, "id")
-        if item.call is not None or name is None:
-            return []
-        item.call = len(self._answer.calls)
-        return [self._answer.start_call(item.call, call_id or f"call_{item.call}", name, call_fields(item.data))]
+        if item.call is None and name is not None:
+            item.call = len(self._answer.calls)
+            yield self._answer.start_call(item.call, call_id or f"call_{item.call}", name, call_fields(item.data))
 
-    def _end_call(self, item: Item, *, cut: bool) -> list[TokenEvent]:
+    def _end_call(self, item: Item, *, cut: bool) -> Iterator[TokenEvent]:
         """End a call; the arguments of its end event count, whatever was streamed."""
-        events = self._start_call(item)
+        yield from self._start_call(item)
         if item.call is None:
             raise ProtocolError("a function call has no name")
         arguments = item.data.get("arguments")
         whole = encode(arguments).decode() if is_object(arguments) else text_at(item.data, "arguments")
         whole = whole or item.arguments
         if whole is not None and not self._answer.calls[item.call].arguments:
-            events.append(self._answer.add_arguments(item.call, whole))
+            yield self._answer.add_arguments(item.call, whole)
         status = text_at(item.data, "status")
-        if status == "incomplete" or (cut and status != "completed"):
-            return events
-        return events + self._answer.end_call(item.call, None if whole is None else arguments_of(whole))
+        if status != "incomplete" and (not cut or status == "completed"):
+            yield from self._answer.end_call(item.call, None if whole is None else arguments_of(whole))
 
 
 NO_PART = ContentPart("")
 """A part that no event continues."""
 
 _MODELLED = ("message", "reasoning", "function_call")
-_TEXT_ITEMS = frozenset({"message", "reasoning"})
 _ADDED = "response.output_item.added"
 _DONE = "response.output_item.done"
 _TEXT_KINDS: Mapping[str, TextKind] = {
