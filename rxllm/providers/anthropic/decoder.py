@@ -12,7 +12,7 @@ Source: https://platform.claude.com/docs/en/build-with-claude/streaming
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -63,15 +63,15 @@ class AnthropicDecoder(AnswerDecoder):
         """Return the last events; raise `StreamInterruptedError` if neither message_stop nor a stop_reason came."""
         if self.finished or self._answer.raw_finish_reason is None or self._blocks:
             return super().close()
-        return self._message_stop({})
+        return list(self._message_stop({}))
 
     def _payload(self, kind: str, payload: dict[str, object]) -> Sequence[TokenEvent]:
         """Return the token events of an event of any type, and note that something was sent."""
-        events = self._event(kind or "unknown", payload)
+        events = list(self._event(kind or "unknown", payload))
         self._nothing_sent = self._nothing_sent and not events
         return events
 
-    def _event(self, kind: str, payload: dict[str, object]) -> Sequence[TokenEvent]:
+    def _event(self, kind: str, payload: dict[str, object]) -> Iterable[TokenEvent]:
         """Return the token events of an event of the type `kind`."""
         match kind:
             case "content_block_delta":
@@ -93,29 +93,35 @@ class AnthropicDecoder(AnswerDecoder):
             case _:
                 return self._unknown(kind, payload)
 
-    def _delta(self, payload: dict[str, object], delta: dict[str, object]) -> Sequence[TokenEvent]:
-        """Return the events of a delta; one of an unknown kind grows its block, or becomes a `VendorEvent`."""
+    def _delta(self, payload: dict[str, object], delta: dict[str, object]) -> Iterator[TokenEvent]:
+        """Yield the events of a delta; one of an unknown kind grows its block, or becomes a `VendorEvent`."""
         block = self._blocks.get(int_at(payload, "index") or 0)
         match kind := text_at(delta, "type") or "":
-            case "text_delta":
-                return [self._answer.text(text)] if (text := text_at(delta, "text")) else []
-            case "thinking_delta":
-                return [self._answer.reasoning(text)] if (text := text_at(delta, "thinking")) else []
-            case "input_json_delta":
-                return self._input(text_at(delta, "partial_json"), block)
+            case "text_delta" if text := text_at(delta, "text"):
+                yield self._answer.text(text)
+            case "thinking_delta" if text := text_at(delta, "thinking"):
+                yield self._answer.reasoning(text)
+            case "input_json_delta" if piece := text_at(delta, "partial_json"):
+                if block is None:
+                    raise ProtocolError("input_json_delta for a block that did not start")
+                block.input.append(piece)
+                if block.call is not None:
+                    yield self._answer.add_arguments(block.call, piece)
+            case "text_delta" | "thinking_delta" | "input_json_delta":
+                pass  # empty
             case "signature_delta":
                 self._sign(delta)
             case "citations_delta":
                 if block is not None:
                     block.citations.append(object_at(delta, "citation"))
-                return [VendorEvent(kind, delta)]
+                yield VendorEvent(kind, delta)
             case _ if block is None or block.kind in _MODELLED:
                 if block is not None and block.kind == "thinking":
                     self._keep(delta)
-                return [VendorEvent(kind or "unknown", delta)] if delta else []
+                if delta:
+                    yield VendorEvent(kind or "unknown", delta)
             case _:
                 block.grow(delta)
-        return []
 
     def _keep(self, source: dict[str, object]) -> None:
         """Keep the fields of a thought that are not modelled, to be sent back with it."""
@@ -127,57 +133,48 @@ class AnthropicDecoder(AnswerDecoder):
             self._signed = True
             self._answer.sign("reasoning", {"signature": signature})
 
-    def _input(self, piece: str | None, block: _Block | None) -> Sequence[TokenEvent]:
-        if not piece:
-            return ()
-        if block is None:
-            raise ProtocolError("input_json_delta for a block that did not start")
-        block.input.append(piece)
-        return () if block.call is None else (self._answer.add_arguments(block.call, piece),)
-
-    def _message_start(self, payload: dict[str, object]) -> Sequence[TokenEvent]:
+    def _message_start(self, payload: dict[str, object]) -> Iterator[TokenEvent]:
         """Begin the answer. It may hold blocks and a stop reason; a second message in one stream is an error."""
         message = object_at(payload, "message")
         identity = text_at(message, "id")
         if self._started:
             if identity and self._answer.id and identity != self._answer.id:
                 raise ProtocolError(f"a second message ({identity!r}) began inside the message {self._answer.id!r}")
-            return ()
-        events: list[TokenEvent] = list(self._early)
+            return
         self._started = True
         self._answer.id, self._answer.model = identity, text_at(message, "model")
         if self._nothing_sent and not self._answer.response().parts:
-            events.insert(0, StreamStart(identity, self._answer.model))
-        events += self._add_usage(object_at(message, "usage"))
-        events += _vendor_event("message_start", message, _MESSAGE_FIELDS)
+            yield StreamStart(identity, self._answer.model)
+        yield from self._early
+        yield from self._add_usage(object_at(message, "usage"))
+        yield from _vendor_event("message_start", message, _MESSAGE_FIELDS)
         for index, block in enumerate(objects_at(message, "content")):
-            events += self._block_start({"index": index, "content_block": block})
-            events += self._end_block(index)
+            yield from self._block_start({"index": index, "content_block": block})
+            yield from self._end_block(index)
         self._stop_reason(message)
-        return events
 
-    def _block_start(self, payload: dict[str, object]) -> Sequence[TokenEvent]:
+    def _block_start(self, payload: dict[str, object]) -> Iterator[TokenEvent]:
         """Begin a block; end the one with the same index, which some gateways never stop."""
         self._started = True
         index = int_at(payload, "index") or 0
-        events = [*self._end_calls_without_arguments(), *self._end_block(index)]
+        yield from self._end_calls_without_arguments()
+        yield from self._end_block(index)
         data = object_at(payload, "content_block")
         block = self._blocks[index] = _Block(text_at(data, "type") or "unknown", data)
         if block.kind == "text":
             block.citations += objects_at(data, "citations")
             if text := text_at(data, "text"):
-                events.append(self._answer.text(text))
+                yield self._answer.text(text)
         elif block.kind == "thinking":
             self._signed = False
             self._keep(data)
             if text := text_at(data, "thinking"):
-                events.append(self._answer.reasoning(text))
+                yield self._answer.reasoning(text)
             self._sign(data)
         elif block.kind == "tool_use":
-            events.append(self._start_call(block))
+            yield self._start_call(block)
         elif block.kind == "fallback":
             self._answer.model = text_at(object_at(data, "to"), "model") or self._answer.model
-        return events
 
     def _start_call(self, block: _Block) -> TokenEvent:
         """Start the tool call of a block; its fields that are not modelled go back with it."""
@@ -189,57 +186,56 @@ class AnthropicDecoder(AnswerDecoder):
         call_id = text_at(block.data, "id") or f"toolu_{block.call}"
         return self._answer.start_call(block.call, call_id, name, own)
 
-    def _end_block(self, index: int) -> list[TokenEvent]:
+    def _end_block(self, index: int) -> Iterator[TokenEvent]:
         """End a block, and attach what goes back to the vendor: a signature, citations, or the whole block."""
         block = self._blocks.pop(index, None)
-        if block is not None and block.kind not in _MODELLED:
-            return self._end_vendor_block(block)
-        if block is not None and block.call is not None:
-            return self._end_call(block, block.call)
-        if block is not None and block.kind == "thinking" and not self._signed:
-            # Compatible endpoints sign no thoughts, and want them back all the same.
-            self._answer.sign("reasoning", {"signature": ""})
-        if block is not None and block.citations:
-            self._answer.sign("text", {"citations": block.citations})
-        self._answer.end_part()
-        return []
+        if block is None:
+            self._answer.end_part()
+        elif block.kind not in _MODELLED:
+            data, whole = block.completed()
+            if whole:
+                self._answer.vendor_part(data)
+            yield VendorEvent(block.kind, data)
+        elif block.call is not None:
+            yield from self._end_call(block, block.call)
+        else:
+            if block.kind == "thinking" and not self._signed:
+                # Compatible endpoints sign no thoughts, and want them back all the same.
+                self._answer.sign("reasoning", {"signature": ""})
+            if block.citations:
+                self._answer.sign("text", {"citations": block.citations})
+            self._answer.end_part()
 
-    def _end_call(self, block: _Block, call: int) -> list[TokenEvent]:
+    def _end_call(self, block: _Block, call: int) -> Iterator[TokenEvent]:
         """End a call; one without a letter of arguments waits for the stop reason, as it may have been cut there."""
         initial = object_at(block.data, "input")
         if block.input:
-            return self._answer.end_call(call)
-        if initial:
-            return self._answer.end_call_with(call, initial)
-        self._calls_without_arguments.append(call)
-        return []
+            yield from self._answer.end_call(call)
+        elif initial:
+            yield from self._answer.end_call_with(call, initial)
+        else:
+            self._calls_without_arguments.append(call)
 
-    def _end_calls_without_arguments(self) -> list[TokenEvent]:
+    def _end_calls_without_arguments(self) -> Iterator[TokenEvent]:
         calls, self._calls_without_arguments = self._calls_without_arguments, []
-        return [event for call in calls for event in self._answer.end_call(call)]
+        for call in calls:
+            yield from self._answer.end_call(call)
 
-    def _end_vendor_block(self, block: _Block) -> list[TokenEvent]:
-        """Report a block of a type that we do not model, and keep it, if complete, to send it back."""
-        data, whole = block.completed()
-        if whole:
-            self._answer.vendor_part(data)
-        return [VendorEvent(block.kind, data)]
-
-    def _message_delta(self, payload: dict[str, object]) -> Sequence[TokenEvent]:
+    def _message_delta(self, payload: dict[str, object]) -> Iterator[TokenEvent]:
         """Take the stop reason, the container and the token counts; blocks that are still open have ended."""
         delta = object_at(payload, "delta")
-        events = self._end_blocks()
+        yield from self._end_blocks()
         self._stop_reason(delta)
         if container := object_at(delta, "container") or object_at(payload, "container"):
             self._answer.vendor_part({**container, "type": CONTAINER})
-        events += self._add_usage(object_at(payload, "usage"))
-        events += _vendor_event("message_delta", {**payload, **delta}, _MESSAGE_DELTA_FIELDS)
+        yield from self._add_usage(object_at(payload, "usage"))
+        yield from _vendor_event("message_delta", {**payload, **delta}, _MESSAGE_DELTA_FIELDS)
         if rest := unmodelled_counts(self._usage, ANTHROPIC):
-            events.append(VendorEvent("usage", rest))
-        return events
+            yield VendorEvent("usage", rest)
 
-    def _end_blocks(self) -> list[TokenEvent]:
-        return [event for index in list(self._blocks) for event in self._end_block(index)]
+    def _end_blocks(self) -> Iterator[TokenEvent]:
+        for index in list(self._blocks):
+            yield from self._end_block(index)
 
     def _stop_reason(self, source: dict[str, object]) -> None:
         raw = text_at(source, "stop_reason")
@@ -247,34 +243,35 @@ class AnthropicDecoder(AnswerDecoder):
             self._answer.raw_finish_reason = raw
             self._answer.finish_reason = _FINISH_REASONS.get(raw, "other")
 
-    def _message_stop(self, payload: dict[str, object]) -> Sequence[TokenEvent]:
-        """Return the last events; raise if the answer was broken off, or is whole but for a tool call."""
-        events = [*self._end_blocks(), *_vendor_event("message_stop", payload, _MESSAGE_STOP_FIELDS)]
+    def _message_stop(self, payload: dict[str, object]) -> Iterator[TokenEvent]:
+        """Yield the last events; raise if the answer was broken off, or is whole but for a tool call."""
+        yield from self._end_blocks()
+        yield from _vendor_event("message_stop", payload, _MESSAGE_STOP_FIELDS)
         reason, raw = self._answer.finish_reason or "other", self._answer.raw_finish_reason
         self._answer.refuse_broken_off(raw)
         if raw is None or reason in ("stop", "tool_calls"):
-            events += self._end_calls_without_arguments()
+            yield from self._end_calls_without_arguments()
             self._answer.refuse_unfinished_calls()
         self.finished = True
-        return [*events, self._answer.finish(reason, raw)]
+        yield self._answer.finish(reason, raw)
 
-    def _add_usage(self, counts: dict[str, object]) -> list[TokenEvent]:
+    def _add_usage(self, counts: dict[str, object]) -> Iterable[TokenEvent]:
+        """Update the counts by those of one event, and add up the total."""
         self._usage.update((key, value) for key, value in counts.items() if value is not None)
         usage = usage_of(self._usage, ANTHROPIC)
         if usage.input_tokens is not None and usage.output_tokens is not None:
             total = sum(count_at(self._usage, name) or 0 for name in _IN_TOTAL)
             usage = msgspec.structs.replace(usage, total_tokens=total)
-        return [*self._answer.use(usage)]
+        return self._answer.use(usage)
 
-    def _unknown(self, kind: str, payload: dict[str, object]) -> Sequence[TokenEvent]:
-        """Return a `VendorEvent`, which waits for message_start if it comes before."""
+    def _unknown(self, kind: str, payload: dict[str, object]) -> Iterator[TokenEvent]:
+        """Yield a `VendorEvent`, which waits for message_start if it comes before."""
         if payload.get("error"):
             raise provider_error(payload)
-        event = VendorEvent(kind, payload)
         if self._started:
-            return (event,)
-        self._early.append(event)
-        return ()
+            yield VendorEvent(kind, payload)
+        else:
+            self._early.append(VendorEvent(kind, payload))
 
 
 class _TextDelta(msgspec.Struct, tag_field="type", tag="text_delta"):
@@ -326,10 +323,10 @@ class _Block(msgspec.Struct):
         return {**self.data, "input": value}, True
 
 
-def _vendor_event(name: str, source: Mapping[str, object], known: frozenset[str]) -> list[TokenEvent]:
-    """Return one vendor event with the filled fields of `source` that are not among the `known` ones."""
-    extras = unknown_fields(source, known)
-    return [VendorEvent(name, extras)] if extras else []
+def _vendor_event(name: str, source: Mapping[str, object], known: frozenset[str]) -> Iterator[TokenEvent]:
+    """Yield one vendor event with the filled fields of `source` that are not among the `known` ones."""
+    if extras := unknown_fields(source, known):
+        yield VendorEvent(name, extras)
 
 
 _MODELLED = frozenset({"text", "thinking", "tool_use"})

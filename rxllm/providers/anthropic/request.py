@@ -192,15 +192,11 @@ def _tool(tool: Tool, endpoint: Endpoint) -> _Block:
 
 def _tool_choice(choice: str | None, endpoint: Endpoint) -> _Block | None:
     """Return the tool choice in the words of the API."""
-    match choice:
-        case None:
-            return None
-        case "auto" | "none":
-            return {"type": choice}
-        case "required":
-            return {"type": "any"}
-        case name:
-            return {"type": "tool", "name": endpoint.wire_name(name)}
+    if choice is None:
+        return None
+    if choice in ("auto", "none", "required"):
+        return {"type": "any" if choice == "required" else choice}
+    return {"type": "tool", "name": endpoint.wire_name(choice)}
 
 
 def _container(messages: Sequence[Message], endpoint: Endpoint) -> object:

@@ -185,21 +185,15 @@ def _tool(tool: Tool, endpoint: Endpoint) -> _Part:
 
 def _tool_config(options: Options, endpoint: Endpoint) -> _Part | None:
     """Return which functions may be called. Every mode but AUTO enforces their schemas; VALIDATED is AUTO that does."""
-    strict = any(tool.strict for tool in options.tools)
-    match options.tool_choice:
-        case None | "auto" if strict:
-            mode = {"mode": "VALIDATED"}
-        case None:
-            return None
-        case "auto":
-            mode = {"mode": "AUTO"}
-        case "none":
-            mode = {"mode": "NONE"}
-        case "required":
-            mode = {"mode": "ANY"}
-        case name:
-            return {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": [endpoint.wire_name(name)]}}
-    return {"functionCallingConfig": mode}
+    choice = options.tool_choice
+    if choice in (None, "auto") and any(tool.strict for tool in options.tools):
+        mode = "VALIDATED"
+    elif choice is None:
+        return None
+    else:
+        mode = {"auto": "AUTO", "none": "NONE"}.get(choice, "ANY")
+    names = None if choice in (None, "auto", "none", "required") else [endpoint.wire_name(choice)]
+    return {"functionCallingConfig": without_none(mode=mode, allowedFunctionNames=names)}
 
 
 class _Turns:
