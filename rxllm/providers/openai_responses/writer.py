@@ -6,7 +6,7 @@ Source: https://platform.openai.com/docs/api-reference/responses-streaming
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from ..._json import encode
 from ...events import ReasoningDelta, Response, TextDelta, TokenEvent, ToolCallDelta, ToolCallEnd, ToolCallStart
@@ -15,13 +15,14 @@ from .._usage import RESPONSES, without_gaps, written_counts
 from .._writer import AnswerHead, AnswerWriter, is_counted, sse
 
 _Json = dict[str, object]
+_Kind: TypeAlias = Literal["reasoning", "message", "function_call"]
 
 
 @dataclass
 class _Item:
     """One item of the answer's output."""
 
-    kind: Literal["reasoning", "message", "function_call"]
+    kind: _Kind
     id: str
     index: int
     call: ToolCall | None = None
@@ -35,8 +36,8 @@ class _Item:
         if self.call is not None:
             return {**head, "call_id": self.call.id, "name": self.call.name, "arguments": text}
         if self.kind == "reasoning":
-            return {**head, "summary": [] if is_new else [{"type": "summary_text", "text": text}]}
-        return {**head, "role": "assistant", "content": [] if is_new else [_text_part(text)]}
+            return {**head, "summary": [] if is_new else [_part("reasoning", text)]}
+        return {**head, "role": "assistant", "content": [] if is_new else [_part("message", text)]}
 
 
 class ResponsesWriter(AnswerWriter):
@@ -104,55 +105,46 @@ class ResponsesWriter(AnswerWriter):
 
     def _say(self, kind: Literal["reasoning", "message"], piece: str) -> str:
         """Return the events of a delta; a new item begins if it is of another kind than the open one."""
-        opened = ""
-        if self._open is None or self._open.kind != kind:
-            opened = self._close() + self._start(kind)
-        assert self._open is not None
-        self._open.pieces.append(piece)
-        if kind == "reasoning":
-            return opened + self._event("response.reasoning_summary_text.delta", **_at(self._open), delta=piece)
-        return opened + self._event("response.output_text.delta", **_at(self._open), delta=piece, logprobs=[])
-
-    def _start(self, kind: Literal["reasoning", "message"]) -> str:
-        item = self._open = self._new_item(kind)
-        added = self._event("response.output_item.added", output_index=item.index, item=item.json("in_progress"))
-        if kind == "reasoning":
-            part: _Json = {"type": "summary_text", "text": ""}
-            return added + self._event("response.reasoning_summary_part.added", **_at(item), part=part)
-        return added + self._event("response.content_part.added", **_at(item), part=_text_part(""))
+        opened, item = "", self._open
+        if item is None or item.kind != kind:
+            opened = self._close()
+            item = self._open = self._new_item(kind)
+            opened += self._item_event("added", item)
+            opened += self._event(f"{_PARTS[kind]}.added", **_at(item), part=_part(kind, ""))
+        item.pieces.append(piece)
+        return opened + self._event(f"{_TEXTS[kind]}.delta", **_at(item), delta=piece, **_logprobs(kind))
 
     def _close(self) -> str:
         """Return the events that end the open item, if there is one."""
         item, self._open = self._open, None
         if item is None:
             return ""
-        text = "".join(item.pieces)
-        if item.kind == "reasoning":
-            part: _Json = {"type": "summary_text", "text": text}
-            done = self._event("response.reasoning_summary_text.done", **_at(item), text=text)
-            done += self._event("response.reasoning_summary_part.done", **_at(item), part=part)
-        else:
-            done = self._event("response.output_text.done", **_at(item), text=text, logprobs=[])
-            done += self._event("response.content_part.done", **_at(item), part=_text_part(text))
-        return done + self._event("response.output_item.done", output_index=item.index, item=item.json("completed"))
+        kind, text = item.kind, "".join(item.pieces)
+        done = self._event(f"{_TEXTS[kind]}.done", **_at(item), text=text, **_logprobs(kind))
+        done += self._event(f"{_PARTS[kind]}.done", **_at(item), part=_part(kind, text))
+        return done + self._item_event("done", item)
 
     def _start_call(self, index: int, call: ToolCall) -> str:
         item = self._calls[index] = self._new_item("function_call", call)
-        return self._event("response.output_item.added", output_index=item.index, item=item.json("in_progress"))
+        return self._item_event("added", item)
 
     def _add_arguments(self, item: _Item, arguments: str) -> str:
         item.pieces.append(arguments)
-        at = {"output_index": item.index, "item_id": item.id}
-        return self._event("response.function_call_arguments.delta", **at, delta=arguments)
+        return self._event("response.function_call_arguments.delta", **_at(item), delta=arguments)
 
     def _end_call(self, item: _Item, call: ToolCall) -> str:
         """Return the events that end a call; its whole arguments if none were written before."""
         events = "" if item.pieces else self._add_arguments(item, encode(call.arguments).decode())
-        done = {"output_index": item.index, "item_id": item.id, "name": call.name, "arguments": "".join(item.pieces)}
+        done = {**_at(item), "name": call.name, "arguments": "".join(item.pieces)}
         events += self._event("response.function_call_arguments.done", **done)
-        return events + self._event("response.output_item.done", output_index=item.index, item=item.json("completed"))
+        return events + self._item_event("done", item)
 
-    def _new_item(self, kind: Literal["reasoning", "message", "function_call"], call: ToolCall | None = None) -> _Item:
+    def _item_event(self, stage: Literal["added", "done"], item: _Item) -> str:
+        """Return the event that announces or ends an item, with its JSON."""
+        json = item.json("in_progress" if stage == "added" else "completed")
+        return self._event(f"response.output_item.{stage}", output_index=item.index, item=json)
+
+    def _new_item(self, kind: _Kind, call: ToolCall | None = None) -> _Item:
         prefix = {"reasoning": "rs", "message": "msg", "function_call": "fc"}[kind]
         index = len(self._items)
         item = _Item(kind, f"{prefix}_{self._unique}_{index}", index, call)
@@ -194,9 +186,22 @@ def _status(response: Response) -> str:
 
 
 def _at(item: _Item) -> _Json:
-    part = "summary_index" if item.kind == "reasoning" else "content_index"
-    return {"output_index": item.index, "item_id": item.id, part: 0}
+    """Return the fields that name an item, and its only part, in an event."""
+    part = {"reasoning": {"summary_index": 0}, "message": {"content_index": 0}}.get(item.kind, {})
+    return {"output_index": item.index, "item_id": item.id, **part}
 
 
-def _text_part(text: str) -> _Json:
+def _part(kind: _Kind, text: str) -> _Json:
+    if kind == "reasoning":
+        return {"type": "summary_text", "text": text}
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def _logprobs(kind: _Kind) -> _Json:
+    return {"logprobs": []} if kind == "message" else {}
+
+
+_TEXTS = {"reasoning": "response.reasoning_summary_text", "message": "response.output_text"}
+"""The events of the text of an item, by its kind."""
+_PARTS = {"reasoning": "response.reasoning_summary_part", "message": "response.content_part"}
+"""The events of its only part."""
