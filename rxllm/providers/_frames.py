@@ -80,6 +80,8 @@ def is_filled(value: object) -> bool:
 
 def unknown_fields(source: Mapping[str, object], known: frozenset[str]) -> dict[str, object]:
     """Return the filled fields of `source` that are not among the `known` ones."""
+    if known.issuperset(source):
+        return {}  # nearly always
     return {name: value for name, value in source.items() if name not in known and is_filled(value)}
 
 

@@ -1,4 +1,4 @@
-"""The chat completion chunk that nearly all chunks are: a piece of text or reasoning, and trimmings.
+"""The chat completion chunk that nearly all chunks are: a piece of text, reasoning or arguments.
 
 Reading it typed takes half the time of reading any JSON. It is strict: a chunk with any other field
 raises, and is read in full.
@@ -13,13 +13,26 @@ import msgspec
 _Anything: TypeAlias = object
 
 
+class _Function(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    arguments: str
+    name: None = None
+
+
+class CallPiece(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A piece of the arguments of a tool call that has begun."""
+
+    index: int
+    function: _Function
+    id: None = None
+
+
 class _Delta(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     content: str | None = None
     role: _Anything = None
     reasoning_content: str | None = None
     reasoning: str | None = None
     refusal: None = None
-    tool_calls: None = None
+    tool_calls: tuple[CallPiece] | None = None
     function_call: None = None
 
 

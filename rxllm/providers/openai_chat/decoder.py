@@ -20,7 +20,7 @@ from ...errors import StreamInterruptedError
 from ...events import FinishReason, StreamStart, TokenEvent, VendorEvent
 from .._answer_builder import AnswerDecoder, reasons
 from .._endpoint import Endpoint
-from .._frames import arguments_error, interrupted_before, is_filled, provider_error
+from .._frames import arguments_error, interrupted_before, is_filled, provider_error, unknown_fields
 from .._usage import CHAT, unmodelled_counts, usage_of
 from .chunk import CHUNK_FIELDS, DELTA_FIELDS, plain_chunk
 from .reasoning import DETAILS, joined_field, nested_text, reasoning_of
@@ -56,6 +56,9 @@ class OpenAIChatDecoder(AnswerDecoder):
         except (ValueError, RecursionError):
             return self._read(frame)
         thought = delta.reasoning_content or delta.reasoning
+        if delta.tool_calls:
+            arguments = None if thought or delta.content else self._calls.continued(*delta.tool_calls)
+            return self._read(frame) if arguments is None else (arguments,)
         if not thought:
             return (self._answer.text(delta.content),) if delta.content else ()
         if self._reasoning_field is None:
@@ -125,17 +128,20 @@ class OpenAIChatDecoder(AnswerDecoder):
         elif not self._answered and "delta" not in choice:
             delta = object_at(choice, "message")  # the whole answer at once, from what does not stream
         self._answered = True
-        yield from self._reasoning(*reasoning_of(delta))
+        if (reasoning := reasoning_of(delta))[0]:
+            yield from self._reasoning(*reasoning)
         if delta.get(DETAILS):
             self._fields.setdefault(DETAILS, []).append(delta[DETAILS])
-        yield from self._content(delta.get("content"))
-        yield from self._refused(delta)
-        yield from self._calls.add(calls_of(delta))
-        for name, value in delta.items():
-            if name not in DELTA_FIELDS and is_filled(value):
-                yield _vendor_event(name, value)
-                if name not in _NOT_SENT_BACK:
-                    self._fields.setdefault(name, []).append(value)
+        if content := delta.get("content"):
+            yield from self._content(content)
+        if refusal := text_at(delta, "refusal"):
+            yield self._refused(refusal)
+        if calls := calls_of(delta):
+            yield from self._calls.add(calls)
+        for name, value in unknown_fields(delta, DELTA_FIELDS).items():
+            yield _vendor_event(name, value)
+            if name not in _NOT_SENT_BACK:
+                self._fields.setdefault(name, []).append(value)
         if counts := object_at(choice, "usage"):
             yield from self._usage(counts)
         logprobs = choice.get("logprobs")
@@ -149,10 +155,9 @@ class OpenAIChatDecoder(AnswerDecoder):
             raise provider_error(choice)
 
     def _reasoning(self, thought: str, field: str) -> Iterator[TokenEvent]:
-        if thought:
-            self._reasoning_field = field
-            yield self._answer.reasoning(thought)
-            self._answer.sign("reasoning", {"field": field})
+        self._reasoning_field = field
+        yield self._answer.reasoning(thought)
+        self._answer.sign("reasoning", {"field": field})
 
     def _content(self, content: object) -> Iterator[TokenEvent]:
         """Yield the events of what stands under `content`: text, one part, or a list of either."""
@@ -170,16 +175,17 @@ class OpenAIChatDecoder(AnswerDecoder):
         if kind in ("text", "output_text"):
             yield from self._content(part.get("text"))
         elif kind in ("thinking", "reasoning"):
-            yield from self._reasoning(nested_text(part), "content")
+            if thought := nested_text(part):
+                yield from self._reasoning(thought, "content")
         elif kind == "refusal":
-            yield from self._refused(part)
+            if refusal := text_at(part, "refusal"):
+                yield self._refused(refusal)
         else:
             yield VendorEvent(kind, part)
 
-    def _refused(self, source: dict[str, object]) -> Iterator[TokenEvent]:
-        if refusal := text_at(source, "refusal"):
-            self._refusal.append(refusal)
-            yield VendorEvent("refusal", {"refusal": refusal})
+    def _refused(self, refusal: str) -> TokenEvent:
+        self._refusal.append(refusal)
+        return VendorEvent("refusal", {"refusal": refusal})
 
     def _usage(self, counts: dict[str, object]) -> Iterator[TokenEvent]:
         """Replace the running total of tokens; what is missing or null stays as it was."""

@@ -17,6 +17,7 @@ from ..._json import encode, int_at, is_object, object_at, objects_at, text_at
 from ..._protocol import JsonObject
 from ...events import TokenEvent, VendorEvent
 from .._answer_builder import AnswerBuilder, arguments_of
+from .chunk import CallPiece
 
 
 def calls_of(delta: JsonObject) -> list[dict[str, object]]:
@@ -53,6 +54,16 @@ class ToolCalls:
             calls.append(self._last)
         if len(calls) > 1:
             self._last_list = calls
+
+    def continued(self, piece: CallPiece) -> TokenEvent | None:
+        """Add a piece to the call at its index; None if that has not begun, or the piece may be a placeholder."""
+        at = self._by_index.get(piece.index)
+        arguments = piece.function.arguments
+        if at is None or not self._calls[at].begun or arguments in ("", "{}"):
+            return None
+        self._last = at
+        self._calls[at].pieces.append(arguments)
+        return self._answer.add_arguments(at, arguments)
 
     def end(self) -> Iterator[TokenEvent]:
         """End every call whose arguments are whole."""

@@ -11,7 +11,7 @@ Source: https://platform.openai.com/docs/api-reference/responses-streaming
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -159,7 +159,7 @@ class _Delta(msgspec.Struct, gc=False):
 
 _read_delta = msgspec.json.Decoder(_Delta).decode
 
-_Handler: TypeAlias = Callable[[OutputReader, str, JsonObject], Iterator[TokenEvent]]
+_Handler: TypeAlias = Callable[[OutputReader, str, JsonObject], Iterable[TokenEvent]]
 _OUTPUT_HANDLERS: Mapping[str, _Handler] = {
     **dict.fromkeys(DELTAS, OutputReader.text_delta),
     **dict.fromkeys(DONES, OutputReader.part_done),

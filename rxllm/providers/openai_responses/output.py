@@ -7,7 +7,7 @@ item begins, since items may end in another order than they began.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from ..._json import encode, int_at, is_object, object_at, objects_at, text_at
 from ..._protocol import JsonObject
@@ -78,23 +78,24 @@ class OutputReader:
             part = item.content_parts[key] = ContentPart.of_event("", event)
             yield self._add_text(item, kind, whole, part)
 
-    def arguments_delta(self, name: str, event: JsonObject) -> Iterator[TokenEvent]:
+    def arguments_delta(self, name: str, event: JsonObject) -> Iterable[TokenEvent]:
         """Take a delta of a call's arguments; none if the call was not announced: its end brings them whole."""
         item = self._items.of_event(event, "function_call")
         delta = _delta_of(name, event)
         if not delta or item is None or item.done:
             self._orphan_arguments |= bool(delta) and item is None
-            return
-        yield from self._start_call(item)
+            return ()
+        events = list(self._start_call(item)) if item.call is None else []
         if item.call is not None:
-            yield self._answer.add_arguments(item.call, delta)
+            events.append(self._answer.add_arguments(item.call, delta))
+        return events
 
-    def arguments_done(self, _name: str, event: JsonObject) -> Iterator[TokenEvent]:
+    def arguments_done(self, _name: str, event: JsonObject) -> Iterable[TokenEvent]:
         """Keep a call's whole arguments; some servers send them in this event only."""
         item = self._items.of_event(event, "function_call")
         if item is not None and not item.done:
             item.arguments = text_at(event, "arguments")
-        yield from ()
+        return ()
 
     def annotation_added(self, name: str, event: JsonObject) -> Iterator[TokenEvent]:
         """Take a citation or another annotation of a text."""
