@@ -52,12 +52,15 @@ class AnthropicDecoder(AnswerDecoder):
         if self.finished or frame.is_document:
             return self._read(frame)
         try:
-            delta = _plain_event(frame.data).delta
+            event = _plain_event(frame.data)
         except (ValueError, RecursionError):
             return self._read(frame)
+        delta = event.delta
         if isinstance(delta, _TextDelta):
             return (self._answer.text(delta.text),) if delta.text else ()
-        return (self._answer.reasoning(delta.thinking),) if delta.thinking else ()
+        if isinstance(delta, _ThinkingDelta):
+            return (self._answer.reasoning(delta.thinking),) if delta.thinking else ()
+        return self._input(delta.partial_json, self._blocks.get(event.index))
 
     def close(self) -> Sequence[TokenEvent]:
         """Return the last events; raise `StreamInterruptedError` if neither message_stop nor a stop_reason came."""
@@ -101,13 +104,9 @@ class AnthropicDecoder(AnswerDecoder):
                 yield self._answer.text(text)
             case "thinking_delta" if text := text_at(delta, "thinking"):
                 yield self._answer.reasoning(text)
-            case "input_json_delta" if piece := text_at(delta, "partial_json"):
-                if block is None:
-                    raise ProtocolError("input_json_delta for a block that did not start")
-                block.input.append(piece)
-                if block.call is not None:
-                    yield self._answer.add_arguments(block.call, piece)
-            case "text_delta" | "thinking_delta" | "input_json_delta":
+            case "input_json_delta":
+                yield from self._input(text_at(delta, "partial_json"), block)
+            case "text_delta" | "thinking_delta":
                 pass  # empty
             case "signature_delta":
                 self._sign(delta)
@@ -132,6 +131,15 @@ class AnthropicDecoder(AnswerDecoder):
         if signature := text_at(source, "signature"):
             self._signed = True
             self._answer.sign("reasoning", {"signature": signature})
+
+    def _input(self, piece: str | None, block: _Block | None) -> Sequence[TokenEvent]:
+        """Add a piece of the input of a block, which is a tool call of ours or of the server."""
+        if not piece:
+            return ()
+        if block is None:
+            raise ProtocolError("input_json_delta for a block that did not start")
+        block.input.append(piece)
+        return () if block.call is None else (self._answer.add_arguments(block.call, piece),)
 
     def _message_start(self, payload: dict[str, object]) -> Iterator[TokenEvent]:
         """Begin the answer. It may hold blocks and a stop reason; a second message in one stream is an error."""
@@ -282,10 +290,15 @@ class _ThinkingDelta(msgspec.Struct, tag_field="type", tag="thinking_delta"):
     thinking: str
 
 
+class _InputDelta(msgspec.Struct, tag_field="type", tag="input_json_delta"):
+    partial_json: str
+
+
 class _Plain(msgspec.Struct, tag_field="type", tag="content_block_delta"):
     """What nearly all events of an answer are; reading them by their type alone halves their cost."""
 
-    delta: _TextDelta | _ThinkingDelta
+    delta: _TextDelta | _ThinkingDelta | _InputDelta
+    index: int = 0
 
 
 _plain_event = msgspec.json.Decoder(_Plain).decode
