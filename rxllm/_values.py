@@ -35,6 +35,7 @@ def json_data(value: object, unknown: Callable[[object], object] | None = None) 
     """
 
     def data(value: object) -> object:
+        """Return one value as JSON data, with all that is in it."""
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, Enum):

@@ -184,6 +184,8 @@ def traced(
         attributes["gen_ai.conversation.id"] = conversation
 
     def operator(source: Observable[AssistantEvent]) -> Observable[AssistantEvent]:
+        """Return the turn with its spans."""
+
         def subscribe(
             observer: abc.ObserverBase[AssistantEvent], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
@@ -273,6 +275,7 @@ class _TurnTrace:
         span.end()
 
     def _tool_span(self, call: ToolCall, tool: Tool | None, parent: context.Context | None) -> Span:
+        """Start the span of a tool call; without `parent`, below the current span."""
         attributes: dict[str, AttributeValue] = {
             "gen_ai.operation.name": "execute_tool",
             "gen_ai.tool.name": call.name,

@@ -17,7 +17,7 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from reactivex import Observable, abc
 
@@ -25,6 +25,7 @@ from ..events import TextDelta
 
 A = TypeVar("A")
 B = TypeVar("B")
+Out = TypeVar("Out", covariant=True)
 
 Operator: TypeAlias = Callable[[Observable[A]], Observable[B]]
 """What `pipe` takes: a function from an Observable of A to an Observable of B."""
@@ -47,6 +48,18 @@ class Step(Generic[A, B]):
     def fail(self, error: Exception, /) -> Exception:
         """Return the error to emit for the upstream's `error`; usually `error` itself."""
         return error
+
+
+class TextReader(Protocol[Out]):
+    """Makes values of text that comes in pieces. Pure."""
+
+    def feed(self, text: str, /) -> Sequence[Out]:
+        """Return the values that are certain after `text`."""
+        ...
+
+    def close(self) -> Sequence[Out]:
+        """Return the values of what was held back: the text has ended."""
+        ...
 
 
 def subscribing(
@@ -85,6 +98,7 @@ def pick(name: str, event_class: type[object], field: str) -> Operator[A, B]:
     def subscribe(
         observer: abc.ObserverBase[B], source: Observable[A], scheduler: abc.SchedulerBase | None
     ) -> abc.DisposableBase:
+        """Pass on the field of each wanted event; a string is an error."""
         emit = observer.on_next
 
         def on_next(event: A) -> None:
@@ -120,6 +134,7 @@ class _Run(Generic[A, B]):
         self._end: Callable[[], None] | None = None
 
     def on_next(self, item: A) -> None:
+        """Run the step and emit its values; an exception of the step ends the stream with it."""
         if self._end is not None:
             return
         try:
@@ -133,6 +148,7 @@ class _Run(Generic[A, B]):
             self._emit(values)
 
     def on_completed(self) -> None:
+        """Emit what the step held back, then complete."""
         if self._end is not None:
             return
         try:
@@ -143,6 +159,7 @@ class _Run(Generic[A, B]):
         self._finish(values, self._observer.on_completed)
 
     def on_error(self, error: Exception) -> None:
+        """Emit the error, as the step changes it; what the step held back is dropped."""
         if self._end is not None:
             return
         try:

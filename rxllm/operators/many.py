@@ -77,6 +77,8 @@ def race(*streams: Observable[TokenEvent]) -> Observable[TokenEvent]:
     def subscribe(
         observer: abc.ObserverBase[TokenEvent], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
+        """Start all streams; the race is lost when all have ended without content."""
+
         def on_loss(race: Race, error: Exception | None, losses: int) -> None:
             if losses == len(streams):
                 race.finish(error)
@@ -207,6 +209,7 @@ class _Merge(abc.DisposableBase, Generic[K, T]):
         self._upstreams = CompositeDisposable()
 
     def start(self, streams: Mapping[K, Observable[T]], scheduler: abc.SchedulerBase | None) -> _Merge[K, T]:
+        """Subscribe to all streams; without any, complete."""
         if not streams:
             self._observer.on_completed()
         for label, stream in streams.items():

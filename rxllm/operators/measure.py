@@ -151,6 +151,7 @@ def cost(prices: Price | None = None) -> Operator[Counted, Cost]:
     price_of = prices or listed_price
 
     def add(so_far: Cost, response: Response) -> Cost:
+        """Return the costs so far with the price of one more answer."""
         price = price_of(response)
         return Cost(
             total=so_far.total + (price or 0),
@@ -203,6 +204,7 @@ class _Timing(Step[TokenEvent, StreamTiming]):
         self._tokens: int | None = None
 
     def feed(self, item: TokenEvent, /) -> Sequence[StreamTiming]:
+        """Return the times at content and at the end of the answer; note the vendor's count of tokens."""
         if item.text if type(item) is TextDelta else is_content(item):
             return (self._add_content(self._now()),)
         if isinstance(item, UsageUpdate):
@@ -215,6 +217,7 @@ class _Timing(Step[TokenEvent, StreamTiming]):
         return ()
 
     def _add_content(self, now: float) -> StreamTiming:
+        """Note a content event; return the times so far."""
         if self._last is None:
             self._first = now
         else:
@@ -285,9 +288,11 @@ def _counting(name: str, nothing: T, add: Callable[[T, Response], T]) -> Operato
     def subscribe(
         observer: abc.ObserverBase[T], source: Observable[Counted], scheduler: abc.SchedulerBase | None
     ) -> abc.DisposableBase:
+        """Subscribe with a count of its own."""
         count = nothing
 
         def emit_count(response: Response | None) -> None:
+            """Add an answer, if there is one, and emit the count; if the user's function raises, the stream ends."""
             nonlocal count
             if response is None:
                 return

@@ -130,6 +130,7 @@ def record(path: str | Path) -> Operator[TokenEvent, TokenEvent]:
     def subscribe(
         observer: abc.ObserverBase[TokenEvent], source: Observable[TokenEvent], scheduler: abc.SchedulerBase | None
     ) -> abc.DisposableBase:
+        """Open the file and subscribe; disposing closes it."""
         writer = RecordingWriter(path, stopwatch(scheduler))
         emit = observer.on_next
 

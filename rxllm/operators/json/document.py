@@ -14,12 +14,12 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from io import StringIO
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 
 from ..._json import decode, encode
 from ...errors import OutputParsingError
 from ...events import StreamEnd, StreamReset, TextDelta, TokenEvent, ToolCallDelta, ToolCallEnd, ToolCallStart
-from .._operator import Operator, Step, run_steps
+from .._operator import Operator, Step, TextReader, run_steps
 from ..text.code_blocks import CodeBlockDelta, CodeBlockEnd, CodeBlockEvent, CodeBlocks, CodeBlockStart
 from .tree import JsonTree
 
@@ -29,23 +29,10 @@ _BRACKET = re.compile(r"[{\[]")
 _THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
 
 B = TypeVar("B")
-Out = TypeVar("Out", covariant=True)
 
 
-class Reader(Protocol[Out]):
-    """Makes values of one JSON document as it comes. Both methods raise `OutputParsingError`."""
-
-    def feed(self, text: str, /) -> Sequence[Out]:
-        """Return the values that follow from `text`."""
-        ...
-
-    def close(self) -> Sequence[Out]:
-        """Return the values that follow from the end of the document."""
-        ...
-
-
-def read_json(start: Callable[[], Reader[B]], tool: str | None) -> Operator[TokenEvent | str, B]:
-    """Return the operator that reads the text, or each call of `tool`, with a new reader."""
+def read_json(start: Callable[[], TextReader[B]], tool: str | None) -> Operator[TokenEvent | str, B]:
+    """Return the operator that reads the text, or each call of `tool`, with a new reader of one JSON document."""
     return run_steps(lambda: _TextStep(start) if tool is None else _ToolStep(start, tool))
 
 
@@ -118,11 +105,6 @@ class JsonDocument:
         """All text so far."""
         return self._all.getvalue()
 
-    @property
-    def empty(self) -> bool:
-        """Whether no text has come at all."""
-        return self._all.tell() == 0
-
     def feed(self, text: str) -> None:
         """Read on. If the answer does not begin with a document, or the document fails, its code blocks are read."""
         self._all.write(text)
@@ -141,23 +123,10 @@ class JsonDocument:
             self._blocks = CodeBlocks()
             self._read_blocks(self._blocks.feed(text))
 
-    def finish(self) -> object:
-        """Return the value of the complete answer.
-
-        Raises:
-            OutputParsingError: The answer holds no complete object or array.
-        """
+    def not_json(self) -> OutputParsingError:
+        """Return the error for an answer that has ended without a complete object or array."""
         if self._blocks is not None:
             self._read_blocks(self._blocks.close())
-        if self.tree.done and self._blocks is None:
-            return self.tree.root()
-        value = next(json_values(self.text), None)
-        if value is None:
-            raise self.not_json()
-        return value
-
-    def not_json(self) -> OutputParsingError:
-        """Return the error for an answer without a complete object or array."""
         open_now = self._place == "in"
         fault = self._error or ("it ended before its JSON did" if open_now else "it holds no object or array")
         return OutputParsingError(f"the answer is not valid JSON: {fault}", text=self.text)
@@ -199,11 +168,12 @@ class JsonDocument:
 class _TextStep(Step[TokenEvent | str, B]):
     """Reads the text as the document."""
 
-    def __init__(self, start: Callable[[], Reader[B]]) -> None:
+    def __init__(self, start: Callable[[], TextReader[B]]) -> None:
         self._start = start
-        self._reader: Reader[B] | None = start()
+        self._reader: TextReader[B] | None = start()
 
     def feed(self, item: TokenEvent | str, /) -> Sequence[B]:
+        """Read the text of an event, or a string. A reset starts again; the end of the answer closes the document."""
         if type(item) is TextDelta:
             return self._reader.feed(item.text) if self._reader is not None else ()
         if isinstance(item, str):
@@ -226,10 +196,10 @@ class _TextStep(Step[TokenEvent | str, B]):
 class _ToolStep(Step[TokenEvent | str, B]):
     """Reads the arguments of each call of the tool as a document."""
 
-    def __init__(self, start: Callable[[], Reader[B]], tool: str) -> None:
+    def __init__(self, start: Callable[[], TextReader[B]], tool: str) -> None:
         self._start = start
         self._tool = tool
-        self._readers: dict[int, Reader[B]] = {}
+        self._readers: dict[int, TextReader[B]] = {}
         self._begun: set[int] = set()  # the calls whose arguments came in deltas
 
     def feed(self, item: TokenEvent | str, /) -> Sequence[B]:

@@ -10,7 +10,7 @@ values are dicts, lists, str, int, float, bool and None.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Generic, TypeVar, overload
 
@@ -164,7 +164,7 @@ class _Partial(Generic[T]):
         return () if value is None else (value,)
 
     def close(self) -> Sequence[T]:
-        if self._document.empty:
+        if not self._document.text:
             return ()
         whole = value_of(self._target, self._document.text)
         return () if self._emitted is not None and self._emitted == whole else (whole,)
@@ -210,14 +210,17 @@ class _Items(Generic[T]):
         """Return elements found only in the whole answer, if no array had begun in the stream."""
         if self._error is not None:
             raise self._error
-        if self._document.empty:
+        if not self._document.text:
             return ()
         if self._found:
             if not self._document.tree.done:
                 raise self._document.not_json()
             return ()
+        value = next(json_values(self._document.text), None)
+        if value is None:
+            raise self._document.not_json()
         tree = JsonTree(self._path)
-        tree.feed(encode(self._document.finish()).decode())
+        tree.feed(encode(value).decode())
         if not tree.items_found:
             where = ".".join(self._path) or "its root"
             raise OutputParsingError(f"the answer has no array at {where}", text=self._document.text)
@@ -238,31 +241,30 @@ class _Whole(Generic[T]):
 
 
 def value_of(target: Target[T], text: str) -> T:
-    """Return the JSON in the complete answer `text` as the type; raise `OutputParsingError` if it holds none."""
-    try:
-        value = decode(text)
-    except (ValueError, RecursionError):  # other text beside it, a raw newline in it, or no JSON
-        document = JsonDocument()
-        document.feed(text)
+    """Return the first value in the complete answer `text` that is of the type, the most likely ones first.
+
+    Raises:
+        OutputParsingError: There is none; the error is that of the most likely value.
+    """
+    wrong_type: ValueError | None = None
+    for value in _values_in(text):
         try:
-            value = document.finish()
-        except OutputParsingError:
-            scalars = list(json_scalars(text))
-            if not scalars:
-                raise
-            value = scalars[0]
-    return _first_of_type(target, value, text)
+            return target.whole(value)
+        except ValueError as error:
+            wrong_type = wrong_type or error
+    if wrong_type is not None:
+        raise _wrong_type(text, wrong_type) from wrong_type
+    document = JsonDocument()
+    document.feed(text)
+    raise document.not_json()
 
 
-def _first_of_type(target: Target[T], first: object, text: str) -> T:
-    """Return the first value in the answer that is of the type; raise the error of the most likely one, `first`."""
-    try:
-        return target.whole(first)
-    except ValueError as error:
-        for value in (*json_values(text), *json_scalars(text)):
-            with suppress(ValueError):
-                return target.whole(value)
-        raise _wrong_type(text, error) from error
+def _values_in(text: str) -> Iterator[object]:
+    """Yield the JSON that the answer is; then, if other text is beside it or it is not quite JSON, what is in it."""
+    with suppress(ValueError, RecursionError):
+        yield decode(text)
+    yield from json_values(text)
+    yield from json_scalars(text)
 
 
 def _whole(target: Target[T], value: object, text: str) -> T:

@@ -198,6 +198,7 @@ class JsonTree:
         self._state = JsonTree._string
 
     def _string(self, text: str, at: int) -> int:
+        """Read the open string up to its end, or up to a backslash."""
         end = _end_of(_PLAIN, text, at)
         if end > at:
             self._add(text[at:end])

@@ -57,6 +57,7 @@ class _BlockingQueue(_OneByOneQueue[T]):
         self._unblock()
 
     def _append_to_full_queue(self, item: T) -> None:
+        """Wait for room; deliver instead if this is the scheduler's own thread."""
         if self._thread is None:
             # The scheduler has not run yet: it may be waiting for this very thread.
             append_merged(self._queue, item)

@@ -36,6 +36,7 @@ class UiFrames(DeliveryQueue[T]):
         super().__init__(observer, scheduler, _MAX_UNMERGED, frame)
 
     def _append_to_full_queue(self, item: T) -> None:
+        """Merge the deltas that wait, with `item` behind them; then sleep for a moment."""
         queue = self._queue
         waiting = [item]
         with suppress(IndexError):  # the scheduler's thread takes from the other end meanwhile
@@ -92,6 +93,7 @@ class SmoothFrames(UiFrames[T]):
         """Characters that may be delivered now."""
 
     def _deliver(self) -> None:
+        """Emit what is due now, or all that waits if the answer has ended."""
         end = self._end
         seconds = self._seconds_since_last() if self._held else self._interval
         self._held = merge_deltas([*self._held, *self._take_all()])

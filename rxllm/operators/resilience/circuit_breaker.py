@@ -110,6 +110,7 @@ class CircuitBreaker:
         def subscribe(
             observer: abc.ObserverBase[TokenEvent], given: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
+            """Start the stream, or fail it if the breaker is open."""
             guarded = _Guarded(self, observer, timer_scheduler(self._scheduler, given), self._counts)
             refusal = self._refusal(guarded)
             if refusal is not None:

@@ -58,7 +58,10 @@ def fallback_to(
     goes_on = when or is_worth_another
 
     def operator(source: Observable[TokenEvent]) -> Observable[TokenEvent]:
+        """Return the stream that continues with the others; each subscription begins with the first of them."""
+
         def start() -> tuple[Attempt, OnFailure]:
+            """Return the first attempt, and the function that chooses the next stream after an error."""
             left = iter(others)
 
             def decide(error: Exception, answered: bool) -> Attempt | Exception:

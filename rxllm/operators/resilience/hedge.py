@@ -48,6 +48,7 @@ def hedge(
     def subscribe(
         observer: abc.ObserverBase[TokenEvent], first: Observable[TokenEvent], given: abc.SchedulerBase | None
     ) -> Race:
+        """Start the first stream and the timer for the second."""
         second = iter((stream_of(make_stream),))  # next() takes it once, from whichever thread
         timer = SingleAssignmentDisposable()
         errors: list[Exception] = []
@@ -58,6 +59,7 @@ def hedge(
                 race.start(stream)
 
         def on_loss(race: Race, error: Exception | None, losses: int) -> None:
+            """After a failure start the second stream, or end the race with the error that came first."""
             if error is not None:
                 errors.append(error)
             if error is None or error_class(error) == "raise":

@@ -99,6 +99,8 @@ def recover(
     delay_of = backoff(base_delay, max_delay, jitter)
 
     def operator(source: Observable[TokenEvent]) -> Observable[TokenEvent]:
+        """Return the stream with its recoveries."""
+
         def next_stream(prefix: str) -> Observable[TokenEvent]:
             return source if ask is None else stream_of(partial(ask, _with_prefix(messages, prefix)))
 

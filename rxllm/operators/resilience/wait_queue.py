@@ -54,6 +54,7 @@ class SharedLimit:
         def subscribe(
             observer: abc.ObserverBase[TokenEvent], given: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
+            """Queue a stream for this subscription, and start what may start."""
             stream = self.stream_class(self, source, observer, given, timer_scheduler(self._scheduler, given))
             with self.lock:
                 self._waiting[stream] = None

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Protocol
+from typing import TypeAlias
 
 from msgspec.structs import replace
 
 from ...events import ReasoningDelta, Response, TextDelta
 from ...messages import Part, ReasoningPart, TextPart, ToolCall
+from .._operator import TextReader
 
+TextFilter: TypeAlias = TextReader[TextDelta | ReasoningDelta]
+"""Turns a run of text into other text, or into reasoning. After `close` it is ready for the next run.
 
-class TextFilter(Protocol):
-    """Turns text into other text, or into reasoning."""
-
-    def feed(self, text: str, /) -> Sequence[TextDelta | ReasoningDelta]:
-        """Return what is certain after `text`; adjacent pieces of a kind are one delta."""
-        ...
-
-    def close(self) -> Sequence[TextDelta | ReasoningDelta]:
-        """Return what was held back: the run of text has ended. The filter is then ready for the next run."""
-        ...
+Adjacent pieces of a kind are one delta.
+"""
 
 
 def text_delta(text: str) -> Sequence[TextDelta]:

@@ -45,6 +45,7 @@ class _StopStep(FilterStep):
         self.done = False
 
     def feed(self, event: TokenEvent, /) -> Sequence[TokenEvent]:
+        """Pass the event on; at a stop text, end the stream with the answer up to there."""
         events = super().feed(event)
         for passed in events:
             self._builder.add(passed)
@@ -63,6 +64,7 @@ class _StopText:
         self.reached = False
 
     def feed(self, text: str, /) -> Sequence[TextDelta]:
+        """Return the text that is certainly before a stop text."""
         if self.reached:
             return ()
         text = self._held + text

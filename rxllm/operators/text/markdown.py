@@ -134,6 +134,7 @@ class _MarkdownBlocks:
         return blocks if not self._new else [*blocks, *self._grown(closed=False)]
 
     def close(self) -> Sequence[MarkdownBlock]:
+        """Close the last block; return it, and earlier blocks that a later link definition has changed."""
         blocks: list[MarkdownBlock] = []
         if self._held:
             self._begin_line(self._held, blocks)
@@ -211,6 +212,7 @@ class _MarkdownBlocks:
         return (MarkdownBlock(len(self._texts), text, closed, self._all_definitions),)
 
     def _end_block(self, blocks: list[MarkdownBlock]) -> None:
+        """Close the current block, if there is one, and keep its link definitions."""
         for block in self._grown(closed=True):
             blocks.append(block)
             self._block = None

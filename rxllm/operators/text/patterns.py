@@ -198,6 +198,7 @@ class _Replacing:
         return searched
 
     def close(self) -> Sequence[TextDelta]:
+        """Decide on all text that is held: no more comes in this run."""
         out: list[str] = []
         if not self._rest_is_masked:
             self._text += self._line_end

@@ -35,6 +35,7 @@ def _texts(name: str, delta_class: type[TextDelta] | type[ReasoningDelta]) -> Op
     def subscribe(
         observer: abc.ObserverBase[str], source: Observable[TokenEvent], scheduler: abc.SchedulerBase | None
     ) -> abc.DisposableBase:
+        """Pass on the texts; a string is an error."""
         emit = observer.on_next
 
         def on_next(event: Any) -> None:
@@ -80,6 +81,7 @@ class _AccumulateText(Step[TokenEvent | str, str]):
         self._stale = False
 
     def feed(self, item: TokenEvent | str, /) -> Sequence[str]:
+        """Return the text so far; a reset empties it."""
         if type(item) is TextDelta:
             self._stale = False
             return (self._text.add(item.text),)

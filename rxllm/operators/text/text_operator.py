@@ -10,31 +10,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from ...errors import LLMError
 from ...events import CONTENT_EVENTS, ReasoningDelta, Response, StreamEnd, StreamReset, TextDelta, TokenEvent
-from .._operator import Operator, Step, not_an_event, run_steps
+from .._operator import Operator, Step, TextReader, not_an_event, run_steps
 from .filtered_response import TextFilter, filter_response
 
 B = TypeVar("B")
-Out = TypeVar("Out", covariant=True)
 
 
-class Splitter(Protocol[Out]):
-    """Turns text into values."""
+def split_text(start: Callable[[], TextReader[B]]) -> Operator[TokenEvent | str, B]:
+    """Return the operator that turns the text of token events, or strings, into values.
 
-    def feed(self, text: str, /) -> Sequence[Out]:
-        """Return the values that are certain after `text`."""
-        ...
-
-    def close(self) -> Sequence[Out]:
-        """Return the values of what was held back: the run has ended. The splitter is then ready for the next run."""
-        ...
-
-
-def split_text(start: Callable[[], Splitter[B]]) -> Operator[TokenEvent | str, B]:
-    """Return the operator that turns the text of token events, or strings, into values."""
+    `start` makes a splitter. After its `close` it gets the next run of text.
+    """
     return run_steps(lambda: SplitterStep(start))
 
 
@@ -49,7 +39,7 @@ def filter_text(name: str, start: Callable[[], TextFilter]) -> Operator[TokenEve
 class SplitterStep(Step[TokenEvent | str, B]):
     """Feeds a splitter with the runs of text."""
 
-    def __init__(self, start: Callable[[], Splitter[B]]) -> None:
+    def __init__(self, start: Callable[[], TextReader[B]]) -> None:
         self._start = start
         self._splitter = start()
 

@@ -90,6 +90,7 @@ def _known_forms() -> tuple[_Form, ...]:
 
 
 def _form_of(tag: object) -> _Form:
+    """Return the form of a name or a pair; raise `ConfigurationError` for anything else."""
     match tag:
         case str() if _NAME.fullmatch(tag):
             return _named(tag)
@@ -109,6 +110,7 @@ class _ThinkTags:
         self._start_run(forms[0] if opened else None)
 
     def _start_run(self, form: _Form | None) -> None:
+        """Forget the run of text before; `form` is the reasoning that the next run begins in."""
         self._form = form
         """The tags of the reasoning; None outside of it."""
         self._last_form: _Form | None = None
@@ -123,6 +125,7 @@ class _ThinkTags:
         self._held: str = ""
 
     def feed(self, text: str, /) -> Sequence[TextDelta | ReasoningDelta]:
+        """Return the reasoning and the answer in `text`; hold back what may be a tag."""
         text, self._held = self._held + text, ""
         out: list[TextDelta | ReasoningDelta] = []
         while text and not self._in_answer:
