@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import re
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -19,6 +21,7 @@ EXPLORE = bool(os.environ.get("RXLLM_EXPLORE"))
 settings.register_profile(
     "rxllm", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=not EXPLORE, database=None
 )
+settings.register_profile("rxllm-quick", settings.get_profile("rxllm"), max_examples=30)
 settings.load_profile("rxllm")
 
 HERE = Path(__file__).parent
@@ -68,6 +71,7 @@ SLOW = (
     "core/test_recordings_over_http.py",
     "core/test_soak.py",
     "operators/test_recordings.py",
+    "providers/test_mutations.py",
     "runtime/test_fork.py",
     "test_real_servers.py",
     "docs/test_benchmarks.py",
@@ -77,15 +81,37 @@ SLOW = (
 )
 """Tests with the marker `slow`, longest first: they start processes, browsers, toolkits, models or many streams."""
 
+WAITING = (
+    "core/test_time_limits.py",
+    "providers/openai_responses/test_errors.py",
+    "operators/text/test_patterns.py",
+    "providers/test_contract.py",
+    "core/test_stream.py",
+    "operators/pacing/test_pace_threads.py",
+)
+"""Of the other tests, the files that take longest: a run must not end with one process busy and the others idle."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let pytest-xdist begin with the files that come first, not with those that hold most tests."""
+    """Let pytest-xdist begin with the files that come first, and try fewer examples where a quick run is wanted."""
     config.option.loadscopereorder = False
+    if config.option.markexpr == "not slow" and not EXPLORE:
+        settings.load_profile("rxllm-quick")
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return one process more than cores, because many tests wait; at most 5, because some start browsers and Ray."""
-    return min(5, 1 + len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)))
+    """Return two processes per core, because many tests wait: 4 to 8, and at most one per 2 GiB of free memory.
+
+    Some start a browser, Ray or a model. Each process loads all tests, so that more than 8 would not be faster.
+    """
+    cores = len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
+    return max(1, min(8, max(4, 2 * cores), psutil.virtual_memory().available >> 31))
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over the tests themselves: there are 12,000, and it would visit them each time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup() -> None:
@@ -97,27 +123,23 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """Load no file of slow tests where none of them runs (pandas and Ray take seconds), and none of Tk without Tk."""
     if not HAS_TK and collection_path.name in TK_FILES:
         return True
-    return True if config.option.markexpr == "not slow" and rank(collection_path) is not None else None
+    return True if config.option.markexpr == "not slow" and rank(collection_path) < len(SLOW) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark slow tests, so that `-m "not slow"` runs in a minute on two quiet cores, and begin with them."""
-    order: dict[Path, int] = {}
     for item in items:
-        slow = rank(item.path)
-        order[item.path] = len(SLOW) if slow is None else slow
-        if slow is not None:
+        if rank(item.path) < len(SLOW):
             item.add_marker(pytest.mark.slow)
-    items.sort(key=lambda item: order[item.path])
+    items.sort(key=lambda item: rank(item.path))
 
 
 @functools.cache
-def rank(file: Path) -> int | None:
-    """Return the place in SLOW of a file of tests; None if it is not slow."""
-    if file.suffix != ".py" or not file.is_relative_to(HERE):
-        return None
-    place = file.relative_to(HERE).as_posix()
-    return next((n for n, start in enumerate(SLOW) if place.startswith(start)), None)
+def rank(file: Path) -> int:
+    """Return the place of a file of tests in SLOW and WAITING; one after them if it is in neither."""
+    files = (*SLOW, *WAITING)
+    place = file.relative_to(HERE).as_posix() if file.suffix == ".py" and file.is_relative_to(HERE) else ""
+    return next((n for n, start in enumerate(files) if place.startswith(start)), len(files))
 
 
 def install_command(reason: str) -> str | None:
