@@ -14,7 +14,7 @@ import contextvars
 import itertools
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import chain
 
@@ -57,16 +57,24 @@ def token_stream(source: Source) -> Observable[TokenEvent]:
 class _Subscription(abc.DisposableBase):
     """One request and its observer. One thread at a time reads it: its own, or in a crowd one of the reactor's."""
 
+    # Slots, here and in what else each read touches: in a crowd, half of its cost is memory that is not in the cache.
+    __slots__ = (
+        *("_source", "_observer", "_decoder", "_call", "_pending", "_body", "_framing", "_in_crowd"),
+        *("_must_block", "_ended", "_failure", "_disposed", "_halted", "_is_started", "_scheduled", "_request"),
+        *("_answered", "_first_token", "_max_chars", "_chars", "_limits"),
+    )
+
     def __init__(self, source: Source, observer: abc.ObserverBase[TokenEvent]) -> None:
         self._source = source
         self._observer = observer
         self._decoder = source.decoder()
         self._call = Call(self._on_phase)
-        self._wire: PendingResponse | Body | None = None
-        """What is read: the response, then its body."""
-        self._framing: SSEFraming | NDJSONFraming = SSEFraming()
-        self._step: Callable[[list[TokenEvent]], None] = self._open
-        """What the next read does; it adds the events that result."""
+        self._pending: PendingResponse | None = None
+        """The response that is awaited; then its body follows."""
+        self._body: Body | None = None
+        self._framing: SSEFraming | NDJSONFraming
+        self._in_crowd = False
+        """The reactor reads."""
         self._must_block = False
         """The next read may block, so it needs a thread of its own."""
         self._ended = False
@@ -82,6 +90,7 @@ class _Subscription(abc.DisposableBase):
         self._answered = False
         """The request is billed, so usage is estimated on failure."""
         self._first_token: float | None = None
+        self._max_chars = source.max_answer_chars
         self._chars = 0
         self._limits = TimeLimits(source.timeout, self._on_expired)
 
@@ -132,13 +141,15 @@ class _Subscription(abc.DisposableBase):
         """Read on this thread to the end, or until a crowd forms. Return what the thread does next."""
         may_leave = self._source.scheduler is None
         while self._read_once():
-            if may_leave and is_crowded() and self._wire is not None and (fd := self._wire.fileno()) is not None:
+            wire = self._body or self._pending
+            if may_leave and is_crowded() and wire is not None and (fd := wire.fileno()) is not None:
                 try:
-                    self._wire.set_blocking(False)
-                    lead = reactor.add(fd, partial(contextvars.copy_context().run, self._poll), self._watching_failed)
+                    wire.set_blocking(False)
+                    self._in_crowd = True
+                    lead = reactor.add(fd, self._read_once, self._watching_failed)
                 except OSError:  # the reactor cannot take it: this stream keeps its thread
-                    may_leave = False
-                    self._wire.set_blocking(True)
+                    may_leave = self._in_crowd = False
+                    wire.set_blocking(True)
                 else:
                     if lead is None:
                         return admission.next_task(self)
@@ -146,32 +157,40 @@ class _Subscription(abc.DisposableBase):
                     return lead
         return None
 
-    def _poll(self) -> bool:
-        """Read once, on a thread of the reactor. Return whether the reactor should go on."""
-        if not self._read_once(in_crowd=True):
-            return False
-        if not self._must_block:
-            return True
-        self._must_block = False
-        try:
-            workers.run(self._thread_name(), partial(contextvars.copy_context().run, self._read_here))
-        except RuntimeError as error:
-            self._watching_failed(error)
-        return False
-
     def _thread_name(self) -> str:
         return f"rxllm-{self._source.provider}-{next(_thread_numbers)}"
 
-    def _read_once(self, *, in_crowd: bool = False) -> bool:
-        """Wait for bytes and deliver their events. Return whether more may come. Raises nothing.
+    def _read_once(self) -> bool:
+        """Read once and deliver the events. Return whether the calling thread must go on. Raises nothing.
 
         Only on a scheduler of the user's an interrupt is raised: it may be the main thread.
         """
         goes_on = False
+        events: list[TokenEvent] = []
         try:
-            goes_on = self._deliver()
-            if not goes_on:
-                self._end(may_wait=not in_crowd)
+            try:
+                if self._disposed or self._ended:
+                    pass
+                elif self._body is not None:
+                    self._read(self._body, events)
+                elif self._pending is not None:
+                    self._read_head(self._pending, events)
+                else:
+                    self._open()
+            except Exception as error:
+                self._fail(error)
+            on_next = self._observer.on_next
+            for event in events:
+                if self._halted:
+                    break
+                on_next(event)
+            if self._limits.expired == "total" and not self._decoder.finished:
+                self._fail(CallAborted())
+            if self._ended or self._disposed:
+                self._end(may_wait=not self._in_crowd)
+            else:
+                self._limits.reset()
+                goes_on = True
         except BaseException as error:
             self._close()
             if not isinstance(error, Exception) and self._source.scheduler is not None:
@@ -180,39 +199,25 @@ class _Subscription(abc.DisposableBase):
         finally:
             if not goes_on:
                 self._release()
-        return goes_on
+        return goes_on and not (self._must_block and self._leave_crowd())
 
-    def _deliver(self) -> bool:
-        """Read once and emit the events; return False if the stream has ended or was disposed."""
-        events: list[TokenEvent] = []
+    def _leave_crowd(self) -> bool:
+        """Let a thread of its own read this stream. Return True: the reactor does not go on."""
+        self._must_block = self._in_crowd = False
         try:
-            if not self._disposed:
-                self._step(events)
-                if self._source.max_answer_chars is not None:
-                    self._limit_answer(events, self._source.max_answer_chars)
-        except Exception as error:
-            self._fail(error)
-        on_next = self._observer.on_next
-        for event in events:
-            if self._halted:
-                break
-            on_next(event)
-        if self._limits.expired == "total" and not self._decoder.finished:
-            self._fail(CallAborted())
-        if self._ended or self._disposed:
-            return False
-        self._limits.reset()
+            workers.run(self._thread_name(), partial(contextvars.copy_context().run, self._read_here))
+        except RuntimeError as error:
+            self._watching_failed(error)
         return True
 
-    def _open(self, _: list[TokenEvent]) -> None:
+    def _open(self) -> None:
         """Send the request."""
         source = self._source
         self._request = source.request()  # may start the embedded model
         self._limits.start_connect()
         if not self._disposed:
-            self._wire = pending = source.transport.send(self._request, self._call)
+            self._pending = source.transport.send(self._request, self._call)
             self._framing = _FRAMINGS[self._request.framing](source.max_event_bytes)
-            self._step = partial(self._read_head, pending)
 
     def _read_head(self, pending: PendingResponse, events: list[TokenEvent]) -> None:
         """Read the head of the response; in a crowd, as much of it as has arrived."""
@@ -223,7 +228,7 @@ class _Subscription(abc.DisposableBase):
             self._must_block = True
             return
         if body is not None:
-            self._wire, self._step = body, partial(self._read, body)
+            self._body, self._pending = body, None
             if not pending.is_blocking:
                 self._read(body, events)  # what has arrived with the head does not make the socket readable
 
@@ -241,7 +246,7 @@ class _Subscription(abc.DisposableBase):
         """Add the events in the next bytes. Only `total` limits the time that the subscriber takes for them."""
         block = body.read()
         limits = self._limits
-        limits.suspend()
+        limits.is_waiting = False
         decoder = self._decoder
         feed = decoder.feed
         frames = self._framing.feed(block)
@@ -261,10 +266,13 @@ class _Subscription(abc.DisposableBase):
                     events.append(_KEPT_ALIVE)
         if at_end and not decoder.finished:
             events += decoder.close()
+        if self._max_chars is not None:
+            self._limit_answer(events, self._max_chars)
         if decoder.finished:
             self._ended = True
             limits.stop()
-            events[-1] = self._timed(events[-1])
+            if isinstance(end := events[-1], StreamEnd):
+                events[-1] = StreamEnd(self._timed(end.response))
         elif body.failure is not None:
             raise body.failure
 
@@ -300,7 +308,7 @@ class _Subscription(abc.DisposableBase):
         elif isinstance(error, LLMError):
             self._failure = error
         else:
-            self._failure = unexpected_error(error, is_open=isinstance(self._wire, Body))
+            self._failure = unexpected_error(error, is_open=self._body is not None)
 
     def _watching_failed(self, error: Exception) -> None:
         self._fail(APIConnectionError(f"the connection could not be read: {type(error).__name__}: {error}"))
@@ -322,8 +330,8 @@ class _Subscription(abc.DisposableBase):
         A complete answer is reported before the rest of its body has arrived.
         """
         self._ended = True
-        body = self._wire
-        if not isinstance(body, Body) or not self._decoder.finished:
+        body = self._body
+        if body is None or not self._decoder.finished:
             self._close()
             self._notify_end()
         elif body.try_finish():
@@ -338,8 +346,8 @@ class _Subscription(abc.DisposableBase):
     def _close(self) -> None:
         """Close the connection, unless it is back in the pool. Harmless when repeated."""
         self._ended = True
-        self._step = _nothing
-        wire, self._wire = self._wire, None
+        wire = self._body or self._pending
+        self._body = self._pending = None
         if wire is not None:
             wire.close()
 
@@ -366,17 +374,14 @@ class _Subscription(abc.DisposableBase):
 
     def _partial(self) -> Response:
         """Return the answer so far."""
-        timing = Timing(self._first_token, time.monotonic() - self._limits.started_at)
-        partial_answer = msgspec.structs.replace(self._decoder.partial(), timing=timing)
+        partial_answer = self._timed(self._decoder.partial())
         if self._answered and self._request is not None:
             return with_estimate(partial_answer, self._request.body)
         return partial_answer
 
-    def _timed(self, event: TokenEvent) -> TokenEvent:
-        if not isinstance(event, StreamEnd):
-            return event
+    def _timed(self, response: Response) -> Response:
         timing = Timing(self._first_token, time.monotonic() - self._limits.started_at)
-        return StreamEnd(msgspec.structs.replace(event.response, timing=timing))
+        return msgspec.structs.replace(response, timing=timing)
 
     def _on_expired(self) -> None:
         """Abort the call after a time limit has passed; runs on the watchdog's thread."""
@@ -393,7 +398,3 @@ class _Subscription(abc.DisposableBase):
 _KEEP_ALIVES = frozenset({"ping", "keepalive", "keep-alive"})
 _KEPT_ALIVE = VendorEvent("keep_alive", {})
 _thread_numbers = itertools.count(1)
-
-
-def _nothing(_: list[TokenEvent]) -> None:
-    pass

@@ -1,6 +1,6 @@
 """The time limits of one stream (`Timeout`), kept by the shared watchdog thread.
 
-Nothing here takes a lock or wakes a thread for an event or a read: moving a limit is an assignment.
+Nothing here takes a lock or wakes a thread for an event or a read: moving a limit is a few assignments.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..options import Timeout
 from .retry import total_deadline
 
 
-class TimeLimits:
+class TimeLimits(Watch):
     """The limits of one stream. Its methods are for the thread that reads, `expired` and `error` for any thread.
 
     Args:
@@ -23,63 +23,71 @@ class TimeLimits:
         on_expired: Called once, on the watchdog's thread, when a limit has passed.
     """
 
+    __slots__ = (
+        *("started_at", "expired", "phase", "is_waiting", "has_content", "has_noise", "_timeout", "_idle"),
+        *("_silence", "_waiting_since", "_content_at", "_on_expired"),
+    )
+
     def __init__(self, timeout: Timeout, on_expired: Callable[[], None]) -> None:
         self.started_at = time.monotonic()
         self.expired: TimeoutPhase | None = None
         """The limit that has passed."""
         self.phase: TimeoutPhase = "connect"
+        self.is_waiting = True
+        """The thread waits for the peer. While it does not, only `total` limits it: the subscriber takes its time."""
         self.has_content = False
         """Content has arrived since the limits were set last."""
         self.has_noise = False
         """Signs of life without content have arrived since the last content."""
         self._timeout = timeout
         self._idle, self._silence = _or_infinite(timeout.idle), _or_infinite(timeout.silence)
-        self._total_at = min(self.started_at + _or_infinite(timeout.total), total_deadline.get())
-        self._content_at = math.inf
+        self._waiting_since = self._content_at = math.inf
         """When the limit on the wait for content passes."""
         self._on_expired = on_expired
-        self._watch = Watch(self._total_at, min(self._idle, self._silence), self._expire)
+        total_at = min(self.started_at + _or_infinite(timeout.total), total_deadline.get())
+        super().__init__(total_at, min(self._idle, self._silence), self._expire)
+
+    def due(self) -> float:
+        """Return when the first limit passes: computed here, because this is seldom called, and `reset` always."""
+        if not self.is_waiting:
+            return self.at
+        return min(self._content_at, self._waiting_since + self._silence, self.at)
 
     def start(self) -> None:
         """Start `total`; raises `RuntimeError` if there is no thread to watch it."""
-        if self._total_at < math.inf:
-            watchdog.add(self._watch)
+        if self.at < math.inf:
+            watchdog.add(self)
 
     def stop(self) -> None:
         """Stop all limits, and drop the reference to the callback."""
-        watchdog.stop(self._watch)
+        watchdog.stop(self)
         self._on_expired = _nothing
 
     def start_connect(self) -> None:
         """Limit the wait for a connection; raises `RuntimeError` if there is no thread to watch it."""
         self._content_at = time.monotonic() + _or_infinite(self._timeout.connect)
-        self._watch.at = min(self._content_at, self._total_at)
-        watchdog.add(self._watch)
+        watchdog.add(self)
 
     def bytes_sent(self) -> None:
         """Limit the silence until the next bytes of the request are sent."""
         self.phase, self._content_at = "silence", math.inf
         self.reset()
-        watchdog.add(self._watch)
+        watchdog.add(self)
 
     def request_sent(self) -> None:
         """Limit the wait for the first content."""
         self.phase = "first_token"
         self._content_at = time.monotonic() + _or_infinite(self._timeout.first_token)
         self.reset()
-        watchdog.add(self._watch)
-
-    def suspend(self) -> None:
-        """Let only `total` limit the time that the subscriber takes."""
-        self._watch.at = self._total_at
+        watchdog.add(self)
 
     def reset(self) -> None:
-        """Set the limits for the next wait, by what has arrived."""
-        now = time.monotonic()
+        """Limit the next wait, by what has arrived."""
+        self._waiting_since = now = time.monotonic()
         if self.has_content:
             self.has_content = self.has_noise = False
             self._content_at = now + self._idle
-        self._watch.at = min(self._content_at, now + self._silence, self._total_at)
+        self.is_waiting = True
 
     def error(self, phase: TimeoutPhase) -> APITimeoutError:
         """Return the error for a limit that has passed."""
@@ -91,11 +99,11 @@ class TimeLimits:
 
     def _seconds(self, phase: TimeoutPhase) -> float:
         seconds: float | None = getattr(self._timeout, phase)
-        return self._total_at - self.started_at if seconds is None else seconds
+        return self.at - self.started_at if seconds is None else seconds
 
     def _expire(self) -> None:
         now = time.monotonic()
-        self.expired = "total" if now >= self._total_at else self.phase if now >= self._content_at else "silence"
+        self.expired = "total" if now >= self.at else self.phase if now >= self._content_at else "silence"
         self._on_expired()
 
 

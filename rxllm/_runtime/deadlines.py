@@ -1,7 +1,7 @@
 """One thread that watches the time limits of all streams.
 
-A stream moves its own `Watch.at` with a plain assignment: no lock, timer or wake-up per token. The thread checks when
-the earliest known limit passes, and waits again if it has moved. It ends soon after the last stream has ended.
+A stream moves its own limit with plain assignments: no lock, timer or wake-up per token. The thread checks when the
+earliest known limit passes, and waits again if it has moved. It ends soon after the last stream has ended.
 """
 
 from __future__ import annotations
@@ -28,10 +28,16 @@ class Watch:
     call if that is at least `notice` seconds from now.
     """
 
+    __slots__ = ("at", "expire", "notice")
+
     def __init__(self, at: float, notice: float, expire: Callable[[], None]) -> None:
         self.at = at
         self.notice = notice
         self.expire = expire
+
+    def due(self) -> float:
+        """Return when the limit passes; called by the watching thread."""
+        return self.at
 
 
 class Watchdog:
@@ -65,7 +71,7 @@ class Watchdog:
                     self._running = thread.is_alive()  # an interrupt may leave start() although the thread runs
                     self._watched.discard(watch)
                     raise
-            elif watch.at < self._next_check or time.monotonic() + watch.notice < self._next_check:
+            elif watch.due() < self._next_check or time.monotonic() + watch.notice < self._next_check:
                 self._condition.notify()
 
     def stop(self, watch: Watch) -> None:
@@ -98,9 +104,10 @@ class Watchdog:
                 now = time.monotonic()
                 check = now + _MAX_WAIT
                 for watch in self._watched:
-                    if watch.at <= now:
+                    due = watch.due()
+                    if due <= now:
                         return watch
-                    check = min(check, watch.at, now + watch.notice)
+                    check = min(check, due, now + watch.notice)
                 self._next_check = check
                 self._condition.wait(check - now)
             self._running = False

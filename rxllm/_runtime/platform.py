@@ -18,11 +18,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+fcntl: ModuleType | None
 resource: ModuleType | None
+termios: ModuleType | None
 try:
+    import fcntl
     import resource
+    import termios
 except ImportError:  # Windows
-    resource = None
+    fcntl = resource = termios = None
 
 IS_WINDOWS = os.name == "nt"
 
@@ -50,6 +54,28 @@ def small_selector() -> selectors.BaseSelector:
     """Return a selector that needs no descriptor of its own, for a few sockets."""
     return getattr(selectors, "PollSelector", selectors.SelectSelector)()
 
+
+class _Poll:
+    """`select.epoll`, as far as it is used here, for systems that have another selector."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self.close = self._selector.close
+        self.unregister = self._selector.unregister
+
+    def register(self, fd: int, _: int) -> None:
+        """Watch a descriptor, or watch it again: it may be another file's now."""
+        if fd in self._selector.get_map():
+            self._selector.unregister(fd)
+        self._selector.register(fd, selectors.EVENT_READ)
+
+    def poll(self) -> list[tuple[int, int]]:
+        return [(key.fd, events) for key, events in self._selector.select()]
+
+
+READABLE = getattr(select, "EPOLLIN", 1)
+open_poll: Callable[[], Any] = getattr(select, "epoll", _Poll)
+"""Opens a selector for many sockets. Python's own `selectors` take as long to report a socket as to read it."""
 
 SELECTS_WHAT_IS_ADDED = selectors.DefaultSelector.__name__ in ("EpollSelector", "KqueueSelector")
 """A selector that waits already sees a socket that another thread adds (epoll and kqueue; not poll and select)."""
@@ -104,6 +130,16 @@ def socket_options() -> list[tuple[int, int, int]]:
         if hasattr(socket, name):  # TCP_KEEPALIVE is the name of TCP_KEEPIDLE on macOS
             options.append((socket.IPPROTO_TCP, getattr(socket, name), value))
     return options
+
+
+def has_unsent(sock: socket.socket) -> bool:
+    """Return whether bytes wait for the peer to read or acknowledge them; True also where the system does not say."""
+    if fcntl is None or termios is None:
+        return True
+    try:
+        return any(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))
+    except OSError:  # macOS knows this only of terminals
+        return True
 
 
 def reset_when_closed(sock: socket.socket) -> None:

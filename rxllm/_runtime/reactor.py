@@ -12,6 +12,7 @@ Source: Schmidt et al., "Leader/Followers", in Pattern-Oriented Software Archite
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import itertools
 import selectors
 import socket
@@ -23,7 +24,7 @@ from functools import partial
 from typing import NamedTuple
 
 from .errors import report_exception
-from .platform import SELECTS_WHAT_IS_ADDED, after_fork, max_selected_sockets, small_selector
+from .platform import READABLE, SELECTS_WHAT_IS_ADDED, after_fork, max_selected_sockets, open_poll, small_selector
 from .thread_cache import Workers, workers
 
 _MAX_READ_SECONDS = 0.01
@@ -47,10 +48,11 @@ class Reactor:
 
     _poll: _Poll | None
     _ready: deque[_Reader]
-    _current: _Reader | None
-    """The reader that the leader is reading."""
-    _term: int
-    """The number of the leader's term; 0 if there is no leader."""
+    _turn: list[_Reader] | None = None
+    """What the leader is reading: one reader or none. None if there is no leader.
+
+    Both ends of a turn are one atomic act of a list. If the follower removes the reader, it leads, with a new list.
+    """
 
     def __init__(
         self, on_idle: Callable[[], None], threads: Workers = workers, max_read_seconds: float = _MAX_READ_SECONDS
@@ -61,7 +63,6 @@ class Reactor:
         self._threads = threads
         self._max_read_seconds = self._patience = max_read_seconds
         self._numbers = itertools.count(1)
-        self._terms = itertools.count(1)
         self._reset()
         after_fork(self._reset)
 
@@ -69,8 +70,10 @@ class Reactor:
         self._lock = threading.RLock()
         self._poll = None
         self._ready = deque()
-        self._current = None
-        self._reads = self._size = self._term = 0
+        if self._turn is not None:
+            self._turn.clear()  # a forked process has no leader: this thread reads on for itself
+        self._turn = None
+        self._reads = self._size = 0
         self._has_follower = self.is_busy = False
 
     def add(self, fd: int, read: Callable[[], bool], fail: Callable[[Exception], None]) -> Callable[[], None] | None:
@@ -81,7 +84,7 @@ class Reactor:
 
         Args:
             fd: The socket's descriptor; it must stay open until `read` returns False.
-            read: Reads once. It must raise nothing.
+            read: Reads once, in a copy of the caller's context. It must raise nothing.
             fail: Called instead of `read`, once, if the socket can be watched no longer.
 
         Raises:
@@ -91,21 +94,21 @@ class Reactor:
         with self._lock:
             if self._size + 1 >= max_selected_sockets():  # one more wakes the leader
                 raise OSError("the selector watches as many sockets as it can")
-            poll = self._poll or _Poll()
+            poll = self._poll or _Poll(self._lock)
             try:
-                poll.watch(_Reader(fd, read, fail))
+                poll.watch(_Reader(fd, contextvars.copy_context(), read, fail))
             except Exception as error:
                 if self._poll is None:
                     poll.close()
                 raise OSError(f"the socket cannot be watched: {error}") from error
             self._poll = poll
             self._size += 1
-            leads = not self._term
-            if leads:
-                self._term = next(self._terms)
-            term = self._term
+            lead = None
+            if self._turn is None:
+                self._turn = []
+                lead = partial(self._lead, self._turn)
         self._start_follower()
-        return partial(self._lead, term) if leads else None
+        return lead
 
     def _start_follower(self) -> None:
         """Start a follower if there is none: the thread that reads on when the leader is busy with one stream.
@@ -121,48 +124,36 @@ class Reactor:
         except Exception:
             self._has_follower = False
 
-    def _lead(self, term: int) -> None:
+    def _lead(self, turn: list[_Reader]) -> None:
         """Read the streams until another thread leads, or no streams are left.
 
         Another thread leads if one read took so long that it took over. This thread then reads that slow stream alone.
         """
         threading.current_thread().name = f"rxllm-reactor-{next(self._numbers)}"
-        reader: _Reader | None = None
-        goes_on = True
+        ready = self._ready
         while True:
-            with self._lock:
-                if self._term != term:
-                    break
-                if reader is not None and not goes_on:
+            if not ready:
+                if self._wait():
+                    continue
+                return
+            reader = ready.popleft()
+            turn.append(reader)
+            self._reads += 1
+            goes_on = reader.context.run(reader.read)
+            try:
+                turn.pop()
+            except IndexError:
+                break
+            if not goes_on:
+                with self._lock:
                     self._remove(reader)
-                reader = self._current = self._ready.popleft() if self._ready else None
-                self._reads += 1
-                if reader is None and not self._size:
-                    self._end_term()
-                    return
-            if reader is not None:
-                goes_on = reader.read()
-            else:
-                self.is_busy = False
-                self._on_idle()
-                self._start_follower()
-                self._wait()
-                self.is_busy = True
-        if reader is not None:
-            self._return(reader, goes_on and self._read_alone(reader))
+        self._return(reader, goes_on and self._read_alone(reader))
 
     def _remove(self, reader: _Reader) -> None:
         """Watch a stream no longer. The caller must hold the lock."""
         self._size -= 1
         if self._poll is not None:
             self._poll.drop(reader)
-
-    def _end_term(self) -> None:
-        """End the reactor's work: no streams are left. The caller must hold the lock."""
-        self._term, self.is_busy = 0, False
-        if self._poll is not None:
-            self._poll.close()
-            self._poll = None
 
     def _read_alone(self, reader: _Reader) -> bool:
         """Read a slow stream on this thread until it was prompt three times in a row. Return False if it ended."""
@@ -173,7 +164,7 @@ class Reactor:
                 while prompt < _PROMPT_READS:
                     selector.select()
                     begun = time.monotonic()
-                    if not reader.read():
+                    if not reader.context.run(reader.read):
                         return False
                     prompt = prompt + 1 if time.monotonic() - begun < self._max_read_seconds else 0
         except Exception as error:
@@ -199,13 +190,17 @@ class Reactor:
         if failure is not None:
             reader.fail(failure)
 
-    def _wait(self) -> None:
-        """Wait for readable sockets. If that fails, all streams do."""
+    def _wait(self) -> bool:
+        """Wait for readable sockets. If that fails, all streams do. Return False if there are no streams."""
+        self.is_busy = False
+        self._on_idle()
+        if not self._has_follower:
+            self._start_follower()
         poll = self._poll
-        if poll is None:
-            return
+        if not self._size or poll is None:
+            return not self._end()
         try:
-            ready = poll.wait()
+            self._ready.extend(poll.wait())
         except Exception as error:
             with self._lock:
                 failed = poll.readers()
@@ -216,8 +211,18 @@ class Reactor:
                     reader.fail(error)
                 except Exception:
                     report_exception()
-        else:
-            self._ready.extend(ready)
+        self.is_busy = True
+        return True
+
+    def _end(self) -> bool:
+        """End the reactor's work if no streams are left; return whether it has ended."""
+        with self._lock:
+            if not self._size:
+                self._turn = None
+                if self._poll is not None:
+                    self._poll.close()
+                    self._poll = None
+            return not self._size
 
     def _follow(self) -> None:
         """Take over as the leader when the leader is slow in one read; return when no stream is left."""
@@ -225,76 +230,98 @@ class Reactor:
         while True:
             time.sleep(self._patience)
             with self._lock:
-                if not self._term:
+                if self._turn is None or self._poll is None:
                     self._has_follower = False
                     return
-                slow = self._current
-                if self._poll is not None and slow is not None and seen == self._reads:
-                    self._poll.drop(slow)
-                    self._current = None
-                    self._term = term = next(self._terms)
-                    self._has_follower = False
-                    self._patience = self._max_read_seconds / _HURRY
-                    break
+                if self._turn and seen == self._reads:
+                    with contextlib.suppress(IndexError):  # it has just ended its turn
+                        self._poll.drop(self._turn.pop())
+                        self._turn = turn = list[_Reader]()
+                        self._has_follower = False
+                        self._patience = self._max_read_seconds / _HURRY
+                        break
                 seen, self._patience = self._reads, self._max_read_seconds
         self._start_follower()
-        self._lead(term)
+        self._lead(turn)
 
 
 class _Reader(NamedTuple):
     """One stream, and its socket."""
 
     fd: int
+    context: contextvars.Context
     read: Callable[[], bool]
     fail: Callable[[Exception], None]
 
 
 class _Poll:
-    """The sockets that are watched. Only the leader may call `wait`; the caller of the others must hold the lock."""
+    """The sockets that are watched. Only the leader may call `wait`; the caller of the others must hold `lock`."""
 
-    def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
+    def __init__(self, lock: threading.RLock) -> None:
+        self._lock = lock
+        self._poll = open_poll()
         try:
             self._woken, self._waker = socket.socketpair()
         except OSError:
-            self._selector.close()
+            self._poll.close()
             raise
         self._woken.setblocking(False)
         self._waker.setblocking(False)
-        self._selector.register(self._woken, selectors.EVENT_READ)
+        self._readers: dict[int, _Reader] = {}
+        self._alarm = _Reader(self._woken.fileno(), contextvars.Context(), self._drain, self._forget)
+        self.watch(self._alarm)
 
     def wake(self) -> None:
         """Make `wait` return soon."""
         with contextlib.suppress(BlockingIOError):  # a full buffer wakes it as well
             self._waker.send(b"\0")
 
+    def _drain(self) -> bool:
+        with contextlib.suppress(OSError):
+            self._woken.recv(4096)
+        return True
+
+    def _forget(self, _: Exception) -> None:
+        """Do nothing: the alarm has no stream to end."""
+
     def watch(self, reader: _Reader) -> None:
         """Watch a socket from now on, also in a `wait` that has begun."""
-        if reader.fd in self._selector.get_map():  # of a socket that was closed, or left by its stream
-            self._selector.unregister(reader.fd)
-        self._selector.register(reader.fd, selectors.EVENT_READ, reader)
+        self._readers[reader.fd] = reader
+        try:
+            self._poll.register(reader.fd, READABLE)
+        except FileExistsError:  # its stream has left it
+            pass
+        except BaseException:
+            del self._readers[reader.fd]
+            raise
         if not SELECTS_WHAT_IS_ADDED:
             self.wake()
 
     def readers(self) -> list[_Reader]:
-        return [key.data for key in self._selector.get_map().values() if key.data is not None]
+        return [reader for reader in self._readers.values() if reader is not self._alarm]
 
     def wait(self) -> list[_Reader]:
         """Block until a socket is readable, or `wake` is called; return the readers of the readable ones."""
-        readable = [key.data for key, _ in self._selector.select()]
-        if None in readable:
-            with contextlib.suppress(BlockingIOError):
-                self._woken.recv(4096)
-        return [reader for reader in readable if reader is not None]
+        readers = self._readers
+        try:
+            return [readers[fd] for fd, _ in self._poll.poll()]
+        except KeyError:  # a socket that is closed here, but open in a forked process, would be reported for ever
+            with self._lock:
+                self._poll.close()
+                self._poll = open_poll()
+                for fd in readers:
+                    self._poll.register(fd, READABLE)
+            return []
 
     def drop(self, reader: _Reader) -> None:
         """Watch this one no longer. Its socket may have been closed already, and its descriptor be another's."""
-        key = self._selector.get_map().get(reader.fd)
-        if key is not None and key.data is reader:
-            self._selector.unregister(reader.fd)
+        if self._readers.get(reader.fd) is reader:
+            del self._readers[reader.fd]
+            with contextlib.suppress(OSError):
+                self._poll.unregister(reader.fd)
 
     def close(self) -> None:
         """Close the descriptors."""
-        self._selector.close()
+        self._poll.close()
         self._woken.close()
         self._waker.close()

@@ -32,6 +32,12 @@ class Body:
     `read` has returned.
     """
 
+    __slots__ = (
+        *("head", "status", "is_success", "headers", "at_end", "wire_at_end", "failure", "raw", "_connection"),
+        *("_socket", "_call", "_pool", "_route", "_rest", "_chunks", "_left", "_surplus", "_block_bytes"),
+        *("_deadline", "_closed"),
+    )
+
     def __init__(self, connection: Connection, head: ResponseHead, rest: bytes, call: Call, pool: Pool, route: Route):
         self.head = head
         self.status = head.status
@@ -92,8 +98,8 @@ class Body:
             if self._call.aborted:
                 raise CallAborted from error
             raise _body_error(error) from error
-        if self._call.aborted:
-            raise CallAborted
+        if self.at_end and self._call.aborted:
+            raise CallAborted  # the bytes may have ended because of that
         return block
 
     def read_wire(self) -> bytes:

@@ -26,6 +26,11 @@ class ChunkedDecoder:
     (b'Hello wo', b'rld', True)
     """
 
+    __slots__ = (
+        *("done", "failure", "surplus", "_is_between", "_rest", "_left"),
+        *("_after_data", "_in_trailers", "_trailer_bytes"),
+    )
+
     def __init__(self) -> None:
         self.done = False
         """The last chunk and its trailers have arrived."""
@@ -33,6 +38,8 @@ class ChunkedDecoder:
         """What is wrong with the bytes that follow those that `feed` has returned."""
         self.surplus = False
         """Bytes followed the end, so the connection cannot be used again."""
+        self._is_between = True
+        """The next byte begins a chunk."""
         self._rest = b""
         self._left = 0
         self._after_data = False
@@ -45,6 +52,11 @@ class ChunkedDecoder:
         Raises:
             ProtocolError: The bytes are not a chunked body, from the first on.
         """
+        start = data.find(b"\n") + 1
+        if start and self._is_between:
+            size = _size(data[: start - 1])
+            if size and start + size + 2 == len(data) and data.endswith(b"\r\n"):
+                return data[start:-2]  # one whole chunk: by far the most frequent
         body: list[bytes] = []
         try:
             self._feed(self._rest + data if self._rest else data, body)
@@ -74,6 +86,7 @@ class ChunkedDecoder:
             position = line_end + 1
         self.surplus = self.done and position < end
         self._rest = b"" if self.done else wire[position:]
+        self._is_between = not (self._rest or self._left or self._after_data or self._in_trailers)
         if len(self._rest) > _MAX_LINE:
             raise ProtocolError("the server's chunked body has a chunk header that does not end")
 

@@ -139,7 +139,7 @@ class Connection:
         def shut_down() -> None:
             with self._lock, contextlib.suppress(OSError):
                 if self._owner is call and not self._closed and self._process == os.getpid():
-                    shut_down_raw(self.sock)
+                    shut_down_raw(self.sock, discard=True)
 
         return shut_down
 

@@ -39,18 +39,21 @@ class SSEFraming:
     [b'[DONE]']
     """
 
+    __slots__ = ("_after_cr", "_is_between", "_limit", "_pending", "_start")
+
     def __init__(self, limit: int = MAX_FRAME_BYTES) -> None:
+        self._limit = limit
         self._pending = _Pending(limit, b"\n\n")
         self._start = _Start()
         self._after_cr = False
+        self._is_between = False
+        """The next byte begins an event."""
 
     def feed(self, block: bytes) -> Iterable[Frame]:
         """Return the events that are complete with `block`."""
         end = len(block) - 2
-        is_one_event = block.startswith(b"data: ") and block.endswith(b"\n\n") and block.find(b"\n") == end
-        if is_one_event and self._start.ended and not (self._pending.size or self._after_cr or b"\r" in block):
-            if end > self._pending.limit:
-                raise self._pending.too_long()
+        is_plain = block.startswith(b"data: ") and block.find(b"\n") == end and block.endswith(b"\n\n")
+        if self._is_between and is_plain and end <= self._limit and b"\r" not in block:
             return (Frame(block[6:end]),)  # by far the most frequent
         return self._feed(block)
 
@@ -61,6 +64,7 @@ class SSEFraming:
                 yield Frame(event[6:])
             elif (frame := _frame(event)) is not None:
                 yield frame
+        self._is_between = self._start.ended and not self._pending.size and not self._after_cr
 
     def close(self) -> Iterator[Frame]:
         """End the body: yield the last event, if one was cut off."""

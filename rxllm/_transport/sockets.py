@@ -11,11 +11,17 @@ from urllib3.util.ssltransport import SSLTransport
 from .._runtime import platform
 
 
-def shut_down_raw(sock: socket.socket) -> None:
-    """Shut down the raw socket, below TLS; another thread may be reading it."""
+def shut_down_raw(sock: socket.socket, *, discard: bool = False) -> None:
+    """Shut down the raw socket, below TLS; another thread may be reading it.
+
+    With `discard`, bytes that the peer has not taken are dropped when the socket closes: it sees the end at once, as a
+    reset, not behind them.
+    """
     raw: Any = sock
     while isinstance(raw, SSLTransport):  # TLS within TLS
         raw = raw.socket
+    if discard and platform.has_unsent(raw):
+        platform.reset_when_closed(raw)
     socket.socket.shutdown(raw, socket.SHUT_RDWR)
 
 

@@ -327,7 +327,6 @@ def test_no_other_module_asks_for_the_system() -> None:
         for path in package.rglob("*.py")
     }
     expected = {
-        "_runtime/reactor.py": ["DefaultSelector"],  # bounded by max_selected_sockets
         "testing/_sockets.py": ["DefaultSelector"],
         "ui/tk.py": ["sys.platform"],
     }

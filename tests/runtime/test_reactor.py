@@ -282,6 +282,29 @@ def test_a_descriptor_that_is_used_again_is_another_socket(reactor: Reactor) -> 
         assert new.ended.wait(LIMIT)
 
 
+def test_a_closed_socket_that_a_forked_process_keeps_open_is_not_read_for_ever() -> None:
+    """The selector goes on to report it, as the file behind the descriptor is open."""
+    turns = 0
+
+    def count() -> None:
+        nonlocal turns
+        turns += 1
+
+    reactor = Reactor(count, Workers())
+    ended, other = Reader(), Reader()
+    with readers(reactor, other):
+        add(reactor, ended)
+        kept = os.dup(ended.mine.fileno())  # as in a forked process
+        ended.peer.close()
+        assert ended.ended.wait(LIMIT)
+        other.say(b"a")
+        before = turns
+        threading.Event().wait(0.2)
+        other.say(b"b")
+        assert turns - before < 10
+    os.close(kept)
+
+
 def test_if_nothing_can_be_watched_all_streams_fail(reactor: Reactor, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the reactor works again for the next ones."""
 

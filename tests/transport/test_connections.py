@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import errno
+import select
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -31,11 +33,20 @@ from rxllm.errors import (
 from ..raw_server import LIMIT, Connection, RawServer, full_backlog
 from .opening import open_response, way  # noqa: F401 - a fixture
 
+if sys.platform == "linux":
+    import fcntl
+    import termios
+
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n"
 
 
 def call() -> Call:
     return Call(lambda _: None)
+
+
+def unread(sock: socket.socket) -> int:
+    """How many bytes have arrived."""
+    return int.from_bytes(fcntl.ioctl(sock, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def post(transport: Transport, url: str, body: bytes = b"{}") -> bytes:
@@ -335,6 +346,35 @@ class TestBodies:
             body.close()
         assert phases.count("sending") >= 3
         assert phases[-1] == "waiting"
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel how many bytes wait")
+    def test_a_stalled_upload_that_is_aborted_is_reset(self) -> None:
+        """The peer sees the end at once, although it has not read: an ordinary end waits behind the unsent bytes."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            stalled = call()
+            request = WireRequest(f"http://127.0.0.1:{listener.getsockname()[1]}", {}, b"x" * 50_000_000)
+            outcome: list[BaseException] = []
+
+            def upload() -> None:
+                try:
+                    Transport().send(request, stalled).read()
+                except BaseException as error:
+                    outcome.append(error)
+
+            thread = threading.Thread(target=upload, daemon=True)
+            thread.start()
+            with listener.accept()[0] as peer:
+                arrived, before = unread(peer), -1
+                while arrived != before or not arrived:
+                    before = arrived
+                    thread.join(0.1)
+                    arrived = unread(peer)
+                stalled.abort()
+                thread.join(LIMIT)
+                ended = select.poll()
+                ended.register(peer, select.POLLRDHUP)
+                assert ended.poll(LIMIT * 1000)
+        assert isinstance(outcome[0], CallAborted)
 
     def test_no_socket_tells_of_an_empty_body(self) -> None:
         """Its end came with the head, so the socket does not become readable."""
