@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -522,8 +521,12 @@ def cluster_of(places: Sequence[Path]) -> list[RedisServer]:
     """Start three servers that share the slots."""
     options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000")
     nodes = [RedisServer(place, *options) for place in places]
-    hosts = [f"127.0.0.1:{node.port}" for node in nodes]
-    subprocess.run(["redis-cli", "--cluster", "create", *hosts, "--cluster-yes"], check=True, stdout=subprocess.DEVNULL)
+    for number, node in enumerate(nodes):
+        slots = range(16_384)[number * 5_462 : (number + 1) * 5_462]
+        with redis.Redis(port=node.port) as client:
+            client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
+            client.execute_command("CLUSTER ADDSLOTS", *slots)
+            client.execute_command("CLUSTER MEET", "127.0.0.1", nodes[0].port)
     for node in nodes:
         eventually(lambda node=node: is_cluster_ok(node))
     return nodes
