@@ -7,7 +7,7 @@ itself is a row with the one column "prompt".
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import TypeAlias, TypeGuard, cast
 
@@ -47,7 +47,7 @@ class Columns(msgspec.Struct, frozen=True):
     keep: Sequence[str] = ()
 
 
-def jobs_of(items: Iterable[object], columns: Columns, fingerprint: bytes) -> Iterator[Job | Settled]:
+def jobs_of(items: Iterable[object], columns: Columns, fingerprint: bytes) -> Generator[Job | Settled]:
     """Yield one job for each item, in their order.
 
     A row that cannot become a job, for any reason, is settled as a failure, and the others continue. Only if the very

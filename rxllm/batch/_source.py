@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 
+from reactivex import Observable, abc
+from reactivex.disposable import BooleanDisposable
+
+from ..sinks._handoff import Handoff, Nothing
 from ._jobs import Job
 from .rows import Settled
 
@@ -18,86 +22,61 @@ class JobSource:
     there is something again after `take` returned None.
     """
 
-    def __init__(self, jobs: Iterable[Job | Settled], ahead: int, on_ready: Callable[[], None]) -> None:
+    def __init__(self, jobs: Generator[Job | Settled], ahead: int, on_ready: Callable[[], None]) -> None:
         self._jobs = jobs
-        self._ahead = ahead
         self._on_ready = on_ready
-        self._ready: deque[Job | Settled] = deque()
-        self._changed = threading.Condition()
-        """Guards the fields below and `_ready`."""
-        self._ended = False
-        self._error: Exception | None = None
-        self._stopped = False
-        self._is_awaited = False
+        self._ready = threading.Event()
+        self._handoff: Handoff[Job | Settled] = Handoff(ahead, self._wake)
+        self.is_exhausted = False
+        """Whether `take` has found that nothing more comes."""
 
     def start(self, name: str) -> None:
         """Start to read, on a thread with this name."""
-        context = contextvars.copy_context()
-        threading.Thread(target=context.run, args=(self._read,), name=name, daemon=True).start()
 
-    @property
-    def is_exhausted(self) -> bool:
-        """Whether everything has been taken."""
-        with self._changed:
-            return self._ended and not self._ready and self._error is None
+        def subscribe(
+            observer: abc.ObserverBase[Job | Settled], scheduler: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            """Read until the end of the jobs, or until the subscription is disposed."""
+            stopped = BooleanDisposable()
+            context = contextvars.copy_context()
+            threading.Thread(target=context.run, args=(self._read, observer, stopped), name=name, daemon=True).start()
+            return stopped
+
+        self._handoff.start(Observable(subscribe))
 
     def take(self) -> Job | Settled | None:
         """Return the next job; None if none is ready. Raises what reading the prompts raised, after the jobs."""
-        with self._changed:
-            if self._ready:
-                job = self._ready.popleft()
-                if len(self._ready) == self._ahead // 2:
-                    self._changed.notify_all()
-                return job
-            if self._error is not None:
-                error, self._error = self._error, None
-                raise error
-            self._is_awaited = not self._ended
+        while (job := self._handoff.take()) is Nothing.YET:
+            self._ready.clear()
+            if self._handoff.sleep():
+                return None
+        if job is Nothing.MORE:
+            self.is_exhausted = True
             return None
+        return job
 
     def wait(self, timeout: float) -> None:
-        """Block until something is ready, all has been read, or `timeout` seconds have passed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._ready or self._ended or self._stopped, timeout)
+        """Block, after `take` returned None, until it would not, or until `timeout` seconds have passed."""
+        self._ready.wait(timeout)
 
     def stop(self) -> None:
         """Stop reading."""
-        with self._changed:
-            self._stopped = True
-            self._changed.notify_all()
+        self._handoff.close()
 
-    def _read(self) -> None:
-        """Read jobs ahead until the backlog is full, or the source ends or fails. Runs on the source's thread."""
-        jobs = iter(self._jobs)
+    def _read(self, observer: abc.ObserverBase[Job | Settled], stopped: BooleanDisposable) -> None:
+        """Pass the jobs on; the observer blocks while enough are ready. Runs on the source's thread."""
         try:
-            for job in jobs:
-                with self._changed:
-                    self._changed.wait_for(self._has_room)
-                    if self._stopped:
+            with closing(self._jobs):
+                for job in self._jobs:
+                    observer.on_next(job)
+                    if stopped.is_disposed:
                         break
-                    self._ready.append(job)
-                    self._changed.notify_all()
-                self._wake_run()
         except Exception as error:
-            self._error = error
-        finally:
-            _close(jobs)
-            with self._changed:
-                self._ended = True
-                self._changed.notify_all()
-            self._wake_run()
+            observer.on_error(error)
+        else:
+            observer.on_completed()
 
-    def _has_room(self) -> bool:
-        return len(self._ready) < self._ahead or self._stopped
-
-    def _wake_run(self) -> None:
-        with self._changed:
-            is_awaited, self._is_awaited = self._is_awaited, False
-        if is_awaited:
-            self._on_ready()
-
-
-def _close(jobs: Iterator[object]) -> None:
-    close = getattr(jobs, "close", None)
-    if close is not None:
-        close()
+    def _wake(self) -> bool:
+        self._ready.set()
+        self._on_ready()
+        return True

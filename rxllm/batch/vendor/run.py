@@ -197,33 +197,33 @@ class VendorRun(BaseRun):
             for noted in list(self._open):
                 if self._stopped.is_set():
                     break
-                if noted.job is None:
+                job = noted.job
+                if job is None:
                     self._find(noted)
-                elif self._poll(noted):
+                elif self._poll(noted, job):
                     self._open.remove(noted)
                     interval = self._settings.poll_seconds
                 elif time.time() - noted.noted > self._settings.deadline and not noted.is_cancelled:
                     noted.is_cancelled = True
-                    log.warning("a batch has not ended in time and is cancelled: %s", noted.job)
+                    log.warning("a batch has not ended in time and is cancelled: %s", job)
                     with suppress(APIStatusError, APIConnectionError):
-                        self._api.cancel(noted.job)
+                        self._api.cancel(job)
             if self._open:
                 self._pause(interval)
                 interval = min(interval * 1.5, self._settings.poll_seconds * 10)
 
-    def _poll(self, noted: NotedJob) -> bool:
+    def _poll(self, noted: NotedJob, job: str) -> bool:
         """Poll a job once; return whether it needs no further polls."""
-        assert noted.job is not None
         try:
-            job = self._api.look(noted.job)
-            if job.status == "ended":
-                self._take_results(noted, self._api.results(job))
+            found = self._api.look(job)
+            if found.status == "ended":
+                self._take_results(noted, self._api.results(found))
                 return True
         except NotFoundError as error:
             if time.time() - noted.noted <= _NOT_YET_SECONDS:
                 return False
             message = (
-                f"the vendor does not know the batch {noted.job}: is this the key of the project that created it? If "
+                f"the vendor does not know the batch {job}: is this the key of the project that created it? If "
                 f"it was deleted, cancel_vendor_batches() forgets it, and its prompts are submitted again: {error}"
             )
             raise ConfigurationError(message) from error
@@ -232,14 +232,14 @@ class VendorRun(BaseRun):
         except (APIConnectionError, APIStatusError) as error:
             log.warning("a batch could not be polled and is polled again: %s", error)
             return False
-        if job.status == "full":  # the account's queue is full: the same batch again, later
-            log.warning("the vendor's queue is full, a batch is submitted again: %s", job.reason)
+        if found.status == "full":  # the account's queue is full: the same batch again, later
+            log.warning("the vendor's queue is full, a batch is submitted again: %s", found.reason)
             self._pending.created(noted, None)
             self._pause(self._settings.poll_seconds)
             self._create(noted)
-        elif job.status == "refused":
+        elif found.status == "refused":
             self._pending.forget(noted.token)
-            raise ConfigurationError(f"the vendor refused a batch: {job.reason}")
+            raise ConfigurationError(f"the vendor refused a batch: {found.reason}")
         return False
 
     def _take_results(self, noted: NotedJob, results: Iterator[VendorResult]) -> None:
