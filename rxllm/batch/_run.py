@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 
 from reactivex import abc
@@ -51,9 +50,8 @@ class Run(BaseRun):
         """Workers with an exchange under way, and since when."""
         self._idle: set[int] = set()
         """Workers that are ready and have nothing to do."""
-        self._replacements: deque[float] = deque()
-        """Times at which lost workers are replaced; delayed, because the cluster itself may be shutting down."""
-        self._looked_at = self._resized_at = time.monotonic()
+        self._start_at = self._looked_at = time.monotonic()
+        """When missing workers are started next: not at once after a loss, the cluster itself may be shutting down."""
 
     def _interrupt(self) -> None:
         self._pool.stop()
@@ -70,8 +68,7 @@ class Run(BaseRun):
             self._report_if_due()
         if self._first is not None:  # no worker is started before there is work
             self._pool.open()
-            for _ in range(self._pool.size()):
-                self._start_worker()
+            self._start_missing_workers()
             while not self._stopped.is_set() and not self._is_complete(source):
                 outcome = self._pool.next(_TICK_SECONDS)
                 if outcome is not None:
@@ -136,13 +133,17 @@ class Run(BaseRun):
         else:
             self._idle.add(worker)
 
-    def _start_worker(self) -> None:
-        worker = next(self._numbers)
-        self._starting[worker] = time.monotonic()
-        self._pool.start_worker(worker)
+    def _start_missing_workers(self) -> None:
+        """Start as many workers as the pool has room for; machines may have joined."""
+        now = time.monotonic()
+        self._start_at = now + _RESIZE_SECONDS
+        for _ in range(self._pool.size() - len(self._starting) - len(self._busy) - len(self._idle)):
+            worker = next(self._numbers)
+            self._starting[worker] = now
+            self._pool.start_worker(worker)
 
     def _lose(self, worker: int, reason: str) -> None:
-        """Give the prompts of a lost worker to others, and replace it."""
+        """Give the prompts of a lost worker to others; it is replaced after a delay."""
         delay = _TICK_SECONDS
         if self._starting.pop(worker, None) is not None:
             self._failed_starts += 1
@@ -162,7 +163,7 @@ class Run(BaseRun):
             )
         else:
             return
-        self._replacements.append(time.monotonic() + delay)
+        self._start_at = time.monotonic() + delay
 
     def _check_workers(self) -> None:
         """End silent workers and start new ones. A queued outcome counts as a sign of life, so they come first."""
@@ -172,14 +173,8 @@ class Run(BaseRun):
             if outcome is None:
                 break
             self._handle(*outcome)
-        while self._replacements and self._replacements[0] <= now:
-            self._replacements.popleft()
-            self._start_worker()
-        if now - self._resized_at >= _RESIZE_SECONDS:
-            self._resized_at = now
-            present = len(self._starting) + len(self._busy) + len(self._idle) + len(self._replacements)
-            for _ in range(self._pool.size() - present):
-                self._start_worker()
+        if now >= self._start_at:
+            self._start_missing_workers()
         silent_after = self._plan.silent_after
         for worker in [worker for worker, since in self._busy.items() if now - since > silent_after]:
             self._pool.end_worker(worker)
