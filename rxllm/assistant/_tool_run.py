@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import Context, ContextVar
+from functools import partial
 from typing import TypeAlias
 
 import msgspec
@@ -96,10 +97,8 @@ class ToolRun(abc.DisposableBase):
         return True
 
     def _start(self, action: Callable[[], None]) -> None:
-        def run() -> None:
-            self._guarded(action, self._failed)
-
-        self._resources.add(run_on(self._settings.scheduler, run, "tool", self._values))
+        guarded = partial(self._guarded, action, self._failed)
+        self._resources.add(run_on(self._settings.scheduler, guarded, "tool", self._values))
 
     def _guarded(self, action: Callable[[], None], on_error: Callable[[BaseException], None]) -> None:
         """Call code that calls the user's code: everything that it raises becomes the result."""
