@@ -141,7 +141,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     presence_penalty: float | None = None
     stop: tuple[str, ...] | None = None
     seed: int | None = None
-    reasoning: ReasoningEffort | int | None = None
+    reasoning: str | int | None = None
     response_format: JsonFormat | None = None
     tools: tuple[Tool, ...] = ()
     tool_choice: str | None = None

@@ -136,6 +136,14 @@ def test_a_provider_may_name_its_model() -> None:
         ("openai", {"tools": ["weather"]}, ["tool", "weather"]),
         ("vllm", {"model": None}, ["vllm", "model="]),
         ("openai", {"headers": {"X-A": "a\r\nb"}}, ["X-A"]),
+        ("openai", {"headers": [("X-A", "b")]}, ["headers"]),
+        ("openai", {"headers": {b"X-A": "b"}}, ["headers"]),
+        ("openai", {"temperature": "hot"}, ["temperature", "float"]),
+        ("openai", {"max_tokens": 1.5}, ["max_tokens", "int"]),
+        ("anthropic", {"reasoning": 0.5}, ["reasoning"]),
+        ("openai", {"stop": [None]}, ["stop[0]"]),
+        ("openai", {"extra_body": [1]}, ["extra_body"]),
+        ("openai", {"max_retries": "2"}, ["max_retries"]),
     ],
 )
 def test_what_cannot_be_honoured_is_refused_at_once(
@@ -158,6 +166,25 @@ def test_a_call_refuses_at_once_too(options: dict[str, object]) -> None:
     model = rxllm.create_streaming_model("openai", api_key=KEY)
     with pytest.raises(rxllm.ConfigurationError):
         model.stream("Hi", **options)  # type: ignore[arg-type]  # wrong on purpose
+
+
+class Scalar:
+    """A number as numpy has it."""
+
+    def __init__(self, value: float) -> None:
+        self._value = value
+
+    def tolist(self) -> float:
+        return self._value
+
+
+def test_numbers_of_numpy() -> None:
+    """A sweep over temperatures need not convert them."""
+    options: dict[str, object] = {"temperature": Scalar(0.5), "seed": Scalar(7)}
+    with LLMServer() as server, model_on(server, **options) as model:
+        model.chat("Hi", top_p=Scalar(0.25))  # type: ignore[arg-type]  # no float
+        sent = server.requests[0].json
+        assert (sent["temperature"], sent["seed"], sent["top_p"]) == (0.5, 7, 0.25)
 
 
 def test_a_schema_is_made_of_a_type() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Unpack, cast
+from typing import NamedTuple, TypeVar, Unpack, cast
 
 import msgspec
 from reactivex import Observable, abc
@@ -17,6 +17,7 @@ from .._protocol import Wire, WireRequest
 from .._runtime.platform import after_fork
 from .._transport.http import Transport
 from .._transport.http1 import check_headers
+from .._values import json_data
 from ..errors import ConfigurationError
 from ..events import TokenEvent
 from ..messages import Message
@@ -85,7 +86,9 @@ class ProviderModel(StreamingModel):
         self._settings.transport.close()
 
     def _wire_with(self, headers: Mapping[str, str] | None) -> Wire:
-        combined = {**(self._settings.defaults.get("headers") or {}), **(headers or {})}
+        combined: dict[str, str] = {}
+        for given in (self._settings.defaults.get("headers"), headers):
+            combined |= _checked(given or {}, dict[str, str], "headers= is a mapping of texts")
         check_headers(combined)
         return self._settings.wire_with(combined)
 
@@ -93,6 +96,8 @@ class ProviderModel(StreamingModel):
         """Return the function that provides the request; it is called on the producing thread."""
         return lambda: request
 
+
+_T = TypeVar("_T")
 
 _slot_limits: dict[LocalServer, MaxConcurrent] = {}
 after_fork(_slot_limits.clear)
@@ -153,15 +158,31 @@ class LocalModel(ProviderModel):
 
 
 def _wire_options(call: CallOptions) -> Options:
-    """Return the options of a call that are sent. Raises `ConfigurationError` for NaN and infinity: JSON has none."""
-    for name in ("temperature", "top_p", "frequency_penalty", "presence_penalty"):
-        if isinstance(value := call.get(name), float) and not math.isfinite(value):
-            raise ConfigurationError(f"{name} must be a finite number; got {value!r}")
+    """Return the options of a call that are sent.
+
+    Raises `ConfigurationError` for a value of a wrong type, and for NaN and infinity: JSON has none.
+    """
     given = {name: value for name, value in call.items() if name in Options.__struct_fields__}
+    given |= {name: json_data(given[name], lambda value: value) for name in _NUMBERS if name in given}  # numpy's, too
     given["stop"] = stop_of(call.get("stop"))
     given["response_format"] = format_of(call.get("response_format"))
     given["tools"] = tuple(map(tool_of, call.get("tools") or ()))
-    return msgspec.structs.replace(Options(), **given)
+    for name in _NUMBERS:
+        if isinstance(value := given.get(name), float) and not math.isfinite(value):
+            raise ConfigurationError(f"{name} must be a finite number; got {value!r}")
+    _checked(call.get("max_retries", 0), int, "max_retries= is a whole number")
+    return _checked(given, Options, "an option has a wrong type")
+
+
+_NUMBERS = ("temperature", "max_tokens", "top_p", "top_k", "frequency_penalty", "presence_penalty", "seed", "reasoning")
+
+
+def _checked(given: object, kind: type[_T], what: str) -> _T:
+    """Return `given` as `kind`; raise `ConfigurationError` naming the place of a value of another type."""
+    try:
+        return msgspec.convert(given, kind)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"{what}: {error}".replace("$.", "")) from error
 
 
 def _refuse_unknown(options: CallOptions) -> None:
