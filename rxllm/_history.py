@@ -7,7 +7,6 @@ of stores, windows and web clients, from turns that were interrupted or ran at t
 from __future__ import annotations
 
 import operator
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
@@ -84,26 +83,18 @@ class _Answer:
     """The tool calls of a message, with new ids, and their results."""
 
     def __init__(self, message: Message, new_id: Callable[[str], str]) -> None:
+        self.ids = [call.id for call in message.tool_calls]
+        """The ids in the message, which may repeat."""
         self.calls = [with_id(call, new_id(call.id)) for call in message.tool_calls]
-        self.results: dict[int, ToolResult] = {}
-        """By the position of the call: ids may repeat."""
-        self._open: dict[str, deque[int]] = {}
-        """Positions of the calls that have no result yet, by the id in the message."""
-        for at, call in enumerate(message.tool_calls):
-            self._open.setdefault(call.id, deque()).append(at)
-
-    def has(self, name: str) -> bool:
-        """Return whether a call of the message has this id."""
-        return name in self._open
+        self.results: list[ToolResult | None] = [None for _ in self.calls]
 
     def take(self, result: ToolResult) -> bool:
         """Take a result if a call waits for it."""
-        waiting = self._open.get(result.id)
-        if not waiting:
-            return False
-        at = waiting.popleft()
-        self.results[at] = with_id(result, self.calls[at].id)
-        return True
+        for at, name in enumerate(self.ids):
+            if name == result.id and self.results[at] is None:
+                self.results[at] = with_id(result, self.calls[at].id)
+                return True
+        return False
 
     def message(self, rest: Message) -> Message:
         """Return the message with the ids of the calls."""
@@ -112,10 +103,11 @@ class _Answer:
 
     def all_results(self, *, complete: bool) -> list[ToolResult]:
         """Return the results in the order of the calls; if `complete`, with an error for each one that is missing."""
+        results = zip(self.calls, self.results, strict=True)
         return [
-            self.results.get(at) or ToolResult(call.id, CANCELLED, call.name, is_error=True)
-            for at, call in enumerate(self.calls)
-            if complete or at in self.results
+            result or ToolResult(call.id, CANCELLED, call.name, is_error=True)
+            for call, result in results
+            if complete or result is not None
         ]
 
 
@@ -135,7 +127,7 @@ def _assign(
         for part in message.parts:
             if not isinstance(part, ToolResult):
                 kept.append(part)
-            elif any(answer.take(part) for answer in before) or any(answer.has(part.id) for answer in before):
+            elif any(answer.take(part) for answer in before) or any(part.id in answer.ids for answer in before):
                 pass
             elif keep_orphan(part):
                 kept.append(part)
