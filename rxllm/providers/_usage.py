@@ -54,10 +54,10 @@ def written_counts(usage: Usage, names: CountNames) -> dict[str, object]:
     return counts
 
 
-def without_gaps(usage: Usage) -> Usage:
-    """Return the usage with 0 for unknown counts, and the sum for an unknown total: clients add them up."""
+def without_gaps(usage: Usage, *parts: str) -> Usage:
+    """Return the usage with 0 for unknown tokens and `parts` of them, and their sum as total: clients add them up."""
     total = (usage.input_tokens or 0) + (usage.output_tokens or 0)
-    zeros = {field: 0 for field in RESPONSES if getattr(usage, field) is None}
+    zeros = {field: 0 for field in ("input_tokens", "output_tokens", *parts) if getattr(usage, field) is None}
     return msgspec.structs.replace(usage, **{**zeros, "total_tokens": usage.total_tokens or total})
 
 

@@ -171,7 +171,7 @@ class ResponsesWriter(AnswerWriter):
             "tools": [],
             "temperature": None,
             "top_p": None,
-            "usage": written_counts(without_gaps(response.usage), RESPONSES)
+            "usage": written_counts(without_gaps(response.usage, "cached_input_tokens", "reasoning_tokens"), RESPONSES)
             if is_done and is_counted(response.usage)
             else None,
         }
