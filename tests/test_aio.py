@@ -72,6 +72,7 @@ class TestEvents:
         server.enqueue(Reply("All is well."))
         assert run(main()) == ["All", " is", " well."]
 
+    @pytest.mark.slow
     def test_nothing_is_lost_at_full_speed(self, run: Run) -> None:
         """However small the buffer."""
 

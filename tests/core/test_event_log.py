@@ -119,6 +119,7 @@ class TestReading:
         log.append(2)
         assert [events_in(newcomer) for newcomer in newcomers] == [[1, 2], [1, 2]]
 
+    @pytest.mark.slow
     def test_memory_holds_little_but_the_text(self) -> None:
         """A hundred thousand deltas of 8 characters take less than 30 bytes each."""
         log = MemoryLog[TokenEvent]()

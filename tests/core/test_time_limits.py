@@ -122,6 +122,7 @@ def test_total_covers_all_attempts() -> None:
             model.chat("Hi")
 
 
+@pytest.mark.slow
 def test_a_slow_upload_is_not_limited_by_connect() -> None:
     """Each part that is sent is a sign of life."""
     resume = threading.Event()

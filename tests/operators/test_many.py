@@ -202,6 +202,7 @@ class TestMapPrompts:
         play(ops.map_prompts(model, max_concurrent=2), map(str, range(1000)), disposed=LATE)
         assert len(model.calls) == 32
 
+    @pytest.mark.slow
     def test_answers_that_come_at_once_do_not_nest(self) -> None:
         """Ten thousand of them, without recursion."""
         prompts = reactivex.from_iterable(range(10_000))

@@ -259,7 +259,7 @@ class TestNginx:
         """Start nginx before a server, with these lines in its location; returns the address."""
         binary = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
         if binary is None:
-            pytest.skip("nginx is not here (Debian: apt-get install nginx-light)")
+            pytest.skip("nginx is not installed")
         started: list[subprocess.Popen[bytes]] = []
 
         def start(upstream: str, lines: Sequence[str]) -> str:

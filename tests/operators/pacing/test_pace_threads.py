@@ -45,6 +45,7 @@ CROSSINGS: dict[str, Callable[[abc.SchedulerBase], Callable[[Any], Any]]] = {
 class TestCrossings:
     """`bounded` and `observe_on_ui`, from a producer's thread to a scheduler's."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", CROSSINGS)
     def test_all_arrives_in_order_on_the_one_thread(self, loop: EventLoopScheduler, name: str) -> None:
         """A hundred thousand deltas with usage between them, none lost, none twice, none out of place."""
@@ -174,6 +175,7 @@ class TestBlocking:
         go_on.set()
         assert seen.values == [0]
 
+    @pytest.mark.slow
     def test_memory_is_flat_over_a_long_stream(self, loop: EventLoopScheduler) -> None:
         """200,000 deltas through a queue of 64 to a slower subscriber hold no more than a few hundred at any time."""
         count = 0
