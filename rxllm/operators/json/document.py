@@ -132,7 +132,7 @@ class JsonDocument:
         return OutputParsingError(f"the answer is not valid JSON: {fault}", text=self.text)
 
     def _read_blocks(self, events: Sequence[CodeBlockEvent]) -> None:
-        """Read the first code block that is JSON."""
+        """Read the code blocks up to the first one that is JSON; later ones are ignored."""
         for event in events:
             match event:
                 case CodeBlockStart() if self._place != "behind":

@@ -6,6 +6,7 @@ been emitted meanwhile, the timer starts again for the list that is open then.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from contextlib import suppress
@@ -73,7 +74,8 @@ class ListBuffer(abc.DisposableBase, Generic[T]):
 
     def _on_next(self, item: T) -> None:
         self._items.append(item)
-        self._chars_in += length(item)
+        if self._chars < math.inf:
+            self._chars_in += length(item)
         if len(self._items) >= self._count or self._chars_in - self._chars_out >= self._chars:
             self._emit()
         elif self._seconds is not None and self._due is None and self._items:
@@ -95,7 +97,8 @@ class ListBuffer(abc.DisposableBase, Generic[T]):
             with suppress(IndexError):  # another thread may dispose meanwhile
                 for _ in range(len(self._items)):
                     items.append(self._items.popleft())
-            self._chars_out += sum(map(length, items))
+            if self._chars < math.inf:
+                self._chars_out += sum(map(length, items))
             if not items or self._closed:
                 return
             try:

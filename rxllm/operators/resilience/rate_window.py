@@ -98,7 +98,7 @@ class VendorAllowance:
         self._rate = grows_by / allowance.reset if grows_by > 0 and allowance.reset else 0.0
 
     def wait(self, now: float, amount: float) -> float:
-        """Return the seconds until `amount` is left, at most until the reset."""
+        """Return the seconds until `amount` has grown back, at most until the reset: then all of it is there."""
         needed = amount if self._limit is None else min(amount, self._limit)
         missing = needed - self._left - self._rate * (now - self._from)
         rest = self._until - now

@@ -147,7 +147,9 @@ class _MarkdownBlocks:
         """Return whether more of this beginning of a line is needed to recognise it."""
         if self._fence is not None:
             return self._fence.maybe_closed_by(line)
-        return maybe_opening_fence(line) or (len(line) <= LONGEST and _MAYBE_MARKER.match(line) is not None)
+        if maybe_opening_fence(line):
+            return True
+        return len(line) <= LONGEST and (_is_blank(line) or _MAYBE_MARKER.match(line) is not None)
 
     def _begin_line(self, line: str, blocks: list[MarkdownBlock]) -> None:
         """Add the recognised beginning of a line: to the open block, or to a new one of its kind."""

@@ -56,9 +56,17 @@ MARKS = [
     "\n\n",
     "    ",
     "\r\n",
+    "\r",
     "```py\n",
     "*",
     "b|c",
+    "> ",
+    "<pre>",
+    "</pre>",
+    "<!-- ",
+    "-->",
+    "\u00a0",
+    "\u3000",
 ]
 MARKDOWN = st.lists(st.sampled_from(MARKS), max_size=20).map("".join)
 
@@ -181,6 +189,7 @@ class TestMarkdownBlocks:
 
     @given(cuts(MARKDOWN))
     @example((" " * 1500, "a", "\n"))
+    @example(("\r", "a\n", "b\n"))
     def test_how_the_text_was_cut_is_invisible(self, pieces: tuple[str, ...]) -> None:
         """Any cut gives the same blocks; joined they are the text, but for blank lines at its end."""
         text = "".join(pieces)
