@@ -16,11 +16,11 @@ from typing import NamedTuple, TypeAlias, TypeVar
 
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, SerialDisposable, SingleAssignmentDisposable
-from reactivex.scheduler import TimeoutScheduler
 from reactivex.scheduler.scheduler import Scheduler
 
 from ..events import StreamStart, TokenEvent, proves_answer
 from .awaitable import AwaitableObservable
+from .scheduling import timer_scheduler
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ def stream_attempts(
 
     Args:
         start: Called for each subscription; returns the first attempt, and what decides on the next ones.
-        scheduler: Runs the delays; default: the scheduler given to subscribe(), else timer threads.
+        scheduler: Runs the delays; default: the scheduler given to subscribe(), else a thread for all delays.
     """
 
     def subscribe(observer: abc.ObserverBase[TokenEvent], given: abc.SchedulerBase | None = None) -> abc.DisposableBase:
@@ -60,11 +60,6 @@ def stream_attempts(
         return attempts
 
     return AwaitableObservable(subscribe)
-
-
-def timer_scheduler(own: abc.SchedulerBase | None, given: abc.SchedulerBase | None) -> abc.SchedulerBase:
-    """Return the scheduler that an operator waits on: its own, the subscription's, or timer threads."""
-    return own or given or TimeoutScheduler.singleton()
 
 
 def scheduler_seconds(scheduler: abc.SchedulerBase) -> float:

@@ -83,7 +83,7 @@ def retry_transient(
         max_retries: Further attempts after the first; 0: none.
         base_delay: Seconds; the upper bound of the first delay.
         max_delay: Seconds; the upper bound of each delay. If a server asks for more, its error is emitted.
-        scheduler: Runs the delays; default: the scheduler given to subscribe(), else a timer thread.
+        scheduler: Runs the delays; default: the scheduler given to subscribe(), else a thread for all delays.
         jitter: Returns a number between its two arguments.
 
     ::

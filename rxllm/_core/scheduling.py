@@ -1,15 +1,24 @@
-"""Work on a producing scheduler that the user gave."""
+"""Work on a producing scheduler that the user gave, and work that waits."""
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TypeVar
 
-from reactivex import abc
-from reactivex.disposable import SerialDisposable
-from reactivex.scheduler import CurrentThreadScheduler, TrampolineScheduler
+from reactivex import abc, typing
+from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposable, SingleAssignmentDisposable
+from reactivex.scheduler import CurrentThreadScheduler, TimeoutScheduler, TrampolineScheduler
+
+from .._runtime.deadlines import Watch, watchdog
+from .._runtime.errors import report_exception
+from .._runtime.thread_cache import workers
+
+_State = TypeVar("_State")
 
 _waits: ContextVar[bool] = ContextVar("rxllm_waits", default=False)
 """The caller of subscribe() waits for the stream, inside work of this thread's CurrentThreadScheduler."""
@@ -51,3 +60,39 @@ def schedule_after_subscribe(
     scheduled = scheduler.schedule(action)
     returned = True
     return scheduled if inline.disposable is None else inline
+
+
+class TimerScheduler(TimeoutScheduler):
+    """reactivex's scheduler, but all delays wait on one thread, where it starts a thread for each."""
+
+    def schedule_relative(
+        self, duetime: typing.RelativeTime, action: typing.ScheduledAction[_State], state: _State | None = None
+    ) -> abc.DisposableBase:
+        """Run `action` on a worker after `duetime`, in seconds or as a timedelta.
+
+        Raises:
+            RuntimeError: There is no thread to wait on.
+        """
+        result = SingleAssignmentDisposable()
+
+        def work() -> None:
+            try:
+                if not result.is_disposed:
+                    result.disposable = self.invoke_action(action, state)
+            except BaseException:
+                report_exception()
+
+        def expire() -> None:
+            try:
+                workers.run("rxllm-timer", work)
+            except RuntimeError:  # no thread: better late limits of other streams than no end of this one
+                work()
+
+        watch = Watch(time.monotonic() + self.to_seconds(duetime), math.inf, expire)
+        watchdog.add(watch)
+        return CompositeDisposable(Disposable(lambda: watchdog.stop(watch)), result)
+
+
+def timer_scheduler(own: abc.SchedulerBase | None, given: abc.SchedulerBase | None) -> abc.SchedulerBase:
+    """Return the scheduler that an operator waits on: its own, the subscription's, or our timer."""
+    return own or given or TimerScheduler.singleton()

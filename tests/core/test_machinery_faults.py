@@ -21,6 +21,7 @@ import rxllm
 from rxllm import LLMError, StreamingModel, Timeout
 from rxllm import operators as ops
 from rxllm._runtime.admission import Admission
+from rxllm._runtime.deadlines import Watchdog
 from rxllm.testing import LLMServer, Reply
 
 from ..raw_server import LIMIT, Connection, RawServer
@@ -193,8 +194,9 @@ def test_threads_that_run_out_as_streams_start(host: str) -> None:
 
 def test_a_retry_whose_delay_cannot_be_scheduled_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the error that was to be retried."""
-    refused = RuntimeError("can't start new thread")
-    monkeypatch.setattr("threading.Timer.start", failing(float("inf"), refused, threading.Timer.start))
+    dog = Watchdog()
+    monkeypatch.setattr(dog, "add", failing(float("inf"), RuntimeError("can't start new thread"), dog.add))
+    monkeypatch.setattr("rxllm._core.scheduling.watchdog", dog)
 
     def handle(connection: Connection) -> None:
         connection.read_request()

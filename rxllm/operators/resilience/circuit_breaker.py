@@ -11,7 +11,8 @@ from reactivex import operators as rx_ops
 from reactivex.disposable import SerialDisposable, SingleAssignmentDisposable
 from reactivex.subject import BehaviorSubject
 
-from ..._core.attempts import scheduler_seconds, timer_scheduler
+from ..._core.attempts import scheduler_seconds
+from ..._core.scheduling import timer_scheduler
 from ...errors import APIConnectionError, ConfigurationError
 from ...events import TokenEvent, proves_answer
 from .fallback import is_worth_another
@@ -42,7 +43,7 @@ class CircuitBreaker:
         cooldown: Seconds that it stays open.
         counts: Returns whether an error is a failure of the provider; default: errors of the classes "retry" and
             "next" of `error_class`.
-        scheduler: Runs the cooldown; default: the scheduler given to subscribe(), else a timer thread.
+        scheduler: Runs the cooldown; default: the scheduler given to subscribe(), else a thread for all delays.
 
     Raises:
         ConfigurationError: A threshold is below 1.

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from reactivex import Observable, abc
 from reactivex.disposable import SingleAssignmentDisposable
 
-from ..._core.attempts import Race, timer_scheduler
+from ..._core.attempts import Race
 from ..._core.retry import error_class
+from ..._core.scheduling import timer_scheduler
 from ...errors import ConfigurationError
 from ...events import TokenEvent
 from .._operator import Operator, subscribing
@@ -30,7 +31,7 @@ def hedge(
     Args:
         after_seconds: Seconds from the subscription to the second request, 0 or more.
         make_stream: Makes the second stream. An exception that it raises counts as the failure of that stream.
-        scheduler: Runs the wait; default: the scheduler given to subscribe(), else a timer thread.
+        scheduler: Runs the wait; default: the scheduler given to subscribe(), else a thread for all delays.
 
     Raises:
         ConfigurationError: `after_seconds` is negative.

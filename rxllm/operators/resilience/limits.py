@@ -134,7 +134,7 @@ class RateLimit(SharedLimit):
         tokens_per_minute: Input and output tokens per 60 seconds, above 0; None sets no limit.
         expected_tokens: Tokens that a running stream counts as; default: the average of the streams before it,
             1,000 for the first.
-        scheduler: Runs the waits; default: the scheduler given to subscribe(), else timer threads.
+        scheduler: Runs the waits; default: the scheduler given to subscribe(), else a thread for all delays.
 
     Raises:
         ConfigurationError: A limit is not above 0.

@@ -78,7 +78,7 @@ def recover(
         max_delay: Seconds, as for `retry_transient`.
         when: Returns whether an error is recovered from; default: errors of the classes "retry" and "next" of
             `error_class`.
-        scheduler: Runs the delays; default: the scheduler given to subscribe(), else timer threads.
+        scheduler: Runs the delays; default: the scheduler given to subscribe(), else a thread for all delays.
         jitter: Returns a delay between two numbers of seconds; default: a random one.
 
     Raises:

@@ -16,7 +16,8 @@ from typing import Any, ClassVar, Generic, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import SerialDisposable, SingleAssignmentDisposable
 
-from ..._core.attempts import capture_context, scheduler_seconds, timer_scheduler
+from ..._core.attempts import capture_context, scheduler_seconds
+from ..._core.scheduling import timer_scheduler
 from ...events import TokenEvent
 
 _SOON = 1e-6
