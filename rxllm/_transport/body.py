@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import time
 from typing import Any
 
 import urllib3
+from urllib3.response import ContentDecoder, MultiDecoder
 
 from ..errors import APIStatusError, LLMError, ProtocolError, StreamInterruptedError
 from .chunked import ChunkedDecoder
@@ -35,7 +38,7 @@ class Body:
     __slots__ = (
         *("head", "status", "is_success", "headers", "at_end", "wire_at_end", "failure", "raw", "_connection"),
         *("_socket", "_call", "_pool", "_route", "_rest", "_chunks", "_left", "_surplus", "_block_bytes"),
-        *("_deadline", "_closed"),
+        *("_deadline", "_closed", "_codings", "taken"),
     )
 
     def __init__(self, connection: Connection, head: ResponseHead, rest: bytes, call: Call, pool: Pool, route: Route):
@@ -64,10 +67,13 @@ class Body:
         self._block_bytes = _FIRST_BLOCK_BYTES
         self._deadline: float | None = None
         self._closed = False
+        self.taken: bytearray | None = None
+        """The bytes that were decompressed in the current read."""
         self.raw: Any = None
         """What is read through instead of the connection: a response that decompresses, or that a hook replaced."""
         codings = [*filter(None, head.headers.get("content-encoding", "").lower().replace(" ", "").split(","))]
         codings = [coding for coding in (*codings, *framing.codings) if coding != "identity"]
+        self._codings = ", ".join(codings)
         if codings:
             self._decompress(codings)
         if self._left == 0:
@@ -88,7 +94,7 @@ class Body:
                 block = self.read_wire()
                 self.at_end = self.wire_at_end
             else:
-                block = self.raw.read1(BLOCK_BYTES, decode_content=True)
+                block = self._read_decompressed()
                 self.at_end = not block
         except LLMError:
             if self._call.aborted:
@@ -100,6 +106,23 @@ class Body:
             raise _body_error(error) from error
         if self.at_end and self._call.aborted:
             raise CallAborted  # the bytes may have ended because of that
+        return block
+
+    def _read_decompressed(self) -> bytes:
+        """Return the next bytes that are read through urllib3; those before a corrupt one come first."""
+        if self.failure is not None:
+            raise self.failure
+        decoder = copy.deepcopy(getattr(self.raw, "_decoder", None))  # one that has failed returns nothing any more
+        self.taken = bytearray()
+        try:
+            block: bytes = self.raw.read1(BLOCK_BYTES, decode_content=True)
+        except urllib3.exceptions.DecodeError as error:
+            block = _before_corruption(decoder or MultiDecoder(self._codings), bytes(self.taken))
+            if not block:
+                raise
+            self.failure = _body_error(error)
+        finally:
+            self.taken = None
         return block
 
     def read_wire(self) -> bytes:
@@ -231,7 +254,7 @@ class Body:
                 "(urllib3 reads br with the package brotli, zstd with zstandard)"
             )
         file: Any = BodyFile(self)
-        self.raw = urllib3.HTTPResponse(file, headers={"content-encoding": ", ".join(codings)}, preload_content=False)
+        self.raw = urllib3.HTTPResponse(file, headers={"content-encoding": self._codings}, preload_content=False)
 
 
 class BodyFile:
@@ -253,7 +276,10 @@ class BodyFile:
             block = self._ahead or self._body.read_wire()
             self._ahead = b"" if size < 0 else block[size:]
             if block:
-                return block if size < 0 else block[:size]
+                block = block if size < 0 else block[:size]
+                if self._body.taken is not None:
+                    self._body.taken += block
+                return block
         return b""
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -264,6 +290,15 @@ class BodyFile:
             blocks.append(block)
             left -= len(block) if left > 0 else 0
         return b"".join(blocks)
+
+
+def _before_corruption(decoder: ContentDecoder, compressed: bytes) -> bytes:
+    """Return what `decoder` makes of the bytes up to the first corrupt one."""
+    data = bytearray()
+    with contextlib.suppress(Exception):  # zlib.error, and those of other compressions
+        for position in range(len(compressed)):
+            data += decoder.decompress(compressed[position : position + 1])
+    return bytes(data)
 
 
 def _body_error(error: Exception) -> LLMError:

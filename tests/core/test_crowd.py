@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import ssl
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,32 @@ def test_what_came_with_a_broken_chunk_is_delivered(is_crowd: bool, monkeypatch:
     assert isinstance(error, rxllm.ProtocolError)
     assert error.partial is not None
     assert error.partial.text == "Hello"
+
+
+@pytest.mark.parametrize("is_split", [False, True], ids=["first read", "later read"])
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_what_came_before_corrupt_compressed_bytes_is_delivered(coding: str, is_split: bool) -> None:
+    """The error follows at once, with all that had arrived, although the connection stays open."""
+    delta = EVENTS.partition(b"\n\n")[0] + b"\n\n"
+    compressor = zlib.compressobj(wbits=31 if coding == "gzip" else 15)
+    packed = [compressor.compress(delta) + compressor.flush(zlib.Z_SYNC_FLUSH) for _ in range(3)]
+    delivered = threading.Event()
+
+    def handle(connection: Connection) -> None:
+        head = b"HTTP/1.1 200 OK\r\nContent-Encoding: %b\r\nContent-Length: 9999\r\n\r\n" % coding.encode()
+        answer(connection, head + packed[0] if is_split else head)
+        if is_split:
+            assert delivered.wait(LIMIT)
+        connection.send(b"".join(packed[is_split:]) + b"\xff" * 20)
+        connection.wait_closed()
+
+    errors: list[Any] = []
+    ended = threading.Event()
+    with RawServer(handle) as server, model_at(server) as model:
+        model.stream("Hi").subscribe(lambda _: delivered.set(), lambda error: (errors.append(error), ended.set()))
+        assert ended.wait(LIMIT)
+    assert isinstance(errors[0], rxllm.ProtocolError)
+    assert errors[0].partial.text == "Hello" * 3
 
 
 def test_error_bodies_that_stall_delay_no_stream(monkeypatch: pytest.MonkeyPatch) -> None:

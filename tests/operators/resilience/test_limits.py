@@ -14,6 +14,7 @@ from reactivex import Observable
 from reactivex.testing import TestScheduler
 
 import rxllm
+from rxllm._runtime.deadlines import watchdog
 from rxllm._transport.rate_limit_headers import MINUTE, allowances_of, until_reset
 from rxllm.events import Response, StreamStart, TextDelta, TokenEvent, Usage, UsageUpdate
 from rxllm.operators.resilience.circuit_breaker import CircuitBreaker, CircuitState
@@ -289,18 +290,16 @@ class TestRateLimit:
         assert asker.started == {"a": 0}
 
     def test_with_nobody_waiting_no_timer_is_left(self) -> None:
-        """Neither a thread nor what it would call."""
+        """Neither a thread for each nor what it would call."""
         limit = RateLimit(requests_per_minute=1)
-        before = set(threading.enumerate())
+        before, watched = set(threading.enumerate()), set(watchdog._watched)
         rx.from_iterable(EVENTS).pipe(limit).subscribe()
         waiting = [rx.from_iterable(EVENTS).pipe(limit).subscribe() for _ in range(3)]
-        timers = set(threading.enumerate()) - before
-        assert len(timers) == 1
+        assert {thread.name for thread in set(threading.enumerate()) - before} <= {"rxllm-watchdog"}
+        assert len(watchdog._watched - watched) == 1
         for subscription in waiting:
             subscription.dispose()
-        for timer in timers | (set(threading.enumerate()) - before):
-            timer.join(LIMIT)
-            assert not timer.is_alive()
+        assert watchdog._watched <= watched
 
     def test_a_retry_after_keeps_everybody_waiting(self) -> None:
         """What one stream was told holds for all."""
