@@ -150,10 +150,9 @@ class JsonTree:
 
     def _between(self, text: str, at: int) -> int:
         """Read the next character outside of strings, numbers and literals."""
-        at = _end_of(_SPACE, text, at)
-        if at == len(text):
-            return at
         char = text[at]
+        if char in " \t\n\r":
+            return _end_of(_SPACE, text, at)
         in_object = bool(self.stack) and isinstance(self.stack[-1], dict)
         end = "}" if in_object else "]"
         match self._next, char:

@@ -124,6 +124,15 @@ def test_what_is_not_json_is_told_at_once(text: str, message: str) -> None:
         read(*text)
 
 
+@pytest.mark.parametrize("text", ['{"a":\n x', "{\n x", '{"a"\n x', "[1\n x", "[\n x"])
+def test_reading_stops_at_the_fault_itself(text: str) -> None:
+    """Not before the white space that precedes it: what follows is searched from the line of the fault, for any cut."""
+    tree = JsonTree()
+    with pytest.raises(ValueError, match="expected"):
+        tree.feed(text)
+    assert tree.stopped_at == text.index("x")
+
+
 @pytest.mark.parametrize(
     ("path", "items"),
     [
