@@ -3,9 +3,9 @@
 The modules `qt`, `tk`, `textual`, `asyncio` and `jupyter` are imported when they are first used.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from .._lazy import lazy_names
 from ._binding import Binding, bind_each, bind_enabled
 from ._loop_scheduler import LoopScheduler
 
@@ -24,10 +24,4 @@ __all__ = [
     "tk",
 ]
 
-_MODULES = ("asyncio", "jupyter", "qt", "textual", "tk")
-
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return import_module(f".{name}", __name__)
+__getattr__ = lazy_names(__name__, (), ("asyncio", "jupyter", "qt", "textual", "tk"))

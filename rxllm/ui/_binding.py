@@ -12,11 +12,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from operator import not_
 from typing import Generic, Protocol, TypeAlias, TypeVar, cast
 
 from reactivex import Observable, Observer, abc
 from reactivex import operators as rx
-from reactivex.disposable import SingleAssignmentDisposable
+from reactivex.disposable import CompositeDisposable, SingleAssignmentDisposable
 from reactivex.subject import ReplaySubject
 
 from .._inert_text import inert_text
@@ -41,13 +42,15 @@ class Binding(abc.DisposableBase):
     """A stream that is being shown. Disposing it, from any thread, closes the stream's connection."""
 
     def __init__(self, scheduler: LoopScheduler) -> None:
+        """Begin to run: the source is set in `subscription` after that."""
         self._scheduler = scheduler
         self._running = ReplaySubject[bool](1)
         self.subscription = SingleAssignmentDisposable()
         self.stopped = False
         """True once nothing more will be shown."""
+        self._groups: list[CompositeDisposable] = []
         self._running.on_next(True)
-        scheduler.streams.add(self)
+        self.end_with(scheduler.streams)
 
     @property
     def running(self) -> Observable[bool]:
@@ -57,7 +60,13 @@ class Binding(abc.DisposableBase):
     @property
     def idle(self) -> Observable[bool]:
         """The opposite of `running`: for the button that sends."""
-        return self.running.pipe(rx.map(_negated))
+        return self.running.pipe(rx.map(not_))
+
+    def end_with(self, group: CompositeDisposable) -> None:
+        """Make `group` dispose this binding, as long as it runs; called on the UI thread."""
+        if not self.stopped:
+            self._groups.append(group)
+            group.add(self)
 
     def dispose(self) -> None:
         """Stop the stream; what is shown stays. Thread-safe."""
@@ -73,7 +82,8 @@ class Binding(abc.DisposableBase):
             self._announce_end()
 
     def _announce_end(self, *_: object) -> None:
-        self._scheduler.streams.remove(self)
+        for group in self._groups:
+            group.remove(self)
         self._running.on_next(False)
         self._running.on_completed()
 
@@ -143,8 +153,26 @@ def bind_enabled(scheduler: LoopScheduler, set_enabled: Callable[[bool], object]
         The binding. It ends when the Observable ends, when it is disposed or when the UI is gone.
     """
     binding = Binding(scheduler)
-    state = _State(binding, scheduler, set_enabled)
-    binding.subscription.disposable = when.subscribe(state.on_next, state.on_error, state.on_completed)
+    thread = threading.get_ident()
+    latest = ended = False
+
+    def apply(*_: object) -> None:
+        if not binding.stopped:
+            set_enabled(latest)
+            if ended:
+                binding.end()
+
+    def change(value: bool, *, end: bool = False) -> None:
+        nonlocal latest, ended
+        latest, ended = value, end
+        if threading.get_ident() == thread:
+            apply()
+        else:
+            scheduler.schedule(apply)
+
+    binding.subscription.disposable = when.subscribe(
+        change, lambda _: change(False, end=True), lambda: change(latest, end=True)
+    )
     return binding
 
 
@@ -191,39 +219,6 @@ def as_events(stream: Streamed) -> Observable[TokenEvent]:
     return stream.pipe(rx.map(_event_of))
 
 
-class _State:
-    """A state on its way to the UI thread: not its history, only the latest."""
-
-    def __init__(self, binding: Binding, scheduler: LoopScheduler, show: Callable[[bool], object]) -> None:
-        self._binding = binding
-        self._scheduler = scheduler
-        self._show = show
-        self._thread = threading.get_ident()
-        self._latest = False
-        self._ended = False
-
-    def on_next(self, value: bool) -> None:
-        self._latest = value
-        if threading.get_ident() == self._thread:
-            self._apply()
-        else:
-            self._scheduler.schedule(self._apply)
-
-    def on_error(self, error: Exception) -> None:
-        self._ended = True
-        self.on_next(False)
-
-    def on_completed(self) -> None:
-        self._ended = True
-        self.on_next(self._latest)
-
-    def _apply(self, *_: object) -> None:
-        if not self._binding.stopped:
-            self._show(self._latest)
-            if self._ended:
-                self._binding.end()
-
-
 def error_line(error: Exception) -> str:
     """Return what the user reads of an error.
 
@@ -246,6 +241,7 @@ class _Feed(Generic[T]):
         frame: float,
         latest: bool,
     ) -> None:
+        """Take the parts that `bind` has put together; `frame` is in seconds."""
         self._binding = binding
         self._scheduler = scheduler
         self._observer = observer
@@ -338,7 +334,3 @@ class _Feed(Generic[T]):
 
 def _event_of(item: TokenEvent | str) -> TokenEvent:
     return TextDelta(item) if isinstance(item, str) else item
-
-
-def _negated(value: bool) -> bool:
-    return not value

@@ -9,6 +9,14 @@ from ._markdown import Paragraph, Run
 
 _TAGS = {"bold": "b", "italic": "i", "strike": "s", "code": "code"}
 
+_FORMS = {
+    "heading": "<h{level}>{text}</h{level}>",
+    "item": '<div style="margin-left:{indent}em">{marker} {text}</div>',
+    "quote": "<blockquote>{text}</blockquote>",
+    "code": '<pre style="margin:0">{text}</pre>',
+    "rule": "<hr>",
+}
+
 _GOES_ON = "</table><table continued>"
 """Between the parts of a long table; text cannot contain it, as its `<` is escaped."""
 
@@ -23,25 +31,14 @@ def to_html(paragraphs: Iterable[Paragraph]) -> str:
 
 
 def _paragraph(paragraph: Paragraph) -> str:
-    text = _runs(paragraph.runs)
-    match paragraph.kind:
-        case "heading":
-            return f"<h{paragraph.level}>{text}</h{paragraph.level}>"
-        case "item":
-            return f'<div style="margin-left:{1.5 * paragraph.level + 1}em">{escape(paragraph.marker)} {text}</div>'
-        case "quote":
-            return f"<blockquote>{text}</blockquote>"
-        case "code":
-            return f'<pre style="margin:0">{text or " "}</pre>'
-        case "rule":
-            return "<hr>"
-        case "table":
-            rows = "".join(
-                "<tr>" + "".join(f"<td>{_runs(cell)}</td>" for cell in row) + "</tr>" for row in paragraph.rows
-            )
-            return f"<table continued>{rows}</table>" if paragraph.level else f"<table>{rows}</table>"
-        case _:
-            return f"<p>{text}</p>"
+    """Return one paragraph as HTML."""
+    if paragraph.kind == "table":
+        rows = ("".join(f"<td>{_runs(cell)}</td>" for cell in row) for row in paragraph.rows)
+        table = "".join(f"<tr>{row}</tr>" for row in rows)
+        return f"<table continued>{table}</table>" if paragraph.level else f"<table>{table}</table>"
+    level, marker = paragraph.level, escape(paragraph.marker)
+    form = _FORMS.get(paragraph.kind, "<p>{text}</p>")
+    return form.format(level=level, marker=marker, indent=1.5 * level + 1, text=_runs(paragraph.runs) or " ")
 
 
 def _runs(runs: Sequence[Run]) -> str:
@@ -49,6 +46,7 @@ def _runs(runs: Sequence[Run]) -> str:
 
 
 def _run(run: Run) -> str:
+    """Return one run as HTML: its styles as tags, its link as an anchor."""
     text = escape(run.text).replace("\n", "<br>")
     for style in run.styles:
         if tag := _TAGS.get(style):

@@ -16,7 +16,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import TypeVar
 
 from reactivex import abc, typing
 from reactivex.disposable import CompositeDisposable
@@ -60,6 +61,7 @@ class LoopScheduler(PeriodicScheduler):
     def __init__(
         self, post: Callable[[Callable[..., None]], object], now: Callable[[], float] = time.monotonic
     ) -> None:
+        """Create a scheduler at rest."""
         super().__init__()
         self.streams = CompositeDisposable()
         """Disposed when the loop is gone."""
@@ -67,8 +69,8 @@ class LoopScheduler(PeriodicScheduler):
         self._clock = now
         # Reentrant: a finalizer or a signal handler that schedules may run while this thread holds it.
         self._lock = threading.RLock()
-        self._inbox: deque[_Action[Any]] = deque()
-        self._timed: list[tuple[float, int, _Action[Any]]] = []
+        self._inbox: deque[_Action] = deque()
+        self._timed: list[tuple[float, int, _Action]] = []
         self._compact_at = _COMPACT_AT
         self._numbers = itertools.count()
         self._awake = False
@@ -91,7 +93,7 @@ class LoopScheduler(PeriodicScheduler):
         Returns:
             What cancels the action; afterwards it disposes what the action returned.
         """
-        return self._put(_Action(self, action, state, -math.inf))
+        return self._put(_Action(partial(action, self, state), -math.inf))
 
     def schedule_relative(
         self, duetime: typing.RelativeTime, action: typing.ScheduledAction[S], state: S | None = None
@@ -109,7 +111,7 @@ class LoopScheduler(PeriodicScheduler):
         seconds = self.to_seconds(duetime)
         if seconds <= 0:
             return self.schedule(action, state)
-        return self._put(_Action(self, action, state, self._clock() + seconds))
+        return self._put(_Action(partial(action, self, state), self._clock() + seconds))
 
     def schedule_absolute(
         self, duetime: typing.AbsoluteTime, action: typing.ScheduledAction[S], state: S | None = None
@@ -160,7 +162,7 @@ class LoopScheduler(PeriodicScheduler):
             self.close()
         self._posted = True
 
-    def _put(self, action: _Action[Any]) -> abc.DisposableBase:
+    def _put(self, action: _Action) -> abc.DisposableBase:
         """Queue an action, and wake the loop unless it is awake; after `close`, dispose it."""
         with self._lock:
             if self._closed:
@@ -204,7 +206,7 @@ class LoopScheduler(PeriodicScheduler):
             now = self._clock()
         return ran
 
-    def _set_aside(self, action: _Action[Any]) -> None:
+    def _set_aside(self, action: _Action) -> None:
         if len(self._timed) >= self._compact_at:
             self._timed[:] = [entry for entry in self._timed if not entry[2].disposed]
             heapq.heapify(self._timed)
@@ -219,35 +221,27 @@ class LoopScheduler(PeriodicScheduler):
         self._arm(max(0.0, self._timed[0][0] - self._clock()) if self._timed else None)
 
 
-class _Action(abc.DisposableBase, Generic[S]):
+class _Action(abc.DisposableBase):
     """One scheduled action; disposing it before its turn drops it, later it disposes what it returned."""
 
-    __slots__ = ("_action", "_inner", "_scheduler", "_state", "due")
+    __slots__ = ("_inner", "_run", "due")
 
-    def __init__(
-        self, scheduler: LoopScheduler, action: typing.ScheduledAction[S], state: S | None, due: float
-    ) -> None:
-        self._scheduler = scheduler
-        self._action: typing.ScheduledAction[S] | None = action
-        self._state = state
-        self._inner: abc.DisposableBase | None = None
+    def __init__(self, run: Callable[[], object], due: float) -> None:
+        self._run: Callable[[], object] | None = run
+        self._inner: object = None
         self.due = due
 
     @property
     def disposed(self) -> bool:
-        return self._action is None
+        return self._run is None
 
     def run(self) -> None:
-        action = self._action
-        if action is None:
-            return
-        inner = action(self._scheduler, self._state)
-        if isinstance(inner, abc.DisposableBase):
-            self._inner = inner
+        if self._run is not None:
+            self._inner = self._run()
             if self.disposed:
-                inner.dispose()
+                self.dispose()
 
     def dispose(self) -> None:
-        self._action = self._state = None
-        if self._inner is not None:
+        self._run = None
+        if isinstance(self._inner, abc.DisposableBase):
             self._inner.dispose()

@@ -111,6 +111,7 @@ class MarkdownParser:
     """Parses Markdown that grows. `paragraphs` is what it has come to."""
 
     def __init__(self) -> None:
+        """Begin with an empty text."""
         self.paragraphs: list[Paragraph] = []
         self._closed = 0
         """The number of paragraphs that are whole."""
@@ -241,6 +242,7 @@ class MarkdownParser:
         return first
 
     def _render(self, source: _Open, index: int | None = None) -> Paragraph:
+        """Return a block as it is shown; `index` is its place, if that is not at the end."""
         at = self._closed if index is None else index
         if source.kind == "code":
             return Paragraph("code", (Run(source.lines[0]),) if source.lines[0] else (), marker=source.marker)

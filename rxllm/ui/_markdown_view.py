@@ -9,10 +9,11 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
+from ._binding import TextView
 from ._markdown import MarkdownParser, Paragraph, Run
 
 
-class MarkdownRegion(Protocol):
+class MarkdownRegion(TextView, Protocol):
     """The range of a widget's text that one stream owns; called on the UI thread only.
 
     It begins at the end of what is in the widget, and moves with the text around it.
@@ -44,12 +45,6 @@ class MarkdownRegion(Protocol):
 
     def remove_last(self, units: int) -> None:
         """Remove so much from the end of the region, or all that is left of it."""
-
-    def reset(self) -> None:
-        """Remove all of the region's text."""
-
-    def fail(self, error: Exception) -> None:
-        """Show an error on a line of its own."""
 
 
 class ParagraphView:

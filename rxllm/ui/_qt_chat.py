@@ -43,6 +43,7 @@ def chat_model_class(core: Any) -> Any:
 
     class ChatModel(core.QAbstractListModel):  # type: ignore[misc] # a class of the Qt that was found
         def __init__(self, session: ChatSession, parent: Any = None) -> None:
+            """Show the session, which does not keep this model alive."""
             core.QAbstractListModel.__init__(self, parent)
             self._rows: tuple[ChatMessage, ...] = ()
             itself = weakref.ref(self)
@@ -67,6 +68,7 @@ def chat_model_class(core: Any) -> Any:
             return None if value is None else value(cast(ChatMessage, self._rows[index.row()]))
 
         def _show(self, messages: tuple[ChatMessage, ...]) -> None:
+            """Tell the views which rows are new, gone or changed."""
             rows = len(self._rows)
             if rows > len(messages):
                 self.beginRemoveRows(core.QModelIndex(), len(messages), rows - 1)
@@ -91,6 +93,7 @@ def chat_view_class(widgets: Any) -> Any:
 
     class ChatView(widgets.QWidget):  # type: ignore[misc] # a class of the Qt that was found
         def __init__(self, session: ChatSession, parent: Any = None) -> None:
+            """Create the widgets and lay them out."""
             widgets.QWidget.__init__(self, parent)
             self.session = session
             self.browser = widgets.QTextBrowser()

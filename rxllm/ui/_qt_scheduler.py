@@ -96,6 +96,8 @@ class QtScheduler(LoopScheduler):
 
 @functools.cache
 def _timer_class(core: Any) -> Any:
+    """Return a class of timers, for the Qt that was found."""
+
     class Timer(core.QTimer):  # type: ignore[misc] # a class of the Qt that was found
         """Calls `drain` on the application's thread, whichever thread makes it.
 

@@ -40,6 +40,7 @@ class QtRegion:
     """A range of the document of a QTextEdit or QPlainTextEdit, between two cursors that move with the text."""
 
     def __init__(self, gui: Any, ref: WidgetRef) -> None:
+        """Begin an empty region at the end of the document."""
         self._gui = gui
         self._ref = ref
         self._autoscroll = ref.autoscroll
@@ -87,14 +88,12 @@ class QtRegion:
 
     def fail(self, error: Exception) -> None:
         """Show an error in red, on a line of its own."""
-        red = self._gui.QTextCharFormat()
-        red.setForeground(self._gui.QColor(COLORS["error"][self._dark()]))
         with self.change():
             if self._end.positionInBlock() > 0:
                 self._write_block(self._plain_block)
             elif self._end.block().length() == 1:
                 self._end.setBlockFormat(self._plain_block)
-            self._write(error_line(error), red)
+            self._write(error_line(error), self._char_format(Run("", ("error",)), Paragraph("text")))
 
     def begin(self, paragraph: Paragraph, previous: Paragraph | None) -> None:
         """Begin a paragraph: on the line where the region ends, if that is empty and not the region's."""
@@ -237,6 +236,7 @@ class QtRegion:
         self._end.setBlockFormat(looks)
 
     def _block_format(self, paragraph: Paragraph, previous: Paragraph | None) -> Any:
+        """Return the margins and the background of a paragraph below the `previous` one."""
         looks = self._gui.QTextBlockFormat()
         kind = paragraph.kind
         if previous is not None:
@@ -269,6 +269,7 @@ class QtRegion:
         return bool(self._ref().palette().base().color().lightness() < 128)
 
     def _new_char_format(self, run: Run, paragraph: Paragraph) -> Any:
+        """Return the font and the colours of a run in such a paragraph."""
         gui, looks, kind = self._gui, self._gui.QTextCharFormat(), paragraph.kind
         if kind == "heading":
             # The difference to the widget's own size, so that zooming changes headings, too.

@@ -28,6 +28,7 @@ class WidgetRef:
     """
 
     def __init__(self, widget: Any, address: int) -> None:
+        """Refer to a widget, whose C++ object is at `address`."""
         self._weak = weakref.ref(widget)
         self._type: Any = type(widget)
         self._address = address
@@ -73,8 +74,7 @@ class WidgetRef:
 
     def end_with_widget(self, binding: Binding, *, while_hidden: bool = True) -> Binding:
         """End `binding` when the widget is destroyed; unless `while_hidden`, also when its window is hidden."""
-        self.bindings.add(binding)
-        binding.running.subscribe(on_completed=lambda: _remove(self.bindings, binding))
+        binding.end_with(self.bindings)
         if not while_hidden:
             self._end_when_hidden(binding, seen=False)
         return binding
@@ -122,10 +122,6 @@ def widget_ref(widget: Any) -> WidgetRef:
 
 _refs: dict[int, WidgetRef] = {}
 """By the address of the C++ object."""
-
-
-def _remove(bindings: CompositeDisposable, binding: Binding) -> None:
-    bindings.remove(binding)
 
 
 def _forget(ref: WidgetRef, address: int) -> None:

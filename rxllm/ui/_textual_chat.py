@@ -14,6 +14,7 @@ from textual.widgets import Button, Collapsible, Input, Label, Markdown, Static
 from .._inert_text import inert_text
 from ..assistant import ChatMessage, ChatPart, ChatSession, ChatState, ErrorPart, ToolPart
 from ..messages import ReasoningPart, TextPart
+from ._textual_text import Following
 from ._transcript import STATUS_TEXTS, tool_texts
 
 
@@ -36,6 +37,7 @@ class ChatPane(Vertical):
         super().__init__(id=id)
         self.session = session
         self._shown: list[tuple[ChatMessage, Vertical, list[Widget]]] = []
+        self._following: Following | None = None
 
     def compose(self) -> ComposeResult:
         """Make the widgets."""
@@ -50,8 +52,6 @@ class ChatPane(Vertical):
     async def show(self, state: ChatState) -> None:
         """Show a state of the session. Any error may come of it while the widgets are being removed."""
         box = self.query_one("#messages", VerticalScroll)
-        if box.is_vertical_scroll_end:
-            box.anchor()
         same = 0
         for shown, message in zip(self._shown, state.messages, strict=False):
             if shown[0].id != message.id:
@@ -67,6 +67,8 @@ class ChatPane(Vertical):
                 await box.mount(pane)
                 self._shown.append((ChatMessage(message.id, message.role), pane, []))
             await self._update(at, message)
+        self._following = self._following or Following(box)
+        self._following.content_changed()
         self.query_one("#send", Button).disabled = state.running
         self.query_one("#stop", Button).disabled = not state.running
         self.query_one("#retry", Button).disabled = state.running or not state.messages
@@ -146,6 +148,7 @@ async def _append_in_place(widget: Widget, old: ChatPart | str, new: ChatPart | 
 
 
 def _widget(part: ChatPart | str, message: ChatMessage) -> Widget:
+    """Return the widget that shows a part of a message."""
     match part:
         case TextPart(text) if message.role == "assistant":
             return Markdown(inert_text(text))
@@ -164,6 +167,7 @@ def _widget(part: ChatPart | str, message: ChatMessage) -> Widget:
 
 
 def _tool_card(part: ToolPart) -> Widget:
+    """Return the widget of a tool call, with buttons while it waits for a decision."""
     call, state, result = tool_texts(part)
     line = Static(Content(f"⚙ {call}  {state}\n  {result}".rstrip()), classes="faint")
     if part.state != "waiting":

@@ -9,13 +9,13 @@ import asyncio
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from typing import Generic, Protocol, TypeVar, cast
+from typing import Generic, TypeVar, cast
 
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Log, Markdown, Static, TextArea
 
-from ._binding import TextView, error_line
+from ._binding import error_line
 
 W = TypeVar("W", bound=Widget)
 
@@ -23,14 +23,7 @@ _MOUNT_SECONDS = 0.01
 _PUNCTUATION = re.compile(r"([\\`*_{}\[\]<>()#+.!|~-])")
 
 
-class SettlingView(TextView, Protocol):
-    """A view that reports when it has drawn."""
-
-    def settle(self, done: Callable[[], None], /) -> object:
-        """Call `done` when what was added has been drawn."""
-
-
-class _Region(ABC, Generic[W]):
+class TextRegion(ABC, Generic[W]):
     """The text that one stream adds to a widget; what others add after it stays, and stays after it."""
 
     def __init__(self, widget: W) -> None:
@@ -91,7 +84,7 @@ class _Region(ABC, Generic[W]):
     def _replace(self, text: str) -> None: ...
 
 
-class MarkdownText(_Region[Markdown]):
+class MarkdownText(TextRegion[Markdown]):
     """What one stream adds to a Markdown. What comes before the widget is mounted waits for that."""
 
     def __init__(self, widget: Markdown) -> None:
@@ -99,7 +92,7 @@ class MarkdownText(_Region[Markdown]):
         self._early: asyncio.Future[object] | None = None
         """The last change that waits for the widget to be mounted."""
         super().__init__(widget)
-        _anchor(widget)
+        self._following = Following(_scroller_of(widget))
 
     def fail(self, error: Exception) -> None:
         """Show an error in a paragraph of its own."""
@@ -107,10 +100,15 @@ class MarkdownText(_Region[Markdown]):
 
     def settle(self, done: Callable[[], None]) -> None:
         """Call `done` when the Markdown is parsed and its widgets are mounted."""
-        if self._drawing is None or self._drawing.done():
+
+        def drawn(_: object = None) -> None:
+            self._following.content_changed()
             done()
+
+        if self._drawing is None or self._drawing.done():
+            drawn()
         else:
-            self._drawing.add_done_callback(lambda _: done())
+            self._drawing.add_done_callback(drawn)
 
     def _read(self) -> str:
         return self.widget.source
@@ -133,6 +131,7 @@ class MarkdownText(_Region[Markdown]):
     async def _when_mounted(
         self, before: asyncio.Future[object] | None, change: Callable[[], Awaitable[object]]
     ) -> object:
+        """Make a change as soon as the widget is mounted, after the change `before` it."""
         if before is not None:
             await before
         while not self.widget.is_mounted:  # mounting replaces what a Markdown holds
@@ -144,7 +143,7 @@ class MarkdownText(_Region[Markdown]):
         return None
 
 
-class LogText(_Region[Log]):
+class LogText(TextRegion[Log]):
     """What one stream adds to a Log."""
 
     def _read(self) -> str:
@@ -162,7 +161,7 @@ class LogText(_Region[Log]):
         self._append(text)
 
 
-class TextAreaText(_Region[TextArea]):
+class TextAreaText(TextRegion[TextArea]):
     """What one stream adds to a TextArea, which may be read-only; the user's cursor and selection stay."""
 
     def _read(self) -> str:
@@ -178,6 +177,7 @@ class TextAreaText(_Region[TextArea]):
         self._change(lambda: self.widget.replace(text, (0, 0), self.widget.document.end))
 
     def _change(self, change: Callable[[], object]) -> None:
+        """Change the text, then scroll to its end, or back to where the user was."""
         widget = self.widget
         follows, at = widget.is_vertical_scroll_end, widget.scroll_offset.y
         change()
@@ -187,12 +187,12 @@ class TextAreaText(_Region[TextArea]):
             widget.scroll_to(y=at, animate=False)  # after a cursor at the end has been scrolled to
 
 
-class StaticText(_Region[Static]):
+class StaticText(TextRegion[Static]):
     """What one stream adds to a Static, or a Label, as plain text; for short texts: all of it is drawn each time."""
 
     def __init__(self, widget: Static) -> None:
         super().__init__(widget)
-        _anchor(widget)
+        self._following = Following(_scroller_of(widget))
 
     def fail(self, error: Exception) -> None:
         """Show an error on a line of its own."""
@@ -211,15 +211,41 @@ class StaticText(_Region[Static]):
 
     def _replace(self, text: str) -> None:
         self.widget.update(Content(text))
+        self._following.content_changed()
 
 
-def _anchor(widget: Widget) -> None:
-    """Make the scrolling container follow the widget's end until the user scrolls, if the end is in view."""
-    for node in widget.ancestors_with_self:
-        if isinstance(node, Widget) and _scrolls(node):
-            if node.is_vertical_scroll_end:
-                node.anchor()
+class Following:
+    """Makes a scrolling container follow the end of its content until the user scrolls, if the end is in view.
+
+    Textual shows the content of an anchored container at its bottom, so it is anchored once the content is higher.
+    """
+
+    def __init__(self, box: Widget | None) -> None:
+        self._box = box
+        self._fits = box is not None and box.max_scroll_y == 0
+        if box is not None and not self._fits and box.is_vertical_scroll_end:
+            box.anchor()
+
+    def content_changed(self) -> None:
+        """Look at the height of the content, once that is laid out."""
+        if self._box is not None:
+            self._box.call_after_refresh(self._look)
+
+    def _look(self) -> None:
+        if self._box is None:
             return
+        fits = self._box.max_scroll_y <= 0
+        if fits != self._fits:
+            self._box.anchor(not fits)
+            if fits:
+                self._box.scroll_home(animate=False)
+        self._fits = fits
+
+
+def _scroller_of(widget: Widget) -> Widget | None:
+    """Return the container, or the widget itself, that scrolls it."""
+    nodes = (node for node in widget.ancestors_with_self if isinstance(node, Widget))
+    return next(filter(_scrolls, nodes), None)
 
 
 def _scrolls(widget: Widget) -> bool:

@@ -18,6 +18,7 @@ class ChatFrame(ttk.Frame):
     """The widgets of a chat view; `show` brings them up to date."""
 
     def __init__(self, master: tkinter.Misc | None, session: ChatSession) -> None:
+        """Create the widgets and lay them out."""
         super().__init__(master, padding=6)
         self.configure(style=palette_style(self, "TFrame"))
         self.session = session

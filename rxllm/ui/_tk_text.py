@@ -14,18 +14,28 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from tkinter import ttk
 from tkinter.font import Font
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from ._autoscroll import Autoscroll, ViewPosition
 from ._binding import error_line
 from ._markdown import COLORS, Paragraph, Run, table_lines
 
 _numbers = itertools.count()
-_autoscrolls: dict[tkinter.Text, Autoscroll] = {}
 
 _HEADING_SCALES = (1.7, 1.4, 1.2, 1.1, 1.0, 1.0)
 _INDENT = 20
 """Of an item in a list, in pixels."""
+
+_SPACES: dict[str, dict[str, Any]] = {
+    "text": {"spacing1": 3, "spacing3": 3},
+    "heading": {"spacing1": 8, "spacing3": 4},
+    "item": {"spacing1": 1, "spacing3": 1},
+    "quote": {"lmargin1": _INDENT, "lmargin2": _INDENT, "spacing1": 3, "spacing3": 3},
+    "rule": {"lmargin1": _INDENT, "spacing1": 3, "spacing3": 3},
+    "code": {"lmargin1": 8, "lmargin2": 8, "wrap": "char"},
+    "table": {"lmargin1": 8, "lmargin2": 8, "wrap": "none"},
+}
+"""Around paragraphs, in pixels: as much below as above, as code in a line has a background as high as the line."""
 
 _GAP = 6
 """Above and below tables, in pixels."""
@@ -35,6 +45,7 @@ class TkRegion:
     """A range of a Text between two marks, which move with the text."""
 
     def __init__(self, widget: tkinter.Text, open_link: Callable[[str], object] | None = None) -> None:
+        """Begin an empty region at the end of a widget; `open_link` is called with the address of a clicked link."""
         self.written = 0
         self._open_link = open_link or webbrowser.open
         self._widget = widget
@@ -44,7 +55,7 @@ class TkRegion:
             widget.mark_set(mark, "end-1c")
         self._utf16 = int(widget.tk.call("string", "length", "😀")) == 2
         self._looks = _looks_of(widget)
-        self._autoscroll = _autoscroll_of(widget)
+        self._autoscroll = self._looks.autoscroll
 
     @contextmanager
     def change(self) -> Generator[None]:
@@ -87,7 +98,7 @@ class TkRegion:
         with self.change():
             if self._widget.compare(self._end, "!=", f"{self._end} linestart"):
                 self._write("\n", ())
-            self._write(error_line(error), (self._looks.error_tag(),))
+            self._write(error_line(error), (self._looks.tag(Paragraph("text"), ("error",)),))
 
     def begin(self, paragraph: Paragraph, previous: Paragraph | None) -> None:
         """Begin a paragraph on a line of its own."""
@@ -145,10 +156,15 @@ class TkRegion:
 
 
 class _Looks:
-    """The tags of a widget: their fonts come from its font, their colours from its paper and ink."""
+    """What all streams in a widget share: its autoscroll and its tags.
+
+    The fonts of the tags come from its font, their colours from its paper and ink.
+    """
 
     def __init__(self, widget: tkinter.Text) -> None:
+        """Read the fonts of a widget; tags are made when they are needed."""
         self._widget = widget
+        self.autoscroll = _new_autoscroll(widget)
         self._theme: tuple[str, str] | None = None
         self._tags: dict[str, tuple[str, tuple[str, ...]]] = {}
         self._links: dict[str, str] = {}
@@ -167,12 +183,6 @@ class _Looks:
             for name in self._links.values():
                 self._widget.tag_configure(name, foreground=COLORS["number"][self._dark()])
 
-    def error_tag(self) -> str:
-        """Return the tag of errors."""
-        name = "rxllm_error"
-        self._widget.tag_configure(name, foreground=COLORS["error"][self._dark()])
-        return name
-
     def tag(self, paragraph: Paragraph, styles: tuple[str, ...]) -> str:
         """Return the tag of text of these styles in such a paragraph; made when it is first needed."""
         kind, level = paragraph.kind, paragraph.level
@@ -185,8 +195,11 @@ class _Looks:
             family = self._mono if mono else self._family
             font = Font(self._widget, family=family, size=size, weight=bold, slant=slant, overstrike="strike" in styles)
             self._fonts.append(font)
-            self._widget.tag_configure(name, font=font)
-            self._space(name, kind, level)
+            indent = _INDENT * (level + 1)
+            space: dict[str, Any] = _SPACES[kind]
+            if kind == "item":
+                space = {"lmargin1": indent - 4, "lmargin2": indent + 12, **space}
+            self._widget.tag_configure(name, font=font, **space)
             self._tags[name] = kind, styles
             self._colour(name, kind, styles)
             self._widget.tag_raise("sel")
@@ -214,24 +227,8 @@ class _Looks:
             self._widget.tag_add(name, f"{position} linestart", f"{position} lineend")
             self._widget.tag_raise(name)
 
-    def _space(self, name: str, kind: str, level: int) -> None:
-        indent = _INDENT * (level + 1)
-        match kind:
-            case "code" | "table":
-                wrap: Literal["none", "char"] = "none" if kind == "table" else "char"
-                self._widget.tag_configure(name, lmargin1=8, lmargin2=8, wrap=wrap)
-            case "item":
-                self._widget.tag_configure(name, lmargin1=indent - 4, lmargin2=indent + 12, spacing1=1, spacing3=1)
-            case "quote" | "rule":
-                self._widget.tag_configure(name, lmargin1=_INDENT, lmargin2=_INDENT, spacing1=3, spacing3=3)
-            case "heading":
-                self._widget.tag_configure(name, spacing1=8, spacing3=4)
-            case _:
-                self._widget.tag_configure(
-                    name, spacing1=3, spacing3=3
-                )  # both: code has a background as high as its line
-
     def _colour(self, name: str, kind: str, styles: tuple[str, ...]) -> None:
+        """Give a tag the colours of its kind and styles, for the current theme."""
         if kind == "code" or "code" in styles:
             self._widget.tag_configure(name, background=self._paper())
         elif kind == "quote":
@@ -272,20 +269,17 @@ def palette_style(widget: tkinter.Misc, kind: str) -> str:
     return name
 
 
-def _autoscroll_of(widget: tkinter.Text) -> Autoscroll:
-    """Return what keeps the end of a Text in view; one for all streams that it shows."""
-    if widget not in _autoscrolls:
-        autoscroll = Autoscroll(partial(_position, widget), partial(widget.see, "end"))
-        _autoscrolls[widget] = autoscroll
+def _new_autoscroll(widget: tkinter.Text) -> Autoscroll:
+    """Return what keeps the end of a Text in view."""
+    autoscroll = Autoscroll(partial(_position, widget), partial(widget.see, "end"))
 
-        def changed(_: object) -> None:
-            with suppress(tkinter.TclError):  # the widget is being destroyed
-                autoscroll.layout_changed()
+    def changed(_: object) -> None:
+        with suppress(tkinter.TclError):  # the widget is being destroyed
+            autoscroll.layout_changed()
 
-        widget.bind("<Configure>", lambda _: widget.after_idle(changed, None), add="+")
-        widget.bind("<<WidgetViewSync>>", changed, add="+")
-        widget.bind("<Destroy>", lambda _: _autoscrolls.pop(widget, None), add="+")
-    return _autoscrolls[widget]
+    widget.bind("<Configure>", lambda _: widget.after_idle(changed, None), add="+")
+    widget.bind("<<WidgetViewSync>>", changed, add="+")
+    return autoscroll
 
 
 def _position(widget: tkinter.Text) -> ViewPosition:

@@ -58,6 +58,7 @@ class Transcript:
     """Shows the messages of a session, each in a region of its own. All on the UI thread."""
 
     def __init__(self, session: ChatSession, new_region: Callable[[], MarkdownRegion], actions: ChatActions) -> None:
+        """Begin with no message shown; `new_region` makes a region at the end of the widget."""
         self._session = session
         self._new_region = new_region
         self._actions = actions
@@ -83,7 +84,7 @@ class Transcript:
         """Show these messages instead of the current ones. The first ones with the same ids keep their regions."""
         same = sum(1 for _ in takewhile(_has_same_id, zip(self._shown, messages, strict=False)))
         for shown in reversed(self._shown[same:]):
-            shown.remove()
+            shown.region.reset()
         del self._shown[same:]
         for shown, message in zip(self._shown, messages, strict=False):
             shown.show(message)
@@ -115,8 +116,9 @@ class _ShownMessage:
     """One message in its region."""
 
     def __init__(self, region: MarkdownRegion, highlighter: Highlighter) -> None:
+        """Show nothing yet."""
         self.message: ChatMessage | None = None
-        self._region = region
+        self.region = region
         self._highlighter = highlighter
         self._languages = 0
         """Those that had been loaded when this was shown last."""
@@ -128,6 +130,7 @@ class _ShownMessage:
         """The parts with reasoning that are unfolded."""
 
     def show(self, message: ChatMessage) -> None:
+        """Show the message, unless neither it nor the set of known languages has changed."""
         languages = len(self._highlighter.lexers)
         if languages != self._languages:
             self._parsed.clear()
@@ -135,9 +138,6 @@ class _ShownMessage:
             return
         self.message, self._languages = message, languages
         self._render()
-
-    def remove(self) -> None:
-        self._region.reset()
 
     def toggle(self, part: int) -> None:
         """Fold or unfold reasoning."""
@@ -153,7 +153,7 @@ class _ShownMessage:
         before, self._paragraphs = self._paragraphs, list(self._all_paragraphs())
         first = sum(1 for _ in takewhile(_equal_paragraphs, zip(before, self._paragraphs, strict=False)))
         if first < max(len(before), len(self._paragraphs)):
-            with self._region.change():
+            with self.region.change():
                 self._view.show(self._paragraphs, first)
 
     def _all_paragraphs(self) -> Iterator[Paragraph]:

@@ -17,12 +17,12 @@ from __future__ import annotations
 import math
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from itertools import count
-from typing import overload
+from typing import Any, overload
 
-from IPython.display import display  # pyright: ignore[reportUnknownVariableType] - IPython is not typed
+from IPython.display import DisplayHandle  # pyright: ignore[reportUnknownVariableType] - IPython is not typed
 from reactivex import Observer
 
 from .._inert_text import inert_text
@@ -41,10 +41,56 @@ _CHARACTERS_PER_SECOND = 1_000_000
 _LOOK_SECONDS = 1.0
 """How long an interrupt may go unseen if the system cannot interrupt a wait (Windows)."""
 
-_ids = count(1)
+
+class _Displayed(ABC):
+    """What a notebook displays: it calls the methods with an underscore."""
+
+    answers: tuple[Live, ...]
+
+    @abstractmethod
+    def _bundle(self) -> Mapping[str, str]:
+        """Return what has come so far, by MIME type."""
+
+    def _ipython_display_(self) -> None:
+        """Display in Jupyter, and stream until all have ended, if that has not been done."""
+        handle: Any = DisplayHandle()  # type: ignore[no-untyped-call] # IPython is not typed
+        shown: Mapping[str, str] = {}
+
+        def put(bundle: Mapping[str, str]) -> None:
+            nonlocal shown
+            if bundle != shown:
+                (handle.update if shown else handle.display)(bundle, raw=True)
+                shown = bundle
+
+        self._run(put)
+
+    def _mime_(self) -> tuple[str, str]:
+        """Display in marimo."""
+        marimo = import_module("marimo")
+        self._run(lambda shown: marimo.output.replace(marimo.Html(shown["text/html"])))
+        return "text/html", self._bundle()["text/html"]
+
+    def _run(self, put: Callable[[Mapping[str, str]], None]) -> None:
+        """Subscribe to the streams that have not started, and show them until all have ended."""
+
+        def show() -> None:
+            put(self._bundle())
+
+        show()
+        fresh = [answer for answer in self.answers if not answer.asked]
+        loop = CellScheduler()
+        bindings = [answer.start(loop, show) for answer in fresh]
+        try:
+            loop.run_until_ended(*bindings)
+        except KeyboardInterrupt:
+            for answer, binding in zip(fresh, bindings, strict=True):
+                answer.stop(binding)
+            raise
+        finally:
+            show()
 
 
-class Live:
+class Live(_Displayed):
     """A stream to display, once; displayed again, it shows what has come of it.
 
     Args:
@@ -52,6 +98,8 @@ class Live:
     """
 
     def __init__(self, stream: Streamed) -> None:
+        """Keep the stream; it is subscribed to when it is displayed."""
+        self.answers = (self,)
         self.response: Response | None = None
         """The whole answer, once it is complete; of token events only."""
         self.error: Exception | None = None
@@ -78,14 +126,6 @@ class Live:
 
     def __repr__(self) -> str:
         return self.text
-
-    def _ipython_display_(self) -> None:
-        """Display in Jupyter, and stream until the end if that has not been done."""
-        _run((self,), _Shown().show, self._bundle)
-
-    def _mime_(self) -> tuple[str, str]:
-        """Display in marimo."""
-        return _run_in_marimo((self,), self._bundle)
 
     def _bundle(self) -> Mapping[str, str]:
         return {"text/html": _html(self.markdown), "text/plain": self.markdown}
@@ -133,7 +173,7 @@ class Live:
         self.error = error
 
 
-class LiveRow:
+class LiveRow(_Displayed):
     """Streams to display side by side, at the same time.
 
     Args:
@@ -142,14 +182,6 @@ class LiveRow:
 
     def __init__(self, answers: tuple[Live, ...]) -> None:
         self.answers = answers
-
-    def _ipython_display_(self) -> None:
-        """Display in Jupyter, and stream until all have ended."""
-        _run(self.answers, _Shown().show, self._bundle)
-
-    def _mime_(self) -> tuple[str, str]:
-        """Display in marimo."""
-        return _run_in_marimo(self.answers, self._bundle)
 
     def _bundle(self) -> Mapping[str, str]:
         columns = "".join(f'<div style="flex:1;min-width:0">{_html(answer.markdown)}</div>' for answer in self.answers)
@@ -198,51 +230,8 @@ class CellScheduler(LoopScheduler):
         self._due = math.inf if seconds is None else time.monotonic() + seconds
 
 
-def _run(
-    answers: tuple[Live, ...], put: Callable[[Mapping[str, str]], None], bundle: Callable[[], Mapping[str, str]]
-) -> None:
-    """Subscribe to those that have not started, and wait until all have ended."""
-
-    def show() -> None:
-        put(bundle())
-
-    show()
-    fresh = [answer for answer in answers if not answer.asked]
-    loop = CellScheduler()
-    bindings = [answer.start(loop, show) for answer in fresh]
-    try:
-        loop.run_until_ended(*bindings)
-    except KeyboardInterrupt:
-        for answer, binding in zip(fresh, bindings, strict=True):
-            answer.stop(binding)
-        show()
-        raise
-    show()
-
-
-def _run_in_marimo(answers: tuple[Live, ...], bundle: Callable[[], Mapping[str, str]]) -> tuple[str, str]:
-    marimo = import_module("marimo")
-    _run(answers, lambda shown: marimo.output.replace(marimo.Html(shown["text/html"])), bundle)
-    return "text/html", bundle()["text/html"]
-
-
 def _html(markdown: str) -> str:
     parser = MarkdownParser()
     parser.feed(inert_text(markdown))
     parser.finish()
     return to_html(parser.paragraphs)
-
-
-class _Shown:
-    """One place in the notebook."""
-
-    def __init__(self) -> None:
-        self._id = f"rxllm-{next(_ids)}-{time.time_ns()}"
-        self._latest: Mapping[str, str] | None = None
-
-    def show(self, bundle: Mapping[str, str]) -> None:
-        if bundle == self._latest:
-            return
-        known = {"update": True} if self._latest is not None else {}
-        display(bundle, raw=True, display_id=self._id, **known)  # type: ignore[no-untyped-call] # IPython is not typed
-        self._latest = bundle

@@ -112,7 +112,21 @@ def bind_enabled(widget: QWidget, when: Observable[bool]) -> Binding:
         The binding; it ends with `when` or with the widget.
     """
     ref = widget_ref(widget)
-    return ref.end_with_widget(bind_enabled_on(QtScheduler(), _Enabling(ref).set, when))
+    focus_after: int | None = None  # what has got the focus that the widget has lost, by its address
+
+    def enable(enabled: bool) -> None:
+        """Enable or disable the widget, and give back the focus that it has lost."""
+        nonlocal focus_after
+        had_focus = ref.call("hasFocus")
+        ref.call("setEnabled", enabled)
+        if not enabled and had_focus:
+            focus_after = _focused()
+        elif enabled and focus_after is not None:
+            if _focused() in (0, focus_after):  # the user has not moved it
+                ref.call("setFocus")
+            focus_after = None
+
+    return ref.end_with_widget(bind_enabled_on(QtScheduler(), enable, when))
 
 
 def bind_each(widget: QWidget, show: Callable[[T], object], stream: Observable[T], *, latest: bool = False) -> Binding:
@@ -210,6 +224,8 @@ else:
 
 @functools.cache
 def _stop_button(widgets: Any) -> type:
+    """Return `StopButton` for the Qt that was found."""
+
     class StopButton(widgets.QPushButton):  # type: ignore[misc] # a class of the Qt that was found
         def __init__(self, text: str = "Stop", parent: QWidget | None = None) -> None:
             widgets.QPushButton.__init__(self, text, parent)
@@ -224,29 +240,6 @@ def _stop_button(widgets: Any) -> type:
     return StopButton
 
 
-class _Enabling:
-    """Enables a widget, and gives back the focus that it has lost by being disabled."""
-
-    def __init__(self, ref: WidgetRef) -> None:
-        self._ref = ref
-        self._lost_focus = False
-        self._focused = 0
-        """The address of the widget that has the focus now."""
-
-    def set(self, enabled: bool) -> None:
-        widget = self._ref()
-        if widget is None:
-            return
-        had_focus = bool(widget.hasFocus())
-        widget.setEnabled(enabled)
-        if not enabled and had_focus:
-            self._lost_focus, self._focused = True, _focused()
-        elif enabled and self._lost_focus:
-            self._lost_focus = False
-            if _focused() in (0, self._focused):  # the user has not moved it
-                widget.setFocus()
-
-
 def _focused() -> int:
     focused = qt_module("QtWidgets").QApplication.focusWidget()
     return 0 if focused is None else address_of(focused)
@@ -258,6 +251,8 @@ def _label(ref: WidgetRef) -> GrowingLabel:
 
 
 def _bind(ref: WidgetRef, source: Observable[T], observer: abc.ObserverBase[T], *, while_hidden: bool) -> Binding:
+    """Bind an observer that is not called once the widget is destroyed."""
+
     def while_alive(action: Callable[..., object]) -> Callable[..., None]:
         def act(*args: object) -> None:
             if not ref.destroyed:  # the binding ends soon after the widget

@@ -26,12 +26,11 @@ from textual.widget import Widget
 from textual.widgets import Button, Input, Log, Markdown, Static, TextArea
 
 from .._inert_text import inert_text
-from ..assistant import ChatState
 from ._binding import Binding, Streamed, as_each, as_events, as_text, bind
 from ._binding import bind_enabled as bind_enabled_on
 from ._stop_binding import StopBinding
 from ._textual_chat import ChatPane
-from ._textual_text import LogText, MarkdownText, SettlingView, StaticText, TextAreaText
+from ._textual_text import LogText, MarkdownText, StaticText, TextAreaText, TextRegion
 from .asyncio import AsyncIOScheduler
 
 __all__ = ["ChatView", "StopButton", "TextualScheduler", "bind_each", "bind_enabled", "bind_text"]
@@ -91,6 +90,7 @@ def bind_enabled(widget: Widget, when: Observable[bool]) -> Binding:
     lost_focus = False
 
     def enable(value: bool) -> None:
+        """Enable or disable the widget, and give back the focus that it has lost."""
         nonlocal lost_focus
         if not value:
             lost_focus = lost_focus or widget.has_focus
@@ -136,17 +136,17 @@ class ChatView(ChatPane):
 
     def on_mount(self) -> None:
         """Begin to show the session."""
-        states: asyncio.Queue[ChatState] = asyncio.Queue()
-        bind_each(self, states.put_nowait, self.session.states.pipe(rx.finally_action(self.session.stop)), latest=True)
-        self.run_worker(self._show_all(states), exclusive=False)
+        changed = asyncio.Event()
+        states = self.session.states.pipe(rx.finally_action(self.session.stop))
+        bind_each(self, lambda _: changed.set(), states, latest=True)
+        self.run_worker(self._show_changes(changed), exclusive=False)
 
-    async def _show_all(self, states: asyncio.Queue[ChatState]) -> None:
-        while True:
-            state = await states.get()
-            while not states.empty():
-                state = states.get_nowait()
+    async def _show_changes(self, changed: asyncio.Event) -> None:
+        """Show the session's state after each change, one at a time."""
+        while await changed.wait():
+            changed.clear()
             try:
-                await self.show(state)
+                await self.show(self.session.state)
             except Exception:
                 if self.is_attached and self.display:  # else it is being removed, or the program is closing
                     raise
@@ -194,6 +194,7 @@ def _bind(
     *,
     latest: bool = False,
 ) -> Binding:
+    """Bind an observer until the widget is removed."""
     return _until_removed(widget, bind(source, _scheduler_of(widget), observer, settle, latest=latest))
 
 
@@ -228,15 +229,10 @@ def _update(widget: Static, item: object) -> None:
     widget.update(Content(inert_text(item)) if isinstance(item, str) else cast(Content, item))
 
 
-def _view_of(widget: Widget) -> SettlingView:
-    match widget:
-        case Markdown():
-            return MarkdownText(widget)
-        case Log():
-            return LogText(widget)
-        case TextArea():
-            return TextAreaText(widget)
-        case Static():
-            return StaticText(widget)
-        case _:
-            raise TypeError(f"bind_text needs a Markdown, Log, TextArea or Static; got {type(widget).__name__}")
+def _view_of(widget: Widget) -> TextRegion[Widget]:
+    """Return what adds text to a widget; raise TypeError for a widget that shows no text."""
+    kinds = ((Markdown, MarkdownText), (Log, LogText), (TextArea, TextAreaText), (Static, StaticText))
+    for kind, text in kinds:
+        if isinstance(widget, kind):
+            return cast(Callable[[Widget], TextRegion[Widget]], text)(widget)
+    raise TypeError(f"bind_text needs a Markdown, Log, TextArea or Static; got {type(widget).__name__}")

@@ -58,6 +58,7 @@ class TkScheduler(LoopScheduler):
     """
 
     def __init__(self, root: tkinter.Misc, *, poll: bool = sys.platform == "win32") -> None:
+        """Create a scheduler at rest, woken by a socket or by a timer."""
         super().__init__(self._ring)
         self._root: tkinter.Tk = root.nametowidget(".")
         self._command = self._root.register(self._drain)
@@ -86,6 +87,7 @@ class TkScheduler(LoopScheduler):
         self._root.report_callback_exception(type(error), error, error.__traceback__)
 
     def _destroyed(self, event: tkinter.Event[tkinter.Misc]) -> None:
+        """Close when the root window is destroyed."""
         if event.widget is not self._root:  # a window gets the events of its children, too
             return
         self._longest = math.inf
@@ -249,8 +251,7 @@ def _until_gone(widget: tkinter.Misc, binding: Binding) -> Binding:
         _bound[widget] = CompositeDisposable()
         # Not `widget.bind`: customtkinter's binds the widgets inside of it.
         tkinter.Misc.bind(widget, "<Destroy>", lambda event: _forget(event.widget), add="+")
-    _bound[widget].add(binding)
-    binding.running.subscribe(on_completed=lambda: _unbound(widget, binding))
+    binding.end_with(_bound[widget])
     return binding
 
 
@@ -264,11 +265,6 @@ def _scheduler_of(widget: tkinter.Misc) -> TkScheduler:
 
 def _forget_root(root: tkinter.Misc) -> None:
     del _schedulers[root]
-
-
-def _unbound(widget: tkinter.Misc, binding: Binding) -> None:
-    if widget in _bound:
-        _bound[widget].remove(binding)
 
 
 def _forget(widget: tkinter.Misc) -> None:

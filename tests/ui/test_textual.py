@@ -148,6 +148,21 @@ def test_an_error_is_shown_where_the_user_looks(app: Screen, server: LLMServer) 
     run(app, body)
 
 
+@pytest.mark.parametrize("app", ["markdown", "static"], indirect=True)
+def test_short_text_stands_at_the_top(app: Screen) -> None:
+    """Of the container that scrolls; again when a long text is taken back."""
+    long: list[rxllm.TokenEvent | str] = [*(f"line {n}\n\n" for n in range(100)), rxllm.StreamReset("again"), "short"]
+
+    async def body(pilot: Pilot[None]) -> None:
+        box = app.query_one(VerticalScroll)
+        for stream in (reactivex.of("short\n\n"), reactivex.from_iterable(long)):
+            await over(bind_text(app.shown, stream))
+            await until(pilot, lambda: "short" in app.content and app.shown.region.y == box.region.y)
+            assert box.scroll_offset.y == 0
+
+    run(app, body)
+
+
 @pytest.mark.parametrize("app", ["log", "text-area", "markdown", "static"], indirect=True)
 def test_the_view_follows_the_end_until_the_user_scrolls(app: Screen) -> None:
     """And then stays where the user is."""
