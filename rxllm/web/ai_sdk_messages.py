@@ -16,7 +16,7 @@ import msgspec
 from .._json import encode, is_object
 from ..errors import ConfigurationError
 from ..messages import DocumentPart, ImagePart, Message, Part, ReasoningPart, TextPart, ToolCall, ToolResult
-from .formats.ai_sdk import PARTS
+from .ai_sdk_turn import PARTS
 
 log = logging.getLogger("rxllm")
 

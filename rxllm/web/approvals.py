@@ -7,7 +7,8 @@ import threading
 from collections.abc import Callable, Iterable
 
 import msgspec
-from reactivex import Observable
+from reactivex import Observable, just
+from reactivex.scheduler import ImmediateScheduler
 from reactivex.subject import AsyncSubject
 
 from .._json import is_array, is_object
@@ -40,41 +41,37 @@ class Approvals:
         self._lock = threading.Lock()
         self._decided = {call.id: (call, answer) for call, answer in decided}
         self._unused = set(self._decided)
-        self._open: dict[str, AsyncSubject[bool | str]] = {}
-        self._asked: set[str] = set()
-        self._taken: set[str] = set()
-        """The calls whose question `ask` has returned: an answer belongs to that one `ask`."""
-        self._answered: dict[str, AsyncSubject[bool | str]] = {}
-        """Questions that were answered before `ask` came for them."""
+        self._questions: dict[str, _Question] = {}
 
     def expect(self, call_id: str) -> None:
         """Accept an answer for this call from now on, although `ask` may come later."""
         with self._lock:
-            if call_id not in self._asked:
-                self._open_question(call_id)
+            self._questions.setdefault(call_id, _Question())
 
     def ask(self, call: ToolCall) -> Observable[bool | str]:
         """Return the answer for `call` as an Observable of one item: True, False, or the reason why not."""
         if self._refusal:
-            return _settled(AsyncSubject(), self._refusal)
+            return just(self._refusal, ImmediateScheduler.singleton())
         with self._lock:
             if self.is_decided(call) and call.id in self._unused:
                 self._unused.remove(call.id)
-                return _settled(AsyncSubject(), self._decided[call.id][1])
-            question = self._answered.pop(call.id, None) or self._open_question(call.id)
-            self._taken.add(call.id)
+                return just(self._decided[call.id][1], ImmediateScheduler.singleton())
+            question = self._questions.get(call.id)
+            if question is None or (question.is_taken and not question.is_open):  # an answer is for one `ask`
+                question = self._questions[call.id] = _Question()
+            question.is_taken = True
         self.on_ask()
-        return question
+        return question.answer
 
     def answer(self, call_id: str, approved: bool, reason: str = "") -> None:
         """Answer an open question. Raises `NotFoundError` (404) if this call does not wait for an answer."""
         with self._lock:
-            question = self._open.pop(call_id, None)
-            if question is not None and call_id not in self._taken:
-                self._answered[call_id] = question
-        if question is None:
-            raise NotFoundError(f"no tool call {call_id!r} waits for approval", status_code=404)
-        _settled(question, approved or reason)
+            question = self._questions.get(call_id)
+            if question is None or not question.is_open:
+                raise NotFoundError(f"no tool call {call_id!r} waits for approval", status_code=404)
+            question.is_open = False
+        question.answer.on_next(approved or reason)
+        question.answer.on_completed()
 
     def is_decided(self, call: ToolCall) -> bool:
         """Return whether the request itself held the answer for `call`."""
@@ -82,16 +79,20 @@ class Approvals:
 
     def were_asked(self, call_ids: Iterable[str]) -> bool:
         """Return whether each of these calls was asked about, answered or not."""
-        return self._asked.issuperset(call_ids)
+        return self._questions.keys() >= set(call_ids)
 
     def are_open(self, call_ids: Iterable[str]) -> bool:
         """Return whether each of these calls waits for an answer."""
-        return self._open.keys() >= set(call_ids)
+        return all(id in self._questions and self._questions[id].is_open for id in call_ids)  # noqa: A001 - the field's name
 
-    def _open_question(self, call_id: str) -> AsyncSubject[bool | str]:
-        """Return the open question for this call, new if there is none. The caller must hold the lock."""
-        self._asked.add(call_id)
-        return self._open.setdefault(call_id, AsyncSubject())
+
+class _Question:
+    """One question: its answer, whether it may still be answered, whether `ask` has returned it."""
+
+    def __init__(self) -> None:
+        self.answer = AsyncSubject[bool | str]()
+        self.is_open = True
+        self.is_taken = False
 
 
 class ApprovalIds:
@@ -147,12 +148,6 @@ class Seal:
 def is_same_call(one: ToolCall, other: ToolCall) -> bool:
     """Return whether two calls do the same under the same id; vendor fields do not count."""
     return (one.id, one.name, one.arguments) == (other.id, other.name, other.arguments)
-
-
-def _settled(question: AsyncSubject[bool | str], answer: bool | str) -> AsyncSubject[bool | str]:
-    question.on_next(answer)
-    question.on_completed()
-    return question
 
 
 def may_be_rounded(value: object) -> bool:

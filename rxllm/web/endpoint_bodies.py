@@ -11,8 +11,7 @@ from reactivex import Observable
 
 from .ai_sdk_turn import UITurn
 from .formats.errors import openai_error_body
-from .formats.ndjson import NDJSON
-from .formats.sse import SSE
+from .formats.json_lines import NDJSON, SSE
 from .served_stream import ServedStream
 from .stream_body import StreamBody
 from .vendor_api import chat_format

@@ -53,21 +53,13 @@ def options_of(body: Mapping[str, object]) -> CallOptions:
         >>> options_of({"temperature": 0.5, "max_completion_tokens": 9, "base_url": "http://evil.example"})
         {'temperature': 0.5, 'max_tokens': 9}
     """
-    set_by_client = converted(body, ClientOptions, "the request's options")
-    tools = tuple(map(checked_tool, set_by_client.tools or ()))
-    options: dict[str, object] = {
-        "temperature": set_by_client.temperature,
-        "max_tokens": set_by_client.max_tokens or set_by_client.max_completion_tokens,
-        "top_p": set_by_client.top_p,
-        "frequency_penalty": set_by_client.frequency_penalty,
-        "presence_penalty": set_by_client.presence_penalty,
-        "stop": set_by_client.stop,
-        "seed": set_by_client.seed,
-        "reasoning": set_by_client.reasoning or set_by_client.reasoning_effort,
-        "tools": tools or None,
-        "tool_choice": _tool_choice(set_by_client.tool_choice),
-        "response_format": _response_format(set_by_client.response_format),
-    }
+    options = msgspec.structs.asdict(converted(body, ClientOptions, "the request's options"))
+    for alias, name in (("max_completion_tokens", "max_tokens"), ("reasoning_effort", "reasoning")):
+        other = options.pop(alias)
+        options[name] = options[name] or other
+    options["tools"] = tuple(map(checked_tool, options["tools"] or ())) or None
+    options["tool_choice"] = _tool_choice(options["tool_choice"])
+    options["response_format"] = _response_format(options["response_format"])
     return cast("CallOptions", {name: value for name, value in options.items() if value is not None})
 
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
+from pathlib import PurePath
 
 from .http import HttpResponse
 
 _TYPES = {
-    "index.html": "text/html; charset=utf-8",
-    "page.css": "text/css; charset=utf-8",
-    "app.js": "text/javascript; charset=utf-8",
-    "clipboard.js": "text/javascript; charset=utf-8",
-    "markdown.js": "text/javascript; charset=utf-8",
-    "stream.js": "text/javascript; charset=utf-8",
-    "store.js": "text/javascript; charset=utf-8",
-    "icon.svg": "image/svg+xml",
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
 }
 
 _HEADERS = {
@@ -32,10 +29,11 @@ _HEADERS = {
 def file(path: str) -> HttpResponse | None:
     """Return the file of the page at `path`; None if there is none."""
     name = "index.html" if path == "/" else path.removeprefix("/")
-    kind = _TYPES.get(name)
-    return None if kind is None else HttpResponse(200, {"content-type": kind, **_HEADERS}, _content(name))
+    content = _contents().get(name)
+    kind = _TYPES.get(PurePath(name).suffix, "application/octet-stream")
+    return None if content is None else HttpResponse(200, {"content-type": kind, **_HEADERS}, content)
 
 
 @cache
-def _content(name: str) -> bytes:
-    return (files("rxllm.web") / "page" / name).read_bytes()
+def _contents() -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in (files("rxllm.web") / "page").iterdir() if file.is_file()}

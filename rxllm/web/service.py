@@ -107,7 +107,7 @@ class Service:
         try:
             user = self._authenticate(request)
         except Exception as error:
-            return self._shared(request, self._failure(request, error))
+            return self._shared(request, self._refusal(request, error))
         if not user:
             return self._shared(request, self._refusal(request, Problem(401, "not authenticated", "unauthenticated")))
         return replace(request, user=user)
@@ -161,25 +161,20 @@ class Service:
                 if route is None:
                     allowed = {"allow": ", ".join(routes)}
                     return self._refusal(request, Problem(405, "method not allowed")).with_headers(allowed)
-                return self._answer(route, request, match.group(1) if pattern.groups else "")
+                try:
+                    return route(self.factory, request, match.group(1) if pattern.groups else "")
+                except Exception as error:
+                    return self._refusal(request, error)
         found = page_files.file(request.path) if method == "GET" else None
         return self._refusal(request, Problem(404, "not found")) if found is None else found
 
-    def _answer(self, route: Route, request: HttpRequest, parameter: str) -> HttpResponse:
-        try:
-            return route(self.factory, request, parameter)
-        except Exception as error:
-            return self._failure(request, error)
-
-    def _failure(self, request: HttpRequest, error: Exception) -> HttpResponse:
-        if isinstance(error, RecursionError):
-            error = TOO_DEEP
-        if not isinstance(error, LLMError):
-            log.error("a request failed", exc_info=error)
-        return error_response(_error_body(request)(error))
-
-    def _refusal(self, request: HttpRequest, problem: Problem) -> HttpResponse:
-        return error_response(_error_body(request)(problem))
+    def _refusal(self, request: HttpRequest, reason: Exception | Problem) -> HttpResponse:
+        """Return the response that gives the reason in the form of the API; log an error that is not the client's."""
+        if isinstance(reason, RecursionError):
+            reason = TOO_DEEP
+        if isinstance(reason, Exception) and not isinstance(reason, LLMError):
+            log.error("a request failed", exc_info=reason)
+        return error_response(_error_body(request)(reason))
 
     def _shared(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         """Return the response with what lets a page of an allowed origin read it."""

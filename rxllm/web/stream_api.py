@@ -11,8 +11,7 @@ from ..errors import ConfigurationError
 from ..messages import Message
 from ..prompt import Prompt, messages_of
 from .chat_request import check_size
-from .formats.ndjson import NDJSON
-from .formats.sse import SSE, last_event_id
+from .formats.json_lines import NDJSON, SSE, last_event_id
 from .formats.websocket import MAX_CALL_ID
 from .http import HttpRequest, HttpResponse, json_response
 from .options import OPTION_NAMES, converted, options_of

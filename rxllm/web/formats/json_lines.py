@@ -1,7 +1,13 @@
-"""Events as lines of JSON, and back: the one form that SSE, NDJSON and WebSocket messages carry.
+r"""Events as lines of JSON, and back: what server-sent events, NDJSON and WebSocket messages carry. No I/O here.
 
 A line is the event's own JSON (`rxllm.event_from_json` reads it) with `seq`, the event's number. The last line of a
 stream is {"type": "end"}, {"type": "stopped"} or {"type": "error", "error": {...}}.
+
+>>> from rxllm.events import TextDelta
+>>> SSE().event(7, TextDelta("Hi"))
+'id: 7\ndata: {"type":"text_delta","text":"Hi","seq":7}\n\n'
+>>> NDJSON().event(7, TextDelta("Hi"))
+'{"type":"text_delta","text":"Hi","seq":7}\n'
 """
 
 from __future__ import annotations
@@ -12,10 +18,14 @@ from collections.abc import Mapping
 from ..._json import encode, object_at
 from ...assistant.events import with_json_value
 from ...errors import LLMError, StreamInterruptedError
+from ...providers._writer import SSE_COMMENT
 from .errors import error_facts, error_from_facts
 
-END_LINE = '{"type":"end"}'
-STOPPED_LINE = '{"type":"stopped"}'
+SSE_HEADERS: Mapping[str, str] = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache, no-transform",
+    "x-accel-buffering": "no",  # nginx would hold the stream back
+}
 
 
 def event_line(event: object, seq: int | None = None) -> str:
@@ -30,11 +40,6 @@ def event_line(event: object, seq: int | None = None) -> str:
     return line if seq is None else f'{line[:-1]},"seq":{seq}}}'
 
 
-def error_line(error: Exception) -> str:
-    """Return the last line of a stream that failed."""
-    return encode({"type": "error", "error": error_facts(error)}).decode()
-
-
 def error_at_end(line: Mapping[str, object]) -> LLMError:
     """Return the error that a last line stands for: an "error" line's own, or that the stream was stopped."""
     if line.get("type") == "error":
@@ -42,25 +47,81 @@ def error_at_end(line: Mapping[str, object]) -> LLMError:
     return StreamInterruptedError("the stream was stopped at the server", transient=False)
 
 
+def last_event_id(header: str | None) -> int:
+    """Return the event number in a `Last-Event-ID` header; 0, the beginning, if there is none.
+
+    >>> last_event_id("7"), last_event_id(None), last_event_id("x")
+    (7, 0, 0)
+    """
+    return int(header) if header is not None and header.isascii() and header.isdecimal() and len(header) < 19 else 0
+
+
 class LineFormat(ABC):
-    """The part of a `StreamFormat` that all forms of these lines share."""
+    """A `StreamFormat` of lines of JSON, from after the event `after`.
+
+    Args:
+        after: The number of the last event that the reader has seen.
+    """
+
+    headers: Mapping[str, str] = {}
+    keep_alive = ""
+
+    def __init__(self, after: int = 0) -> None:
+        self._last = after
 
     def begin(self) -> str:
         """Return nothing: the first event is the beginning."""
         return ""
 
+    def event(self, number: int, event: object) -> str:
+        """Return one event."""
+        self._last = number
+        return self._framed(event_line(event, number))
+
     def completed(self) -> str:
         """Return the end."""
-        return self._end(END_LINE)
+        return self._framed('{"type":"end"}', is_end=True)
 
     def stopped(self) -> str:
         """Return the end of a stream that was stopped."""
-        return self._end(STOPPED_LINE)
+        return self._framed('{"type":"stopped"}', is_end=True)
 
     def failed(self, error: Exception) -> str:
         """Return the end of a stream that failed."""
-        return self._end(error_line(error))
+        return self._framed(encode({"type": "error", "error": error_facts(error)}).decode(), is_end=True)
 
     @abstractmethod
-    def _end(self, line: str) -> str:
-        """Return the last line as this form has it."""
+    def _framed(self, line: str, *, is_end: bool = False) -> str:
+        """Return a line, the last one if `is_end`, as this form has it."""
+
+
+class SSE(LineFormat):
+    """Server-sent events, for `EventSource`, for `fetch`, and for `rxllm.web.client`.
+
+    Each event has its number as the SSE id, so that a reader that was cut off continues after the last id it saw
+    (`Last-Event-ID`). The last one is named "end". It has a number too: a reader that continues after it has seen
+    everything.
+    """
+
+    headers = SSE_HEADERS
+    keep_alive = SSE_COMMENT
+
+    def begin(self) -> str:
+        """Return when to connect again, in milliseconds: it is part of the first event."""
+        return "retry: 1000\n"
+
+    def _framed(self, line: str, *, is_end: bool = False) -> str:
+        """Return one event. JSON writes line ends as escapes, so there is one data line."""
+        if is_end:
+            return f"id: {self._last + 1}\nevent: end\ndata: {line}\n\n"
+        return f"id: {self._last}\ndata: {line}\n\n"
+
+
+class NDJSON(LineFormat):
+    """Newline-delimited JSON: one line an event, for programs that read line by line."""
+
+    headers: Mapping[str, str] = {**SSE_HEADERS, "content-type": "application/x-ndjson; charset=utf-8"}
+    keep_alive = "\n"
+
+    def _framed(self, line: str, *, is_end: bool = False) -> str:
+        return line + "\n"

@@ -26,7 +26,7 @@ from ...events import (
 )
 from ...providers._writer import AnswerWriter
 from .errors import ErrorBody, problem_of
-from .sse import SSE_HEADERS
+from .json_lines import SSE_HEADERS
 
 _STOPPED = StreamInterruptedError("the stream was stopped at the server")
 

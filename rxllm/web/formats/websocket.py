@@ -7,14 +7,13 @@ be served, and "pong". Client to server: the commands below.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, TypeAlias
 
 import msgspec
 
 from ..._json import encode
 from .errors import error_facts
-from .json_lines import LineFormat, event_line
+from .json_lines import LineFormat
 
 MAX_CALL_ID = 1000
 """Characters in the id of a tool call that a client answers for."""
@@ -88,15 +87,9 @@ class WebSocketMessages(LineFormat):
     '{"type":"text_delta","text":"Hi","seq":7,"stream":"s"}'
     """
 
-    headers: Mapping[str, str] = {}
-    keep_alive = ""
-
     def __init__(self, stream: str) -> None:
+        super().__init__()
         self._tail = f',"stream":{encode(stream).decode()}}}'
 
-    def event(self, number: int, event: object) -> str:
-        """Return one event."""
-        return event_line(event, number)[:-1] + self._tail
-
-    def _end(self, line: str) -> str:
+    def _framed(self, line: str, *, is_end: bool = False) -> str:
         return line[:-1] + self._tail
