@@ -65,10 +65,10 @@ def chat(factory: StreamFactory, http: HttpRequest, _: str) -> HttpResponse:
             )
     options = options_of({name: value for name, value in body.items() if name != "tools"})
     model, offer = offered(factory.offers, asked.model)
-    factory.check(said.messages, [decision.call for decision in said.open_calls])
+    messages = factory.checked(said.messages, [decision.call for decision in said.open_calls])
     extra = {name: value for name, value in body.items() if name not in _KNOWN}
     approvals = Approvals((call, answer) for call, _, answer in said.open_calls if answer is not None)
-    request = ChatRequest(model, said.messages, options, approvals, http.user or None, http.headers, extra)
+    request = ChatRequest(model, messages, options, approvals, http.user or None, http.headers, extra)
 
     def close_questions() -> None:
         for stream in set(streams):

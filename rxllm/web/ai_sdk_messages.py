@@ -5,8 +5,6 @@ Source: the types `UIMessage` and `UIToolInvocation` of the npm package `ai`, ve
 
 from __future__ import annotations
 
-import base64
-import binascii
 import logging
 from collections.abc import Callable, Iterator
 from typing import Annotated, Literal, NamedTuple
@@ -171,19 +169,9 @@ def _user_parts(part: UIPart) -> Iterator[Part]:
 
 
 def _file(part: UIPart) -> ImagePart | DocumentPart:
-    url, media_type = part.url or "", part.media_type or "application/octet-stream"
-    data: bytes | None = None
-    if url.startswith("data:"):
-        try:
-            data = base64.b64decode(url.partition(",")[2], validate=True)
-        except binascii.Error as error:
-            raise ConfigurationError("a file's data URL is not base64") from error
-    elif not url.startswith(("https://", "http://")):
-        raise ConfigurationError("a file part needs a data: or https: URL")
-    link = None if data is not None else url
-    if media_type.startswith("image/"):
-        return ImagePart(url=link, data=data, media_type=media_type)
-    return DocumentPart(url=link, data=data, media_type=media_type, name=part.filename)
+    if (part.media_type or "").startswith("image/"):
+        return ImagePart(part.url, media_type=part.media_type)
+    return DocumentPart(part.url, media_type=part.media_type, name=part.filename)
 
 
 def _assistant_part(part: UIPart) -> Part | None:

@@ -7,10 +7,12 @@ server issued it and its user approved it just now.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
+import msgspec
 from reactivex import Observable
 
 from .._json import is_array, is_object
@@ -30,6 +32,7 @@ from ..messages import (
 )
 from ..model import StreamingModel
 from ..options import CallOptions
+from ..providers._request import inline
 from .approvals import Approvals, is_same_call
 
 ROLES: frozenset[Role] = frozenset({"system", "user", "assistant", "tool"})
@@ -113,8 +116,8 @@ def check_conversation(
     roles: Collection[Role] = ROLES,
     issued: Sequence[ToolCall] = (),
     vendor_fields: bool = False,
-) -> None:
-    """Refuse what a client may not send.
+) -> tuple[Message, ...]:
+    """Return the conversation, with the bytes in its data URLs; refuse what a client may not send.
 
     Args:
         messages: The client's conversation.
@@ -142,6 +145,15 @@ def check_conversation(
         if call.id in open_calls and is_same_call(open_calls[call.id], call):
             del open_calls[call.id]
     _refuse(open_calls)
+    return tuple(msgspec.structs.replace(message, parts=tuple(map(_with_bytes, message.parts))) for message in messages)
+
+
+def _with_bytes(part: Part) -> Part:
+    """Return the part with the bytes in its data URL, if it has one."""
+    content = inline(part) if isinstance(part, ImagePart | DocumentPart | AudioPart) and part.data is None else None
+    if content is None:
+        return part
+    return msgspec.structs.replace(part, url=None, data=base64.b64decode(content.base64), media_type=content.media_type)
 
 
 def _check_part(part: Part, role: Role, vendor_fields: bool) -> None:

@@ -69,12 +69,12 @@ class StreamFactory:
         Raises:
             LLMError: The conversation or the options are refused, or there are too many streams.
         """
-        check_conversation(messages, roles=self._roles)
+        said = check_conversation(messages, roles=self._roles)
         name, offer = offered(self.offers, model)
         if refuse_extra and extra and isinstance(offer, StreamingModel):
             raise ConfigurationError(f"unknown parameters: {', '.join(sorted(extra))}")
         questions = approvals or Approvals()
-        request = ChatRequest(name, tuple(messages), options, questions, http.user or None, http.headers, extra or {})
+        request = ChatRequest(name, said, options, questions, http.user or None, http.headers, extra or {})
         return self.open(offer, request, http, linger=linger)
 
     def open(
@@ -96,9 +96,9 @@ class StreamFactory:
             on_admitted=on_admitted,
         )
 
-    def check(self, messages: Sequence[Message], issued: Sequence[ToolCall]) -> None:
-        """Refuse a conversation whose parts this server has made itself, but for its roles and its open tool calls."""
-        check_conversation(messages, roles=self._roles, issued=issued, vendor_fields=True)
+    def checked(self, messages: Sequence[Message], issued: Sequence[ToolCall]) -> tuple[Message, ...]:
+        """Return a conversation of `useChat`; only its parts that this server has signed may have vendor fields."""
+        return check_conversation(messages, roles=self._roles, issued=issued, vendor_fields=True)
 
     def stream(self, http: HttpRequest, id: str) -> ServedStream[object]:  # noqa: A002 - the field's name
         """Return this user's stream with this id; raises `NotFoundError` (404)."""

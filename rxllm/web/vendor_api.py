@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
+import msgspec
+
+from .._json import object_at
 from ..providers._writer import AnswerHead, AnswerWriter
 from ..providers.anthropic.writer import MessagesWriter
 from ..providers.openai_chat.writer import ChatCompletionsWriter
@@ -25,27 +28,35 @@ from .formats.errors import (
 )
 from .formats.vendor_wire import VendorDocument, VendorStream
 from .http import HttpRequest, HttpResponse, json_response
+from .options import converted
 from .stream_body import StreamBody
 from .stream_factory import StreamFactory
 from .vendor_requests import anthropic, openai_chat, openai_responses
-from .vendor_requests.vendor_request import VendorRequest
+from .vendor_requests.vendor_request import VendorReader, refuse_unsupported
 
 _CHARS_PER_TOKEN = 4
 _NO_APPROVALS = "this tool needs the user's approval, for which the client's API has no way to ask"
 
 
+class _Asked(msgspec.Struct, frozen=True):
+    """What all these APIs call by the same names."""
+
+    model: str | None = None
+    stream: bool | None = None
+
+
 class _Api(NamedTuple):
     """How one API is read and written."""
 
-    read: Callable[[Mapping[str, object]], VendorRequest]
+    reader: VendorReader
     writer: type[AnswerWriter]
     error_type: Callable[[int], str]
     error_body: Callable[[Exception], ErrorBody]
 
 
-_CHAT = _Api(openai_chat.read, ChatCompletionsWriter, openai_error_type, openai_error_body)
-_RESPONSES = _Api(openai_responses.read, ResponsesWriter, openai_error_type, openai_error_body)
-_MESSAGES = _Api(anthropic.read, MessagesWriter, anthropic_error_type, anthropic_error_body)
+_CHAT = _Api(openai_chat, ChatCompletionsWriter, openai_error_type, openai_error_body)
+_RESPONSES = _Api(openai_responses, ResponsesWriter, openai_error_type, openai_error_body)
+_MESSAGES = _Api(anthropic, MessagesWriter, anthropic_error_type, anthropic_error_body)
 
 
 def chat_completions(factory: StreamFactory, http: HttpRequest, _: str) -> HttpResponse:
@@ -89,17 +100,20 @@ def chat_format(name: str, *, usage: bool, tools: bool) -> VendorStream:
 
 
 def _answer(api: _Api, factory: StreamFactory, http: HttpRequest) -> HttpResponse:
+    """Return the response to a request of this API; what its client may not ask for is refused."""
     body = http.json()
     check_size(body)
-    asked = api.read(body)
+    refuse_unsupported(body, api.reader.NEUTRAL)
+    asked = converted(body, _Asked, "the request")
+    messages, options = api.reader.messages_in(body), api.reader.options_in(body)
+    extra = {name: value for name, value in body.items() if name not in api.reader.KNOWN}
     approvals = Approvals(refusal=_NO_APPROVALS)
-    stream = factory.start(
-        http, asked.model, asked.messages, asked.options, extra=asked.extra, refuse_extra=True, approvals=approvals
-    )
+    stream = factory.start(http, asked.model, messages, options, extra=extra, refuse_extra=True, approvals=approvals)
     name, _ = offered(factory.offers, asked.model)
-    size = sum(len(message.text) for message in asked.messages)
-    writer = _writer(api, name, usage=asked.usage, input_tokens=max(1, size // _CHARS_PER_TOKEN))
-    tools = bool(asked.options.get("tools"))
+    size = sum(len(message.text) for message in messages)
+    usage = api is not _CHAT or object_at(body, "stream_options").get("include_usage") is True
+    writer = _writer(api, name, usage=usage, input_tokens=max(1, size // _CHARS_PER_TOKEN))
+    tools = bool(options.get("tools"))
     if asked.stream:
         form: VendorStream | VendorDocument = VendorStream(writer, api.error_type, tools=tools)
     else:

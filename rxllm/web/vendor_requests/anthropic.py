@@ -6,47 +6,42 @@ Source: https://platform.claude.com/docs/en/api/messages
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from urllib.parse import quote
 
 from ..._json import is_array, is_object, object_at, objects_at, text_at
 from ...errors import ConfigurationError
 from ...messages import DocumentPart, ImagePart, Message, Part, ReasoningPart, TextPart, ToolCall, ToolResult
 from ...options import CallOptions, ReasoningEffort
 from ..options import options_of
-from .vendor_request import VendorRequest, blocks_of, extra_of, from_base64, model_of, refuse_unsupported, text_of
+from .vendor_request import blocks_of, text_of
 
-_NEUTRAL: Mapping[str, Sequence[object]] = {"container": (), "mcp_servers": ([],), "top_k": ()}
+NEUTRAL: Mapping[str, Sequence[object]] = {"container": (), "mcp_servers": ([],), "top_k": ()}
 _IGNORED = frozenset({"metadata", "service_tier", "betas", "context_management", "cache_control", "inference_geo"})
 _READ = frozenset(
     {"model", "messages", "system", "max_tokens", "stream", "temperature", "top_p", "stop_sequences", "tools"}
     | {"tool_choice", "thinking", "output_format", "output_config"}
 )
-_KNOWN = _NEUTRAL.keys() | _IGNORED | _READ
+KNOWN = NEUTRAL.keys() | _IGNORED | _READ
 
 _CHOICES: Mapping[object, str] = {"auto": "auto", "any": "required", "none": "none"}
 _MANY_TOKENS, _FEW_TOKENS = 16_000, 4_000
 """Thinking budgets in tokens: from the first on the effort is high, below the second it is low."""
 
 
-def read(body: Mapping[str, object]) -> VendorRequest:
-    """Return the request in `body`; raises `ConfigurationError` that names what is not supported."""
-    refuse_unsupported(body, _NEUTRAL)
-    if body.get("max_tokens") is None:
-        raise ConfigurationError("max_tokens is required")
+def messages_in(body: Mapping[str, object]) -> tuple[Message, ...]:
+    """Return the conversation in `body`; raises `ConfigurationError` that names what is not supported."""
     said = body.get("messages")
     if not is_array(said) or not said:
         raise ConfigurationError("messages is a list of messages")
     system = "".join(text_of(block) for block in blocks_of(body.get("system") or [], "system"))
     head = [Message.system(system)] if system else []
-    return VendorRequest(
-        model_of(body),
-        (*head, *(message for item in said for message in _messages(item))),
-        _options(body),
-        body.get("stream") is True,
-        extra_of(body, _KNOWN),
-    )
+    return (*head, *(message for item in said for message in _messages(item)))
 
 
-def _options(body: Mapping[str, object]) -> CallOptions:
+def options_in(body: Mapping[str, object]) -> CallOptions:
+    """Return the options in `body`, checked."""
+    if body.get("max_tokens") is None:
+        raise ConfigurationError("max_tokens is required")
     choice = object_at(body, "tool_choice")
     if choice.get("disable_parallel_tool_use") is True:
         raise ConfigurationError("the parameter 'disable_parallel_tool_use' is not supported")
@@ -104,26 +99,25 @@ def _part(block: dict[str, object]) -> Part | None:
         case "tool_use":
             return ToolCall(text_of(block, "id"), text_of(block, "name"), object_at(block, "input"))
         case "image":
-            data, url, media_type = _source(block)
-            return ImagePart(url, data, media_type)
+            return ImagePart(_url(block))
         case "document":
-            data, url, media_type = _source(block)
-            return DocumentPart(url, data, media_type, text_at(block, "title"))
+            return DocumentPart(_url(block), name=text_at(block, "title"))
         case "tool_result" | "redacted_thinking":
             return None
         case kind:
             raise ConfigurationError(f"a block of type {kind!r} is not supported")
 
 
-def _source(block: Mapping[str, object]) -> tuple[bytes | None, str | None, str | None]:
+def _url(block: Mapping[str, object]) -> str:
+    """Return the link or the data URL of a block's source."""
     source = object_at(block, "source")
     match source.get("type"):
         case "base64":
-            return from_base64(text_of(source, "data")), None, text_of(source, "media_type")
+            return f"data:{text_of(source, 'media_type')};base64,{text_of(source, 'data')}"
         case "text":
-            return text_of(source, "data").encode(), None, "text/plain"
+            return f"data:text/plain,{quote(text_of(source, 'data'))}"
         case "url":
-            return None, text_of(source, "url"), None
+            return text_of(source, "url")
         case kind:
             raise ConfigurationError(f"a source of type {kind!r} is not supported")
 

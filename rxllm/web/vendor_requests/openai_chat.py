@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from ..._json import is_array, object_at
+from ..._json import is_array
 from ...errors import ConfigurationError
+from ...messages import Message
 from ...prompt import Prompt, messages_of
-from ..options import OPTION_NAMES, options_of
-from .vendor_request import VendorRequest, extra_of, model_of, refuse_unsupported
+from ..options import OPTION_NAMES
+from ..options import options_of as options_in
 
-_NEUTRAL: Mapping[str, Sequence[object]] = {
+NEUTRAL: Mapping[str, Sequence[object]] = {
     "n": (1,),
     "logprobs": (False,),
     "top_logprobs": (0,),
@@ -28,23 +29,19 @@ _NEUTRAL: Mapping[str, Sequence[object]] = {
     "web_search_options": (),
     "store": (False,),
 }
+"""The parameters that are not supported, each with the values that change nothing."""
+
 _IGNORED = frozenset(
     {"user", "metadata", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "verbosity"}
 )
-_KNOWN = OPTION_NAMES | _NEUTRAL.keys() | _IGNORED | {"model", "messages", "prompt", "stream", "stream_options"}
+KNOWN = OPTION_NAMES | NEUTRAL.keys() | _IGNORED | {"model", "messages", "prompt", "stream", "stream_options"}
+
+__all__ = ["KNOWN", "NEUTRAL", "messages_in", "options_in"]
 
 
-def read(body: Mapping[str, object]) -> VendorRequest:
-    """Return the request in `body`; raises `ConfigurationError` that names what is not supported."""
-    refuse_unsupported(body, _NEUTRAL)
+def messages_in(body: Mapping[str, object]) -> tuple[Message, ...]:
+    """Return the conversation in `body`; raises `ConfigurationError` that names what is not supported."""
     said = body.get("messages", body.get("prompt"))
     if not isinstance(said, str) and not is_array(said):
         raise ConfigurationError("messages is a list of messages")
-    return VendorRequest(
-        model_of(body),
-        messages_of(cast(Prompt, said)),
-        options_of(body),
-        body.get("stream") is True,
-        extra_of(body, _KNOWN),
-        object_at(body, "stream_options").get("include_usage") is True,
-    )
+    return messages_of(cast(Prompt, said))

@@ -10,23 +10,23 @@ from typing import cast
 
 from ..._json import is_array, is_object, object_at, objects_at, text_at
 from ...errors import ConfigurationError
-from ...messages import Message, Part, ReasoningPart, Role, TextPart, ToolCall, ToolResult
+from ...messages import (
+    AudioPart,
+    DocumentPart,
+    ImagePart,
+    Message,
+    Part,
+    ReasoningPart,
+    Role,
+    TextPart,
+    ToolCall,
+    ToolResult,
+)
 from ...options import CallOptions
 from ..options import options_of
-from .vendor_request import (
-    VendorRequest,
-    arguments_of,
-    audio_of,
-    blocks_of,
-    document_of,
-    extra_of,
-    image_of,
-    model_of,
-    refuse_unsupported,
-    text_of,
-)
+from .vendor_request import arguments_of, blocks_of, text_of
 
-_NEUTRAL: Mapping[str, Sequence[object]] = {
+NEUTRAL: Mapping[str, Sequence[object]] = {
     "previous_response_id": (),
     "conversation": (),
     "background": (False,),
@@ -44,28 +44,20 @@ _READ = frozenset(
     {"model", "input", "instructions", "stream", "tools", "tool_choice", "text", "reasoning", "max_output_tokens"}
     | {"temperature", "top_p"}
 )
-_KNOWN = _NEUTRAL.keys() | _IGNORED | _READ
+KNOWN = NEUTRAL.keys() | _IGNORED | _READ
 
 _ROLES: Mapping[object, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 
 
-def read(body: Mapping[str, object]) -> VendorRequest:
-    """Return the request in `body`; raises `ConfigurationError` that names what is not supported."""
-    refuse_unsupported(body, _NEUTRAL)
+def messages_in(body: Mapping[str, object]) -> tuple[Message, ...]:
+    """Return the conversation in `body`; raises `ConfigurationError` that names what is not supported."""
     instructions = text_at(body, "instructions")
-    said = list(_conversation(body.get("input")))
-    if instructions is not None:
-        said.insert(0, Message.system(instructions))
-    return VendorRequest(
-        model_of(body),
-        tuple(said),
-        _options(body),
-        body.get("stream") is True,
-        extra_of(body, _KNOWN),
-    )
+    head = [] if instructions is None else [Message.system(instructions)]
+    return (*head, *_conversation(body.get("input")))
 
 
-def _options(body: Mapping[str, object]) -> CallOptions:
+def options_in(body: Mapping[str, object]) -> CallOptions:
+    """Return the options in `body`, checked."""
     form = object_at(object_at(body, "text"), "format")
     return options_of(
         {
@@ -144,13 +136,13 @@ def _part(block: dict[str, object]) -> Part:
         case "refusal":
             return TextPart(text_of(block, "refusal"))
         case "input_image" if block.get("file_id") is None:
-            return image_of(text_of(block, "image_url"))
+            return ImagePart(text_of(block, "image_url"))
         case "input_file" if block.get("file_id") is None:
             url = text_at(block, "file_url") or text_of(block, "file_data")
-            return document_of(url, text_at(block, "filename"))
+            return DocumentPart(url, name=text_at(block, "filename"))
         case "input_audio":
             audio = object_at(block, "input_audio")
-            return audio_of(text_of(audio, "data"), text_of(audio, "format"))
+            return AudioPart(f"data:audio/{text_of(audio, 'format')};base64,{text_of(audio, 'data')}")
         case kind:
             raise ConfigurationError(f"a part of type {kind!r} is not supported, nor are file ids")
 
