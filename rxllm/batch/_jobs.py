@@ -129,8 +129,7 @@ def _key_of(row: RowIn, columns: Columns, position: int) -> Key:
         return position
     value = _column(row, name, position)
     if isinstance(value, str):
-        value.encode()  # raises if it is not Unicode
-        return value
+        return value.encode().decode()  # raises if it is not Unicode; of numpy's text, a plain one
     try:
         number = operator.index(cast("int", value))  # numpy's integers too
     except TypeError:

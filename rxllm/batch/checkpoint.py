@@ -50,8 +50,8 @@ class Checkpoint:
         self._path = path
         self._sync = sync
         self._synced = time.monotonic()
-        path.parent.mkdir(parents=True, exist_ok=True)
         with _explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._file = sqlite3.connect(path, isolation_level=None, timeout=patience, check_same_thread=False)
             try:
                 self._prepare(about)
@@ -168,7 +168,7 @@ def read_rows(checkpoint: str | Path, *, patience: float = PATIENCE_SECONDS) -> 
 def _explained(path: Path) -> Generator[None]:
     try:
         yield
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, OSError) as error:
         if "locked" in str(error):
             raise ConfigurationError(f"another run has the checkpoint {str(path)!r} open") from error
         raise ConfigurationError(f"the checkpoint {str(path)!r} cannot be used: {error}") from error

@@ -199,6 +199,10 @@ def _check(retry: object, keep: object, **counts: int | None) -> None:
 def _source(prompts: object) -> Callable[[], Iterable[object]]:
     """Return a function that returns the prompts; raise if `prompts` is not an iterable, a function or a Dataset."""
     kind = type(prompts).__name__
+    if hasattr(prompts, "iterrows") or hasattr(prompts, "to_dicts"):  # pandas, Polars; they iterate over columns
+        raise ConfigurationError(
+            f"prompts= takes rows, not a {kind}: pass frame.to_dict('records') or frame.to_dicts()"
+        )
     rows = getattr(prompts, "iter_rows", prompts)
     if callable(rows):
         return cast("Callable[[], Iterable[object]]", rows)
@@ -230,7 +234,9 @@ def _chosen(more: RunOptions, prompts: object) -> RunSettings:
     if unknown:
         raise ConfigurationError(f"map_prompts() has no argument {', '.join(map(repr, sorted(unknown)))}")
     total = len(cast("Sequence[object]", prompts)) if isinstance(prompts, Sequence) else None
+    given: dict[str, object] = {"total": total, **more}
+    plain = {name: getattr(value, "tolist", lambda kept=value: kept)() for name, value in given.items()}  # of numpy
     try:
-        return msgspec.convert({"total": total, **more}, RunSettings)
+        return msgspec.convert(plain, RunSettings)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"map_prompts() has a wrong argument: {error}") from error

@@ -107,6 +107,12 @@ def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> N
     assert before == [path.read_bytes() for path in sorted(tmp_path.iterdir())]
 
 
+def test_a_place_that_cannot_be_written_is_a_typed_error() -> None:
+    """Such as one below a file."""
+    with pytest.raises(ConfigurationError, match="cannot be used"):
+        Checkpoint(Path(__file__) / "job", JOB)
+
+
 def test_reading_what_is_not_there_creates_nothing(tmp_path: Path) -> None:
     """A misspelt name is an error, not an empty job."""
     with pytest.raises(ConfigurationError, match="there is no checkpoint"):

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy
+import pandas
 import pytest
 import reactivex
 from reactivex.scheduler import VirtualTimeScheduler
@@ -281,3 +283,18 @@ def test_a_progress_bar_ends_with_a_line(
     """Where stderr is no terminal: counts and rate, once."""
     run(llm_server, tmp_path, ["a", "b"], show_progress=True)
     assert capsys.readouterr().err.startswith("2 of 2 rows, ")
+
+
+def test_a_frame_is_not_taken_for_its_column_names(tmp_path: Path) -> None:
+    """The error says how to get its rows."""
+    frame: Any = pandas.DataFrame({"prompt": ["a"]})
+    with pytest.raises(ConfigurationError, match="to_dict"):
+        batch.map_prompts(frame, "openai:m", checkpoint=tmp_path / "job")
+
+
+def test_numbers_and_texts_of_numpy(llm_server: LLMServer, tmp_path: Path) -> None:
+    """As options, prompts and keys; a key that could not be written stopped the run for ever."""
+    prompts: Any = [{"prompt": text, "id": text} for text in numpy.array(["a", "b"])]
+    more: Any = {"total": numpy.int64(2), "sync": numpy.float64(1)}
+    seen = run(llm_server, tmp_path, prompts, key="id", **more)
+    assert ["a", "b"] == sorted(str(row.key) for row in rows(seen))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
+from typing import cast
 
 import numpy
 import pytest
@@ -62,6 +63,18 @@ def test_numpy_numbers_are_keys_and_columns() -> None:
     (job,) = jobs(row, columns=Columns(key="k", keep=("v",)))
     assert isinstance(job, Job)
     assert (3, int, {"v": [1, 2]}) == (job.key, type(job.key), job.columns)
+
+
+class Name(str):
+    """Text of another class, as numpy's."""
+
+
+def test_text_of_another_class_is_plain_text() -> None:
+    """As prompt and as key: else no row could be written, and the run would wait for it."""
+    for text in (numpy.str_("a"), Name("a")):
+        (job,) = jobs({"prompt": text, "k": text}, columns=Columns(key="k"))
+        assert isinstance(job, Job)
+        assert ("a", str, str) == (job.key, type(job.key), type(cast("rxllm.TextPart", job.prompt[0].parts[0]).text))
 
 
 @pytest.mark.parametrize(
