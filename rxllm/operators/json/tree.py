@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from string import hexdigits
 from typing import Literal, TypeAlias
 
+import msgspec
+
 from ..._json import decode
 from ..text.growing_text import GrowingText
 
@@ -186,7 +188,8 @@ class JsonTree:
             try:
                 value = decode(token)
             except ValueError as error:
-                raise ValueError(f"not a JSON value: {token[:40]} ({error})") from None
+                fault = "a number out of range" if isinstance(error, msgspec.ValidationError) else "not a JSON value"
+                raise ValueError(f"{fault}: {token[:40]}") from None
             self._close(value)
         return end
 
