@@ -156,7 +156,7 @@ def main() -> None:
         assert time.monotonic() < limit, gc.get_referrers(gone())
         time.sleep(0.01)
         gc.collect()
-    assert [tk._bound, tk._schedulers, _tk_text._looks, _tk_text._autoscrolls] == [{}, {}, {}, {}]
+    assert [tk._bound, tk._schedulers, _tk_text._looks] == [{}, {}, {}]
     print("end")
 
 
