@@ -13,7 +13,10 @@ from .._runtime.reactor import Reactor
 CROWD = 32
 """The number of streams that have a thread each. If there are more, the reactor reads all of them.
 
-Measured: up to 16 streams, threads are prompter for the same CPU; from 32 on, the reactor costs two thirds or less.
+Measured side by side at 50 tokens/s, on two cores that other programs kept busy: the reactor takes 0.7 of the threads'
+CPU for 16 and 32 streams, 0.6 for 64, 0.4 to 0.5 for 128 and 256; for 8 streams both take the same. Threads are
+prompter there once all have begun (p99 of 128 streams: 7 ms, the reactor 63 ms), because a busy system runs first what
+mostly sleeps; on quiet cores 1,000 streams on the reactor have a p99 of 7 ms.
 """
 
 _EXIT_SECONDS = 1.0

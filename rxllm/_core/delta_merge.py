@@ -28,13 +28,7 @@ def merge_deltas(items: Iterable[T]) -> list[T]:
     >>> merge_deltas([TextDelta("Hel"), TextDelta("lo"), ReasoningDelta("hm"), TextDelta("!")])
     [TextDelta(text='Hello'), ReasoningDelta(text='hm'), TextDelta(text='!')]
     """
-    merged: list[T] = []
-    for key, group in groupby(items, merge_key):
-        if key is None:
-            merged.extend(group)
-        else:
-            merged.append(cast(T, make_delta(key, "".join(map(delta_text, cast("Iterable[Delta]", group))))))
-    return merged
+    return [item for item, _ in merge_runs(items)]
 
 
 def merge_runs(items: Iterable[T]) -> Iterator[tuple[T, tuple[int, ...]]]:
@@ -48,7 +42,8 @@ def merge_runs(items: Iterable[T]) -> Iterator[tuple[T, tuple[int, ...]]]:
     for key, group in groupby(items, merge_key):
         run = list(group)
         if key is None or len(run) == 1:
-            yield from ((item, ()) for item in run)
+            for item in run:
+                yield item, ()
         else:
             texts = [delta_text(cast(Delta, item)) for item in run]
             yield cast(T, make_delta(key, "".join(texts))), tuple(map(len, texts))

@@ -13,7 +13,7 @@ from array import array
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate, groupby
+from itertools import accumulate
 from typing import Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 import msgspec
@@ -22,7 +22,7 @@ from reactivex.disposable import Disposable
 
 from .._runtime.errors import report_exception
 from ..errors import StreamInterruptedError
-from .delta_merge import Delta, MergeKey, delta_text, make_delta, merge_deltas, merge_key, merge_runs
+from .delta_merge import Delta, MergeKey, delta_text, make_delta, merge_key, merge_runs
 
 T = TypeVar("T")
 
@@ -286,13 +286,9 @@ def _rest_of(block: _Block[T], seen: int) -> T:
 
 def _merged(entries: Sequence[Entry[T]]) -> list[Entry[T]]:
     """Return the entries with neighbouring deltas of the same kind merged."""
-    if len(entries) < 2:
-        return list(entries)
     merged: list[Entry[T]] = []
-    for kind, group in groupby(entries, lambda entry: merge_key(entry.event)):
-        if kind is None:
-            merged.extend(group)
-        else:
-            run = list(group)
-            merged.append(Entry(run[-1].id, merge_deltas(entry.event for entry in run)[0]))
+    count = 0
+    for event, lengths in merge_runs(entry.event for entry in entries):
+        count += len(lengths) or 1
+        merged.append(Entry(entries[count - 1].id, event))
     return merged

@@ -8,15 +8,13 @@ from collections.abc import Callable
 
 import reactivex as rx
 from reactivex import Observable, abc
-from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposable
+from reactivex.disposable import CompositeDisposable, SerialDisposable
 
-from .._runtime.deadlines import Watch, watchdog
 from ..errors import APITimeoutError
 from ..events import TokenEvent
+from .scheduling import TimerScheduler
 from .stream_errors import emit_error
 
-_NOTICE = 3600.0
-"""Seconds: the limit never moves."""
 _SHORTEST = 0.001
 
 
@@ -38,22 +36,21 @@ def waiting_within(
         """Acquired once: by the admission or by the limit, whichever comes first."""
         waiting = SerialDisposable()
 
-        def expire() -> None:
+        def expire(*_: object) -> None:
             if decided.acquire(blocking=False):
                 waiting.dispose()
                 message = f"the answer was not complete within {total:g} s (timeout 'total'): it waited for a free slot"
                 emit_error(observer, APITimeoutError(message, phase="total"))
 
-        watch = Watch(deadline, _NOTICE, expire)
+        timer = TimerScheduler.singleton().schedule_relative(total, expire)
 
         def admitted(_: abc.SchedulerBase) -> Observable[TokenEvent]:
-            watchdog.stop(watch)
+            timer.dispose()
             if not decided.acquire(blocking=False):
                 return rx.never()
             return stream(max(deadline - time.monotonic(), _SHORTEST))
 
-        watchdog.add(watch)
         waiting.disposable = limit(rx.defer(admitted)).subscribe(observer, scheduler=scheduler)
-        return CompositeDisposable(waiting, Disposable(lambda: watchdog.stop(watch)))
+        return CompositeDisposable(waiting, timer)
 
     return Observable(subscribe)
