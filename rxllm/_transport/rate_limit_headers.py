@@ -22,8 +22,13 @@ MAX_RETRY_AFTER = 3600.0
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Return the seconds in `retry-after-ms` or `retry-after` (seconds or a date), at most `MAX_RETRY_AFTER`."""
-    milliseconds, value = _number(headers.get("retry-after-ms")), headers.get("retry-after", "")
-    seconds = _number(value) if milliseconds is None else milliseconds / 1000
+    milliseconds = headers.get("retry-after-ms")
+    if milliseconds is not None and (seconds := _seconds(milliseconds)) is not None:
+        return min(seconds / 1000, MAX_RETRY_AFTER)
+    value = headers.get("retry-after")
+    if value is None:
+        return None
+    seconds = _seconds(value)
     if seconds is None:
         try:
             seconds = parsedate_to_datetime(value).timestamp() - now
@@ -97,6 +102,14 @@ def _bounded(seconds: float) -> float:
     return min(max(seconds, 0.0), MAX_RETRY_AFTER)
 
 
+def _seconds(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return None if math.isnan(value) or value < 0 else value
+
+
 def _reset(what: str, values: Mapping[str, str], now: float) -> float | None:
     """Return the seconds until a limit is whole again: by its reset, else by the period in its name."""
     reset = _seconds_until(values.get("reset"), now)
@@ -147,7 +160,7 @@ def _number(text: str | None) -> float | None:
         number = float(text or "")
     except ValueError:
         return None
-    return number if 0 <= number < math.inf else None
+    return number if 0 <= number < float("inf") else None
 
 
 def _seconds_until(text: str | None, now: float) -> float | None:
