@@ -13,7 +13,8 @@ from .._core.attempts import scheduler_seconds
 def stopwatch(scheduler: abc.SchedulerBase | None) -> Callable[[], float]:
     """Return a function that returns the seconds since this call."""
     if scheduler is None:
-        started = time.monotonic()
-        return lambda: time.monotonic() - started
+        now = time.monotonic
+        started = now()
+        return lambda: now() - started
     started = scheduler_seconds(scheduler)
     return lambda: scheduler_seconds(scheduler) - started

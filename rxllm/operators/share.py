@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -134,37 +135,20 @@ def record(path: str | Path) -> Operator[TokenEvent, TokenEvent]:
         writer = RecordingWriter(path, stopwatch(scheduler))
         emit = observer.on_next
 
+        def write(event: TokenEvent) -> None:
+            if isinstance(event, str):
+                raise not_an_event("record")
+            writer.event(event)
+
         def on_next(event: TokenEvent) -> None:
-            """Write the event, then pass it on; if the subscriber raises, the recording ends."""
-            try:
-                if isinstance(event, str):
-                    raise not_an_event("record")
-                writer.event(event)
-            except Exception as error:
-                observer.on_error(error)
-                return
             try:
                 emit(event)
             except BaseException:
                 writer.dispose()
                 raise
 
-        def on_error(error: Exception) -> None:
-            try:
-                writer.failure(error)
-            except Exception as raised:
-                error = raised
-            observer.on_error(error)
-
-        def on_completed() -> None:
-            try:
-                writer.end("completed")
-            except Exception as error:
-                observer.on_error(error)
-            else:
-                observer.on_completed()
-
-        writing = source.subscribe(on_next, on_error, on_completed, scheduler=scheduler)
+        written = rx_ops.do_action(write, writer.failure, partial(writer.end, "completed"))(source)
+        writing = written.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=scheduler)
         return CompositeDisposable(writing, writer)
 
     return subscribing(subscribe)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from reactivex import abc
 from reactivex import operators as rx
 from reactivex.observer import Observer
 from reactivex.subject import Subject
@@ -264,6 +266,31 @@ class TestRecord:
         seen.subscribe(source.pipe(ops.record(tmp_path / "no" / "such" / "folder")))
         assert isinstance(seen.error, FileNotFoundError)
         assert source.observers == []
+
+    def test_a_file_that_takes_no_more_raises_nothing_into_the_producer(self, tmp_path: Path) -> None:
+        """It is the stream's error; if the stream fails itself, its own error says so in a note."""
+        source, seen, _ = self.to_broken_pipe(tmp_path / "first")
+        source.on_next(TextDelta("a"))
+        assert isinstance(seen.error, BrokenPipeError)
+        assert source.observers == []
+        boom = Boom()
+        source, seen, _ = self.to_broken_pipe(tmp_path / "second")
+        source.on_error(boom)
+        assert seen.error is boom
+        assert "the recording is incomplete" in boom.__notes__[0]
+        source, _, subscription = self.to_broken_pipe(tmp_path / "third")
+        subscription.dispose()
+        assert source.observers == []
+
+    def to_broken_pipe(self, path: Path) -> tuple[Subject[TokenEvent], Seen, abc.DisposableBase]:
+        """A stream that is recorded to a pipe without a reader."""
+        os.mkfifo(path)
+        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        source: Subject[TokenEvent] = Subject()
+        seen = Seen()
+        subscription = seen.subscribe(source.pipe(ops.record(path)))
+        os.close(reader)
+        return source, seen, subscription
 
     def test_each_subscription_writes_the_file_anew(self, path: Path) -> None:
         """The last one stays."""
