@@ -23,6 +23,7 @@ failure         (ignored)                    the answer is marked as failed     
 from __future__ import annotations
 
 import logging
+import operator
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -34,6 +35,7 @@ from reactivex.disposable import SingleAssignmentDisposable
 from reactivex.scheduler import TimeoutScheduler
 from reactivex.subject import AsyncSubject
 
+from ..errors import StreamError
 from ..messages import Message, Part, ToolCall
 from ..model import StreamingModel
 from ..prompt import Prompt, messages_of
@@ -43,6 +45,7 @@ from ._chat_log import ChatLog
 from ._chat_messages import ChatMessage
 from ._chat_states import ChatState, ChatStatus, StateEmitter
 from .assistant import Assistant
+from .errors import error_text
 from .events import AssistantEvent
 from .memory import Memory, Window
 
@@ -257,28 +260,30 @@ class ChatSession(abc.DisposableBase):
         self.close()
 
     def _part(self, choose: Callable[[ChatState], T]) -> Observable[T]:
-        return self._emitter.states.pipe(rx.map(choose), rx.distinct_until_changed(comparer=_same))
+        return self._emitter.states.pipe(rx.map(choose), rx.distinct_until_changed(comparer=operator.is_))
 
     def _ask(self, content: Sequence[str | Part] | None, place: Callable[[], int]) -> str:
-        """Put a message of the user where `place` says, or keep the one there, and ask for an answer."""
+        """Put a message of the user at `place()`, or keep the one there; drop what follows it, and ask again."""
         message = None if content is None else Message.user(*content)
         with self._lock:
             if self._emitter.closed or place() < 0:
                 return ""
             before = self._end_turn("stopped", "ready")
-            self._log.drop(place() + (message is None))
-            if message is not None:
+            at = place()  # now, because a stopped answer has become a message
+            if message is None:
+                self._log.drop(at + 1)
+            else:
+                self._log.drop(at)
                 self._log.add_question(message)
             question, history = self._log.shown[-1].id, self._log.history()
             self._set_ready()
-            prompt = history if self._window is None else self._window(history)
             self._turn = turn = _Turn(ChatAnswer(self._log.next_id()))
             self._status = "submitted"
         self._after(before)
-        self._subscribe(turn, prompt)
+        self._subscribe(turn, history)
         return question
 
-    def _subscribe(self, turn: _Turn, prompt: Sequence[Message]) -> None:
+    def _subscribe(self, turn: _Turn, history: Sequence[Message]) -> None:
         """Start the turn; what it raises becomes its error."""
 
         def request_approval(call: ToolCall) -> Observable[bool | str]:
@@ -287,13 +292,14 @@ class ChatSession(abc.DisposableBase):
 
         token = ask.set(request_approval)
         try:
+            prompt = history if self._window is None else self._window(history)
             turn.subscription.disposable = self._assistant.stream(prompt).subscribe(
                 lambda event: self._on_event(turn, event),
                 lambda error: self._on_end(turn, error),
                 lambda: self._on_end(turn, None),
             )
-        except Exception as error:  # an option or a prompt that the model cannot take
-            self._on_end(turn, error)
+        except BaseException as error:  # of the window, or an option or a prompt that the model cannot take
+            self._on_end(turn, error if isinstance(error, Exception) else StreamError(error_text(error)))
         finally:
             ask.reset(token)
 
@@ -390,7 +396,3 @@ class ChatSession(abc.DisposableBase):
             if self._turn is None:
                 self._status = "error"
         self._emitter.emit()
-
-
-def _same(one: object, other: object) -> bool:
-    return one is other

@@ -184,6 +184,7 @@ class BaseRun(abc.DisposableBase):
         self._emit_rows(rows)
 
     def _emit_rows(self, rows: Iterable[Settled]) -> None:
+        """Emit rows that are on disk, and count them for the progress."""
         for settled in rows:
             self._counter.count(isinstance(settled.row, FailureRow), usage_of(settled.row))
             self._emit(settled.row)

@@ -124,7 +124,7 @@ class Run(BaseRun):
                 yield Settled(job.position, job.digest, row)
 
     def _give(self, worker: int) -> None:
-        """Send jobs to a worker; it is idle if it has none."""
+        """Send further jobs to a worker, which returns rows that are ready; it is idle if it has no job at all."""
         jobs = self._queue.give(worker, self._next_job)
         if jobs or self._queue.in_hand_of(worker):
             self._idle.discard(worker)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import pytest
@@ -245,6 +246,25 @@ class TestTurns:
         session.states.subscribe(again)
         session.send("Hi")
         until(lambda: len(session.state.messages) == 4 and session.state.status == "ready")
+
+    @pytest.mark.parametrize("error", [ValueError("no"), asyncio.CancelledError(), SystemExit()])
+    def test_a_window_that_raises_is_a_failed_answer(self, error: BaseException) -> None:
+        """`send` does not raise, the answer before is stopped, and its connection closes."""
+        model, broken = ByHand(), False
+
+        def window(messages: Sequence[Message]) -> Sequence[Message]:
+            if broken:
+                raise error
+            return messages
+
+        session = ChatSession(model, window=window)
+        session.send("one")
+        asked(model, 0)
+        broken = True
+        session.send("two")
+        until(lambda: model.disposed == [0])
+        assert ["done", "stopped", "done", "failed"] == [message.status for message in session.state.messages]
+        assert "error" == session.state.status
 
     def test_a_window(self) -> None:
         """Chooses what is sent; all stays shown."""
