@@ -328,12 +328,12 @@ def _compiled(pattern: str | re.Pattern[str]) -> Pattern:
         import regex
     except ImportError as error:
         raise ConfigurationError('this operator needs the package "regex": pip install "rxllm[text]"') from error
-    source, used = (pattern, 0) if isinstance(pattern, str) else (pattern.pattern, pattern.flags)
+    source, used = (pattern.pattern, pattern.flags) if isinstance(pattern, re.Pattern) else (pattern, 0)
     flags = regex.RegexFlag(0)
     for name in ("ASCII", "IGNORECASE", "MULTILINE", "DOTALL", "VERBOSE"):
         if used & re.RegexFlag[name]:
             flags |= regex.RegexFlag[name]
     try:
         return regex.compile(source, flags)
-    except regex.error as error:
+    except (regex.error, TypeError) as error:
         raise ConfigurationError(f"the package regex does not accept the pattern: {error}") from error

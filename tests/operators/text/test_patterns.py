@@ -146,6 +146,8 @@ class TestReplace:
         """It is a ConfigurationError, with the place in the pattern."""
         with pytest.raises(ConfigurationError, match="pattern"):
             ops.replace("(", "x")
+        with pytest.raises(ConfigurationError, match="pattern"):
+            ops.redact(None)  # type: ignore[arg-type]
 
 
 class TestRedact:
