@@ -138,14 +138,14 @@ def _server(name: str, url: str, model: str, litellm: str | None) -> Iterator[tu
         env = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MASTER_KEY": "sk-benchmarks-only"}
         quiet = subprocess.DEVNULL
         with subprocess.Popen([*command, "--port", str(port)], env=env, stdout=quiet, stderr=quiet) as server:
-            _wait_for(port)
+            _wait_for(port, server)
             yield psutil.Process(server.pid), port, served
             for one in psutil.Process(server.pid).children(recursive=True):
                 one.kill()
             server.kill()
 
 
-def _wait_for(port: int) -> None:
+def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
     for _ in range(600):
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=1) as ready:
@@ -154,6 +154,8 @@ def _wait_for(port: int) -> None:
                     return
         except OSError:
             time.sleep(0.2)
+        if server.poll() is not None:
+            raise RuntimeError(f"the server ended with status {server.returncode}: run its command to see why")
     raise RuntimeError("the server does not start")
 
 

@@ -83,6 +83,7 @@ def listen(address: RedisAddress, server: str, channel: str, key: str, poke: Cal
         listener.callbacks[key] = poke
 
     def leave() -> None:
+        """Call `poke` no more; the last one to leave stops the listener."""
         with _lock:
             if listener.callbacks.get(key) is not poke:
                 return

@@ -71,6 +71,7 @@ def deployment_of(address: RedisAddress) -> Deployment:
 
 
 def _of_url(url: str) -> Deployment:
+    """Return how to connect to what a URL names."""
     try:
         parts = urlsplit(url)
         scheme, _, kind = parts.scheme.partition("+")

@@ -189,6 +189,7 @@ class LogReader(abc.DisposableBase):
                 _raise_if_failed(lost)
 
     def _wait_for_redis(self, error: APIConnectionError) -> None:
+        """Sleep before the next attempt; raise `error` once Redis has been away for `patience` seconds."""
         if self._disposed.is_set():
             return
         now = time.monotonic()

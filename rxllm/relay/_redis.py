@@ -154,6 +154,7 @@ class RedisConnections:
             return self._exchange(key, words)
 
     def _exchange(self, key: str, words: Sequence[str | bytes | int]) -> Any:
+        """Send a command to the server that has `key` and return the answer; after some errors, connect anew."""
         client, deployment = self._connected(), self._deployment
         try:
             pool = deployment.node_for(client, key).connection_pool
@@ -255,6 +256,7 @@ def _data_of(message: Any) -> bytes | None:
 
 @contextmanager
 def _converted_errors() -> Generator[None]:
+    """Raise the errors of redis-py as errors of rxllm."""
     try:
         yield
     except _REFUSED as error:

@@ -59,6 +59,7 @@ class PublishOptions(msgspec.Struct, frozen=True):
     take_over: bool = False
 
     def __post_init__(self) -> None:
+        """Refuse numbers that cannot work together."""
         for name in ("lease", "keep", "max_frames", "patience"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0; got {getattr(self, name)!r}")
@@ -148,6 +149,7 @@ class LogWriter:
         return int(last)
 
     def _run(self) -> None:
+        """Send segments until the log ends. Runs on the writer's thread."""
         try:
             while self.state == "open":
                 self._rest()

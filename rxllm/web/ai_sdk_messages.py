@@ -142,6 +142,7 @@ def _steps(message: UIMessage, is_own: Callable[[object, str], bool]) -> Iterato
 
 
 def _assistant_step(parts: list[UIPart], is_own: Callable[[object, str], bool]) -> Iterator[_Step]:
+    """Yield the step that these parts make, if the model said anything in it."""
     tools = {part.tool_call_id: part for part in parts if part.is_tool}
     shown = tuple(made for part in parts if (made := _assistant_part(part)) is not None)
     kept = next((_kept(part, is_own) for part in parts if part.type == PARTS), ())

@@ -162,6 +162,7 @@ class UITurn:
                 return begin + self._token_event(shown)
 
     def _token_event(self, event: object) -> str:
+        """Return the chunks of a token event."""
         match event:
             case TextDelta(text):
                 return self._delta("text", text)
@@ -229,6 +230,7 @@ class UITurn:
         return self._finish_step() + chunk("finish", finishReason=reason, **extra)
 
     def _delta(self, kind: _Kind, text: str) -> str:
+        """Return the chunk of a text or thought; another kind before it ends, and this one begins."""
         begin = ""
         if self._open != kind:
             begin = self._close()

@@ -185,6 +185,7 @@ async def serve_websocket(service: Service, socket: WebSocket) -> None:
 
 
 async def _receive(socket: WebSocket, session: WebSocketSession, has_room: asyncio.Event) -> None:
+    """Pass the client's messages to the session until it leaves; wait while it takes no replies."""
     with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # the latter once sending has failed
         while True:
             received = await socket.receive()
@@ -208,6 +209,7 @@ async def _send(socket: WebSocket, session: WebSocketSession, wakeup: AsyncWakeu
 
 
 async def _handle(service: Service, request: StarletteRequest, bodies: _BodyBudget) -> Response:
+    """Return the response to a request; its body is read after it was admitted."""
     head = _head(request, request.method)
     admitted = await _admit(service, head)
     if isinstance(admitted, HttpResponse):
@@ -281,6 +283,7 @@ def _closing_on_signals(service: Service, drain_seconds: float) -> Generator[Non
     found: dict[int, Callable[[int, FrameType | None], object]] = {}
 
     def on_signal(number: int, frame: FrameType | None) -> None:
+        """Close the service in a thread, and call the server's own handler after that."""
         own = found.pop(number, None)
         if own is None:
             return
@@ -317,6 +320,7 @@ def _refusing_without_descriptors() -> Generator[None]:
     silent_until = 0.0
 
     def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Refuse all waiting connections if there are no descriptors; pass other problems on."""
         nonlocal silent_until
         if not str(context.get("message", "")).startswith("socket.accept() out of system resource"):
             (loop.default_exception_handler if former is None else partial(former, loop))(context)

@@ -157,6 +157,7 @@ def _with_bytes(part: Part) -> Part:
 
 
 def _check_part(part: Part, role: Role, vendor_fields: bool) -> None:
+    """Refuse a part that messages with this role do not have, a vendor field, or an unsafe link."""
     if not vendor_fields and (isinstance(part, VendorPart) or getattr(part, "vendor", None) is not None):
         raise ConfigurationError("clients may not set vendor parts or vendor fields")
     match part:

@@ -14,7 +14,6 @@ from urllib.parse import quote
 import msgspec
 from reactivex import Observable, abc, defer, throw, timer
 from reactivex import operators as rx
-from reactivex.disposable import CompositeDisposable, Disposable
 
 from .._core.source import Source
 from .._core.stream import token_stream
@@ -87,6 +86,7 @@ def resumed(attempt: Callable[[], Observable[AssistantEvent]], position: Positio
     seen, failures = position.after, itertools.count()
 
     def again(error: Exception, _: object) -> Observable[AssistantEvent]:
+        """Read on after a while if only the connection broke; a new event resets the count of attempts."""
         nonlocal seen, failures
         if position.after > seen:
             seen, failures = position.after, itertools.count()
@@ -122,6 +122,7 @@ class _Server:
         self._events(f"{_path(stream)}/stop", b"{}", Position(stream)).subscribe(_ignore, _ignore)
 
     def _events(self, path: str, body: bytes, position: Position) -> Observable[AssistantEvent]:
+        """Return the events of the SSE response to a POST of `body`; each subscription sends it."""
         request = WireRequest(self._url + path, self._headers, body)
         source = Source(
             provider="rxllm",
@@ -139,19 +140,16 @@ def _subscribing(
 ) -> Observable[AssistantEvent]:
     """Return the stream that begins anew with each subscription; disposing it stops the server's stream if `stops`."""
 
-    def subscribe(
-        observer: abc.ObserverBase[AssistantEvent], scheduler: abc.SchedulerBase | None = None
-    ) -> abc.DisposableBase:
+    def read(_: abc.SchedulerBase) -> Observable[AssistantEvent]:
         position = begin()
 
         def stop() -> None:
             if stops and position.stream is not None and not position.has_ended:
                 server.stop(position.stream)
 
-        events = resumed(lambda: server.read(position, body), position)
-        return CompositeDisposable(events.subscribe(observer, scheduler=scheduler), Disposable(stop))
+        return resumed(lambda: server.read(position, body), position).pipe(rx.finally_action(stop))
 
-    return Observable(subscribe)
+    return defer(read)
 
 
 def _with_headers(source: Observable[AssistantEvent], position: Position) -> Observable[AssistantEvent]:
@@ -163,6 +161,7 @@ def _with_headers(source: Observable[AssistantEvent], position: Position) -> Obs
     def subscribe(
         observer: abc.ObserverBase[AssistantEvent], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
+        """Subscribe while `hear` is the listener: the request is made there."""
         token = response_headers_listener.set(hear)
         try:
             return source.subscribe(observer, scheduler=scheduler)

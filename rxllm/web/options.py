@@ -89,6 +89,7 @@ def converted(value: object, kind: type[T], what: str) -> T:
 
 
 def _tool_choice(value: str | dict[str, object] | None) -> str | None:
+    """Return a word such as "auto", or the name of the function in a dict of OpenAI's form."""
     if not isinstance(value, dict):
         return value
     function = value.get("function", value)

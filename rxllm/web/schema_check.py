@@ -141,6 +141,7 @@ class _Check:
             raise self._error(f"the keyword {keyword!r} is not supported")
 
     def _pattern(self, value: object) -> None:
+        """Check a regular expression: its length, its groups, and how often it repeats."""
         if not isinstance(value, str) or len(value) > MAX_PATTERN:
             raise self._error(f"pattern is a text of at most {MAX_PATTERN} characters")
         if value.count("(") > MAX_GROUPS or not _compiles(value):
@@ -181,6 +182,7 @@ class _Check:
         return False
 
     def _refuse_cycle(self, start: str) -> None:
+        """Raise if the definition `start` refers to itself for the same value."""
         seen, ahead = set[str](), [start]
         while ahead:
             for reference in self._same_value.get(ahead.pop(), ()):

@@ -153,6 +153,7 @@ class Service:
         self.factory.streams.drain(seconds)
 
     def _route(self, request: HttpRequest) -> HttpResponse:
+        """Return the response of the route for this path and method, or of the page's file."""
         method = "GET" if request.method == "HEAD" else request.method
         for pattern, routes in _ROUTES:
             match = pattern.fullmatch(request.path)

@@ -215,6 +215,7 @@ class Streams(Generic[T]):
         linger: float,
         approvals: Approvals | None,
     ) -> ServedStream[T]:
+        """Return the stream for `open` to start."""
         return ServedStream(source, id=id, linger=linger, on_end=self._on_end, approvals=approvals)
 
     def _new_id(self, user: str | None) -> str:
@@ -240,6 +241,7 @@ class Streams(Generic[T]):
             raise OverloadedError("the server runs as many streams as it may", status_code=503, retry_after=1.0)
 
     def _on_end(self, stream: ServedStream[T]) -> None:
+        """Count an ended stream no longer, and keep it for readers that come late."""
         if stream.error is not None and not isinstance(stream.error, LLMError):
             log.error("a stream that is served failed", exc_info=stream.error)
         with self._changed:

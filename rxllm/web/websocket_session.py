@@ -96,6 +96,7 @@ class WebSocketSession:
             cursor.stream.unwatch(self._notify)
 
     def _carry_out(self, command: Command) -> None:
+        """Do what a command says; raises what the client reads as a refusal."""
         match command:
             case Ask(body, request):
                 self._refuse_too_many()

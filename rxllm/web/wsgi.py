@@ -104,6 +104,7 @@ class _Pieces(Iterator[bytes]):
         self._news.set()
 
     def __next__(self) -> bytes:
+        """Return the next piece of the stream, or a keep-alive after a silence."""
         deadline = time.monotonic() + self._keep_alive
         while not self._body.ended:
             if self._news.wait(min(_LOOK_SECONDS, self._keep_alive)):
@@ -135,6 +136,7 @@ def _leaving(environ: WSGIEnvironment) -> Callable[[], bool]:
 
 
 def _respond(service: Service, environ: WSGIEnvironment) -> HttpResponse:
+    """Return the response to a request; its body is read after it was admitted."""
     head = _head(environ)
     admitted = service.admit(head)
     if isinstance(admitted, HttpResponse):
@@ -148,6 +150,7 @@ def _respond(service: Service, environ: WSGIEnvironment) -> HttpResponse:
 
 
 def _head(environ: WSGIEnvironment) -> HttpRequest:
+    """Return the request without its body."""
     headers = {
         name[5:].replace("_", "-").lower(): str(value) for name, value in environ.items() if name.startswith("HTTP_")
     }

@@ -103,6 +103,7 @@ class RedisNotes:
         key = self._key(name)
 
         def read() -> None:
+            """Read all answers, and pass them on."""
             try:
                 found = self._redis.call(GET_ANSWERS, [key])
             except LLMError:

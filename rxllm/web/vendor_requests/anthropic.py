@@ -91,6 +91,7 @@ def _messages(item: object) -> Iterator[Message]:
 
 
 def _part(block: dict[str, object]) -> Part | None:
+    """Return the part that a block is; None for a block that is read elsewhere, or not at all."""
     match block.get("type"):
         case "text":
             return TextPart(text_of(block))

@@ -73,6 +73,7 @@ def options_in(body: Mapping[str, object]) -> CallOptions:
 
 
 def _conversation(said: object) -> Iterator[Message]:
+    """Yield the messages in `input`; neighbouring items of one answer, and results, make one message."""
     if isinstance(said, str):
         yield Message.user(said)
         return
@@ -130,6 +131,7 @@ def _message(item: Mapping[str, object]) -> Message:
 
 
 def _part(block: dict[str, object]) -> Part:
+    """Return the part that a block of a message is."""
     match block.get("type"):
         case "text" | "input_text" | "output_text":
             return TextPart(text_of(block))
