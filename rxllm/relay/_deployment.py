@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeAlias, cast
+from collections.abc import Collection
+from typing import Any, TypeAlias, cast
 from urllib.parse import unquote, urlsplit
 
 try:
@@ -23,27 +24,6 @@ RedisAddress: TypeAlias = "redis.Redis | cluster.RedisCluster | str"
 """
 
 _KEPT = ("host", "port", "path", "db", "username", "password", "credential_provider", "client_name")
-
-
-class Deployment(Protocol):
-    """How to connect."""
-
-    name: str
-    """Names the server, service or cluster, without credentials."""
-    identity: str
-    """Equal for addresses whose connections may be shared."""
-
-    def client(self, timeout: float) -> Any:
-        """Return a new client whose calls fail after `timeout` seconds. May connect."""
-        ...
-
-    def node_for(self, client: Any, key: str) -> Any:
-        """Return the client of the server that has `key`."""
-        ...
-
-    def disconnect(self, client: Any) -> None:
-        """Close all connections, also those in use."""
-        ...
 
 
 def deployment_of(address: RedisAddress) -> Deployment:
@@ -82,10 +62,8 @@ def _of_url(url: str) -> Deployment:
         hosts = [
             _host(text, 26379 if kind == "sentinel" else 6379) for text in parts.netloc.rpartition("@")[2].split(",")
         ]
-        settings: dict[str, Any] = {
-            "username": parts.netloc and _userinfo(parts.netloc)[0],
-            "password": _userinfo(parts.netloc)[1],
-        }
+        settings: dict[str, Any] = {"username": unquote(parts.username or "") or None}
+        settings["password"] = unquote(parts.password or "") or None
         if kind == "cluster":
             return ClusterDeployment(hosts, {**settings, "ssl": scheme == "rediss"})
         service, _, database = parts.path.strip("/").partition("/")
@@ -106,13 +84,11 @@ def _host(text: str, port: int) -> tuple[str, int]:
     return parts.hostname or "localhost", parts.port or port
 
 
-def _userinfo(netloc: str) -> tuple[str | None, str | None]:
-    user, _, password = netloc.rpartition("@")[0].partition(":")
-    return unquote(user) or None, unquote(password) or None
-
-
 class ServerDeployment:
-    """One server."""
+    """One server.
+
+    `name` names it without credentials; `identity` is equal for addresses whose connections may be shared.
+    """
 
     def __init__(self, pool: Any) -> None:
         self.settings = _kept(pool.connection_kwargs)
@@ -121,7 +97,7 @@ class ServerDeployment:
         self.identity = _identity(self.name, self.settings)
 
     def client(self, timeout: float) -> Any:
-        """Return a client with a pool of its own."""
+        """Return a client with a pool of its own, whose calls fail after `timeout` seconds."""
         pool = redis.ConnectionPool(connection_class=self._connection_class, **_timeouts(timeout), **self.settings)
         return redis.Redis(connection_pool=pool)
 
@@ -139,7 +115,7 @@ class SentinelDeployment(ServerDeployment):
     """The server that Sentinel calls the master of a service, whichever it is at the time."""
 
     def __init__(self, manager: Any, service: str, settings: dict[str, Any], connection_class: Any) -> None:
-        self.settings = _without(_kept(settings), "host", "port")
+        self.settings = _kept(settings, without=("host", "port"))
         self._manager = manager
         self._service = service
         self._connection_class = connection_class
@@ -165,9 +141,7 @@ class ClusterDeployment:
 
     def __init__(self, hosts: list[tuple[str, int]], settings: dict[str, Any]) -> None:
         self._hosts = hosts
-        self._settings = {
-            name: value for name, value in _kept(settings).items() if name not in ("host", "port", "path", "db")
-        }
+        self._settings = _kept(settings, without=("host", "port", "path", "db"))
         self.name = "cluster:" + ",".join(sorted(f"{host}:{port}" for host, port in hosts))
         self.identity = _identity(self.name, self._settings)
 
@@ -198,17 +172,16 @@ class ClusterDeployment:
         client.close()
 
 
-def _kept(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that concern address, credentials and TLS."""
+Deployment: TypeAlias = ServerDeployment | ClusterDeployment
+
+
+def _kept(settings: dict[str, Any], without: Collection[str] = ()) -> dict[str, Any]:
+    """Return the settings that concern address, credentials and TLS, except those named `without`."""
     return {
         name: value
         for name, value in settings.items()
-        if (name in _KEPT or name.startswith(("ssl", "socket_keepalive"))) and value is not None
+        if (name in _KEPT or name.startswith(("ssl", "socket_keepalive"))) and value is not None and name not in without
     }
-
-
-def _without(settings: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name not in names}
 
 
 def _timeouts(timeout: float) -> dict[str, Any]:
