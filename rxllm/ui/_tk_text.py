@@ -171,7 +171,6 @@ class _Looks:
         font = Font(widget, font=widget["font"]).actual()
         self._family, self._size = font["family"], font["size"]
         self._mono = Font(widget, font="TkFixedFont").actual()["family"]
-        self._fonts: list[Font] = []
 
     def follow_theme(self) -> None:
         """Give the tags colours that suit the widget's, if those have changed."""
@@ -189,12 +188,12 @@ class _Looks:
         name = "_".join(("rxllm", kind, str(level), *styles))
         if name not in self._tags:
             size = round(self._size * (_HEADING_SCALES[level - 1] if kind == "heading" else 1))
-            bold: Literal["bold", "normal"] = "bold" if kind == "heading" or "bold" in styles else "normal"
-            slant: Literal["italic", "roman"] = "italic" if "italic" in styles else "roman"
+            bold = kind == "heading" or "bold" in styles
             mono = kind in ("code", "table") or "code" in styles
-            family = self._mono if mono else self._family
-            font = Font(self._widget, family=family, size=size, weight=bold, slant=slant, overstrike="strike" in styles)
-            self._fonts.append(font)
+            marks = {"bold": bold, "italic": "italic" in styles, "overstrike": "strike" in styles}
+            # Not a Font: its finalizer calls Tk, and blocks for ever on the thread of a garbage collection.
+            looks = [mark for mark, wanted in marks.items() if wanted]
+            font = (self._mono if mono else self._family, size, looks)
             indent = _INDENT * (level + 1)
             space: dict[str, Any] = _SPACES[kind]
             if kind == "item":

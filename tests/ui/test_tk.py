@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import time
 import tkinter
 from collections.abc import Callable, Iterator
 from tkinter import ttk
+from tkinter.font import Font
 
 import pytest
 import reactivex
@@ -258,6 +260,16 @@ def test_buttons_follow_the_palette_of_the_program(host: TkHost) -> None:
         assert style.lookup(name, "background") == "#202020"
         assert style.lookup(name, "foreground") == "#e0e0e0"
     assert style.lookup("TButton", "background") != "#202020"
+
+
+def test_no_font_is_kept(host: TkHost) -> None:
+    """Its finalizer would call Tk, and block there for ever, on the thread of a garbage collection."""
+    widget = tkinter.Text(host.root)
+    source = reactivex.of("# One\n\n**two** `three`\n")
+    host.run(lambda stop: tk.bind_markdown(widget, source).running.subscribe(on_completed=stop))
+    assert [found for found in gc.get_objects() if isinstance(found, Font)] == []
+    fonts = (Font(widget, font=widget.tag_cget(tag, "font")) for tag in widget.tag_names() if tag.endswith("bold"))
+    assert [font.actual()["weight"] for font in fonts] == ["bold"]
 
 
 def test_there_is_a_gap_around_a_table(host: TkHost) -> None:

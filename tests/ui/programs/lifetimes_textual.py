@@ -135,9 +135,8 @@ async def main() -> None:
         endless = textual.bind_text(app.query_one(Log), words())  # and the program ends while a stream runs
         await pilot.pause(0.02)
         (scheduler,) = (kept for of, kept in textual._schedulers.items() if of is app)
-    while not endless.stopped:
+    while not endless.stopped or scheduler.streams.length:  # its end is announced soon after it has stopped
         await asyncio.sleep(0.01)
-    assert scheduler.streams.length == 0
     print("end")
 
 
