@@ -33,6 +33,7 @@ from ..events import (
 from ..messages import Part, ReasoningPart, TextPart, ToolCall, VendorFields, VendorPart
 from ._endpoint import Endpoint
 from ._frames import FrameReader, arguments_error, error_event, interrupted_before, unknown_fields
+from ._words import WORDS
 
 _BROKEN_OFF = frozenset(
     {
@@ -247,6 +248,7 @@ class AnswerDecoder(ABC):
         self.finished = False
         self._answer = AnswerBuilder(endpoint or Endpoint(self.wire, provider))
         self._reader = FrameReader()
+        self._words = WORDS[self.wire]
         self._started = False
 
     def close(self) -> Sequence[TokenEvent]:
@@ -276,15 +278,6 @@ class AnswerDecoder(ABC):
     @abstractmethod
     def _payload(self, kind: str, payload: dict[str, object]) -> Iterable[TokenEvent]:
         """Return the events of one JSON object, which is of the type `kind` ("" if the wire has no types)."""
-
-
-def reasons(words_of: Mapping[FinishReason, str]) -> dict[str, FinishReason]:
-    """Return our reason for each of a vendor's words.
-
-    >>> reasons({"stop": "end_turn", "length": "max_tokens max_output_tokens"})["max_tokens"]
-    'length'
-    """
-    return {word: reason for reason, words in words_of.items() for word in words.split()}
 
 
 def arguments_of(text: str) -> dict[str, object] | None:

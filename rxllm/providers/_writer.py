@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from .._json import encode
-from ..events import FinishReason, Response, TokenEvent, Usage
+from ..events import Response, TokenEvent, Usage
+from ._words import Words
 
 SSE_COMMENT = ": keep-alive\n\n"
 
@@ -45,8 +46,8 @@ class AnswerWriter(ABC):
     """Of the streamed answer."""
     id_prefix: ClassVar[str] = ""
     """What ids of answers begin with."""
-    finish_words: ClassVar[Mapping[FinishReason, str]]
-    """The vendor's words for the finish reasons, but for "other"."""
+    words: ClassVar[Words]
+    """The words of the wire."""
 
     def __init__(self, head: AnswerHead) -> None:
         self._head = head
@@ -77,7 +78,7 @@ class AnswerWriter(ABC):
 
     def _finish(self, response: Response) -> str:
         """Return the vendor's word for the finish reason."""
-        return self.finish_words.get(response.finish_reason or "stop", self._head.unknown_finish)
+        return self.words.word_for(response.finish_reason or "stop") or self._head.unknown_finish
 
 
 def sse(payload: Mapping[str, object], event: str = "") -> str:

@@ -16,14 +16,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from ..._json import count_at, decode, int_at, object_at, objects_at, text_at
+from ..._json import decode, int_at, object_at, objects_at, text_at
 from ..._protocol import Frame
 from ...errors import ProtocolError
 from ...events import StreamStart, TokenEvent, VendorEvent
-from .._answer_builder import AnswerDecoder, reasons
+from .._answer_builder import AnswerDecoder
 from .._endpoint import Endpoint
 from .._frames import provider_error, unknown_fields
-from .._usage import ANTHROPIC, unmodelled_counts, usage_of
 
 CONTAINER = "rxllm_container"
 """The type of the `VendorPart` that holds an answer's container; the next request names it."""
@@ -238,7 +237,7 @@ class AnthropicDecoder(AnswerDecoder):
             self._answer.vendor_part({**container, "type": CONTAINER})
         yield from self._add_usage(object_at(payload, "usage"))
         yield from _vendor_event("message_delta", {**payload, **delta}, _MESSAGE_DELTA_FIELDS)
-        if rest := unmodelled_counts(self._usage, ANTHROPIC):
+        if rest := self._words.unmodelled_counts(self._usage):
             yield VendorEvent("usage", rest)
 
     def _end_blocks(self) -> Iterator[TokenEvent]:
@@ -249,7 +248,7 @@ class AnthropicDecoder(AnswerDecoder):
         raw = text_at(source, "stop_reason")
         if raw is not None:
             self._answer.raw_finish_reason = raw
-            self._answer.finish_reason = _FINISH_REASONS.get(raw, "other")
+            self._answer.finish_reason = self._words.reason_of(raw)
 
     def _message_stop(self, payload: dict[str, object]) -> Iterator[TokenEvent]:
         """Yield the last events; raise if the answer was broken off, or is whole but for a tool call."""
@@ -264,13 +263,9 @@ class AnthropicDecoder(AnswerDecoder):
         yield self._answer.finish(reason, raw)
 
     def _add_usage(self, counts: dict[str, object]) -> Iterable[TokenEvent]:
-        """Update the counts by those of one event, and add up the total."""
+        """Update the counts by those of one event."""
         self._usage.update((key, value) for key, value in counts.items() if value is not None)
-        usage = usage_of(self._usage, ANTHROPIC)
-        if usage.input_tokens is not None and usage.output_tokens is not None:
-            total = sum(count_at(self._usage, name) or 0 for name in _IN_TOTAL)
-            usage = msgspec.structs.replace(usage, total_tokens=total)
-        return self._answer.use(usage)
+        return self._answer.use(self._words.usage_of(self._usage))
 
     def _unknown(self, kind: str, payload: dict[str, object]) -> Iterator[TokenEvent]:
         """Yield a `VendorEvent`, which waits for message_start if it comes before."""
@@ -348,13 +343,3 @@ _CALL_FIELDS = frozenset({"type", "id", "name", "input"})
 _MESSAGE_FIELDS = frozenset({"type", "id", "role", "model", "content", "stop_reason", "usage"})
 _MESSAGE_DELTA_FIELDS = frozenset({"type", "delta", "usage", "stop_reason"})
 _MESSAGE_STOP_FIELDS = frozenset({"type"})
-_IN_TOTAL = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
-"""What the total is the sum of: the vendor's input_tokens exclude what is read from the cache or written to it."""
-_FINISH_REASONS = reasons(
-    {
-        "stop": "end_turn stop_sequence",
-        "length": "max_tokens model_context_window_exceeded",
-        "tool_calls": "tool_use",
-        "refusal": "refusal",
-    }
-)

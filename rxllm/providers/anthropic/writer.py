@@ -6,7 +6,6 @@ Source: https://platform.claude.com/docs/en/build-with-claude/streaming
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 from ..._json import encode
 from ...events import (
@@ -18,7 +17,7 @@ from ...events import (
     ToolCallEnd,
     ToolCallStart,
 )
-from .._usage import ANTHROPIC, written_counts
+from .._words import WORDS
 from .._writer import AnswerHead, AnswerWriter, sse_event
 
 _Json = dict[str, object]
@@ -28,13 +27,7 @@ class MessagesWriter(AnswerWriter):
     """An `AnswerWriter` of `message_*` and `content_block_*` events."""
 
     id_prefix = "msg_"
-    finish_words: ClassVar = {
-        "stop": "end_turn",
-        "length": "max_tokens",
-        "tool_calls": "tool_use",
-        "content_filter": "refusal",
-        "refusal": "refusal",
-    }
+    words = WORDS["anthropic"]
     signature = ""
     """Of thinking. A model's real one is bound to its vendor, so clients of this server get none."""
 
@@ -80,7 +73,7 @@ class MessagesWriter(AnswerWriter):
         """Return the end of the open block and of the message."""
         closed = self._turn_to(None, {})
         delta = {"stop_reason": self._finish(response), "stop_sequence": None}
-        usage = {"output_tokens": 0, **written_counts(response.usage, ANTHROPIC)}
+        usage = {"output_tokens": 0, **self.words.written_counts(response.usage)}
         return closed + sse_event("message_delta", delta=delta, usage=usage) + sse_event("message_stop")
 
     def error(self, message: str, kind: str) -> str:
@@ -103,7 +96,7 @@ class MessagesWriter(AnswerWriter):
         usage = {
             "input_tokens": self._head.input_tokens,
             "output_tokens": 0,
-            **written_counts(response.usage, ANTHROPIC),
+            **self.words.written_counts(response.usage),
         }
         ending = {"stop_reason": self._finish(response), "stop_sequence": None, "usage": usage}
         return {**self._envelope(), "content": content, **ending}

@@ -25,10 +25,9 @@ from ..._json import int_at, is_array, is_object, object_at, objects_at, text_at
 from ..._protocol import Frame
 from ...errors import ProtocolError
 from ...events import Response, StreamStart, TokenEvent, Usage, VendorEvent
-from .._answer_builder import AnswerDecoder, reasons
+from .._answer_builder import AnswerDecoder
 from .._endpoint import Endpoint
 from .._frames import provider_error
-from .._usage import GEMINI, unmodelled_counts, usage_of
 from .arguments import StreamedArguments
 
 
@@ -71,21 +70,21 @@ class GeminiDecoder(AnswerDecoder):
         if self.finished or (raw is None and not self._blocked):
             return super().close()
         self._answer.refuse_broken_off(raw)
-        reason = _FINISH_REASONS.get(raw, "other") if raw else "content_filter"
+        reason = self._words.reason_of(raw) if raw else "content_filter"
         if reason == "other":
             self._answer.drop_calls()  # MALFORMED_FUNCTION_CALL and its like: a call in it is not to be run
         events = list(self._end_streamed_call()) if reason == "stop" or self._may_get_arguments else []
         if reason == "stop":
             self._answer.refuse_unfinished_calls()
-        events += self._answer.use(usage_of(self._totals(), GEMINI))
-        if others := unmodelled_counts(self._totals(), GEMINI):
+        events += self._answer.use(self._words.usage_of(self._totals()))
+        if others := self._words.unmodelled_counts(self._totals()):
             events.append(VendorEvent("usageMetadata", others))
         self.finished = True
         return [*events, self._answer.finish(reason, raw)]
 
     def partial(self) -> Response:
         """Return the answer so far."""
-        return msgspec.structs.replace(super().partial(), usage=usage_of(self._totals(), GEMINI))
+        return msgspec.structs.replace(super().partial(), usage=self._words.usage_of(self._totals()))
 
     def _payload(self, kind: str, payload: dict[str, object]) -> Iterator[TokenEvent]:
         """Return the events of one chunk. Only the first counts are reported here; the last follow at the end."""
@@ -108,7 +107,7 @@ class GeminiDecoder(AnswerDecoder):
                 yield from self._candidate(candidate)
         yield from answer.vendor_events(payload, _CHUNK_FIELDS)
         counts = object_at(payload, "usageMetadata")
-        if (usage := usage_of(counts, GEMINI)) != Usage():
+        if (usage := self._words.usage_of(counts)) != Usage():
             first, self._counts = not self._totals(), counts
             if first:
                 yield from answer.use(usage)
@@ -121,7 +120,7 @@ class GeminiDecoder(AnswerDecoder):
         raw = text_at(candidate, "finishReason")
         if raw is not None and raw != "FINISH_REASON_UNSPECIFIED":
             self._answer.raw_finish_reason = raw
-            self._answer.finish_reason = _FINISH_REASONS.get(raw, "other")
+            self._answer.finish_reason = self._words.reason_of(raw)
 
     def _part(self, part: dict[str, object]) -> Iterator[TokenEvent]:
         """Add a part: a function call, text or thought, or another kind, which goes back as it came."""
@@ -248,11 +247,3 @@ _plain_chunk = msgspec.json.Decoder(_PlainChunk).decode
 _CHUNK_FIELDS = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId", "createTime"})
 _CANDIDATE_FIELDS = frozenset({"content", "finishReason", "index"})
 _PART_FIELDS = frozenset({"text", "thought", "thoughtSignature", "partMetadata"})
-_FINISH_REASONS = reasons(
-    {
-        "stop": "STOP",
-        "length": "MAX_TOKENS CONTINUATION",
-        "content_filter": "SAFETY RECITATION LANGUAGE BLOCKLIST PROHIBITED_CONTENT SPII MODEL_ARMOR ESCALATION "
-        "PUP_LIMITED_DISABLED IMAGE_SAFETY IMAGE_PROHIBITED_CONTENT IMAGE_RECITATION",
-    }
-)

@@ -6,11 +6,10 @@ Source: https://ai.google.dev/api/generate-content
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 from ...events import ReasoningDelta, Response, TextDelta, TokenEvent, ToolCallEnd
-from .._usage import GEMINI, written_counts
-from .._writer import AnswerHead, AnswerWriter, is_counted, sse
+from .._words import WORDS
+from .._writer import AnswerHead, AnswerWriter, sse
 
 _Json = dict[str, object]
 
@@ -19,13 +18,7 @@ class GenerateContentWriter(AnswerWriter):
     """An `AnswerWriter` of `GenerateContentResponse` events."""
 
     content_type = "text/event-stream"
-    finish_words: ClassVar = {
-        "stop": "STOP",
-        "length": "MAX_TOKENS",
-        "tool_calls": "STOP",
-        "content_filter": "SAFETY",
-        "refusal": "SAFETY",
-    }
+    words = WORDS["gemini"]
 
     def __init__(self, head: AnswerHead) -> None:
         super().__init__(head)
@@ -61,8 +54,8 @@ class GenerateContentWriter(AnswerWriter):
     def _document(self, parts: list[_Json], response: Response) -> _Json:
         finish = self._finish(response)
         candidate = {"content": {"role": "model", "parts": parts}, "index": 0, "finishReason": finish}
-        counts: _Json = {"usageMetadata": written_counts(response.usage, GEMINI)} if is_counted(response.usage) else {}
-        return {"candidates": [candidate], **counts, **self._tail}
+        counts = self.words.written_counts(response.usage)
+        return {"candidates": [candidate], **({"usageMetadata": counts} if counts else {}), **self._tail}
 
     def _part(self, part: Mapping[str, object]) -> str:
         return sse({"candidates": [{"content": {"role": "model", "parts": [part]}, "index": 0}], **self._tail})

@@ -23,7 +23,6 @@ from ...events import FinishReason, StreamStart, TokenEvent, VendorEvent
 from .._answer_builder import AnswerDecoder
 from .._endpoint import Endpoint
 from .._frames import provider_error, unknown_fields
-from .._usage import OLLAMA, usage_of
 
 
 class OllamaDecoder(AnswerDecoder):
@@ -89,13 +88,10 @@ class OllamaDecoder(AnswerDecoder):
         """Add the last events; raise if the answer was broken off, or is whole but for a tool call."""
         raw = text_at(line, "done_reason")
         self._answer.refuse_broken_off(raw)
-        reason: FinishReason = "stop" if raw is None else _FINISH_REASONS.get(raw, "other")
+        reason: FinishReason = "stop" if raw is None else self._words.reason_of(raw)
         if reason == "stop":
             self._answer.refuse_unfinished_calls()
-        usage = usage_of(line, OLLAMA)
-        if usage.input_tokens is not None and usage.output_tokens is not None:
-            usage = msgspec.structs.replace(usage, total_tokens=usage.input_tokens + usage.output_tokens)
-        yield from self._answer.use(usage)
+        yield from self._answer.use(self._words.usage_of(line))
         if others := unknown_fields(line, _LINE_FIELDS | {"prompt_eval_count", "eval_count"}):
             yield VendorEvent("done", others)
         self.finished = True
@@ -136,4 +132,3 @@ def _own_fields(call: Mapping[str, object], function: Mapping[str, object]) -> d
 
 _LINE_FIELDS = frozenset({"model", "created_at", "message", "response", "thinking", "done", "done_reason"})
 _MESSAGE_FIELDS = frozenset({"role", "content", "thinking", "tool_calls"})
-_FINISH_REASONS: Mapping[str, FinishReason] = {"stop": "stop", "length": "length", "tool_calls": "tool_calls"}

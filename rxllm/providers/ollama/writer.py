@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from ..._json import encode
 from ...events import ReasoningDelta, Response, TextDelta, TokenEvent, ToolCallEnd
-from .._usage import OLLAMA, written_counts
+from .._words import WORDS
 from .._writer import AnswerHead, AnswerWriter
 
 _Json = dict[str, object]
@@ -19,6 +19,7 @@ class OllamaWriter(AnswerWriter):
     """An `AnswerWriter` of lines."""
 
     content_type = "application/x-ndjson"
+    words = WORDS["ollama"]
 
     def __init__(self, head: AnswerHead) -> None:
         super().__init__(head)
@@ -59,7 +60,7 @@ class OllamaWriter(AnswerWriter):
 
     def _document(self, message: Mapping[str, object], response: Response) -> _Json:
         reason = "length" if response.finish_reason == "length" else "stop"
-        counts = written_counts(response.usage, OLLAMA)
+        counts = self.words.written_counts(response.usage)
         said = {"role": "assistant", **message}
         return {**self._line_head, "message": said, "done": True, "done_reason": reason, "total_duration": 1, **counts}
 

@@ -18,10 +18,9 @@ from ..._protocol import Frame
 from ..._transport.vendor_errors import fault_of
 from ...errors import StreamInterruptedError
 from ...events import FinishReason, StreamStart, TokenEvent, VendorEvent
-from .._answer_builder import AnswerDecoder, reasons
+from .._answer_builder import AnswerDecoder
 from .._endpoint import Endpoint
 from .._frames import arguments_error, interrupted_before, is_filled, provider_error, unknown_fields
-from .._usage import CHAT, unmodelled_counts, usage_of
 from .chunk import CHUNK_FIELDS, DELTA_FIELDS, plain_chunk
 from .reasoning import DETAILS, joined_field, nested_text, reasoning_of
 from .tool_calls import ToolCalls, calls_of
@@ -189,8 +188,8 @@ class OpenAIChatDecoder(AnswerDecoder):
 
     def _usage(self, counts: dict[str, object]) -> Iterator[TokenEvent]:
         """Replace the running total of tokens; what is missing or null stays as it was."""
-        yield from self._answer.use(usage_of(counts, CHAT, self._answer.usage))
-        yield from self._answer.vendor_events({"usage": unmodelled_counts(counts, CHAT)}, frozenset())
+        yield from self._answer.use(self._words.usage_of(counts, self._answer.usage))
+        yield from self._answer.vendor_events({"usage": self._words.unmodelled_counts(counts)}, frozenset())
 
     def _end(self) -> list[TokenEvent]:
         """Return the last events; raise if the answer is not whole in spite of its terminal event."""
@@ -216,9 +215,9 @@ class OpenAIChatDecoder(AnswerDecoder):
 
     def _reason(self) -> FinishReason:
         """Return our word for the vendor's; a plain stop after a refusal is a refusal."""
-        if _REASONS.get((self._native_finish or "").lower()) == "length":
+        if self._words.reason_of((self._native_finish or "").lower()) == "length":
             return "length"  # gateways have been seen to call a cut-off tool call "tool_calls"
-        reason = _REASONS.get((self._finish or "stop").lower(), "other")
+        reason = self._words.reason_of((self._finish or "stop").lower())
         return "refusal" if self._refusal and reason == "stop" else reason
 
 
@@ -226,16 +225,6 @@ _CHOICE_FIELDS = frozenset({"index", "delta", "message", "text", "finish_reason"
 _KEEP_ALIVES = ("ping", "keepalive", "keep-alive", "keep_alive", "heartbeat")
 _NOT_SENT_BACK = frozenset({"annotations", "audio", "citations", "images", "search_results"})
 """Fields of a delta that are results for you: no vendor takes them in an earlier answer."""
-
-_REASONS = reasons(
-    {
-        "stop": "stop eos eos_token end_turn stop_sequence",
-        "length": "length max_tokens max_output_tokens model_length model_context_window_exceeded",
-        "tool_calls": "tool_calls tool_call tool_use function_call",
-        "content_filter": "content_filter safety sensitive",
-        "refusal": "refusal",
-    }
-)
 
 
 def _other_payload(kind: str, payload: dict[str, object]) -> Iterator[TokenEvent]:

@@ -6,7 +6,6 @@ Source: https://platform.openai.com/docs/api-reference/chat-streaming
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 from ..._json import encode
 from ...events import (
@@ -17,10 +16,9 @@ from ...events import (
     ToolCallDelta,
     ToolCallEnd,
     ToolCallStart,
-    Usage,
 )
 from ...messages import ToolCall
-from .._usage import CHAT, without_gaps, written_counts
+from .._words import WORDS
 from .._writer import AnswerHead, AnswerWriter, is_counted, sse
 
 
@@ -28,13 +26,7 @@ class ChatCompletionsWriter(AnswerWriter):
     """An `AnswerWriter` of `chat.completion.chunk` events."""
 
     id_prefix = "chatcmpl-"
-    finish_words: ClassVar = {
-        "stop": "stop",
-        "length": "length",
-        "tool_calls": "tool_calls",
-        "content_filter": "content_filter",
-        "refusal": "stop",
-    }
+    words = WORDS["openai-chat"]
 
     def __init__(self, head: AnswerHead) -> None:
         super().__init__(head)
@@ -73,7 +65,7 @@ class ChatCompletionsWriter(AnswerWriter):
         """Return the finish reason, the token counts if they are wanted, and the end mark."""
         last = self._chunk({}, self._finish(response))
         if self._head.usage and is_counted(response.usage):
-            last += sse({**self._envelope, "choices": [], "usage": _counts(response.usage)})
+            last += sse({**self._envelope, "choices": [], "usage": self.words.whole_counts(response.usage)})
         return last + "data: [DONE]\n\n"
 
     def error(self, message: str, kind: str) -> str:
@@ -88,7 +80,7 @@ class ChatCompletionsWriter(AnswerWriter):
         if response.tool_calls:
             message["tool_calls"] = list(map(_tool_call, response.tool_calls))
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self._finish(response)}
-        usage = _counts(response.usage) if is_counted(response.usage) else None
+        usage = self.words.whole_counts(response.usage) if is_counted(response.usage) else None
         return {**self._envelope, "object": "chat.completion", "choices": [choice], "usage": usage}
 
     def _call(self, part: Mapping[str, object]) -> str:
@@ -102,7 +94,3 @@ class ChatCompletionsWriter(AnswerWriter):
 def _tool_call(call: ToolCall) -> dict[str, object]:
     function = {"name": call.name, "arguments": encode(call.arguments).decode()}
     return {"id": call.id, "type": "function", "function": function}
-
-
-def _counts(usage: Usage) -> dict[str, object]:
-    return written_counts(without_gaps(usage), CHAT)

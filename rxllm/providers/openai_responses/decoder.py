@@ -23,7 +23,6 @@ from ...events import FinishReason, StreamStart, TokenEvent, Usage, UsageUpdate,
 from .._answer_builder import AnswerDecoder
 from .._endpoint import Endpoint
 from .._frames import provider_error
-from .._usage import RESPONSES, unmodelled_counts, usage_of
 from .output import DELTAS, DONES, NO_PART, OutputReader
 
 
@@ -120,7 +119,7 @@ class OpenAIResponsesDecoder(AnswerDecoder):
         status = reported if reported in _STATUSES else _ENDINGS[kind]
         self._set_identity(response)
         counts = object_at(response, "usage")
-        answer.usage = usage_of(counts, RESPONSES)
+        answer.usage = self._words.usage_of(counts)
         answer.raw_finish_reason = status
         if not response.get("error"):
             answer.refuse_broken_off(status)
@@ -131,7 +130,7 @@ class OpenAIResponsesDecoder(AnswerDecoder):
             raise ProtocolError(f"{self._missing} events of the stream were lost, and part of the answer with them")
         if answer.usage != Usage():
             yield UsageUpdate(answer.usage)
-        for name, data in (("usage", unmodelled_counts(counts, RESPONSES)), (kind, _unmodelled_outcome(event))):
+        for name, data in (("usage", self._words.unmodelled_counts(counts)), (kind, _unmodelled_outcome(event))):
             if data:
                 yield VendorEvent(name, data)
         yield answer.finish(self._reason(status, response), status)
@@ -140,7 +139,7 @@ class OpenAIResponsesDecoder(AnswerDecoder):
     def _reason(self, status: str, response: JsonObject) -> FinishReason:
         """Return our finish reason for the status and the vendor's reason of an incomplete answer."""
         if status != "completed":
-            return _INCOMPLETE_REASONS.get(text_at(object_at(response, "incomplete_details"), "reason") or "", "other")
+            return self._words.reason_of(text_at(object_at(response, "incomplete_details"), "reason") or "")
         return "refusal" if self._output.refused else "stop"
 
 
@@ -188,11 +187,6 @@ _IGNORED = frozenset(
         *("response.content_part.added", "response.reasoning_part.added", "response.reasoning_summary_part.added"),
     }
 )
-_INCOMPLETE_REASONS: Mapping[str, FinishReason] = {
-    "max_output_tokens": "length",
-    "max_tokens": "length",
-    "content_filter": "content_filter",
-}
 
 
 def _response_of(event: JsonObject) -> JsonObject:

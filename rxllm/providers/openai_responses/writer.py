@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 from ..._json import encode
 from ...events import ReasoningDelta, Response, TextDelta, TokenEvent, ToolCallDelta, ToolCallEnd, ToolCallStart
 from ...messages import ToolCall
-from .._usage import RESPONSES, without_gaps, written_counts
+from .._words import WORDS
 from .._writer import AnswerHead, AnswerWriter, is_counted, sse
 
 _Json = dict[str, object]
@@ -44,6 +44,7 @@ class ResponsesWriter(AnswerWriter):
     """An `AnswerWriter` of `response.*` events."""
 
     id_prefix = "resp_"
+    words = WORDS["openai-responses"]
 
     def __init__(self, head: AnswerHead) -> None:
         super().__init__(head)
@@ -171,7 +172,7 @@ class ResponsesWriter(AnswerWriter):
             "tools": [],
             "temperature": None,
             "top_p": None,
-            "usage": written_counts(without_gaps(response.usage, "cached_input_tokens", "reasoning_tokens"), RESPONSES)
+            "usage": self.words.whole_counts(response.usage, "cached_input_tokens", "reasoning_tokens")
             if is_done and is_counted(response.usage)
             else None,
         }
