@@ -32,7 +32,10 @@ class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def reason_of(self, word: str) -> FinishReason:
         """Return the finish reason that a word stands for; "other" if it is not known."""
-        return next((reason for reason, words in self.reasons.items() if word in words), "other")
+        for reason, words in self.reasons.items():
+            if word in words:
+                return reason
+        return "other"
 
     def word_for(self, reason: FinishReason) -> str | None:
         """Return the word to write for a finish reason; None for "other"."""
