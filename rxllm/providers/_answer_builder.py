@@ -189,11 +189,15 @@ class AnswerBuilder:
     def finish(self, reason: FinishReason, raw: str | None) -> StreamEnd:
         """Return the terminal event, with the whole answer; without its tool calls if it was refused or filtered.
 
-        A plain stop after tool calls is "tool_calls": not all servers say so. Raises `StreamInterruptedError` if the
-        vendor announces tool calls, and nothing at all has come: https://github.com/earendil-works/pi/issues/9681.
+        A plain stop after tool calls is "tool_calls", and "tool_calls" after mere text is a plain stop: not all servers
+        say so. Raises `StreamInterruptedError` if the vendor announces tool calls, and nothing at all has come:
+        https://github.com/earendil-works/pi/issues/9681.
         """
-        if reason == "tool_calls" and not (self.response().parts or self.has_other_calls):
-            raise interrupted_before("the tool calls that its end announces")
+        if reason == "tool_calls" and not (self.calls or self.has_other_calls):
+            parts = self._closed_parts()
+            if not parts:
+                raise interrupted_before("the tool calls that its end announces")
+            reason = "stop" if all(isinstance(part, TextPart | ReasoningPart) for part in parts) else reason
         if reason in ("refusal", "content_filter"):
             self.drop_calls()
         elif reason == "stop" and self.calls:

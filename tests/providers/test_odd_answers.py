@@ -189,6 +189,12 @@ def test_an_end_that_announces_calls_and_nothing_before_it(decoder: Any, body: b
     assert error.transient
 
 
+def test_an_end_that_announces_calls_after_mere_text() -> None:
+    """LM Studio says so of plain answers: there is nothing to run."""
+    found = read(OpenAIChatDecoder("p"), sse(*chat({"content": "Hello"}), "[DONE]"))
+    assert (found.finish_reason, found.raw_finish_reason) == ("stop", "tool_calls")
+
+
 def test_a_call_of_a_custom_tool_alone() -> None:
     """It is no call of a function, and announced all the same."""
     call = {"index": 0, "id": "t", "type": "custom", "custom": {"name": "f", "input": "free text"}}

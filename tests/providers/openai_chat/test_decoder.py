@@ -220,7 +220,8 @@ class TestEndings:
     )
     def test_finish_reasons(self, raw: str, reason: str) -> None:
         """Ours beside the vendor's own word."""
-        response = played(chunk({"content": "x"}), chunk(finish=raw), DONE).response
+        calls = [tool(id="t", name="f", arguments="{}")] if reason == "tool_calls" else []
+        response = played(chunk({"content": "x"}), *calls, chunk(finish=raw), DONE).response
         assert (response.finish_reason, response.raw_finish_reason) == (reason, raw)
 
     def test_a_refusal_is_told_and_named(self) -> None:
