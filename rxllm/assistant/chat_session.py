@@ -35,7 +35,6 @@ from reactivex.disposable import SingleAssignmentDisposable
 from reactivex.scheduler import TimeoutScheduler
 from reactivex.subject import AsyncSubject
 
-from ..errors import StreamError
 from ..messages import Message, Part, ToolCall
 from ..model import StreamingModel
 from ..prompt import Prompt, messages_of
@@ -45,7 +44,7 @@ from ._chat_log import ChatLog
 from ._chat_messages import ChatMessage
 from ._chat_states import ChatState, ChatStatus, StateEmitter
 from .assistant import Assistant
-from .errors import error_text
+from .errors import as_exception
 from .events import AssistantEvent
 from .memory import Memory, Window
 
@@ -299,7 +298,7 @@ class ChatSession(abc.DisposableBase):
                 lambda: self._on_end(turn, None),
             )
         except BaseException as error:  # of the window, or an option or a prompt that the model cannot take
-            self._on_end(turn, error if isinstance(error, Exception) else StreamError(error_text(error)))
+            self._on_end(turn, as_exception(error))
         finally:
             ask.reset(token)
 
@@ -363,8 +362,8 @@ class ChatSession(abc.DisposableBase):
         try:
             with self._memory_lock:
                 found = memory.messages(self._conversation)
-        except Exception as error:
-            self._fail(error)
+        except BaseException as error:
+            self._fail(as_exception(error))
             return
         with self._lock:
             turn = self._end_turn("stopped", "ready")
@@ -384,8 +383,8 @@ class ChatSession(abc.DisposableBase):
                 new = self.history
                 while not memory.store.replace(self._conversation, memory.messages(self._conversation), new):
                     """Another program has changed it."""
-        except Exception as error:
-            self._fail(error)
+        except BaseException as error:
+            self._fail(as_exception(error))
 
     def _fail(self, error: Exception) -> None:
         """Make a failure of the memory the session's error; a running answer continues."""

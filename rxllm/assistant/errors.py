@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..errors import LLMError
+from ..errors import LLMError, StreamError
 
-__all__ = ["MaxIterationsError", "MemoryStoreError", "error_text"]
+__all__ = ["MaxIterationsError", "MemoryStoreError", "as_exception", "error_text"]
 
 
 class MaxIterationsError(LLMError):
@@ -13,6 +13,15 @@ class MaxIterationsError(LLMError):
 
 class MemoryStoreError(LLMError):
     """A conversation could not be read or written. `__cause__` is the error of the store or the window."""
+
+
+def as_exception(error: BaseException) -> Exception:
+    """Return the error; a `StreamError` with its text if it is no `Exception`.
+
+    Args:
+        error: Anything that code of the user raised.
+    """
+    return error if isinstance(error, Exception) else StreamError(error_text(error))
 
 
 def error_text(error: BaseException) -> str:

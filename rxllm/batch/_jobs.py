@@ -19,7 +19,7 @@ from ..messages import Message
 from ..options import CallOptions
 from ..prompt import Prompt, messages_of
 from .model_spec import is_plain_format, plain_options
-from .rows import Key, Settled, failure_of
+from .rows import Key, Settled, as_exception, failure_of
 
 RowIn: TypeAlias = Mapping[str, object]
 """A row: column names and values."""
@@ -60,10 +60,10 @@ def jobs_of(items: Iterable[object], columns: Columns, fingerprint: bytes) -> Ge
         row: RowIn = item if _is_row(item) else {"prompt": item}
         try:
             job = _job_of(row, columns, position, fingerprint)
-        except Exception as error:  # of a function of the user's, or of a value of any kind
+        except BaseException as error:  # of a function of the user's, or of a value of any kind
             if position == 0 and isinstance(error, ColumnError):
                 raise
-            yield _invalid(error, row, columns, position, fingerprint)
+            yield _invalid(as_exception(error), row, columns, position, fingerprint)
         else:
             yield job
 

@@ -11,6 +11,7 @@ from ..operators.resilience.limits import RateLimit
 from ._jobs import Job
 from ._worker import Settings, Worker
 from ._worker_pool import Outcome, RowsReceived, WorkerFailed, WorkerPool, WorkerReady
+from .rows import as_exception
 from .shared_limits import RateLimits
 
 
@@ -55,8 +56,8 @@ class LocalPool(WorkerPool):
         while (jobs := self._jobs.get()) is not None:
             try:
                 outcome: Outcome = RowsReceived(self._worker.exchange(jobs))
-            except Exception as error:
-                outcome = WorkerFailed(error)
+            except BaseException as error:  # of a model of the user's
+                outcome = WorkerFailed(as_exception(error))
             self._mailbox.put((worker, outcome))
 
 

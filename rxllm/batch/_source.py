@@ -12,7 +12,7 @@ from reactivex.disposable import BooleanDisposable
 
 from ..sinks._handoff import Handoff, Nothing
 from ._jobs import Job
-from .rows import Settled
+from .rows import Settled, as_exception
 
 
 class JobSource:
@@ -71,8 +71,8 @@ class JobSource:
                     observer.on_next(job)
                     if stopped.is_disposed:
                         break
-        except Exception as error:
-            observer.on_error(error)
+        except BaseException as error:  # of the user's iterable
+            observer.on_error(as_exception(error))
         else:
             observer.on_completed()
 

@@ -26,7 +26,7 @@ from ._jobs import Job
 from ._leased_limit import LeasedLimit
 from ._outage import OutageGate, with_retries
 from .model_spec import ModelFactory, ModelSpec
-from .rows import AnswerRow, Key, Row, failure_of, row_to_json
+from .rows import AnswerRow, Key, Row, as_exception, failure_of, row_to_json
 
 POLL_SECONDS = 1.0
 """`exchange` returns after at most this time, with or without rows: it shows that the worker is alive."""
@@ -81,8 +81,9 @@ class Worker:
             self._model = self._settings.model()
         except LLMError as error:
             return error
-        except Exception as error:  # raised by a factory of the user's; its class may not be importable elsewhere
-            return ConfigurationError(f"the model could not be made: {type(error).__name__}: {error}")
+        except BaseException as error:  # raised by a factory of the user's; its class may not be importable elsewhere
+            cause = as_exception(error)
+            return ConfigurationError(f"the model could not be made: {type(cause).__name__}: {cause}")
         return None
 
     def exchange(self, jobs: Sequence[Job]) -> list[EncodedRow]:
@@ -133,8 +134,8 @@ class Worker:
         """Add the row of an answer or a failure to the rows to return."""
         try:
             data = row_to_json(self._row(result))
-        except Exception as error:  # of a user's type, or text that is not Unicode: the prompt gets its row
-            row = failure_of(error, result.prompt.job.key, result.prompt.job.columns, result.prompt.tries)
+        except BaseException as error:  # of a user's type, or text that is not Unicode: the prompt gets its row
+            row = failure_of(as_exception(error), result.prompt.job.key, result.prompt.job.columns, result.prompt.tries)
             data = row_to_json(msgspec.structs.replace(row, partial=None))
         fatal = _fatal(result.error) if isinstance(result, PromptFailure) else None
         with self._changed:

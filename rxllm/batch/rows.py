@@ -7,6 +7,7 @@ from typing import TypeAlias
 import msgspec
 
 from .._core.error_format import ErrorRecord
+from ..errors import StreamError
 from ..events import Response, Usage
 
 Key: TypeAlias = str | int
@@ -100,6 +101,18 @@ def failure_of(error: Exception, key: Key, columns: dict[str, object], tries: in
         columns=columns,
         tries=tries,
     )
+
+
+def as_exception(error: BaseException) -> Exception:
+    """Return what code of the user raised; a `StreamError` if it is no `Exception`, or its message cannot be read."""
+    try:
+        text = str(error)
+    except BaseException:
+        text = "its message cannot be read"
+    else:
+        if isinstance(error, Exception):
+            return error
+    return StreamError(f"{type(error).__name__}: {text}")
 
 
 def usage_of(row: Row) -> Usage:

@@ -401,12 +401,13 @@ class TestMemory:
             session.edit(session.state.messages[0].id, 42)  # type: ignore[arg-type]
         assert len(session.state.messages) == 4
 
-    def test_a_memory_that_fails(self) -> None:
+    @pytest.mark.parametrize("error", [OSError("disk full"), SystemExit("disk full")])
+    def test_a_memory_that_fails(self, error: BaseException) -> None:
         """Is the session's error."""
 
         class Broken(InMemoryStore):
             def load(self, conversation: str, /) -> tuple[Message, ...]:
-                raise OSError("disk full")
+                raise error
 
         session = ChatSession(ScriptedModel("Hello"), memory=Memory(Broken()))
         session.load()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections import Counter
@@ -298,3 +299,42 @@ def test_numbers_and_texts_of_numpy(llm_server: LLMServer, tmp_path: Path) -> No
     more: Any = {"total": numpy.int64(2), "sync": numpy.float64(1)}
     seen = run(llm_server, tmp_path, prompts, key="id", **more)
     assert ["a", "b"] == sorted(str(row.key) for row in rows(seen))
+
+
+class _Unreadable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [SystemExit("out"), KeyboardInterrupt(), asyncio.CancelledError(), GeneratorExit(), _Unreadable()],
+    ids=repr,
+)
+def test_a_run_ends_whatever_code_of_the_user_raises(
+    llm_server: LLMServer, tmp_path: Path, error: BaseException
+) -> None:
+    """As a failure row if it is about one prompt, else as the error of the run."""
+    says = type(error).__name__
+
+    def prompt(row: Any) -> str:
+        if row["prompt"] == "b":
+            raise error
+        return str(row["prompt"])
+
+    def prompts() -> Iterator[str]:
+        yield "a"
+        raise error
+
+    def model() -> rxllm.StreamingModel:
+        raise error
+
+    seen = run(llm_server, tmp_path / "row", [{"prompt": "a"}, {"prompt": "b"}], prompt=prompt)
+    assert seen.completed
+    assert [says in row.message for row in rows(seen) if isinstance(row, FailureRow)] == [True]
+    seen = run(llm_server, tmp_path / "source", prompts())
+    assert says in str(seen.error)
+    seen = Seen()
+    seen.subscribe(batch.map_prompts(["a"], model, checkpoint=tmp_path / "job"))
+    seen.wait()
+    assert says in str(seen.error)
