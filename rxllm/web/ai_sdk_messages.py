@@ -170,9 +170,10 @@ def _user_parts(part: UIPart) -> Iterator[Part]:
 
 
 def _file(part: UIPart) -> ImagePart | DocumentPart:
+    url = part.url or ""
     if (part.media_type or "").startswith("image/"):
-        return ImagePart(part.url, media_type=part.media_type)
-    return DocumentPart(part.url, media_type=part.media_type, name=part.filename)
+        return ImagePart(url, media_type=part.media_type)
+    return DocumentPart(url, media_type=part.media_type, name=part.filename)
 
 
 def _assistant_part(part: UIPart) -> Part | None:

@@ -188,6 +188,7 @@ class TestOddRequests:
             '{"messages": [null], "input": [null]}',
             '{"messages": [{"role": "user", "content": [[[]]], "parts": [[]]}], "input": [[]]}',
             '{"messages": [], "input": []}',
+            '{"messages": [{"role": "user", "parts": [{"type": "file", "mediaType": "image/png"}]}]}',
             '{"model": 5, "messages": [{"role": "user", "content": "x"}], "input": "x", "max_tokens": 1}',
             '{"messages": [{"role": "user", "content": "\\ud800"}]}',
             f'{{"messages": {DEEP}, "input": {DEEP}}}',

@@ -110,10 +110,11 @@ class TestResponses:
         response = requests.post(f"{url}/v1/responses", json={"model": "m", "input": "Hi", **body}, timeout=60)
         assert (400, True) == (response.status_code, named in response.json()["error"]["message"])
 
-    def test_images(self, url: str, llm: LLMServer) -> None:
-        """As data URLs, they come as bytes."""
+    @pytest.mark.parametrize("image", ["data:image/png;base64,AAAA", {"url": "data:image/png;base64,AAAA"}])
+    def test_images(self, image: object) -> None:
+        """As data URLs, they come as bytes; also in the form of Chat Completions, which some clients send."""
         content = [
-            {"type": "input_image", "image_url": "data:image/png;base64,AAAA"},
+            {"type": "input_image", "image_url": image},
             {"type": "input_text", "text": "?"},
         ]
         model = ScriptedModel(default="ok")

@@ -13,7 +13,7 @@ from ...errors import ConfigurationError
 from ...messages import DocumentPart, ImagePart, Message, Part, ReasoningPart, TextPart, ToolCall, ToolResult
 from ...options import CallOptions, ReasoningEffort
 from ..options import options_of
-from .vendor_request import blocks_of, text_of
+from .vendor_request import blocks_of, data_url, text_of
 
 NEUTRAL: Mapping[str, Sequence[object]] = {"container": (), "mcp_servers": ([],), "top_k": ()}
 _IGNORED = frozenset({"metadata", "service_tier", "betas", "context_management", "cache_control", "inference_geo"})
@@ -114,7 +114,7 @@ def _url(block: Mapping[str, object]) -> str:
     source = object_at(block, "source")
     match source.get("type"):
         case "base64":
-            return f"data:{text_of(source, 'media_type')};base64,{text_of(source, 'data')}"
+            return data_url(text_of(source, "media_type"), text_of(source, "data"))
         case "text":
             return f"data:text/plain,{quote(text_of(source, 'data'))}"
         case "url":

@@ -24,7 +24,7 @@ from ...messages import (
 )
 from ...options import CallOptions
 from ..options import options_of
-from .vendor_request import arguments_of, blocks_of, text_of
+from .vendor_request import arguments_of, blocks_of, data_url, text_of
 
 NEUTRAL: Mapping[str, Sequence[object]] = {
     "previous_response_id": (),
@@ -138,13 +138,14 @@ def _part(block: dict[str, object]) -> Part:
         case "refusal":
             return TextPart(text_of(block, "refusal"))
         case "input_image" if block.get("file_id") is None:
-            return ImagePart(text_of(block, "image_url"))
+            image = object_at(block, "image_url")  # some clients send the form of Chat Completions
+            return ImagePart(text_of(image, "url") if image else text_of(block, "image_url"))
         case "input_file" if block.get("file_id") is None:
             url = text_at(block, "file_url") or text_of(block, "file_data")
             return DocumentPart(url, name=text_at(block, "filename"))
         case "input_audio":
             audio = object_at(block, "input_audio")
-            return AudioPart(f"data:audio/{text_of(audio, 'format')};base64,{text_of(audio, 'data')}")
+            return AudioPart(data_url(f"audio/{text_of(audio, 'format')}", text_of(audio, "data")))
         case kind:
             raise ConfigurationError(f"a part of type {kind!r} is not supported, nor are file ids")
 

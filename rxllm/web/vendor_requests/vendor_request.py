@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
+from urllib.parse import quote
 
 from ..._json import decode, is_array, is_object
 from ...errors import ConfigurationError
@@ -69,3 +70,8 @@ def arguments_of(text: object) -> dict[str, object]:
     if not is_object(value):
         raise ConfigurationError("the arguments of a tool call are not a JSON object")
     return value
+
+
+def data_url(media_type: str, data: str) -> str:
+    """Return the data URL of base64 `data`; a media type cannot end its head early."""
+    return f"data:{quote(media_type, safe='/+.')};base64,{data}"
