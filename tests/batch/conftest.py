@@ -10,13 +10,16 @@ from pathlib import Path
 import pytest
 import ray
 
+RAY_SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": "240"}
+"""Nothing is reported to anybody; and on a busy machine Ray takes long to start."""
+
 
 @contextmanager
 def ray_on_this_machine() -> Generator[Path]:
     """Two CPUs, nothing reported to anybody; the directory of its logs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_raylet_start_wait_time_s", "240")  # on a busy machine
+        for name, value in RAY_SETTINGS.items():
+            patch.setenv(name, value)
         patch.delenv("RAY_ADDRESS", raising=False)  # of a cluster that has ended, it hangs
         context = ray.init(
             address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR

@@ -13,12 +13,13 @@ from rxllm.batch import AnswerRow, read_rows
 from rxllm.testing import Hang, LLMServer
 
 from ..operators.threads import LIMIT
+from .conftest import RAY_SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = Path(__file__).parent / "programs" / "own_ray.py"
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_ray_is_started_for_all_runs_and_may_go_under_them(llm_server: LLMServer, tmp_path: Path) -> None:
     """A second run finds it alive; when it is shut down a run ends with an error; a program may end in the middle.
 
@@ -28,10 +29,10 @@ def test_ray_is_started_for_all_runs_and_may_go_under_them(llm_server: LLMServer
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     program = subprocess.run(
         [sys.executable, str(PROGRAM), llm_server.base_url(), str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": path, "RAY_USAGE_STATS_ENABLED": "0"},
+        env={**os.environ, "PYTHONPATH": path, **RAY_SETTINGS},
         capture_output=True,
         text=True,
-        timeout=4 * LIMIT,
+        timeout=9 * LIMIT,
     )
     assert [
         "2 answers",

@@ -18,6 +18,8 @@ from rxllm.batch import AnswerRow, FailureRow, read_rows, write_parquet
 from rxllm.testing import Drop, ErrorReply, Fail, LLMServer, RecordedRequest, Reply, Truncate
 from rxllm.testing.replies import Answer
 
+from .conftest import RAY_SETTINGS
+
 COUNT = 4_000
 PROGRAM = Path(__file__).parent / "programs" / "run_batch.py"
 IN_HAND = 2 * 24
@@ -55,7 +57,7 @@ class Driver:
         command = [sys.executable, str(PROGRAM), server.base_url(), str(checkpoint), str(count), mode]
         root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-        environment = {**os.environ, "PYTHONPATH": path, "RAY_USAGE_STATS_ENABLED": "0"}
+        environment = {**os.environ, "PYTHONPATH": path, **RAY_SETTINGS}
         self._popen = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
     def progress(self) -> Iterator[dict[str, float]]:

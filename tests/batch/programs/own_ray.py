@@ -35,12 +35,12 @@ def main(url: str, directory: str) -> None:
             began.set()
 
     events(["a", "hang"], "shut-down").subscribe(begin, on_error)
-    began.wait(60)
+    began.wait(150)
     ray.shutdown()
-    ended.wait(60)
+    ended.wait(150)
     began.clear()
     events(["a", "hang"], "left").subscribe(begin, on_error)
-    began.wait(60)
+    began.wait(150)
     print("leaving", flush=True)
 
 
