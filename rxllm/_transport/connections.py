@@ -88,6 +88,7 @@ class Connection:
         self.served = 0
         """The number of requests that were sent."""
         self.idle_since = 0.0
+        self.made_at = time.monotonic()
         self._process = os.getpid()
         self._lock = threading.RLock()
         self._owner: Call | None = None

@@ -23,6 +23,7 @@ class Pool:
         self._lock = threading.RLock()
         self._idle: OrderedDict[Connection, Route] = OrderedDict()
         """In the order in which they became idle."""
+        self._closed_at = 0.0
         self._distrusted: set[Route] = set()
         """Their peers have sent bytes without a request, so the next answer may belong to another request."""
         weakref.finalize(self, _close_all, self._idle).atexit = False  # for a model that is not closed
@@ -60,14 +61,17 @@ class Pool:
         connection.sock.settimeout(None)
         connection.idle_since = time.monotonic()
         with self._lock:
-            self._idle[connection] = route
-            oldest = self._idle.popitem(last=False)[0] if len(self._idle) > MAX_IDLE else None
-        if oldest is not None:
-            oldest.close()
+            surplus: Connection | None = connection
+            if connection.made_at > self._closed_at:  # else the pool was closed while it was in use
+                self._idle[connection] = route
+                surplus = self._idle.popitem(last=False)[0] if len(self._idle) > MAX_IDLE else None
+        if surplus is not None:
+            surplus.close()
 
     def close(self) -> None:
-        """Close the idle connections."""
+        """Close the idle connections; those in use close when they would be put back."""
         with self._lock:
+            self._closed_at = time.monotonic()
             _close_all(self._idle)
 
     def _close_old(self) -> None:

@@ -249,6 +249,25 @@ def test_what_arrives_after_a_connection_was_taken_is_nobodys_answer() -> None:
         transport.close()
 
 
+def test_a_connection_in_use_when_its_pool_closes_is_not_kept() -> None:
+    """It closes with its answer; the next request makes one that is kept."""
+
+    def handle(connection: Connection) -> None:
+        for _ in range(2):
+            connection.read_request()
+            connection.respond(b"mine")
+        connection.wait_closed()
+
+    transport = Transport()
+    with RawServer(handle) as server:
+        body = open_body(server.url, transport)
+        transport.close()
+        assert read_all(body) == b"mine"
+        assert [read_all(open_body(server.url, transport)) for _ in range(2)] == [b"mine"] * 2
+        assert len(server.connections) == 2
+        transport.close()
+
+
 @pytest.mark.parametrize(
     ("body", "headers", "error"),
     [
