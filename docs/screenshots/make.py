@@ -66,6 +66,7 @@ def compare_qt(path: Path) -> None:
     QTest.keyClicks(window.input, TEA)
     window.ask.click()
     _until(lambda: any(panel.styleSheet() == compare_qt.WINNER for panel in window.panels), QTest.qWait)
+    _until(lambda: all(len(panel.view.toPlainText()) > 100 for panel in window.panels), QTest.qWait)
     QTest.qWait(100)
     window.grab().save(str(path))
     window.close()

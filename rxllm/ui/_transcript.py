@@ -25,6 +25,9 @@ from ._markdown_view import MarkdownRegion, ParagraphView
 _LONGEST_RESULT = 300
 """Characters of a tool's result that are shown."""
 
+_LONGEST_CALL = 5_000
+"""Characters of a tool call: enough to decide on it; a file of a megabyte in its arguments would stop the window."""
+
 _TOOL_STATES = {
     "called": "…",
     "waiting": "needs your approval",
@@ -218,9 +221,13 @@ def tool_texts(part: ToolPart) -> tuple[str, str, str]:
     """Return what is shown of a tool call, inert: the call, its state, its result."""
     arguments = ", ".join(f"{name}={encode(value).decode()}" for name, value in part.arguments.items())
     progress = f"  {part.progress}" if part.state == "running" and part.progress is not None else ""
-    call, state = f"{part.name}({arguments})", f"{_TOOL_STATES[part.state]}{progress[:_LONGEST_RESULT]}"
-    result = part.result[:_LONGEST_RESULT] + "…" * (len(part.result) > _LONGEST_RESULT)
-    return inert_text(call), inert_text(state), inert_text(result)
+    call = _shortened(f"{part.name}({arguments})", _LONGEST_CALL)
+    state = f"{_TOOL_STATES[part.state]}{progress[:_LONGEST_RESULT]}"
+    return inert_text(call), inert_text(state), inert_text(_shortened(part.result, _LONGEST_RESULT))
+
+
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[:length]}… ({len(text):,} characters)"
 
 
 def _tool_card(part: ToolPart, message: str) -> Iterator[Paragraph]:

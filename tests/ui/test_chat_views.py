@@ -281,6 +281,17 @@ def test_a_tool_waits_for_a_click(show: Callable[[ChatSession], View], link: str
     assert "Allow" not in view.text()
 
 
+def test_huge_arguments_of_a_tool_are_shortened(show: Callable[[ChatSession], View]) -> None:
+    """A megabyte in one paragraph would stop the window."""
+    model = ScriptedModel(Reply(tool_calls=[ToolCall("c1", "weather", {"city": "x" * 1_000_000})]), "Done.")
+    session = ChatSession(Assistant(model, tools=[FunctionTool(weather)], approve=ask_user))
+    view = show(session)
+    view.type("Weather?")
+    view.run(lambda: "needs your approval" in view.text())
+    assert "1,000,016 characters" in view.text()
+    assert len(view.text()) < 10_000
+
+
 def test_editing_a_message(show: Callable[[ChatSession], View]) -> None:
     """What followed it goes."""
     session = ChatSession(ScriptedModel("first answer", "second answer"))
@@ -412,7 +423,7 @@ def test_pygments_is_loaded_by_a_worker(show: Callable[[ChatSession], View], mon
             if name.partition(".")[0] == "pygments":
                 loading.append(threading.current_thread())
 
-    for name in [name for name in sys.modules if name.partition(".")[0] == "pygments"]:
+    for name in [name for name in list(sys.modules) if name.partition(".")[0] == "pygments"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
     session = ChatSession(ScriptedModel("```javascript\nlet x = 1\n```\n\n```nonsense\nx\n```\n"))
