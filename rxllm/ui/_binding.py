@@ -216,7 +216,7 @@ def as_each(show: Callable[[T], object], on_error: Callable[[Exception], object]
 
 def as_events(stream: Streamed) -> Observable[TokenEvent]:
     """Return `stream` with its strings as text deltas: those are joined on their way to the UI."""
-    return stream.pipe(rx.map(_event_of))
+    return stream.pipe(rx.map(lambda item: TextDelta(item) if isinstance(item, str) else item))
 
 
 def error_line(error: Exception) -> str:
@@ -330,7 +330,3 @@ class _Feed(Generic[T]):
 
     def _has_more(self) -> bool:
         return bool(self._waiting) or self._end is not None
-
-
-def _event_of(item: TokenEvent | str) -> TokenEvent:
-    return TextDelta(item) if isinstance(item, str) else item

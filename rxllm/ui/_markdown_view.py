@@ -166,15 +166,15 @@ def _difference(old: Sequence[Run], new: Sequence[Run]) -> tuple[list[Run], list
             continue
         removed, added = list(old[at:]), list(new[at:])
         if before is not None and after is not None and before.styles == after.styles and before.link == after.link:
-            length = _common(before.text, after.text)
+            grown = after.text.startswith(before.text)
+            length = len(before.text) if grown else common_length(before.text, after.text)
             removed[0] = Run(before.text[length:])
             added[0] = replace(after, text=after.text[length:])
         return [run for run in removed if run.text], [run for run in added if run.text]
     return [], []
 
 
-def _common(one: str, other: str) -> int:
-    """Return the length of the common beginning of two texts."""
-    if other.startswith(one):
-        return len(one)
-    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+def common_length(one: Sequence[object], other: Sequence[object]) -> int:
+    """Return the length of the common beginning of two sequences."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (a, b) in pairs if a is not b and a != b), min(len(one), len(other)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical, VerticalScroll
@@ -93,8 +93,8 @@ class ChatPane(Vertical):
             case "retry":
                 self.session.regenerate()
             case _:
-                if isinstance(event.button, _Decision):
-                    self.session.approve(event.button.call_id, event.button.yes, "the user said no")
+                action, _, call_id = (event.button.name or "").partition("/")
+                self.session.approve(call_id, action == "allow", "the user said no")
 
     async def _update(self, at: int, message: ChatMessage) -> None:
         """Show the new state of message `at`: append to grown texts, replace changed parts, remove extra widgets."""
@@ -120,15 +120,6 @@ class ChatPane(Vertical):
             await extra.remove()
         del widgets[len(parts) :]
         self._shown[at] = message, pane, widgets
-
-
-class _Decision(Button):
-    """Allows or denies a tool call."""
-
-    def __init__(self, call_id: str, *, yes: bool, label: str, variant: Literal["success", "warning"]) -> None:
-        super().__init__(label, variant=variant)
-        self.call_id = call_id
-        self.yes = yes
 
 
 def _stopped_line(message: ChatMessage) -> Sequence[str]:
@@ -172,10 +163,8 @@ def _tool_card(part: ToolPart) -> Widget:
     line = Static(Content(f"⚙ {call}  {state}\n  {result}".rstrip()), classes="faint")
     if part.state != "waiting":
         return line
-    allow, deny = (
-        _Decision(part.id, yes=True, label="Allow", variant="success"),
-        _Decision(part.id, yes=False, label="Deny", variant="warning"),
-    )
+    allow = Button("Allow", variant="success", name=f"allow/{part.id}")
+    deny = Button("Deny", variant="warning", name=f"deny/{part.id}")
     card = Vertical(line, Horizontal(allow, deny))
     card.styles.height = "auto"
     return card

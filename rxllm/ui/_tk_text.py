@@ -217,11 +217,11 @@ class _Looks:
 
     def space_around(self, begin: str, end: str, *, continued: bool) -> None:
         """Leave a gap above the line of one position, and below that of another; none inside a table that goes on."""
+        edges = [(end, "rxllm_below", "spacing3"), (begin, "rxllm_above", "spacing1")]
         if continued:
             self._widget.tag_remove("rxllm_below", f"{begin} - 1 lines linestart", begin)
-        for position, name, gap in ((begin, "rxllm_above", "spacing1"), (end, "rxllm_below", "spacing3")):
-            if position == begin and continued:
-                continue
+            edges.pop()
+        for position, name, gap in edges:
             self._widget.tag_configure(name, {gap: _GAP})
             self._widget.tag_add(name, f"{position} linestart", f"{position} lineend")
             self._widget.tag_raise(name)

@@ -20,7 +20,7 @@ from ..assistant import ChatMessage, ChatPart, ChatSession, ChatStatus, ErrorPar
 from ..messages import ReasoningPart, TextPart
 from ._highlight import Highlighter
 from ._markdown import SAFE_LINK, MarkdownParser, Paragraph, Run, Style
-from ._markdown_view import MarkdownRegion, ParagraphView
+from ._markdown_view import MarkdownRegion, ParagraphView, common_length
 
 _LONGEST_RESULT = 300
 """Characters of a tool's result that are shown."""
@@ -85,7 +85,8 @@ class Transcript:
 
     def show(self, messages: Sequence[ChatMessage]) -> None:
         """Show these messages instead of the current ones. The first ones with the same ids keep their regions."""
-        same = sum(1 for _ in takewhile(_has_same_id, zip(self._shown, messages, strict=False)))
+        ids = [shown.message and shown.message.id for shown in self._shown]
+        same = common_length(ids, [message.id for message in messages])
         for shown in reversed(self._shown[same:]):
             shown.region.reset()
         del self._shown[same:]
@@ -154,7 +155,7 @@ class _ShownMessage:
 
     def _render(self) -> None:
         before, self._paragraphs = self._paragraphs, list(self._all_paragraphs())
-        first = sum(1 for _ in takewhile(_equal_paragraphs, zip(before, self._paragraphs, strict=False)))
+        first = common_length(before, self._paragraphs)
         if first < max(len(before), len(self._paragraphs)):
             with self.region.change():
                 self._view.show(self._paragraphs, first)
@@ -247,12 +248,3 @@ def _code_header(code: Paragraph, message: str, at: int) -> Paragraph:
     """Return the line above code, with its language and a link that copies it."""
     language = f"{code.marker}   " if code.marker else ""
     return Paragraph("text", (Run(language, ("faint",)), Run("copy", ("faint",), f"rxllm:copy/{message}/{at}")))
-
-
-def _has_same_id(pair: tuple[_ShownMessage, ChatMessage]) -> bool:
-    shown, message = pair
-    return shown.message is not None and shown.message.id == message.id
-
-
-def _equal_paragraphs(pair: tuple[Paragraph, Paragraph]) -> bool:
-    return pair[0] is pair[1] or pair[0] == pair[1]
