@@ -141,6 +141,7 @@ def _subscribing(
     """Return the stream that begins anew with each subscription; disposing it stops the server's stream if `stops`."""
 
     def read(_: abc.SchedulerBase) -> Observable[AssistantEvent]:
+        """Return the stream, begun anew."""
         position = begin()
 
         def stop() -> None:
