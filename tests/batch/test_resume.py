@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from rxllm.batch import AnswerRow, FailureRow, read_rows, write_parquet
-from rxllm.testing import Drop, ErrorReply, Fail, LLMServer, RecordedRequest, Reply, Truncate
+from rxllm.testing import Drop, ErrorReply, Fail, Hang, LLMServer, RecordedRequest, Reply, Truncate
 from rxllm.testing.replies import Answer
 
 from .conftest import RAY_SETTINGS
@@ -48,6 +48,11 @@ def answer(request: RecordedRequest) -> Answer:
             case _:
                 pass
     return Reply(f"answer to {request.prompt}")
+
+
+def answer_three_quarters(request: RecordedRequest) -> Answer:
+    """The same, but the last quarter gets no answer: the run cannot end."""
+    return Hang() if int(request.prompt) >= COUNT * 3 / 4 else answer(request)
 
 
 class Driver:
@@ -94,12 +99,11 @@ def test_a_killed_run_goes_on_without_asking_again_what_was_answered(tmp_path: P
     What the kill caught on its way is asked again: no more prompts than workers had in hand.
     """
     checkpoint = tmp_path / "job.sqlite"
-    with LLMServer(default=answer) as server:
+    with LLMServer(default=answer_three_quarters) as server:
         first = Driver(server, checkpoint)
-        for progress in first.progress():
-            if progress["settled"] >= COUNT / 2:
-                break
+        assert any(progress["settled"] >= COUNT / 2 for progress in first.progress())
         assert first.kill() >= 4  # itself, Ray's own, and two workers
+        server.default = answer
         before = Counter(request.prompt for request in server.requests)
         settled = {f"{row.key:06}" for row in read_rows(checkpoint)}
         assert COUNT / 2 <= len(settled) < COUNT
