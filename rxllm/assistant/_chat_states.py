@@ -63,7 +63,10 @@ class StateEmitter:
         self._changed = True
         if not self._frame_due:
             self._frame_due = True
-            self._scheduler.schedule_relative(self._frame, self._on_frame)
+            try:
+                self._scheduler.schedule_relative(self._frame, self._on_frame)
+            except RuntimeError:  # no thread can be started: the next change tries again
+                self._frame_due = False
 
     def close(self) -> None:
         """Complete after the last state. The caller holds the lock, and calls `emit` afterwards."""

@@ -9,8 +9,8 @@ from functools import partial
 
 from reactivex import abc
 from reactivex.disposable import Disposable
-from reactivex.scheduler import TimeoutScheduler
 
+from .._core.scheduling import TimerScheduler
 from .._runtime.thread_cache import workers
 
 _numbers = itertools.count(1)
@@ -37,9 +37,9 @@ def run_after(scheduler: abc.SchedulerBase | None, seconds: float, work: Callabl
     def run(_scheduler: abc.SchedulerBase, _state: object | None = None) -> None:
         work()
 
-    return (scheduler or TimeoutScheduler.singleton()).schedule_relative(seconds, run)
+    return (scheduler or TimerScheduler.singleton()).schedule_relative(seconds, run)
 
 
 def now(scheduler: abc.SchedulerBase | None) -> float:
     """Return the seconds of the clock of `scheduler`."""
-    return (scheduler or TimeoutScheduler.singleton()).now.timestamp()
+    return (scheduler or TimerScheduler.singleton()).now.timestamp()

@@ -32,9 +32,9 @@ from typing import Literal, TypeVar
 from reactivex import Observable, abc
 from reactivex import operators as rx
 from reactivex.disposable import SingleAssignmentDisposable
-from reactivex.scheduler import TimeoutScheduler
 from reactivex.subject import AsyncSubject
 
+from .._core.scheduling import TimerScheduler
 from ..messages import Message, Part, ToolCall
 from ..model import StreamingModel
 from ..prompt import Prompt, messages_of
@@ -103,7 +103,7 @@ class ChatSession(abc.DisposableBase):
         self._memory = memory
         self._conversation = conversation
         self._window = window
-        self._scheduler = scheduler or TimeoutScheduler.singleton()
+        self._scheduler = scheduler or TimerScheduler.singleton()
         self._lock = threading.RLock()
         self._memory_lock = threading.Lock()
         self._log = ChatLog(messages_of(messages) if messages else ())
