@@ -156,8 +156,18 @@ resource.setrlimit(resource.RLIMIT_NPROC, (8, 8))
 gate = threading.Event()
 ended = threading.Semaphore(0)
 outcomes = []
+refused = []
+start = threading.Thread.start
+def counted_start(thread):
+    try:
+        start(thread)
+    except RuntimeError as error:
+        refused.append(error)
+        raise
+threading.Thread.start = counted_start
 def wait(_):
-    assert gate.wait(60)
+    gate.wait(5)  # holds its thread; if no stream needs another one, all of them go on afterwards
+    gate.set()
 def end(error=None):
     outcomes.append(error)
     ended.release()
@@ -172,7 +182,7 @@ assert all(isinstance(error, rxllm.APIConnectionError) for error in failed), fai
 assert all(isinstance(error.__cause__, RuntimeError) for error in failed), failed  # can't start new thread
 while threading.active_count() > 4:  # idle threads end soon
     time.sleep(0.01)
-print(len(outcomes), len(failed) > 0, len(failed) < 60, model.chat("Hi").text)
+print(len(outcomes), len(refused) > 0, len(failed) < 60, model.chat("Hi").text)
 """
 
 
@@ -182,7 +192,7 @@ print(len(outcomes), len(failed) > 0, len(failed) < 60, model.chat("Hi").text)
 )
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"], ids=["address", "name"])
 def test_threads_that_run_out_as_streams_start(host: str) -> None:
-    """The system refuses threads, for streams and for name look-ups: those streams fail; the others and later work."""
+    """The system refuses threads, also for name look-ups: each stream ends all the same, and later ones work."""
     user = 61_000 + os.getpid() % 1000  # has no other process
     with LLMServer(*[Reply("Hello")] * 62) as server:
         url = server.base_url().replace("127.0.0.1", host)
