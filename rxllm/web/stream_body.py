@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ..errors import StreamInterruptedError
+from ..events import StreamEnd
 from .formats.errors import ErrorBody
 from .formats.stream_format import StreamFormat
 from .served_stream import ServedStream
@@ -42,7 +43,7 @@ class StreamBody(StreamCursor):
         self.headers: dict[str, str] = {**format.headers, **(headers or {})}
         self.keep_alive = format.keep_alive
         self._error_body = error_body
-        self._whole = whole
+        self.whole = whole
         self._seen = after
         """The number of the last event that came while the head waits for the end."""
 
@@ -54,7 +55,7 @@ class StreamBody(StreamCursor):
         """Return whether the response's head can be sent."""
         while self._error_body is not None and self.stream.state == "open":
             entries = self.stream.since(self._seen)  # which lets the producer go on
-            if not entries or not self._whole:
+            if not entries or not self.whole:
                 return bool(entries)
             self._seen = entries[-1].id
         return True
@@ -64,7 +65,11 @@ class StreamBody(StreamCursor):
         stream, error = self.stream, self.stream.error
         if error is None and stream.state == "cancelled":
             error = StreamInterruptedError("the stream was stopped at the server")
-        if self._error_body is None or error is None or not (self._whole or not stream.since(0)):
+        elif error is None and self.whole and stream.state != "open":
+            last = stream.since(stream.last - 1)
+            if not last or not isinstance(last[-1].event, StreamEnd):
+                error = StreamInterruptedError("the stream ended without an answer")
+        if self._error_body is None or error is None or not (self.whole or not stream.since(0)):
             return None
         self.ended = True
         return self._error_body(error)

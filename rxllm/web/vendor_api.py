@@ -117,7 +117,7 @@ def _answer(api: _Api, factory: StreamFactory, http: HttpRequest) -> HttpRespons
     if asked.stream:
         form: VendorStream | VendorDocument = VendorStream(writer, api.error_type, tools=tools)
     else:
-        form = VendorDocument(writer, api.error_body, tools=tools)
+        form = VendorDocument(writer, tools=tools)
     return HttpResponse(200, body=StreamBody(stream, form, error_body=api.error_body, whole=not asked.stream))
 
 

@@ -7,6 +7,7 @@ WebSockets here.
 
 from __future__ import annotations
 
+import math
 import socket
 import threading
 import time
@@ -87,7 +88,7 @@ def wsgi_app(service: Service, *, keep_alive: float = WSGI_KEEP_ALIVE_SECONDS) -
 class _Pieces(Iterator[bytes]):
     """The body. Watches the stream from the beginning until `close`, which servers call in any case."""
 
-    def __init__(self, body: StreamBody, keep_alive: float, has_left: Callable[[], bool]) -> None:
+    def __init__(self, body: StreamBody, keep_alive: float, has_left: Callable[[], bool] | None) -> None:
         self._body = body
         self._keep_alive = keep_alive
         self._has_left = has_left
@@ -96,9 +97,13 @@ class _Pieces(Iterator[bytes]):
         body.stream.watch(self._notify)
 
     def wait_for_head(self) -> None:
-        """Wait until the head can be sent, but no longer than one keep-alive: then it is sent as it is."""
-        deadline = time.monotonic() + self._keep_alive
-        while not self._body.is_head_ready() and not self._has_left() and time.monotonic() < deadline:
+        """Wait until the head can be sent, but no longer than one keep-alive: then it is sent as it is.
+
+        For a whole answer, whose status says whether it is one, wait to the end if the server sees who leaves.
+        """
+        patient = self._body.whole and self._has_left is not None
+        deadline = math.inf if patient else time.monotonic() + self._keep_alive
+        while not self._body.is_head_ready() and not self._is_left() and time.monotonic() < deadline:
             self._news.wait(_LOOK_SECONDS)
             self._news.clear()
         self._news.set()
@@ -114,25 +119,28 @@ class _Pieces(Iterator[bytes]):
                     self._news.set()
                 if text:
                     return text.encode()
-            elif self._has_left():
+            elif self._is_left():
                 break
             elif time.monotonic() >= deadline:
                 return self._body.keep_alive.encode()
         raise StopIteration
 
+    def _is_left(self) -> bool:
+        return self._has_left is not None and self._has_left()
+
     def close(self) -> None:
         self._body.stream.unwatch(self._notify)
 
 
-def _leaving(environ: WSGIEnvironment) -> Callable[[], bool]:
-    """Return a function that returns whether the client has left, if this server can know."""
+def _leaving(environ: WSGIEnvironment) -> Callable[[], bool] | None:
+    """Return a function that returns whether the client has left; None if this server cannot know."""
     disconnected = environ.get("waitress.client_disconnected")
     if callable(disconnected):
         return cast("Callable[[], bool]", disconnected)
     connection = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
     if isinstance(connection, socket.socket):
         return lambda: is_closed_by_peer(connection)
-    return lambda: False
+    return None
 
 
 def _respond(service: Service, environ: WSGIEnvironment) -> HttpResponse:

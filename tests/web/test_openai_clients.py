@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import reactivex
 from reactivex import Observable
 
-from rxllm.events import TokenEvent
+from rxllm.events import TextDelta, TokenEvent
 from rxllm.messages import ToolCall
 from rxllm.operators.resilience.fallback import fallback_to
 from rxllm.testing import Drop, ErrorReply, Gate, LLMServer, Reply
@@ -152,3 +153,14 @@ def test_a_composition_is_a_model_too(llm: LLMServer) -> None:
     with running(service) as url, openai.OpenAI(base_url=f"{url}/v1", api_key="unused") as client:
         answer = client.chat.completions.create(model="careful", messages=ASKED)
     assert "Here I am" == answer.choices[0].message.content
+
+
+def test_a_composition_without_a_stream_end_gives_no_whole_answer() -> None:
+    """But an error with a status: a client would take an error with the status 200 for an answer."""
+    service = Service({"careless": lambda _: reactivex.of(TextDelta("half"))})
+    with (
+        running(service) as url,
+        openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0) as client,
+        pytest.raises(openai.InternalServerError, match="ended without an answer"),
+    ):
+        client.chat.completions.create(model="careless", messages=ASKED)

@@ -10,8 +10,11 @@ from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import pytest
+import reactivex as rx
 import requests
+from reactivex import operators
 
+from rxllm.errors import RateLimitError
 from rxllm.testing import ErrorReply, Gate, LLMServer, Reply
 from rxllm.web import Service, openai_chunks, sse, ui_messages
 from rxllm.web.wsgi import StreamApplication, wsgi_app
@@ -132,3 +135,33 @@ class TestTheService:
         answer = requests.post(f"{url}/llm/v1/chat/completions", json=body, timeout=60).json()
         assert "Hello there" == answer["choices"][0]["message"]["content"]
         assert "m" == requests.get(f"{url}/llm/v1/models", timeout=60).json()["data"][0]["id"]
+
+
+ASKED = {"messages": [{"role": "user", "content": "Hi"}]}
+
+
+class TestAWholeAnswerThatFailsLate:
+    """After more than one keep-alive. Clients would take any document with the status 200 for an answer."""
+
+    @pytest.fixture
+    def app(self) -> object:
+        late = rx.timer(1.5).pipe(operators.flat_map(lambda _: rx.throw(RateLimitError("slow down", status_code=429))))
+        return wsgi_app(Service({"late": lambda _: late}), keep_alive=0.05)
+
+    def test_where_leaving_clients_are_seen_it_is_a_status(self, app: object) -> None:
+        waitress = pytest.importorskip("waitress", reason="the package waitress is not installed")
+        server = waitress.create_server(app, host="127.0.0.1", port=0)
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{server.effective_port}/v1/chat/completions"
+        try:
+            assert 429 == requests.post(url, json=ASKED, timeout=60).status_code
+        finally:
+            server.close()
+            thread.join(60)
+
+    def test_elsewhere_it_is_no_document(self, app: object) -> None:
+        with serving(app) as url:
+            response = requests.post(f"{url}/v1/chat/completions", json=ASKED, timeout=60)
+            with pytest.raises(requests.JSONDecodeError):
+                response.json()

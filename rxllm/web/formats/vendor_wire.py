@@ -25,7 +25,7 @@ from ...events import (
     ToolCallStart,
 )
 from ...providers._writer import AnswerWriter
-from .errors import ErrorBody, problem_of
+from .errors import problem_of
 from .json_lines import SSE_HEADERS
 
 _STOPPED = StreamInterruptedError("the stream was stopped at the server")
@@ -99,20 +99,15 @@ class VendorDocument:
 
     Args:
         writer: Writes the document.
-        error_body: Returns the document for an error.
         tools: Whether the client brought tools of its own, and so gets tool calls.
     """
 
     headers: Mapping[str, str] = {"content-type": "application/json", "cache-control": "no-store"}
     keep_alive = "\n"
 
-    def __init__(
-        self, writer: AnswerWriter, error_body: Callable[[Exception], ErrorBody], *, tools: bool = False
-    ) -> None:
+    def __init__(self, writer: AnswerWriter, *, tools: bool = False) -> None:
         self._writer = writer
-        self._error_body = error_body
         self._tools = tools
-        self._ended = False
 
     def begin(self) -> str:
         """Return nothing."""
@@ -122,18 +117,17 @@ class VendorDocument:
         """Return the document when the answer is complete."""
         if not isinstance(event, StreamEnd):
             return ""
-        self._ended = True
         response = event.response if self._tools else msgspec.structs.replace(event.response, tool_calls=())
         return encode(self._writer.document(response)).decode()
 
     def completed(self) -> str:
-        """Return nothing more; an error if there was no answer."""
-        return "" if self._ended else self.failed(StreamInterruptedError("the stream ended without an answer"))
+        """Return nothing more."""
+        return ""
 
     def stopped(self) -> str:
-        """Return an error."""
+        """Raise an error."""
         return self.failed(_STOPPED)
 
     def failed(self, error: Exception) -> str:
-        """Return the error."""
-        return self._error_body(error).body.decode()
+        """Raise the error: the connection breaks. Clients would take a document with the status 200 for an answer."""
+        raise error
