@@ -112,12 +112,16 @@ class Body:
         """Return the next bytes that are read through urllib3; those before a corrupt one come first."""
         if self.failure is not None:
             raise self.failure
-        decoder = copy.deepcopy(getattr(self.raw, "_decoder", None))  # one that has failed returns nothing any more
+        decoder = getattr(self.raw, "_decoder", None) or MultiDecoder(self._codings)
+        try:
+            decoder = copy.deepcopy(decoder)  # one that has failed returns nothing any more
+        except TypeError:  # those of br and zstd cannot be copied: what is before a corrupt byte in a read is lost
+            decoder = None
         self.taken = bytearray()
         try:
             block: bytes = self.raw.read1(BLOCK_BYTES, decode_content=True)
         except urllib3.exceptions.DecodeError as error:
-            block = _before_corruption(decoder or MultiDecoder(self._codings), bytes(self.taken))
+            block = _before_corruption(decoder, bytes(self.taken)) if decoder is not None else b""
             if not block:
                 raise
             self.failure = _body_error(error)
