@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import ssl
 import threading
 import zlib
@@ -320,15 +319,23 @@ def test_a_compressed_body_is_read(can_be_copied: bool, monkeypatch: pytest.Monk
             raise TypeError("cannot pickle")
 
         monkeypatch.setattr("urllib3.response.GzipDecoder.__deepcopy__", refuse, raising=False)
-    packed = gzip.compress(EVENTS)
-    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    first, rest = EVENTS[: EVENTS.index(b"\n\n") + 2], EVENTS[EVENTS.index(b"\n\n") + 2 :]
+    compressor = zlib.compressobj(wbits=31)
+    packed = compressor.compress(first) + compressor.flush(zlib.Z_SYNC_FLUSH)
+    delivered = threading.Event()
+    results: list[str] = []
 
     def handle(connection: Connection) -> None:
-        answer(connection, head)
-        connection.send(packed[:10])
+        answer(connection, b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n" + packed[:10])
         connection.send(packed[10:])
+        assert delivered.wait(LIMIT)
+        connection.send(compressor.compress(rest) + compressor.flush())
 
-    assert result_of(handle) == "Hello"
+    with RawServer(handle) as server, model_at(server) as model:
+        for event in rxllm.iter_events(model.stream("Hi")):
+            delivered.set()
+            results.append(getattr(event, "text", ""))
+    assert "".join(results) == "Hello"
 
 
 def test_hooks_of_a_session_are_called() -> None:
