@@ -7,6 +7,7 @@ from typing import Unpack, cast
 
 from reactivex import Observable, abc
 
+from ._arguments import check_arguments
 from .errors import ConfigurationError
 from .events import TokenEvent
 from .messages import Message
@@ -22,6 +23,7 @@ from .providers.catalog import prefix_form, providers_with_prefix
 __all__ = ["ResilientModel", "continuing", "resilient_model"]
 
 
+@check_arguments
 def resilient_model(
     primary: StreamingModel,
     fallbacks: Sequence[StreamingModel] = (),

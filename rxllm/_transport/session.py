@@ -49,6 +49,8 @@ class SessionSettings:
     def __init__(self, session: requests.Session) -> None:
         import requests
 
+        if not isinstance(session, requests.Session):
+            raise ConfigurationError(f"session= is a requests.Session; got a {type(session).__name__}")
         if type(session).send is not requests.Session.send or type(session).request is not requests.Session.request:
             raise _refused("session", type(session), "send() or request()")
         self._session = session

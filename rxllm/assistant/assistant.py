@@ -76,7 +76,7 @@ class Assistant:
         scheduler: abc.SchedulerBase | None = None,
         options: CallOptions | None = None,
     ) -> None:
-        _check(model, system, memory, approve)
+        _check(model, system, memory, approve, options)
         check_count("max_iterations", max_iterations, 1)
         check_timeout("tool_timeout", tool_timeout)
         self._model = model
@@ -217,13 +217,14 @@ class Assistant:
         return call
 
 
-def _check(model: object, system: object, memory: object, approve: object) -> None:
+def _check(model: object, system: object, memory: object, approve: object, options: object) -> None:
     """Raise `ConfigurationError` for what cannot be what it should be."""
     for name, value, is_good, wanted in (
         ("model", model, hasattr(model, "stream"), "a model (create_streaming_model)"),
         ("system", system, system is None or isinstance(system, str) or callable(system), "text or a function"),
         ("memory", memory, memory is None or hasattr(memory, "recall"), "a Memory"),
         ("approve", approve, approve is None or callable(approve), "a function"),
+        ("options", options, options is None or isinstance(options, Mapping), "a mapping"),
     ):
         if not is_good:
             raise ConfigurationError(f"Assistant({name}=...) is {wanted}; got {value!r}")

@@ -16,6 +16,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 from typing_extensions import Unpack
 
+from .._arguments import check_arguments
 from .._core.token_usage import add_usage
 from ..errors import LLMError
 from ..events import Response, StreamEnd, TokenEvent, Usage
@@ -24,6 +25,7 @@ from ..model import StreamingModel
 from ..options import CallOptions
 from ..prompt import Prompt, messages_of
 from .errors import error_text
+from .tools import check_count
 
 __all__ = [
     "Exchange",
@@ -92,6 +94,7 @@ class ModelListener:
         """
 
 
+@check_arguments
 def observed(model: StreamingModel, *listeners: ModelListener) -> StreamingModel:
     """Return `model` with listeners.
 
@@ -232,6 +235,7 @@ class MessageCapture(ModelListener):
     """
 
     def __init__(self, size: int = 100) -> None:
+        check_count("MessageCapture(size=...)", size, 0)
         self._exchanges: deque[Exchange] = deque(maxlen=size)
 
     @property

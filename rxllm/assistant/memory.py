@@ -16,6 +16,7 @@ import reactivex as rx
 from reactivex import Observable
 from reactivex import operators as rx_ops
 
+from .._arguments import check_arguments
 from .._core.token_usage import estimated_tokens
 from .._json import encode
 from ..errors import ConfigurationError, LLMError
@@ -315,6 +316,7 @@ def last_tokens(budget: int, *, count: Callable[[Message], int] | None = None) -
     return window
 
 
+@check_arguments
 def within_context(
     model: StreamingModel, *, answer: int | None = None, count: Callable[[Message], int] | None = None
 ) -> Window:

@@ -13,6 +13,7 @@ from typing import Self
 
 import msgspec
 
+from .._arguments import check_arguments
 from ..messages import Message
 
 __all__ = ["SQLiteStore"]
@@ -47,6 +48,7 @@ class SQLiteStore:
     ['ada']
     """
 
+    @check_arguments
     def __init__(self, path: str | PathLike[str], *, timeout: float = 5.0) -> None:
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from types import NoneType
 from typing import TYPE_CHECKING, Unpack, cast
 
 import msgspec
@@ -104,6 +105,16 @@ def create_streaming_model(
     >>> model.provider, model.model
     ('openai-compatible', 'm')
     """
+    given_kinds: tuple[tuple[str, object, tuple[type, ...]], ...] = (
+        ("provider", provider, (str,)),
+        ("model", model, (str, os.PathLike, NoneType)),
+        ("api_key", api_key, (str, NoneType)),
+        ("base_url", base_url, (str, NoneType)),
+        ("local", local, (LocalServer, NoneType)),
+    )
+    for what, value, kinds in given_kinds:
+        if not isinstance(value, kinds):
+            raise ConfigurationError(f"{what}= has a wrong type: {type(value).__name__}")
     name, named_model = split_model(provider)
     vendor = vendor_named(name)
     given = None if local is None or local.model == DEFAULT_MODEL else local.model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, TypeVar, Unpack, cast
 
 import msgspec
@@ -164,12 +164,16 @@ def _wire_options(call: CallOptions) -> Options:
     """
     given = {name: value for name, value in call.items() if name in Options.__struct_fields__}
     given |= {name: json_data(given[name], lambda value: value) for name in _NUMBERS if name in given}  # numpy's, too
+    for name in ("stop", "tools"):
+        if not isinstance(call.get(name) or (), Iterable) or isinstance(call.get(name), Mapping):
+            raise ConfigurationError(f"{name}= takes a list; got {call.get(name)!r}")
     given["stop"] = stop_of(call.get("stop"))
     given["response_format"] = format_of(call.get("response_format"))
     given["tools"] = tuple(map(tool_of, call.get("tools") or ()))
     for name in _NUMBERS:
         if isinstance(value := given.get(name), float) and not math.isfinite(value):
             raise ConfigurationError(f"{name} must be a finite number; got {value!r}")
+    _checked(call.get("model", ""), str, "model= is a name")
     _checked(call.get("max_retries", 0), int, "max_retries= is a whole number")
     return _checked(given, Options, "an option has a wrong type")
 

@@ -314,13 +314,13 @@ class PromptPool(abc.DisposableBase, Generic[P, V_co]):
                 self._in_context(again)
 
         try:
-            stream = ask()
+            subscribe = ask().subscribe
         except Exception as error:
             on_error(error)
         else:
             slot = SingleAssignmentDisposable()
             run.stream.disposable = slot
-            slot.disposable = stream.subscribe(on_next, on_error, on_completed, scheduler=self._given)
+            slot.disposable = subscribe(on_next, on_error, on_completed, scheduler=self._given)
 
     def _convert(self, run: _PromptRun[P], earlier: Response | None) -> Callable[[], None] | None:
         """Set the value of an answer; return what asks once more, if the first answer is not of the type."""

@@ -160,6 +160,8 @@ def _asking(
 ) -> tuple[Callable[[P], Observable[TokenEvent]], Callable[[P, Response, Exception], Observable[TokenEvent]]]:
     """Return what asks `model` a prompt, and what asks it again after an answer that is not of the type."""
     stream = cast("Callable[..., Observable[TokenEvent]] | None", getattr(model, "stream", None))
+    if stream is None and not callable(model):
+        raise ConfigurationError(f"map_prompts() takes a model, or a function that returns a stream; got {model!r}")
     if stream is None:
         make_stream = cast("Callable[[P], Observable[TokenEvent]]", model)
         return make_stream, lambda prompt, _, __: make_stream(prompt)

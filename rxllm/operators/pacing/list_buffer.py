@@ -22,6 +22,9 @@ from .timer_thread import TimerThread
 
 T = TypeVar("T")
 
+_LONGEST_WAIT = 1e8
+"""Seconds that every clock can add; a longer wait is several."""
+
 
 class ListBuffer(abc.DisposableBase, Generic[T]):
     """One subscription that emits a list at `count` items, at `chars` characters, or `seconds` after its first item.
@@ -116,7 +119,7 @@ class ListBuffer(abc.DisposableBase, Generic[T]):
                 return
             self._timer_pending = True
         try:
-            self._timer = self._scheduler.schedule_relative(max(due - now, 0.0), self._on_timer)
+            self._timer = self._scheduler.schedule_relative(min(max(due - now, 0.0), _LONGEST_WAIT), self._on_timer)
         except DisposedException:
             if not self._closed:
                 raise

@@ -51,7 +51,7 @@ def bounded(scheduler: abc.SchedulerBase, size: int = 64, *, overflow: Overflow 
     """
     if size < 1:
         raise ConfigurationError(f"bounded(size=...) takes 1 or more; got {size!r}")
-    if overflow not in QUEUES:
+    if overflow not in tuple(QUEUES):  # a list is not hashable
         raise ConfigurationError(f"overflow is one of {', '.join(map(repr, QUEUES))}; got {overflow!r}")
     queue = QUEUES[overflow]
     return subscribing(lambda observer, source, given: queue(observer, scheduler, size).start(source, given))

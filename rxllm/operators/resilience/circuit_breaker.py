@@ -11,6 +11,7 @@ from reactivex import operators as rx_ops
 from reactivex.disposable import SerialDisposable, SingleAssignmentDisposable
 from reactivex.subject import BehaviorSubject
 
+from ..._arguments import check_arguments
 from ..._core.attempts import scheduler_seconds
 from ..._core.scheduling import timer_scheduler
 from ...errors import APIConnectionError, ConfigurationError
@@ -55,6 +56,7 @@ class CircuitBreaker:
         answer = model.stream("Hi").pipe(breaker, fallback_to(other_stream))
     """
 
+    @check_arguments
     def __init__(
         self,
         failure_threshold: int = 5,

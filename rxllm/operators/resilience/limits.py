@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from reactivex import abc
 
+from ..._arguments import check_arguments
 from ..._core.attempts import scheduler_seconds
 from ..._protocol import response_headers_listener
 from ..._transport.rate_limit_headers import MAX_RETRY_AFTER, Kind, allowances_of, retry_after
@@ -55,6 +56,7 @@ class MaxConcurrent(SharedLimit):
 
     stream_class = _CountedStream
 
+    @check_arguments
     def __init__(self, n: int) -> None:
         if n < 1:
             raise ConfigurationError(f"MaxConcurrent(n) takes 1 or more; got {n!r}")
@@ -146,6 +148,7 @@ class RateLimit(SharedLimit):
 
     stream_class = _RatedStream
 
+    @check_arguments
     def __init__(
         self,
         requests_per_minute: float | None = None,

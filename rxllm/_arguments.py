@@ -1,0 +1,58 @@
+"""Arguments are checked by their type hints, so that a wrong one is refused where it is given."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from functools import cache, wraps
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from .errors import ConfigurationError
+
+__all__ = ["check_arguments"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_WIDER: dict[Any, Any] = {int: Integral, float: Real, re.Pattern: object}  # numpy's numbers, patterns of regex
+_WORDS: dict[Any, str] = {Integral: "a whole number", Real: "a number", Callable: "a function", NoneType: "None"}
+
+
+def check_arguments(function: _F) -> _F:
+    """Return `function` with a check: an argument that is not of its hinted classes raises `ConfigurationError`.
+
+    Hints that are no classes (protocols, type variables, words) are not checked.
+
+    Args:
+        function: A function, or the `__init__` of a class.
+    """
+    called = function.__qualname__.removesuffix(".__init__")
+
+    @wraps(function)
+    def checked(*args: Any, **options: Any) -> Any:
+        signature, classes = _hints(function)
+        for name, value in signature.bind_partial(*args, **options).arguments.items():
+            wanted = classes.get(name)
+            is_many = signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
+            for one in value if is_many else (value,):
+                if wanted and not isinstance(one, wanted):
+                    kinds = " or ".join(_WORDS.get(kind, kind.__name__) for kind in wanted)
+                    raise ConfigurationError(f"{called}({name}=...) takes {kinds}; got {one!r:.80}")
+        return function(*args, **options)
+
+    return cast("_F", checked)
+
+
+@cache
+def _hints(function: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, tuple[type, ...]]]:
+    """Return the signature, and the classes that each parameter takes."""
+    classes: dict[str, tuple[type, ...]] = {}
+    for name, hint in get_type_hints(function).items():
+        members = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        kinds = tuple(_WIDER.get(kind := get_origin(member) or member, kind) for member in members)
+        if all(
+            isinstance(kind, type) and kind is not type and not getattr(kind, "_is_protocol", False) for kind in kinds
+        ):
+            classes[name] = kinds
+    return inspect.signature(function), classes

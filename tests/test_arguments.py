@@ -1,0 +1,93 @@
+"""Arguments of wrong types: one rule for all public functions, and no stream without an end."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections.abc import Callable
+
+import pytest
+import reactivex as rx
+import regex
+from reactivex.scheduler import ImmediateScheduler
+
+import rxllm
+from rxllm import operators as ops
+from rxllm.assistant import Assistant, MessageCapture, SQLiteStore, observed, within_context
+from rxllm.resilient import resilient_model
+from rxllm.testing import ScriptedModel
+
+MODEL = ScriptedModel(default="Hello. There.")
+HERE = ImmediateScheduler()
+
+WRONG: list[tuple[str, Callable[[], object]]] = [
+    ("sentences(longest=...) takes a whole number; got 'x'", lambda: ops.sentences(longest="x")),
+    ("RateLimit(requests_per_minute=...) takes a number or None; got '5'", lambda: ops.RateLimit("5")),
+    ("RateLimit(expected_tokens=...)", lambda: ops.RateLimit(expected_tokens="x")),
+    ("RateLimit(scheduler=...)", lambda: ops.RateLimit(scheduler=5)),
+    ("MaxConcurrent(n=...)", lambda: ops.MaxConcurrent(math.nan)),
+    ("CircuitBreaker(counts=...) takes a function", lambda: ops.CircuitBreaker(counts=5)),
+    ("buffer(count=...)", lambda: ops.buffer("2")),
+    ("bounded(scheduler=...)", lambda: ops.bounded(None, 3)),
+    ("overflow is one of", lambda: ops.bounded(HERE, 3, overflow=["block"])),
+    ("observe_on_ui(scheduler=...)", lambda: ops.observe_on_ui("qt")),
+    ("smooth(scheduler=...)", lambda: ops.smooth(5, scheduler="x")),
+    ("hedge(make_stream=...) takes a function", lambda: ops.hedge(1, MODEL.stream("Hi"))),
+    ("fallback_to(others=...)", lambda: ops.fallback_to(MODEL.stream("Hi"), MODEL)),
+    ("race(streams=...)", lambda: ops.race(MODEL.stream("Hi"), MODEL)),
+    ("ensemble(models=...)", lambda: ops.ensemble([MODEL], "Hi")),
+    ("retry_transient(max_retries=...)", lambda: ops.retry_transient("2")),
+    ("tap(log=...)", lambda: ops.tap("log")),
+    ("tee(observer=...)", lambda: ops.tee(None)),
+    ("record(path=...)", lambda: ops.record(5)),
+    ("cost(prices=...)", lambda: ops.cost("cheap")),
+    ("array_items(path=...)", lambda: ops.array_items(path=5)),
+    ("map_prompts() takes a model", lambda: ops.map_prompts(5)),
+    ("Assistant(options=...) is a mapping", lambda: Assistant(MODEL, options="fast")),
+    ("observed(model=...)", lambda: observed("openai")),
+    ("within_context(model=...)", lambda: within_context("openai")),
+    ("SQLiteStore(path=...)", lambda: SQLiteStore(5)),
+    ("MessageCapture(size=...)", lambda: MessageCapture(-1)),
+    ("resilient_model(primary=...)", lambda: resilient_model("openai")),
+    ("provider= has a wrong type: int", lambda: rxllm.create_streaming_model(5)),
+    ("model= has a wrong type: int", lambda: rxllm.create_streaming_model("openai", model=5)),
+    ("api_key= has a wrong type: bytes", lambda: rxllm.create_streaming_model("openai", api_key=b"sk-secret")),
+    ("base_url= has a wrong type", lambda: rxllm.create_streaming_model("openai", base_url=5)),
+    ("local= has a wrong type", lambda: rxllm.create_streaming_model("local", local=5)),
+    ("session= is a requests.Session", lambda: rxllm.create_streaming_model("ollama", model="m", session=5)),
+    ("stop= takes a list; got 5", lambda: rxllm.create_streaming_model("ollama", model="m", stop=5)),
+    ("stop= takes a list", lambda: rxllm.create_streaming_model("ollama", model="m").stream("Hi", stop={"a": 1})),
+    ("tools= takes a list", lambda: rxllm.create_streaming_model("ollama", model="m").stream("Hi", tools=5)),
+    ("model= is a name", lambda: rxllm.create_streaming_model("ollama", model="m").stream("Hi", model=5)),
+]
+
+
+@pytest.mark.parametrize(("words", "call"), WRONG, ids=[words for words, _ in WRONG])
+def test_a_wrong_type_is_refused_where_it_is_given(words: str, call: Callable[[], object]) -> None:
+    """The error is a ConfigurationError that names the argument, and shows no key."""
+    with pytest.raises(rxllm.ConfigurationError) as raised:
+        call()
+    assert words in str(raised.value)
+    assert "sk-secret" not in str(raised.value)
+
+
+def test_what_is_like_the_hinted_types_is_taken() -> None:
+    """Numbers of numpy, and patterns of the package regex, pass; operators can be pickled."""
+    numpy = pytest.importorskip("numpy")
+    hello = MODEL.stream("Hi").pipe(ops.sentences(longest=numpy.int64(100)), ops.buffer(numpy.int32(2)))
+    assert hello.run() == ["Hello.", "There."]
+    hidden = MODEL.stream("Hi").pipe(ops.redact(regex.compile("H.llo"), "-"), ops.response())
+    assert hidden.run().text == "-. There."
+    assert pickle.loads(pickle.dumps(ops.sentences)) is ops.sentences  # noqa: S301
+
+
+def test_a_function_that_returns_no_stream_fails_its_prompt() -> None:
+    """map_prompts waited for ever."""
+    asked = rx.of("one", "two").pipe(ops.map_prompts(lambda prompt: None), ops.buffer(9))
+    assert [type(failure.error) for failure in rxllm.iter_events(asked) for failure in failure] == [AttributeError] * 2
+
+
+@pytest.mark.parametrize("seconds", [math.inf, 1e300, 1 << 70])
+def test_a_buffer_whose_time_never_comes(seconds: float) -> None:
+    """No clock can add such a time; the stream stood still."""
+    assert len(MODEL.stream("Hi").pipe(ops.text(), ops.buffer(seconds=seconds)).run()) == 2
