@@ -12,7 +12,7 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 
 from .errors import ConfigurationError
 
-__all__ = ["check_arguments"]
+__all__ = ["check_arguments", "check_type"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _WIDER: dict[Any, Any] = {int: Integral, float: Real, re.Pattern: object}  # numpy's numbers, patterns of regex
@@ -36,12 +36,24 @@ def check_arguments(function: _F) -> _F:
             wanted = classes.get(name)
             is_many = signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
             for one in value if is_many else (value,):
-                if wanted and not isinstance(one, wanted):
-                    kinds = " or ".join(_WORDS.get(kind, kind.__name__) for kind in wanted)
-                    raise ConfigurationError(f"{called}({name}=...) takes {kinds}; got {one!r:.80}")
+                if wanted:
+                    check_type(f"{called}({name}=...)", one, *wanted)
         return function(*args, **options)
 
     return cast("_F", checked)
+
+
+def check_type(what: str, value: object, *classes: type) -> None:
+    """Raise `ConfigurationError` if `value` is of none of the classes. It does not show the value: it may be a key.
+
+    Args:
+        what: The name of the argument.
+        value: Its value.
+        classes: The classes that it takes.
+    """
+    if not isinstance(value, classes):
+        kinds = " or ".join(_WORDS.get(kind, kind.__name__) for kind in classes)
+        raise ConfigurationError(f"{what} takes {kinds}; got a value of type {type(value).__name__}")
 
 
 @cache

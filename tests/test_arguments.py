@@ -21,8 +21,8 @@ MODEL = ScriptedModel(default="Hello. There.")
 HERE = ImmediateScheduler()
 
 WRONG: list[tuple[str, Callable[[], object]]] = [
-    ("sentences(longest=...) takes a whole number; got 'x'", lambda: ops.sentences(longest="x")),
-    ("RateLimit(requests_per_minute=...) takes a number or None; got '5'", lambda: ops.RateLimit("5")),
+    ("sentences(longest=...) takes a whole number; got a value of type str", lambda: ops.sentences(longest="x")),
+    ("RateLimit(requests_per_minute=...) takes a number or None; got a value of type str", lambda: ops.RateLimit("5")),
     ("RateLimit(expected_tokens=...)", lambda: ops.RateLimit(expected_tokens="x")),
     ("RateLimit(scheduler=...)", lambda: ops.RateLimit(scheduler=5)),
     ("MaxConcurrent(n=...)", lambda: ops.MaxConcurrent(math.nan)),
@@ -49,11 +49,17 @@ WRONG: list[tuple[str, Callable[[], object]]] = [
     ("SQLiteStore(path=...)", lambda: SQLiteStore(5)),
     ("MessageCapture(size=...)", lambda: MessageCapture(-1)),
     ("resilient_model(primary=...)", lambda: resilient_model("openai")),
-    ("provider= has a wrong type: int", lambda: rxllm.create_streaming_model(5)),
-    ("model= has a wrong type: int", lambda: rxllm.create_streaming_model("openai", model=5)),
-    ("api_key= has a wrong type: bytes", lambda: rxllm.create_streaming_model("openai", api_key=b"sk-secret")),
-    ("base_url= has a wrong type", lambda: rxllm.create_streaming_model("openai", base_url=5)),
-    ("local= has a wrong type", lambda: rxllm.create_streaming_model("local", local=5)),
+    ("provider= takes str; got a value of type int", lambda: rxllm.create_streaming_model(5)),
+    (
+        "model= takes str or PathLike or None; got a value of type int",
+        lambda: rxllm.create_streaming_model("openai", model=5),
+    ),
+    (
+        "api_key= takes str or None; got a value of type bytes",
+        lambda: rxllm.create_streaming_model("openai", api_key=b"sk-secret"),
+    ),
+    ("base_url= takes", lambda: rxllm.create_streaming_model("openai", base_url=5)),
+    ("local= takes", lambda: rxllm.create_streaming_model("local", local=5)),
     ("session= is a requests.Session", lambda: rxllm.create_streaming_model("ollama", model="m", session=5)),
     ("stop= takes a list; got 5", lambda: rxllm.create_streaming_model("ollama", model="m", stop=5)),
     ("stop= takes a list", lambda: rxllm.create_streaming_model("ollama", model="m").stream("Hi", stop={"a": 1})),

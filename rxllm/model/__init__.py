@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Unpack, cast
 import msgspec
 from reactivex import abc
 
+from .._arguments import check_type
 from .._protocol import Wire
 from .._transport.framing import MAX_FRAME_BYTES
 from .._transport.http import Transport
@@ -105,16 +106,11 @@ def create_streaming_model(
     >>> model.provider, model.model
     ('openai-compatible', 'm')
     """
-    given_kinds: tuple[tuple[str, object, tuple[type, ...]], ...] = (
-        ("provider", provider, (str,)),
-        ("model", model, (str, os.PathLike, NoneType)),
-        ("api_key", api_key, (str, NoneType)),
-        ("base_url", base_url, (str, NoneType)),
-        ("local", local, (LocalServer, NoneType)),
-    )
-    for what, value, kinds in given_kinds:
-        if not isinstance(value, kinds):
-            raise ConfigurationError(f"{what}= has a wrong type: {type(value).__name__}")
+    check_type("provider=", provider, str)
+    check_type("model=", model, str, os.PathLike, NoneType)
+    check_type("api_key=", api_key, str, NoneType)
+    check_type("base_url=", base_url, str, NoneType)
+    check_type("local=", local, LocalServer, NoneType)
     name, named_model = split_model(provider)
     vendor = vendor_named(name)
     given = None if local is None or local.model == DEFAULT_MODEL else local.model
