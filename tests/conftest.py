@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import gc
 import os
 import re
 from collections import Counter
@@ -109,12 +108,6 @@ def pytest_xdist_auto_num_workers() -> int:
     """
     cores = len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
     return max(1, min(8, max(4, 2 * cores), psutil.virtual_memory().available >> 31))
-
-
-def pytest_collection_finish() -> None:
-    """Let the garbage collector pass over the tests themselves: there are 12,000, and it would visit them each time."""
-    gc.collect()
-    gc.freeze()
 
 
 def pytest_runtest_setup() -> None:
