@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from dataclasses import replace
 from functools import partial
@@ -31,7 +32,7 @@ from .formats.errors import Problem
 from .http import MAX_BODY_BYTES, HttpRequest, HttpResponse
 from .loop_calls import LoopCalls
 from .service import Service
-from .stream_body import StreamBody
+from .stream_body import StreamBody, checked_keep_alive
 from .websocket_session import WebSocketSession
 
 __all__ = ["StreamResponse", "asgi_app", "serve_websocket"]
@@ -70,10 +71,10 @@ class StreamResponse(Response):
         self.status_code = 200
         self.background = None
         self._body = body
-        self._keep_alive = keep_alive
+        self._keep_alive = checked_keep_alive(keep_alive)
         self._extra_headers = headers or {}
-        self._pieces = 0
-        """How many pieces have been sent, or begun."""
+        self._since = time.monotonic()
+        """When the last piece was begun or taken."""
         self._is_sending = self._is_silent = False
         self.init_headers({**body.headers, **self._extra_headers})
 
@@ -87,9 +88,12 @@ class StreamResponse(Response):
             self._body.stream.unwatch(notify)
 
     async def _send(self, wakeup: AsyncWakeup, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the head, then what there is, whenever `wakeup` is set; or the error that the stream failed with."""
+        """Send the head, then what there is, whenever `wakeup` is set; or the error that the stream failed with.
+
+        After a silence the head of a stream is sent as it is, so that no proxy gives up on a slow model.
+        """
         body = self._body
-        while not body.is_head_ready():
+        while not body.is_head_ready() and (body.whole or not self._is_silent):
             await wakeup.wait()
         if (failure := body.failure()) is not None:
             whole = Response(failure.body, failure.status, {**failure.headers, **self._extra_headers})
@@ -108,21 +112,21 @@ class StreamResponse(Response):
 
     async def _send_piece(self, send: Send, text: str, *, more_body: bool = True) -> None:
         """Send a piece of the body; blocks while the client takes nothing of the pieces before."""
-        self._pieces += 1
-        self._is_silent, self._is_sending = False, True
+        self._is_silent, self._is_sending, self._since = False, True, time.monotonic()
         await send({"type": "http.response.body", "body": text.encode(), "more_body": more_body})
-        self._is_sending = False
+        self._is_sending, self._since = False, time.monotonic()
 
     async def _until_stalled(self, wakeup: AsyncWakeup) -> None:
         """Return when the client has taken nothing for 60 s; have a keep-alive sent after each silence meanwhile."""
-        seconds, stalled = min(self._keep_alive, STALLED_SECONDS), 0.0
-        while stalled < STALLED_SECONDS:  # then the server closes the connection: the response is not complete
-            pieces, was_sending = self._pieces, self._is_sending
-            await asyncio.sleep(seconds)
-            is_stalled = was_sending and self._pieces == pieces and self._is_sending
-            stalled = stalled + seconds if is_stalled else 0.0
-            if self._pieces == pieces and not self._is_sending:
-                self._is_silent = True
+        while True:  # after this, the server closes the connection: the response is not complete
+            limit = STALLED_SECONDS if self._is_sending else self._keep_alive
+            left = self._since + limit - time.monotonic()
+            if left > 0:
+                await asyncio.sleep(min(left, self._keep_alive, STALLED_SECONDS))
+            elif self._is_sending:
+                return
+            else:
+                self._is_silent, self._since = True, time.monotonic()
                 wakeup.set_here()
 
 

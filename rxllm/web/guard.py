@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from ..errors import ConfigurationError
 from .formats.errors import Problem
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -28,6 +29,9 @@ class Guard:
             "x-api-key: TOKEN"; for a WebSocket, "?token=TOKEN" will do.
         proxies: Addresses of reverse proxies whose X-Forwarded-For is believed.
 
+    Raises:
+        ConfigurationError: The token is empty, or text stands for a set.
+
     Example:
         >>> Guard().problem({"host": "127.0.0.1:8000", "origin": "https://evil.example"}).message
         'pages of that origin may not use this server'
@@ -37,6 +41,13 @@ class Guard:
     hosts: frozenset[str] = LOOPBACK_NAMES
     token: str | None = None
     proxies: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Refuse what would let strangers in: no token equals an empty one, and text has all its substrings."""
+        if self.token == "":
+            raise ConfigurationError("the token is empty: no client would need one")
+        if any(isinstance(names, str) for names in (self.origins, self.hosts, self.proxies)):
+            raise ConfigurationError("origins, hosts and proxies are sets of text")
 
     def __repr__(self) -> str:
         return f"Guard(origins={set(self.origins)}, hosts={set(self.hosts)}, token={'set' if self.token else None})"

@@ -34,6 +34,7 @@ from .formats.errors import ErrorBody, Problem, anthropic_error_body, openai_err
 from .guard import Guard
 from .http import TOO_DEEP, HttpRequest, HttpResponse, error_response
 from .served_stream import ServedStream
+from .stream_body import checked_keep_alive
 from .stream_factory import StreamFactory
 from .streams import Streams
 
@@ -75,7 +76,7 @@ class Service:
     ) -> None:
         self.factory = StreamFactory(offers, Streams() if streams is None else streams, linger, client_roles)
         self.guard = guard or Guard()
-        self.keep_alive = keep_alive
+        self.keep_alive = checked_keep_alive(keep_alive)
         self.authenticates = authenticate is not None
         """Whether `admit` may block."""
         self._authenticate = authenticate

@@ -8,12 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ..errors import StreamInterruptedError
+from ..errors import ConfigurationError, StreamInterruptedError
 from ..events import StreamEnd
 from .formats.errors import ErrorBody
 from .formats.stream_format import StreamFormat
 from .served_stream import ServedStream
 from .stream_cursor import StreamCursor
+
+
+def checked_keep_alive(seconds: float) -> float:
+    """Return `seconds`; raises `ConfigurationError` if they are not above 0."""
+    if not seconds > 0:
+        raise ConfigurationError(f"keep_alive is above 0 seconds; got {seconds}")
+    return seconds
 
 
 class StreamBody(StreamCursor):

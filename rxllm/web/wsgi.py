@@ -21,7 +21,7 @@ from .._runtime.platform import is_closed_by_peer
 from .formats.errors import Problem
 from .http import MAX_BODY_BYTES, HttpRequest, HttpResponse
 from .service import Service
-from .stream_body import StreamBody
+from .stream_body import StreamBody, checked_keep_alive
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -51,7 +51,7 @@ class StreamApplication:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self._body = body
-        self._keep_alive = keep_alive
+        self._keep_alive = checked_keep_alive(keep_alive)
         self._extra_headers = headers or {}
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -74,6 +74,7 @@ def wsgi_app(service: Service, *, keep_alive: float = WSGI_KEEP_ALIVE_SECONDS) -
         service: The models and streams.
         keep_alive: Seconds without data after which a keep-alive is sent.
     """
+    checked_keep_alive(keep_alive)
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         response = _respond(service, environ)

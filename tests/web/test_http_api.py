@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 
 import pytest
+import reactivex
 import requests
+from reactivex import operators
 
+from rxllm.errors import ConfigurationError
 from rxllm.events import StreamEnd, TextDelta, event_from_json
 from rxllm.testing import Drop, ErrorReply, Gate, LLMServer, Reply
 from rxllm.web import Service
+
+from .running import running
 
 HELLO = {"prompt": "Hi", "model": "m"}
 
@@ -98,6 +104,19 @@ class TestServerSentEvents:
         assert any(line == ": keep-alive" for line in lines)
         gate.open()
         assert any('"type":"end"' in line for line in lines)
+
+    def test_a_silence_counts_from_the_last_data(self) -> None:
+        """Not from the last look: here a keep-alive after 5 seconds comes before the end after 7."""
+        word = reactivex.timer(1.0).pipe(operators.map(lambda _: TextDelta("a")))
+        stream = reactivex.concat(word, reactivex.timer(6.0).pipe(operators.ignore_elements()))
+        service = Service({"m": lambda _: stream}, keep_alive=4.0)
+        with running(service) as url:
+            assert ": keep-alive" in requests.post(f"{url}/api/chat", json=HELLO, timeout=60).text
+
+    @pytest.mark.parametrize("seconds", [0, -1.0, math.nan])
+    def test_the_time_before_a_keep_alive_is_above_zero(self, seconds: float) -> None:
+        with pytest.raises(ConfigurationError, match="above 0 seconds"):
+            Service({"m": lambda _: reactivex.empty()}, keep_alive=seconds)
 
 
 class TestEndings:

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
 from rxllm._core.event_log import Entry
-from rxllm.errors import OverloadedError, RateLimitError
+from rxllm.errors import ConfigurationError, OverloadedError, RateLimitError
 from rxllm.events import Response, StreamEnd, TextDelta
 from rxllm.testing import Gate, LLMServer, Reply
 from rxllm.web import Guard, ServedStream, Service, Streams, sse
@@ -27,6 +27,14 @@ EVIL = {"origin": "https://evil.example"}
 
 class TestGuard:
     """A browser must not become somebody's way in."""
+
+    @pytest.mark.parametrize(
+        "rules", [{"token": ""}, {"hosts": "example.com"}, {"origins": "https://example.com"}, {"proxies": "10.0.0.1"}]
+    )
+    def test_rules_that_would_let_strangers_in_are_refused(self, rules: dict[str, str]) -> None:
+        """Each request has an empty token, and https://example.co is part of the text https://example.com."""
+        with pytest.raises(ConfigurationError):
+            Guard(**rules)  # type: ignore[arg-type]  # what a program without a type checker may do
 
     @pytest.mark.parametrize("path", ["/api/models", "/v1/models", "/"])
     def test_pages_of_other_origins_are_refused(self, url: str, path: str) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import reactivex
+import requests
 from reactivex import Observable
+from reactivex.subject import Subject
 
 from rxllm.events import TextDelta, TokenEvent
 from rxllm.messages import ToolCall
@@ -164,3 +166,20 @@ def test_a_composition_without_a_stream_end_gives_no_whole_answer() -> None:
         pytest.raises(openai.InternalServerError, match="ended without an answer"),
     ):
         client.chat.completions.create(model="careless", messages=ASKED)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/messages"])
+def test_before_the_first_token_a_stream_has_keep_alives(path: str) -> None:
+    """With the head: a proxy would give up on a slow model."""
+    answer: Subject[TokenEvent] = Subject()
+    body = {"messages": ASKED, "max_tokens": 9} if path != "/v1/responses" else {"input": "Hi"}
+    service = Service({"m": lambda _: answer}, keep_alive=0.05)
+    with (
+        running(service) as url,
+        requests.post(url + path, json={**body, "stream": True}, stream=True, timeout=60) as response,
+    ):
+        lines = response.iter_lines(chunk_size=1, decode_unicode=True)
+        assert next(lines) == ": keep-alive"
+        answer.on_next(TextDelta("Hello"))
+        answer.on_completed()
+        assert any("Hello" in line for line in lines)

@@ -15,6 +15,7 @@ import requests
 from reactivex import operators
 
 from rxllm.errors import RateLimitError
+from rxllm.events import Response, StreamEnd, TextDelta
 from rxllm.testing import ErrorReply, Gate, LLMServer, Reply
 from rxllm.web import Service, openai_chunks, sse, ui_messages
 from rxllm.web.wsgi import StreamApplication, wsgi_app
@@ -165,3 +166,17 @@ class TestAWholeAnswerThatFailsLate:
             response = requests.post(f"{url}/v1/chat/completions", json=ASKED, timeout=60)
             with pytest.raises(requests.JSONDecodeError):
                 response.json()
+
+
+def test_the_helper_of_openai_for_responses_takes_keep_alives_of_a_slow_model() -> None:
+    """It accepts no event before `response.created`."""
+    openai = pytest.importorskip("openai", reason="the package openai is not installed")
+    end = StreamEnd(Response(text="one", finish_reason="stop"))
+    slow = rx.timer(1.0).pipe(operators.flat_map(lambda _: rx.of(TextDelta("one"), end)))
+    with (
+        serving(wsgi_app(Service({"slow": lambda _: slow}), keep_alive=0.05)) as url,
+        openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0) as client,
+        client.responses.stream(model="slow", input="Hi") as stream,
+    ):
+        stream.until_done()
+        assert "one" == stream.get_final_response().output_text

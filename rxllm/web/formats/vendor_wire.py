@@ -24,7 +24,7 @@ from ...events import (
     ToolCallEnd,
     ToolCallStart,
 )
-from ...providers._writer import AnswerWriter
+from ...providers._writer import SSE_COMMENT, AnswerWriter
 from .errors import problem_of
 from .json_lines import SSE_HEADERS
 
@@ -41,6 +41,7 @@ class VendorStream:
     """
 
     headers: Mapping[str, str] = SSE_HEADERS
+    keep_alive = SSE_COMMENT  # vendors' own events may not come before the first one of an answer
 
     def __init__(self, writer: AnswerWriter, error_kind: Callable[[int], str], *, tools: bool = False) -> None:
         self._writer = writer
@@ -48,11 +49,6 @@ class VendorStream:
         self._tools = tools
         self._has_content = False
         self._ended = False
-
-    @property
-    def keep_alive(self) -> str:
-        """The keep-alive message."""
-        return self._writer.keep_alive()
 
     def begin(self) -> str:
         """Return the beginning of the answer."""
