@@ -13,7 +13,7 @@ from reactivex.scheduler import ImmediateScheduler
 
 import rxllm
 from rxllm import operators as ops
-from rxllm.assistant import Assistant, MessageCapture, SQLiteStore, observed, within_context
+from rxllm.assistant import Assistant, ChatSession, MessageCapture, SQLiteStore, observed, within_context
 from rxllm.resilient import resilient_model
 from rxllm.testing import ScriptedModel
 
@@ -44,6 +44,11 @@ WRONG: list[tuple[str, Callable[[], object]]] = [
     ("array_items(path=...)", lambda: ops.array_items(path=5)),
     ("map_prompts() takes a model", lambda: ops.map_prompts(5)),
     ("Assistant(options=...) is a mapping", lambda: Assistant(MODEL, options="fast")),
+    ("ChatSession(model=...)", lambda: ChatSession("openai")),
+    ("ChatSession(memory=...)", lambda: ChatSession(MODEL, memory="chats.db")),
+    ("ChatSession(scheduler=...)", lambda: ChatSession(MODEL, scheduler=5)),
+    ("stream_chat(model=...)", lambda: rxllm.stream_chat("openai", "Hi")),
+    ("model_preset(provider=...)", lambda: rxllm.model_preset(5)),
     ("observed(model=...)", lambda: observed("openai")),
     ("within_context(model=...)", lambda: within_context("openai")),
     ("SQLiteStore(path=...)", lambda: SQLiteStore(5)),

@@ -34,6 +34,7 @@ from reactivex import operators as rx
 from reactivex.disposable import SingleAssignmentDisposable
 from reactivex.subject import AsyncSubject
 
+from .._arguments import check_arguments
 from .._core.scheduling import TimerScheduler
 from ..messages import Message, Part, ToolCall
 from ..model import StreamingModel
@@ -88,6 +89,7 @@ class ChatSession(abc.DisposableBase):
         (['I am Ada', 'Hello, Ada'], 'ready')
     """
 
+    @check_arguments
     def __init__(
         self,
         model: StreamingModel | Assistant,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Unpack, cast
 import msgspec
 from reactivex import abc
 
-from .._arguments import check_type
+from .._arguments import check_arguments, check_type
 from .._protocol import Wire
 from .._transport.framing import MAX_FRAME_BYTES
 from .._transport.http import Transport
@@ -154,6 +154,7 @@ def create_streaming_model(
     return ProviderModel(settings)
 
 
+@check_arguments
 def stream_chat(
     model: StreamingModel,
     prompt: Prompt,

@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from .._arguments import check_arguments
 from .._json import table
 from .catalog import split_model, vendor_named
 from .model_rules import ModelRules, model_rules
@@ -63,6 +64,7 @@ class ModelPreset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return self.context_window - min(half, self.max_output or half)
 
 
+@check_arguments
 def model_preset(provider: str, model: str | None = None) -> ModelPreset | None:
     """Return the preset of a model; None if there is none.
 
