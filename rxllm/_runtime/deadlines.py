@@ -83,35 +83,41 @@ class Watchdog:
     def _run(self) -> None:
         """Call what has expired, one after the other. Runs on the timer thread."""
         try:
-            while (expired := self._wait()) is not None:
-                expire = expired.expire
-                self.stop(expired)
-                try:
-                    expire()
-                except BaseException:
-                    report_exception()
+            while expired := self._wait():
+                for watch in expired:
+                    if watch.due() > time.monotonic():  # it has moved while others were called
+                        continue
+                    expire = watch.expire
+                    self.stop(watch)
+                    try:
+                        expire()
+                    except BaseException:
+                        report_exception()
         except BaseException:
             with self._lock:
                 self._running = False
             raise
 
-    def _wait(self) -> Watch | None:
-        """Return the next watch that expires; None, and the thread ends, when there is nothing to watch."""
+    def _wait(self) -> list[Watch]:
+        """Return the watches that expire next, together; none, and the thread ends, when there is nothing to watch."""
         with self._lock:
             is_idle = False
             while self._watched or not is_idle:
                 is_idle = not self._watched
                 now = time.monotonic()
                 check = now + _MAX_WAIT
+                expired: list[Watch] = []
                 for watch in self._watched:
                     due = watch.due()
                     if due <= now:
-                        return watch
+                        expired.append(watch)
                     check = min(check, due, now + watch.notice)
+                if expired:
+                    return expired
                 self._next_check = check
                 self._condition.wait(check - now)
             self._running = False
-            return None
+            return []
 
 
 def _nothing() -> None:

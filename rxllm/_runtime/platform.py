@@ -50,6 +50,19 @@ def after_fork(reset: Callable[[], None]) -> None:
         os.register_at_fork(after_in_child=reset)
 
 
+has_forked = False
+"""A forked process may have this one's sockets open."""
+
+
+def _note_fork() -> None:
+    global has_forked
+    has_forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_note_fork)
+
+
 def small_selector() -> selectors.BaseSelector:
     """Return a selector that needs no descriptor of its own, for a few sockets."""
     return getattr(selectors, "PollSelector", selectors.SelectSelector)()

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+from . import platform
 from .errors import report_exception
 from .platform import READABLE, SELECTS_WHAT_IS_ADDED, after_fork, max_selected_sockets, open_poll, small_selector
 from .thread_cache import Workers, workers
@@ -203,14 +204,9 @@ class Reactor:
             self._ready.extend(poll.wait())
         except Exception as error:
             with self._lock:
-                failed = poll.readers()
-                for reader in failed:
-                    self._remove(reader)
-            for reader in failed:
-                try:
-                    reader.fail(error)
-                except Exception:
-                    report_exception()
+                for reader in poll.readers():
+                    poll.drop(reader)
+                    self._ready.append(reader._replace(read=partial(_fail, reader, error)))  # it may block there
         self.is_busy = True
         return True
 
@@ -252,6 +248,15 @@ class _Reader(NamedTuple):
     context: contextvars.Context
     read: Callable[[], bool]
     fail: Callable[[Exception], None]
+
+
+def _fail(reader: _Reader, error: Exception) -> bool:
+    """End a stream. Return False: it is not read again."""
+    try:
+        reader.fail(error)
+    except Exception:
+        report_exception()
+    return False
 
 
 class _Poll:
@@ -302,23 +307,34 @@ class _Poll:
 
     def wait(self) -> list[_Reader]:
         """Block until a socket is readable, or `wake` is called; return the readers of the readable ones."""
-        readers = self._readers
+        readers, events = self._readers, self._poll.poll()
         try:
-            return [readers[fd] for fd, _ in self._poll.poll()]
-        except KeyError:  # a socket that is closed here, but open in a forked process, would be reported for ever
+            return [readers[fd] for fd, _ in events]
+        except KeyError:
             with self._lock:
-                self._poll.close()
-                self._poll = open_poll()
-                for fd in readers:
-                    self._poll.register(fd, READABLE)
-            return []
+                self._reopen()
+            return [readers[fd] for fd, _ in events if fd in readers]
+
+    def _reopen(self) -> None:
+        """Forget closed sockets that a forked process has open: they would be reported for ever, under any name."""
+        try:
+            new = open_poll()
+            for fd in self._readers:
+                new.register(fd, READABLE)
+        except OSError:  # no descriptor: until there is one, the old selector costs time, but no stream
+            return
+        self._poll.close()
+        self._poll = new
 
     def drop(self, reader: _Reader) -> None:
         """Watch this one no longer. Its socket may have been closed already, and its descriptor be another's."""
         if self._readers.get(reader.fd) is reader:
             del self._readers[reader.fd]
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):  # the socket, or the selector, is closed
                 self._poll.unregister(reader.fd)
+                return
+        if platform.has_forked:
+            self._reopen()
 
     def close(self) -> None:
         """Close the descriptors."""

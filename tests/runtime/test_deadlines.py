@@ -44,6 +44,31 @@ def test_an_earlier_limit_comes_first() -> None:
     dog.stop(watch)
 
 
+def test_a_limit_that_moves_while_another_expires_is_kept() -> None:
+    """Both had passed at the same check."""
+    dog = Watchdog()
+    now = time.monotonic()
+    begun, release, done, order = threading.Event(), threading.Event(), threading.Event(), list[float]()
+
+    def expire() -> None:
+        order.append(time.monotonic())
+        begun.set()
+        assert release.wait(LIMIT)
+        if len(order) == 2:
+            done.set()
+
+    watches = [Watch(now - 1, math.inf, expire) for _ in range(2)]
+    dog._watched.update(watches)
+    dog.add(watches[0])
+    assert begun.wait(LIMIT)
+    moved_to = time.monotonic() + 0.3
+    for watch in watches:
+        watch.at = moved_to
+    release.set()
+    assert done.wait(LIMIT)
+    assert order[1] >= moved_to
+
+
 def test_a_limit_that_moves_is_kept() -> None:
     """Moved on while the thread waits for the old time: it waits for the new one."""
     dog = Watchdog()

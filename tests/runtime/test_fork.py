@@ -54,6 +54,7 @@ def test_a_child_streams_and_leaves_its_parents_streams_alone() -> None:
 FORK_IN_ON_NEXT = """
 import os, sys, threading
 import rxllm, rxllm._core.crowd
+from rxllm._runtime import platform
 from rxllm.testing import LLMServer, Reply
 
 rxllm._core.crowd.CROWD = int(sys.argv[1])
@@ -74,6 +75,7 @@ with LLMServer(Reply(pieces=WORDS, delay=0.02)) as server:
     model.stream("Go on").subscribe(on_next, lambda error: (print(error), ended.set()), ended.set)
     assert ended.wait(30)
 assert texts == WORDS, texts
+assert platform.has_forked
 assert os.waitpid(children[0], 0)[1] == 0
 os.close(writing)
 assert os.read(reading, 100) == b""

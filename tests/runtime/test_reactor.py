@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from rxllm._runtime.reactor import _HURRY, _PROMPT_READS, Reactor
+from rxllm._runtime.reactor import _HURRY, _PROMPT_READS, Reactor, _Poll
 from rxllm._runtime.thread_cache import Workers
 
 from ..raw_server import LIMIT
@@ -305,6 +306,49 @@ def test_a_closed_socket_that_a_forked_process_keeps_open_is_not_read_for_ever()
     os.close(kept)
 
 
+def test_nor_if_another_stream_has_got_its_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the reactor forgot the closed one."""
+    monkeypatch.setattr("rxllm._runtime.platform.has_forked", True)
+    turns = 0
+
+    def count() -> None:
+        nonlocal turns
+        turns += 1
+
+    reactor = Reactor(count, Workers())
+    other, old, new = Reader(), Reader(), Reader()
+    fd, kept = old.mine.fileno(), os.dup(old.mine.fileno())  # as in a forked process
+
+    def read_and_replace() -> bool:
+        old.mine.close()
+        os.dup2(new.mine.fileno(), fd)
+        new.mine.close()
+        new.mine = socket.socket(fileno=fd)
+        new.mine.setblocking(False)
+        assert reactor.add(fd, read_new, new.fail) is None
+        return False
+
+    def read_new() -> bool:
+        try:
+            return new.read()
+        except BlockingIOError:
+            return True
+
+    with readers(reactor, other), new.peer:
+        assert reactor.add(fd, read_and_replace, old.fail) is None
+        old.peer.close()
+        new.say(b"a")
+        before = turns
+        threading.Event().wait(0.2)
+        new.say(b"b")
+        assert turns - before < 10
+        new.peer.close()
+        assert new.ended.wait(LIMIT)
+        other.say(b"c")
+        assert reactor._size == 1
+    os.close(kept)
+
+
 def test_if_nothing_can_be_watched_all_streams_fail(reactor: Reactor, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the reactor works again for the next ones."""
 
@@ -323,6 +367,56 @@ def test_if_nothing_can_be_watched_all_streams_fail(reactor: Reactor, monkeypatc
         third.say(b"a")
     assert isinstance(first.failure, OSError)
     assert isinstance(second.failure, OSError)
+
+
+def test_if_all_streams_fail_one_that_is_slow_to_end_delays_no_other(
+    reactor: Reactor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its on_error may ask again and wait for the answer, which the same reactor reads."""
+    wait = _Poll.wait
+    is_broken = threading.Event()
+
+    def refuse_once(self: _Poll) -> Any:
+        if is_broken.is_set():
+            is_broken.clear()
+            raise OSError(9, "Bad file descriptor")
+        return wait(self)
+
+    monkeypatch.setattr(_Poll, "wait", refuse_once)
+    ended = threading.Semaphore(0)
+
+    class Asking(Reader):
+        def fail(self, error: Exception) -> None:
+            super().fail(error)
+            self.peer.close()
+            again = Reader()
+            with readers(reactor, again):
+                again.say(b"a")
+            ended.release()
+
+    several = [Asking(is_broken.set) for _ in range(3)]
+    for reader in several:
+        add(reactor, reader)
+    several[0].peer.send(b"x")
+    for _ in several:
+        assert ended.acquire(timeout=LIMIT)
+
+
+def test_a_closed_selector_fails_its_streams(reactor: Reactor) -> None:
+    """As when a program closes all descriptors; the reactor works again for the next ones."""
+    first, second = Reader(), Reader()
+    add(reactor, first)
+    add(reactor, second)
+    poll: Any = reactor._poll
+    poll._poll.close()
+    first.say(b"a")  # the wait that has begun still reports this
+    assert first.ended.wait(LIMIT)
+    assert second.ended.wait(LIMIT)
+    first.peer.close()
+    second.peer.close()
+    third = Reader()
+    with readers(reactor, third):
+        third.say(b"a")
 
 
 @pytest.mark.parametrize("failures", [1, 5, None])
