@@ -255,7 +255,7 @@ class Body:
             self.close()
             raise ProtocolError(
                 f"the body is compressed as {', '.join(sorted(unknown))}, which this installation cannot read "
-                "(urllib3 reads br with the package brotli, zstd with zstandard)"
+                "(urllib3[brotli] reads br, urllib3[zstd] zstd)"
             )
         file: Any = BodyFile(self)
         self.raw = urllib3.HTTPResponse(file, headers={"content-encoding": self._codings}, preload_content=False)
