@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, wraps
 from numbers import Integral, Real
 from types import NoneType, UnionType
@@ -12,7 +12,7 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 
 from .errors import ConfigurationError
 
-__all__ = ["check_arguments", "check_type"]
+__all__ = ["check_arguments", "check_functions", "check_type"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _WIDER: dict[Any, Any] = {int: Integral, float: Real, re.Pattern: object}  # numpy's numbers, patterns of regex
@@ -41,6 +41,19 @@ def check_arguments(function: _F) -> _F:
         return function(*args, **options)
 
     return cast("_F", checked)
+
+
+def check_functions(module: dict[str, Any], names: Iterable[str]) -> None:
+    """Let the functions of a module check their arguments, and be pickled from there.
+
+    Args:
+        module: The `globals()` of the module.
+        names: What is public in it.
+    """
+    for name in names:
+        if inspect.isfunction(function := module[name]):
+            module[name] = check_arguments(function)
+            module[name].__module__ = module["__name__"]
 
 
 def check_type(what: str, value: object, *classes: type) -> None:

@@ -49,9 +49,7 @@ Which operator do I need?
 | a line in the log, or a look at each item | `tap(log)` | any, the same |
 """
 
-from inspect import isfunction
-
-from .._arguments import check_arguments
+from .. import _arguments
 from .ending import finally_response
 from .json.structured import array_items, parse, partial_json, tool_calls
 from .many import Labelled, LabelledError, ensemble, first_to_finish, merge_labelled, race
@@ -139,7 +137,4 @@ __all__ = [
     "words",
 ]
 
-for _name in __all__:  # all operators check their arguments in the same way
-    if isfunction(_function := globals()[_name]):
-        globals()[_name] = check_arguments(_function)
-        globals()[_name].__module__ = __name__  # where pickle finds it
+_arguments.check_functions(globals(), __all__)
