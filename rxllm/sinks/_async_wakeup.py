@@ -43,12 +43,13 @@ class AsyncWakeup:
 
     def set(self) -> bool:
         """Wake the task, or have its next `wait` return at once. Return False if the loop is closed. Thread-safe."""
-        if not self._is_coming:
-            self._is_coming = True
-            try:
-                self._call(self.set_here)
-            except RuntimeError:
-                return False
+        if self._is_coming:
+            return self.is_alive()
+        self._is_coming = True
+        try:
+            self._call(self.set_here)
+        except RuntimeError:
+            return False
         return True
 
     def set_here(self) -> None:

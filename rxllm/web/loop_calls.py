@@ -43,6 +43,8 @@ class LoopCalls:
         self._due.append(function)
         if self._scheduled.acquire(blocking=False):
             self._loop.call_soon_threadsafe(self._run)
+        elif self._loop.is_closed():
+            raise RuntimeError("the event loop is closed")
 
     def _run(self) -> None:
         """Call all functions that are due; come again in 5 ms if there were some not long ago too."""

@@ -183,7 +183,10 @@ class ServedStream(Generic[T]):
         return entries
 
     def watch(self, notify: Callable[[], object]) -> None:
-        """Call `notify` from any thread whenever there is something new, an end included. It must not block."""
+        """Call `notify` from any thread whenever there is something new, an end included. It must not block.
+
+        If it returns False, its reader has vanished: it watches no more.
+        """
         with self._lock:
             self._watchers = (*self._watchers, notify)
             self._cancel_timer()
@@ -245,7 +248,8 @@ class ServedStream(Generic[T]):
 
     def _notify(self) -> None:
         for notify in self._watchers:
-            notify()
+            if notify() is False:
+                self.unwatch(notify)
 
     def _set_timer(self, seconds: float) -> None:
         with self._lock:

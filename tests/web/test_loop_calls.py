@@ -8,8 +8,13 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
+import reactivex
+from reactivex import operators
 
+from rxllm.events import TextDelta
+from rxllm.sinks._async_wakeup import AsyncWakeup
 from rxllm.web.loop_calls import LoopCalls
+from rxllm.web.served_stream import ServedStream
 
 
 class _Loop:
@@ -23,6 +28,9 @@ class _Loop:
 
     def time(self) -> float:
         return self.now
+
+    def is_closed(self) -> bool:
+        return False
 
     def call_soon_threadsafe(self, function: Callable[[], None]) -> None:
         self.wakes += 1
@@ -114,5 +122,24 @@ def test_no_call_of_many_threads_is_lost() -> None:
 def test_a_closed_loop_is_reported() -> None:
     closed = asyncio.new_event_loop()
     closed.close()
-    with pytest.raises(RuntimeError):
-        LoopCalls(closed).call(lambda: None)
+    calls = LoopCalls(closed)
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            calls.call(lambda: None)
+
+
+@pytest.mark.parametrize("is_on_its_way", [True, False])
+def test_a_stream_is_disposed_if_the_loop_of_its_reader_was_closed(is_on_its_way: bool) -> None:
+    """Without an end of the reader's task, and with a wake-up that the loop has not made."""
+    disposed = threading.Event()
+    loop = asyncio.new_event_loop()
+    wakeup = AsyncWakeup()
+    wakeup.attach(loop, LoopCalls(loop).call)
+    words = reactivex.interval(0.01).pipe(operators.map(lambda number: TextDelta(str(number))))
+    stream = ServedStream(words.pipe(operators.finally_action(disposed.set)))
+    stream.watch(wakeup.set)
+    if is_on_its_way:
+        wakeup.set()
+    loop.close()
+    stream.start()
+    assert disposed.wait(60)
