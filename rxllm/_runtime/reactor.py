@@ -207,6 +207,7 @@ class Reactor:
                 for reader in poll.readers():
                     poll.drop(reader)
                     self._ready.append(reader._replace(read=partial(_fail, reader, error)))  # it may block there
+                poll.reopen()
         self.is_busy = True
         return True
 
@@ -312,10 +313,10 @@ class _Poll:
             return [readers[fd] for fd, _ in events]
         except KeyError:
             with self._lock:
-                self._reopen()
+                self.reopen()
             return [readers[fd] for fd, _ in events if fd in readers]
 
-    def _reopen(self) -> None:
+    def reopen(self) -> None:
         """Forget closed sockets that a forked process has open: they would be reported for ever, under any name."""
         try:
             new = open_poll()
@@ -334,7 +335,7 @@ class _Poll:
                 self._poll.unregister(reader.fd)
                 return
         if platform.has_forked:
-            self._reopen()
+            self.reopen()
 
     def close(self) -> None:
         """Close the descriptors."""

@@ -349,6 +349,26 @@ def test_nor_if_another_stream_has_got_its_descriptor(monkeypatch: pytest.Monkey
     os.close(kept)
 
 
+def test_a_closed_selector_is_replaced_while_a_subscriber_blocks(reactor: Reactor) -> None:
+    """Otherwise the leader would fail to wait, again and again, until that one returns."""
+    blocked, release = threading.Event(), threading.Event()
+    slow, other, after = Reader(lambda: (blocked.set(), release.wait(LIMIT))), Reader(), Reader()
+    with readers(reactor, slow):
+        slow.peer.send(b"x")
+        assert blocked.wait(LIMIT)
+        add(reactor, other)
+        other.say(b"a")  # another thread leads
+        poll: Any = reactor._poll
+        poll._poll.close()
+        other.say(b"b")
+        assert other.ended.wait(LIMIT)
+        other.peer.close()
+        with readers(reactor, after):
+            after.say(b"c")
+        release.set()
+    assert slow.failure is None
+
+
 def test_if_nothing_can_be_watched_all_streams_fail(reactor: Reactor, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the reactor works again for the next ones."""
 
