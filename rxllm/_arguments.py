@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterable
 from functools import cache, wraps
 from numbers import Integral, Real
@@ -44,16 +45,16 @@ def check_arguments(function: _F) -> _F:
 
 
 def check_functions(module: dict[str, Any], names: Iterable[str]) -> None:
-    """Let the functions of a module check their arguments, and be pickled from there.
+    """Let functions check their arguments, in `module` and where they are defined, so that they can be pickled.
 
     Args:
-        module: The `globals()` of the module.
+        module: The `globals()` of a module.
         names: What is public in it.
     """
     for name in names:
         if inspect.isfunction(function := module[name]):
             module[name] = check_arguments(function)
-            module[name].__module__ = module["__name__"]
+            setattr(sys.modules[function.__module__], name, module[name])
 
 
 def check_type(what: str, value: object, *classes: type) -> None:
