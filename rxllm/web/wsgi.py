@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from http.client import responses
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from .._runtime.platform import is_closed_by_peer
@@ -135,10 +135,8 @@ class _Pieces(Iterator[bytes]):
 
 def _leaving(environ: WSGIEnvironment) -> Callable[[], bool] | None:
     """Return a function that returns whether the client has left; None if this server cannot know."""
-    disconnected = environ.get("waitress.client_disconnected")
-    if callable(disconnected):
-        return cast("Callable[[], bool]", disconnected)
-    connection = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
+    channel = getattr(environ.get("waitress.client_disconnected"), "__self__", None)  # waitress asks its socket seldom
+    connection = environ.get("gunicorn.socket") or environ.get("werkzeug.socket") or getattr(channel, "socket", None)
     if isinstance(connection, socket.socket):
         return lambda: is_closed_by_peer(connection)
     return None

@@ -121,7 +121,7 @@ def test_at_the_descriptor_limit_clients_are_refused_and_later_served() -> None:
 
 
 GUNICORN = "-m gunicorn -b 127.0.0.1:{port} -k gthread --threads 8 endless_app:quiet_wsgi"
-WAITRESS = "-m waitress --listen=127.0.0.1:{port} --threads=8 --send-bytes=1 endless_app:quiet_wsgi"
+WAITRESS = "-m waitress --listen=127.0.0.1:{port} --threads=8 endless_app:quiet_wsgi"
 WERKZEUG = """
 from werkzeug.serving import run_simple
 from endless_app import quiet_wsgi
@@ -137,12 +137,13 @@ def test_under_wsgi_a_client_that_leaves_is_noticed(name: str) -> None:
         pytest.skip(f"the package {name} is not installed")
     with process(*WSGI_SERVERS[name]) as (_, url):
         port = int(url.rpartition(":")[2])
-        for path, prompt in (
-            ("/api/chat", "quiet"),
-            ("/v1/chat/completions", "quiet"),
-            ("/v1/chat/completions", "talk"),
+        for path, prompt, stream in (
+            ("/api/chat", "quiet", True),
+            ("/v1/chat/completions", "quiet", True),
+            ("/v1/chat/completions", "talk", True),
+            ("/v1/chat/completions", "talk", False),
         ):
-            body = json.dumps({"messages": [{"role": "user", "content": prompt}], "stream": True, "linger": 0})
+            body = json.dumps({"messages": [{"role": "user", "content": prompt}], "stream": stream, "linger": 0})
             clients = [post(port, path, body) for _ in range(4)]
             until(lambda: live(url) == 4)
             for client in clients:
