@@ -68,6 +68,7 @@ WRONG: list[tuple[str, Callable[[], object]]] = [
     ("session= is a requests.Session", lambda: rxllm.create_streaming_model("ollama", model="m", session=5)),
     ("stop= takes a list; got 5", lambda: rxllm.create_streaming_model("ollama", model="m", stop=5)),
     ("stop= takes a list", lambda: rxllm.create_streaming_model("ollama", model="m").stream("Hi", stop={"a": 1})),
+    ("a stop text is empty", lambda: rxllm.create_streaming_model("ollama", model="m", stop=["\n", ""])),
     ("tools= takes a list", lambda: rxllm.create_streaming_model("ollama", model="m").stream("Hi", tools=5)),
     ("model= is a name", lambda: rxllm.create_streaming_model("ollama", model="m").stream("Hi", model=5)),
 ]

@@ -167,7 +167,9 @@ def _wire_options(call: CallOptions) -> Options:
     for name in ("stop", "tools"):
         if not isinstance(call.get(name) or (), Iterable) or isinstance(call.get(name), Mapping):
             raise ConfigurationError(f"{name}= takes a list; got {call.get(name)!r}")
-    given["stop"] = stop_of(call.get("stop"))
+    given["stop"] = stops = stop_of(call.get("stop"))
+    if "" in (stops or ()):
+        raise ConfigurationError("a stop text is empty: every answer would end at once")
     given["response_format"] = format_of(call.get("response_format"))
     given["tools"] = tuple(map(tool_of, call.get("tools") or ()))
     for name in _NUMBERS:

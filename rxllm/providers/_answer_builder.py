@@ -35,7 +35,7 @@ from ._endpoint import Endpoint
 from ._frames import FrameReader, arguments_error, error_event, interrupted_before, unknown_fields
 from ._words import WORDS
 
-_BROKEN_OFF = frozenset(
+BROKEN_OFF = frozenset(
     {
         *("abort", "aborted", "cancelled", "canceled", "interrupted", "disconnect", "disconnected", "error"),
         *("network_error", "insufficient_system_resource", "time_limit", "timeout", "engine_error", "server_error"),
@@ -182,7 +182,7 @@ class AnswerBuilder:
 
     def refuse_broken_off(self, reason: str | None) -> None:
         """Raise `StreamInterruptedError` if the finish reason says that the server broke the answer off."""
-        if reason is not None and reason.lower() in _BROKEN_OFF:
+        if reason is not None and reason.lower() in BROKEN_OFF:
             self.drop_calls()
             raise StreamInterruptedError(f"the server broke the answer off ({reason}); what came of it is in .partial")
 

@@ -18,7 +18,7 @@ from ..._protocol import Frame
 from ..._transport.vendor_errors import fault_of
 from ...errors import StreamInterruptedError
 from ...events import FinishReason, StreamStart, TokenEvent, VendorEvent
-from .._answer_builder import AnswerDecoder
+from .._answer_builder import BROKEN_OFF, AnswerDecoder
 from .._endpoint import Endpoint
 from .._frames import arguments_error, interrupted_before, is_filled, provider_error, unknown_fields
 from .chunk import CHUNK_FIELDS, DELTA_FIELDS, plain_chunk
@@ -148,7 +148,10 @@ class OpenAIChatDecoder(AnswerDecoder):
             yield _vendor_event("logprobs", logprobs)
         yield from self._answer.vendor_events(choice, _CHOICE_FIELDS)
         finish = text_at(choice, "finish_reason")
-        self._finish = self._finish if finish in (None, "null") else finish
+        if (
+            finish not in (None, "null") and (self._finish or "").lower() not in BROKEN_OFF
+        ):  # it that was broken off stays so
+            self._finish = finish
         self._native_finish = text_at(choice, "native_finish_reason") or self._native_finish
         if self._finish == "error" and choice.get("error"):
             raise provider_error(choice)

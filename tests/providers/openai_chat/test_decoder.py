@@ -335,6 +335,13 @@ class TestErrors:
         assert result.error.transient
         assert (result.response.text, result.response.tool_calls) == ("x", ())
 
+    @pytest.mark.parametrize("reason", ["error", "network_error"])
+    def test_a_later_finish_reason_does_not_make_a_broken_answer_whole(self, reason: str) -> None:
+        """Gateways close such a stream as any other."""
+        result = played(chunk({"content": "Half"}), chunk({"content": " of"}, reason), chunk({}, "stop"), DONE)
+        assert isinstance(result.error, StreamInterruptedError)
+        assert result.response.text == "Half of"
+
     def test_a_status_of_success_is_no_error(self) -> None:
         """MiniMax tells one with every chunk."""
         fine = chunk({"content": "x"}, "stop", base_resp={"status_code": 0, "status_msg": ""})
