@@ -148,9 +148,8 @@ class OpenAIChatDecoder(AnswerDecoder):
             yield _vendor_event("logprobs", logprobs)
         yield from self._answer.vendor_events(choice, _CHOICE_FIELDS)
         finish = text_at(choice, "finish_reason")
-        if (
-            finish not in (None, "null") and (self._finish or "").lower() not in BROKEN_OFF
-        ):  # it that was broken off stays so
+        is_broken_off = (self._finish or "").lower() in BROKEN_OFF  # and stays so
+        if finish not in (None, "null") and not is_broken_off:
             self._finish = finish
         self._native_finish = text_at(choice, "native_finish_reason") or self._native_finish
         if self._finish == "error" and choice.get("error"):
