@@ -38,7 +38,7 @@ class Body:
     __slots__ = (
         *("head", "status", "is_success", "headers", "at_end", "wire_at_end", "failure", "raw", "_connection"),
         *("_socket", "_call", "_pool", "_route", "_rest", "_chunks", "_left", "_surplus", "_block_bytes"),
-        *("_deadline", "_closed", "_codings", "taken"),
+        *("_deadline", "_closed", "_codings", "_taken"),
     )
 
     def __init__(self, connection: Connection, head: ResponseHead, rest: bytes, call: Call, pool: Pool, route: Route):
@@ -67,8 +67,8 @@ class Body:
         self._block_bytes = _FIRST_BLOCK_BYTES
         self._deadline: float | None = None
         self._closed = False
-        self.taken: bytearray | None = None
-        """The bytes that were decompressed in the current read."""
+        self._taken: tuple[ContentDecoder, bytes] | None = None
+        """The last bytes that were decompressed in the current read, and the decoder before them."""
         self.raw: Any = None
         """What is read through instead of the connection: a response that decompresses, or that a hook replaced."""
         codings = [*filter(None, head.headers.get("content-encoding", "").lower().replace(" ", "").split(","))]
@@ -112,22 +112,24 @@ class Body:
         """Return the next bytes that are read through urllib3; those before a corrupt one come first."""
         if self.failure is not None:
             raise self.failure
-        decoder = getattr(self.raw, "_decoder", None) or MultiDecoder(self._codings)
-        try:
-            decoder = copy.deepcopy(decoder)  # one that has failed returns nothing any more
-        except TypeError:  # those of br and zstd cannot be copied: what is before a corrupt byte in a read is lost
-            decoder = None
-        self.taken = bytearray()
         try:
             block: bytes = self.raw.read1(BLOCK_BYTES, decode_content=True)
         except urllib3.exceptions.DecodeError as error:
-            block = _before_corruption(decoder, bytes(self.taken)) if decoder is not None else b""
+            block = _before_corruption(*self._taken) if self._taken else b""
             if not block:
                 raise
             self.failure = _body_error(error)
         finally:
-            self.taken = None
+            self._taken = None
         return block
+
+    def take(self, block: bytes) -> None:
+        """Remember the block that is decompressed next, and a copy of the decoder: one that fails is of no use then."""
+        decoder = getattr(self.raw, "_decoder", None) or MultiDecoder(self._codings)
+        try:
+            self._taken = copy.deepcopy(decoder), block
+        except TypeError:  # those of br and zstd cannot be copied: what is before a corrupt byte in a read is lost
+            self._taken = None
 
     def read_wire(self) -> bytes:
         """Return the next bytes of the body as they are on the wire, after at most one read of the socket.
@@ -281,8 +283,7 @@ class BodyFile:
             self._ahead = b"" if size < 0 else block[size:]
             if block:
                 block = block if size < 0 else block[:size]
-                if self._body.taken is not None:
-                    self._body.taken += block
+                self._body.take(block)
                 return block
         return b""
 

@@ -17,6 +17,7 @@ import rxllm
 from rxllm import LLMError, StreamingModel, Timeout
 from rxllm._core.crowd import admission
 from rxllm._runtime.thread_cache import Workers
+from rxllm._transport import body
 
 from ..raw_server import LIMIT, Connection, RawServer
 
@@ -252,6 +253,32 @@ def test_what_came_before_corrupt_compressed_bytes_is_delivered(coding: str, is_
         assert ended.wait(LIMIT)
     assert isinstance(errors[0], rxllm.ProtocolError)
     assert errors[0].partial.text == "Hello" * 3
+
+
+def test_compressed_bytes_that_are_no_text_take_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many come before the next text, or before corrupt bytes."""
+    compressor = zlib.compressobj(wbits=31)
+    delta = EVENTS.partition(b"\n\n")[0] + b"\n\n"
+    start, text = (compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH) for data in (b"", delta))
+    sizes: list[int] = []
+
+    def recover(decoder: Any, compressed: bytes) -> bytes:
+        sizes.append(len(compressed))
+        return before_corruption(decoder, compressed)
+
+    before_corruption = body._before_corruption
+    monkeypatch.setattr(body, "_before_corruption", recover)
+
+    def handle(connection: Connection) -> None:
+        head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 9999999\r\n\r\n"
+        answer(connection, head + start + b"\0\0\0\xff\xff" * 200_000 + text + b"\xff" * 20)
+        connection.wait_closed()
+
+    error = result_of(handle)
+    assert isinstance(error, rxllm.ProtocolError)
+    assert error.partial is not None
+    assert error.partial.text == "Hello"
+    assert sizes[0] <= body.BLOCK_BYTES
 
 
 def test_error_bodies_that_stall_delay_no_stream(monkeypatch: pytest.MonkeyPatch) -> None:
