@@ -255,7 +255,7 @@ def test_a_prompt_that_is_far_too_long_is_refused_after_its_beginning(monkeypatc
             with pytest.raises(rxllm.ContextWindowExceededError, match=r"more than \d+ tokens, .* 256"):
                 model.chat(prompt)
         assert counted == [2**17, 2**17]
-        assert model.chat("say hi", max_tokens=2).text
+        assert model.chat("say hi", max_tokens=2).finish_reason
 
 
 @installed
@@ -300,7 +300,7 @@ def test_total_limits_the_wait_for_a_slot_too() -> None:
         model.chat("Hi", max_tokens=2, timeout=rxllm.Timeout(total=0.2))
     assert caught.value.phase == "total"
     subscription.dispose()
-    assert model.chat("Hi", max_tokens=2, timeout=rxllm.Timeout(total=120)).text
+    assert model.chat("Hi", max_tokens=2, timeout=rxllm.Timeout(total=120)).finish_reason
 
 
 @installed
@@ -314,11 +314,11 @@ def test_a_forked_process_uses_the_engine_and_leaves_it() -> None:
         model.chat("Hi", max_tokens=2)
         first = server.engine(model).pid
         if os.fork() == 0:
-            print(bool(model.chat("Hi", max_tokens=2).text), server.engine(model).pid == first, flush=True)
+            print(bool(model.chat("Hi", max_tokens=2).finish_reason), server.engine(model).pid == first, flush=True)
             model.close()
             sys.exit(0)
         os.wait()
-        print(bool(model.chat("Hi", max_tokens=2).text), server.engine(model).pid == first)
+        print(bool(model.chat("Hi", max_tokens=2).finish_reason), server.engine(model).pid == first)
     """
     command = [sys.executable, "-c", textwrap.dedent(script)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
@@ -330,9 +330,9 @@ def test_an_engine_that_crashes_starts_again(caplog: pytest.LogCaptureFixture) -
     """The crash is that of another process: this one goes on, and says what happened."""
     server = LocalServer(context_size=300)
     model = create_streaming_model("local", local=server)
-    assert model.chat("Hi", max_tokens=2).text
+    assert model.chat("Hi", max_tokens=2).finish_reason
     os.kill(server.engine().pid, signal.SIGSEGV)
-    assert model.chat("Hi", max_tokens=2).text
+    assert model.chat("Hi", max_tokens=2).finish_reason
     assert "the embedded model" in caplog.text
 
 
@@ -343,7 +343,7 @@ def test_close_ends_the_engine_after_its_streams() -> None:
     ended = threading.Event()
     begun = threading.Event()
     with create_streaming_model("local", local=server) as model, create_streaming_model("local", local=server) as other:
-        assert other.chat("Hi", max_tokens=2).text
+        assert other.chat("Hi", max_tokens=2).finish_reason
         events = model.stream("Tell me about the sea", max_tokens=60, extra_body={"ignore_eos": True})
         answers: list[rxllm.StreamEnd] = []
         events.subscribe(
