@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import urllib3
 
+from .._arguments import check_type
 from .._protocol import WireRequest
 from ..errors import ConfigurationError, LLMError
 from .body import Body, BodyFile
@@ -49,8 +50,7 @@ class SessionSettings:
     def __init__(self, session: requests.Session) -> None:
         import requests
 
-        if not isinstance(session, requests.Session):
-            raise ConfigurationError(f"session= is a requests.Session; got a {type(session).__name__}")
+        check_type("session=", session, requests.Session)
         if type(session).send is not requests.Session.send or type(session).request is not requests.Session.request:
             raise _refused("session", type(session), "send() or request()")
         self._session = session
