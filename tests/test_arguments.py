@@ -65,7 +65,7 @@ WRONG: list[tuple[str, Callable[[], object]]] = [
     ),
     ("base_url= takes", lambda: rxllm.create_streaming_model("openai", base_url=5)),
     ("local= takes", lambda: rxllm.create_streaming_model("local", local=5)),
-    ("session= is a requests.Session", lambda: rxllm.create_streaming_model("ollama", model="m", session=5)),
+    ("session= takes Session", lambda: rxllm.create_streaming_model("ollama", model="m", session=5)),
     ("stop= takes a list; got 5", lambda: rxllm.create_streaming_model("ollama", model="m", stop=5)),
     ("stop= takes a list", lambda: rxllm.create_streaming_model("ollama", model="m").stream("Hi", stop={"a": 1})),
     ("a stop text is empty", lambda: rxllm.create_streaming_model("ollama", model="m", stop=["\n", ""])),

@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -56,6 +57,7 @@ def program(framework: str, *command: str, **environment: str) -> Iterator[str]:
         port = _port_in(process.stdout)
         drain = threading.Thread(target=process.stdout.read, daemon=True)
         drain.start()
+        _wait_until_listening(int(port))
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
@@ -72,6 +74,17 @@ def _port_in(lines: Iterable[str]) -> str:
         if address := re.search(r"http://(?:localhost|127\.0\.0\.1|0\.0\.0\.0):(\d+)", line):
             return address[1]
     raise AssertionError(f"the program has not said where it serves: {said}")
+
+
+def _wait_until_listening(port: int) -> None:
+    """NiceGUI says its address before it listens there."""
+    end = time.monotonic() + LIMIT_SECONDS
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port), LIMIT_SECONDS).close()
+        except ConnectionRefusedError:
+            assert time.monotonic() < end
+            time.sleep(0.05)
 
 
 def test_flask(models: Models, server: LLMServer, page: Page) -> None:
