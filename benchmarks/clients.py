@@ -76,7 +76,7 @@ class Rxllm(Client):
     """The whole road: HTTP to typed events to an Observable to `ops.text()` to a subscriber."""
 
     name = "rxllm"
-    imports = "from rxllm import operators"
+    imports = "from rxllm import create_streaming_model, operators"
     packages = ("rxllm", "reactivex", "requests", "urllib3", "msgspec")
 
     def __init__(self, base: str, wire: str) -> None:

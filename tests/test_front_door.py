@@ -189,6 +189,13 @@ def test_importing_loads_no_toolkit() -> None:
     assert toolkits.isdisjoint(loaded)
 
 
+def test_a_model_of_a_vendor_needs_no_operators() -> None:
+    """Their import takes longer than that of all the rest."""
+    script = "import sys, rxllm; rxllm.create_streaming_model('openai', api_key='k'); print('rxllm.operators' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_the_pytest_plugin_costs_nothing_where_it_is_unused() -> None:
     """Pytest loads it in every run of every project: it loads no module of rxllm but two package fronts."""
     script = "import sys, rxllm.testing.plugin; print(*(name for name in sys.modules if name.startswith('rxllm')))"

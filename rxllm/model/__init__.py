@@ -24,7 +24,7 @@ from ..options import CallOptions, ReasoningEffort, Timeout, Tool
 from ..prompt import Prompt
 from ..providers.catalog import split_model, vendor_named, wire_for
 from ..providers.local import DEFAULT_MODEL, LocalServer
-from ._provider_model import LocalModel, ModelSettings, ProviderModel, local_wire
+from ._provider_model import ModelSettings, ProviderModel
 from ._streaming_model import StreamingModel
 
 if TYPE_CHECKING:
@@ -139,6 +139,8 @@ def create_streaming_model(
 
     def wire_with(headers: Mapping[str, str]) -> Wire:
         if vendor.wire == "local":
+            from ._local_model import local_wire
+
             return local_wire(vendor, headers)
         return wire_for(vendor, api_key=api_key, base_url=base_url, headers=headers)
 
@@ -148,6 +150,8 @@ def create_streaming_model(
     if vendor.wire == "local":
         if given is not None and chosen != os.fspath(given):
             raise ConfigurationError(f"two models are given: {chosen!r}, and {os.fspath(given)!r} in local=")
+        from ._local_model import LocalModel
+
         return LocalModel(settings, msgspec.structs.replace(local or LocalServer(), model=chosen))
     if local is not None:
         raise ConfigurationError(f"local= is for the provider 'local'; this is {name!r}")

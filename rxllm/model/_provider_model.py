@@ -12,21 +12,16 @@ from reactivex import Observable, abc
 from .._core.retry import retry_transient, with_total_limit
 from .._core.source import Source
 from .._core.stream import token_stream
-from .._core.total_limit import waiting_within
 from .._protocol import Wire, WireRequest
-from .._runtime.platform import after_fork
 from .._transport.http import Transport
 from .._transport.http1 import check_headers
 from .._values import json_data
 from ..errors import ConfigurationError
 from ..events import TokenEvent
 from ..messages import Message
-from ..operators.resilience.limits import MaxConcurrent
 from ..options import CallOptions, Options, format_of, stop_of, timeout_of, tool_of
 from ..prompt import Prompt, messages_of
 from ..providers.catalog import Vendor
-from ..providers.local import LocalServer, release_engine
-from ..providers.openai_chat import OpenAIChat
 from ._streaming_model import StreamingModel
 
 
@@ -98,63 +93,6 @@ class ProviderModel(StreamingModel):
 
 
 _T = TypeVar("_T")
-
-_slot_limits: dict[LocalServer, MaxConcurrent] = {}
-after_fork(_slot_limits.clear)
-
-_NO_ADDRESS_YET = "http://127.0.0.1/v1"
-
-
-def local_wire(vendor: Vendor, headers: Mapping[str, str]) -> Wire:
-    """Return the wire to the embedded model, whose address is known only when its server has started."""
-    return OpenAIChat(
-        provider=vendor.name, base_url=_NO_ADDRESS_YET, api_key=None, headers=headers, dialect=vendor.dialect
-    )
-
-
-class LocalModel(ProviderModel):
-    """The embedded model. Its server starts on the producing thread, with the first request."""
-
-    def __init__(self, settings: ModelSettings, server: LocalServer) -> None:
-        server.check()
-        self._server = server
-        super().__init__(settings)
-
-    def stream(self, prompt: Prompt, **options: Unpack[CallOptions]) -> Observable[TokenEvent]:
-        server = self._server_of(options.get("model") or self.model)
-        # Streams wait for a slot here, where the wait counts against none of their time limits but `total`.
-        limit = _slot_limits.setdefault(server, MaxConcurrent(server.slots))
-        events = super().stream(prompt, **options)
-        timeout = timeout_of(options.get("timeout") or self._settings.defaults.get("timeout"))
-
-        def stream(left: float) -> Observable[TokenEvent]:
-            call = cast("CallOptions", {**options, "timeout": msgspec.structs.replace(timeout, total=left)})
-            return ProviderModel.stream(self, prompt, **call)
-
-        return limit(events) if timeout.total is None else waiting_within(timeout.total, limit, stream)
-
-    def _server_of(self, model: str) -> LocalServer:
-        server = msgspec.structs.replace(self._server, model=model)
-        server.check()
-        return server
-
-    def _prepared(self, request: WireRequest, model: str) -> Callable[[], WireRequest]:
-        """Return what starts the engine, if it does not run, and completes the request with its address and key."""
-        server = self._server_of(model)
-
-        def with_address() -> WireRequest:
-            engine = server.engine(self)
-            engine.check(request.body)
-            url = f"{engine.address}/v1{request.url.removeprefix(_NO_ADDRESS_YET)}"
-            key = {"authorization": f"Bearer {server.key}"} if server.key else {}
-            return msgspec.structs.replace(request, url=url, headers={**request.headers, **key})
-
-        return with_address
-
-    def close(self) -> None:
-        """Close the idle connections, and stop the engine if no other model uses it, when its last stream has ended."""
-        super().close()
-        release_engine(self)
 
 
 def _wire_options(call: CallOptions) -> Options:
