@@ -138,10 +138,6 @@ def create_streaming_model(
     )
 
     def wire_with(headers: Mapping[str, str]) -> Wire:
-        if vendor.wire == "local":
-            from ._local_model import local_wire
-
-            return local_wire(vendor, headers)
         return wire_for(vendor, api_key=api_key, base_url=base_url, headers=headers)
 
     settings = ModelSettings(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Unpack, cast
 
 import msgspec
@@ -26,7 +27,7 @@ after_fork(_slot_limits.clear)
 _NO_ADDRESS_YET = "http://127.0.0.1/v1"
 
 
-def local_wire(vendor: Vendor, headers: Mapping[str, str]) -> Wire:
+def _local_wire(vendor: Vendor, headers: Mapping[str, str]) -> Wire:
     """Return the wire to the embedded model, whose address is known only when its server has started."""
     return OpenAIChat(
         provider=vendor.name, base_url=_NO_ADDRESS_YET, api_key=None, headers=headers, dialect=vendor.dialect
@@ -39,7 +40,7 @@ class LocalModel(ProviderModel):
     def __init__(self, settings: ModelSettings, server: LocalServer) -> None:
         server.check()
         self._server = server
-        super().__init__(settings)
+        super().__init__(settings._replace(wire_with=partial(_local_wire, settings.vendor)))
 
     def stream(self, prompt: Prompt, **options: Unpack[CallOptions]) -> Observable[TokenEvent]:
         server = self._server_of(options.get("model") or self.model)
