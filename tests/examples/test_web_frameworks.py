@@ -84,7 +84,7 @@ def _wait_until_listening(port: int) -> None:
             return socket.create_connection(("127.0.0.1", port), LIMIT_SECONDS).close()
         except ConnectionRefusedError:
             assert time.monotonic() < end
-            time.sleep(0.05)
+            time.sleep(0.05)  # nothing else tells when another process listens
 
 
 def test_flask(models: Models, server: LLMServer, page: Page) -> None:
