@@ -54,7 +54,7 @@ class Signature:
         self.schema = self._schema([one.name for one in shown], doc.parameters)
 
     def bind(self, arguments: Mapping[str, object], hidden: object) -> tuple[list[object], dict[str, object]]:
-        """Check and convert what the model gave; return the function's arguments, by position and by name.
+        """Check and convert the model's arguments; return the function's positional and keyword arguments.
 
         Hidden parameters get `hidden`.
 

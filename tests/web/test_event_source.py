@@ -19,7 +19,7 @@ READ = """
 
 
 def test_a_cut_connection_and_the_end(llm: LLMServer, service: Service, url: str, browser) -> None:
-    """Each event is seen once; after the end, the browser is refused for good so it does not reconnect without end."""
+    """Each event is seen once; after the end, the browser's request is refused, so that it stops connecting."""
     gate = Gate(1)
     llm.enqueue(Reply("one two three", gate=gate))
     balancer = Balancer(url)

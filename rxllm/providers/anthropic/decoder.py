@@ -132,7 +132,7 @@ class AnthropicDecoder(AnswerDecoder):
             self._answer.sign("reasoning", {"signature": signature})
 
     def _input(self, piece: str | None, block: _Block | None) -> Sequence[TokenEvent]:
-        """Add a piece of the input of a block, which is a tool call of ours or of the server."""
+        """Add a piece of the input of a block: of a tool call for the user's program, or for the vendor's server."""
         if not piece:
             return ()
         if block is None:
