@@ -99,11 +99,12 @@ def bind(
 ) -> Binding:
     """Deliver the items of `source` to `observer` on the UI thread.
 
-    `settle` calls its argument once the toolkit has painted the update. With `latest`, of the items that wait only the
-    last is shown. `frame` is in seconds.
+    `settle` calls its argument once the toolkit has painted the update, and before the first one when the widget can
+    show any. With `latest`, of the items that wait only the last is shown. `frame` is in seconds.
     """
     binding = Binding(scheduler)
     feed = _Feed(binding, scheduler, observer, settle, frame=frame, latest=latest)
+    settle(feed.rested)
     binding.subscription.disposable = source.pipe(observe_on_ui(scheduler, frame=frame)).subscribe(
         feed.on_next, feed.on_error, feed.on_completed
     )
@@ -250,7 +251,7 @@ class _Feed(Generic[T]):
         self._latest = latest
         self._waiting: deque[T] = deque()
         self._end: Callable[[], None] | None = None
-        self._resting = False
+        self._resting = True
         self._began = 0.0
         self._chunk = ChunkSize(_UPDATE_SECONDS)
         self._shown = 0
@@ -319,11 +320,11 @@ class _Feed(Generic[T]):
         took = time.monotonic() - self._began
         self._chunk.learn(self._shown, time.thread_time() - self._worked)
         if took < _UPDATE_SECONDS and not self._has_more():
-            self._rested()
+            self.rested()
         else:
-            self._scheduler.schedule_relative(max(_REST_FACTOR * took, self._frame - took), self._rested)
+            self._scheduler.schedule_relative(max(_REST_FACTOR * took, self._frame - took), self.rested)
 
-    def _rested(self, *_: object) -> None:
+    def rested(self, *_: object) -> None:
         self._resting = False
         if self._has_more() and not self._binding.stopped:
             self._update()

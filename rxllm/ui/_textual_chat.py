@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+import asyncio
+from collections.abc import Iterator
+from typing import ClassVar, TypeAlias
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical, VerticalScroll
@@ -14,30 +15,40 @@ from textual.widgets import Button, Collapsible, Input, Label, Markdown, Static
 from .._inert_text import inert_text
 from ..assistant import ChatMessage, ChatPart, ChatSession, ChatState, ErrorPart, ToolPart
 from ..messages import ReasoningPart, TextPart
-from ._textual_text import Following
-from ._transcript import STATUS_TEXTS, tool_texts
+from ._textual_text import follow_end
+from ._transcript import SENDERS, STATUS_TEXTS, part_name, tool_texts
+
+_Row: TypeAlias = tuple[str, ChatPart | str]
+"""What one widget shows: a part of a message and the message's role; or a line, and its class in the style sheet."""
 
 
-class ChatPane(Vertical):
-    """The widgets of a chat view; `show` brings them up to date."""
+class ChatView(Vertical):
+    """A whole chat: Markdown, reasoning folded, tools with approval, stop, retry, errors.
+
+    When the view is removed, the running answer is stopped; closing the session is up to you.
+
+    Args:
+        session: The session.
+        id: The widget's id.
+    """
 
     DEFAULT_CSS: ClassVar[str] = """
-    ChatPane { height: 1fr; }
-    ChatPane #messages { height: 1fr; }
-    ChatPane .sender { text-style: bold; margin-top: 1; }
-    ChatPane .error { color: $text-error; }
-    ChatPane .faint { color: $text-muted; }
-    ChatPane Horizontal { height: auto; }
-    ChatPane Button { min-width: 8; }
-    ChatPane #input { width: 1fr; }
-    ChatPane Markdown { margin: 0; padding: 0; }
+    ChatView { height: 1fr; }
+    ChatView #messages { height: 1fr; }
+    ChatView .sender { text-style: bold; margin-top: 1; }
+    ChatView .error { color: $text-error; }
+    ChatView .faint { color: $text-muted; }
+    ChatView .card { height: auto; }
+    ChatView Horizontal { height: auto; }
+    ChatView Button { min-width: 8; }
+    ChatView #input { width: 1fr; }
+    ChatView Markdown { margin: 0; padding: 0; }
     """
 
     def __init__(self, session: ChatSession, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
         self.session = session
-        self._shown: list[tuple[ChatMessage, Vertical, list[Widget]]] = []
-        self._following: Following | None = None
+        self._shown: list[tuple[_Row, Widget]] = []
 
     def compose(self) -> ComposeResult:
         """Make the widgets."""
@@ -49,33 +60,16 @@ class ChatPane(Vertical):
             yield Button("Stop", id="stop", variant="error", disabled=True)
             yield Button("Retry", id="retry", disabled=True)
 
-    async def show(self, state: ChatState) -> None:
-        """Show a state of the session. Any error may come of it while the widgets are being removed."""
-        box = self.query_one("#messages", VerticalScroll)
-        same = 0
-        for shown, message in zip(self._shown, state.messages, strict=False):
-            if shown[0].id != message.id:
-                break
-            same += 1
-        for _, old, _ in self._shown[same:]:
-            await old.remove()
-        del self._shown[same:]
-        for at, message in enumerate(state.messages):
-            if at == len(self._shown):
-                pane = Vertical(Static("You" if message.role == "user" else "Assistant", classes="sender"))
-                pane.styles.height = "auto"
-                await box.mount(pane)
-                self._shown.append((ChatMessage(message.id, message.role), pane, []))
-            await self._update(at, message)
-        self._following = self._following or Following(box)
-        self._following.content_changed()
-        self.query_one("#send", Button).disabled = state.running
-        self.query_one("#stop", Button).disabled = not state.running
-        self.query_one("#retry", Button).disabled = state.running or not state.messages
-        self.query_one("#status", Label).update(STATUS_TEXTS[state.status])
+    def on_mount(self) -> None:
+        """Begin to show the session."""
+        self.run_worker(self._show_changes(), exclusive=False)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Send what is typed, unless an answer runs."""
+        """Send what is typed, unless an answer runs.
+
+        Args:
+            event: Textual's.
+        """
         event.stop()
         text = event.value.strip()
         if text and not self.query_one("#send", Button).disabled:
@@ -83,7 +77,11 @@ class ChatPane(Vertical):
             self.session.send(text)
 
     async def on_button_pressed(self, event: Button.Pressed) -> None:
-        """Run the action of a button."""
+        """Run the action of a button.
+
+        Args:
+            event: Textual's.
+        """
         event.stop()
         match event.button.id:
             case "send":
@@ -96,39 +94,65 @@ class ChatPane(Vertical):
                 action, _, call_id = (event.button.name or "").partition("/")
                 self.session.approve(call_id, action == "allow", "the user said no")
 
-    async def _update(self, at: int, message: ChatMessage) -> None:
-        """Show the new state of message `at`: append to grown texts, replace changed parts, remove extra widgets."""
-        before, pane, widgets = self._shown[at]
-        if message is before:
-            return
-        parts = [*message.parts, *_stopped_line(message)]
-        old = [*before.parts, *_stopped_line(before)]
-        for number, part in enumerate(parts):
-            if number < len(widgets) and number < len(old) and old[number] == part:
+    async def _show_changes(self) -> None:
+        """Show the session's state after each change, one at a time; stop the answer when the view is removed."""
+        changed, loop = asyncio.Event(), asyncio.get_running_loop()
+
+        def change(_: ChatState) -> None:
+            loop.call_soon_threadsafe(changed.set)
+
+        states = self.session.states.subscribe(change)
+        try:
+            while await changed.wait():
+                changed.clear()
+                await self._show(self.session.state)
+        except Exception:
+            if self.is_attached and self.display:  # else it is being removed, or the program is closing
+                raise
+        finally:
+            states.dispose()
+            self.session.stop()
+
+    async def _show(self, state: ChatState) -> None:
+        """Append to grown texts, replace rows that have changed, and remove those that are gone."""
+        box = self.query_one("#messages", VerticalScroll)
+        followed = follow_end(box)
+        rows = [row for message in state.messages for row in _rows(message)]
+        for at, row in enumerate(rows):
+            shown, widget = self._shown[at] if at < len(self._shown) else (None, None)
+            if row == shown:
                 continue
-            if number < len(widgets) and await _append_in_place(widgets[number], old[number], part):
-                continue
-            fresh = _widget(part, message)
-            if number < len(widgets):
-                await pane.mount(fresh, after=widgets[number])
-                await widgets[number].remove()
-                widgets[number] = fresh
+            if shown is None or widget is None:
+                fresh = _widget(row)
+                await box.mount(fresh)
+                self._shown.append((row, fresh))
+            elif await _append_in_place(widget, shown, row):
+                self._shown[at] = row, widget
             else:
-                await pane.mount(fresh)
-                widgets.append(fresh)
-        for extra in widgets[len(parts) :]:
-            await extra.remove()
-        del widgets[len(parts) :]
-        self._shown[at] = message, pane, widgets
+                self._shown[at] = row, _widget(row)
+                await box.mount(self._shown[at][1], after=widget)
+                await widget.remove()
+        for _, gone in self._shown[len(rows) :]:
+            await gone.remove()
+        del self._shown[len(rows) :]
+        followed()
+        self.query_one("#send", Button).disabled = state.running
+        self.query_one("#stop", Button).disabled = not state.running
+        self.query_one("#retry", Button).disabled = state.running or not state.messages
+        self.query_one("#status", Label).update(STATUS_TEXTS[state.status])
 
 
-def _stopped_line(message: ChatMessage) -> Sequence[str]:
-    return ("■ stopped",) if message.status == "stopped" else ()
+def _rows(message: ChatMessage) -> Iterator[_Row]:
+    yield "sender", SENDERS[message.role]
+    for part in message.parts:
+        yield message.role, part
+    if message.status == "stopped":
+        yield "faint", "■ stopped"
 
 
-async def _append_in_place(widget: Widget, old: ChatPart | str, new: ChatPart | str) -> bool:
+async def _append_in_place(widget: Widget, old: _Row, new: _Row) -> bool:
     """Append to the widget of a text that has grown; return False for all else."""
-    match widget, old, new:
+    match widget, old[1], new[1]:
         case Markdown(), TextPart(before), TextPart(text) if text.startswith(before):
             await widget.append(inert_text(text[len(before) :]))
         case Collapsible(), ReasoningPart(), ReasoningPart(text):
@@ -138,23 +162,23 @@ async def _append_in_place(widget: Widget, old: ChatPart | str, new: ChatPart | 
     return True
 
 
-def _widget(part: ChatPart | str, message: ChatMessage) -> Widget:
-    """Return the widget that shows a part of a message."""
-    match part:
-        case TextPart(text) if message.role == "assistant":
+def _widget(row: _Row) -> Widget:
+    """Return the widget that shows a row."""
+    match row:
+        case "assistant", TextPart(text):
             return Markdown(inert_text(text))
-        case TextPart(text):
+        case _, TextPart(text):
             return Static(Content(inert_text(text)))
-        case ReasoningPart(text):
+        case _, ReasoningPart(text):
             return Collapsible(Static(Content(inert_text(text))), title="Thinking")
-        case ToolPart():
+        case _, ToolPart() as part:
             return _tool_card(part)
-        case ErrorPart(text):
+        case _, ErrorPart(text):
             return Static(Content(f"⚠ {inert_text(text)}"), classes="error")
-        case str():
-            return Static(Content(part), classes="faint")
-        case _:
-            return Static(Content(f"[{type(part).__name__.removesuffix('Part').lower()}]"), classes="faint")
+        case style, str(line):
+            return Static(Content(line), classes=style)
+        case _, part:
+            return Static(Content(part_name(part)), classes="faint")
 
 
 def _tool_card(part: ToolPart) -> Widget:
@@ -165,6 +189,4 @@ def _tool_card(part: ToolPart) -> Widget:
         return line
     allow = Button("Allow", variant="success", name=f"allow/{part.id}")
     deny = Button("Deny", variant="warning", name=f"deny/{part.id}")
-    card = Vertical(line, Horizontal(allow, deny))
-    card.styles.height = "auto"
-    return card
+    return Vertical(line, Horizontal(allow, deny), classes="card")

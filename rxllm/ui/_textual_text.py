@@ -1,6 +1,6 @@
 """Text that grows at the end of a Textual widget, of each kind that shows text.
 
-The view follows the end while it is in view. Each `settle` calls back when what was added has been drawn.
+The view follows the end while it is in view.
 """
 
 from __future__ import annotations
@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Generic, TypeVar, cast
 
+from textual.await_complete import AwaitComplete
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Log, Markdown, Static, TextArea
@@ -19,36 +20,33 @@ from ._binding import error_line
 
 W = TypeVar("W", bound=Widget)
 
-_MOUNT_SECONDS = 0.01
 _PUNCTUATION = re.compile(r"([\\`*_{}\[\]<>()#+.!|~-])")
 
 
 class TextRegion(ABC, Generic[W]):
-    """The text that one stream adds to a widget; what others add after it stays, and stays after it."""
+    """The text that one stream adds to a mounted widget; what others add after it stays, and stays after it."""
 
     def __init__(self, widget: W) -> None:
         self.widget = widget
-        self._before = self._read()
-        self._own = ""
-        self._others = ""
-        """What follows the region."""
-        self._known_end = self._end()
+        self._before = self._own = self._others = ""
+        """What precedes the region, the region, and what follows it."""
+        self._known_end: object = None
 
     def add(self, text: str) -> None:
         """Append."""
-        rest = self._rest()
+        self._look_for_others()
         self._own += text
-        if rest:
-            self._replace(self._before + self._own + rest)
+        if self._others:
+            self._replace(self._before + self._own + self._others)
         else:
             self._append(text)
         self._known_end = self._end()
 
     def reset(self) -> None:
         """Remove all that was added."""
-        rest = self._rest()
+        self._look_for_others()
         self._own = ""
-        self._replace(self._before + rest)
+        self._replace(self._before + self._others)
         self._known_end = self._end()
 
     def fail(self, error: Exception) -> None:
@@ -57,25 +55,25 @@ class TextRegion(ABC, Generic[W]):
         self.add("\n" * (own != "" and not own.endswith("\n")) + error_line(error))
 
     def settle(self, done: Callable[[], None]) -> None:
-        """Call `done` after the next refresh."""
+        """Call `done` once the widget is mounted, and what was added is drawn."""
         self.widget.call_after_refresh(done)
 
-    def _rest(self) -> str:
-        """Return what others have added; if they have replaced the text, the region starts again at its end."""
-        if self._end() != self._known_end:
-            text = self._read()
-            if text.startswith(self._before + self._own):
-                self._others = text[len(self._before) + len(self._own) :]
-            else:
-                self._before, self._own, self._others = text, "", ""
-        return self._others
+    def _look_for_others(self) -> None:
+        """Find what others have added; if they have replaced the text, the region starts again at its end."""
+        if self._end() == self._known_end:
+            return
+        text = self._read()
+        if self._own and text.startswith(self._before + self._own):
+            self._others = text[len(self._before) + len(self._own) :]
+        else:
+            self._before, self._own, self._others = text, "", ""
 
     @abstractmethod
     def _read(self) -> str: ...
 
-    @abstractmethod
     def _end(self) -> object:
-        """Return a cheap marker that differs if the text has changed."""
+        """Return a marker that differs if the text has changed; a cheap one, where the text may be long."""
+        return self._read()
 
     @abstractmethod
     def _append(self, text: str) -> None: ...
@@ -85,62 +83,37 @@ class TextRegion(ABC, Generic[W]):
 
 
 class MarkdownText(TextRegion[Markdown]):
-    """What one stream adds to a Markdown. What comes before the widget is mounted waits for that."""
+    """What one stream adds to a Markdown."""
 
-    def __init__(self, widget: Markdown) -> None:
-        self._drawing: asyncio.Future[object] | None = None
-        self._early: asyncio.Future[object] | None = None
-        """The last change that waits for the widget to be mounted."""
-        super().__init__(widget)
-        self._following = Following(_scroller_of(widget))
+    _drawing: asyncio.Future[object] | None = None
 
     def fail(self, error: Exception) -> None:
         """Show an error in a paragraph of its own."""
         self.add("\n\n" + _PUNCTUATION.sub(r"\\\1", error_line(error)))
 
     def settle(self, done: Callable[[], None]) -> None:
-        """Call `done` when the Markdown is parsed and its widgets are mounted."""
-
-        def drawn(_: object = None) -> None:
-            self._following.content_changed()
-            done()
-
-        if self._drawing is None or self._drawing.done():
-            drawn()
+        """Call `done` once the Markdown is parsed and its widgets are mounted."""
+        if self._drawing is None:
+            super().settle(done)
         else:
-            self._drawing.add_done_callback(drawn)
+            self._drawing.add_done_callback(lambda _: done())
 
     def _read(self) -> str:
         return self.widget.source
 
     def _end(self) -> object:
-        return len(self.widget.source) if self._early is None or self._early.done() else self._known_end
+        return len(self.widget.source)
 
     def _append(self, text: str) -> None:
-        self._draw(lambda: self.widget.append(text))
+        self._draw(self.widget.append, text)
 
     def _replace(self, text: str) -> None:
-        self._draw(lambda: self.widget.update(text))
+        self._draw(self.widget.update, text)
 
-    def _draw(self, change: Callable[[], Awaitable[object]]) -> None:
-        if self._early is None and self.widget.is_mounted:
-            self._drawing = asyncio.ensure_future(change())
-        else:
-            self._drawing = self._early = asyncio.ensure_future(self._when_mounted(self._early, change))
-
-    async def _when_mounted(
-        self, before: asyncio.Future[object] | None, change: Callable[[], Awaitable[object]]
-    ) -> object:
-        """Make a change as soon as the widget is mounted, after the change `before` it."""
-        if before is not None:
-            await before
-        while not self.widget.is_mounted:  # mounting replaces what a Markdown holds
-            await asyncio.sleep(_MOUNT_SECONDS)
-        await change()
-        self._known_end = len(self.widget.source)
-        if self._drawing is self._early:
-            self._early = None
-        return None
+    def _draw(self, change: Callable[[str], AwaitComplete], text: str) -> None:
+        followed = follow_end(self.widget)
+        self._drawing = asyncio.ensure_future(change(text))
+        self._drawing.add_done_callback(followed)
 
 
 class LogText(TextRegion[Log]):
@@ -171,16 +144,16 @@ class TextAreaText(TextRegion[TextArea]):
         return self.widget.document.end
 
     def _append(self, text: str) -> None:
-        self._change(lambda: self.widget.insert(text, self.widget.document.end))
+        self._write(text, self.widget.document.end)
 
     def _replace(self, text: str) -> None:
-        self._change(lambda: self.widget.replace(text, (0, 0), self.widget.document.end))
+        self._write(text, (0, 0))
 
-    def _change(self, change: Callable[[], object]) -> None:
-        """Change the text, then scroll to its end, or back to where the user was."""
+    def _write(self, text: str, start: tuple[int, int]) -> None:
+        """Replace the text from a position on, then scroll to its end, or back to where the user was."""
         widget = self.widget
         follows, at = widget.is_vertical_scroll_end, widget.scroll_offset.y
-        change()
+        widget.replace(text, start, widget.document.end)
         if follows:
             widget.scroll_end(animate=False)
         else:
@@ -190,62 +163,44 @@ class TextAreaText(TextRegion[TextArea]):
 class StaticText(TextRegion[Static]):
     """What one stream adds to a Static, or a Label, as plain text; for short texts: all of it is drawn each time."""
 
-    def __init__(self, widget: Static) -> None:
-        super().__init__(widget)
-        self._following = Following(_scroller_of(widget))
-
     def fail(self, error: Exception) -> None:
         """Show an error on a line of its own."""
-        text = self._before + self._own
-        line_end = "\n" if text else ""
-        self.widget.update(Content(text) + Content.styled(line_end + error_line(error), "$text-error"))
+        text = self._read()
+        self.widget.update(Content(f"{text}\n" if text else "") + Content.styled(error_line(error), "$text-error"))
 
     def _read(self) -> str:
         return str(self.widget.content)
-
-    def _end(self) -> object:
-        return self._read()
 
     def _append(self, text: str) -> None:
         self._replace(self._before + self._own)
 
     def _replace(self, text: str) -> None:
+        followed = follow_end(self.widget)
         self.widget.update(Content(text))
-        self._following.content_changed()
+        followed()
 
 
-class Following:
-    """Makes a scrolling container follow the end of its content until the user scrolls, if the end is in view.
+def follow_end(widget: Widget) -> Callable[..., None]:
+    """Return what is to be called after a change of a widget: it keeps the end in view, if that is in view now.
 
-    Textual shows the content of an anchored container at its bottom, so it is anchored once the content is higher.
+    Textual shows the content of an anchored container at its bottom, so the container is anchored once the content is
+    higher; then Textual follows the end by itself, until the user scrolls.
     """
-
-    def __init__(self, box: Widget | None) -> None:
-        self._box = box
-        self._fits = box is not None and box.max_scroll_y == 0
-        if box is not None and not self._fits and box.is_vertical_scroll_end:
-            box.anchor()
-
-    def content_changed(self) -> None:
-        """Look at the height of the content, once that is laid out."""
-        if self._box is not None:
-            self._box.call_after_refresh(self._look)
-
-    def _look(self) -> None:
-        if self._box is None:
-            return
-        fits = self._box.max_scroll_y <= 0
-        if fits != self._fits:
-            self._box.anchor(not fits)
-            if fits:
-                self._box.scroll_home(animate=False)
-        self._fits = fits
-
-
-def _scroller_of(widget: Widget) -> Widget | None:
-    """Return the container, or the widget itself, that scrolls it."""
     nodes = (node for node in widget.ancestors_with_self if isinstance(node, Widget))
-    return next(filter(_scrolls, nodes), None)
+    box = next(filter(_scrolls, nodes), None)
+    follows = box is not None and box.is_vertical_scroll_end
+
+    def look() -> None:
+        if box is not None and box.is_anchored != (overflows := box.max_scroll_y > 0):
+            box.anchor(overflows)
+            if not overflows:
+                box.scroll_home(animate=False)
+
+    def changed(_: object = None) -> None:
+        if follows:
+            widget.call_after_refresh(look)
+
+    return changed
 
 
 def _scrolls(widget: Widget) -> bool:

@@ -41,7 +41,7 @@ _TOOL_STATES = {
 STATUS_TEXTS: dict[ChatStatus, str] = {"ready": "", "submitted": "Asking …", "streaming": "Answering …", "error": ""}
 """What a view shows beside its input."""
 
-_SENDERS: dict[Literal["user", "assistant"], str] = {"user": "You", "assistant": "Assistant"}
+SENDERS: dict[Literal["user", "assistant"], str] = {"user": "You", "assistant": "Assistant"}
 
 
 class ChatActions(Protocol):
@@ -170,7 +170,7 @@ class _ShownMessage:
             if message.role == "user"
             else ()
         )
-        yield Paragraph("heading", (Run(_SENDERS[message.role]), *edit), 5)
+        yield Paragraph("heading", (Run(SENDERS[message.role]), *edit), 5)
         at, kind = 1, ""
         for number, part in enumerate(message.parts):
             for paragraph in self._of_part(number, part, message):
@@ -202,7 +202,7 @@ class _ShownMessage:
             case ErrorPart(text):
                 yield Paragraph("text", (Run(f"⚠ {inert_text(text)}", ("error",)),))
             case _:
-                yield Paragraph("text", (Run(f"[{type(part).__name__.removesuffix('Part').lower()}]", ("faint",)),))
+                yield Paragraph("text", (Run(part_name(part), ("faint",)),))
 
     def _markdown(self, number: int, text: str, *, ended: bool) -> Sequence[Paragraph]:
         """Parse what a part has grown by."""
@@ -225,6 +225,11 @@ def tool_texts(part: ToolPart) -> tuple[str, str, str]:
     call = _shortened(f"{part.name}({arguments})", _LONGEST_CALL)
     state = f"{_TOOL_STATES[part.state]}{progress[:_LONGEST_RESULT]}"
     return inert_text(call), inert_text(state), inert_text(_shortened(part.result, _LONGEST_RESULT))
+
+
+def part_name(part: ChatPart) -> str:
+    """Return what is shown of a part that has no text, such as an image."""
+    return f"[{type(part).__name__.removesuffix('Part').lower()}]"
 
 
 def _shortened(text: str, length: int) -> str:

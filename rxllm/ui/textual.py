@@ -19,7 +19,6 @@ from typing import TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from reactivex import Observable, abc
-from reactivex import operators as rx
 from textual.app import App
 from textual.content import Content
 from textual.widget import Widget
@@ -29,7 +28,7 @@ from .._inert_text import inert_text
 from ._binding import Binding, Streamed, as_each, as_events, as_text, bind
 from ._binding import bind_enabled as bind_enabled_on
 from ._stop_binding import StopBinding
-from ._textual_chat import ChatPane
+from ._textual_chat import ChatView
 from ._textual_text import LogText, MarkdownText, StaticText, TextAreaText, TextRegion
 from .asyncio import AsyncIOScheduler
 
@@ -122,34 +121,6 @@ def bind_each(widget: Widget, show: Callable[[T], object], stream: Observable[T]
     if isinstance(widget, Static) and show == widget.update:
         show = partial(_update, widget)
     return _bind(widget, stream, as_each(show), latest=latest)
-
-
-class ChatView(ChatPane):
-    """A whole chat: Markdown, reasoning folded, tools with approval, stop, retry, errors.
-
-    When the view is removed, the running answer is stopped; closing the session is up to you.
-
-    Args:
-        session: The session.
-        id: The widget's id.
-    """
-
-    def on_mount(self) -> None:
-        """Begin to show the session."""
-        changed = asyncio.Event()
-        states = self.session.states.pipe(rx.finally_action(self.session.stop))
-        bind_each(self, lambda _: changed.set(), states, latest=True)
-        self.run_worker(self._show_changes(changed), exclusive=False)
-
-    async def _show_changes(self, changed: asyncio.Event) -> None:
-        """Show the session's state after each change, one at a time."""
-        while await changed.wait():
-            changed.clear()
-            try:
-                await self.show(self.session.state)
-            except Exception:
-                if self.is_attached and self.display:  # else it is being removed, or the program is closing
-                    raise
 
 
 class StopButton(Button):

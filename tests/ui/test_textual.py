@@ -354,19 +354,39 @@ def test_markup_in_each_item_is_text() -> None:
     run(app, body)
 
 
-def test_a_widget_that_is_bound_before_it_is_mounted() -> None:
-    """Shows all of it."""
+@pytest.mark.parametrize("app", list(READ), indirect=True)
+def test_a_widget_that_is_bound_before_it_is_mounted(app: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shows all of it, after what it holds already, and the view follows the end."""
+    lines = [f"line {number}\n\n" for number in range(100)]
+
+    def compose(self: Screen) -> ComposeResult:
+        bind_text(self.shown, reactivex.from_iterable(lines))
+        with VerticalScroll():
+            yield self.shown
+
+    monkeypatch.setattr(Screen, "compose", compose)
+
+    async def body(pilot: Pilot[None]) -> None:
+        scrolled = app.shown if isinstance(app.shown, Log | TextArea) else app.query_one(VerticalScroll)
+        await until(pilot, lambda: app.content.strip() == "".join(lines).strip())
+        await until(pilot, lambda: scrolled.scroll_offset.y > 50 and scrolled.is_vertical_scroll_end)
+
+    run(app, body)
+
+
+def test_what_a_markdown_holds_before_it_is_mounted_stays() -> None:
+    """The answer comes after it."""
 
     class Early(App[None]):
         def compose(self) -> ComposeResult:
-            widget = Markdown()
+            widget = Markdown("# Title\n\n")
             bind_text(widget, reactivex.of("early ", "text"))
             yield widget
 
     app = Early()
 
     async def body(pilot: Pilot[None]) -> None:
-        await until(pilot, lambda: app.query_one(Markdown).source == "early text")
+        await until(pilot, lambda: app.query_one(Markdown).source == "# Title\n\nearly text")
 
     run(app, body)
 
