@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache, wraps
 from numbers import Integral, Real
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints, is_typeddict
 
 from .errors import ConfigurationError
 
@@ -17,7 +17,13 @@ __all__ = ["check_arguments", "check_functions", "check_type"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _WIDER: dict[Any, Any] = {int: Integral, float: Real, re.Pattern: object}  # numpy's numbers, patterns of regex
-_WORDS: dict[Any, str] = {Integral: "a whole number", Real: "a number", Callable: "a function", NoneType: "None"}
+_WORDS: dict[Any, str] = {
+    Integral: "a whole number",
+    Real: "a number",
+    Callable: "a function",
+    Mapping: "a mapping",
+    NoneType: "None",
+}
 
 
 def check_arguments(function: _F) -> _F:
@@ -70,13 +76,18 @@ def check_type(what: str, value: object, *classes: type) -> None:
         raise ConfigurationError(f"{what} takes {kinds}; got a value of type {type(value).__name__}")
 
 
+def _class_of(hint: Any) -> Any:
+    kind = get_origin(hint) or hint
+    return _WIDER.get(kind, kind)
+
+
 @cache
 def _hints(function: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, tuple[type, ...]]]:
     """Return the signature, and the classes that each parameter takes."""
     classes: dict[str, tuple[type, ...]] = {}
     for name, hint in get_type_hints(function).items():
         members = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-        kinds = tuple(_WIDER.get(kind := get_origin(member) or member, kind) for member in members)
+        kinds = tuple(Mapping if is_typeddict(member) else _class_of(member) for member in members)
         if all(
             isinstance(kind, type) and kind is not type and not getattr(kind, "_is_protocol", False) for kind in kinds
         ):

@@ -7,6 +7,6 @@
 [1, 2, 3]
 """
 
-from .ui.asyncio import AsyncIOScheduler, EventStream, events, from_async, last, response
+from .ui.asyncio import AsyncIOScheduler, EventStream, events, last, response
 
-__all__ = ["AsyncIOScheduler", "EventStream", "events", "from_async", "last", "response"]
+__all__ = ["AsyncIOScheduler", "EventStream", "events", "last", "response"]

@@ -11,7 +11,6 @@ version 1.44).
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,7 +19,7 @@ from opentelemetry import context, metrics, trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.util.types import AttributeValue
 from reactivex import Observable, abc
-from reactivex.disposable import Disposable
+from reactivex.disposable import CompositeDisposable, Disposable
 
 from ._json import encode
 from ._values import json_data
@@ -83,7 +82,6 @@ class OpenTelemetryListener(ModelListener):
         self._tokens = histogram("token.usage", "{token}", "Tokens of a request", _TOKENS)
         self._content = content
         self._open: dict[ModelRequest, tuple[Span, float]] = {}
-        self._lock = threading.Lock()
 
     def on_request(self, request: ModelRequest) -> None:
         """Start the span, as a child of the subscriber's.
@@ -105,8 +103,7 @@ class OpenTelemetryListener(ModelListener):
         if self._content:
             attributes["gen_ai.input.messages"] = _messages(request.messages)
         span = self._tracer.start_span(f"{name} {request.model}", kind=SpanKind.CLIENT, attributes=attributes)
-        with self._lock:
-            self._open[request] = (span, time.monotonic())
+        self._open[request] = (span, time.monotonic())
 
     def on_response(self, request: ModelRequest, response: Response) -> None:
         """End the span with the attributes of the answer.
@@ -136,8 +133,7 @@ class OpenTelemetryListener(ModelListener):
 
     def _end(self, request: ModelRequest, response: Response | None, error: Exception | None) -> None:
         """End the span of a request, and record its metrics."""
-        with self._lock:
-            span, started = self._open.pop(request)
+        span, started = self._open.pop(request)
         attributes = _common(request)
         if response is not None:
             span.set_attributes(_answer_attributes(response))
@@ -210,8 +206,7 @@ class _TurnTrace:
         self._content = content
         self._started: set[str] = set()
         """The ids of the calls of which a tool has started: the others were refused."""
-        self._lock = threading.Lock()
-        self._ended = False
+        self._end = Disposable(span.end)
 
     def subscribe(self, source: Observable[AssistantEvent], scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
         """Subscribe with the span as the current one; tools that start in the turn call `_start_tool`."""
@@ -223,12 +218,7 @@ class _TurnTrace:
         finally:
             tool_span.reset(hook)
             context.detach(token)
-
-        def dispose() -> None:
-            subscription.dispose()
-            self._end()
-
-        return Disposable(dispose)
+        return CompositeDisposable(subscription, self._end)
 
     def _on_next(self, event: AssistantEvent) -> None:
         kind = type(event)
@@ -238,11 +228,11 @@ class _TurnTrace:
 
     def _on_error(self, error: Exception) -> None:
         _fail(self._span, error, content=self._content)
-        self._end()
+        self._end.dispose()
         self._observer.on_error(error)
 
     def _on_completed(self) -> None:
-        self._end()
+        self._end.dispose()
         self._observer.on_completed()
 
     def _note(self, event: AssistantEvent) -> None:
@@ -287,12 +277,6 @@ class _TurnTrace:
         if self._content:
             attributes["gen_ai.tool.call.arguments"] = encode(json_data(call.arguments)).decode()
         return self._tracer.start_span(f"execute_tool {call.name}", parent, attributes=attributes)
-
-    def _end(self) -> None:
-        with self._lock:
-            ended, self._ended = self._ended, True
-        if not ended:
-            self._span.end()
 
 
 def _operation(request: ModelRequest) -> str:

@@ -6,16 +6,14 @@ import asyncio
 import gc
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
 
 import pytest
 import reactivex
-from reactivex import operators
 
 import rxllm
 from rxllm import aio
-from rxllm.sinks.iterate import iter_events
 from rxllm.testing import ErrorReply, Gate, LLMServer, Reply
 
 from .sinks.streams import LIMIT_SECONDS, Produced, endless
@@ -349,151 +347,6 @@ def test_the_loop_is_woken_once_a_batch() -> None:
         loop = runner.get_loop()
         assert isinstance(loop, Counting)
         assert loop.wakeups < 5_000
-
-
-class TestFromAsync:
-    """Observables of async generators."""
-
-    def test_on_the_running_loop(self, run: Run) -> None:
-        """Anew for each subscription, on the loop's own thread."""
-        threads: set[int] = set()
-
-        async def numbers() -> AsyncIterator[int]:
-            for number in range(3):
-                threads.add(threading.get_ident())
-                await asyncio.sleep(0)
-                yield number
-
-        async def main() -> list[list[int]]:
-            source = aio.from_async(numbers)
-            return [[item async for item in aio.events(source)] for _ in range(2)]
-
-        assert run(main()) == [[0, 1, 2], [0, 1, 2]]
-        assert threads == {threading.get_ident()}
-
-    def test_without_a_loop(self) -> None:
-        """It runs on a thread of its own."""
-
-        async def numbers() -> AsyncIterator[int]:
-            yield 1
-            await asyncio.sleep(0)
-            yield 2
-
-        assert list(iter_events(aio.from_async(numbers))) == [1, 2]
-
-    def test_on_a_loop_in_another_thread(self) -> None:
-        """Which is given."""
-        loop = asyncio.new_event_loop()
-        thread = threading.Thread(target=loop.run_forever)
-        thread.start()
-        seen: list[int] = []
-
-        async def numbers() -> AsyncIterator[int]:
-            seen.append(threading.get_ident())
-            yield 1
-
-        assert list(iter_events(aio.from_async(numbers, loop=loop))) == [1]
-        assert seen == [thread.ident]
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(LIMIT_SECONDS)
-        loop.close()
-        with pytest.raises(RuntimeError, match="closed"):
-            list(iter_events(aio.from_async(numbers, loop=loop)))
-
-    def test_its_error(self, run: Run) -> None:
-        """Goes to on_error, be it the generator's or of what should have made one."""
-
-        async def failing() -> AsyncIterator[int]:
-            yield 1
-            raise ValueError("no more")
-
-        def unmade() -> AsyncIterator[int]:
-            raise ValueError("not even one")
-
-        with pytest.raises(ValueError, match="no more"):
-            run(aio.last(aio.from_async(failing)))
-        with pytest.raises(ValueError, match="not even one"):
-            run(aio.last(aio.from_async(unmade)))
-
-    def test_disposing_cancels_it(self, run: Run) -> None:
-        """From any thread; its own cleaning up is done."""
-        cleaned = threading.Event()
-
-        async def waiting() -> AsyncIterator[int]:
-            try:
-                yield 1
-                await asyncio.sleep(3600)
-            finally:
-                cleaned.set()
-
-        async def main() -> bool:
-            first = asyncio.Event()
-            subscription = aio.from_async(waiting).subscribe(lambda _: first.set())
-            await first.wait()
-            threading.Thread(target=subscription.dispose).start()
-            return await asyncio.to_thread(cleaned.wait, LIMIT_SECONDS)
-
-        assert run(main())
-
-    def test_a_subscriber_that_has_enough(self, run: Run) -> None:
-        """Closes the generator, which is not asked for more."""
-        asked: list[int] = []
-
-        async def numbers() -> AsyncIterator[int]:
-            for number in endless():
-                asked.append(number)
-                yield number
-
-        async def main() -> list[int]:
-            return [item async for item in aio.events(aio.from_async(numbers).pipe(operators.take(2)))]
-
-        assert run(main()) == [0, 1]
-        assert asked == [0, 1]
-
-    def test_a_subscriber_that_raises(self) -> None:
-        """It is the loop's exception handler that hears of it; the generator is closed."""
-        heard: list[BaseException] = []
-        closed: list[bool] = []
-
-        async def numbers() -> AsyncIterator[int]:
-            try:
-                yield 1
-            finally:
-                closed.append(True)
-
-        def fail(_: int) -> None:
-            raise ZeroDivisionError
-
-        async def main() -> None:
-            heard_of = asyncio.Event()
-
-            def note(loop: asyncio.AbstractEventLoop, context: dict[str, BaseException]) -> None:
-                heard.append(context["exception"])
-                heard_of.set()
-
-            asyncio.get_running_loop().set_exception_handler(note)  # type: ignore[arg-type] # what is in it differs
-            aio.from_async(numbers).subscribe(fail)
-            await heard_of.wait()
-
-        asyncio.run(main())
-        assert [type(error) for error in heard] == [ZeroDivisionError]
-        assert closed == [True]
-
-    def test_a_loop_that_ends_meanwhile(self) -> None:
-        """Is an error to the subscriber, not silence."""
-        errors: list[Exception] = []
-
-        async def waiting() -> AsyncIterator[int]:
-            await asyncio.sleep(3600)
-            yield 1
-
-        async def main() -> None:
-            aio.from_async(waiting).subscribe(on_error=errors.append)
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-
-        asyncio.run(main())
-        assert [type(error) for error in errors] == [rxllm.StreamInterruptedError]
 
 
 def test_an_iterator_that_is_dropped_in_a_ring_is_closed_when_it_is_found() -> None:

@@ -13,7 +13,7 @@ from reactivex.scheduler import ImmediateScheduler
 
 import rxllm
 from rxllm import operators as ops
-from rxllm.assistant import Assistant, ChatSession, MessageCapture, SQLiteStore, observed, within_context
+from rxllm.assistant import Assistant, ChatSession, SQLiteStore, observed, within_context
 from rxllm.resilient import resilient_model
 from rxllm.testing import ScriptedModel
 
@@ -43,7 +43,7 @@ WRONG: list[tuple[str, Callable[[], object]]] = [
     ("cost(prices=...)", lambda: ops.cost("cheap")),
     ("array_items(path=...)", lambda: ops.array_items(path=5)),
     ("map_prompts() takes a model", lambda: ops.map_prompts(5)),
-    ("Assistant(options=...) is a mapping", lambda: Assistant(MODEL, options="fast")),
+    ("Assistant(options=...) takes a mapping", lambda: Assistant(MODEL, options="fast")),
     ("ChatSession(model=...)", lambda: ChatSession("openai")),
     ("ChatSession(memory=...)", lambda: ChatSession(MODEL, memory="chats.db")),
     ("ChatSession(scheduler=...)", lambda: ChatSession(MODEL, scheduler=5)),
@@ -52,7 +52,6 @@ WRONG: list[tuple[str, Callable[[], object]]] = [
     ("observed(model=...)", lambda: observed("openai")),
     ("within_context(model=...)", lambda: within_context("openai")),
     ("SQLiteStore(path=...)", lambda: SQLiteStore(5)),
-    ("MessageCapture(size=...)", lambda: MessageCapture(-1)),
     ("resilient_model(primary=...)", lambda: resilient_model("openai")),
     ("provider= takes str; got a value of type int", lambda: rxllm.create_streaming_model(5)),
     (

@@ -7,8 +7,7 @@ any point. `Memory` keeps conversations.
 from ._chat_approval import ask_user
 from ._chat_messages import ChatMessage, ChatPart, ErrorPart, MessageStatus, ToolPart, ToolState
 from ._chat_states import ChatState, ChatStatus
-from ._tool_run import Approve
-from ._turn_request import System, TurnContext
+from ._turn_request import Approve, System, TurnContext
 from .assistant import Assistant
 from .chat_session import ChatSession
 from .errors import MaxIterationsError, MemoryStoreError
@@ -28,7 +27,7 @@ from .events import (
     assistant_event_to_json,
     token_events,
 )
-from .listeners import LoggingListener, MessageCapture, ModelListener, ModelRequest, TokenTracker, observed
+from .listeners import LoggingListener, ModelListener, ModelRequest, TokenTracker, observed
 from .memory import (
     InMemoryStore,
     Memory,
@@ -64,7 +63,6 @@ __all__ = [
     "Memory",
     "MemoryStore",
     "MemoryStoreError",
-    "MessageCapture",
     "MessageStatus",
     "ModelListener",
     "ModelRequest",

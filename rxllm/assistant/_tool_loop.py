@@ -10,13 +10,15 @@ from __future__ import annotations
 import contextvars
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
+from typing import TypeAlias, TypeVar
 
 import msgspec
-from reactivex import abc
+from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, SerialDisposable, SingleAssignmentDisposable
 
+from .._core.scheduling import TimerScheduler
 from .._core.stream_errors import emit_error
 from .._core.token_usage import add_usage
 from .._history import CANCELLED
@@ -36,8 +38,7 @@ from ..events import (
 from ..messages import Message, TextPart, ToolResult
 from ..operators._response_builder import ResponseBuilder
 from ..options import CallOptions
-from ._scheduling import now, run_on
-from ._tool_run import ToolEvent, ToolRun
+from ._tool_run import ToolEvent, ToolRun, run_on
 from ._turn_request import TurnRequest
 from ._unique_call_ids import CallIds
 from .errors import MaxIterationsError, error_text
@@ -46,15 +47,20 @@ from .structured import Structure
 
 log = logging.getLogger("rxllm")
 
+T = TypeVar("T")
+Starts: TypeAlias = Generator[Callable[[], None], None, T]
+"""A part of a turn that yields functions. Each starts something that calls `ToolLoop._advance` when it has ended."""
+
 _PASSED_ON = frozenset({TextDelta, ReasoningDelta, ToolCallDelta})
 """Frequent events, which go to the subscriber unchanged."""
 
 
 class ToolLoop(abc.DisposableBase):
-    """One subscription to a turn."""
+    """One subscription to a turn. `_turn` is all of it, in order; `_advance` runs it from one wait to the next."""
 
     def __init__(self, request: TurnRequest, observer: abc.ObserverBase[AssistantEvent]) -> None:
         self._request = request
+        self._settings = request.settings
         self._observer = observer
         self._on_next = observer.on_next
         self._options: CallOptions = request.options
@@ -63,232 +69,216 @@ class ToolLoop(abc.DisposableBase):
         self._current = SerialDisposable()
         """The request or the tools that run now."""
         self._start = SingleAssignmentDisposable()
-        self._lock = threading.Lock()
-        """Guards the state of the turn; never held while code of the user runs."""
+        self._lock = threading.RLock()
+        """Guards what the memory gets. Of the user's code only the memory runs under it."""
         self._emitting = threading.RLock()
         """Held while a tool emits an event."""
-        self._save_lock = threading.RLock()
-        """Held from the end of the turn until the memory is written."""
         self._ended = False
+        self._waits = self._turn()
         self._call_ids = CallIds(())
         self._sent: list[Message] = []
-        self._turn: list[Message] = [request.input.question]
+        self._kept: list[Message] = [request.input.question]
         """What the memory keeps of the turn: messages that are complete without what is still to come."""
+        self._running: Response | None = None
+        """The answer whose tools run now."""
+        self._results: list[ToolResult | None] = []
         self._steps = 0
         self._corrections = 0
         self._seen: list[TokenEvent] = []
         self._answer: Response | None = None
-        self._running: Response | None = None
-        """The answer whose tools run now."""
-        self._results: list[ToolResult | None] = []
         self._usage = Usage()
-        self._started = self._now()
-        self._before_first_step = 0.0
+        self._clock = self._settings.scheduler or TimerScheduler.singleton()
+        self._started = self._clock.now
         self._first_token: float | None = None
 
     def start(self) -> ToolLoop:
         """Begin, on the scheduler."""
-        self._start.disposable = run_on(
-            self._request.settings.scheduler, self._guarded(self._recall), "turn", self._values
-        )
+        self._start.disposable = run_on(self._settings.scheduler, self._advance, "turn", self._values)
         return self
 
     def dispose(self) -> None:
         """Stop the request or the tools. When this returns, the memory is written."""
-        with self._save_lock:
-            ended = self._end()
+        ended = self._end()
         self._start.dispose()
         self._current.dispose()
-        if ended and self._request.keep_partial:
+        if ended and self._settings.keep_partial:
             try:
                 self._request.save(self._so_far())
             except LLMError:
                 log.exception("a cancelled turn could not be written to the memory")
 
-    def _recall(self) -> None:
-        recalled = self._request.recall()
-        self._subscribe(lambda: recalled.subscribe(self._recalled, self._fail))
+    def _advance(self, error: Exception | None = None) -> None:
+        """Run the turn until it waits for something, and start that; `error` is raised where the turn waits."""
+        if self._ended:
+            return
+        try:
+            start = next(self._waits, None) if error is None else self._waits.throw(error)
+            if start is not None and not self._ended:
+                start()
+        except BaseException as raised:  # user code may raise CancelledError, SystemExit ...
+            self._fail(raised)
 
-    def _recalled(self, messages: tuple[Message, ...]) -> None:
-        self._guarded(partial(self._open, messages))()
+    def _turn(self) -> Starts[None]:
+        """Ask the model, and run its tools, until it gives an answer that is valid."""
+        given, structure = self._request.input, self._request.structure
+        recalled: list[tuple[Message, ...]] = []
+        yield partial(self._subscribe, self._request.recall(), recalled.append)
+        self._sent = self._request.first_messages(recalled[0])
+        before_first_step = self._seconds()
+        self._call_ids = CallIds([*self._sent, *([given.answer] if given.answer is not None else ())])
+        if given.answer is not None:
+            known = {result.id: result for result in given.results}
+            calls = given.answer.tool_calls
+            self._begin_tools(
+                Response(tool_calls=calls, parts=given.answer.parts), [known.get(one.id) for one in calls]
+            )
+            yield from self._run_tools()
+        while True:
+            try:
+                response = yield from self._step()
+            except ToolArgumentsError as error:
+                text = "" if error.partial is None else error.partial.text
+                said = [Message.assistant(text)] if text else []
+                # The call cannot be sent back, so a user message says what is wrong.
+                wrong = Message.user(f"No tool was called: {error}. Call it again, with valid JSON.")
+                self._correct(error, text, [*said, wrong])
+                continue
+            if self._steps == 1 and response.timing is not None and response.timing.first_token is not None:
+                self._first_token = before_first_step + response.timing.first_token
+            if self._running is not None:
+                yield from self._run_tools()
+            elif response.raw_finish_reason == "pause_turn":  # the vendor's own tools run: the model continues it
+                self._keep([response.message])
+            elif structure is None:
+                self._finish(response, response.message)
+                return
+            elif self._is_valid(structure, response):
+                return
 
-    def _open(self, messages: tuple[Message, ...]) -> None:
-        """Ask the model, or run the tools of an answer that waits for them."""
-        self._sent = self._request.first_messages(messages)
-        self._before_first_step = self._now() - self._started
-        answer = self._request.input.answer
-        self._call_ids = CallIds(self._sent if answer is None else [*self._sent, answer])
-        if answer is None:
-            self._ask()
-        else:
-            self._continue(answer, self._request.input.results)
-
-    def _continue(self, answer: Message, results: Sequence[ToolResult]) -> None:
-        """Run those calls of an earlier answer that have no result."""
-        known = {result.id: result for result in results}
-        response = Response(tool_calls=answer.tool_calls, parts=answer.parts)
-        with self._lock:
-            self._running = response
-            self._results = [known.get(call.id) for call in response.tool_calls]
-        self._run_tools(response)
-
-    def _ask(self) -> None:
-        """Make a request: one step."""
-        turn = self._request
-        if self._steps >= turn.max_iterations:
-            raise MaxIterationsError(f"the turn has no answer after {turn.max_iterations} requests (max_iterations)")
+    def _step(self) -> Starts[Response]:
+        """Make a request, and return its answer; if the answer calls tools, they are ready to run."""
+        structure, most = self._request.structure, self._settings.max_iterations
+        if self._steps >= most:
+            raise MaxIterationsError(f"the turn has no answer after {most} requests (max_iterations)")
         self._seen = []
         self._answer = None
         self._call_ids.begin_step()
-        on_event: Callable[[TokenEvent], None] = self._on_event if not turn.keep_partial else self._on_event_to_keep
-        if turn.structure is not None:
-            on_event = _both(on_event, turn.structure.follow(lambda value: self._emit(PartialAnswer(value))))
+        on_event = self._on_event_to_keep if self._settings.keep_partial else self._on_event
+        if structure is not None:
+            on_event = _both(on_event, structure.follow(lambda value: self._emit(PartialAnswer(value))))
         self._emit(StepStart(self._steps))
-        if self._ended:
-            return
         self._steps += 1
-        events = turn.model.stream(self._sent, **self._options)
-        completed = self._guarded(self._step_done)
-        self._subscribe(lambda: events.subscribe(on_event, self._step_failed, completed))
+        try:
+            yield lambda: self._subscribe(self._settings.model.stream(self._sent, **self._options), on_event)
+        except LLMError as error:
+            if error.partial is not None:
+                self._usage = add_usage(self._usage, error.partial.usage)
+            raise
+        response: Response | None = self._answer
+        if response is None:
+            raise StreamError("the model's stream completed without its StreamEnd")
+        self._usage = add_usage(self._usage, response.usage)
+        if response.tool_calls and (structure is None or structure.answer_call(response) is None):
+            self._begin_tools(response, [None for _ in response.tool_calls])
+        self._emit(StepEnd(self._steps - 1, response))
+        if response.raw_finish_reason == "MALFORMED_FUNCTION_CALL" and self._running is None:
+            raise ToolArgumentsError("the model's tool call was malformed")
+        return response
 
     def _on_event(self, event: TokenEvent) -> None:
+        """Emit an event of a step; keep its answer, and add up usage."""
         if type(event) in _PASSED_ON:
             self._on_next(event)
-        else:
-            self._on_other(self._call_ids.renamed(event))
+            return
+        match self._call_ids.renamed(event):
+            case StreamEnd(response):
+                self._answer = response
+            case UsageUpdate(usage):
+                self._on_next(UsageUpdate(add_usage(self._usage, usage)))
+            case other:
+                self._on_next(other)
 
     def _on_event_to_keep(self, event: TokenEvent) -> None:
         self._seen.append(event)
         self._on_event(event)
 
-    def _on_other(self, event: TokenEvent) -> None:
-        """Keep the answer of the StreamEnd, add up usage, and emit all other events."""
-        match event:
-            case StreamEnd(response):
-                self._answer = response
-            case UsageUpdate(usage):
-                self._on_next(UsageUpdate(add_usage(self._usage, usage)))
-            case _:
-                self._on_next(event)
+    def _begin_tools(self, response: Response, results: list[ToolResult | None]) -> None:
+        """Note the answer whose tools are to run, with the results that they have already."""
+        with self._lock:
+            self._running, self._results = response, results
 
-    def _step_done(self) -> None:
-        """End a step: run the answer's tools, ask again, or finish the turn."""
-        response = self._answer
-        if response is None:
-            raise StreamError("the model's stream completed without its StreamEnd")
-        self._usage = add_usage(self._usage, response.usage)
-        if self._steps == 1 and response.timing is not None and response.timing.first_token is not None:
-            self._first_token = self._before_first_step + response.timing.first_token
-        structure = self._request.structure
-        answered = structure is not None and structure.answer_call(response) is not None
-        if response.tool_calls and not answered:
-            with self._lock:
-                self._running = response
-                self._results = [None] * len(response.tool_calls)
-        self._emit(StepEnd(self._steps - 1, response))
-        if self._ended:
-            return
-        if self._running is not None:
-            self._run_tools(self._running)
-        elif response.raw_finish_reason == "pause_turn":
-            self._go_on(response)
-        elif response.raw_finish_reason == "MALFORMED_FUNCTION_CALL":
-            self._step_failed(ToolArgumentsError("the model's tool call was malformed"))
-        elif structure is None:
-            self._finish(response, response.message)
-        else:
-            self._check(structure, response)
+    def _run_tools(self) -> Starts[None]:
+        """Run the calls that have no result yet, all at once; add the answer and its results to the messages."""
+        yield self._start_tools
+        with self._lock:
+            if self._ended or self._running is None:
+                return
+            messages = self._with_results(self._running)
+            self._running = None
+            self._keep(messages)
+        if self._options.get("tool_choice") not in (None, "auto", "none") and self._request.structure is None:
+            # The required call has been made; if it were required in each step, the turn would not end.
+            self._options = {**self._options, "tool_choice": None}
 
-    def _step_failed(self, error: Exception) -> None:
-        if isinstance(error, LLMError) and error.partial is not None:
-            self._usage = add_usage(self._usage, error.partial.usage)
-        if isinstance(error, ToolArgumentsError) and self._corrections < self._request.max_corrections:
-            self._guarded(partial(self._ask_for_arguments, error))()
-        else:
-            self._fail(error)
-
-    def _go_on(self, response: Response) -> None:
-        """Send back an answer that its vendor paused while server tools run: the model continues it."""
-        self._sent.append(response.message)
-        self._turn.append(response.message)
-        self._ask()
-
-    def _ask_for_arguments(self, error: ToolArgumentsError) -> None:
-        """Ask again for a call that was not JSON. It cannot be sent back, so a user message says what is wrong."""
-        text = "" if error.partial is None else error.partial.text
-        self._corrections += 1
-        self._emit(AnswerRejected(str(error), text))
-        said = [Message.assistant(text)] if text else []
-        self._sent += [*said, Message.user(f"No tool was called: {error}. Call it again, with valid JSON.")]
-        if not self._ended:
-            self._ask()
-
-    def _run_tools(self, response: Response) -> None:
-        """Start all calls that have no result yet, at once."""
-        turn, results = self._request, self._results
+    def _start_tools(self) -> None:
+        calls = () if self._running is None else self._running.tool_calls
         runs = [
-            ToolRun(call, turn.conversation, turn.settings, self._values, partial(self._on_tool_event, results, at))
-            for at, call in enumerate(response.tool_calls)
-            if results[at] is None
+            ToolRun(call, self._request.conversation, self._settings, self._values, partial(self._on_tool_event, at))
+            for at, call in enumerate(calls)
+            if self._results[at] is None
         ]
         self._current.disposable = CompositeDisposable(*runs)
         for run in runs:
             run.start()
 
-    def _on_tool_event(self, results: list[ToolResult | None], at: int, event: ToolEvent) -> None:
+    def _on_tool_event(self, at: int, event: ToolEvent) -> None:
         """Keep a result and emit the event; the last result goes on with the turn."""
         with self._emitting:
-            if results[at] is not None or self._ended:
+            if self._ended or self._results[at] is not None:
                 return
             if isinstance(event, ToolEnd):
-                results[at] = event.result
+                self._results[at] = event.result
             self._emit(event)
-            if isinstance(event, ToolEnd) and None not in results:
-                self._guarded(self._tools_done)()
+            if isinstance(event, ToolEnd) and None not in self._results:
+                self._advance()
 
-    def _tools_done(self) -> None:
-        """Add the answer and its results to the messages, and ask the model again."""
-        with self._lock:
-            if self._ended or self._running is None:
-                return
-            messages = self._with_results(self._running)
-            self._sent += messages
-            self._turn += messages
-            self._running = None
-        if self._options.get("tool_choice") not in (None, "auto", "none") and self._request.structure is None:
-            # The required call has been made; if it were required in each step, the turn would not end.
-            self._options = {**self._options, "tool_choice": None}
-        self._ask()
+    def _keep(self, messages: Sequence[Message]) -> None:
+        """Add messages to what the next step sends, and to what the memory keeps."""
+        self._sent += messages
+        self._kept += messages
 
-    def _check(self, structure: Structure, response: Response) -> None:
-        """Check a structured answer: finish the turn, or ask for a correction if it is not valid."""
+    def _correct(self, error: LLMError, text: str, messages: Sequence[Message]) -> None:
+        """Have the next step send `messages`, which ask for a better answer; raise `error` if that was done enough."""
+        if self._corrections >= self._request.max_corrections:
+            raise error
+        self._corrections += 1
+        self._emit(AnswerRejected(str(error), text))
+        self._sent += messages
+
+    def _is_valid(self, structure: Structure, response: Response) -> bool:
+        """Finish the turn with a structured answer, or ask for a better one and return False."""
+        text = structure.text(response)
         try:
             value = structure.value(response)
         except OutputParsingError as error:
-            # A model that refuses does so again.
-            refused = response.finish_reason in ("refusal", "content_filter")
-            if refused or self._corrections >= self._request.max_corrections:
-                error.partial = error.partial or response
+            error.partial = error.partial or response
+            if response.finish_reason in ("refusal", "content_filter"):  # a model that refuses does so again
                 raise
-            self._corrections += 1
-            self._emit(AnswerRejected(str(error), structure.text(response)))
-            self._sent += structure.correction(response, str(error))
-            if not self._ended:
-                self._ask()
-        else:
-            text = structure.text(response)
-            message = response.message if text == response.text else Message.assistant(text)
-            self._finish(response, message, StructuredAnswer(value))
+            self._correct(error, text, structure.correction(response, str(error)))
+            return False
+        message = response.message if text == response.text else Message.assistant(text)
+        self._finish(response, message, StructuredAnswer(value))
+        return True
 
     def _finish(self, response: Response, message: Message, *last: AssistantEvent) -> None:
         """End the turn: save its messages in the memory, then emit `last` and the StreamEnd, or the error of saving."""
-        total = self._now() - self._started
-        final = msgspec.structs.replace(response, usage=self._usage, timing=Timing(self._first_token, total))
-        with self._save_lock:
+        timing = Timing(self._first_token, self._seconds())
+        final = msgspec.structs.replace(response, usage=self._usage, timing=timing)
+        with self._lock:
             if not self._end():
                 return
             try:
-                self._request.save([*self._turn, *([message] if message.parts else ())])
+                self._request.save([*self._kept, *([message] if message.parts else ())])
                 save_error = None
             except LLMError as error:
                 save_error = error
@@ -308,7 +298,7 @@ class ToolLoop(abc.DisposableBase):
         if not self._end():
             return
         self._current.dispose()
-        if self._request.keep_partial:
+        if self._settings.keep_partial:
             try:
                 self._request.save(self._so_far(error.partial))
             except LLMError as save_error:
@@ -317,8 +307,8 @@ class ToolLoop(abc.DisposableBase):
 
     def _report(self, error: LLMError) -> None:
         """Emit the error of the turn, with the answer so far and the usage of all steps."""
-        error.provider = error.provider or self._request.model.provider
-        error.model = error.model or self._request.model.model
+        error.provider = error.provider or self._settings.model.provider
+        error.model = error.model or self._settings.model.model
         so_far = error.partial or self._answer or Response()
         error.partial = msgspec.structs.replace(so_far, usage=self._usage)
         emit_error(self._observer, error)
@@ -327,14 +317,14 @@ class ToolLoop(abc.DisposableBase):
         """Return the messages to keep of an unfinished turn: whole steps, and the text of the last answer."""
         with self._lock:
             if self._running is not None:
-                return [*self._turn, *self._with_results(self._running)]
+                return [*self._kept, *self._with_results(self._running)]
             answer = ResponseBuilder()
             for event in [] if partial_answer is not None else list(self._seen):
                 answer.add(event)
             parts = (partial_answer or answer.response()).parts
             # Reasoning lacks its signature and a call its result; only text can be sent back.
             texts = tuple(part for part in parts if isinstance(part, TextPart) and part.text)
-            return [*self._turn, Message("assistant", texts)] if texts else list(self._turn)
+            return [*self._kept, *([Message("assistant", texts)] if texts else ())]
 
     def _with_results(self, response: Response) -> list[Message]:
         results = [
@@ -357,27 +347,16 @@ class ToolLoop(abc.DisposableBase):
             self.dispose()
             report_exception()
 
-    def _guarded(self, action: Callable[[], None]) -> Callable[[], None]:
-        """Return `action` as a function that ends the turn with what `action` raises."""
-
-        def guarded() -> None:
-            if not self._ended:
-                try:
-                    action()
-                except BaseException as error:  # user code may raise CancelledError, SystemExit ...
-                    self._fail(error)
-
-        return guarded
-
-    def _subscribe(self, subscribe: Callable[[], abc.DisposableBase]) -> None:
-        """Subscribe; disposing the turn disposes the subscription."""
+    def _subscribe(self, source: Observable[T], on_next: Callable[[T], None]) -> None:
+        """Subscribe; the turn continues at the end. Disposing the turn disposes the subscription."""
         # Set before subscribing: the next step may begin before `subscribe` returns.
         place = SingleAssignmentDisposable()
         self._current.disposable = place
-        place.disposable = self._values.copy().run(subscribe)
+        place.disposable = self._values.copy().run(source.subscribe, on_next, self._advance, self._advance)
 
-    def _now(self) -> float:
-        return now(self._request.settings.scheduler)
+    def _seconds(self) -> float:
+        """Return the seconds since the start."""
+        return (self._clock.now - self._started).total_seconds()
 
 
 def _both(first: Callable[[TokenEvent], None], second: Callable[[TokenEvent], None]) -> Callable[[TokenEvent], None]:

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from contextvars import Context, ContextVar
 from functools import partial
 from typing import TypeAlias
 
 import msgspec
-from reactivex import Observable, abc
-from reactivex.disposable import CompositeDisposable, SerialDisposable
+from reactivex import abc, typing
+from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposable
 
+from .._core.scheduling import TimerScheduler
 from .._json import valid_text
+from .._runtime.thread_cache import workers
 from ..events import StreamEnd
 from ..messages import MediaPart, ToolCall, ToolResult
 from ..options import Tool
-from ._asyncio_loop import AsyncioLoop
 from ._resolve import resolve
-from ._scheduling import now, run_after, run_on
+from ._turn_request import Approve, AssistantSettings
 from .errors import error_text
 from .events import ApprovalRequest, ToolEnd, ToolProgress, ToolStart
 from .tools import RunnableTool, ToolContext, result_content
-
-Approve: TypeAlias = Callable[[ToolCall], bool | str | Awaitable[bool | str] | Observable[bool | str]]
-"""Decides whether a tool call may run: True allows it, a text is the reason for the refusal, which the model reads.
-
-It is called on its own thread, so it may block. Several calls may be decided at the same time.
-"""
 
 ToolEvent: TypeAlias = ApprovalRequest | ToolStart | ToolProgress | ToolEnd
 
@@ -39,15 +35,25 @@ tool_span: ContextVar[ToolSpan | None] = ContextVar("rxllm_tool_span", default=N
 The result is None if the run was cancelled.
 """
 
+_numbers = itertools.count(1)
 
-class ToolSettings(msgspec.Struct, frozen=True):
-    """Settings of an assistant for all of its tool calls; `timeout` in seconds."""
 
-    tools: Mapping[str, RunnableTool]
-    approve: Approve | None
-    timeout: float | None
-    scheduler: abc.SchedulerBase | None
-    loop: AsyncioLoop
+def run_on(
+    scheduler: abc.SchedulerBase | None, work: Callable[[], None], name: str, values: Context
+) -> abc.DisposableBase:
+    """Run `work` on `scheduler`, or on a daemon thread `rxllm-<name>-<n>`, in a copy of the context `values`."""
+    context = values.copy()  # two threads cannot be in the same context at the same time
+    if scheduler is None:
+        workers.run(f"rxllm-{name}-{next(_numbers)}", partial(context.run, work))
+        return Disposable()
+    return scheduler.schedule(_action(partial(context.run, work)))
+
+
+def _action(work: Callable[[], None]) -> typing.ScheduledAction[object]:
+    def action(_scheduler: abc.SchedulerBase, _state: object | None = None) -> None:
+        work()
+
+    return action
 
 
 class ToolRun(abc.DisposableBase):
@@ -60,7 +66,7 @@ class ToolRun(abc.DisposableBase):
         self,
         call: ToolCall,
         conversation: str,
-        settings: ToolSettings,
+        settings: AssistantSettings,
         values: Context,
         emit: Callable[[ToolEvent], None],
     ) -> None:
@@ -68,14 +74,14 @@ class ToolRun(abc.DisposableBase):
         self._settings = settings
         self._values = values
         self._emit = emit
-        self._tool = settings.tools.get(call.name)
         self._context = ToolContext(call, conversation, self._progress)
+        self._clock = settings.scheduler or TimerScheduler.singleton()
         self._work = SerialDisposable()
         self._resources = CompositeDisposable(self._work)
         self._lock = threading.Lock()
         self._ended = False
         self._end_span: Callable[[ToolResult | None], None] | None = None
-        self._started = now(settings.scheduler)
+        self._started = self._clock.now
 
     def start(self) -> None:
         """Begin, on the scheduler."""
@@ -97,29 +103,26 @@ class ToolRun(abc.DisposableBase):
         return True
 
     def _start(self, action: Callable[[], None]) -> None:
-        guarded = partial(self._guarded, action, self._failed)
-        self._resources.add(run_on(self._settings.scheduler, guarded, "tool", self._values))
+        def guarded() -> None:
+            try:
+                action()
+            except BaseException as error:  # CancelledError, SystemExit ...: they end neither the thread nor the turn
+                self._fail(error)
 
-    def _guarded(self, action: Callable[[], None], on_error: Callable[[BaseException], None]) -> None:
-        """Call code that calls the user's code: everything that it raises becomes the result."""
-        try:
-            action()
-        except BaseException as error:  # CancelledError, SystemExit ...: a tool ends neither its thread nor the turn
-            on_error(error)
+        self._resources.add(run_on(self._settings.scheduler, guarded, "tool", self._values))
 
     def _begin(self) -> None:
         """Ask for approval if it is needed, else run the tool; fail if there is no such tool."""
-        tool, approve = self._tool, self._settings.approve
+        tool, approve = self._settings.tools.get(self._call.name), self._settings.approve
         if self._ended:
             return
         if tool is None:
             known = ", ".join(self._settings.tools) or "none"
             self._fail(f"There is no tool {self._call.name!r}. The tools are: {known}")
-        elif approve is not None and getattr(tool, "approve", None) is not False:
-            self._emit(ApprovalRequest(self._call))
-            self._guarded(lambda: self._ask(tool, approve), self._refuse)
-        else:
+        elif approve is None or getattr(tool, "approve", None) is False:
             self._run(tool)
+        else:
+            self._ask(tool, approve)
 
     def _ask(self, tool: RunnableTool, approve: Approve) -> None:
         """Ask `approve`; run the tool if the answer is True, else refuse it."""
@@ -127,46 +130,37 @@ class ToolRun(abc.DisposableBase):
         def answered(answer: object) -> None:
             if answer is True:
                 # The answer may come on the thread of a user interface; no tool runs there.
-                self._start(lambda: self._run(tool))
+                self._start(partial(self._run, tool))
             else:
-                self._refuse(answer if isinstance(answer, str) else "")
+                self._refuse(f": {answer}" if answer and isinstance(answer, str) else ".")
 
-        resolve(
-            approve(self._call),
-            self._settings.loop,
-            lambda answer: self._guarded(lambda: answered(answer), self._refuse),
-            _ignore,
-            self._refuse,
-            self._work,
-        )
+        def failed(error: BaseException) -> None:
+            self._refuse(f": the approval failed ({error_text(error)})")
 
-    def _refuse(self, reason: str | BaseException) -> None:
-        if isinstance(reason, BaseException):
-            reason = f"the approval failed ({error_text(reason)})"
-        ending = f": {reason}" if reason else "."
-        self._finish(f"The user did not allow this call{ending}", is_error=True, refused=True)
+        self._emit(ApprovalRequest(self._call))
+        resolve(partial(approve, self._call), self._settings.loop, answered, _ignore, failed, self._work)
 
     def _run(self, tool: RunnableTool) -> None:
         """Start the tool, with its timeout and span, and wait for its outcome."""
         if self._ended:
             return
-        self._started = now(self._settings.scheduler)
+        self._started = self._clock.now
         own: float | None = getattr(tool, "timeout", None)
-        seconds = self._settings.timeout if own is None else own
+        seconds = self._settings.tool_timeout if own is None else own
         if seconds is not None:
             expired = f"The tool did not answer within {seconds:g} s."
-            self._resources.add(run_after(self._settings.scheduler, seconds, lambda: self._fail(expired)))
+            self._resources.add(self._clock.schedule_relative(seconds, _action(partial(self._fail, expired))))
         self._emit(ToolStart(self._call))
-        self._start_span()
-        outcome = tool.run(self._call.arguments, self._context)
-        resolve(outcome, self._settings.loop, self._succeed, self._progress, self._failed, self._work)
+        self._start_span(tool)
+        run = partial(tool.run, self._call.arguments, self._context)
+        resolve(run, self._settings.loop, self._succeed, self._progress, self._fail, self._work)
 
-    def _start_span(self) -> None:
+    def _start_span(self, tool: RunnableTool) -> None:
         """Start the telemetry span of the run, if there is one; end it at once if the run has ended meanwhile."""
         start = tool_span.get()
-        if start is None or self._tool is None:
+        if start is None:
             return
-        end = start(self._call, self._tool.tool)
+        end = start(self._call, tool.tool)
         with self._lock:
             if not self._ended:
                 self._end_span = end
@@ -178,24 +172,21 @@ class ToolRun(abc.DisposableBase):
             self._emit(ToolProgress(self._call.id, self._call.name, value))
 
     def _succeed(self, value: object) -> None:
-        try:
-            text, media = result_content(value.response.text if isinstance(value, StreamEnd) else value)
-        except BaseException as error:
-            self._failed(error)
-        else:
-            self._finish(text, is_error=False, media=media)
+        text, media = result_content(value.response.text if isinstance(value, StreamEnd) else value)
+        self._finish(text, media=media)
 
-    def _failed(self, error: BaseException) -> None:
-        if isinstance(error, msgspec.ValidationError):
-            self._fail(f"The arguments are not valid: {error}")
-        else:
-            self._fail(error_text(error))
+    def _refuse(self, ending: str) -> None:
+        self._finish(f"The user did not allow this call{ending}", is_error=True, refused=True)
 
-    def _fail(self, text: str) -> None:
-        self._finish(text, is_error=True)
+    def _fail(self, problem: str | BaseException) -> None:
+        if isinstance(problem, msgspec.ValidationError):
+            problem = f"The arguments are not valid: {problem}"
+        self._finish(problem if isinstance(problem, str) else error_text(problem), is_error=True)
 
-    def _finish(self, text: str, *, is_error: bool, refused: bool = False, media: tuple[MediaPart, ...] = ()) -> None:
-        seconds = now(self._settings.scheduler) - self._started
+    def _finish(
+        self, text: str, *, is_error: bool = False, refused: bool = False, media: tuple[MediaPart, ...] = ()
+    ) -> None:
+        seconds = (self._clock.now - self._started).total_seconds()
         result = ToolResult(self._call.id, valid_text(text), self._call.name, is_error, media)
         if self._close(result):
             self._emit(ToolEnd(self._call, result, seconds, refused))

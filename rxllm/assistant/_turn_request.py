@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeAlias, cast
 
 import msgspec
 import reactivex as rx
-from reactivex import Observable
+from reactivex import Observable, abc
 
 from .._history import repair_history, with_valid_text
 from ..errors import ConfigurationError, LLMError
-from ..messages import Message, ToolResult
+from ..messages import Message, ToolCall, ToolResult
 from ..model import StreamingModel
 from ..options import CallOptions
-from ._tool_run import ToolSettings
+from ._resolve import AsyncioLoop
 from .errors import error_text
 from .memory import Memory, store_errors
 from .structured import Structure
+from .tools import RunnableTool
 
 
 class TurnContext(msgspec.Struct, frozen=True):
@@ -38,6 +39,28 @@ class TurnContext(msgspec.Struct, frozen=True):
 
 System: TypeAlias = str | Callable[[TurnContext], str]
 """The system message: a template, or a function that returns the text."""
+
+Approve: TypeAlias = Callable[[ToolCall], bool | str | Awaitable[bool | str] | Observable[bool | str]]
+"""Decides whether a tool call may run: True allows it, a text is the reason for the refusal, which the model reads.
+
+It is called on its own thread, so it may block. Several calls may be decided at the same time.
+"""
+
+
+class AssistantSettings(msgspec.Struct, frozen=True):
+    """The settings of an assistant, checked; see `Assistant`."""
+
+    model: StreamingModel
+    system: System | None
+    tools: Mapping[str, RunnableTool]
+    memory: Memory | None
+    max_iterations: int
+    approve: Approve | None
+    tool_timeout: float | None
+    keep_partial: bool
+    scheduler: abc.SchedulerBase | None
+    options: CallOptions
+    loop: AsyncioLoop
 
 
 class TurnInput(msgspec.Struct, frozen=True):
@@ -76,18 +99,14 @@ def conversation_input(conversation: Sequence[Message]) -> TurnInput:
 
 
 class TurnRequest(msgspec.Struct, frozen=True):
-    """The settings and the input of a turn."""
+    """One turn: the assistant's settings, and what was given for this turn. `options` are those of all its requests."""
 
-    model: StreamingModel
+    settings: AssistantSettings
     options: CallOptions
-    settings: ToolSettings
     system: System | None
     variables: Mapping[str, object]
-    memory: Memory | None
     conversation: str
     input: TurnInput
-    max_iterations: int
-    keep_partial: bool
     structure: Structure | None
     max_corrections: int
 
@@ -116,13 +135,13 @@ class TurnRequest(msgspec.Struct, frozen=True):
 
     def recall(self) -> Observable[tuple[Message, ...]]:
         """Return an Observable of the messages to send. Raises and emits `LLMError`s."""
-        if self.memory is None:
+        if self.settings.memory is None:
             return rx.just(self.input.messages)
         with store_errors("read"):
-            return self.memory.recall(self.conversation, self.input.question)
+            return self.settings.memory.recall(self.conversation, self.input.question)
 
     def save(self, messages: Sequence[Message]) -> None:
         """Write the turn to the memory, unless it is only the question. Raises `LLMError`s."""
-        if self.memory is not None and len(messages) >= 2:
+        if self.settings.memory is not None and len(messages) >= 2:
             with store_errors("written"):
-                self.memory.add(self.conversation, [*map(with_valid_text, messages)])
+                self.settings.memory.add(self.conversation, [*map(with_valid_text, messages)])

@@ -6,27 +6,13 @@ for example for an approval: a second call must not be taken for the first.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import msgspec
 
 from .._history import unique_id, with_id
-from ..events import (
-    ReasoningDelta,
-    Response,
-    StreamEnd,
-    StreamReset,
-    StreamStart,
-    TextDelta,
-    TokenEvent,
-    ToolCallDelta,
-    ToolCallEnd,
-    ToolCallStart,
-    UsageUpdate,
-    VendorEvent,
-)
-from ..messages import Message, Part, ToolCall
+from ..events import Response, StreamEnd, StreamReset, TokenEvent, ToolCallEnd, ToolCallStart
+from ..messages import Message, ToolCall
 
 
 class CallIds:
@@ -34,52 +20,36 @@ class CallIds:
 
     def __init__(self, messages: Iterable[Message]) -> None:
         self._used = {call.id for message in messages for call in message.tool_calls}
-        self._here: dict[int, str] = {}
-        """The ids of the calls of this step, by index."""
-        self._given: defaultdict[str, list[str]] = defaultdict(list)
-        """The same by the vendor's id, in order; one answer may repeat an id."""
+        self._here: dict[int, tuple[str, str]] = {}
+        """The calls of this step by index: the vendor's id, which one answer may repeat, and the new one."""
 
     def begin_step(self) -> None:
         """Start a step: its calls are new ones."""
         self._here.clear()
-        self._given.clear()
 
     def renamed(self, event: TokenEvent) -> TokenEvent:
         """Return the event with distinct ids."""
-        match event:
-            case ToolCallStart(index, given, name):
-                return ToolCallStart(index, self._new(index, given), name)
-            case ToolCallEnd(index, call):
-                return ToolCallEnd(index, with_id(call, self._here.get(index, call.id)))
-            case StreamReset():
-                self._used.difference_update(self._here.values())
-                self.begin_step()
-            case StreamEnd(response):
-                event = StreamEnd(self._answer(response))
-            case StreamStart() | TextDelta() | ReasoningDelta() | ToolCallDelta() | UsageUpdate() | VendorEvent():
-                pass
+        if isinstance(event, ToolCallStart):
+            new = unique_id(event.id, self._used)
+            self._here[event.index] = event.id, new
+            return msgspec.structs.replace(event, id=new)
+        if isinstance(event, ToolCallEnd) and event.index in self._here:
+            return ToolCallEnd(event.index, with_id(event.call, self._here[event.index][1]))
+        if isinstance(event, StreamReset):
+            self._used.difference_update(new for _, new in self._here.values())
+            self.begin_step()
+        if isinstance(event, StreamEnd) and any(given != new for given, new in self._here.values()):
+            return StreamEnd(self._answer(event.response))
         return event
 
-    def _new(self, index: int, given: str) -> str:
-        name = unique_id(given, self._used)
-        self._here[index] = name
-        self._given[given].append(name)
-        return name
-
     def _answer(self, response: Response) -> Response:
-        if all(names == [given] for given, names in self._given.items()):
-            return response
-        calls = tuple(map(self._rename(), response.tool_calls))
-        rename = self._rename()
-        parts: tuple[Part, ...] = tuple(rename(part) if isinstance(part, ToolCall) else part for part in response.parts)
-        return msgspec.structs.replace(response, tool_calls=calls, parts=parts)
-
-    def _rename(self) -> Callable[[ToolCall], ToolCall]:
-        """Return a function that renames the calls of the answer, to be called with one after the other."""
-        given = {name: deque(names) for name, names in self._given.items()}
-
-        def rename(call: ToolCall) -> ToolCall:
-            names = given.get(call.id)
-            return with_id(call, names.popleft()) if names else call
-
-        return rename
+        """Return the answer with the new ids: calls of one vendor's id have them in the order of their starts."""
+        left = list(self._here.values())
+        calls: list[ToolCall] = []
+        for call in response.tool_calls:
+            ids = next((ids for ids in left if ids[0] == call.id), (call.id, call.id))
+            calls.append(with_id(call, ids[1]))
+            left = [other for other in left if other is not ids]
+        renamed = iter(calls)
+        parts = tuple(next(renamed, part) if isinstance(part, ToolCall) else part for part in response.parts)
+        return msgspec.structs.replace(response, tool_calls=tuple(calls), parts=parts)

@@ -9,6 +9,7 @@ from reactivex import Observable, abc
 from reactivex import operators as rx_ops
 from typing_extensions import TypeVar, Unpack
 
+from .._arguments import check_arguments
 from ..errors import ConfigurationError
 from ..events import Response, StreamEnd
 from ..messages import Message
@@ -16,10 +17,17 @@ from ..model import StreamingModel
 from ..options import CallOptions
 from ..prompt import messages_of
 from ..sinks.iterate import iter_events
-from ._asyncio_loop import AsyncioLoop
+from ._resolve import AsyncioLoop
 from ._tool_loop import ToolLoop
-from ._tool_run import Approve, ToolSettings
-from ._turn_request import System, TurnInput, TurnRequest, conversation_input, question_input
+from ._turn_request import (
+    Approve,
+    AssistantSettings,
+    System,
+    TurnInput,
+    TurnRequest,
+    conversation_input,
+    question_input,
+)
 from .events import AssistantEvent, StructuredAnswer, TypedEvent
 from .memory import Memory
 from .structured import Structure, StructuredMode
@@ -62,6 +70,7 @@ class Assistant:
     'Hello, Ada'
     """
 
+    @check_arguments
     def __init__(
         self,
         model: StreamingModel,
@@ -76,20 +85,25 @@ class Assistant:
         scheduler: abc.SchedulerBase | None = None,
         options: CallOptions | None = None,
     ) -> None:
-        _check(model, system, memory, approve, options)
         check_count("max_iterations", max_iterations, 1)
         check_timeout("tool_timeout", tool_timeout)
-        self._model = model
-        self._system = system
-        self._memory = memory
-        self._max_iterations = max_iterations
-        self._keep_partial = keep_partial
         named = as_tools(tools)
         for name, tool in named.items():
             if approve is None and getattr(tool, "approve", None):
                 raise ConfigurationError(f"tool {name!r} needs approval, and the assistant has no approve=")
-        self._settings = ToolSettings(named, approve, tool_timeout, scheduler, AsyncioLoop())
-        self._options: CallOptions = options or {}
+        self._settings = AssistantSettings(
+            model=model,
+            system=system,
+            tools=named,
+            memory=memory,
+            max_iterations=max_iterations,
+            approve=approve,
+            tool_timeout=tool_timeout,
+            keep_partial=keep_partial,
+            scheduler=scheduler,
+            options=options or {},
+            loop=AsyncioLoop(),
+        )
         self._checked({})
 
     def stream(
@@ -126,26 +140,15 @@ class Assistant:
         check_count("max_corrections", max_corrections, 0)
         given: Mapping[str, object] = variables or {}
         turn_input = self._input(user_input, variables)
-        system = render(self._system, given) if isinstance(self._system, str) else self._system
+        system = self._settings.system
+        if isinstance(system, str):
+            system = render(system, given)
         call = self._checked(options)
         structure = None
         if response_type is not None:
-            structure = Structure(response_type, structured_mode, self._model, call)
+            structure = Structure(response_type, structured_mode, self._settings.model, call)
             call = structure.add_to(call)
-        request = TurnRequest(
-            model=self._model,
-            options=call,
-            settings=self._settings,
-            system=system,
-            variables=given,
-            memory=self._memory,
-            conversation=conversation,
-            input=turn_input,
-            max_iterations=self._max_iterations,
-            keep_partial=self._keep_partial,
-            structure=structure,
-            max_corrections=max_corrections,
-        )
+        request = TurnRequest(self._settings, call, system, given, conversation, turn_input, structure, max_corrections)
 
         def subscribe(
             observer: abc.ObserverBase[AssistantEvent], scheduler: abc.SchedulerBase | None = None
@@ -202,32 +205,19 @@ class Assistant:
         """Return the input of a turn: a question, or a whole conversation if there is no memory."""
         if isinstance(user_input, str | Message):
             return question_input(_question(user_input, variables))
-        if self._memory is not None:
+        if self._settings.memory is not None:
             raise ConfigurationError("this assistant has a memory: give it the question, not the whole conversation")
         return conversation_input(messages_of(user_input) if user_input else ())
 
     def _checked(self, options: CallOptions) -> CallOptions:
         """Return the options of the turn's requests; raise `ConfigurationError` if the model does not support them."""
-        call = cast("CallOptions", {**self._options, **options})
+        call = cast("CallOptions", {**self._settings.options, **options})
         if "tools" in call:
             raise ConfigurationError("an assistant runs its tools: give them as Assistant(tools=[...])")
         if self._settings.tools:
             call["tools"] = [tool.tool for tool in self._settings.tools.values()]
-        self._model.stream("?", **call)  # cold: nothing is sent
+        self._settings.model.stream("?", **call)  # cold: nothing is sent
         return call
-
-
-def _check(model: object, system: object, memory: object, approve: object, options: object) -> None:
-    """Raise `ConfigurationError` for what cannot be what it should be."""
-    for name, value, is_good, wanted in (
-        ("model", model, hasattr(model, "stream"), "a model (create_streaming_model)"),
-        ("system", system, system is None or isinstance(system, str) or callable(system), "text or a function"),
-        ("memory", memory, memory is None or hasattr(memory, "recall"), "a Memory"),
-        ("approve", approve, approve is None or callable(approve), "a function"),
-        ("options", options, options is None or isinstance(options, Mapping), "a mapping"),
-    ):
-        if not is_good:
-            raise ConfigurationError(f"Assistant({name}=...) is {wanted}; got {value!r}")
 
 
 def _question(user_input: str | Message, variables: Mapping[str, object] | None) -> Message:

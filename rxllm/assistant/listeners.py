@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable
-from typing import TypeAlias
+from functools import reduce
 
 import msgspec
 from reactivex import Observable, abc
-from reactivex.disposable import Disposable
+from reactivex.disposable import CompositeDisposable, Disposable
 from typing_extensions import Unpack
 
 from .._arguments import check_arguments
@@ -25,12 +24,9 @@ from ..model import StreamingModel
 from ..options import CallOptions
 from ..prompt import Prompt, messages_of
 from .errors import error_text
-from .tools import check_count
 
 __all__ = [
-    "Exchange",
     "LoggingListener",
-    "MessageCapture",
     "ModelListener",
     "ModelRequest",
     "TokenTracker",
@@ -134,8 +130,8 @@ class LoggingListener(ModelListener):
         Args:
             request: The request.
         """
-        said = f": {request.messages[-1].text!r}" if self._content else ""
-        self._log.log(self._level, "%s is asked, %d messages%s", _name(request), len(request.messages), said)
+        what = f"is asked, {len(request.messages)} messages"
+        self._write(self._level, request, what, request.messages[-1].text)
 
     def on_response(self, request: ModelRequest, response: Response) -> None:
         """Log one line with tokens and seconds.
@@ -144,18 +140,11 @@ class LoggingListener(ModelListener):
             request: The request.
             response: The answer.
         """
-        said = f": {response.text!r}" if self._content else ""
         usage, timing = response.usage, response.timing
-        self._log.log(
-            self._level,
-            "%s has answered (%s), %s tokens in, %s out, %s s%s",
-            _name(request),
-            response.finish_reason,
-            usage.input_tokens,
-            usage.output_tokens,
-            None if timing is None else round(timing.total, 3),
-            said,
-        )
+        seconds = None if timing is None else round(timing.total, 3)
+        tokens = f"{usage.input_tokens} tokens in, {usage.output_tokens} out"
+        what = f"has answered ({response.finish_reason}), {tokens}, {seconds} s"
+        self._write(self._level, request, what, response.text)
 
     def on_error(self, request: ModelRequest, error: Exception) -> None:
         """Log one line as a warning.
@@ -164,8 +153,7 @@ class LoggingListener(ModelListener):
             request: The request.
             error: The error.
         """
-        said = error_text(error) if self._content else type(error).__name__
-        self._log.warning("%s has failed: %s", _name(request), said)
+        self._write(logging.WARNING, request, f"has failed ({type(error).__name__})", error_text(error))
 
     def on_cancel(self, request: ModelRequest) -> None:
         """Log one line.
@@ -173,7 +161,11 @@ class LoggingListener(ModelListener):
         Args:
             request: The request.
         """
-        self._log.log(self._level, "%s was cancelled", _name(request))
+        self._write(self._level, request, "was cancelled", "")
+
+    def _write(self, level: int, request: ModelRequest, what: str, content: str) -> None:
+        said = f": {content}" if self._content and content else ""
+        self._log.log(level, "%s %s%s", _name(request), what, said)
 
 
 class TokenTracker(ModelListener):
@@ -190,12 +182,8 @@ class TokenTracker(ModelListener):
             model: The name of the model; default: all models.
         """
         with self._lock:
-            if model is not None:
-                return self._spent.get(model, Usage())
-            total = Usage()
-            for usage in self._spent.values():
-                total = add_usage(total, usage)
-            return total
+            spent = list(self._spent.values()) if model is None else [self._spent.get(model, Usage())]
+        return reduce(add_usage, spent, Usage())
 
     def models(self) -> list[str]:
         """Return the names of the models that have usage."""
@@ -223,53 +211,6 @@ class TokenTracker(ModelListener):
             self.on_response(request, error.partial)
 
 
-Exchange: TypeAlias = tuple[ModelRequest, Response | Exception | None]
-"""A request, and its answer, its error, or None if it was cancelled."""
-
-
-class MessageCapture(ModelListener):
-    """Keeps the last exchanges, for tests and debugging.
-
-    Args:
-        size: The number of exchanges to keep.
-    """
-
-    def __init__(self, size: int = 100) -> None:
-        check_count("MessageCapture(size=...)", size, 0)
-        self._exchanges: deque[Exchange] = deque(maxlen=size)
-
-    @property
-    def exchanges(self) -> list[Exchange]:
-        """The last exchanges that have ended, the oldest first."""
-        return list(self._exchanges)
-
-    def on_response(self, request: ModelRequest, response: Response) -> None:
-        """Keep an answer.
-
-        Args:
-            request: The request.
-            response: The answer.
-        """
-        self._exchanges.append((request, response))
-
-    def on_error(self, request: ModelRequest, error: Exception) -> None:
-        """Keep an error.
-
-        Args:
-            request: The request.
-            error: The error.
-        """
-        self._exchanges.append((request, error))
-
-    def on_cancel(self, request: ModelRequest) -> None:
-        """Keep a request that was cancelled.
-
-        Args:
-            request: The request.
-        """
-        self._exchanges.append((request, None))
-
-
 class _ObservedModel(StreamingModel):
     def __init__(self, model: StreamingModel, listeners: tuple[ModelListener, ...]) -> None:
         self.provider = model.provider
@@ -279,13 +220,13 @@ class _ObservedModel(StreamingModel):
 
     def stream(self, prompt: Prompt, **options: Unpack[CallOptions]) -> Observable[TokenEvent]:
         """Return the stream of the model, whose subscriptions call the listeners."""
-        events = self._model.stream(prompt, **options)
-        request = (self.provider, options.get("model") or self.model, messages_of(prompt), options)
+        events, messages = self._model.stream(prompt, **options), messages_of(prompt)
 
         def subscribe(
             observer: abc.ObserverBase[TokenEvent], scheduler: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
-            return _Subscription(ModelRequest(*request), self._listeners, observer).to(events, scheduler)
+            request = ModelRequest(self.provider, options.get("model") or self.model, messages, options)
+            return _Subscription(request, self._listeners, observer).to(events, scheduler)
 
         return Observable(subscribe)
 
@@ -303,21 +244,16 @@ class _Subscription:
         self._listeners = listeners
         self._observer = observer
         self._on_next = observer.on_next
-        self._lock = threading.Lock()
-        self._ended = False
+        self._running = threading.Lock()
+        """Acquired by the first ending, and never released."""
 
     def to(self, events: Observable[TokenEvent], scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
-        """Subscribe to `events`; disposing tells the listeners too."""
+        """Subscribe to `events`; disposing calls the listeners too."""
         self._notify(lambda listener: listener.on_request(self._request))
         subscription = events.subscribe(
             self._on_event, self._on_error, self._observer.on_completed, scheduler=scheduler
         )
-
-        def dispose() -> None:
-            subscription.dispose()
-            self._cancelled()
-
-        return Disposable(dispose)
+        return CompositeDisposable(subscription, Disposable(self._cancelled))
 
     def _on_event(self, event: TokenEvent) -> None:
         """Pass an event on, after the listeners if it is the end; a subscriber that raises has cancelled."""
@@ -338,9 +274,7 @@ class _Subscription:
         self._end(lambda listener: listener.on_cancel(self._request))
 
     def _end(self, call: Callable[[ModelListener], None]) -> None:
-        with self._lock:
-            ended, self._ended = self._ended, True
-        if not ended:
+        if self._running.acquire(blocking=False):
             self._notify(call)
 
     def _notify(self, call: Callable[[ModelListener], None]) -> None:

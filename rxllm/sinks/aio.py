@@ -1,31 +1,27 @@
-"""asyncio: from an Observable, and to one.
+"""Streams in asyncio.
 
-`events` is an async iterator over a stream that runs on another thread, `response` and `last` await its result, and
-`from_async` converts an async generator to an Observable. They work with any number of loops in any number of threads.
+`events` is an async iterator over a stream that runs on another thread, `response` and `last` await its result. They
+work with any number of loops in any number of threads.
 
-Backpressure works in both directions: a slow `async for` blocks the producing thread once `buffer` events wait, and
-the next item of an async generator is requested when on_next has returned. Cancelling the awaiting task, or leaving the
+A slow `async for` blocks the producing thread once `buffer` events wait. Cancelling the awaiting task, or leaving the
 loop, disposes the stream immediately, which closes its connection.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import threading
-from collections.abc import AsyncIterable, AsyncIterator, Callable
-from functools import partial
-from typing import Generic, TypeVar
+from collections.abc import AsyncIterator
+from typing import TypeVar
 
-from reactivex import Observable, abc
+from reactivex import Observable
 
 from .._core.awaitable import last as last
 from ..errors import StreamInterruptedError
 from ..events import Response, StreamEnd, TokenEvent
-from ._async_wakeup import AsyncWakeup, running_loop
+from ._async_wakeup import AsyncWakeup
 from ._handoff import Handoff, Nothing
 
-__all__ = ["EventStream", "events", "from_async", "last", "response"]
+__all__ = ["EventStream", "events", "last", "response"]
 
 T = TypeVar("T")
 
@@ -126,100 +122,3 @@ class EventStream(AsyncIterator[T]):
     def __del__(self) -> None:
         if self._started:
             self._handoff.close()
-
-
-def from_async(make: Callable[[], AsyncIterable[T]], *, loop: asyncio.AbstractEventLoop | None = None) -> Observable[T]:
-    """Return the Observable of the items that an async iterator yields.
-
-    Items are emitted on the loop's thread. Disposing, from any thread, cancels the task.
-
-    Args:
-        make: Returns the async iterator; called for each subscription.
-        loop: Runs the iterator as a task; default: the loop that runs where subscribe() is called, else a new loop
-            on a daemon thread.
-    """
-
-    def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-        """Run the iterator on the given loop, on the one that runs here, or on a new thread."""
-        feed = _Feed(make, observer)
-        home = loop or running_loop()
-        if home is None:
-            context = contextvars.copy_context()
-            threading.Thread(
-                target=context.run, args=(asyncio.run, feed.run()), name="rxllm-from-async", daemon=True
-            ).start()
-        elif not _call_soon(home, feed.start):
-            raise RuntimeError("the event loop given to from_async is closed")
-        return feed
-
-    return Observable(subscribe)
-
-
-class _Feed(abc.DisposableBase, Generic[T]):
-    """One async iterator, and the observer of its items."""
-
-    def __init__(self, make: Callable[[], AsyncIterable[T]], observer: abc.ObserverBase[T]) -> None:
-        self._make = make
-        self._observer = observer
-        self._disposed = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[None] | None = None
-
-    def dispose(self) -> None:
-        self._disposed = True
-        if self._loop is not None:
-            _call_soon(self._loop, self._cancel)
-
-    def start(self) -> None:
-        if not self._disposed:
-            self._task = asyncio.get_running_loop().create_task(self.run())
-
-    async def run(self) -> None:
-        """Deliver all items and the end. Runs as a task of the loop."""
-        self._task = asyncio.current_task()
-        self._loop = asyncio.get_running_loop()
-        try:
-            end = await self._deliver()
-            if not self._disposed:
-                end()
-        except asyncio.CancelledError:
-            if self._disposed:
-                return
-            self._observer.on_error(StreamInterruptedError("the task that produced the stream was cancelled"))
-            raise
-        except Exception as error:  # raised by the subscriber
-            self._loop.call_exception_handler({"message": "a subscriber raised", "exception": error})
-
-    async def _deliver(self) -> Callable[[], None]:
-        """Deliver all items. Return the call that ends the stream."""
-        try:
-            items = aiter(self._make())
-        except Exception as error:
-            return partial(self._observer.on_error, error)
-        try:
-            while not self._disposed:
-                try:
-                    item = await anext(items)
-                except StopAsyncIteration:
-                    break
-                except Exception as error:
-                    return partial(self._observer.on_error, error)
-                self._observer.on_next(item)
-            return self._observer.on_completed
-        finally:
-            close = getattr(items, "aclose", None)
-            if close is not None:
-                await close()
-
-    def _cancel(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-
-
-def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> bool:
-    """Schedule a call on the loop, from any thread. Return False if the loop is closed."""
-    try:
-        loop.call_soon_threadsafe(call)
-    except RuntimeError:
-        return False
-    return True

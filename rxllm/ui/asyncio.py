@@ -6,10 +6,10 @@ import asyncio
 import contextvars
 from functools import partial
 
-from ..sinks.aio import EventStream, events, from_async, last, response
+from ..sinks.aio import EventStream, events, last, response
 from ._loop_scheduler import LoopScheduler
 
-__all__ = ["AsyncIOScheduler", "EventStream", "events", "from_async", "last", "response"]
+__all__ = ["AsyncIOScheduler", "EventStream", "events", "last", "response"]
 
 
 class AsyncIOScheduler(LoopScheduler):

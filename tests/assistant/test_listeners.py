@@ -9,7 +9,7 @@ from reactivex.scheduler import ImmediateScheduler
 
 import rxllm
 from rxllm import Response, Usage
-from rxllm.assistant import LoggingListener, MessageCapture, ModelListener, ModelRequest, TokenTracker, observed
+from rxllm.assistant import LoggingListener, ModelListener, ModelRequest, TokenTracker, observed
 from rxllm.testing import Drop, ErrorReply, Hang, LLMServer, Reply, ScriptedModel
 
 from .turns import model_on
@@ -91,28 +91,6 @@ def test_tokens_are_counted_by_model() -> None:
     assert tokens.usage().estimated
     assert (tokens.usage().input_tokens or 0) > 30
     assert Usage() == tokens.usage("unknown")
-
-
-def test_exchanges_are_captured() -> None:
-    """The last of them, with messages and options."""
-    capture = MessageCapture(size=2)
-    model = observed(ScriptedModel("a", "b", ErrorReply(500, "no")), capture)
-    model.chat("1")
-    model.chat("2", temperature=0.5)
-    with pytest.raises(rxllm.ServerError):
-        model.chat("3")
-    (second, answer), (third, error) = capture.exchanges
-    assert ("2", 0.5, "3") == (second.messages[0].text, second.options.get("temperature"), third.messages[0].text)
-    assert isinstance(answer, Response)
-    assert isinstance(error, rxllm.ServerError)
-
-
-def test_what_is_cancelled_is_captured_without_an_answer() -> None:
-    """And logged."""
-    capture = MessageCapture()
-    model = observed(ScriptedModel(Hang()), capture)
-    model.stream("Hi").subscribe().dispose()
-    assert [None] == [outcome for _, outcome in capture.exchanges]
 
 
 @pytest.mark.parametrize("content", [False, True])

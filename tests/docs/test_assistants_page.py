@@ -37,7 +37,7 @@ SAYS = {
         "It is done.",
     ),
     "Get a value, not a text": ("City(name='Os", "City(name='Oslo', inhabitants=700000)"),
-    "See what it does: listeners, logs, OpenTelemetry": (" 1\n",),
+    "See what it does: listeners, logs, OpenTelemetry": ("3\n",),
     "When it goes wrong": ("has no answer after 3 requests", "spent: "),
 }
 """Some of what each snippet prints."""
