@@ -163,7 +163,9 @@ class ToolLoop(abc.DisposableBase):
         self._seen = []
         self._answer = None
         self._call_ids.begin_step()
-        on_event = self._on_event_to_keep if self._settings.keep_partial else self._on_event
+        on_event: Callable[[TokenEvent], None] = (
+            self._on_event_to_keep if self._settings.keep_partial else self._on_event
+        )
         if structure is not None:
             on_event = _both(on_event, structure.follow(lambda value: self._emit(PartialAnswer(value))))
         self._emit(StepStart(self._steps))
