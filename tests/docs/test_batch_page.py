@@ -34,6 +34,7 @@ def vendors_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iter
 @pytest.mark.usefixtures("vendors_environment")
 def test_the_page_works(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """From its first import to its last line, and prints what it says."""
+    (tmp_path / "reviews.csv").write_text("".join(f"{line}\n" for line in ("id,text", "r0,Review 0: the soup was cold.")))
     names: dict[str, object] = {"__name__": "__main__"}
     for snippet in SNIPPETS:
         exec(compile(snippet, "docs/batch.md", "exec", dont_inherit=True), names)  # noqa: S102  our own
@@ -41,7 +42,9 @@ def test_the_page_works(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> N
     assert "r42 No." in printed
     assert "100 of 100 - seconds left: 0.0" in printed
     assert "r99 {'mood': 'unfriendly'}" in printed
+    assert "1 of the file were settled before" in printed
     assert "100 answered" in printed
+    assert '{"id": "r99", "mood": "unfriendly"}\n' in (tmp_path / "verdicts.jsonl").read_text()
     assert "100 were settled before" in printed
     assert "failed" not in printed
     table = pandas.read_parquet(tmp_path / "reviews")
@@ -51,4 +54,4 @@ def test_the_page_works(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> N
 
 def test_there_are_snippets() -> None:
     """The page is not lost to a change of the markup."""
-    assert 5 == len(SNIPPETS)
+    assert 7 == len(SNIPPETS)
