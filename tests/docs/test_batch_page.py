@@ -34,7 +34,9 @@ def vendors_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iter
 @pytest.mark.usefixtures("vendors_environment")
 def test_the_page_works(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """From its first import to its last line, and prints what it says."""
-    (tmp_path / "reviews.csv").write_text("".join(f"{line}\n" for line in ("id,text", "r0,Review 0: the soup was cold.")))
+    (tmp_path / "reviews.csv").write_text(
+        "".join(f"{line}\n" for line in ("id,text", "r0,Review 0: the soup was cold."))
+    )
     names: dict[str, object] = {"__name__": "__main__"}
     for snippet in SNIPPETS:
         exec(compile(snippet, "docs/batch.md", "exec", dont_inherit=True), names)  # noqa: S102  our own

@@ -6,12 +6,15 @@ import re
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
+from starlette.responses import HTMLResponse
 
-from rxllm.testing import LLMServer
+from rxllm.testing import Drop, Gate, LLMServer, Reply
 
+from ..web.conftest import browser as browser
 from ..web.running import running
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "web.md").read_text()
@@ -108,3 +111,25 @@ def test_users(openai: LLMServer) -> None:
 def test_the_client() -> None:
     """Its Observables ask when they are subscribed to."""
     assert {"events", "again"} <= example("client.watch").keys()
+
+
+def test_the_page_of_an_endpoint_asks_once(openai: LLMServer, browser: Any) -> None:
+    """Its `EventSource` is closed at the end of an answer, of one that was cut too, and by the stop button."""
+    starlette = example("Starlette(routes=[Route")["app"]
+    (page_source,) = re.findall(r"```html\n(.*?)```", PAGE, re.DOTALL)
+    starlette.add_route("/", lambda request: HTMLResponse(page_source))  # type: ignore[attr-defined]
+    gate = Gate()
+    openai.enqueue("Hello there", Reply("one two three", fault=Drop(2)), Reply("one two three", gate=gate))
+    with running(None, app=starlette) as url:  # type: ignore[arg-type]
+        page = browser.new_page()
+        page.goto(url)
+        for shown in ("Hello there", "one two\nthe connection was closed in the middle of the answer"):
+            page.click("#ask")
+            page.wait_for_function("shown => document.querySelector('#answer').textContent === shown", arg=shown)
+            page.wait_for_function("() => source.readyState === EventSource.CLOSED")
+        page.click("#ask")
+        gate.wait_until_reached()
+        page.click("#stop")
+        assert openai.requests[2].closed.wait(20)
+        page.close()
+    assert len(openai.requests) == 3
