@@ -25,10 +25,10 @@ from .._protocol import WireRequest
 from .._runtime.ending import is_ending
 from .._runtime.errors import report_exception
 from .._runtime.thread_cache import Task, workers
-from .._transport.body import Body
+from .._transport.body import DRAIN_SECONDS, Body
 from .._transport.connections import Call, CallAborted, CallPhase
 from .._transport.framing import NDJSONFraming, SSEFraming
-from .._transport.http import MustBlock, PendingResponse
+from .._transport.http import PendingResponse
 from ..errors import APIConnectionError, LLMError, StreamError
 from ..events import ReasoningDelta, Response, StreamEnd, TextDelta, Timing, TokenEvent, VendorEvent, is_content
 from .awaitable import AwaitableObservable
@@ -222,11 +222,8 @@ class _Subscription(abc.DisposableBase):
     def _read_head(self, pending: PendingResponse, events: list[TokenEvent]) -> None:
         """Read the head of the response; in a crowd, as much of it as has arrived."""
         admission.release(self)
-        try:
-            body = pending.read()
-        except MustBlock:
-            self._must_block = True
-            return
+        body = pending.read()
+        self._must_block = pending.must_block
         if body is not None:
             self._body, self._pending = body, None
             if not pending.is_blocking:
@@ -334,13 +331,13 @@ class _Subscription(abc.DisposableBase):
         if body is None or not self._decoder.finished:
             self._close()
             self._notify_end()
-        elif body.try_finish():
+        elif body.finish(0.0):
             self._notify_end()
         else:
             try:
                 self._notify_end()
             finally:
-                body.finish(may_wait=may_wait)
+                body.finish(DRAIN_SECONDS if may_wait else 0.0)
         self._close()
 
     def _close(self) -> None:

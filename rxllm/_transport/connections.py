@@ -15,26 +15,28 @@ import errno
 import os
 import selectors
 import socket
+import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 from importlib import import_module
 from typing import Any, Literal, TypeAlias
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.util.ssltransport import SSLTransport
 
 from .._runtime import platform
 from ..errors import APIConnectionError
 from .http1 import parse_head
 from .lookup import Address, addresses, interleaved, is_address, start_lookup
-from .sockets import is_readable, shut_down_raw
 
 CallPhase: TypeAlias = Literal["connecting", "sending", "waiting"]
 
 _NEXT_ADDRESS_SECONDS = 0.25
 """Seconds before the next address is tried while the earlier ones have not answered (RFC 8305, section 5)."""
-_PENDING = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
+_CONNECTING = (0, errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
 
 
 class CallAborted(Exception):
@@ -59,16 +61,23 @@ class Call:
         """Close the connection now, whatever it is doing. A second or late call does nothing."""
         with self._lock:
             self.aborted = True
-            shut_down = self._shut_down
-        if shut_down is not None:
-            shut_down()
+            if self._shut_down is not None:
+                self._shut_down()
 
-    def set_shut_down(self, shut_down: Callable[[], None] | None) -> None:
-        """Set what `abort` calls from now on; raises `CallAborted` if the call is aborted already."""
+    def own(self, shut_down: Callable[[], None]) -> None:
+        """Let `abort` call `shut_down` from now on; raises `CallAborted` if the call is aborted already.
+
+        It must raise nothing, and must not block. What it shuts down may be closed only after `release`.
+        """
         with self._lock:
-            self._shut_down = shut_down
-            if self.aborted and shut_down is not None:
+            if self.aborted:
                 raise CallAborted
+            self._shut_down = shut_down
+
+    def release(self) -> None:
+        """Let `abort` shut down nothing from now on."""
+        with self._lock:
+            self._shut_down = None
 
     def finish(self) -> None:
         """Release everything that the call refers to; it needs its connection no longer."""
@@ -81,86 +90,90 @@ def _ignore(_: CallPhase) -> None:
 
 
 class Connection:
-    """A connection, and the call that owns it. Thread-safe."""
+    """A connection that is established; `route` says what it can serve. A call that uses it owns its `shut_down`."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, route: Hashable) -> None:
         self.sock = sock
+        self.route = route
         self.served = 0
         """The number of requests that were sent."""
         self.idle_since = 0.0
         self.made_at = time.monotonic()
         self._process = os.getpid()
-        self._lock = threading.RLock()
-        self._owner: Call | None = None
-        self._closed = False
-
-    def own(self, call: Call) -> None:
-        """Make `call` the owner; raises `CallAborted` if it was aborted."""
-        with self._lock:
-            self._owner = call
-        call.set_shut_down(self._shut_down_for(call))
-
-    def release(self) -> None:
-        """Take the connection from its owner, before it goes back to the pool."""
-        with self._lock:
-            self._owner = None
 
     def fileno(self) -> int | None:
         """Return the descriptor of the socket; None for TLS within TLS, which has none of its own."""
         is_socket = isinstance(self.sock, socket.socket)  # pyright: ignore[reportUnnecessaryIsInstance]
         return self.sock.fileno() if is_socket else None
 
-    def is_usable(self) -> bool:
-        """Return whether the idle connection can serve: it belongs to this process, and the peer has sent nothing."""
-        return self._process == os.getpid() and not is_readable(self.sock)
+    def receive(self, size: int) -> bytes | None:
+        """Read once; return b"" at the end of the connection, None if a non-blocking socket has nothing to read.
 
-    def unsolicited(self) -> bytes:
-        """Return the first bytes that the peer has sent on the idle connection, which can serve no longer then."""
+        TLS without close_notify ends as TCP does. A readable TLS socket may have nothing but TLS's own messages.
+        """
+        try:
+            return self.sock.recv(size)
+        except ssl.SSLEOFError:
+            return b""
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return None
+
+    def unsolicited(self) -> bytes | None:
+        """Return what has come on an idle connection, which cannot serve then; None if it can.
+
+        b"" means that the peer has closed it, or that it belongs to the process from which this one was forked.
+        """
         if self._process != os.getpid():
             return b""
         try:
             self.sock.settimeout(0)
-            return self.sock.recv(1024)
+            received = self.receive(1024)
+            self.sock.settimeout(None)
         except (OSError, ValueError):
             return b""
+        return received
+
+    def shut_down(self) -> None:
+        """Shut down the raw socket, below TLS; another thread may be reading it.
+
+        Bytes that the peer has not taken are dropped: it sees the end at once, as a reset, not behind them.
+        """
+        if self._process == os.getpid():
+            with contextlib.suppress(OSError):
+                raw = self._raw_socket()
+                if platform.has_unsent(raw):
+                    platform.reset_when_closed(raw)
+                socket.socket.shutdown(raw, socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the connection, so that the peer sees it at once, also if a forked process has the socket open."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
+        if self._process == os.getpid():
             with contextlib.suppress(OSError):
-                if self._process == os.getpid():
-                    shut_down_raw(self.sock)
-            with contextlib.suppress(OSError):
-                self.sock.close()
+                socket.socket.shutdown(self._raw_socket(), socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            self.sock.close()
 
-    def _shut_down_for(self, call: Call) -> Callable[[], None]:
-        def shut_down() -> None:
-            with self._lock, contextlib.suppress(OSError):
-                if self._owner is call and not self._closed and self._process == os.getpid():
-                    shut_down_raw(self.sock, discard=True)
-
-        return shut_down
+    def _raw_socket(self) -> socket.socket:
+        raw: Any = self.sock
+        while isinstance(raw, SSLTransport):  # TLS within TLS
+            raw = raw.socket
+        sock: socket.socket = raw
+        return sock
 
 
-def connect(dialer: Dialer | TLSDialer, call: Call) -> Connection:
+def connect(dialer: Dialer, call: Call, route: Hashable) -> Connection:
     """Make the connection that `dialer` describes, TLS included; `call` owns it."""
     dialer.call = call
     try:
         dialer.connect()
-        connection = Connection(dialer.sock)
+        connection = Connection(dialer.sock, route)
+        call.own(connection.shut_down)
     except BaseException:
+        call.release()
         dialer.close()
         raise
     finally:
         dialer.close_handle()
-    try:
-        connection.own(call)
-    except CallAborted:
-        connection.close()
-        raise
     return connection
 
 
@@ -185,35 +198,31 @@ class Dialer(HTTPConnection):
 
     def _new_conn(self) -> socket.socket:
         """Connect, directly or through a SOCKS proxy. Called by urllib3."""
-        call = self.call
         proxy = self.socks
-        found = self._look_up(proxy["addr"], proxy["port"]) if proxy else self._look_up(self._dns_host, self.port)
-        sock = self._connect_socks(found, proxy) if proxy else _connect_first(found, self._prepare, call)
+        if proxy:
+            sock = self._connect_socks(self._look_up(proxy["addr"], proxy["port"]), proxy)
+        else:
+            sock = _connect_first(self._look_up(self._dns_host, self.port), self._prepare, self.call)
         if isinstance(self, HTTPSConnection):  # the handshakes of a tunnel and of TLS wait too
             try:
                 self._hold(sock)
             except BaseException:
                 sock.close()
                 raise
-            call.on_phase("connecting")
+            self.call.on_phase("connecting")
         return sock
 
     def _hold(self, sock: socket.socket) -> None:
         """Allow the call to shut down `sock` until the connection is established."""
+        self.call.release()
         self.close_handle()
-        self._handle = handle = sock.dup()
-
-        def shut_down() -> None:
-            with contextlib.suppress(OSError):
-                handle.shutdown(socket.SHUT_RDWR)
-
-        self.call.set_shut_down(shut_down)
+        self._handle = sock.dup()
+        self.call.own(partial(_shut_down, [self._handle]))
 
     def close_handle(self) -> None:
-        self.call.set_shut_down(None)
-        handle, self._handle = self._handle, None
-        if handle is not None:
-            handle.close()
+        """Close the duplicate. The call must own the connection, or nothing, by then."""
+        if self._handle is not None:
+            self._handle.close()
 
     def _look_up(self, host: str, port: int) -> list[Address]:
         """Return the addresses of `host`; raise `CallAborted` as soon as the call is aborted."""
@@ -221,16 +230,14 @@ class Dialer(HTTPConnection):
         if is_address(host):
             return addresses(host, port)
         done = threading.Event()
-        self.call.set_shut_down(done.set)
-        lookup = start_lookup(host, port, done.set)
+        self.call.own(done.set)
+        lookup = start_lookup(host, port)
+        lookup.add_done_callback(lambda _: done.set())
         self.call.on_phase("connecting")
         done.wait()
-        result = lookup.result
-        if self.call.aborted or result is None:
+        if self.call.aborted:
             raise CallAborted
-        if isinstance(result, BaseException):
-            raise result
-        return result
+        return lookup.result()
 
     def _prepare(self, sock: socket.socket) -> None:
         for option in self.socket_options or ():
@@ -244,18 +251,18 @@ class Dialer(HTTPConnection):
         failure: OSError = socket.gaierror("no address")
         self.call.on_phase("connecting")
         for family, kind, protocol, _, address in found:
-            sock: socket.socket = socks.socksocket(family, kind, protocol)
-            proxied: Any = sock
+            proxied: Any = socks.socksocket(family, kind, protocol)
+            sock: socket.socket = proxied
             try:
                 self._prepare(sock)
                 proxied.set_proxy(**{**settings, "addr": address[0], "port": address[1]})
                 self._hold(sock)
                 sock.connect((self._dns_host.strip("[]"), self.port))
-            except OSError as error:
-                failure = error
+            except (OSError, CallAborted) as error:
                 sock.close()
-                if self.call.aborted:
+                if not isinstance(error, OSError) or self.call.aborted:
                     raise CallAborted from error
+                failure = error
             else:
                 return sock
         raise failure
@@ -295,86 +302,65 @@ def _connect_first(found: list[Address], prepare: Callable[[socket.socket], None
     Source: RFC 8305 (Happy Eyeballs), https://www.rfc-editor.org/rfc/rfc8305
     """
     waiting = deque(interleaved(found))
+    connecting: list[socket.socket] = []
     failure: OSError = socket.gaierror("no address")
-    with _Candidates(call, prepare) as candidates:
-        next_at = 0.0
-        while waiting or candidates.sockets:
-            now = time.monotonic()
-            if waiting and now >= next_at:
-                next_at = now + _NEXT_ADDRESS_SECONDS
+    next_at = 0.0
+    call.own(partial(_shut_down, connecting))
+    try:
+        while waiting or connecting:
+            left = next_at - time.monotonic() if waiting else platform.CONNECT_CHECK_SECONDS
+            if left <= 0:
+                next_at = time.monotonic() + _NEXT_ADDRESS_SECONDS
                 try:
-                    candidates.start(waiting.popleft())
+                    connecting.append(_start(waiting.popleft(), prepare))
                 except OSError as error:
                     failure, next_at = error, 0.0
-                    continue
-            for sock, error_number in candidates.wait(next_at - now if waiting else platform.CONNECT_CHECK_SECONDS):
-                if not error_number:
-                    return candidates.take(sock)
-                failure, next_at = platform.connect_error(error_number), 0.0
-    raise failure
+                continue
+            ready = _writable(connecting, 0)
+            if not ready:
+                call.on_phase("connecting")
+                ready = _writable(connecting, min(left, platform.CONNECT_CHECK_SECONDS))
+            if call.aborted:
+                raise CallAborted
+            for sock in ready:
+                connecting.remove(sock)
+                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if not code:
+                    sock.setblocking(True)
+                    return sock
+                sock.close()
+                failure, next_at = platform.connect_error(code), 0.0
+        raise failure
+    finally:
+        call.release()
+        for sock in connecting:
+            sock.close()
 
 
-class _Candidates:
-    """The sockets that are connecting; those not taken are closed in the end."""
+def _start(address: Address, prepare: Callable[[socket.socket], None]) -> socket.socket:
+    """Start to connect to `address`, without blocking; return the socket."""
+    sock = socket.socket(*address[:3])
+    try:
+        sock.setblocking(False)
+        prepare(sock)
+        code = sock.connect_ex(address[4])
+        if code not in _CONNECTING:
+            raise platform.connect_error(code)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
-    def __init__(self, call: Call, prepare: Callable[[socket.socket], None]) -> None:
-        self.sockets: list[socket.socket] = []
-        self._call = call
-        self._prepare = prepare
-        self._selector = platform.small_selector()
-        self._lock = threading.RLock()
 
-    def __enter__(self) -> _Candidates:
-        self._call.set_shut_down(self._shut_down)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            sockets, self.sockets = self.sockets, []
+def _writable(sockets: list[socket.socket], seconds: float) -> list[Any]:
+    """Return those of the connecting sockets that have connected or failed, within `seconds`."""
+    with platform.small_selector() as selector:
         for sock in sockets:
-            sock.close()
-        self._selector.close()
+            selector.register(sock, selectors.EVENT_WRITE)
+        return [key.fileobj for key, _ in selector.select(seconds)]
 
-    def start(self, address: Address) -> None:
-        """Start to connect to `address`, without blocking, and watch the socket."""
-        sock = socket.socket(*address[:3])
-        try:
-            sock.setblocking(False)
-            self._prepare(sock)
-            code = sock.connect_ex(address[4])
-            if code not in (0, *_PENDING):
-                raise platform.connect_error(code)
-        except BaseException:
-            sock.close()
-            raise
-        with self._lock:
-            self.sockets.append(sock)
-        self._selector.register(sock, selectors.EVENT_WRITE)
 
-    def wait(self, seconds: float) -> Iterator[tuple[socket.socket, int]]:
-        """Yield each socket that has connected (0) or failed (an errno)."""
-        ready = self._selector.select(0) if self.sockets else []
-        if self.sockets and not ready and seconds > 0:
-            self._call.on_phase("connecting")
-            ready = self._selector.select(min(seconds, platform.CONNECT_CHECK_SECONDS))
-        if self._call.aborted:
-            raise CallAborted
-        for key, _ in ready:
-            sock: Any = key.fileobj
-            code: int = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if code:
-                self.take(sock).close()
-            yield sock, code
-
-    def take(self, sock: socket.socket) -> socket.socket:
-        self._selector.unregister(sock)
-        with self._lock:
-            self.sockets.remove(sock)
-        sock.setblocking(True)
-        return sock
-
-    def _shut_down(self) -> None:
-        with self._lock:
-            for sock in self.sockets:
-                with contextlib.suppress(OSError):
-                    sock.shutdown(socket.SHUT_RDWR)
+def _shut_down(sockets: list[socket.socket]) -> None:
+    for sock in tuple(sockets):
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)

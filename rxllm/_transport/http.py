@@ -6,6 +6,7 @@ language models.
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -14,16 +15,21 @@ from typing import TYPE_CHECKING
 import urllib3
 
 from .._protocol import WireRequest, response_headers_listener
-from ..errors import APIConnectionError, ConfigurationError, LLMError
+from ..errors import APIConnectionError, ConfigurationError, LLMError, ProtocolError
 from .body import Body, reason
-from .connections import Call, CallAborted, TunnelRefused
-from .exchange import Exchange, Stale
+from .connections import Call, CallAborted, Connection, TunnelRefused, connect
+from .http1 import parse_head, request_head
 from .pool import Pool
 from .session import SessionSettings
 from .settings import Settings, origin, own_settings
 
 if TYPE_CHECKING:
     import requests
+
+_SEND_BYTES = 256 * 1024
+_HEAD_BLOCK_BYTES = 16 * 1024
+_MAX_INTERIM = 100
+"""Interim (1xx) responses before the final one."""
 
 
 class Transport:
@@ -51,10 +57,6 @@ class Transport:
         self.pool.close()
 
 
-class MustBlock(Exception):
-    """What follows may block: the request is sent again, or the response needs more than its head."""
-
-
 class PendingResponse:
     """The response to a request that was sent. Its methods are for one thread at a time."""
 
@@ -65,12 +67,13 @@ class PendingResponse:
         self._listener = response_headers_listener.get()
         response_headers_listener.set(None)  # it is not for requests that a subscriber makes inside its on_next
         self.is_blocking = True
+        self.must_block = False
+        """`read` must be called once more, and may block then: it may send again, or need more than the head."""
         self._body: Body | None = None
         with self._our_errors():
             session = transport.session
             self._settings = own_settings(request) if session is None else session.of(request)
-            self._exchange = Exchange(self._settings, call, transport.pool)
-            self._exchange.send()
+            self._exchange = _Exchange(self._settings, call, transport.pool)
 
     def fileno(self) -> int | None:
         """Return the socket that is readable when the response arrives; None if no socket says so."""
@@ -91,56 +94,37 @@ class PendingResponse:
         Raises:
             LLMError: The server answered with an error, or could not be reached.
             CallAborted: The call was aborted.
-            MustBlock: `read` must be called once more, and may block then.
         """
-        if self.is_blocking:
-            return self._wait()
-        body: Body | None = None
-        is_stale = False
-        with self._our_errors():
-            try:
-                body = self._exchange.receive()
-            except Stale:
-                is_stale = True
-        if body is None and not is_stale:
-            return None
-        if body is None or body.raw is not None or not body.is_success or self._transport.session is not None:
-            self._body = body
-            self.set_blocking(True)
-            raise MustBlock
-        return self._announced(body)
-
-    def _wait(self) -> Body:
         session = self._transport.session
         with self._our_errors():
             body, self._body = self._body, None
-            if body is None:
-                body = self._exchange.complete()
-            if session is not None:
-                try:
+            if self.is_blocking:
+                body = body or self._exchange.complete()
+                if session is not None:
                     body = session.process(self._settings, body, self._send_other)
-                except BaseException:
-                    body.close()
-                    raise
-        return self._announced(body)
-
-    def close(self) -> None:
-        """Close the connection, if the body was not returned yet."""
-        self._exchange.close()
-        if self._body is not None:
-            self._body.close()
-
-    def _announced(self, body: Body) -> Body:
+            else:
+                body = self._exchange.receive()
+                needs_more = body is not None and (session is not None or not body.is_success)
+                self.must_block = needs_more or self._exchange.is_stale
+                if self.must_block:
+                    self._body, body = body, None
+                    self.set_blocking(True)
+        if body is None:
+            return None
         if self._listener is not None:
             self._listener(body.headers)
         if not body.is_success:
             raise body.error()
         return body
 
+    def close(self) -> None:
+        """Close the connection, if the body was not returned yet."""
+        self._exchange.drop()
+        if self._body is not None:
+            self._body.close()
+
     def _send_other(self, settings: Settings) -> Body:
-        exchange = Exchange(settings, self._call, self._transport.pool)
-        exchange.send()
-        return exchange.complete()
+        return _Exchange(settings, self._call, self._transport.pool).complete()
 
     @contextmanager
     def _our_errors(self) -> Generator[None, None, None]:
@@ -150,6 +134,125 @@ class PendingResponse:
             if self._call.aborted:
                 raise CallAborted from error
             raise _connection_error(error, self._request) from error
+
+
+class _Exchange:
+    """One request, which it sends, and the head of its response. Its methods are for one thread at a time.
+
+    A pooled connection may turn out to be closed by the server. The request is then sent once more, on a new
+    connection, and only if no byte of an answer has arrived.
+    """
+
+    def __init__(self, settings: Settings, call: Call, pool: Pool) -> None:
+        self.connection: Connection | None = None
+        """None once the body has it, or if the request must be sent again."""
+        self.is_stale = False
+        """The request must be sent again: `complete` does so."""
+        self._settings = settings
+        self._head = request_head(settings.target, settings.headers.items())
+        self._call = call
+        self._pool = pool
+        self._is_reused = False
+        self._send_failure: OSError | None = None
+        self._data = b""
+        self._interim = 0
+        pooled = pool.take(settings.route)
+        if pooled is not None:
+            self._send(pooled)
+        if self.connection is None:
+            self._send_on_new()
+
+    def complete(self) -> Body:
+        """Return the body once the head of its response has arrived. Blocks."""
+        body = None
+        while body is None:
+            if self.is_stale:
+                self._send_on_new()
+            body = self.receive()
+        return body
+
+    def receive(self) -> Body | None:
+        """Read the socket once; return the body if the head of its response is complete, else None."""
+        connection = self.connection
+        if connection is None:
+            return None
+        try:
+            block = connection.receive(_HEAD_BLOCK_BYTES)
+            if block is None:
+                return None
+            if not block:
+                raise self._send_failure or ConnectionResetError("the server closed the connection without an answer")
+            self._data += block
+            body = self._parse(connection)
+        except BaseException as error:
+            self._fail(error)
+            return None
+        if body is not None:
+            self.connection = None  # it is the body's
+        return body
+
+    def drop(self) -> None:
+        """Close the connection, if it is not the body's. Harmless when repeated."""
+        if self.connection is not None:
+            self._call.release()
+            self.connection.close()
+            self.connection = None
+
+    def _send_on_new(self) -> None:
+        if self._call.aborted:
+            raise CallAborted
+        route = self._settings.route
+        self._send(connect(route.dialer(), self._call, route))
+
+    def _send(self, connection: Connection) -> None:
+        """Send the request, or set `is_stale` if a reused connection was closed."""
+        call = self._call
+        self.is_stale = False
+        self.connection = connection
+        self._is_reused, connection.served = connection.served > 0, connection.served + 1
+        try:
+            call.own(connection.shut_down)
+            call.on_phase("sending")
+            if self._is_reused and not self._pool.can_serve(connection):  # again: right before the request is written
+                raise ConnectionResetError
+            self._send_failure = _send_all(connection.sock, self._head + self._settings.body, call)
+            call.on_phase("waiting")
+        except BaseException as error:
+            self._fail(error)
+
+    def _parse(self, connection: Connection) -> Body | None:
+        while (parsed := parse_head(self._data)) is not None:
+            head, self._data = parsed
+            if head.status >= 200:
+                if head.status == 408 and self._is_reused and not head.keeps_alive:
+                    self._data = b""
+                    raise ConnectionResetError("an idle timeout crossed the request")  # RFC 9110, section 15.5.9
+                return Body(connection, head, self._data, self._call, self._pool)
+            if head.status == 101:
+                raise ProtocolError("the server switched protocols (HTTP 101), which the request did not ask for")
+            self._interim += 1
+            if self._interim == _MAX_INTERIM:
+                raise ProtocolError(f"the server sent {_MAX_INTERIM} interim responses")
+        return None
+
+    def _fail(self, error: BaseException) -> None:
+        """Close the connection after `error`; set `is_stale` if the request may be sent again, else raise `error`."""
+        self.drop()
+        has_answer = self._data or self._interim
+        self.is_stale = self._is_reused and not has_answer and isinstance(error, OSError) and not self._call.aborted
+        if not self.is_stale:
+            raise error
+
+
+def _send_all(sock: socket.socket, data: bytes, call: Call) -> OSError | None:
+    """Send `data`; return the error if the peer stopped reading: its answer may say why (an early 413)."""
+    view = memoryview(data)
+    try:
+        while view := view[sock.send(view[:_SEND_BYTES]) :]:
+            call.on_phase("sending")
+    except (BrokenPipeError, ConnectionResetError) as error:
+        return error
+    return None
 
 
 def _connection_error(error: Exception, request: WireRequest) -> LLMError:
@@ -169,9 +272,7 @@ def _connection_error(error: Exception, request: WireRequest) -> LLMError:
         return APIConnectionError(f"TLS to {where} failed: {reason(error)}", transient=False)
     if isinstance(error, ConnectionRefusedError) and request.if_refused:
         return APIConnectionError(f"no server listens at {where}: {request.if_refused}")
-    if isinstance(error, OSError):
-        by_proxy = type(error).__module__ == "socks"
-        return APIConnectionError(f"no answer from {where}: {reason(error)}", transient=not by_proxy)
-    if isinstance(error, urllib3.exceptions.HTTPError | ValueError):
+    if isinstance(error, urllib3.exceptions.HTTPError | ValueError) and not isinstance(error, OSError):
         return ConfigurationError(f"the request to {where} could not be made: {type(error).__name__}")
-    return APIConnectionError(f"no answer from {where}: {reason(error)}")
+    by_proxy = type(error).__module__ == "socks"
+    return APIConnectionError(f"no answer from {where}: {reason(error)}", transient=not by_proxy)

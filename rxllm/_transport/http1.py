@@ -20,7 +20,7 @@ _ILLEGAL_VALUE = re.compile(r"[\0\r\n]")
 _FRAMING_HEADERS = frozenset(
     {"connection", "content-length", "expect", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 )
-_CODINGS = frozenset({"gzip", "x-gzip", "deflate"})
+_COMPRESSIONS = frozenset({"gzip", "x-gzip", "deflate"})
 
 
 class ResponseHead(NamedTuple):
@@ -38,14 +38,11 @@ class ResponseHead(NamedTuple):
 
 
 class BodyFraming(NamedTuple):
-    """How the length of a body is known: chunked, by its `length` in bytes, or (None) by the end of the connection.
-
-    `codings` are the compressions in Transfer-Encoding, to be undone after the chunks.
-    """
+    """How the length of a body is known: chunked, by its `length` in bytes, or (None) by the end of the connection."""
 
     chunked: bool
     length: int | None
-    codings: tuple[str, ...] = ()
+    is_compressed: bool = False
 
 
 def check_headers(headers: Mapping[str, str]) -> None:
@@ -145,16 +142,20 @@ def body_framing(head: ResponseHead) -> BodyFraming:
     """
     if head.status in (204, 304):
         return BodyFraming(chunked=False, length=0)
-    transfer = head.headers.get("transfer-encoding")
-    if transfer is not None:
-        codings = [coding.strip().lower() for coding in transfer.split(",") if coding.strip()]
-        chunked = codings[-1:] == ["chunked"]
-        others = tuple(coding for coding in codings[: -1 if chunked else None] if coding != "identity")
-        if not _CODINGS.issuperset(others):
-            raise ProtocolError(f"the response has a Transfer-Encoding that cannot be read: {transfer[:80]!r}")
-        return BodyFraming(chunked, None, others)
+    codings = [
+        coding.strip().lower()
+        for name in ("content-encoding", "transfer-encoding")
+        for coding in head.headers.get(name, "").split(",")
+    ]
+    chunked = codings[-1] == "chunked"
+    compressions = [coding for coding in codings[: -1 if chunked else None] if coding not in ("", "identity")]
+    if len(compressions) > 1 or not _COMPRESSIONS.issuperset(compressions):
+        raise ProtocolError(f"the body is encoded as {', '.join(compressions)!r}, which rxllm cannot read")
     lengths = {length.strip() for length in head.headers.get("content-length", "").split(",")} - {""}
+    if "transfer-encoding" in head.headers:
+        return BodyFraming(chunked, None, bool(compressions))
     if len(lengths) > 1:
         raise ProtocolError("the response has several Content-Length headers that differ")
     length = next(iter(lengths), "")
-    return BodyFraming(chunked=False, length=int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None)
+    size = int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None
+    return BodyFraming(chunked, size, bool(compressions))

@@ -9,8 +9,8 @@ from __future__ import annotations
 import ipaddress
 import socket
 import threading
-from collections.abc import Callable
-from functools import lru_cache
+from concurrent.futures import Future
+from functools import lru_cache, partial
 from itertools import chain, zip_longest
 from typing import Any, TypeAlias
 
@@ -21,8 +21,9 @@ from .._runtime.platform import after_fork
 Address: TypeAlias = tuple[int, int, int, str, Any]
 """As `socket.getaddrinfo` returns it: family, type, protocol, canonical name, address."""
 
-_lock = threading.RLock()
-_lookups: dict[tuple[str, int], _Lookup] = {}
+_lookups: dict[tuple[str, int], Future[list[Address]]] = {}
+"""Those that run. The operations on it are atomic, because callbacks and signal handlers must not meet a lock."""
+after_fork(_lookups.clear)
 
 
 @lru_cache(256)
@@ -40,49 +41,31 @@ def addresses(host: str, port: int) -> list[Address]:
     return list(socket.getaddrinfo(host, port, allowed_gai_family(), socket.SOCK_STREAM))
 
 
-def start_lookup(host: str, port: int, on_done: Callable[[], None]) -> _Lookup:
-    """Start a look-up, or join the one for the same name that is running. `on_done` is called from another thread.
+def start_lookup(host: str, port: int) -> Future[list[Address]]:
+    """Start a look-up, or join the one for the same name that is running.
 
     Raises:
         RuntimeError: No thread could be started.
     """
-    key = (host, port)
-    with _lock:
-        lookup = _lookups.get(key)
-        if lookup is not None:
-            lookup.callbacks.append(on_done)
-            return lookup
-        lookup = _lookups[key] = _Lookup(host, port, on_done)
-    try:
-        threading.Thread(target=lookup.run, name="rxllm-dns", daemon=True).start()
-    except BaseException as error:
-        lookup.end(error)
-        raise
+    new = Future[list[Address]]()
+    lookup = _lookups.setdefault((host, port), new)
+    if lookup is new:
+        try:
+            threading.Thread(target=partial(_look_up, host, port, new), name="rxllm-dns", daemon=True).start()
+        except BaseException as error:
+            _lookups.pop((host, port), None)
+            new.set_exception(error)
+            raise
     return lookup
 
 
-class _Lookup:
-    """One look-up, and the callbacks of those that wait for it."""
-
-    def __init__(self, host: str, port: int, on_done: Callable[[], None]) -> None:
-        self.result: list[Address] | BaseException | None = None
-        self.callbacks = [on_done]
-        self._key = (host, port)
-
-    def run(self) -> None:
-        try:
-            result: list[Address] | BaseException = addresses(*self._key)
-        except BaseException as error:
-            result = error
-        self.end(result)
-
-    def end(self, result: list[Address] | BaseException) -> None:
-        with _lock:
-            self.result = result
-            _lookups.pop(self._key, None)
-            callbacks, self.callbacks = self.callbacks, []
-        for on_done in callbacks:
-            on_done()
+def _look_up(host: str, port: int, lookup: Future[list[Address]]) -> None:
+    try:
+        lookup.set_result(addresses(host, port))
+    except BaseException as error:
+        lookup.set_exception(error)
+    finally:
+        _lookups.pop((host, port), None)
 
 
 def interleaved(found: list[Address]) -> list[Address]:
@@ -90,12 +73,3 @@ def interleaved(found: list[Address]) -> list[Address]:
     first = [address for address in found if address[0] == found[0][0]]
     others = [address for address in found if address[0] != found[0][0]]
     return [address for address in chain.from_iterable(zip_longest(first, others)) if address is not None]
-
-
-def _forget() -> None:
-    global _lock
-    _lock = threading.RLock()
-    _lookups.clear()
-
-
-after_fork(_forget)

@@ -11,14 +11,13 @@ from __future__ import annotations
 import email.message
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
-
-import urllib3
 
 from .._arguments import check_type
 from .._protocol import WireRequest
 from ..errors import ConfigurationError, LLMError
-from .body import Body, BodyFile
+from .body import Body
 from .connections import CallAborted
 from .settings import (
     TLS_KEYWORDS,
@@ -100,21 +99,21 @@ class SessionSettings:
             return body
         cookies: Any = import_module("requests.cookies")
         hooks: Any = import_module("requests.hooks")
-        response = self._response(prepared, body, exchange)
-        cookies.extract_cookies_to_jar(self._session.cookies, prepared, response.raw)
-        if not prepared.hooks["response"]:
-            return body
+        response: Any = self._response(prepared, body, exchange)
         try:
+            cookies.extract_cookies_to_jar(self._session.cookies, prepared, response.raw)
             result: Any = hooks.dispatch_hook(
                 "response", prepared.hooks, response, timeout=None, **settings.environment
             )
-        except (LLMError, CallAborted, OSError):
-            raise
-        except Exception as error:
+        except BaseException as error:
+            body.close()
+            if isinstance(error, LLMError | CallAborted | OSError) or not isinstance(error, Exception):
+                raise
             raise ConfigurationError(f"a hook of session= raised {type(error).__name__}: {error}") from error
-        body = getattr(result, "rxllm_body", body)
-        body.raw = result.raw
-        return body
+        answer: Body = getattr(result.raw, "body", body)
+        if answer is not body:
+            body.close()
+        return answer
 
     def _settings(self, prepared: requests.PreparedRequest, environment: Mapping[str, Any]) -> Settings:
         """Return the settings of a request that requests has prepared."""
@@ -126,8 +125,8 @@ class SessionSettings:
         port, verify, cert = url.port or port_of(scheme), environment["verify"], environment["cert"]
         route = Route(scheme, url.host or "", port, proxy, verify, cert, options)
         body = prepared.body if isinstance(prepared.body, bytes) else str(prepared.body or "").encode()
-        headers = {str(name): _text(value) for name, value in prepared.headers.items()}
-        headers = {name: value for name, value in headers.items() if name.lower() not in _OWN_HEADERS}
+        given: Mapping[str, Any] = prepared.headers
+        headers = {name: text.decode("latin-1") if isinstance(text, bytes) else text for name, text in given.items()}
         headers = merged_headers({"Host": host_header(url)}, headers)
         return make_settings(route, url, headers, body, prepared, environment)
 
@@ -147,58 +146,44 @@ class SessionSettings:
         """Return a requests response that reads `body`."""
         from requests.adapters import HTTPAdapter
 
-        file: Any = BodyFile(body)
-        raw: Any = body.raw or urllib3.HTTPResponse(
-            file, headers=body.headers, status=body.status, preload_content=False
-        )
-        raw._original_response = _Cookies(body.head.cookies)
+        def send_again(request: requests.PreparedRequest, **environment: Any) -> requests.Response:
+            environment.pop("timeout", None)
+            return self._response(request, exchange(self._settings(request, environment)), exchange)
+
+        raw: Any = _RawResponse(body)
         response: Any = HTTPAdapter().build_response(prepared, raw)
-        response.rxllm_body = body
-        response.connection = _Sender(lambda again, settings: self._again(again, settings, exchange))
+        response.connection = SimpleNamespace(send=send_again)  # hooks send another request with it
         made: requests.Response = response
         return made
 
-    def _again(
-        self, prepared: requests.PreparedRequest, environment: Mapping[str, Any], exchange: Callable[[Settings], Body]
-    ) -> requests.Response:
-        return self._response(prepared, exchange(self._settings(prepared, environment)), exchange)
 
+class _RawResponse:
+    """A body as requests reads it: its bytes as a file, its status and headers, and its cookies as http.client's."""
 
-class _Sender:
-    """Stands for the adapter of a response: hooks send another request with it."""
+    reason = None
 
-    def __init__(self, send: Callable[[requests.PreparedRequest, Mapping[str, Any]], requests.Response]) -> None:
-        self._send = send
-
-    def send(self, request: requests.PreparedRequest, **environment: Any) -> requests.Response:
-        environment.pop("timeout", None)
-        return self._send(request, environment)
-
-
-class _Cookies:
-    """Stands for http.client's response, from which requests reads cookies."""
-
-    def __init__(self, cookies: tuple[str, ...]) -> None:
+    def __init__(self, body: Body) -> None:
+        self.body = body
+        self.status = body.status
+        self.headers = body.headers
         self.msg = email.message.Message()
-        for cookie in cookies:
+        for cookie in body.head.cookies:
             self.msg["Set-Cookie"] = cookie
+        self._original_response = self
 
-    def isclosed(self) -> bool:
-        return False
+    def read(self, _: int | None = None) -> bytes:
+        """Return the next bytes, however many; b"" at the end."""
+        while not self.body.at_end:
+            if block := self.body.read():
+                return block
+        return b""
 
     def close(self) -> None:
-        pass
-
-
-_OWN_HEADERS = ("content-length", "connection")
+        self.body.close()
 
 
 def _unchanged(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
     return prepared
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
 def _refused(what: str, kind: type, method: str) -> ConfigurationError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 import ipaddress
 import os
@@ -14,7 +13,7 @@ from urllib.parse import unquote
 
 import urllib3
 from urllib3.connection import ProxyConfig
-from urllib3.util import Url, parse_url
+from urllib3.util import Url, make_headers, parse_url
 from urllib3.util.ssl_ import create_urllib3_context
 
 from .._protocol import WireRequest
@@ -42,7 +41,7 @@ class Route(NamedTuple):
     cert: str | tuple[str, str] | None = None
     options: AdapterOptions | None = None
 
-    def dialer(self) -> Dialer | TLSDialer:
+    def dialer(self) -> Dialer:
         """Return an unconnected urllib3 connection for this route.
 
         Raises:
@@ -51,18 +50,18 @@ class Route(NamedTuple):
         proxy = parsed_proxy(self.proxy) if self.proxy else None
         is_socks = proxy is not None and proxy.scheme in _SOCKS_TYPES
         http_proxy = None if is_socks else proxy
-        host = str(http_proxy.host) if http_proxy else self.host
-        port = (http_proxy.port or port_of(http_proxy.scheme)) if http_proxy else self.port
+        host, port = self.host, self.port
+        if http_proxy is not None:
+            host, port = str(http_proxy.host), http_proxy.port or port_of(http_proxy.scheme)
         options = dict(self.options.keywords) if self.options else {}
         options["socket_options"] = [*platform.socket_options(), *(options.get("socket_options") or ())]
         tls = {name: options.pop(name) for name in TLS_KEYWORDS if name in options}
-        dialer: Dialer | TLSDialer
-        if self.scheme == "https" or (http_proxy is not None and http_proxy.scheme == "https"):
-            tls = self._tls(tls)
-            config = ProxyConfig(_ssl_context(self.verify, None), False, None, None)
-            dialer = TLSDialer(host, port, timeout=None, proxy=http_proxy, proxy_config=config, **options, **tls)
-        else:
-            dialer = Dialer(host, port, timeout=None, proxy=http_proxy, **options)
+        kind = Dialer
+        if "https" in (self.scheme, http_proxy and http_proxy.scheme):
+            kind = TLSDialer
+            options |= self._certificates(has_own_tls=bool(tls)) | tls
+            options["proxy_config"] = ProxyConfig(_ssl_context(self.verify, None), False, None, None)
+        dialer = kind(host, port, timeout=None, proxy=http_proxy, **options)
         if http_proxy is not None and self.scheme == "https":
             dialer.set_tunnel(self.host, self.port, scheme=http_proxy.scheme or "http")
             dialer.tunnel_headers = proxy_headers(http_proxy)
@@ -70,16 +69,16 @@ class Route(NamedTuple):
             dialer.socks = _socks_settings(proxy)
         return dialer
 
-    def _tls(self, adapter_tls: dict[str, Any]) -> dict[str, Any]:
-        """Return the TLS keywords of a connection: our own context, or an adapter's settings with the certificates."""
-        if not adapter_tls:
+    def _certificates(self, *, has_own_tls: bool) -> dict[str, Any]:
+        """Return the certificates as keywords of a connection: in our own context, or beside an adapter's settings."""
+        if not has_own_tls:
             return {"ssl_context": _ssl_context(self.verify, self.cert)}
         if not self.verify:
-            return {**adapter_tls, "cert_reqs": "CERT_NONE"}
+            return {"cert_reqs": "CERT_NONE"}
         path = self.verify if isinstance(self.verify, str) else _default_bundle()
         files = self.cert if isinstance(self.cert, tuple) else (self.cert, None)
-        bundle = {"ca_cert_dir" if os.path.isdir(path) else "ca_certs": path}
-        return {**bundle, "cert_file": files[0], "key_file": files[1], **adapter_tls}
+        bundle = "ca_cert_dir" if os.path.isdir(path) else "ca_certs"
+        return {bundle: path, "cert_file": files[0], "key_file": files[1]}
 
 
 TLS_KEYWORDS = (
@@ -151,10 +150,7 @@ def parsed_url(url: str) -> Url:
     Raises:
         ConfigurationError: It is not an http or https URL.
     """
-    try:
-        parts = parse_url(url)
-    except urllib3.exceptions.LocationParseError:
-        raise ConfigurationError("base_url is not a valid URL") from None
+    parts = _parts(url)
     if parts.scheme not in ("http", "https") or not parts.host:
         raise ConfigurationError(f"base_url must start with http:// or https:// and name a host; got {origin(url)!r}")
     return parts
@@ -166,10 +162,7 @@ def parsed_proxy(url: str) -> Url:
     Raises:
         ConfigurationError: It is not a URL. The message does not repeat it, because it may contain a password.
     """
-    try:
-        parts = parse_url(url)
-    except urllib3.exceptions.LocationParseError:
-        parts = Url()
+    parts = _parts(url)
     if not parts.host or parts.scheme not in ("http", "https", *_SOCKS_TYPES):
         raise ConfigurationError(
             "the address of the proxy is not a valid URL: check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, or the session"
@@ -179,11 +172,16 @@ def parsed_proxy(url: str) -> Url:
 
 def origin(url: str) -> str:
     """Return the scheme, host and port of `url`, without user, password, path and query."""
-    try:
-        parts = parse_url(url)
-    except urllib3.exceptions.LocationParseError:
-        return "an address that is not a URL"
+    parts = _parts(url)
     return f"{parts.scheme}://{parts.netloc}" if parts.host else "an address that is not a URL"
+
+
+def _parts(url: str) -> Url:
+    """Return the parts of `url`; none if it is not a URL."""
+    try:
+        return parse_url(url)
+    except urllib3.exceptions.LocationParseError:
+        return Url()
 
 
 @functools.lru_cache(maxsize=256)
@@ -228,11 +226,7 @@ def select_proxy(url: str, proxies: Any) -> str | None:
 
 
 def proxy_headers(proxy: Url) -> dict[str, str]:
-    if not proxy.auth:
-        return {}
-    user, _, password = proxy.auth.partition(":")
-    credentials = base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
-    return {"Proxy-Authorization": f"Basic {credentials}"}
+    return make_headers(proxy_basic_auth=unquote(proxy.auth)) if proxy.auth else {}
 
 
 def _socks_settings(proxy: Url) -> dict[str, Any]:

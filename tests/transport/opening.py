@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import select
-from contextlib import suppress
 
 import pytest
 
 from rxllm._protocol import WireRequest
 from rxllm._transport.body import Body
 from rxllm._transport.connections import Call
-from rxllm._transport.http import MustBlock, Transport
+from rxllm._transport.http import Transport
 
 from ..raw_server import LIMIT
 
@@ -29,11 +28,10 @@ def open_response(transport: Transport, request: WireRequest, call: Call) -> Bod
     fd = pending.fileno()
     pending.set_blocking(fd is None or not _polls)
     while True:
-        with suppress(MustBlock):
+        if not pending.is_blocking:
+            assert select.select([fd], [], [], LIMIT)[0]
+        body = pending.read()
+        if body is not None:
             if not pending.is_blocking:
-                assert select.select([fd], [], [], LIMIT)[0]
-            body = pending.read()
-            if body is not None:
-                if not pending.is_blocking:
-                    body.set_blocking(True)
-                return body
+                body.set_blocking(True)
+            return body

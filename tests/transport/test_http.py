@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from rxllm._protocol import WireRequest
+from rxllm._runtime.platform import is_readable
 from rxllm._transport.body import MAX_ERROR_BYTES, Body
 from rxllm._transport.connections import Call, CallAborted, CallPhase
 from rxllm._transport.http import Transport
@@ -166,7 +167,8 @@ def test_a_tail_that_does_not_come_closes_the_connection() -> None:
     with RawServer(handle) as server:
         body = open_body(server.url)
         assert body.read() == b"the end"
-        body.finish()
+        assert not body.finish()
+        body.close()
         assert server.connections[0].closed.wait(LIMIT)
 
 
@@ -218,7 +220,7 @@ def test_what_a_server_sends_on_an_idle_connection_is_nobodys_answer(unsolicited
         assert read_all(open_body(server.url, transport)) == b"mine"
         (idle,) = transport.pool._idle
         send.set()
-        while idle.is_usable():  # until the bytes have arrived
+        while not is_readable(idle.sock):  # until the bytes have arrived
             threading.Event().wait(0.001)
         for _ in range(3):
             assert read_all(open_body(server.url, transport)) == b"mine"
