@@ -352,12 +352,13 @@ def _start(address: Address, prepare: Callable[[socket.socket], None]) -> socket
     return sock
 
 
-def _writable(sockets: list[socket.socket], seconds: float) -> list[Any]:
+def _writable(sockets: list[socket.socket], seconds: float) -> list[socket.socket]:
     """Return those of the connecting sockets that have connected or failed, within `seconds`."""
     with platform.small_selector() as selector:
         for sock in sockets:
             selector.register(sock, selectors.EVENT_WRITE)
-        return [key.fileobj for key, _ in selector.select(seconds)]
+        ready = {key.fileobj for key, _ in selector.select(seconds)}
+    return [sock for sock in sockets if sock in ready]
 
 
 def _shut_down(sockets: list[socket.socket]) -> None:
