@@ -26,7 +26,6 @@ WRONG: list[tuple[str, Callable[[], object]]] = [
     ("RateLimit(expected_tokens=...)", lambda: ops.RateLimit(expected_tokens="x")),
     ("RateLimit(scheduler=...)", lambda: ops.RateLimit(scheduler=5)),
     ("MaxConcurrent(n=...)", lambda: ops.MaxConcurrent(math.nan)),
-    ("CircuitBreaker(counts=...) takes a function", lambda: ops.CircuitBreaker(counts=5)),
     ("buffer(count=...)", lambda: ops.buffer("2")),
     ("bounded(scheduler=...)", lambda: ops.bounded(None, 3)),
     ("overflow is one of", lambda: ops.bounded(HERE, 3, overflow=["block"])),

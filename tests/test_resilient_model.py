@@ -22,6 +22,7 @@ from rxllm.resilient import continuing, resilient_model
 from rxllm.testing import Drop, ErrorReply, LLMServer, RecordedRequest, Reply, ScriptedModel, Stall
 
 from .embedded_model import needs_embedded_model
+from .operators.resilience.test_limits import current_state
 from .operators.virtual import play
 from .raw_server import LIMIT
 
@@ -187,7 +188,7 @@ class TestCircuitBreaker:
         for _ in range(4):
             assert model.chat("Hi").text == "from the second"
         assert (len(first.requests), len(second.requests)) == (2, 4)
-        assert [each.current_state for each in model.breakers] == ["open", "closed"]
+        assert [current_state(each) for each in model.breakers] == ["open", "closed"]
         assert breaker is model.breakers[0]
 
     def test_with_the_defaults(self, first: LLMServer) -> None:

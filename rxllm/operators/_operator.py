@@ -13,22 +13,28 @@ step for each subscription, so subscriptions share no state. Its contract:
 
 from __future__ import annotations
 
+import threading
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, Literal, Protocol, Self, TypeAlias, TypeVar
 
 from reactivex import Observable, abc
+from reactivex.disposable import SingleAssignmentDisposable
 
 from ..events import TextDelta
 
 A = TypeVar("A")
 B = TypeVar("B")
+T = TypeVar("T")
 Out = TypeVar("Out", covariant=True)
 
 Operator: TypeAlias = Callable[[Observable[A]], Observable[B]]
 """What `pipe` takes: a function from an Observable of A to an Observable of B."""
+
+Outcome: TypeAlias = Exception | Literal["completed", "disposed"]
+"""How a stream has ended."""
 
 
 class Step(Generic[A, B]):
@@ -74,6 +80,82 @@ def subscribing(
         return Observable(subscribed)
 
     return operator
+
+
+class Subscription(abc.DisposableBase, Generic[A, B]):
+    """One subscription to an operator: receives a source of A for an observer of B.
+
+    The observer drops what comes after its end, and disposes this object then.
+    """
+
+    def __init__(self, observer: abc.ObserverBase[B]) -> None:
+        self._observer = observer
+        self._emit = observer.on_next
+        self._upstream = SingleAssignmentDisposable()
+
+    def start(self, source: Observable[A], given: abc.SchedulerBase | None) -> Self:
+        """Subscribe to `source` with the scheduler given to subscribe(); dispose if that raises."""
+        try:
+            self._upstream.disposable = source.subscribe(
+                self.on_next, self.on_error, self.on_completed, scheduler=given
+            )
+        except BaseException:
+            self.dispose()
+            raise
+        return self
+
+    def dispose(self) -> None:
+        """Dispose the source. Thread-safe, may be repeated."""
+        self._upstream.dispose()
+
+    @abstractmethod
+    def on_next(self, item: A) -> None:
+        """Receive an item of the source."""
+
+    @abstractmethod
+    def on_error(self, error: Exception) -> None:
+        """Receive the error of the source."""
+
+    @abstractmethod
+    def on_completed(self) -> None:
+        """Receive the completion of the source."""
+
+
+class WatchedStream(Subscription[T, T]):
+    """Passes a stream on, and calls `ended` once, however it ends, before the observer's last notification."""
+
+    def __init__(self, observer: abc.ObserverBase[T]) -> None:
+        super().__init__(observer)
+        self._first_end = threading.Lock()  # acquired at the end, by one thread, and never released
+
+    def ended(self, outcome: Outcome, /) -> None:
+        """Note the end of the stream. A subscriber that raises, or a source that cannot start, counts as disposed."""
+
+    def on_next(self, item: T) -> None:
+        """Pass `item` on; dispose if the subscriber raises."""
+        try:
+            self._emit(item)
+        except BaseException:
+            self.dispose()
+            raise
+
+    def on_error(self, error: Exception) -> None:
+        self._end(error, lambda: self._observer.on_error(error))
+
+    def on_completed(self) -> None:
+        self._end("completed", self._observer.on_completed)
+
+    def dispose(self) -> None:
+        """Dispose the source; the stream has ended. Thread-safe, may be repeated."""
+        super().dispose()
+        self._end("disposed", lambda: None)
+
+    def _end(self, outcome: Outcome, notify: Callable[[], None]) -> None:
+        if self._first_end.acquire(blocking=False):
+            try:
+                self.ended(outcome)
+            finally:
+                notify()
 
 
 def run_steps(start: Callable[[], Step[A, B]]) -> Operator[A, B]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 from reactivex import Observable, abc
-from reactivex.disposable import SingleAssignmentDisposable
 
 from .._core.token_usage import with_estimate
 from .._json import encode
 from ..errors import LLMError
 from ..events import Response, StreamEnd, StreamReset, TextDelta, TokenEvent
 from ..prompt import Prompt, messages_of
-from ._operator import Operator, not_an_event, subscribing
+from ._operator import Operator, Outcome, WatchedStream, not_an_event, subscribing
 from ._response_builder import ResponseBuilder
 
 
@@ -25,7 +23,8 @@ def finally_response(
     Args:
         action: Called with the complete response; after an error, with `error.partial`; after a dispose, with what
             had arrived. In that case its usage is the vendor's last report, else an estimate (`Usage.estimated`). It
-            is called on the thread that ended the stream: the producer's, or the one that called dispose().
+            is called before on_completed or on_error, on the thread that ended the stream: the producer's, or the one
+            that called dispose().
         prompt: The prompt of the stream. With it an estimate counts the input tokens too.
 
     Raises:
@@ -41,72 +40,46 @@ def finally_response(
         observer: abc.ObserverBase[TokenEvent], source: Observable[TokenEvent], given: abc.SchedulerBase | None
     ) -> abc.DisposableBase:
         body = None if messages is None else encode(messages)
-        return _FinallySubscription(observer, action, body).start(source, given)
+        return _AnswerWatch(observer, action, body).start(source, given)
 
     return subscribing(subscribe)
 
 
-class _FinallySubscription(abc.DisposableBase):
+class _AnswerWatch(WatchedStream[TokenEvent]):
     """Keeps the events; builds a response of them only if the stream did not end by itself."""
 
     def __init__(
         self, observer: abc.ObserverBase[TokenEvent], action: Callable[[Response], object], body: bytes | None
     ) -> None:
-        self._observer = observer
-        self._emit = observer.on_next
+        super().__init__(observer)
         self._action = action
         self._body = body
         self._events: list[TokenEvent] = []
         self._response: Response | None = None
-        self._ended = False
-        self._lock = threading.Lock()
-        self._subscription = SingleAssignmentDisposable()
 
-    def start(self, source: Observable[TokenEvent], given: abc.SchedulerBase | None) -> _FinallySubscription:
-        self._subscription.disposable = source.subscribe(
-            self.on_next, self.on_error, self.on_completed, scheduler=given
-        )
-        return self
-
-    def dispose(self) -> None:
-        self._subscription.dispose()
-        self._call_action()
-
-    def on_next(self, event: TokenEvent) -> None:
+    def on_next(self, item: TokenEvent) -> None:
         """Keep the event and pass it on; most are text, so they are looked at first."""
-        if type(event) is TextDelta:
-            self._events.append(event)
-        elif type(event) is StreamEnd:
-            self._response = event.response
-        elif type(event) is StreamReset:
+        if type(item) is TextDelta:
+            self._events.append(item)
+        elif type(item) is StreamEnd:
+            self._response = item.response
+        elif type(item) is StreamReset:
             self._events.clear()
-        elif isinstance(event, str):
+        elif isinstance(item, str):
             self.on_error(not_an_event("finally_response"))
             return
         else:
-            self._events.append(event)
-        self._emit(event)
-
-    def on_error(self, error: Exception) -> None:
-        if isinstance(error, LLMError):
-            self._response = error.partial
+            self._events.append(item)
         try:
-            self._observer.on_error(error)
-        finally:
-            self._call_action()
+            self._emit(item)
+        except BaseException:
+            self.dispose()
+            raise
 
-    def on_completed(self) -> None:
-        try:
-            self._observer.on_completed()
-        finally:
-            self._call_action()
-
-    def _call_action(self) -> None:
-        """Call the user's function with the answer, unless it was called before."""
-        with self._lock:
-            ended, self._ended = self._ended, True
-        if not ended:
-            self._action(self._response or self._response_so_far())
+    def ended(self, outcome: Outcome, /) -> None:
+        """Call the user's function with the answer, or the part of it that the error holds or that has arrived."""
+        partial = outcome.partial if isinstance(outcome, LLMError) else None
+        self._action(partial or self._response or self._response_so_far())
 
     def _response_so_far(self) -> Response:
         builder = ResponseBuilder()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Generic, TypeVar, get_args
 
@@ -143,7 +143,50 @@ def merge_labelled(
     def subscribe(
         observer: abc.ObserverBase[Labelled[K, T] | LabelledError[K]], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
-        return _Merge(observer, len(streams), errors == "raise").start(streams, scheduler)
+        """Subscribe to all streams; without any, complete."""
+        emitting = threading.RLock()  # held while the observer is called: streams run on threads of their own
+        upstreams = CompositeDisposable()
+        active = len(streams)
+
+        def emit(value: Labelled[K, T] | LabelledError[K]) -> None:
+            """Emit under the lock; a subscriber that raises ends all streams."""
+            with emitting:
+                if upstreams.is_disposed:
+                    return
+                try:
+                    observer.on_next(value)
+                except BaseException:
+                    upstreams.dispose()
+                    raise
+
+        def on_error(label: K, error: Exception) -> None:
+            """End all streams with the error, or emit it as a value: then only this stream has ended."""
+            if errors == "raise":
+                with emitting:
+                    observer.on_error(error)
+            else:
+                emit(LabelledError(label, error))
+                on_completed()
+
+        def on_completed() -> None:
+            nonlocal active
+            with emitting:
+                active -= 1
+                if active <= 0:
+                    observer.on_completed()
+
+        if not streams:
+            on_completed()
+        for label, stream in streams.items():
+            upstream = SingleAssignmentDisposable()
+            upstreams.add(upstream)
+            upstream.disposable = stream.subscribe(
+                lambda event, label=label: emit(Labelled(label, event)),  # type: ignore[misc]  # mypy cannot infer it
+                partial(on_error, label),
+                on_completed,
+                scheduler=scheduler,
+            )
+        return upstreams
 
     return Observable(subscribe)
 
@@ -194,66 +237,3 @@ class _WholeAnswer(Step[TokenEvent, TokenEvent]):
     def close(self) -> Sequence[TokenEvent]:
         held, self._held = self._held, []
         return merge_deltas(held)
-
-
-class _Merge(abc.DisposableBase, Generic[K, T]):
-    """One subscription to `merge_labelled`."""
-
-    def __init__(self, observer: abc.ObserverBase[Labelled[K, T] | LabelledError[K]], count: int, raises: bool) -> None:
-        self._observer = observer
-        self._active = count
-        self._raises = raises
-        self._emitting = threading.RLock()
-        """Held while the observer is called: streams run on threads of their own."""
-        self._closed = False
-        self._upstreams = CompositeDisposable()
-
-    def start(self, streams: Mapping[K, Observable[T]], scheduler: abc.SchedulerBase | None) -> _Merge[K, T]:
-        """Subscribe to all streams; without any, complete."""
-        if not streams:
-            self._observer.on_completed()
-        for label, stream in streams.items():
-            upstream = SingleAssignmentDisposable()
-            self._upstreams.add(upstream)
-            upstream.disposable = stream.subscribe(
-                partial(self._on_next, label), partial(self._on_error, label), self._on_completed, scheduler=scheduler
-            )
-        return self
-
-    def dispose(self) -> None:
-        self._closed = True
-        self._upstreams.dispose()
-
-    def _on_next(self, label: K, event: T) -> None:
-        self._emit(Labelled(label, event))
-
-    def _on_error(self, label: K, error: Exception) -> None:
-        """End all streams with the error, or emit it as a value: then only this stream has ended."""
-        if self._raises:
-            self._end(partial(self._observer.on_error, error))
-        else:
-            self._emit(LabelledError(label, error))
-            self._on_completed()
-
-    def _on_completed(self) -> None:
-        with self._emitting:
-            self._active -= 1
-            if self._active == 0:
-                self._end(self._observer.on_completed)
-
-    def _end(self, end: Callable[[], None]) -> None:
-        with self._emitting:
-            if not self._closed:
-                self._closed = True
-                end()
-
-    def _emit(self, value: Labelled[K, T] | LabelledError[K]) -> None:
-        """Emit under the lock; a subscriber that raises ends all streams."""
-        with self._emitting:
-            if self._closed:
-                return
-            try:
-                self._observer.on_next(value)
-            except BaseException:
-                self.dispose()
-                raise

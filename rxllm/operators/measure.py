@@ -9,19 +9,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import TypeAlias, TypeVar, cast
 
 import msgspec
 from reactivex import Observable, abc
 from reactivex import operators as rx_ops
-from reactivex.disposable import CompositeDisposable, Disposable
 
 from .._core.error_format import redacted
 from .._core.token_usage import add_usage
 from ..errors import LLMError
 from ..events import Response, StreamEnd, TextDelta, TokenEvent, Usage, UsageUpdate, is_content
 from ._cost import listed_price
-from ._operator import Operator, Step, not_an_event, run_steps, subscribing
+from ._operator import Operator, Outcome, Step, WatchedStream, not_an_event, run_steps, subscribing
 from ._prompt_pool import PromptAnswer, PromptFailure
 from ._stopwatch import stopwatch
 from .many import Labelled, LabelledError
@@ -181,14 +181,12 @@ def tap(log: logging.Logger | Callable[[T], object], *, level: int = logging.INF
     """
     if not isinstance(log, logging.Logger):
         return rx_ops.do_action(cast("Callable[[T], None]", log))
-    logger = log
+    write = partial(log.log, level)
 
     def subscribe(
-        observer: abc.ObserverBase[T], source: Observable[T], scheduler: abc.SchedulerBase | None
+        observer: abc.ObserverBase[T], source: Observable[T], given: abc.SchedulerBase | None
     ) -> abc.DisposableBase:
-        tap = _LoggerTap[T](logger, level, stopwatch(scheduler))
-        subscription = run_steps(lambda: tap)(source).subscribe(observer, scheduler=scheduler)
-        return CompositeDisposable(subscription, Disposable(tap.disposed))
+        return _LoggedStream(observer, write, stopwatch(given)).start(source, given)
 
     return subscribing(subscribe)
 
@@ -232,54 +230,35 @@ class _Timing(Step[TokenEvent, StreamTiming]):
         return StreamTiming(now, self._first, self._last, self._deltas, self._gap, self._longest, self._tokens)
 
 
-class _LoggerTap(Step[T, T]):
+class _LoggedStream(WatchedStream[T]):
     """Writes a line at the first content and one at the end."""
 
-    def __init__(self, log: logging.Logger, level: int, now: Callable[[], float]) -> None:
-        self._log = log
-        self._level = level
+    def __init__(self, observer: abc.ObserverBase[T], write: Callable[..., None], now: Callable[[], float]) -> None:
+        super().__init__(observer)
+        self._write = write
         self._now = now
         self._has_content = False
-        self._ended = False
-        self._response: Response | None = None
+        self._answer = ""
 
-    def feed(self, item: T, /) -> Sequence[T]:
+    def on_next(self, item: T) -> None:
+        """Pass `item` on, after the line of the first content."""
         if not self._has_content and is_content(cast("TokenEvent", item)):
             self._has_content = True
-            self._write("first content after %.3f s")
+            self._write("first content after %.3f s", self._now())
         elif isinstance(item, StreamEnd):
-            self._response = item.response
-        return (item,)
+            answer, used = item.response, item.response.usage
+            tokens = ["unknown" if count is None else count for count in (used.input_tokens, used.output_tokens)]
+            self._answer = f": {answer.finish_reason}, {tokens[0]} tokens in, {tokens[1]} out, by {answer.model}"
+            self._answer += f" of {answer.provider}"
+        super().on_next(item)
 
-    def close(self) -> Sequence[T]:
-        """Write the line of a completed stream; with a `StreamEnd`, its finish reason, tokens and model."""
-        self._ended = True
-        response = self._response
-        if response is None:
-            self._write("completed after %.3f s")
+    def ended(self, outcome: Outcome, /) -> None:
+        """Write the last line: that of an answer has its finish reason, tokens and model."""
+        if isinstance(outcome, Exception):
+            what, details = "failed", f": {type(outcome).__name__}: {redacted(str(outcome))}"
         else:
-            used = response.usage
-            self._write(
-                "answered after %.3f s: %s, %s tokens in, %s out, by %s of %s",
-                response.finish_reason,
-                *("unknown" if count is None else count for count in (used.input_tokens, used.output_tokens)),
-                response.model,
-                response.provider,
-            )
-        return ()
-
-    def fail(self, error: Exception, /) -> Exception:
-        self._ended = True
-        self._write("failed after %.3f s: %s: %s", type(error).__name__, redacted(str(error)))
-        return error
-
-    def disposed(self) -> None:
-        if not self._ended:
-            self._ended = True
-            self._write("disposed after %.3f s")
-
-    def _write(self, text: str, *values: object) -> None:
-        self._log.log(self._level, text, self._now(), *values)
+            what, details = "answered" if self._answer else outcome, self._answer
+        self._write("%s after %.3f s%s", what, self._now(), details)
 
 
 def _counting(name: str, nothing: T, add: Callable[[T, Response], T]) -> Operator[Counted, T]:

@@ -36,7 +36,7 @@ class TestFinallyResponse:
     """Once, however it ended."""
 
     def test_a_whole_answer(self) -> None:
-        """What StreamEnd holds, after on_completed."""
+        """What StreamEnd holds, before on_completed."""
         told: list[Response] = []
         seen: list[object] = []
         events = answer("a", "b", usage=Usage(3, 2, 5))
@@ -44,7 +44,7 @@ class TestFinallyResponse:
         stream.subscribe(on_completed=lambda: seen.append(len(told)))
         assert [response.text for response in told] == ["ab"]
         assert told[0].usage == Usage(3, 2, 5)
-        assert seen == [0]
+        assert seen == [1]
 
     def test_a_failure(self) -> None:
         """What the error knows; else what was seen."""

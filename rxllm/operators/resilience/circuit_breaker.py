@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, TypeAlias
 
 from reactivex import Observable, abc
 from reactivex import operators as rx_ops
-from reactivex.disposable import SerialDisposable, SingleAssignmentDisposable
+from reactivex.disposable import Disposable, SerialDisposable
 from reactivex.subject import BehaviorSubject
 
 from ..._arguments import check_arguments
@@ -16,12 +17,12 @@ from ..._core.attempts import scheduler_seconds
 from ..._core.scheduling import timer_scheduler
 from ...errors import APIConnectionError, ConfigurationError
 from ...events import TokenEvent, proves_answer
+from .._operator import Outcome, WatchedStream
 from .fallback import is_worth_another
 
 CircuitState: TypeAlias = Literal["closed", "open", "half_open"]
 
-_Outcome: TypeAlias = Literal["success", "failure", "nothing"]
-"""What the end of a stream says about the provider."""
+_WORDS: dict[CircuitState, str] = {"open": "open", "half_open": "half open, and other streams are on trial"}
 
 
 class CircuitBreaker:
@@ -35,15 +36,14 @@ class CircuitBreaker:
     - half open: at most `success_threshold` streams at a time pass on trial, the others fail as before. As many
       successes close it, one failure opens it again.
 
-    A stream succeeds if it completes, or is disposed after its first content event. It fails if `counts` returns True
-    for its error. A stream that is disposed before content, or whose error does not count, changes nothing.
+    A stream succeeds if it completes, or is disposed after its first content event. It fails with errors of the classes
+    "retry" and "next" of `error_class`. A stream with another error, one that is disposed before content, or that ends
+    after the state in which it started, changes nothing.
 
     Args:
         failure_threshold: Failures in a row that open it, 1 or more.
         success_threshold: Successes on trial that close it, 1 or more.
         cooldown: Seconds that it stays open.
-        counts: Returns whether an error is a failure of the provider; default: errors of the classes "retry" and
-            "next" of `error_class`.
         scheduler: Runs the cooldown; default: the scheduler given to subscribe(), else a thread for all delays.
 
     Raises:
@@ -63,7 +63,6 @@ class CircuitBreaker:
         success_threshold: int = 2,
         cooldown: float = 60.0,
         *,
-        counts: Callable[[Exception], bool] = is_worth_another,
         scheduler: abc.SchedulerBase | None = None,
     ) -> None:
         for name, value in (("failure_threshold", failure_threshold), ("success_threshold", success_threshold)):
@@ -72,14 +71,13 @@ class CircuitBreaker:
         self._failure_threshold = failure_threshold
         self._success_threshold = success_threshold
         self._cooldown = cooldown
-        self._counts = counts
         self._scheduler = scheduler
         self._states: BehaviorSubject[CircuitState] = BehaviorSubject("closed")
         self._lock = threading.Lock()
         self._current: CircuitState = "closed"
-        self._failures = 0
-        self._successes = 0
-        self._trials: set[_Guarded] = set()
+        self._entries = 0
+        """Number of times that a state was entered. The counts below begin anew with each."""
+        self._running = self._failures = self._successes = 0
         self._half_opens_at = 0.0
         self._timer = SerialDisposable()
 
@@ -88,19 +86,10 @@ class CircuitBreaker:
         """An Observable of the current state and all later ones."""
         return self._states.pipe(rx_ops.as_observable())
 
-    @property
-    def current_state(self) -> CircuitState:
-        """The current state."""
-        return self._current
-
     def fresh(self) -> CircuitBreaker:
         """Return another circuit breaker with the same settings, closed."""
         return CircuitBreaker(
-            self._failure_threshold,
-            self._success_threshold,
-            self._cooldown,
-            counts=self._counts,
-            scheduler=self._scheduler,
+            self._failure_threshold, self._success_threshold, self._cooldown, scheduler=self._scheduler
         )
 
     def __call__(self, source: Observable[TokenEvent]) -> Observable[TokenEvent]:
@@ -114,47 +103,24 @@ class CircuitBreaker:
             observer: abc.ObserverBase[TokenEvent], given: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             """Start the stream, or fail it if the breaker is open."""
-            guarded = _Guarded(self, observer, timer_scheduler(self._scheduler, given), self._counts)
-            refusal = self._refusal(guarded)
-            if refusal is not None:
-                observer.on_error(refusal)
-                return guarded
-            return guarded.start(source, given)
+            timers = timer_scheduler(self._scheduler, given)
+            entry = self._admit(scheduler_seconds(timers))
+            if isinstance(entry, int):
+                return _GuardedStream(observer, partial(self._count, entry, timers)).start(source, given)
+            observer.on_error(entry)
+            return Disposable()
 
         return Observable(subscribe)
 
-    def count(self, guarded: _Guarded, outcome: _Outcome) -> None:
-        """Count the outcome of a stream that was let through.
-
-        Args:
-            guarded: The subscription.
-            outcome: How it ended.
-        """
-        with self._lock:
-            on_trial = guarded in self._trials
-            self._trials.discard(guarded)
-            state = self._after(outcome, on_trial)
-            if state is None:
-                return
-            self._enter(state)
-            self._half_opens_at = scheduler_seconds(guarded.timers) + self._cooldown
-        slot = SingleAssignmentDisposable()  # filled after the fact: the scheduler may run the timer at once
-        self._timer.disposable = slot
-        self._states.on_next(state)
-        if state == "open":
-            slot.disposable = guarded.timers.schedule_relative(self._cooldown, self._half_open)
-
-    def _refusal(self, guarded: _Guarded) -> APIConnectionError | None:
-        """Return the error for a stream that must not start; None if it may."""
-        now = scheduler_seconds(guarded.timers)
-        if self._current == "open" and now >= self._half_opens_at:
+    def _admit(self, now: float) -> int | APIConnectionError:
+        """Admit a stream: return the number of the current state; or the error if it must not start."""
+        if now >= self._half_opens_at:
             self._half_open()
         with self._lock:
-            if self._current == "closed":
-                return None
-            if self._current == "half_open" and len(self._trials) + self._successes < self._success_threshold:
-                self._trials.add(guarded)
-                return None
+            may_try = self._current == "half_open" and self._running + self._successes < self._success_threshold
+            if may_try or self._current == "closed":
+                self._running += 1
+                return self._entries
             rest = max(0.0, self._half_opens_at - now)
         return APIConnectionError(
             f"the circuit breaker is {_WORDS[self._current]}: this provider failed "
@@ -162,17 +128,30 @@ class CircuitBreaker:
             retry_after=rest,
         )
 
-    def _after(self, outcome: _Outcome, on_trial: bool) -> CircuitState | None:
-        """Return the state that follows `outcome`; None if the state does not change. Must hold the lock."""
-        if self._current == "closed" and outcome != "nothing":
-            self._failures = self._failures + 1 if outcome == "failure" else 0
-            return "open" if self._failures >= self._failure_threshold else None
-        if self._current == "half_open" and on_trial and outcome == "failure":
+    def _count(self, entry: int, timers: abc.SchedulerBase, succeeded: bool | None) -> None:
+        """Count the end of a stream that was admitted in state number `entry`; None says nothing of the provider."""
+        with self._lock:
+            if entry != self._entries:
+                return
+            self._running -= 1
+            if succeeded is not None:
+                self._failures = 0 if succeeded else self._failures + 1
+                self._successes += succeeded
+            state = self._next_state()
+            if state is None:
+                return
+            self._enter(state)
+            self._half_opens_at = scheduler_seconds(timers) + self._cooldown
+        self._states.on_next(state)
+        if state == "open":
+            self._timer.disposable = timers.schedule_relative(self._cooldown, self._half_open)
+
+    def _next_state(self) -> CircuitState | None:
+        """Return the state that the counts lead to; None if it is the current one. Must hold the lock."""
+        on_trial = self._current == "half_open"
+        if self._failures >= (1 if on_trial else self._failure_threshold):
             return "open"
-        if self._current == "half_open" and on_trial and outcome == "success":
-            self._successes += 1
-            return "closed" if self._successes >= self._success_threshold else None
-        return None
+        return "closed" if on_trial and self._successes >= self._success_threshold else None
 
     def _half_open(self, _: object = None, __: object = None) -> None:
         """Enter the state "half_open" if the breaker is open; also called by the timer of the cooldown."""
@@ -185,71 +164,31 @@ class CircuitBreaker:
     def _enter(self, state: CircuitState) -> None:
         """Enter `state`. Must hold the lock."""
         self._current = state
-        self._failures = self._successes = 0
-        self._trials.clear()
+        self._entries += 1
+        self._running = self._failures = self._successes = 0
 
 
-_WORDS = {"open": "open", "half_open": "half open, and other streams are on trial"}
+class _GuardedStream(WatchedStream[TokenEvent]):
+    """A stream that the breaker has admitted. The first content is proof that the provider is up."""
 
-
-class _Guarded(abc.DisposableBase):
-    """The subscription to a stream behind the breaker."""
-
-    def __init__(
-        self,
-        breaker: CircuitBreaker,
-        observer: abc.ObserverBase[TokenEvent],
-        timers: abc.SchedulerBase,
-        counts: Callable[[Exception], bool],
-    ) -> None:
-        self.timers = timers
-        self._breaker = breaker
-        self._observer = observer
-        self._emit = observer.on_next
-        self._counts = counts
+    def __init__(self, observer: abc.ObserverBase[TokenEvent], count: Callable[[bool | None], None]) -> None:
+        super().__init__(observer)
+        self._count = count
         self._has_content = False
-        self._ended = False
-        self._subscription = SingleAssignmentDisposable()
 
-    def start(self, source: Observable[TokenEvent], given: abc.SchedulerBase | None) -> _Guarded:
-        """Subscribe to `source`; if that raises, this stream does not count."""
-        try:
-            self._subscription.disposable = source.subscribe(
-                self.on_next, self.on_error, self.on_completed, scheduler=given
-            )
-        except BaseException:
-            self._end("nothing")
-            raise
-        return self
-
-    def dispose(self) -> None:
-        self._subscription.dispose()
-        self._end("success" if self._has_content else "nothing")
-
-    def on_next(self, event: TokenEvent) -> None:
-        """Pass the event on; the first content is proof that the provider is up."""
-        if not self._has_content and proves_answer(event):
+    def on_next(self, item: TokenEvent) -> None:
+        """Pass the event on; dispose if the subscriber raises."""
+        if not self._has_content and proves_answer(item):
             self._has_content = True
         try:
-            self._emit(event)
+            self._emit(item)
         except BaseException:
-            self._end("success")  # the subscriber failed, not the provider
+            self.dispose()
             raise
 
-    def on_error(self, error: Exception) -> None:
-        """Count the error, if it counts, and pass it on."""
-        try:
-            outcome: _Outcome = "failure" if self._counts(error) else "nothing"
-        except Exception as raised:  # by a function of the user's
-            outcome, error = "nothing", raised
-        self._end(outcome)
-        self._observer.on_error(error)
-
-    def on_completed(self) -> None:
-        self._end("success")
-        self._observer.on_completed()
-
-    def _end(self, outcome: _Outcome) -> None:
-        if not self._ended:
-            self._ended = True
-            self._breaker.count(self, outcome)
+    def ended(self, outcome: Outcome, /) -> None:
+        """Count the end as a success, a failure, or neither."""
+        if isinstance(outcome, Exception):
+            self._count(False if is_worth_another(outcome) else None)
+        else:
+            self._count(True if outcome == "completed" or self._has_content else None)

@@ -10,7 +10,6 @@ import math
 import threading
 from abc import abstractmethod
 from collections.abc import Callable
-from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
 from reactivex import Observable, abc
@@ -19,6 +18,7 @@ from reactivex.disposable import SerialDisposable, SingleAssignmentDisposable
 from ..._core.attempts import capture_context, scheduler_seconds
 from ..._core.scheduling import timer_scheduler
 from ...events import TokenEvent
+from .._operator import Outcome, WatchedStream
 
 _SOON = 1e-6
 """Seconds below which no timer is set: clocks that are datetimes have microseconds."""
@@ -72,7 +72,7 @@ class SharedLimit:
             self._admitting = True
         try:
             while (stream := self._next()) is not None:
-                stream.start()
+                stream.in_context(stream.subscribe)
         except BaseException:
             with self.lock:
                 self._admitting = False
@@ -118,7 +118,7 @@ class SharedLimit:
         self.admit()
 
 
-class LimitedStream(abc.DisposableBase, Generic[L]):
+class LimitedStream(WatchedStream[TokenEvent], Generic[L]):
     """One stream, waiting or running."""
 
     def __init__(
@@ -129,15 +129,14 @@ class LimitedStream(abc.DisposableBase, Generic[L]):
         given: abc.SchedulerBase | None,
         timers: abc.SchedulerBase,
     ) -> None:
+        super().__init__(observer)
         self.timers = timers
         """The scheduler that it waits on."""
         self.limit = limit
         self._source = source
-        self._observer = observer
         self._given = given
-        self._emit = observer.on_next
-        self._subscription = SingleAssignmentDisposable()
-        self._in_context: Callable[[Callable[[], None]], None] = capture_context()
+        self.in_context: Callable[[Callable[[], None]], None] = capture_context()
+        """Calls a function in a copy of the subscriber's context."""
 
     @abstractmethod
     def wait(self) -> float | None:
@@ -149,46 +148,15 @@ class LimitedStream(abc.DisposableBase, Generic[L]):
     def left(self) -> None:
         """Book the end. Must hold the lock."""
 
-    def start(self) -> None:
-        """Subscribe to the source, in the context of the subscriber."""
-        try:
-            self._in_context(self.subscribe)
-        except BaseException:
-            self.limit.leave(self)
-            raise
-
     def subscribe(self) -> None:
         """Subscribe to the source, unless disposed."""
-        if not self._subscription.is_disposed:
-            self._subscription.disposable = self._source.subscribe(
-                self.on_next, self.on_error, self.on_completed, scheduler=self._given
-            )
+        if not self._upstream.is_disposed:
+            self.start(self._source, self._given)
 
-    def dispose(self) -> None:
-        """Stop the stream; its place goes to the next one. Thread-safe, may be repeated."""
-        self._subscription.dispose()
-        self._give_up_place()
-
-    def on_next(self, event: TokenEvent) -> None:
-        """Pass `event` on; if the subscriber raises, give up the place."""
-        try:
-            self._emit(event)
-        except BaseException:
-            self._give_up_place()
-            raise
-
-    def on_error(self, error: Exception) -> None:
-        """Give up the place, then pass the error on: a retry that it causes may take the place."""
-        self._give_up_place(partial(self._observer.on_error, error))
-
-    def on_completed(self) -> None:
-        """Give up the place, then complete."""
-        self._give_up_place(self._observer.on_completed)
-
-    def _give_up_place(self, end: Callable[[], None] = lambda: None) -> None:
-        """Leave the limit, call `end`, and start the streams that may start now."""
+    def _end(self, outcome: Outcome, notify: Callable[[], None]) -> None:
+        """Give up the place before the end is passed on: a retry that it causes may take the place."""
         self.limit.leave(self)
         try:
-            end()
+            notify()
         finally:
             self.limit.admit()
