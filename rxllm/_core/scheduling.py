@@ -65,6 +65,10 @@ def schedule_after_subscribe(
 class TimerScheduler(TimeoutScheduler):
     """reactivex's scheduler, but all delays wait on one thread, where it starts a thread for each."""
 
+    def schedule(self, action: typing.ScheduledAction[_State], state: _State | None = None) -> abc.DisposableBase:
+        """Run `action` on a worker."""
+        return self.schedule_relative(0.0, action, state)
+
     def schedule_relative(
         self, duetime: typing.RelativeTime, action: typing.ScheduledAction[_State], state: _State | None = None
     ) -> abc.DisposableBase:

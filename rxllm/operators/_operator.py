@@ -109,7 +109,7 @@ class Subscription(abc.DisposableBase, Generic[A, B]):
         self._upstream.dispose()
 
     @abstractmethod
-    def on_next(self, item: A) -> None:
+    def on_next(self, item: A, /) -> None:
         """Receive an item of the source."""
 
     @abstractmethod
@@ -131,7 +131,7 @@ class WatchedStream(Subscription[T, T]):
     def ended(self, outcome: Outcome, /) -> None:
         """Note the end of the stream. A subscriber that raises, or a source that cannot start, counts as disposed."""
 
-    def on_next(self, item: T) -> None:
+    def on_next(self, item: T, /) -> None:
         """Pass `item` on; dispose if the subscriber raises."""
         try:
             self._emit(item)

@@ -11,17 +11,17 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Generic, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Generic, Literal, NamedTuple, Self, TypeAlias, TypeVar
 
 import msgspec
 from reactivex import Observable, abc
-from reactivex.disposable import SerialDisposable, SingleAssignmentDisposable
+from reactivex.disposable import SingleAssignmentDisposable
 from reactivex.scheduler import NewThreadScheduler, VirtualTimeScheduler
 
 from .._core.attempts import capture_context
-from .._core.token_usage import add_usage
-from ..errors import LLMError, OutputParsingError, StreamError, StreamInterruptedError
-from ..events import Response, StreamEnd, TokenEvent
+from ..errors import StreamError, StreamInterruptedError
+from ..events import Response
+from ._operator import Subscription
 
 P = TypeVar("P")
 P_co = TypeVar("P_co", covariant=True)
@@ -90,73 +90,57 @@ class PromptFailure(msgspec.Struct, Generic[P_co], frozen=True, tag="failure"):
 class PoolSettings(NamedTuple, Generic[P, V_co]):
     """The settings of a `PromptPool`; see `map_prompts`."""
 
-    ask: Callable[[P], Observable[TokenEvent]]
-    ask_again: Callable[[P, Response, Exception], Observable[TokenEvent]]
-    """Asks a prompt once more, after an answer that is not of the type."""
-    value_of: Callable[[Response], V_co]
-    """Returns the value of an answer; raises `OutputParsingError`."""
+    ask: Callable[[P], Observable[tuple[Response, V_co]]]
+    """Returns the stream of one item, the answer and its value."""
     max_concurrent: int
     max_waiting: float
     overflow: PromptOverflow
     ordered: bool
-    raises: bool
-    """The first failure ends the stream."""
-    stop_after_failures: float
 
 
-class _PromptRun(Generic[P]):
+class _PromptRun(Generic[P, V_co]):
     """One prompt, from its arrival to the delivery of its result."""
 
-    __slots__ = ("index", "outcome", "prompt", "stream", "value")
+    __slots__ = ("index", "is_dropped", "outcome", "prompt", "stream")
 
     def __init__(self, index: int, prompt: P) -> None:
         self.index = index
         self.prompt = prompt
-        self.stream = SerialDisposable()
-        self.outcome: Response | Exception = StreamInterruptedError("the stream ended without an answer")
-        self.value: object = None
+        self.stream = SingleAssignmentDisposable()
+        self.outcome: tuple[Response, V_co] | Exception = StreamInterruptedError("the stream ended without an answer")
+        self.is_dropped = False
 
 
-class PromptPool(abc.DisposableBase, Generic[P, V_co]):
+class PromptPool(Subscription[P, PromptAnswer[P, V_co] | PromptFailure[P]]):
     """One subscription to `map_prompts`."""
 
     def __init__(
         self, observer: abc.ObserverBase[PromptAnswer[P, V_co] | PromptFailure[P]], settings: PoolSettings[P, V_co]
     ) -> None:
-        self._observer = observer
+        super().__init__(observer)
         self._settings = settings
         self._capacity = settings.max_concurrent + settings.max_waiting
         self._changed = threading.Condition()
         """Guards all attributes below. Not held while a stream, the source or the subscriber runs."""
-        self._waiting: deque[_PromptRun[P]] = deque()
-        self._running: dict[int, _PromptRun[P]] = {}
-        self._answered: dict[int, _PromptRun[P]] = {}
-        """Ended and not yet delivered."""
-        self._received = 0
+        self._waiting: deque[_PromptRun[P, V_co]] = deque()
+        self._running: dict[int, _PromptRun[P, V_co]] = {}
+        self._over: dict[int, _PromptRun[P, V_co]] = {}
+        """Answered, failed or dropped, and not yet delivered."""
+        self._received = self._done = self._failed = self._dropped = 0
         self._next_due = 0
         """The index of the result that is due next, if results come in order."""
-        self._dropped: set[int] = set()
-        self._done = 0
-        self._failed = 0
-        self._failures_alike = 0
-        self._last_failure: tuple[type[Exception], int | None] | None = None
         self._source_completed = False
         self._error: Exception | None = None
         self._closed = False
         self._pumping_thread: int | None = None
-        self._upstream = SingleAssignmentDisposable()
         self._given: abc.SchedulerBase | None = None
         self._in_context: Callable[[Callable[[], None]], None] = capture_context()
 
-    def start(self, source: Observable[P], scheduler: abc.SchedulerBase | None) -> PromptPool[P, V_co]:
+    def start(self, source: Observable[P], given: abc.SchedulerBase | None) -> Self:
         """Subscribe to the prompts; a source that may be blocked gets a thread of its own, not the caller's."""
-        self._given = scheduler
+        self._given = given
         may_block = self._settings.overflow == "block" and self._settings.max_waiting != float("inf")
-        source_scheduler = NewThreadScheduler() if scheduler is None and may_block else scheduler
-        self._upstream.disposable = source.subscribe(
-            self._on_prompt, self._on_source_error, self._on_source_completed, scheduler=source_scheduler
-        )
-        return self
+        return super().start(source, NewThreadScheduler() if given is None and may_block else given)
 
     def dispose(self) -> None:
         """Stop: dispose the source and every running stream. Thread-safe, may be repeated."""
@@ -164,23 +148,34 @@ class PromptPool(abc.DisposableBase, Generic[P, V_co]):
             self._closed = True
             self._changed.notify_all()
             streams = [run.stream for run in self._running.values()]
-        self._upstream.dispose()
+        super().dispose()
         for stream in streams:
             stream.dispose()
 
-    def _on_prompt(self, prompt: P) -> None:
+    def on_next(self, item: P, /) -> None:
         """Queue a prompt and start what can run; block or drop if too many are in hand."""
         with self._changed:
             if self._closed or self._error is not None:
                 return
-            self._waiting.append(_PromptRun(self._received, prompt))
+            self._waiting.append(_PromptRun(self._received, item))
             self._received += 1
         self._pump()
         with self._changed:
             if self._settings.overflow == "block" and not isinstance(self._given, VirtualTimeScheduler):
-                self._wait_for_room()
+                if self._pumping_thread != threading.get_ident():  # the subscriber's own prompt cannot wait for itself
+                    self._changed.wait_for(lambda: self._in_hand() < self._capacity or self._closed or self._error)
             elif self._in_hand() > self._capacity:
                 self._handle_overflow()
+        self._pump()
+
+    def on_error(self, error: Exception) -> None:
+        with self._changed:
+            self._error = error
+        self._pump()
+
+    def on_completed(self) -> None:
+        with self._changed:
+            self._source_completed = True
         self._pump()
 
     def _in_hand(self) -> int:
@@ -191,29 +186,14 @@ class PromptPool(abc.DisposableBase, Generic[P, V_co]):
         match self._settings.overflow:
             case "block":
                 self._error = StreamError("map_prompts(overflow='block') cannot block a source on virtual time")
-            case "drop_oldest":
-                self._dropped.add(self._waiting.popleft().index)
-            case "drop_newest":
-                self._dropped.add(self._waiting.pop().index)
             case "error":
                 waiting = len(self._waiting) - 1
                 self._error = StreamError(f"the model is too slow: {waiting} prompts wait, and overflow is 'error'")
-
-    def _wait_for_room(self) -> None:
-        """Block the source's thread until another prompt may come. Must hold the lock; releases it while waiting."""
-        if self._pumping_thread == threading.get_ident():
-            return  # the subscriber pushes a prompt from its own on_next: waiting here would never end
-        self._changed.wait_for(lambda: self._in_hand() < self._capacity or self._closed or self._error is not None)
-
-    def _on_source_completed(self) -> None:
-        with self._changed:
-            self._source_completed = True
-        self._pump()
-
-    def _on_source_error(self, error: Exception) -> None:
-        with self._changed:
-            self._error = error
-        self._pump()
+            case "drop_oldest" | "drop_newest" as which:
+                run = self._waiting.popleft() if which == "drop_oldest" else self._waiting.pop()
+                run.is_dropped = True
+                self._dropped += 1
+                self._over[run.index] = run
 
     def _pump(self) -> None:
         """Do the work that is due, on one thread at a time."""
@@ -241,19 +221,14 @@ class PromptPool(abc.DisposableBase, Generic[P, V_co]):
         """Return what must be done next. Must hold the lock."""
         if self._error is not None:
             return partial(self._fail, self._error)
-        while self._next_due in self._dropped:
-            self._dropped.remove(self._next_due)
-            self._next_due += 1
-        due = self._answered.pop(self._next_due if self._settings.ordered else next(iter(self._answered), -1), None)
+        due = self._take_due()
         if due is not None:
-            self._next_due += 1
-            result = self._result(due)
-            return partial(self._observer.on_next, result)
+            return partial(self._emit, self._result(due))
         if self._may_start():
             run = self._waiting.popleft()
             self._running[run.index] = run
-            return partial(self._in_context, partial(self._begin, run, partial(self._settings.ask, run.prompt)))
-        if self._source_completed and not (self._waiting or self._running or self._answered):
+            return partial(self._in_context, partial(self._begin, run))
+        if self._source_completed and not (self._waiting or self._running or self._over):
             self._closed = True
             return self._observer.on_completed
         return None
@@ -262,92 +237,52 @@ class PromptPool(abc.DisposableBase, Generic[P, V_co]):
         self.dispose()
         self._observer.on_error(error)
 
+    def _take_due(self) -> _PromptRun[P, V_co] | None:
+        """Remove and return the run whose result is due; None if there is none. Must hold the lock."""
+        while True:
+            run = self._over.pop(self._next_due if self._settings.ordered else next(iter(self._over), -1), None)
+            self._next_due += run is not None
+            if run is None or not run.is_dropped:
+                return run
+
     def _may_start(self) -> bool:
         if not self._waiting or len(self._running) >= self._settings.max_concurrent:
             return False
         ahead = self._waiting[0].index - self._next_due
         return not self._settings.ordered or ahead < _AHEAD * self._settings.max_concurrent
 
-    def _result(self, run: _PromptRun[P]) -> PromptAnswer[P, V_co] | PromptFailure[P]:
-        """Return the result of a run, with the progress so far."""
+    def _result(self, run: _PromptRun[P, V_co]) -> PromptAnswer[P, V_co] | PromptFailure[P]:
+        """Return the result of a run, with the progress so far. Must hold the lock."""
         outcome = run.outcome
         self._done += 1
         self._failed += isinstance(outcome, Exception)
         total = self._received if self._source_completed else None
-        dropped = self._received - self._done - len(self._running) - len(self._waiting) - len(self._answered)
-        progress = Progress(self._done, self._failed, len(self._running), len(self._waiting), total, dropped)
+        progress = Progress(self._done, self._failed, len(self._running), len(self._waiting), total, self._dropped)
         if isinstance(outcome, Exception):
-            self._count_failure(outcome)
             return PromptFailure(run.index, run.prompt, outcome, progress)
-        self._failures_alike = 0
-        return PromptAnswer(run.index, run.prompt, outcome, progress, run.value)  # type: ignore[arg-type]  # of value_of
+        response, value = outcome
+        return PromptAnswer(run.index, run.prompt, response, progress, value)
 
-    def _count_failure(self, error: Exception) -> None:
-        """End the stream if the last results have all failed with the same permanent error. Must hold the lock."""
-        if isinstance(error, LLMError) and error.transient:
-            return
-        kind = (type(error), error.status_code if isinstance(error, LLMError) else None)
-        self._failures_alike = self._failures_alike + 1 if kind == self._last_failure else 1
-        self._last_failure = kind
-        if self._failures_alike >= self._settings.stop_after_failures:
-            error.add_note(f"stopped: {self._failures_alike} prompts in a row have failed with this error")
-            self._error = error
+    def _begin(self, run: _PromptRun[P, V_co]) -> None:
+        """Subscribe to the answer of a prompt."""
 
-    def _begin(
-        self, run: _PromptRun[P], ask: Callable[[], Observable[TokenEvent]], *, earlier: Response | None = None
-    ) -> None:
-        """Subscribe to the stream of a prompt; `earlier` is the first answer if this is the second request."""
-
-        def on_next(event: TokenEvent) -> None:
-            if type(event) is StreamEnd:
-                run.outcome = event.response
+        def on_next(answer: tuple[Response, V_co]) -> None:
+            run.outcome = answer
 
         def on_error(error: Exception) -> None:
             run.outcome = error
             self._ended(run)
 
-        def on_completed() -> None:
-            again = self._convert(run, earlier)
-            if again is None:
-                self._ended(run)
-            else:
-                self._in_context(again)
+        run.stream.disposable = self._settings.ask(run.prompt).subscribe(
+            on_next, on_error, partial(self._ended, run), scheduler=self._given
+        )
 
-        try:
-            subscribe = ask().subscribe
-        except Exception as error:
-            on_error(error)
-        else:
-            slot = SingleAssignmentDisposable()
-            run.stream.disposable = slot
-            slot.disposable = subscribe(on_next, on_error, on_completed, scheduler=self._given)
-
-    def _convert(self, run: _PromptRun[P], earlier: Response | None) -> Callable[[], None] | None:
-        """Set the value of an answer; return what asks once more, if the first answer is not of the type."""
-        response = run.outcome
-        if not isinstance(response, Response):
-            return None
-        if earlier is not None:
-            usage = add_usage(earlier.usage, response.usage)
-            run.outcome = response = msgspec.structs.replace(response, usage=usage)
-        try:
-            run.value = self._settings.value_of(response)
-        except OutputParsingError as error:
-            error.partial = response
-            run.outcome = error
-            if earlier is None:
-                again = partial(self._settings.ask_again, run.prompt, response, error)
-                return partial(self._begin, run, again, earlier=response)
-        return None
-
-    def _ended(self, run: _PromptRun[P]) -> None:
-        """Move an ended run from the running to the answered ones."""
+    def _ended(self, run: _PromptRun[P, V_co]) -> None:
+        """Move an ended run from the running ones to those that are over."""
         with self._changed:
             if self._closed:
                 return
             del self._running[run.index]
             self._changed.notify_all()
-            self._answered[run.index] = run
-            if self._settings.raises and isinstance(run.outcome, Exception):
-                self._error = run.outcome
+            self._over[run.index] = run
         self._pump()

@@ -57,7 +57,7 @@ class _AnswerWatch(WatchedStream[TokenEvent]):
         self._events: list[TokenEvent] = []
         self._response: Response | None = None
 
-    def on_next(self, item: TokenEvent) -> None:
+    def on_next(self, item: TokenEvent, /) -> None:
         """Keep the event and pass it on; most are text, so they are looked at first."""
         if type(item) is TextDelta:
             self._events.append(item)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Generic, TypeVar, get_args
+from typing import Generic, TypeVar
 
 import msgspec
 import reactivex
@@ -17,7 +17,7 @@ from .._core.delta_merge import merge_deltas
 from ..errors import ConfigurationError
 from ..events import StreamEnd, StreamReset, TokenEvent
 from ._operator import Step, run_steps
-from .prompts import CanStream, ErrorMode
+from .prompts import CanStream
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -115,20 +115,14 @@ def first_to_finish(*streams: Observable[TokenEvent]) -> Observable[TokenEvent]:
     return race(*(stream.pipe(run_steps(_WholeAnswer)) for stream in streams))
 
 
-def merge_labelled(
-    streams: Mapping[K, Observable[T]], *, errors: ErrorMode = "values"
-) -> Observable[Labelled[K, T] | LabelledError[K]]:
+def merge_labelled(streams: Mapping[K, Observable[T]]) -> Observable[Labelled[K, T] | LabelledError[K]]:
     """Subscribe to all streams at once; emit each event with the label of its stream.
 
-    Completes when all streams have ended. on_next is called by one thread at a time: a slow subscriber slows all.
+    An error is a `LabelledError`, and the others continue. Completes when all streams have ended. on_next is called by
+    one thread at a time: a slow subscriber slows all.
 
     Args:
         streams: The streams by their labels.
-        errors: "values": an error is a `LabelledError`, and the others continue. "raise": the first error ends the
-            stream.
-
-    Raises:
-        ConfigurationError: `errors` is neither of the two.
 
     ::
 
@@ -137,8 +131,6 @@ def merge_labelled(
         [ merge_labelled({x, y}) ]
         ---xa-yc-y#-xb-|
     """
-    if errors not in get_args(ErrorMode):
-        raise ConfigurationError(f"errors is 'values' or 'raise'; got {errors!r}")
 
     def subscribe(
         observer: abc.ObserverBase[Labelled[K, T] | LabelledError[K]], scheduler: abc.SchedulerBase | None = None
@@ -160,13 +152,8 @@ def merge_labelled(
                     raise
 
         def on_error(label: K, error: Exception) -> None:
-            """End all streams with the error, or emit it as a value: then only this stream has ended."""
-            if errors == "raise":
-                with emitting:
-                    observer.on_error(error)
-            else:
-                emit(LabelledError(label, error))
-                on_completed()
+            emit(LabelledError(label, error))
+            on_completed()
 
         def on_completed() -> None:
             nonlocal active
@@ -191,9 +178,7 @@ def merge_labelled(
     return Observable(subscribe)
 
 
-def ensemble(
-    models: Mapping[K, CanStream[P]], prompt: P, *, errors: ErrorMode = "values"
-) -> Observable[Labelled[K, TokenEvent] | LabelledError[K]]:
+def ensemble(models: Mapping[K, CanStream[P]], prompt: P) -> Observable[Labelled[K, TokenEvent] | LabelledError[K]]:
     """Ask several models the same prompt at once: `merge_labelled` of their streams.
 
     A model that refuses the prompt at once fails like one that fails later.
@@ -201,10 +186,6 @@ def ensemble(
     Args:
         models: The models by their labels.
         prompt: The prompt for all of them.
-        errors: As for `merge_labelled`.
-
-    Raises:
-        ConfigurationError: `errors` is neither "values" nor "raise".
 
     ::
 
@@ -215,7 +196,7 @@ def ensemble(
     def ask(model: CanStream[P]) -> Observable[TokenEvent]:
         return reactivex.defer(lambda _: model.stream(prompt))
 
-    return merge_labelled({label: ask(model) for label, model in models.items()}, errors=errors)
+    return merge_labelled({label: ask(model) for label, model in models.items()})
 
 
 class _WholeAnswer(Step[TokenEvent, TokenEvent]):

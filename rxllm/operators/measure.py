@@ -240,7 +240,7 @@ class _LoggedStream(WatchedStream[T]):
         self._has_content = False
         self._answer = ""
 
-    def on_next(self, item: T) -> None:
+    def on_next(self, item: T, /) -> None:
         """Pass `item` on, after the line of the first content."""
         if not self._has_content and is_content(cast("TokenEvent", item)):
             self._has_content = True

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, Protocol, TypeAlias, TypedDict, TypeVar, Unpack, cast, get_args, overload
+from typing import Protocol, TypeAlias, TypedDict, TypeVar, Unpack, cast, get_args, overload
 
+import msgspec
 from reactivex import Observable
+from reactivex import operators as rx_ops
 
+from .._core.token_usage import add_usage
 from .._schema import object_type, unboxed
-from ..errors import ConfigurationError
-from ..events import Response, TokenEvent
+from ..errors import ConfigurationError, OutputParsingError
+from ..events import Response, TokenEvent, Usage
 from ..messages import Message
 from ..prompt import Prompt, messages_of
 from ._operator import Operator, subscribing
@@ -22,12 +25,12 @@ from ._prompt_pool import PromptFailure as PromptFailure
 from ._prompt_pool import PromptOverflow as PromptOverflow
 from .json.structured import value_of
 from .json.typed import Target
+from .resilience.fallback import stream_of
+from .text.plain import response
 
 P = TypeVar("P")
 V = TypeVar("V")
 P_contra = TypeVar("P_contra", contravariant=True)
-
-ErrorMode: TypeAlias = Literal["values", "raise"]
 
 
 class CanStream(Protocol[P_contra]):
@@ -43,6 +46,9 @@ class CanStream(Protocol[P_contra]):
 
 
 Source: TypeAlias = CanStream[P] | Callable[[P], Observable[TokenEvent]]
+_Ask: TypeAlias = Callable[[P], Observable[TokenEvent]]
+_AskAgain: TypeAlias = Callable[[P, OutputParsingError], Observable[TokenEvent]]
+"""Asks a prompt once more, after an answer that is not of the type."""
 
 
 class _Settings(TypedDict, total=False):
@@ -52,24 +58,15 @@ class _Settings(TypedDict, total=False):
     max_waiting: int | None
     overflow: PromptOverflow
     ordered: bool
-    stop_after_failures: int | None
 
 
 @overload
 def map_prompts(
-    model: Source[P], *, response_type: type[V], errors: Literal["raise"], **settings: Unpack[_Settings]
-) -> Operator[P, PromptAnswer[P, V]]: ...
-@overload
-def map_prompts(
-    model: Source[P], *, response_type: type[V], errors: ErrorMode = ..., **settings: Unpack[_Settings]
+    model: Source[P], *, response_type: type[V], **settings: Unpack[_Settings]
 ) -> Operator[P, PromptAnswer[P, V] | PromptFailure[P]]: ...
 @overload
 def map_prompts(
-    model: Source[P], *, response_type: None = None, errors: Literal["raise"], **settings: Unpack[_Settings]
-) -> Operator[P, PromptAnswer[P, None]]: ...
-@overload
-def map_prompts(
-    model: Source[P], *, response_type: None = None, errors: ErrorMode = ..., **settings: Unpack[_Settings]
+    model: Source[P], *, response_type: None = None, **settings: Unpack[_Settings]
 ) -> Operator[P, PromptAnswer[P, None] | PromptFailure[P]]: ...
 def map_prompts(
     model: Source[P],
@@ -79,9 +76,7 @@ def map_prompts(
     max_waiting: int | None = 64,
     overflow: PromptOverflow = "block",
     ordered: bool = True,
-    errors: ErrorMode = "values",
-    stop_after_failures: int | None = None,
-) -> Operator[P, PromptAnswer[P, V | None]] | Operator[P, PromptAnswer[P, V | None] | PromptFailure[P]]:
+) -> Operator[P, PromptAnswer[P, V | None] | PromptFailure[P]]:
     """Ask `model` each prompt, `max_concurrent` at a time; emit a result for each, with the progress.
 
     on_next is called by one thread at a time. While it runs, no new prompt is sent. In order, no prompt is sent
@@ -106,10 +101,6 @@ def map_prompts(
             "drop_oldest": the prompt that has waited longest is dropped. "drop_newest": the new prompt is dropped.
             "error": the stream ends with a `StreamError`.
         ordered: True: results come in the order of the prompts. False: each comes when it is ready.
-        errors: "values": a failed prompt is a `PromptFailure`, and the stream continues. "raise": the first failure
-            ends the stream.
-        stop_after_failures: End the stream with the error, when that many results in a row have failed with the same
-            error that is not transient (same class and status: a wrong model name, for example); default: never.
 
     Raises:
         ConfigurationError: A number is out of range, a word is unknown, or JSON cannot be read as `response_type`.
@@ -120,56 +111,70 @@ def map_prompts(
         [map_prompts(model)]
         ------P---Q|
     """
-    for name, value, least in (
-        ("max_concurrent", max_concurrent, 1),
-        ("max_waiting", max_waiting, 0),
-        ("stop_after_failures", stop_after_failures, 1),
-    ):
+    for name, value, least in (("max_concurrent", max_concurrent, 1), ("max_waiting", max_waiting, 0)):
         if value is not None and value < least:
             raise ConfigurationError(f"map_prompts({name}=...) takes {least} or more; got {value!r}")
-    if errors not in get_args(ErrorMode):
-        raise ConfigurationError(f"errors is 'values' or 'raise'; got {errors!r}")
     if overflow not in get_args(PromptOverflow):
         raise ConfigurationError(f"overflow is one of {', '.join(get_args(PromptOverflow))}; got {overflow!r}")
     asked_type = response_type
     if response_type is not None and hasattr(model, "stream"):
         asked_type = cast("type[V]", object_type(response_type))
     ask, ask_again = _asking(model, asked_type)
-    target = None if asked_type is None else Target(asked_type)
-
-    def value_in(response: Response) -> V | None:
-        return None if target is None else cast("V", unboxed(value_of(target, response.text)))
-
     settings: PoolSettings[P, V | None] = PoolSettings(
-        ask,
-        ask_again,
-        value_in,
+        _answers(ask, ask_again, None if asked_type is None else Target(asked_type)),
         max_concurrent,
         math.inf if max_waiting is None else max_waiting,
         overflow,
         ordered,
-        errors == "raise",
-        stop_after_failures or math.inf,
     )
-
     return subscribing(lambda observer, source, scheduler: PromptPool(observer, settings).start(source, scheduler))
 
 
-def _asking(
-    model: Source[P], response_type: type[object] | None
-) -> tuple[Callable[[P], Observable[TokenEvent]], Callable[[P, Response, Exception], Observable[TokenEvent]]]:
+def _asking(model: Source[P], response_type: type[object] | None) -> tuple[_Ask[P], _AskAgain[P]]:
     """Return what asks `model` a prompt, and what asks it again after an answer that is not of the type."""
     stream = cast("Callable[..., Observable[TokenEvent]] | None", getattr(model, "stream", None))
     if stream is None and not callable(model):
         raise ConfigurationError(f"map_prompts() takes a model, or a function that returns a stream; got {model!r}")
     if stream is None:
-        make_stream = cast("Callable[[P], Observable[TokenEvent]]", model)
-        return make_stream, lambda prompt, _, __: make_stream(prompt)
+        make_stream = cast("_Ask[P]", model)
+        return make_stream, lambda prompt, _: make_stream(prompt)
     ask = stream if response_type is None else partial(stream, response_format=response_type)
 
-    def ask_again(prompt: P, response: Response, error: Exception) -> Observable[TokenEvent]:
-        earlier = (response.message,) if response.parts else ()
+    def ask_again(prompt: P, error: OutputParsingError) -> Observable[TokenEvent]:
+        earlier = (error.partial.message,) if error.partial is not None and error.partial.parts else ()
         correction = Message.user(f"Your answer is not valid: {error}. Answer again, with nothing but the valid JSON.")
         return ask([*messages_of(cast(Prompt, prompt)), *earlier, correction])
 
     return ask, ask_again
+
+
+def _answers(
+    ask: _Ask[P], ask_again: _AskAgain[P], target: Target[V] | None
+) -> Callable[[P], Observable[tuple[Response, V | None]]]:
+    """Return the function that asks a prompt: its stream emits the answer with the value, or fails."""
+
+    def answered(
+        make_stream: Callable[[], Observable[TokenEvent]], earlier: Usage | None = None
+    ) -> Observable[tuple[Response, V | None]]:
+        """Return the answer of a stream; the usage of an `earlier` one is added."""
+
+        def with_value(answer: Response) -> tuple[Response, V | None]:
+            if earlier is not None:
+                answer = msgspec.structs.replace(answer, usage=add_usage(earlier, answer.usage))
+            try:
+                return answer, None if target is None else cast("V", unboxed(value_of(target, answer.text)))
+            except OutputParsingError as error:
+                error.partial = answer
+                raise
+
+        return stream_of(make_stream).pipe(response(), rx_ops.map(with_value))
+
+    def answer(prompt: P) -> Observable[tuple[Response, V | None]]:
+        def once_more(error: Exception, _: object) -> Observable[tuple[Response, V | None]]:
+            if target is None or not isinstance(error, OutputParsingError) or error.partial is None:
+                raise error
+            return answered(partial(ask_again, prompt, error), error.partial.usage)
+
+        return answered(partial(ask, prompt)).pipe(rx_ops.catch(once_more))
+
+    return answer

@@ -24,7 +24,6 @@ from rxllm import operators as ops
 from rxllm._schema import json_schema
 from rxllm.errors import (
     ConfigurationError,
-    LLMError,
     OutputParsingError,
     RateLimitError,
     StreamError,
@@ -136,14 +135,6 @@ class TestMapPrompts:
         """The model raises, the stream of results does not."""
         run = play(ops.map_prompts(ScriptedModel()), ["a", [], "c"])
         assert texts(run.values) == ["a", "ConfigurationError", "c"]
-
-    def test_errors_may_end_everything(self) -> None:
-        """The first error goes to on_error, and what runs is disposed."""
-        model = ScriptedModel(Hang(), ErrorReply(500), Hang())
-        run = play(ops.map_prompts(model, errors="raise"), ["a", "b", "c", "d"])
-        assert isinstance(run.error, LLMError)
-        assert run.values == []
-        assert {call.state for call in model.calls} == {"disposed", "failed"}
 
     def test_an_error_of_the_prompts_ends_everything(self) -> None:
         """What runs is disposed."""
@@ -274,7 +265,7 @@ class TestMapPrompts:
             assert ["ServerError" if n % 10 == 7 else "ok" for n in range(50)] == texts(seen.values)
             assert len(server.requests) == 50
 
-    @pytest.mark.parametrize("arguments", [{"max_concurrent": 0}, {"errors": "maybe"}])
+    @pytest.mark.parametrize("arguments", [{"max_concurrent": 0}, {"overflow": "maybe"}])
     def test_refuses_what_makes_no_sense(self, arguments: dict[str, Any]) -> None:
         """At once, with the value in the message."""
         with pytest.raises(ConfigurationError, match=r"0|maybe"):
@@ -472,27 +463,6 @@ class TestTypedAnswers:
         assert [1] == result.value
 
 
-class TestStopAfterFailures:
-    """What all prompts meet ends the run early."""
-
-    def test_the_same_permanent_error_in_a_row(self) -> None:
-        """Three times the model is unknown: no fourth request."""
-        model = ScriptedModel(*[ErrorReply(404)] * 100)
-        run = play(ops.map_prompts(model, max_concurrent=1, stop_after_failures=3), map(str, range(20)))
-        assert len(run.values) == 3
-        assert isinstance(run.error, rxllm.NotFoundError)
-        assert "3 prompts in a row" in run.error.__notes__[0]
-        assert len(model.calls) <= 4
-
-    def test_transient_errors_and_answers_between_do_not_stop(self) -> None:
-        """Only the same error, only in a row."""
-        replies = [ErrorReply(404), "a", ErrorReply(404), ErrorReply(503), ErrorReply(400)] * 4
-        model = ScriptedModel(*replies)
-        run = play(ops.map_prompts(model, max_concurrent=1, stop_after_failures=2), map(str, range(20)))
-        assert run.completed
-        assert len(run.values) == 20
-
-
 class TestFirstToFinish:
     """The answer that is complete first."""
 
@@ -621,19 +591,14 @@ class TestMergeLabelled:
     def test_an_error_is_a_value_and_the_others_go_on(self) -> None:
         """Tagged like everything else."""
         boom = Boom()
-        values = merged({"x": scripted([(1, boom)]), "y": scripted([(5, "c")])}, "values")
+        values = merged({"x": scripted([(1, boom)]), "y": scripted([(5, "c")])})
         assert LabelledError("x", boom) == values[0]
         assert Labelled("y", TextDelta("c")) == values[1]
         assert values[-1] == "completed"
 
-    def test_an_error_may_end_everything(self) -> None:
-        """The others are disposed."""
-        boom = Boom()
-        assert [boom] == merged({"x": scripted([(1, boom)]), "y": scripted([(5, "c")])}, "raise")
-
     def test_nothing_to_merge(self) -> None:
         """Completes."""
-        assert merged({}, "values") == ["completed"]
+        assert merged({}) == ["completed"]
 
     def test_disposing_disposes_all(self) -> None:
         """Each of them."""
@@ -719,11 +684,11 @@ def raced(*streams: Observable[TokenEvent]) -> list[Any]:
     ]
 
 
-def merged(streams: dict[str, Observable[TokenEvent]], errors: Literal["values", "raise"]) -> list[Any]:
+def merged(streams: dict[str, Observable[TokenEvent]]) -> list[Any]:
     """The values of a merge on virtual time, and "completed" or the error."""
     scheduler = TestScheduler()
     values: list[Any] = []
-    ops.merge_labelled(streams, errors=errors).subscribe(
+    ops.merge_labelled(streams).subscribe(
         values.append, values.append, lambda: values.append("completed"), scheduler=scheduler
     )
     scheduler.start()

@@ -16,18 +16,19 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Generic, TypeVar
+from typing import TypeVar
 
-from reactivex import Observable, abc
-from reactivex.disposable import Disposable, SingleAssignmentDisposable
+from reactivex import abc
+from reactivex.disposable import Disposable
 from reactivex.internal import DisposedException
 
 from ..._core.attempts import scheduler_seconds
+from .._operator import Subscription
 
 T = TypeVar("T")
 
 
-class DeliveryQueue(abc.DisposableBase, Generic[T]):
+class DeliveryQueue(Subscription[T, T]):
     """One subscription whose events are delivered on `scheduler`, at least `interval` seconds between two wake-ups.
 
     A subscriber that raises ends the subscription: the upstream is disposed and the scheduler reports the exception.
@@ -36,7 +37,7 @@ class DeliveryQueue(abc.DisposableBase, Generic[T]):
     def __init__(
         self, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase, size: int, interval: float = 0.0
     ) -> None:
-        self._observer = observer
+        super().__init__(observer)
         self._scheduler = scheduler
         self._size = size
         self._interval = interval
@@ -56,16 +57,8 @@ class DeliveryQueue(abc.DisposableBase, Generic[T]):
         self._lock = threading.Lock()
         """Guards the three marks above, once per wake-up."""
         self._wakeup: abc.DisposableBase = Disposable()
-        self._upstream = SingleAssignmentDisposable()
 
-    def start(self, source: Observable[T], scheduler: abc.SchedulerBase | None) -> DeliveryQueue[T]:
-        """Subscribe to `source`."""
-        self._upstream.disposable = source.subscribe(
-            self.on_next, self.on_error, self.on_completed, scheduler=scheduler
-        )
-        return self
-
-    def on_next(self, item: T) -> None:
+    def on_next(self, item: T, /) -> None:
         """Queue `item`. Called on the producer's thread."""
         if len(self._queue) < self._size:
             self._queue.append(item)
@@ -85,7 +78,7 @@ class DeliveryQueue(abc.DisposableBase, Generic[T]):
     def dispose(self) -> None:
         """Stop: dispose the source and deliver nothing more. Thread-safe, may be repeated."""
         self._closed = True
-        self._upstream.dispose()
+        super().dispose()
         self._wakeup.dispose()
         self._queue.clear()
 
@@ -95,10 +88,11 @@ class DeliveryQueue(abc.DisposableBase, Generic[T]):
 
     @abstractmethod
     def _deliver(self) -> None:
-        """Deliver what is queued, then the end if it has come; stop when closed.
+        """Deliver what is queued; stop when closed."""
 
-        Read `_end` before the queue: then everything queued before the end is seen.
-        """
+    def _is_waiting(self) -> bool:
+        """Return whether an item has not been delivered."""
+        return bool(self._queue)
 
     def _deliver_exclusively(self, *, woken: bool) -> None:
         """Deliver, unless another call is delivering: that call checks the queue again when it is done."""
@@ -107,8 +101,12 @@ class DeliveryQueue(abc.DisposableBase, Generic[T]):
                 self._wake_up_pending = self._wake_up_pending and not woken
                 return
             self._delivering = True
+        end = self._end  # read before the queue: then everything queued before the end is seen
         try:
             self._deliver()
+            if end is not None and not (self._closed or self._is_waiting()):
+                self._closed = True
+                end()
         except BaseException:
             self.dispose()
             raise
@@ -118,15 +116,8 @@ class DeliveryQueue(abc.DisposableBase, Generic[T]):
             with self._lock:
                 self._delivering = False
                 self._wake_up_pending = self._wake_up_pending and not woken
-        if not self._wake_up_pending and self._has_more():
+        if not self._wake_up_pending and (self._end is not None or self._is_waiting()):
             self._wake_up()
-
-    def _has_more(self) -> bool:
-        return bool(self._queue) or self._end is not None
-
-    def _finish(self, end: Callable[[], None]) -> None:
-        self._closed = True
-        end()
 
     def _end_with(self, end: Callable[[], None]) -> None:
         if self._end is None:
@@ -139,7 +130,7 @@ class DeliveryQueue(abc.DisposableBase, Generic[T]):
             urgent = self._end is not None
             if self._closed or (self._wake_up_pending and not (urgent and self._is_timed)):
                 return
-            wait = 0.0 if urgent else self._interval_left()
+            wait = 0.0 if urgent else self._interval - self._seconds_since_last()
             self._wake_up_pending, self._is_timed = True, wait > 0
         if urgent:
             self._wakeup.dispose()
@@ -158,7 +149,8 @@ class DeliveryQueue(abc.DisposableBase, Generic[T]):
         self._is_timed = False
         self._deliver_exclusively(woken=True)
 
-    def _interval_left(self) -> float:
-        if self._delivered_at is None:
-            return 0.0
-        return self._interval - (scheduler_seconds(self._scheduler) - self._delivered_at)
+    def _seconds_since_last(self) -> float:
+        """Return the seconds since the last wake-up; one interval before the first."""
+        if not self._interval or self._delivered_at is None:
+            return self._interval
+        return scheduler_seconds(self._scheduler) - self._delivered_at

@@ -8,29 +8,26 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import deque
-from contextlib import suppress
-from typing import Generic, TypeVar
+from typing import TypeVar
 
-from reactivex import Observable, abc
-from reactivex.disposable import Disposable, SingleAssignmentDisposable
-from reactivex.internal import DisposedException
+from reactivex import abc
+from reactivex.disposable import SerialDisposable
 
 from ..._core.attempts import scheduler_seconds
 from ...events import ReasoningDelta, TextDelta, ToolCallDelta
-from .timer_thread import TimerThread
+from .._operator import Subscription
 
 T = TypeVar("T")
 
 _LONGEST_WAIT = 1e8
 """Seconds that every clock can add; a longer wait is several."""
 
+_ROUNDING = 1e-6
+"""Seconds: clocks that are datetimes have microseconds."""
 
-class ListBuffer(abc.DisposableBase, Generic[T]):
-    """One subscription that emits a list at `count` items, at `chars` characters, or `seconds` after its first item.
 
-    Without a `scheduler`, a thread of its own runs the timer.
-    """
+class ListBuffer(Subscription[T, list[T]]):
+    """One subscription that emits a list at `count` items, at `chars` characters, or `seconds` after its first item."""
 
     def __init__(
         self,
@@ -38,102 +35,77 @@ class ListBuffer(abc.DisposableBase, Generic[T]):
         count: float,
         chars: float,
         seconds: float | None,
-        scheduler: abc.SchedulerBase | None,
+        scheduler: abc.SchedulerBase,
     ) -> None:
-        self._observer = observer
+        super().__init__(observer)
         self._count = count
         self._chars = chars
         self._seconds = seconds
-        self._own_thread = TimerThread()
-        self._scheduler = scheduler or self._own_thread
-        self._items: deque[T] = deque()
-        self._chars_in = 0
-        """Characters received. Only the producer writes it."""
-        self._chars_out = 0
-        """Characters emitted."""
-        self._closed = False
-        self._emitting = threading.RLock()
-        self._due: float | None = None
-        """When the open list must be emitted, in the scheduler's seconds; None if no list is open."""
+        self._scheduler = scheduler
+        self._lock = threading.RLock()
+        """Guards the attributes below. Held while a list is emitted."""
+        self._items: list[T] = []
+        self._chars_left = chars
+        self._due = math.inf
+        """When the open list must be emitted, in the scheduler's seconds."""
         self._timer_pending = False
-        self._setting_timer = threading.Lock()
-        self._timer: abc.DisposableBase = Disposable()
-        self._upstream = SingleAssignmentDisposable()
+        self._timer = SerialDisposable()
 
-    def start(self, source: Observable[T], scheduler: abc.SchedulerBase | None) -> ListBuffer[T]:
-        """Subscribe to `source`."""
-        self._upstream.disposable = source.subscribe(
-            self._on_next, self._on_error, self._on_completed, scheduler=scheduler
-        )
-        return self
+    def on_next(self, item: T, /) -> None:
+        """Add `item` to the open list; emit the list if it is full."""
+        with self._lock:
+            self._items.append(item)
+            if self._chars < math.inf:
+                self._chars_left -= length(item)
+            if len(self._items) >= self._count or self._chars_left <= 0:
+                self._emit_list()
+            elif self._seconds is not None and len(self._items) == 1:
+                self._due = scheduler_seconds(self._scheduler) + self._seconds
+                self._set_timer(self._seconds)
+
+    def on_error(self, error: Exception) -> None:
+        """Emit the open list, then the error."""
+        with self._lock:
+            self._emit_list()
+            self._observer.on_error(error)
+
+    def on_completed(self) -> None:
+        """Emit the open list, then complete."""
+        with self._lock:
+            self._emit_list()
+            self._observer.on_completed()
 
     def dispose(self) -> None:
         """Stop: dispose the source and the timer, and emit nothing more. Thread-safe, may be repeated."""
-        self._closed = True
-        self._upstream.dispose()
-        self._items.clear()
+        super().dispose()
         self._timer.dispose()
-        self._own_thread.dispose()
 
-    def _on_next(self, item: T) -> None:
-        self._items.append(item)
-        if self._chars < math.inf:
-            self._chars_in += length(item)
-        if len(self._items) >= self._count or self._chars_in - self._chars_out >= self._chars:
-            self._emit()
-        elif self._seconds is not None and self._due is None and self._items:
-            self._set_timer(self._seconds)
-
-    def _on_error(self, error: Exception) -> None:
-        self._emit()
-        self._observer.on_error(error)
-
-    def _on_completed(self) -> None:
-        self._emit()
-        self._observer.on_completed()
-
-    def _emit(self) -> None:
-        """Emit all items as one list; another thread that emits is waited for."""
-        self._due = None
-        with self._emitting:
-            items: list[T] = []
-            with suppress(IndexError):  # another thread may dispose meanwhile
-                for _ in range(len(self._items)):
-                    items.append(self._items.popleft())
-            if self._chars < math.inf:
-                self._chars_out += sum(map(length, items))
-            if not items or self._closed:
-                return
-            try:
-                self._observer.on_next(items)
-            except BaseException:
-                self.dispose()
-                raise
+    def _emit_list(self) -> None:
+        """Emit the open list and begin a new one. Must hold the lock."""
+        items, self._items, self._chars_left = self._items, [], self._chars
+        if not items or self._upstream.is_disposed:
+            return
+        try:
+            self._emit(items)
+        except BaseException:
+            self.dispose()
+            raise
 
     def _set_timer(self, seconds: float) -> None:
-        """Start the timer for the open list, unless one is pending: that one starts it again when it fires."""
-        now = scheduler_seconds(self._scheduler)
-        due = self._due = self._due or now + seconds
-        with self._setting_timer:
-            if self._timer_pending or self._closed:
-                return
+        """Start the timer, unless it is pending: then it starts again when it fires. Must hold the lock."""
+        if not self._timer_pending:
             self._timer_pending = True
-        try:
-            self._timer = self._scheduler.schedule_relative(min(max(due - now, 0.0), _LONGEST_WAIT), self._on_timer)
-        except DisposedException:
-            if not self._closed:
-                raise
+            self._timer.disposable = self._scheduler.schedule_relative(min(seconds, _LONGEST_WAIT), self._on_timer)
 
     def _on_timer(self, scheduler: abc.SchedulerBase, state: object | None = None) -> None:
-        """Emit the list if it is due; set the timer again if another list has opened meanwhile."""
-        with self._emitting:
-            # Clocks that are datetimes have microseconds.
-            if self._due is not None and self._due <= scheduler_seconds(self._scheduler) + 1e-6 and not self._closed:
-                self._emit()
-        self._timer_pending = False
-        # An item that came meanwhile found the timer pending, so it has set none.
-        if self._items and self._seconds is not None:
-            self._set_timer(self._seconds)
+        """Emit the open list if it is due; start the timer again if it is due later."""
+        with self._lock:
+            self._timer_pending = False
+            wait = self._due - scheduler_seconds(self._scheduler)
+            if self._items and wait > _ROUNDING:
+                self._set_timer(wait)
+            else:
+                self._emit_list()
 
 
 def length(item: object) -> int:

@@ -25,15 +25,12 @@ class _OneByOneQueue(DeliveryQueue[T]):
     """Takes an event from the queue only when it delivers it."""
 
     def _deliver(self) -> None:
-        """Emit queued items, a limited number in a row, then the end if the queue is empty."""
-        emit = self._observer.on_next
+        """Emit queued items, a limited number in a row."""
+        emit = self._emit
         for _ in range(_MAX_IN_A_ROW):
-            end = self._end
             try:
                 item = self._take()
             except IndexError:
-                if end is not None and not self._closed:
-                    self._finish(end)
                 return
             emit(cast(T, item.merged()) if isinstance(item, DeltaRun) else item)
             if self._closed:
@@ -65,15 +62,12 @@ class _BlockingQueue(_OneByOneQueue[T]):
         if self._thread == threading.get_ident():
             self._deliver_exclusively(woken=False)
         else:
-            self._wait_for_room()
+            with self._room:
+                self._blocked = True
+                self._room.wait_for(lambda: self._closed or len(self._queue) < self._size)
+                self._blocked = False
         if not self._closed:
             self._queue.append(item)
-
-    def _wait_for_room(self) -> None:
-        with self._room:
-            self._blocked = True
-            self._room.wait_for(lambda: self._closed or len(self._queue) < self._size)
-            self._blocked = False
 
     def _take(self) -> T:
         item = self._queue.popleft()

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from reactivex import abc
 
+from ..._core.scheduling import timer_scheduler
 from ...errors import ConfigurationError
 from .._operator import Operator, subscribing
 from .list_buffer import ListBuffer
@@ -101,7 +102,8 @@ def buffer(
         seconds: Seconds from a list's first item to its emission. The system clock may be set meanwhile.
         chars: Characters of text, reasoning and tool call arguments that close a list. A list may hold more, as items
             are not cut.
-        scheduler: Runs the timer of `seconds`; default: the scheduler given to subscribe(), else a thread of its own.
+        scheduler: Runs the timer of `seconds`; default: the scheduler given to subscribe(), else a thread for all
+            delays.
 
     Raises:
         ConfigurationError: No limit is given, or one is not above 0.
@@ -121,9 +123,9 @@ def buffer(
     max_count, max_chars = count or math.inf, chars or math.inf
 
     return subscribing(
-        lambda observer, source, given: ListBuffer(observer, max_count, max_chars, seconds, scheduler or given).start(
-            source, given
-        )
+        lambda observer, source, given: ListBuffer(
+            observer, max_count, max_chars, seconds, timer_scheduler(scheduler, given)
+        ).start(source, given)
     )
 
 
@@ -144,7 +146,7 @@ def smooth(
         chars_per_second: The pace; None: only `catch_up` determines it.
         frame: Seconds between two deliveries.
         catch_up: Seconds within which all waiting characters are delivered, if `chars_per_second` is slower.
-        scheduler: Runs on_next; default: the scheduler given to subscribe(), else a thread of its own.
+        scheduler: Runs on_next; default: the scheduler given to subscribe(), else the threads of all delays.
 
     Raises:
         ConfigurationError: A number is not above 0.
@@ -160,6 +162,6 @@ def smooth(
             raise ConfigurationError(f"smooth({name}=...) takes a number above 0; got {value!r}")
     return subscribing(
         lambda observer, source, given: SmoothFrames(
-            observer, scheduler or given, frame, chars_per_second or 0.0, catch_up
+            observer, timer_scheduler(scheduler, given), frame, chars_per_second or 0.0, catch_up
         ).start(source, given)
     )

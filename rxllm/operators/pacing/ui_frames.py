@@ -14,11 +14,9 @@ from typing import TypeVar, cast
 import msgspec
 from reactivex import abc
 
-from ..._core.attempts import scheduler_seconds
 from ..._core.delta_merge import merge_deltas
 from ...events import ReasoningDelta, StreamEnd, TextDelta
 from .delivery_queue import DeliveryQueue
-from .timer_thread import TimerThread
 
 T = TypeVar("T")
 
@@ -47,13 +45,10 @@ class UiFrames(DeliveryQueue[T]):
         time.sleep(_GIL_RELEASE)
 
     def _deliver(self) -> None:
-        end = self._end
-        self._emit(self._take_all())
-        if end is not None and not self._closed:
-            self._finish(end)
+        self._emit_all(self._take_all())
 
-    def _emit(self, items: list[T]) -> None:
-        emit = self._observer.on_next
+    def _emit_all(self, items: list[T]) -> None:
+        emit = self._emit
         for item in items:
             if self._closed:
                 return
@@ -71,20 +66,18 @@ class SmoothFrames(UiFrames[T]):
     """Delivers an even number of characters per frame. Events without text keep their place in the order.
 
     The pace is `rate` characters per second, or the one that empties the queue in `catch_up` seconds, whichever is
-    faster. The end of the answer delivers everything. Without a `scheduler`, a thread of its own runs the frames.
+    faster. The end of the answer delivers everything.
     """
 
     def __init__(
         self,
         observer: abc.ObserverBase[T],
-        scheduler: abc.SchedulerBase | None,
+        scheduler: abc.SchedulerBase,
         frame: float,
         rate: float,
         catch_up: float,
     ) -> None:
-        own_thread = TimerThread()
-        super().__init__(observer, scheduler or own_thread, frame)
-        self._own_thread = own_thread
+        super().__init__(observer, scheduler, frame)
         self._rate = rate
         self._catch_up = catch_up
         self._held: list[T] = []
@@ -94,25 +87,17 @@ class SmoothFrames(UiFrames[T]):
 
     def _deliver(self) -> None:
         """Emit what is due now, or all that waits if the answer has ended."""
-        end = self._end
-        seconds = self._seconds_since_last() if self._held else self._interval
+        ends = self._end is not None
+        seconds = max(0.0, self._seconds_since_last()) if self._held else self._interval
         self._held = merge_deltas([*self._held, *self._take_all()])
-        if end is not None or (self._held and isinstance(self._held[-1], StreamEnd)):
+        if ends or (self._held and isinstance(self._held[-1], StreamEnd)):
             due, self._held = self._held, []
         else:
             due = self._due(seconds)
-        self._emit(due)
-        if end is not None and not self._closed:
-            self._finish(end)
+        self._emit_all(due)
 
-    def _has_more(self) -> bool:
-        return bool(self._held) or super()._has_more()
-
-    def dispose(self) -> None:
-        """Stop: dispose the source and emit nothing more. Thread-safe, may be repeated."""
-        super().dispose()
-        self._own_thread.dispose()
-        self._held = []
+    def _is_waiting(self) -> bool:
+        return bool(self._held) or super()._is_waiting()
 
     def _due(self, seconds: float) -> list[T]:
         """Remove from `_held`, and return, what may be delivered `seconds` after the last frame."""
@@ -134,11 +119,6 @@ class SmoothFrames(UiFrames[T]):
         self._held = []
         self._allowed_chars = 0.0  # time without text does not make the next burst faster
         return due
-
-    def _seconds_since_last(self) -> float:
-        if self._delivered_at is None:
-            return self._interval
-        return max(0.0, scheduler_seconds(self._scheduler) - self._delivered_at)
 
 
 def _length(item: object) -> int:

@@ -176,7 +176,7 @@ class _GuardedStream(WatchedStream[TokenEvent]):
         self._count = count
         self._has_content = False
 
-    def on_next(self, item: TokenEvent) -> None:
+    def on_next(self, item: TokenEvent, /) -> None:
         """Pass the event on; dispose if the subscriber raises."""
         if not self._has_content and proves_answer(item):
             self._has_content = True

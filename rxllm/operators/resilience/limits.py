@@ -80,7 +80,7 @@ class _RatedStream(LimitedStream["RateLimit"]):
     def left(self) -> None:
         self.limit.spent(self._number, scheduler_seconds(self.timers), self._spent)
 
-    def on_next(self, event: TokenEvent) -> None:
+    def on_next(self, event: TokenEvent, /) -> None:
         if type(event) is StreamEnd:
             self._count(event.response.usage)
         elif type(event) is UsageUpdate:
