@@ -6,13 +6,18 @@ import weakref
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from reactivex import Observable
 from reactivex.disposable import CompositeDisposable
 
 from ._autoscroll import Autoscroll, ViewPosition
 from ._binding import Binding
+from ._binding import bind_enabled as bind_enabled_on
 from ._qt_scheduler import QtScheduler, qt_module
+
+if TYPE_CHECKING:
+    from PySide6.QtWidgets import QWidget
 
 _LOOK_SECONDS = 0.1
 """How often a window is checked for being hidden."""
@@ -129,6 +134,39 @@ def _forget(ref: WidgetRef, address: int) -> None:
     if _refs.get(address) is ref:
         del _refs[address]
     ref.bindings.dispose()
+
+
+def bind_enabled(widget: QWidget, when: Observable[bool]) -> Binding:
+    """Enable and disable a widget; it gets the keyboard focus back that it loses when it is disabled.
+
+    Args:
+        widget: Any widget.
+        when: For example a binding's `running` or `idle`. When it fails, the widget is disabled.
+
+    Returns:
+        The binding; it ends with `when` or with the widget.
+    """
+    ref = widget_ref(widget)
+    focus_after: int | None = None  # what has got the focus that the widget has lost, by its address
+
+    def enable(enabled: bool) -> None:
+        """Enable or disable the widget, and give back the focus that it has lost."""
+        nonlocal focus_after
+        had_focus = ref.call("hasFocus")
+        ref.call("setEnabled", enabled)
+        if not enabled and had_focus:
+            focus_after = _address_of_focus()
+        elif enabled and focus_after is not None:
+            if _address_of_focus() in (0, focus_after):  # the user has not moved it
+                ref.call("setFocus")
+            focus_after = None
+
+    return ref.end_with_widget(bind_enabled_on(QtScheduler(), enable, when))
+
+
+def _address_of_focus() -> int:
+    focused = qt_module("QtWidgets").QApplication.focusWidget()
+    return 0 if focused is None else address_of(focused)
 
 
 def when_destroyed(owner: Any, action: Callable[[], object]) -> Any:

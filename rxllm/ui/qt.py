@@ -16,26 +16,23 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from reactivex import Observable, Observer, abc
 
 from ._binding import Binding, Streamed, as_each, as_events, as_text, bind
-from ._binding import bind_enabled as bind_enabled_on
 from ._label import GrowingLabel
 from ._markdown import SAFE_LINK
 from ._markdown_view import MarkdownView
-from ._qt_chat import chat_model_class, chat_view_class
 from ._qt_scheduler import QtScheduler, check_widget, qt_module
 from ._qt_text import QtRegion
-from ._qt_widget import WidgetRef, address_of, widget_ref
-from ._stop_binding import StopBinding
+from ._qt_widget import WidgetRef, bind_enabled, widget_ref
 
 if TYPE_CHECKING:
-    from PySide6.QtCore import QAbstractListModel, QObject
-    from PySide6.QtWidgets import QLabel, QLineEdit, QPlainTextEdit, QPushButton, QTextBrowser, QTextEdit, QWidget
+    from PySide6.QtWidgets import QLabel, QPlainTextEdit, QTextEdit, QWidget
 
-    from ..assistant import ChatSession
+    from ._qt_chat import ChatModel, ChatView, StopButton
 
 __all__ = [
     "ChatModel",
@@ -101,34 +98,6 @@ def bind_markdown(widget: QTextEdit, stream: Streamed, *, while_hidden: bool = F
     return _bind(ref, as_events(stream), as_text(view, view.finish), while_hidden=while_hidden)
 
 
-def bind_enabled(widget: QWidget, when: Observable[bool]) -> Binding:
-    """Enable and disable a widget; it gets the keyboard focus back that it loses when it is disabled.
-
-    Args:
-        widget: Any widget.
-        when: For example a binding's `running` or `idle`. When it fails, the widget is disabled.
-
-    Returns:
-        The binding; it ends with `when` or with the widget.
-    """
-    ref = widget_ref(widget)
-    focus_after: int | None = None  # what has got the focus that the widget has lost, by its address
-
-    def enable(enabled: bool) -> None:
-        """Enable or disable the widget, and give back the focus that it has lost."""
-        nonlocal focus_after
-        had_focus = ref.call("hasFocus")
-        ref.call("setEnabled", enabled)
-        if not enabled and had_focus:
-            focus_after = _focused()
-        elif enabled and focus_after is not None:
-            if _focused() in (0, focus_after):  # the user has not moved it
-                ref.call("setFocus")
-            focus_after = None
-
-    return ref.end_with_widget(bind_enabled_on(QtScheduler(), enable, when))
-
-
 def bind_each(widget: QWidget, show: Callable[[T], object], stream: Observable[T], *, latest: bool = False) -> Binding:
     """Call a function on the UI thread with each item of a stream, until a widget is gone.
 
@@ -151,98 +120,13 @@ def bind_each(widget: QWidget, show: Callable[[T], object], stream: Observable[T
     return ref.end_with_widget(bind(stream, QtScheduler(), as_each(show), latest=latest), while_hidden=False)
 
 
-if TYPE_CHECKING:
-
-    class ChatModel(QAbstractListModel):
-        """The messages of a chat session as rows, for a QListView or QML.
-
-        The roles are ``messageId``, ``sender`` ("user", "assistant"), ``text``, ``status`` ("done", "streaming",
-        "stopped", "failed"), ``reasoning``, ``tools`` (a list of id, name, state, result) and ``error``. While an
-        answer arrives, one row changes, once per frame. Show the text as plain text or strip its images: QML's
-        MarkdownText loads them.
-
-        Args:
-            session: The session.
-            parent: The parent object.
-        """
-
-        def __init__(self, session: ChatSession, parent: QObject | None = None) -> None: ...
-
-    class ChatView(QWidget):
-        """A whole chat: Markdown, code with colours and a link that copies it, reasoning folded, tools with approval.
-
-        Its widgets are `browser`, `input`, `send_button`, `stop_button`, `retry_button` and `status`. When the view is
-        destroyed, the running answer is stopped; closing the session is up to you.
-
-        Args:
-            session: The session.
-            parent: The parent widget.
-        """
-
-        session: ChatSession
-        browser: QTextBrowser
-        input: QLineEdit
-        send_button: QPushButton
-        stop_button: QPushButton
-        retry_button: QPushButton
-        status: QLabel
-
-        def __init__(self, session: ChatSession, parent: QWidget | None = None) -> None: ...
-
-    class StopButton(QPushButton):
-        """A button that stops the stream that it is connected to, and is enabled while that runs.
-
-        Args:
-            text: The caption.
-            parent: The parent widget.
-        """
-
-        def __init__(self, text: str = "Stop", parent: QWidget | None = None) -> None: ...
-
-        def connect_to(self, stream: Binding) -> None:
-            """Connect the button to a stream, in place of the one before.
-
-            Args:
-                stream: What a click disposes.
-            """
-
-else:
+if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> type:
         """Return a class that cannot be made before it is known which Qt it is for."""
-        match name:
-            case "ChatModel":
-                return chat_model_class(qt_module("QtCore"))
-            case "ChatView":
-                return chat_view_class(qt_module("QtWidgets"))
-            case "StopButton":
-                return _stop_button(qt_module("QtWidgets"))
-            case _:
-                pass
+        if name in ("ChatModel", "ChatView", "StopButton"):
+            return getattr(import_module("._qt_chat", __package__), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-@functools.cache
-def _stop_button(widgets: Any) -> type:
-    """Return `StopButton` for the Qt that was found."""
-
-    class StopButton(widgets.QPushButton):  # type: ignore[misc] # a class of the Qt that was found
-        def __init__(self, text: str = "Stop", parent: QWidget | None = None) -> None:
-            widgets.QPushButton.__init__(self, text, parent)
-            self.setEnabled(False)
-            enable = widget_ref(self)
-            self._binding = binding = StopBinding(lambda running: bind_enabled(enable(), running))
-            self.clicked.connect(lambda _checked=False: binding.stop())
-
-        def connect_to(self, stream: Binding) -> None:
-            self._binding.connect(stream)
-
-    return StopButton
-
-
-def _focused() -> int:
-    focused = qt_module("QtWidgets").QApplication.focusWidget()
-    return 0 if focused is None else address_of(focused)
 
 
 def _label(ref: WidgetRef) -> GrowingLabel:
