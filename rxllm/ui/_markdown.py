@@ -113,8 +113,8 @@ class MarkdownParser:
     def __init__(self) -> None:
         """Begin with an empty text."""
         self.paragraphs: list[Paragraph] = []
-        self._closed = 0
-        """The number of paragraphs that are whole."""
+        self._sources: list[_Open] = []
+        """Of the paragraphs that are whole."""
         self._open: _Open | None = None
         self._fence: Fence | None = None
         self._language = ""
@@ -122,16 +122,12 @@ class MarkdownParser:
         """The indents of the list items around this line."""
         self._tail = ""
         self._definitions: dict[str, str] = {}
-        self._unresolved: dict[str, int] = {}
-        """The first paragraph with a link to each name that is not defined yet."""
-        self._sources: dict[int, _Open] = {}
-        """The sources of paragraphs with such links."""
 
     def feed(self, text: str) -> int:
         """Add text; return the index of the first paragraph that has changed."""
-        first = self._closed
+        first = len(self._sources)
         *lines, self._tail = (self._tail + text).split("\n")
-        del self.paragraphs[self._closed :]
+        del self.paragraphs[first:]
         for line in lines:
             first = min(first, self._read(line))
         self._show_tail()
@@ -143,13 +139,14 @@ class MarkdownParser:
 
     def _show_tail(self) -> None:
         """Show the line under way, and keep what will be parsed once it has ended."""
-        closed, opened, fence, indents = self._closed, self._open, self._fence, list(self._indents)
+        whole, opened, fence, indents = len(self._sources), self._open, self._fence, list(self._indents)
         held = bool(_HELD.fullmatch(self._tail)) if fence is None else fence.maybe_closed_by(self._tail)
         if self._tail and not held:
             self._read(self._tail)
         if self._open is not None:
             self.paragraphs.append(self._render(self._open))
-        self._closed, self._open, self._fence, self._indents = closed, opened, fence, indents
+        del self._sources[whole:]
+        self._open, self._fence, self._indents = opened, fence, indents
 
     def _read(self, line: str) -> int:
         """Read a line; return the index of the first whole paragraph that it changes."""
@@ -167,7 +164,7 @@ class MarkdownParser:
             return self._define(found[1].casefold(), found[2])
         else:
             self._read_text(line)
-        return self._closed
+        return len(self._sources)
 
     def _read_text(self, line: str) -> None:
         """Read a line outside of fences: it opens a block of its kind, goes on with the open one, or underlines it."""
@@ -229,35 +226,36 @@ class MarkdownParser:
     def _close(self) -> None:
         if self._open is not None:
             self.paragraphs.append(self._render(self._open))
-            self._closed += 1
+            self._sources.append(self._open)
             self._open = None
 
     def _define(self, name: str, address: str) -> int:
         """Define the address of a link; return the first paragraph that has such a link."""
-        self._definitions.setdefault(name, address)
-        first = self._unresolved.pop(name, self._closed)
-        for index in range(first, self._closed):
-            if index in self._sources:
-                self.paragraphs[index] = self._render(self._sources[index], index)
+        first = len(self._sources)
+        if name in self._definitions:
+            return first
+        self._definitions[name] = address
+        for index, source in enumerate(self._sources):
+            if f"[{name}]" in _joined(source.lines).casefold():
+                self.paragraphs[index] = self._render(source)
+                first = min(first, index)
         return first
 
-    def _render(self, source: _Open, index: int | None = None) -> Paragraph:
-        """Return a block as it is shown; `index` is its place, if that is not at the end."""
-        at = self._closed if index is None else index
+    def _render(self, source: _Open) -> Paragraph:
+        """Return a block as it is shown."""
         if source.kind == "code":
             return Paragraph("code", (Run(source.lines[0]),) if source.lines[0] else (), marker=source.marker)
         if source.kind == "table":
-            return Paragraph("table", level=source.level, rows=tuple(self._rows(source, at)))
-        runs = merged(self._inline(_joined(source.lines), (), source, at))
+            rows = (line for line in source.lines if not _TABLE_RULE.match(line))
+            return Paragraph("table", level=source.level, rows=tuple(map(self._row, rows)))
+        runs = merged(self._inline(_joined(source.lines)))
         return Paragraph(source.kind, runs, source.level, source.marker)
 
-    def _rows(self, source: _Open, index: int) -> Iterator[tuple[tuple[Run, ...], ...]]:
-        for line in source.lines:
-            if not _TABLE_RULE.match(line):
-                cells = _CELL_END.split(line.strip().removeprefix("|").removesuffix("|"))
-                yield tuple(merged(self._inline(cell.strip(), (), source, index)) for cell in cells)
+    def _row(self, line: str) -> tuple[tuple[Run, ...], ...]:
+        cells = _CELL_END.split(line.strip().removeprefix("|").removesuffix("|"))
+        return tuple(merged(self._inline(cell.strip())) for cell in cells)
 
-    def _inline(self, text: str, styles: tuple[Style, ...], source: _Open, index: int) -> Iterator[Run]:
+    def _inline(self, text: str, styles: tuple[Style, ...] = ()) -> Iterator[Run]:
         """Yield the runs of a text: marks may hold other marks, code and escapes hold nothing."""
         at = 0
         for found in _INLINE.finditer(text):
@@ -271,28 +269,25 @@ class MarkdownParser:
                 yield Run(found["code"].strip() or found["code"], (*styles, "code"))
             elif found["mark"]:
                 more = _MARKS[found["mark"].replace("_", "*")]
-                yield from self._inline(found["body"], (*styles, *(s for s in more if s not in styles)), source, index)
+                yield from self._inline(found["body"], (*styles, *(s for s in more if s not in styles)))
             elif kind in ("auto", "bare"):
                 yield Run(found[kind], styles, found[kind])
             else:
-                yield from self._link(found, styles, source, index)
+                yield from self._link(found, styles)
         if at < len(text):
             yield Run(html.unescape(text[at:]), styles)
 
-    def _link(self, found: re.Match[str], styles: tuple[Style, ...], source: _Open, index: int) -> Iterator[Run]:
+    def _link(self, found: re.Match[str], styles: tuple[Style, ...]) -> Iterator[Run]:
         """Yield the runs of a link; one whose definition has not come stays as it is, until it comes."""
         label, address = found["label"], found["url"]
         if address is None:
-            name = (found["ref"] or label).casefold()
-            address = self._definitions.get(name)
-            if address is None:
-                self._unresolved.setdefault(name, index)
-                self._sources[index] = source
-                yield Run(found[0], styles)
-                return
+            address = self._definitions.get((found["ref"] or label).casefold())
+        if address is None:
+            yield Run(found[0], styles)
+            return
         address = html.unescape(address)
         link = address if SAFE_LINK.match(address) else ""
-        for run in self._inline(label or address, styles, source, index):
+        for run in self._inline(label or address, styles):
             yield Run(run.text, run.styles, link)
 
 

@@ -35,10 +35,6 @@ class MarkdownRegion(TextView, Protocol):
     def table(self, paragraph: Paragraph, previous: Paragraph | None) -> None:
         """Append a table."""
 
-    def extend_table(self, old: Paragraph, new: Paragraph) -> bool:
-        """Change the table at the end of the region; return False if that is not possible."""
-        ...
-
     def units(self, text: str) -> int:
         """Return how much `written` grows by a text."""
         ...
@@ -63,9 +59,8 @@ class ParagraphView:
         if first < len(self._begins):
             self._region.remove_last(self._region.written - self._begins[first])
             del self._begins[first:]
-        at = first
-        while at < len(paragraphs):
-            at = self._append(at, paragraphs)
+        for at in range(first, len(paragraphs)):
+            self._append(paragraphs[at], paragraphs[at - 1] if at else None)
         self._last = paragraphs[-1] if paragraphs else None
 
     def clear(self) -> None:
@@ -80,9 +75,7 @@ class ParagraphView:
         old, new = self._last, paragraphs[at]
         if old == new:
             return True
-        if old.kind == new.kind == "table":
-            return self._region.extend_table(old, new)
-        if replace(old, runs=()) != replace(new, runs=()):
+        if new.rows or replace(old, runs=()) != replace(new, runs=()):
             return False
         removed, added = _difference(old.runs, new.runs)
         if removed:
@@ -91,32 +84,15 @@ class ParagraphView:
             self._region.insert(run, new)
         return True
 
-    def _append(self, at: int, paragraphs: Sequence[Paragraph]) -> int:
-        """Append the paragraph at an index, and the lines of code that follow a line of code; return the next index."""
-        region, paragraph, previous = self._region, paragraphs[at], paragraphs[at - 1] if at else None
-        if _is_plain_code(paragraph) and at > 1 and paragraphs[at - 2].kind == "code" == paragraphs[at - 1].kind:
-            return self._append_code(at, paragraphs)  # not the second line: its gap differs from that of the first
+    def _append(self, paragraph: Paragraph, previous: Paragraph | None) -> None:
+        region = self._region
         self._begins.append(region.written)
         if paragraph.kind == "table":
             region.table(paragraph, previous)
-        else:
-            region.begin(paragraph, previous)
-            for run in paragraph.runs:
-                region.insert(run, paragraph)
-        return at + 1
-
-    def _append_code(self, at: int, paragraphs: Sequence[Paragraph]) -> int:
-        """Append lines of code at once: a widget computes its layout again after each insertion."""
-        lines: list[str] = []
-        begin, paragraph = self._region.written, paragraphs[at]
-        while at < len(paragraphs) and _is_plain_code(paragraphs[at]):
-            line = "\n" + "".join(run.text for run in paragraphs[at].runs)
-            self._begins.append(begin)
-            begin += self._region.units(line)
-            lines.append(line)
-            at += 1
-        self._region.insert(Run("".join(lines)), paragraph)
-        return at
+            return
+        region.begin(paragraph, previous)
+        for run in paragraph.runs:
+            region.insert(run, paragraph)
 
 
 class MarkdownView:
@@ -149,10 +125,6 @@ class MarkdownView:
         """Show an error below the text."""
         self.finish()
         self._region.fail(error)
-
-
-def _is_plain_code(paragraph: Paragraph) -> bool:
-    return paragraph.kind == "code" and not any(run.styles or run.link for run in paragraph.runs)
 
 
 def _difference(old: Sequence[Run], new: Sequence[Run]) -> tuple[list[Run], list[Run]]:

@@ -139,19 +139,10 @@ class QtRegion:
         looks.setBottomMargin(_MARGIN)  # Qt leaves out the margin of a paragraph below a table
         edit = self._gui.QTextCursor(self._end)
         edit.endEditBlock()  # in an edit block, Qt (6.12) lays out tables at the wrong place
-        table = edit.insertTable(1, columns, looks)
+        table = edit.insertTable(len(paragraph.rows), columns, looks)
         self._gui.QTextCursor(self._start).beginEditBlock()
-        self._fill(table, Paragraph("table", level=paragraph.level), paragraph)
+        self._fill(table, paragraph)
         self.written += self._end.position() - begin
-
-    def extend_table(self, old: Paragraph, new: Paragraph) -> bool:
-        """Change the rows of the table at the end of the region; return False if that is not possible."""
-        table, begin = self._last_table(), self._end.position()
-        if table is None or max(map(len, new.rows)) != table.columns():
-            return False
-        self._fill(table, old, new)
-        self.written += self._end.position() - begin
-        return True
 
     def _last_table(self) -> Any:
         """Return the table that the region ends with; None if others have changed it."""
@@ -160,21 +151,14 @@ class QtRegion:
         table = pen.currentTable()
         return table if table is not None and table.lastPosition() + 1 == self._end.position() else None
 
-    def _fill(self, table: Any, old: Paragraph, new: Paragraph) -> None:
-        """Write the cells of a table that have changed; those of its first row are in bold."""
-        if len(new.rows) > table.rows():
-            table.appendRows(len(new.rows) - table.rows())
-        for number, row in enumerate(new.rows):
-            before = old.rows[number] if number < len(old.rows) else ()
+    def _fill(self, table: Any, paragraph: Paragraph) -> None:
+        """Write the cells of a new table; those of its first row are in bold."""
+        for number, row in enumerate(paragraph.rows):
             for column, runs in enumerate(row[: table.columns()]):
-                if column < len(before) and before[column] == runs:
-                    continue
                 cursor = table.cellAt(number, column).firstCursorPosition()
-                cursor.movePosition(cursor.MoveOperation.EndOfBlock, cursor.MoveMode.KeepAnchor)
-                cursor.removeSelectedText()
                 for run in runs:
-                    styles = run.styles if number or new.level else (*run.styles, "bold")
-                    cursor.insertText(run.text, self._char_format(Run(run.text, styles, run.link), new))
+                    styles = run.styles if number or paragraph.level else (*run.styles, "bold")
+                    cursor.insertText(run.text, self._char_format(Run(run.text, styles, run.link), paragraph))
         self._end.setPosition(table.lastPosition() + 1)
 
     def _column_widths(self, rows: Sequence[Sequence[Sequence[Run]]]) -> list[Any]:

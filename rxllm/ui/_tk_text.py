@@ -132,10 +132,6 @@ class TkRegion:
             self.insert(run, paragraph)
         self._looks.space_around(begin, self._widget.index(self._end), continued=paragraph.level > 0)
 
-    def extend_table(self, old: Paragraph, new: Paragraph) -> bool:
-        """Return False: a cell that grows may widen a column of all rows."""
-        return False
-
     def units(self, text: str) -> int:
         """Return the length of a text as Tk counts it."""
         if not self._utf16 or text.isascii():

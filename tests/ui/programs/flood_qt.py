@@ -39,6 +39,8 @@ def stream(observer: abc.ObserverBase[rxllm.TokenEvent], _: abc.SchedulerBase | 
     return Disposable()
 
 
-qt.bind_text(view, Observable(stream)).running.subscribe(on_completed=app.quit)
+qt.bind_text(view, Observable(stream)).running.subscribe(
+    on_completed=lambda: scheduler.schedule(lambda *_: app.quit())  # after the actions
+)
 app.exec()
 print(view.toPlainText() == "".join(deltas), numbers == list(range(COUNT)), threads == {threading.get_ident()})
