@@ -4,12 +4,19 @@ A turn with tools is one Observable: text, tool calls, results and further steps
 any point. `Memory` keeps conversations.
 """
 
-from ._chat_approval import ask_user
-from ._chat_messages import ChatMessage, ChatPart, ErrorPart, MessageStatus, ToolPart, ToolState
-from ._chat_states import ChatState, ChatStatus
+from ._chat_messages import (
+    ChatMessage,
+    ChatPart,
+    ChatState,
+    ChatStatus,
+    ErrorPart,
+    MessageStatus,
+    ToolPart,
+    ToolState,
+)
 from ._turn_request import Approve, System, TurnContext
 from .assistant import Assistant
-from .chat_session import ChatSession
+from .chat_session import ChatSession, ask_user
 from .errors import MaxIterationsError, MemoryStoreError
 from .events import (
     AnswerRejected,

@@ -47,8 +47,6 @@ class ChatAnswer:
         """What the last part, of text or reasoning, has grown by."""
         self._step = 0
         """Where the parts of this step begin."""
-        self._by_index: dict[int, int] = {}
-        """The places of this step's tool calls."""
         self._steps: list[Message] = []
         """The model's answers that are complete."""
         self._results: dict[str, ToolResult] = {}
@@ -63,8 +61,7 @@ class ChatAnswer:
 
     def waits(self, call_id: str) -> bool:
         """Return whether a tool call waits for approval."""
-        at = self._place(call_id)
-        return at is not None and cast("ToolPart", self._parts[at]).state == "waiting"
+        return any(isinstance(part, ToolPart) and (part.id, part.state) == (call_id, "waiting") for part in self._parts)
 
     def message(self) -> ChatMessage:
         """Return the answer so far; the same object while it has not changed."""
@@ -89,14 +86,11 @@ class ChatAnswer:
                 self._pieces.clear()
                 del self._parts[self._step :]
                 self._begin_step()
-            case ToolCallStart(index, id, name):
+            case ToolCallStart(_, id, name):
                 self._join()
-                self._by_index[index] = len(self._parts)
                 self._parts.append(ToolPart(id, name))
-            case ToolCallEnd(index, call):
-                at = self._by_index.get(index)
-                if at is not None:
-                    self._parts[at] = ToolPart(call.id, call.name, call.arguments)
+            case ToolCallEnd(_, call):
+                self._change(call.id, name=call.name, arguments=call.arguments)
             case StepEnd(_, response):
                 self._steps.append(response.message)
                 self._in_step = False
@@ -159,7 +153,6 @@ class ChatAnswer:
 
     def _begin_step(self) -> None:
         self._step = len(self._parts)
-        self._by_index.clear()
         self._in_step = True
 
     def _grow(self, kind: type[TextPart] | type[ReasoningPart], text: str) -> bool:
@@ -178,14 +171,8 @@ class ChatAnswer:
             self._parts[-1] = msgspec.structs.replace(last, text=last.text + "".join(self._pieces))
             self._pieces.clear()
 
-    def _place(self, call_id: str) -> int | None:
-        for at in range(len(self._parts) - 1, -1, -1):
-            part = self._parts[at]
-            if isinstance(part, ToolPart) and part.id == call_id:
-                return at
-        return None
-
     def _change(self, call_id: str, **changes: object) -> None:
-        at = self._place(call_id)
-        if at is not None:
-            self._parts[at] = msgspec.structs.replace(self._parts[at], **changes)
+        """Change the part of a tool call."""
+        for at, part in enumerate(self._parts):
+            if isinstance(part, ToolPart) and part.id == call_id:
+                self._parts[at] = msgspec.structs.replace(part, **changes)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from ..messages import AudioPart, DocumentPart, ImagePart, Message, ReasoningPart, TextPart, ToolCall, ToolResult
 from ._chat_answer import ChatAnswer
 from ._chat_messages import ChatMessage, ChatPart, ErrorPart, ToolPart, ToolState
+
+Ending: TypeAlias = Literal["done", "stopped", "failed"]
 
 
 class ChatLog:
@@ -39,9 +41,11 @@ class ChatLog:
         for message in messages:
             if message.role == "system":
                 continue
-            role: Literal["user", "assistant"] = "user" if message.role == "user" else "assistant"
-            if role == "user" or not self.shown or self.shown[-1].role == "user":
-                self._append(ChatMessage(self.next_id(), role), ())
+            if message.role == "user":
+                self.add_question(message)
+                continue
+            if not self.shown or self.shown[-1].role == "user":
+                self._append(ChatMessage(self.next_id(), "assistant"), ())
             last = self.shown[-1]
             self._sent[last.id] += (message,)
             status = message.ending or "done"
@@ -62,7 +66,7 @@ class ChatLog:
         """Add a message of the user."""
         self._append(ChatMessage(self.next_id(), "user", _with((), message)), (message,))
 
-    def add_answer(self, answer: ChatAnswer, ending: Literal["done", "stopped", "failed"]) -> None:
+    def add_answer(self, answer: ChatAnswer, ending: Ending) -> None:
         """Add an answer that has ended."""
         shown, history = answer.end(ending), answer.history()
         if history and ending != "done":

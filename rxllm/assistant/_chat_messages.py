@@ -1,4 +1,4 @@
-"""The messages of a chat session, as a user interface shows them."""
+"""What a user interface shows of a chat session: its messages and its state."""
 
 from __future__ import annotations
 
@@ -68,3 +68,26 @@ class ChatMessage(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """The text parts, joined by blank lines."""
         return "\n\n".join(part.text for part in self.parts if isinstance(part, TextPart))
+
+
+ChatStatus: TypeAlias = Literal["ready", "submitted", "streaming", "error"]
+"""Whether the session waits for a message, has asked, receives the answer, or has failed."""
+
+
+class ChatState(msgspec.Struct, frozen=True):
+    """All of a session at one moment.
+
+    Args:
+        messages: The messages, the oldest first; of a running answer what has arrived.
+        status: What the session does.
+        error: What the last answer failed with.
+    """
+
+    messages: tuple[ChatMessage, ...] = ()
+    status: ChatStatus = "ready"
+    error: Exception | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether an answer is awaited or arrives."""
+        return self.status in ("submitted", "streaming")

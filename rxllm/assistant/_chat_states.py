@@ -4,39 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Literal, TypeAlias
 
-import msgspec
 from reactivex import abc
 from reactivex.subject import BehaviorSubject
 
-from ._chat_messages import ChatMessage
-
-ChatStatus: TypeAlias = Literal["ready", "submitted", "streaming", "error"]
-"""Whether the session waits for a message, has asked, receives the answer, or has failed."""
-
-
-class ChatState(msgspec.Struct, frozen=True):
-    """All of a session at one moment.
-
-    Args:
-        messages: The messages, the oldest first; of a running answer what has arrived.
-        status: What the session does.
-        error: What the last answer failed with.
-    """
-
-    messages: tuple[ChatMessage, ...] = ()
-    status: ChatStatus = "ready"
-    error: Exception | None = None
-
-    @property
-    def running(self) -> bool:
-        """Whether an answer is awaited or arrives."""
-        return self.status in ("submitted", "streaming")
+from ._chat_messages import ChatState
 
 
 class StateEmitter:
-    """Emits the state that `take` returns after it has changed. Thread-safe.
+    """Emits the state that `take` returns whenever it has changed. Thread-safe. The caller must not hold `lock`.
 
     Of several threads that emit at once, one emits for all; so no thread waits for a subscriber of another.
     """
@@ -46,21 +22,16 @@ class StateEmitter:
     ) -> None:
         self.states = BehaviorSubject(take())
         self.closed = False
+        """Whether the Observable completes after the last state; set under the lock."""
         self._lock = lock
         self._take = take
         self._frame = frame
         self._scheduler = scheduler
-        self._changed = False
         self._emitting = False
         self._frame_due = False
 
-    def change(self) -> None:
-        """Mark the state as changed. The caller holds the lock."""
-        self._changed = True
-
-    def change_soon(self) -> None:
-        """Mark the state as changed, to be emitted within a frame. The caller holds the lock."""
-        self._changed = True
+    def emit_soon(self) -> None:
+        """Emit the state within a frame."""
         if not self._frame_due:
             self._frame_due = True
             try:
@@ -68,12 +39,8 @@ class StateEmitter:
             except RuntimeError:  # no thread can be started: the next change tries again
                 self._frame_due = False
 
-    def close(self) -> None:
-        """Complete after the last state. The caller holds the lock, and calls `emit` afterwards."""
-        self.closed = self._changed = True
-
     def emit(self) -> None:
-        """Emit the state if it has changed. The caller must not hold the lock."""
+        """Emit the state if it has changed."""
         with self._lock:
             if self._emitting:
                 return
@@ -92,10 +59,10 @@ class StateEmitter:
         self.emit()
 
     def _next(self) -> ChatState | None:
-        """Return the state to emit; None if there is none, and the emitting ends."""
+        """Return the state to emit; None if it is that of before, and the emitting ends."""
         with self._lock:
-            if not self._changed:
-                self._emitting = self.closed  # nothing is emitted after completion
-                return None
-            self._changed = False
-            return self._take()
+            state = self._take()
+            if state != self.states.value:
+                return state
+            self._emitting = self.closed  # nothing is emitted after completion
+            return None

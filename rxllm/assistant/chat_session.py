@@ -27,7 +27,8 @@ import operator
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeVar
+from contextvars import ContextVar
+from typing import TypeVar
 
 from reactivex import Observable, abc
 from reactivex import operators as rx
@@ -40,20 +41,41 @@ from ..messages import Message, Part, ToolCall
 from ..model import StreamingModel
 from ..prompt import Prompt, messages_of
 from ._chat_answer import ChatAnswer
-from ._chat_approval import ask
-from ._chat_log import ChatLog
-from ._chat_messages import ChatMessage
-from ._chat_states import ChatState, ChatStatus, StateEmitter
+from ._chat_log import ChatLog, Ending
+from ._chat_messages import ChatMessage, ChatState, ChatStatus
+from ._chat_states import StateEmitter
 from .assistant import Assistant
 from .errors import as_exception
 from .events import AssistantEvent
 from .memory import Memory, Window
 
-__all__ = ["ChatSession"]
+__all__ = ["ChatSession", "ask_user"]
 
 T = TypeVar("T")
 
 log = logging.getLogger("rxllm")
+
+_ask: ContextVar[Callable[[ToolCall], Observable[bool | str]] | None] = ContextVar("rxllm_ask_user", default=None)
+"""Set by a session around its turns."""
+
+
+def ask_user(call: ToolCall) -> Observable[bool | str] | str:
+    """Ask the user of the chat session whether a tool call may run; give it to an assistant as its `approve`.
+
+    The call's part in the session's messages is "waiting" until `ChatSession.approve` decides. Outside of a session
+    the call is refused.
+
+    Args:
+        call: The call.
+
+    Returns:
+        An Observable of the decision, or the reason of a refusal.
+
+    Example:
+        ``ChatSession(Assistant(model, tools=[delete_file], approve=ask_user))``
+    """
+    asking = _ask.get()
+    return "there is no user to ask" if asking is None else asking(call)
 
 
 class _Turn:
@@ -179,7 +201,7 @@ class ChatSession(abc.DisposableBase):
     def stop(self) -> None:
         """Stop the running answer; what has arrived stays, marked as stopped. The connection closes."""
         with self._lock:
-            turn = self._end_turn("stopped", "ready")
+            turn = self._end_turn("stopped")
         self._after(turn)
 
     def approve(self, call_id: str, yes: bool = True, reason: str = "") -> bool:
@@ -204,9 +226,9 @@ class ChatSession(abc.DisposableBase):
     def clear(self) -> None:
         """Drop all messages, in the memory too; a running answer is stopped."""
         with self._lock:
-            turn = self._end_turn("stopped", "ready")
+            turn = self._end_turn("stopped")
             self._log.drop(0)
-            self._set_ready()
+            self._status, self._error = "ready", None
         self._after(turn)
         self.save()
 
@@ -252,8 +274,8 @@ class ChatSession(abc.DisposableBase):
     def close(self) -> None:
         """Stop the running answer and complete all Observables. Later commands do nothing."""
         with self._lock:
-            turn = self._end_turn("stopped", "ready")
-            self._emitter.close()
+            turn = self._end_turn("stopped")
+            self._emitter.closed = True
         self._after(turn)
 
     def dispose(self) -> None:
@@ -269,7 +291,7 @@ class ChatSession(abc.DisposableBase):
         with self._lock:
             if self._emitter.closed or place() < 0:
                 return ""
-            before = self._end_turn("stopped", "ready")
+            before = self._end_turn("stopped")
             at = place()  # now, because a stopped answer has become a message
             if message is None:
                 self._log.drop(at + 1)
@@ -277,9 +299,8 @@ class ChatSession(abc.DisposableBase):
                 self._log.drop(at)
                 self._log.add_question(message)
             question, history = self._log.shown[-1].id, self._log.history()
-            self._set_ready()
             self._turn = turn = _Turn(ChatAnswer(self._log.next_id()))
-            self._status = "submitted"
+            self._status, self._error = "submitted", None
         self._after(before)
         self._subscribe(turn, history)
         return question
@@ -291,7 +312,7 @@ class ChatSession(abc.DisposableBase):
             with self._lock:
                 return turn.decisions[call.id]
 
-        token = ask.set(request_approval)
+        token = _ask.set(request_approval)
         try:
             prompt = history if self._window is None else self._window(history)
             turn.subscription.disposable = self._assistant.stream(prompt).subscribe(
@@ -302,7 +323,7 @@ class ChatSession(abc.DisposableBase):
         except BaseException as error:  # of the window, or an option or a prompt that the model cannot take
             self._on_end(turn, as_exception(error))
         finally:
-            ask.reset(token)
+            _ask.reset(token)
 
     def _on_event(self, turn: _Turn, event: AssistantEvent) -> None:
         """Add an event to the answer; emit at once, or with the next frame if it is only more text."""
@@ -312,12 +333,10 @@ class ChatSession(abc.DisposableBase):
             urgent = turn.answer.add(event)
             if self._status == "submitted" and turn.answer.begun:
                 self._status, urgent = "streaming", True
-            if urgent:
-                self._emitter.change()
-            else:
-                self._emitter.change_soon()
         if urgent:
             self._emitter.emit()
+        else:
+            self._emitter.emit_soon()
 
     def _on_end(self, turn: _Turn, error: Exception | None) -> None:
         """End the turn, with an error or without, unless another has taken its place."""
@@ -325,26 +344,20 @@ class ChatSession(abc.DisposableBase):
             if turn is not self._turn:
                 return
             if error is None:
-                self._end_turn("done", "ready")
+                self._end_turn("done")
             else:
                 turn.answer.fail(error)
-                self._end_turn("failed", "error")
-                self._error = error
+                self._end_turn("failed")
+                self._status, self._error = "error", error
         self._after(turn)
 
-    def _end_turn(self, ending: Literal["done", "stopped", "failed"], status: ChatStatus) -> _Turn | None:
+    def _end_turn(self, ending: Ending) -> _Turn | None:
         """Put the answer among the messages and return the turn, which is to be disposed. The caller holds the lock."""
         turn, self._turn = self._turn, None
         if turn is not None:
             self._log.add_answer(turn.answer, ending)
-            self._status = status
-            self._emitter.change()
+            self._status = "ready"
         return turn
-
-    def _set_ready(self) -> None:
-        """Set the status to "ready" and forget the last error. The caller holds the lock; no answer runs."""
-        self._status, self._error = "ready", None
-        self._emitter.change()
 
     def _after(self, ended: _Turn | None) -> None:
         """Emit; and if a turn has ended, dispose and save. The caller must not hold the lock."""
@@ -359,32 +372,25 @@ class ChatSession(abc.DisposableBase):
 
     def _load(self, *_: object) -> None:
         """Replace what is shown by the stored conversation; a turn that has begun meanwhile is stopped."""
-        memory = self._memory
-        assert memory is not None
+        assert self._memory is not None
         try:
             with self._memory_lock:
-                found = memory.messages(self._conversation)
+                found = self._memory.messages(self._conversation)
         except BaseException as error:
             self._fail(as_exception(error))
             return
         with self._lock:
-            turn = self._end_turn("stopped", "ready")
+            turn = self._end_turn("stopped")
             self._log.replace(found)
-            self._set_ready()
-        if turn is not None:
-            turn.subscription.dispose()
-        self._emitter.emit()
+            self._status, self._error = "ready", None
+        self._after(turn)
 
     def _save(self, *_: object) -> None:
         """Replace what the memory has of the conversation by what the session has."""
-        memory = self._memory
-        if memory is None:
-            return
+        assert self._memory is not None
         try:
             with self._memory_lock:
-                new = self.history
-                while not memory.store.replace(self._conversation, memory.messages(self._conversation), new):
-                    """Another program has changed it."""
+                self._memory.replace(self._conversation, self.history)
         except BaseException as error:
             self._fail(as_exception(error))
 
@@ -393,7 +399,6 @@ class ChatSession(abc.DisposableBase):
         log.warning("a chat session's memory failed: %s", error)
         with self._lock:
             self._error = error
-            self._emitter.change()
             if self._turn is None:
                 self._status = "error"
         self._emitter.emit()

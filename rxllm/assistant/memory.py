@@ -218,7 +218,16 @@ class Memory:
         Args:
             conversation: The name of the conversation.
         """
-        while not self.store.replace(conversation, self.messages(conversation), ()):
+        self.replace(conversation, ())
+
+    def replace(self, conversation: str, messages: Sequence[Message]) -> None:
+        """Replace all messages of a conversation. Raises what the store raises.
+
+        Args:
+            conversation: The name of the conversation.
+            messages: The messages to put in their place.
+        """
+        while not self.store.replace(conversation, self.messages(conversation), messages):
             """Another thread has changed it."""
 
     def recall(self, conversation: str, question: Message) -> Observable[tuple[Message, ...]]:
