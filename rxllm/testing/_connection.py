@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import socket
 from collections.abc import Iterable
-from typing import IO, NamedTuple
+from typing import IO
 
 from ._exchange import Exchange
 from ._script import Chunk, Script
@@ -14,28 +14,14 @@ _UNREACHED = 1024
 """Bytes that Content-Length promises beyond the body, when the script ends the connection early."""
 
 
-class RawRequest(NamedTuple):
-    """A request before it is recorded. Header names are in lower case."""
-
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def keeps_alive(self) -> bool:
-        """Return whether the client may send another request on this connection."""
-        return self.headers.get("connection", "").lower() != "close"
-
-
-def read_request(reader: IO[bytes]) -> RawRequest | None:
+def read_request(reader: IO[bytes]) -> Exchange | None:
     """Return the next request; None if the client has closed the connection or sends no HTTP."""
     try:
         words = reader.readline(65536).decode("latin-1").split()
         if len(words) != 3:
             return None
         headers = {name.lower(): value for name, value in http.client.parse_headers(reader).items()}
-        return RawRequest(words[0], words[1], headers, _read_body(reader, headers))
+        return Exchange(words[0], words[1], headers, _read_body(reader, headers))
     except (OSError, ValueError, http.client.HTTPException):
         return None
 

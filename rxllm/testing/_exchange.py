@@ -13,8 +13,8 @@ from .recorded import RecordedRequest
 class Exchange(RecordedRequest):
     """The server's side of a recorded request. Thread-safe."""
 
-    def __init__(self, method: str, path: str, headers: Mapping[str, str], body: bytes, attempt: int) -> None:
-        super().__init__(method, path, headers, body, attempt)
+    def __init__(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> None:
+        super().__init__(method, path, headers, body)
         self._ended = threading.Event()
         self._closed_by_server = False
         self._gate: Gate | None = None

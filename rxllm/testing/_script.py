@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from .._json import encode
-from ..events import Usage
-from ._writers import WRITERS, ReplyWriter, reply_pieces
+from ..events import Response, Usage
+from ._writers import WRITERS, piece_texts, reply_pieces, writer_for
 from .gates import Gate
 from .recorded import RecordedRequest, WireName
-from .replies import Drop, ErrorReply, Fail, Fault, HttpFraming, KeepAlive, RawReply, Reply, Reset, Stall
-
-Ending: TypeAlias = Literal["whole", "stall", "drop", "reset"]
+from .replies import Drop, Ending, ErrorReply, Fail, HttpFraming, KeepAlive, RawReply, Reply, Reset, Stall
 
 
 class Chunk(NamedTuple):
@@ -39,56 +37,45 @@ class Script:
 def script_of(answer: Reply | RawReply | ErrorReply, request: RecordedRequest) -> Script:
     """Return the HTTP response that gives `answer` to `request`."""
     wire: WireName = request.wire or "openai-chat"
-    match answer:
-        case Reply():
-            writer = ReplyWriter(request, answer.id, answer.model or request.model)
-            return Script(
-                _reply_chunks(answer, writer, request.prompt),
-                writer.content_type,
-                headers=answer.headers,
-                framing=answer.framing,
-                ending=_ending(answer.fault),
-            )
-        case RawReply():
-            return Script(
-                _raw_chunks(answer),
-                answer.content_type or WRITERS[wire].content_type,
-                answer.status,
-                answer.headers,
-                answer.framing,
-                _ending(answer.fault),
-            )
-        case ErrorReply():
-            chunks = [Chunk(error_body(answer, wire))]
-            return Script(chunks, "application/json", answer.status, answer.headers, "length")
+    if isinstance(answer, ErrorReply):
+        chunks = [Chunk(error_body(answer, wire))]
+        return Script(chunks, "application/json", answer.status, answer.headers, "length")
+    ending = answer.fault.ending if answer.fault is not None else "whole"
+    status, content_type = 200, WRITERS[wire].content_type
+    if isinstance(answer, RawReply):
+        status, content_type = answer.status, answer.content_type or content_type
+    body = _reply_chunks(answer, request) if isinstance(answer, Reply) else _raw_chunks(answer)
+    return Script(body, content_type, status, answer.headers, answer.framing, ending)
 
 
-def _reply_chunks(reply: Reply, writer: ReplyWriter, prompt: str) -> Iterator[Chunk]:
+def _reply_chunks(reply: Reply, request: RecordedRequest) -> Iterator[Chunk]:
     """Yield the chunks up to the fault, and what the fault sends; without one, the usage and the end."""
+    writer = writer_for(request, reply.id, reply.model or request.model)
     written = 0
 
-    def pieces() -> Iterator[bytes]:
+    def pieces() -> Iterator[str]:
         nonlocal written
         for events in reply_pieces(reply):  # perhaps endless
             written += 1
-            yield from writer.piece(events)
+            yield from piece_texts(writer, events)
 
     fault = reply.fault
     if begin := writer.begin():
-        yield Chunk(begin)
-    for count, data in enumerate(pieces()):
+        yield Chunk(begin.encode())
+    for count, text in enumerate(pieces()):
         if fault is not None and count == fault.after:
             break
-        yield Chunk(data, reply.delay if count else 0.0, reply.gate)
+        yield Chunk(text.encode(), reply.delay if count else 0.0, reply.gate)
     match fault:
         case Fail(_, message, kind):
-            yield Chunk(writer.error(message, kind))
+            yield Chunk(writer.error(message, kind).encode())
         case KeepAlive(_, every):
             while True:
-                yield Chunk(writer.keep_alive(), every)
+                yield Chunk(writer.keep_alive().encode(), every)
         case None | Stall(None) | Drop(None) | Reset(None):
             finish = reply.finish_reason or ("tool_calls" if reply.tool_calls else "stop")
-            yield Chunk(writer.end(finish, counted_usage(reply, prompt, written)))
+            usage = counted_usage(reply, request.prompt, written)
+            yield Chunk(writer.end(Response(finish_reason=finish, usage=usage or Usage())).encode())
         case _:
             return
 
@@ -127,19 +114,6 @@ def _cut(body: bytes, cuts: int | Iterable[int] | None) -> Iterator[bytes]:
         yield body[start : start + size]
         start += size
     yield body[start:]
-
-
-def _ending(fault: Fault | None) -> Ending:
-    """Return how the response ends with this fault."""
-    match fault:
-        case Stall():
-            return "stall"
-        case Drop():
-            return "drop"
-        case Reset():
-            return "reset"
-        case _:
-            return "whole"
 
 
 def _error_document(wire: WireName, status: int, message: str, kind: str) -> Mapping[str, object]:

@@ -8,15 +8,12 @@ from dataclasses import replace
 
 from .._json import encode, object_at
 from ..events import (
-    FinishReason,
     ReasoningDelta,
-    Response,
     TextDelta,
     TokenEvent,
     ToolCallDelta,
     ToolCallEnd,
     ToolCallStart,
-    Usage,
 )
 from ..providers._writer import AnswerHead, AnswerWriter
 from ..providers.anthropic.writer import MessagesWriter
@@ -45,39 +42,21 @@ WRITERS: Mapping[WireName, type[AnswerWriter]] = {
 }
 
 
-class ReplyWriter:
-    """Writes the pieces of one reply as bytes of the request's wire."""
+def writer_for(request: RecordedRequest, answer_id: str, model: str) -> AnswerWriter:
+    """Return a writer of the request's wire."""
+    wire = request.wire or "openai-chat"
+    kind = WRITERS[wire]
+    wants_usage = wire != "openai-chat" or bool(object_at(request.json, "stream_options").get("include_usage"))
+    head = AnswerHead(answer_id or kind.id_prefix + _REPLY_ID, model, usage=wants_usage)
+    return kind(replace(head, input_tokens=len(request.prompt.split()), unknown_finish="unheard_of"))
 
-    def __init__(self, request: RecordedRequest, answer_id: str, model: str) -> None:
-        wire = request.wire or "openai-chat"
-        kind = WRITERS[wire]
-        wants_usage = wire != "openai-chat" or bool(object_at(request.json, "stream_options").get("include_usage"))
-        head = AnswerHead(answer_id or kind.id_prefix + _REPLY_ID, model, usage=wants_usage)
-        self._writer = kind(replace(head, input_tokens=len(request.prompt.split()), unknown_finish="unheard_of"))
-        self.content_type = kind.content_type
 
-    def begin(self) -> bytes:
-        """Return what precedes the first piece."""
-        return self._writer.begin().encode()
-
-    def piece(self, events: Sequence[TokenEvent]) -> Iterator[bytes]:
-        """Yield a piece of `reply_pieces`, in as many writes as this wire uses."""
-        texts = [self._writer.event(event) for event in events]
-        if len(texts) > 1:  # the last arguments of a call and its end
-            texts[-2:] = ["".join(texts[-2:])]
-        yield from (text.encode() for text in texts if text)
-
-    def end(self, finish: FinishReason, usage: Usage | None) -> bytes:
-        """Return the last events."""
-        return self._writer.end(Response(finish_reason=finish, usage=usage or Usage())).encode()
-
-    def error(self, message: str, kind: str) -> bytes:
-        """Return the vendor's error inside the stream."""
-        return self._writer.error(message, kind).encode()
-
-    def keep_alive(self) -> bytes:
-        """Return a keep-alive, which carries no content."""
-        return self._writer.keep_alive().encode()
+def piece_texts(writer: AnswerWriter, events: Sequence[TokenEvent]) -> Iterator[str]:
+    """Yield a piece of `reply_pieces`, in as many writes as this wire uses."""
+    texts = [writer.event(event) for event in events]
+    if len(texts) > 1:  # the last arguments of a call and its end
+        texts[-2:] = ["".join(texts[-2:])]
+    yield from filter(None, texts)
 
 
 def reply_pieces(reply: Reply) -> Iterator[tuple[TokenEvent, ...]]:

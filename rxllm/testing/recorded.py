@@ -32,7 +32,7 @@ class RecordedRequest:
         bytes_sent: how many bytes of the body are sent so far.
     """
 
-    def __init__(self, method: str, path: str, headers: Mapping[str, str], body: bytes, attempt: int) -> None:
+    def __init__(self, method: str, path: str, headers: Mapping[str, str], body: bytes, attempt: int = 1) -> None:
         self.method = method
         self.path = path
         self.headers = headers

@@ -23,15 +23,14 @@ import msgspec
 import requests
 import urllib3
 from reactivex import Observable, abc
-from reactivex.disposable import MultipleAssignmentDisposable
 from reactivex.scheduler import EventLoopScheduler
 
 from .._core.error_format import redacted
-from .._core.recording_format import Line, read_recording
+from .._core.recording_format import read_recording
 from ..errors import StreamInterruptedError
 from ..events import TokenEvent
-from ..operators._stopwatch import stopwatch
 from .replies import Drop, RawReply
+from .scripted_stream import Playback, PlayedStep
 
 WireEnding: TypeAlias = Literal["complete", "closed", "broken"]
 
@@ -61,7 +60,7 @@ def replay(
 
     def subscribe(observer: abc.ObserverBase[TokenEvent], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
         plays_on = scheduler or EventLoopScheduler(exit_if_empty=True)
-        return _Replay(list(read_recording(path)), observer, plays_on, speed).start()
+        return Playback(iter(_recorded_steps(path, speed)), observer, plays_on).start()
 
     return Observable(subscribe)
 
@@ -102,53 +101,20 @@ def wire_replies(path: str | Path) -> tuple[RawReply, ...]:
     return tuple(map(_reply, responses.values()))
 
 
-class _Replay:
-    """One subscription to a recording, on one timer."""
-
-    def __init__(
-        self,
-        lines: list[Line],
-        observer: abc.ObserverBase[TokenEvent],
-        scheduler: abc.SchedulerBase,
-        speed: float | None,
-    ) -> None:
-        self._lines = lines
-        self._next = 0
-        self._observer = observer
-        self._scheduler = scheduler
-        self._speed = speed
-        self._now = stopwatch(scheduler)
-        self._timer = MultipleAssignmentDisposable()
-
-    def start(self) -> abc.DisposableBase:
-        """Begin; return what ends it."""
-        self._timer.disposable = self._scheduler.schedule(self._play)
-        return self._timer
-
-    def _play(self, scheduler: abc.SchedulerBase, state: object | None = None) -> None:
-        """Emit all lines that are due, then schedule itself for the next one."""
-        while not self._timer.is_disposed:
-            if self._next == len(self._lines):
-                self._observer.on_error(StreamInterruptedError("the recording was cut off before the stream ended"))
-                return
-            line = self._lines[self._next]
-            wait = line.at / self._speed - self._now() if self._speed is not None else 0.0
-            if wait > 0:
-                self._timer.disposable = self._scheduler.schedule_relative(wait, self._play)
-                return
-            self._next += 1
-            if line.event is None:
-                self._finish(line)
-                return
-            self._observer.on_next(line.event)
-
-    def _finish(self, line: Line) -> None:
-        if line.error is not None:
-            self._observer.on_error(line.error.to_error())
+def _recorded_steps(path: str | Path, speed: float | None) -> list[PlayedStep]:
+    """Return what a recording plays."""
+    steps: list[PlayedStep] = []
+    for line in read_recording(path):
+        at = 0.0 if speed is None else line.at / speed
+        if line.event is not None:
+            steps.append((at, line.event))
+        elif line.error is not None:
+            steps.append((at, line.error.to_error()))
         elif line.end == "completed":
-            self._observer.on_completed()
+            steps.append((at, None))
         else:
-            self._observer.on_error(StreamInterruptedError("the recorded stream was disposed at this point"))
+            steps.append((at, StreamInterruptedError("the recorded stream was disposed at this point")))
+    return [*steps, (0.0, StreamInterruptedError("the recording was cut off before the stream ended"))]
 
 
 class _WireLine(msgspec.Struct, frozen=True, omit_defaults=True):

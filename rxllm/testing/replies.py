@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from ..events import FinishReason, Usage
 from ..messages import ToolCall
@@ -22,10 +22,15 @@ HttpFraming: TypeAlias = Literal["chunked", "length", "close", "bare"]
 """
 
 
+Ending: TypeAlias = Literal["whole", "stall", "drop", "reset"]
+"""How a response ends: as HTTP requires, or broken off in one of three ways."""
+
+
 @dataclass(frozen=True)
 class _Interruption:
-    """What all faults have: how many pieces are sent before them."""
+    """What all faults have: how many pieces are sent before them, and how the response ends."""
 
+    ending: ClassVar[Ending] = "whole"
     after: int | None = None
 
 
@@ -36,6 +41,8 @@ class Stall(_Interruption):
         after: how many pieces are sent before it; None: all, and the last event.
     """
 
+    ending = "stall"
+
 
 class Drop(_Interruption):
     """The server closes the connection, and the body is unfinished.
@@ -44,6 +51,8 @@ class Drop(_Interruption):
         after: how many pieces are sent before it; None: all, and the last event.
     """
 
+    ending = "drop"
+
 
 class Reset(_Interruption):
     """The server resets the TCP connection.
@@ -51,6 +60,8 @@ class Reset(_Interruption):
     Args:
         after: how many pieces are sent before it; None: all, and the last event.
     """
+
+    ending = "reset"
 
 
 class Truncate(_Interruption):

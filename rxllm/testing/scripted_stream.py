@@ -18,9 +18,13 @@ from reactivex.typing import RelativeTime
 from ..errors import LLMError, StreamInterruptedError
 from ..events import FinishReason, StreamEnd, TextDelta, TokenEvent
 from ..operators._response_builder import ResponseBuilder
+from ..operators._stopwatch import stopwatch
 
 Step: TypeAlias = tuple[float, str | TokenEvent | Exception]
 """Seconds after the subscription, and what is emitted: text, an event, or the error that ends the stream."""
+
+PlayedStep: TypeAlias = tuple[float, TokenEvent | Exception | None]
+"""Seconds after the subscription, and the event, the error that ends the stream, or None for its completion."""
 
 _EVENTS: tuple[type, ...] = get_args(TokenEvent)
 
@@ -52,7 +56,7 @@ def scripted(
     ) -> abc.DisposableBase:
         # This thread ends with the steps.
         chosen = scheduler or scheduler_ or EventLoopScheduler(exit_if_empty=True)
-        return _Playback(iter(steps), ends, observer, chosen).start()
+        return Playback(_events(steps, ends), observer, chosen).start()
 
     return Observable(subscribe)
 
@@ -96,65 +100,67 @@ def marble(
     return scripted(steps, ends=False, scheduler=scheduler)
 
 
-class _Playback:
-    """One subscription: each step schedules the next, because steps may be endless. The ending holds the answer."""
+class Playback:
+    """One subscription to steps, perhaps endless ones. Silence follows the last step."""
 
     def __init__(
-        self, steps: Iterator[Step], ends: bool, observer: abc.ObserverBase[TokenEvent], scheduler: abc.SchedulerBase
+        self, steps: Iterator[PlayedStep], observer: abc.ObserverBase[TokenEvent], scheduler: abc.SchedulerBase
     ) -> None:
         self._steps = steps
-        self._ends = ends
+        self._step: PlayedStep | None = None
         self._observer = observer
         self._scheduler = scheduler
-        self._answer = ResponseBuilder()
-        self._at = 0.0
-        self._subscription = MultipleAssignmentDisposable()
+        self._now = stopwatch(scheduler)
+        self._timer = MultipleAssignmentDisposable()
 
     def start(self) -> abc.DisposableBase:
         """Begin; return what ends it."""
-        self._schedule_next()
-        return self._subscription
+        self._timer.disposable = self._scheduler.schedule(self._play)
+        return self._timer
 
-    def _schedule_next(self) -> None:
-        """Schedule the next step, by its time after the step before."""
-        try:
-            step = next(self._steps, None)
-        except Exception as error:  # of an iterable of the user
-            self._fail(error)
-            return
-        if step is None:
-            if self._ends:
-                self._emit(ending(self._answer))
-            return
-        wait, self._at = max(0.0, step[0] - self._at), step[0]
+    def _play(self, _scheduler: abc.SchedulerBase, _state: object | None = None) -> None:
+        """Emit all steps that are due, then schedule itself for the next one."""
+        while not self._timer.is_disposed:
+            if self._step is None:
+                try:
+                    self._step = next(self._steps, None)
+                except Exception as error:  # of an iterable of the user
+                    self._observer.on_error(error)
+            if self._step is None:
+                return
+            at, item = self._step
+            if (wait := at - self._now()) > 0:
+                self._timer.disposable = self._scheduler.schedule_relative(wait, self._play)
+                return
+            self._step = None
+            if isinstance(item, Exception):
+                self._observer.on_error(item)
+                return
+            if item is None:
+                self._observer.on_completed()
+                return
+            self._observer.on_next(item)
 
-        def act(_scheduler: abc.SchedulerBase, _state: object = None) -> None:
-            if not self._subscription.is_disposed and self._emit(step[1]) and not self._subscription.is_disposed:
-                self._schedule_next()
 
-        self._subscription.disposable = self._scheduler.schedule_relative(wait, act)
-
-    def _emit(self, item: str | TokenEvent | Exception) -> bool:
-        """Emit text, an event, or an error that ends the stream; return whether the stream goes on."""
+def _events(steps: Iterable[Step], ends: bool) -> Iterator[PlayedStep]:
+    """Yield the steps as events; errors and the ending, if the script `ends`, hold the answer so far."""
+    answer, at = ResponseBuilder(), 0.0
+    for at, item in steps:
         event = TextDelta(item) if isinstance(item, str) else item
-        if isinstance(event, Exception):
-            self._fail(event)
-            return False
-        if not isinstance(event, _EVENTS):
-            self._fail(TypeError(f"a scripted stream emits text, events and errors; got {event!r}"))
-            return False
-        self._answer.add(event)
-        self._observer.on_next(event)
+        if isinstance(event, LLMError) and event.partial is None:
+            event = copy(event)
+            event.partial = answer.response()
+        elif not isinstance(event, Exception):
+            if not isinstance(event, _EVENTS):
+                raise TypeError(f"a scripted stream emits text, events and errors; got {event!r}")
+            answer.add(event)
+        yield at, event
         if isinstance(event, StreamEnd):
-            self._observer.on_completed()
-        return not isinstance(event, StreamEnd)
-
-    def _fail(self, error: Exception) -> None:
-        """End the stream with an error that holds the answer so far."""
-        if isinstance(error, LLMError) and error.partial is None:
-            error = copy(error)
-            error.partial = self._answer.response()
-        self._observer.on_error(error)
+            yield at, None
+            return
+    if ends:
+        yield at, ending(answer)
+        yield at, None
 
 
 def ending(answer: ResponseBuilder, finish_reason: FinishReason | None = None) -> StreamEnd:

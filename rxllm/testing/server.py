@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import IO, Self, TypeAlias
 
 from .._json import encode
-from ._connection import RawRequest, read_request, write_response
+from ._connection import read_request, write_response
 from ._exchange import Exchange
 from ._script import Chunk, Script, script_of
 from ._sockets import Sockets
@@ -163,37 +163,36 @@ class LLMServer:
     def _answer_all(self, connection: socket.socket, reader: IO[bytes]) -> str:
         """Answer until one side ends the connection. Return how it ends."""
         request = None
-        while (raw := read_request(reader)) is not None:
-            request = self._record(connection, raw)
+        while (following := read_request(reader)) is not None:
+            request = following
+            self._record(connection, request)
             self._sockets.watch(connection, request.client_left)
             ending = self._respond(connection, request)
-            if ending != "whole" or not raw.keeps_alive:
+            if ending != "whole" or request.headers.get("connection", "").lower() == "close":
                 return ending
         if request is not None:
             request.client_left()
         return "whole"
 
-    def _record(self, connection: socket.socket, raw: RawRequest) -> Exchange:
-        """Keep the request, with the number of times that the same one has come."""
+    def _record(self, connection: socket.socket, request: Exchange) -> None:
+        """Keep the request, and note how often the same one has come."""
         with self._changed:
-            self._attempts[raw.path, raw.body] += 1
-            request = Exchange(*raw, attempt=self._attempts[raw.path, raw.body])
+            self._attempts[request.path, request.body] += 1
+            request.attempt = self._attempts[request.path, request.body]
             self._open[connection] = request
             if self._closing:
                 request.close_by_server()
             if request.wire is not None:
                 self.requests.append(request)
                 self._changed.notify_all()
-            return request
 
     def _respond(self, connection: socket.socket, request: Exchange) -> str:
         """Answer `request`. Return whether the connection continues or how it ends."""
         answer = self._script(request)
-        if answer is None:
-            request.wait(None)
-            return "drop"
         try:
-            if not write_response(connection, answer, request):
+            if answer is None:
+                request.wait(None)
+            if answer is None or not write_response(connection, answer, request):
                 return "drop"
         except OSError:
             if not self._closing:
