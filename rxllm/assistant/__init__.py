@@ -4,6 +4,7 @@ A turn with tools is one Observable: text, tool calls, results and further steps
 any point. `Memory` keeps conversations.
 """
 
+from ._chat_approval import ask_user
 from ._chat_messages import (
     ChatMessage,
     ChatPart,
@@ -16,7 +17,7 @@ from ._chat_messages import (
 )
 from ._turn_request import Approve, System, TurnContext
 from .assistant import Assistant
-from .chat_session import ChatSession, ask_user
+from .chat_session import ChatSession
 from .errors import MaxIterationsError, MemoryStoreError
 from .events import (
     AnswerRejected,

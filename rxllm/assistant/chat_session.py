@@ -27,7 +27,6 @@ import operator
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar
 from typing import TypeVar
 
 from reactivex import Observable, abc
@@ -41,6 +40,7 @@ from ..messages import Message, Part, ToolCall
 from ..model import StreamingModel
 from ..prompt import Prompt, messages_of
 from ._chat_answer import ChatAnswer
+from ._chat_approval import ask
 from ._chat_log import ChatLog, Ending
 from ._chat_messages import ChatMessage, ChatState, ChatStatus
 from ._chat_states import StateEmitter
@@ -49,33 +49,11 @@ from .errors import as_exception
 from .events import AssistantEvent
 from .memory import Memory, Window
 
-__all__ = ["ChatSession", "ask_user"]
+__all__ = ["ChatSession"]
 
 T = TypeVar("T")
 
 log = logging.getLogger("rxllm")
-
-_ask: ContextVar[Callable[[ToolCall], Observable[bool | str]] | None] = ContextVar("rxllm_ask_user", default=None)
-"""Set by a session around its turns."""
-
-
-def ask_user(call: ToolCall) -> Observable[bool | str] | str:
-    """Ask the user of the chat session whether a tool call may run; give it to an assistant as its `approve`.
-
-    The call's part in the session's messages is "waiting" until `ChatSession.approve` decides. Outside of a session
-    the call is refused.
-
-    Args:
-        call: The call.
-
-    Returns:
-        An Observable of the decision, or the reason of a refusal.
-
-    Example:
-        ``ChatSession(Assistant(model, tools=[delete_file], approve=ask_user))``
-    """
-    asking = _ask.get()
-    return "there is no user to ask" if asking is None else asking(call)
 
 
 class _Turn:
@@ -312,7 +290,7 @@ class ChatSession(abc.DisposableBase):
             with self._lock:
                 return turn.decisions[call.id]
 
-        token = _ask.set(request_approval)
+        token = ask.set(request_approval)
         try:
             prompt = history if self._window is None else self._window(history)
             turn.subscription.disposable = self._assistant.stream(prompt).subscribe(
@@ -323,7 +301,7 @@ class ChatSession(abc.DisposableBase):
         except BaseException as error:  # of the window, or an option or a prompt that the model cannot take
             self._on_end(turn, as_exception(error))
         finally:
-            _ask.reset(token)
+            ask.reset(token)
 
     def _on_event(self, turn: _Turn, event: AssistantEvent) -> None:
         """Add an event to the answer; emit at once, or with the next frame if it is only more text."""
