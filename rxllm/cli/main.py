@@ -186,7 +186,10 @@ def _show_logs(arguments: argparse.Namespace) -> int:
     if arguments.path:
         print(log.path)
         return 0
-    for entry in reversed(log.latest(arguments.count)):
+    latest = log.latest(arguments.count)
+    if not latest:
+        print("no answer is stored")
+    for entry in reversed(latest):
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.time))
         print(inert_text(f"# {when}  {entry.model}  conversation {entry.conversation}"))
         print(inert_text(f"> {entry.prompt}\n\n{entry.answer}\n"))

@@ -81,8 +81,9 @@ class PromptTemplate(msgspec.Struct, forbid_unknown_fields=True):
         Raises `ConfigurationError` if a value is missing or has no place, or a $ has no name.
         """
         template = Template(self.prompt)
-        if unused := set(values).difference(template.get_identifiers()):
-            raise ConfigurationError(f"-p {min(unused)}: the template has no such name (-t chooses a template)")
+        if unused := set(values).difference(names := template.get_identifiers()):
+            has = " ".join(f"${name}" for name in names)
+            raise ConfigurationError(f"-p {min(unused)}: the template has no such name; it has {has} (-t chooses a template)")
         try:
             return template.substitute({**values, "input": text})
         except KeyError as error:
@@ -102,6 +103,6 @@ def read_template(name: str) -> PromptTemplate:
     try:
         return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), PromptTemplate)
     except FileNotFoundError as error:
-        raise ConfigurationError(f"there is no template {path}") from error
+        raise ConfigurationError(f"there is no template {path}; `rxllm templates` lists yours") from error
     except (OSError, ValueError) as error:  # TOML and msgspec raise kinds of ValueError
         raise ConfigurationError(f"cannot read the template {path}: {error}") from error

@@ -51,6 +51,8 @@ def vendor(request: RecordedRequest) -> Reply:
 def test_a_snippet_runs(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """From its imports to its last line; the tests that it defines run too."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "photo.png").write_bytes(b"\x89PNG\r\n\x1a\n...")
+    (tmp_path / "report.pdf").write_bytes(b"%PDF-1.7...")
     monkeypatch.setattr(catalog, "_vendors", dict(catalog._vendors))
     with LLMServer(default=vendor) as server:
         for variable, provider in (("OPENAI", "openai"), ("ANTHROPIC", "anthropic")):
