@@ -8,6 +8,13 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md", "architecture.md": "ARCHITECTURE.md"}
+SEARCH_BOOST = {
+    **dict.fromkeys(("get-started.md", "concepts.md", "messages.md", "operators.md", "troubleshooting.md"), 2.0),
+    **dict.fromkeys(("reference.md", "architecture.md", "contributing.md"), 0.5),
+    "changelog.md": 0.1,
+}
+"""How much more a page counts in the search of the site: guides come before the reference."""
+
 REFERENCE = (
     "rxllm.model",
     "rxllm.events",
@@ -93,8 +100,9 @@ def on_files(files: Any, config: Any) -> Any:
     return files
 
 
-def on_page_markdown(markdown: str, config: Any, **_: object) -> str:
-    """Rewrite links and insert the tables of providers and operators. A hook of mkdocs."""
+def on_page_markdown(markdown: str, page: Any, config: Any, **_: object) -> str:
+    """Rewrite links, insert the tables of providers and operators, and weight the page. A hook of mkdocs."""
+    page.meta["search"] = {"boost": SEARCH_BOOST.get(page.file.src_uri, 1.0)}
     for mark, table in (("<!-- providers -->", provider_table), ("<!-- operators -->", operator_table)):
         markdown = markdown.replace(mark, table()) if mark in markdown else markdown
     return site_links(markdown, config["repo_url"].rstrip("/"))
