@@ -83,7 +83,7 @@ class PromptTemplate(msgspec.Struct, forbid_unknown_fields=True):
         template = Template(self.prompt)
         if unused := set(values).difference(names := template.get_identifiers()):
             has = " ".join(f"${name}" for name in names)
-            raise ConfigurationError(f"-p {min(unused)}: the template has no such name; it has {has} (-t chooses a template)")
+            raise ConfigurationError(f"-p {min(unused)}: the template (-t) has no such name; it has {has}")
         try:
             return template.substitute({**values, "input": text})
         except KeyError as error:
