@@ -18,6 +18,7 @@ class DocstringSections(griffe.Extension):
             return
         text = re.sub(r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE)
         text = re.sub(r"^>>> (?:.+\n?)+", _as_examples, text, flags=re.MULTILINE)
+        text = re.sub(r"^::\n|:(?=:$)", "", text, flags=re.MULTILINE)  # Markdown knows a block of code by its indent
         if isinstance(obj, griffe.Class) and not list(obj.parameters):  # griffe sees no constructor of a struct
             text = re.sub(r"^Args:$", "Attributes:", text, flags=re.MULTILINE)
         obj.docstring.value = text

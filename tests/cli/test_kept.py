@@ -177,7 +177,8 @@ class TestPrompts:
         assert "write $$" in ask(server, "-t", "price", "Good day").stderr
         assert "translate: To $language" in run("templates").stdout
         assert "there is no template" in ask(server, "-t", "nothing", "Hi").stderr
-        assert "-p tone: the template (-t) has no such name; it has $input" in ask(server, "-p", "tone", "warm", "Hi").stderr
+        message = ask(server, "-p", "tone", "warm", "Hi").stderr
+        assert "-p tone: the template (-t) has no such name; it has $input" in message
 
     @pytest.mark.parametrize("text", ["", "prompt = [", "prompt = ''", "colour = 1"])
     def test_a_wrong_template_does_not_hide_the_others(self, home: Path, text: str) -> None:

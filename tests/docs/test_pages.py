@@ -15,6 +15,7 @@ from rxllm.testing import LLMServer, RecordedRequest, Reply
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = (
+    "index",
     "get-started",
     "concepts",
     "messages",

@@ -72,7 +72,7 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
 @pytest.mark.slow
 def test_no_markup_is_left_in_a_paragraph(site: Path) -> None:
     """A fence, an item of a list or a link that the site generator did not understand is shown as plain text."""
-    left = re.compile(r"```|\n\s*(?:- |\* |\|)|\]\(")
+    left = re.compile(r"```|::$|\n\s*(?:- |\* |\|)|\]\(")
     pages = {path: path.read_text(encoding="utf-8") for path in site.rglob("*.html")}
     paragraphs = [(path, text) for path, page in pages.items() for text in re.findall(r"<p>(.*?)</p>", page, re.DOTALL)]
     assert len(paragraphs) > 500
