@@ -116,7 +116,7 @@ def jobs(count: int) -> list[Job]:
 def worker_cpu(url: str, kind: str, prompts: int) -> tuple[float, float]:
     """One worker in this process: seconds of CPU for each prompt, and prompts each second."""
     worker = Worker(Settings(spec_for(url, kind), 16, 2))
-    worker.prepare()
+    worker.exchange([])
     todo = jobs(prompts + 50)
     left = iter(todo)
     done, in_hand = 0, 0
@@ -124,7 +124,7 @@ def worker_cpu(url: str, kind: str, prompts: int) -> tuple[float, float]:
     while done < prompts + 50:
         more = [job for job in (next(left, None) for _ in range(24 - in_hand)) if job is not None]
         rows = worker.exchange(more)
-        assert not any(row.failed for row in rows)
+        assert not any(row.fatal for row in rows)
         in_hand += len(more) - len(rows)
         if done < 50 <= done + len(rows):  # connections stand, code is warm
             cpu, began = time.process_time(), time.perf_counter()
@@ -192,7 +192,7 @@ def ledger_costs() -> list[tuple[str, str]]:
 
     def lease_all() -> None:
         for number in range(20_000):
-            server.lease(LeaseRequest(16, 200.0, [Correction(number, 1, 30.0)]), number / 1000)
+            server.lease(LeaseRequest(16, 200.0, [Correction((number, number), 1, 30.0)]), number / 1000)
 
     pure = per(20_000, lease_all)
     actor = ray_pool._server_for(limits)

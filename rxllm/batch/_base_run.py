@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Self, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 from reactivex import abc
@@ -31,14 +31,20 @@ STOP_SECONDS = 5.0
 """Seconds that a run takes at most to store what is ready after it was disposed."""
 
 
+Mode: TypeAlias = Literal["stream", "vendor_batch"]
+"""How prompts are sent: each in its own request, or through the vendor's batch API."""
 Number: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 """0 or more, and not infinite."""
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class RunSettings(msgspec.Struct, frozen=True):
-    """The `RunOptions` of a run, with their defaults."""
+class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The arguments of a run that are plain values, with the defaults of `RunOptions`."""
 
+    mode: Mode = "stream"
+    max_concurrent: Annotated[int, msgspec.Meta(ge=1)] = 16
+    workers: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    retry_failures: Retry = "none"
     max_retries: Count | None = None
     outage_timeout: Number = 600.0
     stop_after_equal_failures: Count = 20
@@ -52,7 +58,6 @@ class RunSettings(msgspec.Struct, frozen=True):
     worker_options: Mapping[str, object] | None = None
     poll_seconds: Number = 10.0
     batch_size: Count | None = None
-    deadline: Number = 26 * 3600.0
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -64,11 +69,6 @@ class Plan(msgspec.Struct, frozen=True):
     fingerprint: bytes
     response_type: type[object] | None
     checkpoint: Path
-    about: dict[str, object]
-    retry: Retry
-    backlog: int
-    silent_after: float = 60.0
-    """A worker that sends nothing for this many seconds is taken for dead; a live one sends once a second."""
 
 
 class BaseRun(abc.DisposableBase):
@@ -88,11 +88,11 @@ class BaseRun(abc.DisposableBase):
         self._source: JobSource | None = None
         self._reported_at = time.monotonic()
         self._name = f"rxllm-batch-{next(_run_numbers)}"
-
-    def start(self) -> Self:
-        """Start the thread of the run."""
         context = contextvars.copy_context()
         self._thread = threading.Thread(target=context.run, args=(self._run,), name=self._name, daemon=True)
+
+    def start(self) -> abc.DisposableBase:
+        """Start the thread of the run."""
         self._thread.start()
         return self
 
@@ -122,9 +122,9 @@ class BaseRun(abc.DisposableBase):
     def _run(self) -> None:
         """Open the checkpoint, do the work and end the stream. Runs on the thread of the run."""
         atexit.register(self._exit)  # runs before Ray's own handler, which was registered earlier
+        about: dict[str, object] = {"job": self._settings.job, "key": self._plan.columns.key}
         try:
-            plan = self._plan
-            with closing(Checkpoint(plan.checkpoint, plan.about, sync=plan.settings.sync)) as self._file:
+            with closing(Checkpoint(self._plan.checkpoint, about, sync=self._settings.sync)) as self._file:
                 try:
                     self._work()
                 finally:
@@ -152,9 +152,8 @@ class BaseRun(abc.DisposableBase):
 
     def _read_prompts(self, ahead: int, on_ready: Callable[[], None] = lambda: None) -> JobSource:
         """Start to read the prompts on a thread, `ahead` of them at most; see `JobSource`."""
-        plan = self._plan
-        self._source = JobSource(jobs_of(plan.items(), plan.columns, plan.fingerprint), ahead, on_ready)
-        self._source.start(f"{self._name}-source")
+        jobs = jobs_of(self._plan.items(), self._plan.columns, self._plan.fingerprint)
+        self._source = JobSource(jobs, ahead, f"{self._name}-source", on_ready)
         return self._source
 
     def _unanswered(self, found: Job | Settled, is_in_hand: bool) -> Job | None:
@@ -162,7 +161,7 @@ class BaseRun(abc.DisposableBase):
 
         `is_in_hand` is whether this run asks a prompt with the same key now: then one of the two is wrong.
         """
-        standing = self._file.standing(found.key, found.digest, self._plan.retry)
+        standing = self._file.standing(found.key, found.digest, self._settings.retry_failures)
         if standing == "twice" or is_in_hand:
             raise ConfigurationError(f"two prompts have the key {found.key!r}; the second is number {found.position}")
         if standing == "settled":
@@ -183,7 +182,7 @@ class BaseRun(abc.DisposableBase):
             self._file.write(rows)
         self._emit_rows(rows)
 
-    def _emit_rows(self, rows: Iterable[Settled]) -> None:
+    def _emit_rows(self, rows: list[Settled]) -> None:
         """Emit rows that are on disk, and count them for the progress."""
         for settled in rows:
             self._counter.count(isinstance(settled.row, FailureRow), usage_of(settled.row))

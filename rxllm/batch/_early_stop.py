@@ -6,7 +6,6 @@ import re
 
 from .._core.error_format import ErrorRecord
 from ..errors import ConfigurationError, LLMError
-from ..events import Response
 from .rows import FailureRow, Row, Settled
 
 _NUMBER = re.compile(r"^row \d+: ")
@@ -25,38 +24,28 @@ class EarlyStop:
 
     def pass_on(self, rows: list[Settled]) -> list[Settled]:
         """Return the rows to settle now. Raises the common error of the first `limit` rows."""
-        if not self._limit:
-            return rows
         for number, settled in enumerate(rows):
-            if not self._is_alike(settled.row):
-                self._limit = 0
-                return [*self.flush(), *rows[number:]]
+            row = settled.row
+            if not self._limit or not isinstance(row, FailureRow) or not self._is_alike(row):
+                return [*self.release(), *rows[number:]]
             self._held.append(settled)
             if len(self._held) >= self._limit:
-                raise _common_error(settled.row, self._limit)
+                raise _common_error(row, self._limit)
         return []
 
     def release(self) -> list[Settled]:
         """Hold nothing back any more; return the rows held back."""
         self._limit = 0
-        return self.flush()
-
-    def flush(self) -> list[Settled]:
-        """Return and forget the rows held back."""
         held, self._held = self._held, []
         return held
 
-    def _is_alike(self, row: Row) -> bool:
-        """Return whether the row is a failure that counts, with the same error as those held back."""
-        if not isinstance(row, FailureRow) or row.transient or _has_content(row.partial):
-            return False
-        if row.error in ("ContextWindowExceededError", "OutputParsingError"):
+    def _is_alike(self, row: FailureRow) -> bool:
+        """Return whether the failure counts, and has the same error as those held back."""
+        partial = row.partial
+        is_paid = partial is not None and (partial.text or partial.reasoning or partial.tool_calls)
+        if row.transient or is_paid or row.error in ("ContextWindowExceededError", "OutputParsingError"):
             return False
         return not self._held or _reason(self._held[0].row) == _reason(row)
-
-
-def _has_content(partial: Response | None) -> bool:
-    return partial is not None and bool(partial.text or partial.reasoning or partial.tool_calls)
 
 
 def _reason(row: Row) -> tuple[object, ...]:
@@ -66,9 +55,8 @@ def _reason(row: Row) -> tuple[object, ...]:
     return row.error, row.status_code, _NUMBER.sub("", without_ids)
 
 
-def _common_error(row: Row, count: int) -> LLMError:
+def _common_error(row: FailureRow, count: int) -> LLMError:
     """Return the error that ends the run: as the vendor's, or a `ConfigurationError` if no request was made."""
-    assert isinstance(row, FailureRow)
     message = f"the first {count} prompts all failed with the same error, so the run stopped: {row.message}"
     if row.tries == 0:
         return ConfigurationError(message)

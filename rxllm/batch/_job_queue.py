@@ -24,16 +24,14 @@ class JobQueue:
         self._backlog = backlog
         self._in_hand: dict[int, dict[Key, Job]] = {}
         self._again: deque[Job] = deque()
-        self._suspects: deque[Job] = deque()
-        self._alone: set[int] = set()
-        """Workers that have a suspect, and nothing else."""
+        """Jobs of workers that died, suspects first."""
         self._deaths: Counter[Key] = Counter()
         self._keys: set[Key] = set()
 
     @property
     def running(self) -> int:
         """Number of jobs that workers have."""
-        return len(self._keys) - len(self._again) - len(self._suspects)
+        return len(self._keys) - len(self._again)
 
     @property
     def is_empty(self) -> bool:
@@ -49,52 +47,45 @@ class JobQueue:
         return len(self._in_hand.get(worker, ()))
 
     def give(self, worker: int, fresh: Callable[[], Job | None]) -> list[Job]:
-        """Return further jobs for the worker; `fresh` returns a new job, or None."""
+        """Return further jobs for the worker: those to be asked again, then new ones, which `fresh` returns."""
         hand = self._in_hand.setdefault(worker, {})
-        if worker in self._alone:
-            return []
-        if self._suspects:
-            if hand:
-                return []  # it gets a suspect once it has nothing else
-            self._alone.add(worker)
-            jobs = [self._suspects.popleft()]
-        else:
-            jobs = self._some(self._backlog - len(hand), fresh)
-        hand.update((job.key, job) for job in jobs)
+        jobs: list[Job] = []
+        room = 0 if any(map(self._is_suspect, hand.values())) else self._backlog - len(hand)
+        while len(jobs) < room:
+            if self._again and self._is_suspect(self._again[0]):
+                if hand:
+                    break  # a suspect waits for a worker that has nothing else
+                room = 1
+            job = self._again.popleft() if self._again else fresh()
+            if job is None:
+                break
+            self._keys.add(job.key)  # now, so that `holds` knows it when the next is made
+            hand[job.key] = job
+            jobs.append(job)
         return jobs
 
     def settle(self, worker: int, key: Key) -> Job:
         """Remove and return the worker's job with this key: it has its row."""
         job = self._in_hand[worker].pop(key)
-        self._alone.discard(worker)
         self._forget(key)
         return job
 
     def lose(self, worker: int) -> list[Job]:
         """Take back the jobs of a worker that died; return those that are given up."""
-        self._alone.discard(worker)
         given_up: list[Job] = []
         for job in self._in_hand.pop(worker, {}).values():
             self._deaths[job.key] += 1
-            deaths = self._deaths[job.key]
-            if deaths >= _GIVEN_UP:
+            if self._deaths[job.key] >= _GIVEN_UP:
                 self._forget(job.key)
                 given_up.append(job)
             else:
-                (self._suspects if deaths >= _SUSPECT else self._again).append(job)
+                self._again.append(job)
+        self._again = deque(sorted(self._again, key=self._is_suspect, reverse=True))
         return given_up
+
+    def _is_suspect(self, job: Job) -> bool:
+        return self._deaths[job.key] >= _SUSPECT
 
     def _forget(self, key: Key) -> None:
         self._keys.discard(key)
         self._deaths.pop(key, None)
-
-    def _some(self, room: int, fresh: Callable[[], Job | None]) -> list[Job]:
-        """Return up to `room` jobs: first those to be asked again, then fresh ones."""
-        jobs: list[Job] = []
-        while len(jobs) < room:
-            job = self._again.popleft() if self._again else fresh()
-            if job is None:
-                break
-            self._keys.add(job.key)  # now, so that `holds` knows it when the next is made
-            jobs.append(job)
-        return jobs

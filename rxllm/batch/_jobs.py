@@ -37,6 +37,10 @@ class Job(msgspec.Struct, frozen=True):
     options: CallOptions
     columns: dict[str, object]
 
+    def failed(self, error: Exception) -> Settled:
+        """Return the failure row of a job for which no request was made."""
+        return Settled(self.position, self.digest, failure_of(error, self.key, self.columns, 0))
+
 
 class Columns(msgspec.Struct, frozen=True):
     """Where in a row to find everything: names of columns, or functions of the row."""

@@ -1,7 +1,7 @@
 """The worker's side of shared limits: a `RateLimit` whose permits come from the cluster's permit server.
 
-Streams wait as with any `RateLimit`, and the vendor's headers count too. One thread fetches permits ahead of need, as
-many as the last second used.
+Streams wait as with any `RateLimit`, and the vendor's headers count too. One thread fetches a permit for each stream
+that waits, all of them with one call.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter, deque
 from collections.abc import Callable
 
 import msgspec
 
 from ..operators.resilience.limits import RateLimit
-from .shared_limits import LEASE, Correction, Lease, LeaseRequest
+from .shared_limits import LEASE, Correction, Lease, LeaseNumber, LeaseRequest
 
 log = logging.getLogger("rxllm")
 
@@ -24,9 +23,9 @@ _RETRY_SECONDS = 1.0
 
 
 class _HeldLease(msgspec.Struct, eq=False):
-    """The permits left of one lease, and until when they may be used, on this machine's clock."""
+    """The permits left of a lease, and until when they may be used, on this machine's clock."""
 
-    number: int
+    number: LeaseNumber
     left: int
     tokens: float
     """Tokens that each permit counts for at the server until it is corrected."""
@@ -39,16 +38,13 @@ class LeasedLimit(RateLimit):
     def __init__(self, lease: Callable[[LeaseRequest], Lease]) -> None:
         super().__init__()
         self._lease = lease
-        self._leases: deque[_HeldLease] = deque()
-        self._started: deque[float] = deque()
-        """Start times of the streams of the last second."""
+        self._held = _HeldLease((0, 0), 0, 0.0, 0.0)
         self._under_way: dict[int, _HeldLease] = {}
         self._streams = 0
-        self._unused: Counter[int] = Counter()
-        self._extra: dict[int, float] = {}
+        self._corrections: list[Correction] = []
+        """Reports that the server does not have yet."""
         self._silence = 0.0
         self._wanted = threading.Event()
-        self._urgent = threading.Event()
         self._closed = False
         threading.Thread(target=self._fetch, name="rxllm-batch-permits", daemon=True).start()
 
@@ -60,21 +56,17 @@ class LeasedLimit(RateLimit):
         vendor_wait = super().wait(now)
         if vendor_wait:
             return vendor_wait
-        if self._permits() == 0:
-            self._wanted.set()
-            return None
-        return 0.0
+        if self._held.left and time.monotonic() < self._held.use_by:
+            return 0.0
+        self._wanted.set()
+        return None
 
     def take(self, now: float) -> int:
         """Use a permit; return the stream's number."""
         super().take(now)
-        lease = self._leases[0]
-        lease.left -= 1
+        self._held.left -= 1
         self._streams += 1
-        self._under_way[self._streams] = lease
-        self._started.append(time.monotonic())
-        if self._permits() <= len(self._started) // 2:
-            self._wanted.set()
+        self._under_way[self._streams] = self._held
         return self._streams
 
     def spent(self, number: int, now: float, tokens: float | None) -> None:
@@ -82,7 +74,7 @@ class LeasedLimit(RateLimit):
         super().spent(number, now, tokens)
         lease = self._under_way.pop(number)
         if tokens is not None:
-            self._extra[lease.number] = self._extra.get(lease.number, 0.0) + tokens - lease.tokens
+            self._corrections.append(Correction(lease.number, 0, tokens - lease.tokens))
 
     def close_for(self, seconds: float | None, now: float) -> None:
         """Start no stream for `seconds`, on all workers."""
@@ -90,30 +82,17 @@ class LeasedLimit(RateLimit):
         if seconds:
             with self.lock:
                 self._silence = max(self._silence, seconds)
-            self._urgent.set()
             self._wanted.set()
 
     def close(self) -> None:
         """Stop fetching."""
         self._closed = True
-        self._urgent.set()
         self._wanted.set()
-
-    def _permits(self) -> int:
-        """Return the number of permits that may still be used. Must hold the lock."""
-        now = time.monotonic()
-        while self._leases and (self._leases[0].left == 0 or self._leases[0].use_by <= now):
-            lease = self._leases.popleft()
-            self._unused[lease.number] += lease.left
-        while self._started and self._started[0] <= now - LEASE:
-            self._started.popleft()
-        return sum(lease.left for lease in self._leases)
 
     def _fetch(self) -> None:
         """Fetch permits whenever they are wanted, until the limit is closed. Runs on its own thread."""
         while self._wanted.wait() and not self._closed:
             self._wanted.clear()
-            self._urgent.clear()
             with self.lock:
                 request = self._request()
             asked_at = time.monotonic()  # before the lease is issued, so that no permit is used after its time
@@ -121,35 +100,27 @@ class LeasedLimit(RateLimit):
                 lease = self._lease(request)
             except Exception as error:  # the connection to the server may raise anything, and work again soon
                 log.warning("the permit server is unreachable, trying again: %s", error)
-                lease = Lease(0, 0, _RETRY_SECONDS)
-                self._keep(request)
-            if lease.permits:
-                held = _HeldLease(lease.number, lease.permits, request.expected_tokens, asked_at + LEASE)
+                lease = Lease(wait=_RETRY_SECONDS)
                 with self.lock:
-                    self._leases.append(held)
+                    self._corrections.extend(request.corrections)
+                    self._silence = max(self._silence, request.silence)
+            if lease.permits:
+                with self.lock:
+                    self._held = _HeldLease(lease.number, lease.permits, request.expected_tokens, asked_at + LEASE)
                 self._let_in()
             elif lease.wait:
-                self._urgent.wait(lease.wait)
+                self._wanted.wait(lease.wait)
                 self._wanted.set()
 
     def _request(self) -> LeaseRequest:
         """Return the next request, with the reports that are due. Must hold the lock."""
-        in_hand = self._permits()
-        numbers = sorted(self._unused.keys() | self._extra.keys())
-        corrections = [Correction(n, self._unused[n], self._extra.get(n, 0.0)) for n in numbers]
+        held = self._held
+        if held.left:
+            self._corrections.append(Correction(held.number, held.left, -held.left * held.tokens))
+            held.left = 0
+        corrections, self._corrections = self._corrections, []
         silence, self._silence = self._silence, 0.0
-        self._unused.clear()
-        self._extra.clear()
-        permits = max(len(self._waiting), len(self._started)) - in_hand
-        return LeaseRequest(max(0, permits), self._needs("tokens"), corrections, silence)
-
-    def _keep(self, request: LeaseRequest) -> None:
-        """Keep the reports of a request that failed for the next one."""
-        with self.lock:
-            self._silence = max(self._silence, request.silence)
-            for correction in request.corrections:
-                self._unused[correction.number] += correction.unused
-                self._extra[correction.number] = self._extra.get(correction.number, 0.0) + correction.tokens
+        return LeaseRequest(len(self._waiting), self._needs("tokens"), corrections, silence)
 
     def _let_in(self) -> None:
         try:

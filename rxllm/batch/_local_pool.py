@@ -10,7 +10,7 @@ from ..errors import ConfigurationError
 from ..operators.resilience.limits import RateLimit
 from ._jobs import Job
 from ._worker import Settings, Worker
-from ._worker_pool import Outcome, RowsReceived, WorkerFailed, WorkerPool, WorkerReady
+from ._worker_pool import Outcome, WorkerPool
 from .rows import as_exception
 from .shared_limits import RateLimits
 
@@ -29,18 +29,17 @@ class LocalPool(WorkerPool):
 
     def start_worker(self, worker: int) -> None:
         """Start the thread that calls the worker."""
-        threading.Thread(target=self._run, args=(worker,), name=f"rxllm-batch-worker-{worker}", daemon=True).start()
+        name = f"rxllm-batch-worker-{worker}"
+        threading.Thread(target=self._run, args=(worker,), name=name, daemon=True).start()
+        self._jobs.put([])
 
     def exchange(self, worker: int, jobs: Sequence[Job]) -> None:
         """Pass jobs to the worker's thread."""
-        del worker  # there is one
         self._jobs.put(jobs)
 
     def end_worker(self, worker: int) -> None:
         """End the worker and its thread."""
-        del worker
-        self._worker.stop()
-        self._jobs.put(None)
+        self.close()
 
     def stop(self) -> None:
         """Close all connections."""
@@ -48,17 +47,17 @@ class LocalPool(WorkerPool):
 
     def close(self) -> None:
         """End the worker."""
-        self.end_worker(0)
+        self._worker.stop()
+        self._jobs.put(None)
 
     def _run(self, worker: int) -> None:
         """Exchange jobs for rows until there are no more. Runs on the thread of the worker."""
-        self._mailbox.put((worker, WorkerReady(self._worker.prepare())))
         while (jobs := self._jobs.get()) is not None:
             try:
-                outcome: Outcome = RowsReceived(self._worker.exchange(jobs))
+                outcome: Outcome = self._worker.exchange(jobs)
             except BaseException as error:  # of a model of the user's
-                outcome = WorkerFailed(as_exception(error))
-            self._mailbox.put((worker, outcome))
+                outcome = as_exception(error)
+            self.mailbox.put((worker, outcome))
 
 
 _named: dict[str, tuple[RateLimits, RateLimit]] = {}

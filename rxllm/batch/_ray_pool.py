@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, cast
@@ -23,8 +23,8 @@ except ImportError as missing:  # pragma: no cover - the package is there wherev
 from ..errors import ConfigurationError
 from ._jobs import Job
 from ._leased_limit import LeasedLimit
-from ._worker import Settings, Worker
-from ._worker_pool import Outcome, RowsReceived, WorkerFailed, WorkerLost, WorkerPool, WorkerReady
+from ._worker import EncodedRow, Settings, Worker
+from ._worker_pool import Outcome, WorkerPool
 from .errors import WorkerLostError
 from .shared_limits import Lease, LeaseRequest, PermitServer, RateLimits
 
@@ -32,7 +32,6 @@ log = logging.getLogger("rxllm")
 ray: Any = typed_in_part  # the border: what comes from it is given its type here
 
 _NAMESPACE = "rxllm"
-_NO_WORKER = -1
 _SHUT_DOWN = "Ray was shut down while the batch ran"
 _THREADS = 3
 """Threads of an actor: one for `exchange`, one for `stop`, one spare."""
@@ -56,8 +55,6 @@ class RayPool(WorkerPool):
         self._limits = limits
         self._options = options
         self._address = address
-        self._lock = threading.Lock()
-        """Guards the handles, because `stop` is thread-safe."""
         self._handles: dict[int, Any] = {}
         self._server: Any = None
 
@@ -81,34 +78,31 @@ class RayPool(WorkerPool):
             raise WorkerLostError(_SHUT_DOWN)
         options = {"max_concurrency": _THREADS, "scheduling_strategy": "SPREAD", **self._options}
         handle = _actor(_RayWorker, {**options, "max_restarts": 0}).remote(self._settings, self._server)
-        with self._lock:
-            self._handles[worker] = handle
-        self._expect(worker, handle.prepare.remote(), WorkerReady)
+        self._handles[worker] = handle
+        self.exchange(worker, [])
 
     def exchange(self, worker: int, jobs: Sequence[Job]) -> None:
         """Send jobs; the rows arrive in the mailbox."""
-        self._expect(worker, self._handles[worker].exchange.remote(jobs), RowsReceived)
+        future = cast("Future[Sequence[EncodedRow]]", self._handles[worker].exchange.remote(jobs).future())
+        future.add_done_callback(partial(self._arrived, worker))
 
     def end_worker(self, worker: int) -> None:
         """Kill the actor's process."""
-        with self._lock:
-            handle = self._handles.pop(worker, None)
+        handle = self._handles.pop(worker, None)
         if handle is not None and ray.is_initialized():
             ray.kill(handle)
 
     def stop(self) -> None:
         """Make all actors close their connections."""
-        with self._lock:
-            handles = list(self._handles.values())
         if ray.is_initialized():
-            for handle in handles:
+            for handle in list(self._handles.values()):  # a copy: the run's thread may start or end workers
                 handle.stop.remote()
 
     def next(self, timeout: float) -> tuple[int, Outcome] | None:
-        """Return the next outcome; an error after Ray was shut down, because nothing arrives from workers then."""
+        """Return the next outcome; raise after Ray was shut down, because nothing arrives from workers then."""
         outcome = super().next(timeout)
         if outcome is None and not ray.is_initialized():
-            return _NO_WORKER, WorkerFailed(WorkerLostError(_SHUT_DOWN))
+            raise WorkerLostError(_SHUT_DOWN)
         return outcome
 
     def close(self) -> None:
@@ -118,22 +112,18 @@ class RayPool(WorkerPool):
         if self._server is not None and self._limits is not None and self._limits.name is None and ray.is_initialized():
             ray.kill(self._server)
 
-    def _expect(self, worker: int, reference: Any, kind: Callable[[Any], Outcome]) -> None:
-        future = cast("Future[Any]", reference.future())
-        future.add_done_callback(partial(self._arrived, worker, kind))
-
-    def _arrived(self, worker: int, kind: Callable[[Any], Outcome], future: Future[Any]) -> None:
+    def _arrived(self, worker: int, future: Future[Sequence[EncodedRow]]) -> None:
         """Put the outcome into the mailbox; called on a thread of Ray."""
         try:
-            outcome = kind(future.result())
+            outcome: Outcome = future.result()
         except theirs.RayTaskError as error:
             cause = error.cause
-            outcome = WorkerFailed(cause if isinstance(cause, Exception) else error)
+            outcome = cause if isinstance(cause, Exception) else error
         except theirs.RayError as error:
-            outcome = WorkerLost(" ".join(str(error).split()))
+            outcome = WorkerLostError(" ".join(str(error).split()))
         except Exception as error:  # the result cannot be unpickled
-            outcome = WorkerFailed(error)
-        self._mailbox.put((worker, outcome))
+            outcome = error
+        self.mailbox.put((worker, outcome))
 
 
 class _RayWorker(Worker):

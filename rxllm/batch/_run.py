@@ -9,20 +9,20 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from reactivex import abc
 
-from ..errors import ConfigurationError, LLMError
+from ..errors import LLMError
 from ._base_run import STOP_SECONDS, BaseRun, BatchEvent, Plan
 from ._job_queue import JobQueue
 from ._jobs import Job
 from ._source import JobSource
 from ._worker import EncodedRow
-from ._worker_pool import Outcome, RowsReceived, WorkerFailed, WorkerLost, WorkerPool, WorkerReady
+from ._worker_pool import Outcome, WorkerPool
 from .errors import WorkerLostError
 from .progress import BatchProgress
-from .rows import AnswerRow, Settled, failure_of, row_from_json
+from .rows import AnswerRow, Settled, row_from_json
 
 log = logging.getLogger("rxllm")
 
@@ -31,6 +31,9 @@ _RESIZE_SECONDS = 5.0
 _FAILED_STARTS = 3
 """Failed starts in a row that end a run which has no worker."""
 _LONGEST_START_DELAY = 60.0
+_SILENT_SECONDS = 60.0
+"""A worker that sends nothing for this many seconds is taken for dead; a live one sends once a second."""
+_NO_WORKER = -1
 
 
 class Run(BaseRun):
@@ -39,7 +42,9 @@ class Run(BaseRun):
     def __init__(self, plan: Plan, pool: WorkerPool, observer: abc.ObserverBase[BatchEvent]) -> None:
         super().__init__(plan, observer)
         self._pool = pool
-        self._queue = JobQueue(plan.backlog)
+        concurrent = plan.settings.max_concurrent
+        self._backlog = concurrent + max(2, concurrent // 2)
+        self._queue = JobQueue(self._backlog)
         self._first: Job | None = None
         """The first job that needs a worker, until it is given to one."""
         self._numbers = itertools.count()
@@ -50,33 +55,30 @@ class Run(BaseRun):
         """Workers with an exchange under way, and since when."""
         self._idle: set[int] = set()
         """Workers that are ready and have nothing to do."""
-        self._start_at = self._looked_at = time.monotonic()
+        self._start_at = self._look_at = time.monotonic()
         """When missing workers are started next: not at once after a loss, the cluster itself may be shutting down."""
 
     def _interrupt(self) -> None:
         self._pool.stop()
-        self._pool.wake()
+        self._pool.mailbox.put(None)
 
     def _work(self) -> None:
         """Read the prompts, start the workers, and process their outcomes until each prompt has its row."""
-        source = self._read_prompts(self._plan.backlog, self._pool.wake)
+        source = self._read_prompts(self._backlog, lambda: self._pool.mailbox.put(None))
         self._report()
-        self._first = self._next_job()
         while self._first is None and not source.is_exhausted and not self._stopped.is_set():
-            source.wait(_TICK_SECONDS)
-            self._first = self._next_job()
+            self._first = self._next_job(_TICK_SECONDS)
             self._report_if_due()
         if self._first is not None:  # no worker is started before there is work
             self._pool.open()
-            self._start_missing_workers()
             while not self._stopped.is_set() and not self._is_complete(source):
+                if time.monotonic() >= self._look_at and self._pool.mailbox.empty():
+                    self._check_workers()
                 outcome = self._pool.next(_TICK_SECONDS)
                 if outcome is not None:
                     self._handle(*outcome)
-                if time.monotonic() - self._looked_at >= _TICK_SECONDS:
-                    self._check_workers()
                 self._report_if_due()
-        self._store(self._early_stop.flush())
+        self._store(self._early_stop.release())
         self._report()
 
     def _is_complete(self, source: JobSource) -> bool:
@@ -85,62 +87,52 @@ class Run(BaseRun):
             self._give(worker)
         return source.is_exhausted and self._first is None and not self._busy and self._queue.is_empty
 
-    def _next_job(self) -> Job | None:
-        """Return the next prompt that needs an answer; None if none has been read yet."""
+    def _next_job(self, timeout: float = 0.0) -> Job | None:
+        """Return the next prompt that needs an answer; None if none is read within `timeout` seconds."""
         first, self._first = self._first, None
         if first is not None or self._source is None:
             return first
-        while not self._stopped.is_set() and (found := self._source.take()) is not None:
+        while not self._stopped.is_set() and (found := self._source.take(timeout)) is not None:
             job = self._unanswered(found, is_in_hand=self._queue.holds(found.key))
             if job is not None:
                 return job
         return None
 
     def _handle(self, worker: int, outcome: Outcome) -> None:
-        """Process what a worker reported. Reports of workers taken for dead are ignored."""
-        match outcome:
-            case WorkerReady(error=None) if self._starting.pop(worker, None) is not None:
-                self._failed_starts = 0
-                self._give(worker)
-            case RowsReceived(rows) if self._busy.pop(worker, None) is not None:
-                self._settle(list(self._decoded(worker, rows)))
-                for row in rows:
-                    if row.fatal is not None:
-                        raise row.fatal
-                self._give(worker)
-            case WorkerLost(reason):
-                self._lose(worker, reason)
-            case WorkerReady(error=LLMError() as error) | WorkerFailed(error):
-                raise error
-            case _:
-                pass  # from a worker that was taken for dead
+        """Process what a worker returned. Rows of workers taken for dead are ignored."""
+        if isinstance(outcome, WorkerLostError):
+            self._lose(worker, str(outcome))
+        elif isinstance(outcome, Exception):
+            raise outcome
+        elif self._starting.pop(worker, None) is not None:
+            self._failed_starts = 0
+            self._give(worker)
+        elif self._busy.pop(worker, None) is not None:
+            self._settle(self._decoded(worker, outcome))
+            for row in outcome:
+                if row.fatal is not None:
+                    raise row.fatal
+            self._give(worker)
 
-    def _decoded(self, worker: int, rows: Sequence[EncodedRow]) -> Iterator[Settled]:
-        """Yield the rows of a worker, checked; without those whose error ends the run."""
+    def _decoded(self, worker: int, rows: Sequence[EncodedRow]) -> list[Settled]:
+        """Return the rows of a worker, checked; without those whose error ends the run."""
+        settled: list[Settled] = []
         for encoded in rows:
             job = self._queue.settle(worker, encoded.key)
             if encoded.fatal is None:  # else the next run asks it again
                 row = self._checked(row_from_json(encoded.row), "response_format" in job.options)
-                yield Settled(job.position, job.digest, row)
+                settled.append(Settled(job.position, job.digest, row))
+        return settled
 
     def _give(self, worker: int) -> None:
         """Send further jobs to a worker, which returns rows that are ready; it is idle if it has no job at all."""
         jobs = self._queue.give(worker, self._next_job)
-        if jobs or self._queue.in_hand_of(worker):
+        if self._queue.in_hand_of(worker):
             self._idle.discard(worker)
             self._busy[worker] = time.monotonic()
             self._pool.exchange(worker, jobs)
         else:
             self._idle.add(worker)
-
-    def _start_missing_workers(self) -> None:
-        """Start as many workers as the pool has room for; machines may have joined."""
-        now = time.monotonic()
-        self._start_at = now + _RESIZE_SECONDS
-        for _ in range(self._pool.size() - len(self._starting) - len(self._busy) - len(self._idle)):
-            worker = next(self._numbers)
-            self._starting[worker] = now
-            self._pool.start_worker(worker)
 
     def _lose(self, worker: int, reason: str) -> None:
         """Give the prompts of a lost worker to others; it is replaced after a delay."""
@@ -155,30 +147,25 @@ class Run(BaseRun):
             log.warning("a worker is lost, its prompts are given to others: %s", reason)
             self._counter.lost_workers += 1
             error = WorkerLostError(f"every worker that ran this prompt was lost; the last one: {reason}")
-            self._settle(
-                [
-                    Settled(job.position, job.digest, failure_of(error, job.key, job.columns, 0))
-                    for job in self._queue.lose(worker)
-                ]
-            )
+            self._settle([job.failed(error) for job in self._queue.lose(worker)])
         else:
             return
         self._start_at = time.monotonic() + delay
 
     def _check_workers(self) -> None:
-        """End silent workers and start new ones. A queued outcome counts as a sign of life, so they come first."""
-        now = self._looked_at = time.monotonic()
-        for _ in range(len(self._busy) + len(self._starting)):
-            outcome = self._pool.next(0.0)
-            if outcome is None:
-                break
-            self._handle(*outcome)
+        """End silent workers, and start as many as the pool has room for; machines may have joined."""
+        now = time.monotonic()
+        self._look_at = now + _TICK_SECONDS
         if now >= self._start_at:
-            self._start_missing_workers()
-        silent_after = self._plan.silent_after
-        for worker in [worker for worker, since in self._busy.items() if now - since > silent_after]:
-            self._pool.end_worker(worker)
-            self._lose(worker, f"silent for {silent_after:.0f} seconds")
+            self._start_at = now + _RESIZE_SECONDS
+            for _ in range(self._pool.size() - len(self._starting) - len(self._busy) - len(self._idle)):
+                worker = next(self._numbers)
+                self._starting[worker] = now
+                self._pool.start_worker(worker)
+        for worker, since in list(self._busy.items()):
+            if now - since > _SILENT_SECONDS:
+                self._pool.end_worker(worker)
+                self._lose(worker, f"silent for {_SILENT_SECONDS:.0f} seconds")
         waited = now - min(self._starting.values(), default=now)
         if not self._idle and not self._busy and waited > self._settings.start_timeout:
             raise WorkerLostError(f"no worker started within {waited:.0f} seconds: does the cluster have room for one?")
@@ -192,14 +179,11 @@ class Run(BaseRun):
             self._pool.stop()
             until = time.monotonic() + STOP_SECONDS
             while self._busy and (left := until - time.monotonic()) > 0:
-                came = self._pool.next(left)
-                if came is None:
-                    continue
-                worker, outcome = came
-                if self._busy.pop(worker, None) is not None and isinstance(outcome, RowsReceived):
-                    rows = self._decoded(worker, outcome.rows)
+                worker, outcome = self._pool.next(left) or (_NO_WORKER, ())
+                if self._busy.pop(worker, None) is not None and not isinstance(outcome, Exception):
+                    rows = self._decoded(worker, outcome)
                     self._file.write([settled for settled in rows if isinstance(settled.row, AnswerRow)])
-        except ConfigurationError as error:  # such as a full disk, which ended the run
+        except LLMError as error:  # such as a full disk, which ended the run
             log.warning("some rows are lost; the next run asks them again: %s", error)
         finally:
             self._pool.close()

@@ -17,15 +17,15 @@ from reactivex import Observable, Subject
 from reactivex import operators as rx_ops
 
 from ..errors import APIStatusError, AuthenticationError, ConfigurationError, LLMError, RateLimitError
-from ..events import StreamEnd, TokenEvent
+from ..events import Response, StreamEnd, TokenEvent
 from ..model import StreamingModel
 from ..operators.json.structured import parse
 from ..operators.prompts import PromptAnswer, PromptFailure, map_prompts
 from ..operators.resilience.limits import RateLimit
 from ._jobs import Job
 from ._leased_limit import LeasedLimit
-from ._outage import OutageGate, with_retries
-from .model_spec import ModelFactory, ModelSpec
+from ._outage import outage_breaker, with_retries
+from .model_spec import ModelFactory, ModelSpec, wants_json
 from .rows import AnswerRow, Key, Row, as_exception, failure_of, row_to_json
 
 POLL_SECONDS = 1.0
@@ -65,7 +65,7 @@ class Worker:
         default = model.max_retries if isinstance(model, ModelSpec) else 2
         self._max_retries = default if retries is None else retries
         self._limit = limit or RateLimit()
-        self._gate = OutageGate(settings.max_concurrent, settings.outage_timeout)
+        self._breaker = outage_breaker(settings.max_concurrent, settings.outage_timeout)
         self._model: StreamingModel | None = None
         self._jobs: Subject[_JobState] = Subject()
         self._changed = threading.Condition()
@@ -75,19 +75,13 @@ class Worker:
         pool = map_prompts(self._ask, max_concurrent=settings.max_concurrent, max_waiting=None, ordered=False)
         self._subscription = self._jobs.pipe(pool).subscribe(self._settle)
 
-    def prepare(self) -> LLMError | None:
-        """Create the model; return the error if that fails."""
-        try:
-            self._model = self._settings.model()
-        except LLMError as error:
-            return error
-        except BaseException as error:  # raised by a factory of the user's; its class may not be importable elsewhere
-            cause = as_exception(error)
-            return ConfigurationError(f"the model could not be made: {type(cause).__name__}: {cause}")
-        return None
-
     def exchange(self, jobs: Sequence[Job]) -> list[EncodedRow]:
-        """Start `jobs`; return the rows that are ready. Blocks for at most `POLL_SECONDS` while there are none."""
+        """Start `jobs`; return the rows that are ready. Blocks for at most `POLL_SECONDS` while there are none.
+
+        The first call creates the model; it raises an `LLMError` if that fails.
+        """
+        if self._model is None:
+            self._model = _model_of(self._settings.model)
         with self._changed:
             self._running += len(jobs)
         for job in jobs:
@@ -117,54 +111,59 @@ class Worker:
         retries = state.job.options.get("max_retries", self._max_retries)
         # No subscriber has seen a part of the answer before its end, so an attempt that fails midway is retried too.
         attempt = reactivex.defer(lambda _: self._attempt(state)).pipe(self._limit, rx_ops.filter(_is_end))
-        return with_retries(attempt, self._gate, retries)
+        return with_retries(attempt, self._breaker, retries, self._settings.outage_timeout)
 
     def _attempt(self, state: _JobState) -> Observable[TokenEvent]:
         """Return the stream of one attempt at a job."""
-        model = self._model
-        if model is None:
-            raise ConfigurationError("a worker must be prepared before it is given jobs")
+        assert self._model is not None
         state.tries += 1
         options = state.job.options.copy()
         if isinstance(self._settings.model, ModelSpec):
             options["max_retries"] = 0  # `_ask` retries
-        return model.stream(state.job.prompt, **options)
+        return self._model.stream(state.job.prompt, **options)
 
     def _settle(self, result: PromptAnswer[_JobState, None] | PromptFailure[_JobState]) -> None:
         """Add the row of an answer or a failure to the rows to return."""
+        job, tries = result.prompt.job, result.prompt.tries
+        fatal = None
         try:
-            data = row_to_json(self._row(result))
+            if isinstance(result, PromptFailure):
+                fatal = _fatal(result.error)
+                row: Row = failure_of(result.error, job.key, job.columns, tries)
+            else:
+                is_json = wants_json(self._settings.model, job.options)
+                row = answer_row(job.key, result.response, is_json, job.columns, tries)
+            data = row_to_json(row)
         except BaseException as error:  # of a user's type, or text that is not Unicode: the prompt gets its row
-            row = failure_of(as_exception(error), result.prompt.job.key, result.prompt.job.columns, result.prompt.tries)
+            row = failure_of(as_exception(error), job.key, job.columns, tries)
             data = row_to_json(msgspec.structs.replace(row, partial=None))
-        fatal = _fatal(result.error) if isinstance(result, PromptFailure) else None
         with self._changed:
             self._running -= 1
-            self._rows.append(EncodedRow(result.prompt.job.key, data, fatal))
+            self._rows.append(EncodedRow(job.key, data, fatal))
             self._changed.notify_all()
 
-    def _row(self, result: PromptAnswer[_JobState, None] | PromptFailure[_JobState]) -> Row:
-        """Return the row of a result; a value that cannot be parsed is a failure."""
-        job, tries = result.prompt.job, result.prompt.tries
-        if isinstance(result, PromptFailure):
-            return failure_of(result.error, job.key, job.columns, tries)
+
+def answer_row(key: Key, response: Response, is_json: bool, columns: dict[str, object], tries: int = 1) -> Row:
+    """Return the row of an answer; a failure if it should be JSON and is not."""
+    value = None
+    if is_json:
         try:
-            value = answer_value(self._settings.model, job, result.response.text)
+            value = reactivex.just(response.text).pipe(parse()).run()
         except LLMError as error:
-            error.partial = result.response
-            return failure_of(error, job.key, job.columns, tries)
-        return AnswerRow(job.key, result.response, value, job.columns, tries)
+            error.partial = response
+            return failure_of(error, key, columns, tries)
+    return AnswerRow(key, response, value, columns, tries)
 
 
-def answer_value(model: ModelSpec | ModelFactory, job: Job, text: str) -> object:
-    """Return the JSON value in `text`, if the job or the model has a `response_format`.
-
-    Raises:
-        OutputParsingError: It has one, and `text` is not JSON.
-    """
-    own = model.options.get("response_format") if isinstance(model, ModelSpec) else None
-    wanted = job.options.get("response_format", own)
-    return None if wanted is None else reactivex.just(text).pipe(parse()).run()
+def _model_of(factory: ModelSpec | ModelFactory) -> StreamingModel:
+    """Create the model; the errors of a function of the user's become `ConfigurationError`."""
+    try:
+        return factory()
+    except LLMError:
+        raise
+    except BaseException as error:  # its class may not be importable in another process
+        cause = as_exception(error)
+        raise ConfigurationError(f"the model could not be made: {type(cause).__name__}: {cause}") from None
 
 
 class _JobState(msgspec.Struct, eq=False):

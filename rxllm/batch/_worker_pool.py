@@ -7,45 +7,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TypeAlias
 
-import msgspec
-
-from ..errors import LLMError
 from ._jobs import Job
 from ._worker import EncodedRow
 
-
-class WorkerReady(msgspec.Struct, frozen=True):
-    """A worker has started; `error` is set if it could not create the model: then no other worker can."""
-
-    error: LLMError | None = None
-
-
-class WorkerLost(msgspec.Struct, frozen=True):
-    """A worker has ended."""
-
-    reason: str
-
-
-class RowsReceived(msgspec.Struct, frozen=True):
-    """The rows that one `exchange` returned."""
-
-    rows: Sequence[EncodedRow]
-
-
-class WorkerFailed(msgspec.Struct, frozen=True):
-    """A worker is alive but cannot work, because of an error in the program: every other worker would have it."""
-
-    error: Exception
-
-
-Outcome: TypeAlias = WorkerReady | RowsReceived | WorkerLost | WorkerFailed
+Outcome: TypeAlias = Sequence[EncodedRow] | Exception
+"""What one `exchange` returned; none after a start. `WorkerLostError`: the worker has ended. Any other error is one of
+the program, which all workers would have."""
 
 
 class WorkerPool(ABC):
-    """Workers, each with a number. What they do arrives in a mailbox. Only `open` and `next` block."""
+    """Workers, each with a number. Their outcomes arrive in a mailbox. Only `open` and `next` block."""
 
     def __init__(self) -> None:
-        self._mailbox: queue.SimpleQueue[tuple[int, Outcome] | None] = queue.SimpleQueue()
+        self.mailbox: queue.SimpleQueue[tuple[int, Outcome] | None] = queue.SimpleQueue()
+        """Outcomes and their workers. None only makes `next` return."""
 
     def open(self) -> None:  # noqa: B027  most need nothing
         """Connect to the machines. Blocks for as long as that takes."""
@@ -56,11 +31,11 @@ class WorkerPool(ABC):
 
     @abstractmethod
     def start_worker(self, worker: int) -> None:
-        """Start a worker: `WorkerReady` or `WorkerLost` follows."""
+        """Start a worker; an outcome follows."""
 
     @abstractmethod
     def exchange(self, worker: int, jobs: Sequence[Job]) -> None:
-        """Send jobs to a worker: `RowsReceived` or `WorkerLost` follows. One exchange at a time for each worker."""
+        """Send jobs to a worker; an outcome follows. One exchange at a time for each worker."""
 
     @abstractmethod
     def end_worker(self, worker: int) -> None:
@@ -68,19 +43,15 @@ class WorkerPool(ABC):
 
     @abstractmethod
     def stop(self) -> None:
-        """Close all connections to the vendor; `RowsReceived` still arrive. Thread-safe."""
+        """Close all connections to the vendor; outcomes still arrive. Thread-safe."""
 
     @abstractmethod
     def close(self) -> None:
         """End all workers."""
 
     def next(self, timeout: float) -> tuple[int, Outcome] | None:
-        """Return the next outcome and its worker; None after `timeout` seconds, or after `wake`."""
+        """Return the next outcome and its worker; None after `timeout` seconds, or for a None in the mailbox."""
         try:
-            return self._mailbox.get(timeout=timeout) if timeout > 0 else self._mailbox.get_nowait()
+            return self.mailbox.get(timeout=timeout)
         except queue.Empty:
             return None
-
-    def wake(self) -> None:
-        """Make `next` return. Thread-safe."""
-        self._mailbox.put(None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias, TypedDict, Unpack, cast, get_args
+from typing import Protocol, TypeAlias, TypedDict, Unpack, cast
 
 import msgspec
 from reactivex import Observable, abc
@@ -13,7 +13,7 @@ from reactivex import Observable, abc
 from ..errors import ConfigurationError
 from ..options import CallOptions
 from ..prompt import Prompt
-from ._base_run import BaseRun, BatchEvent, Plan, RunSettings
+from ._base_run import BaseRun, BatchEvent, Mode, Plan, RunSettings
 from ._jobs import Columns, RowIn
 from ._local_pool import LocalPool, limit_for
 from ._progress_bar import with_progress_bar
@@ -36,8 +36,7 @@ Prompts: TypeAlias = Iterable[Prompt | RowIn] | RayDataset | Callable[[], Iterab
 """Prompts or rows, or a function that returns them for each subscription."""
 
 
-Mode: TypeAlias = Literal["stream", "vendor_batch"]
-"""How prompts are sent: each in its own request, or through the vendor's batch API."""
+_RunFactory: TypeAlias = Callable[[abc.ObserverBase[BatchEvent]], BaseRun]
 
 
 class RunOptions(TypedDict, total=False):
@@ -58,7 +57,7 @@ class RunOptions(TypedDict, total=False):
     progress_every: float
     """Seconds between two `BatchProgress`: 1."""
     show_progress: bool
-    """Draw a progress bar on stderr, with the package tqdm or rich: False."""
+    """Draw a progress bar on stderr, with the package rich: False."""
     sync: float
     """Seconds of work that a power cut (not a crash) may lose: 1."""
     start_timeout: float
@@ -69,8 +68,6 @@ class RunOptions(TypedDict, total=False):
     """With `mode="vendor_batch"`: seconds between two looks at the jobs, at first: 10. They grow to ten times that."""
     batch_size: int
     """With `mode="vendor_batch"`: most prompts in one job; default: the vendor's limit."""
-    deadline: float
-    """With `mode="vendor_batch"`: seconds after which a job is cancelled: 93,600 (26 hours)."""
 
 
 def map_prompts(
@@ -134,66 +131,71 @@ def map_prompts(
     Example:
         >>> events = map_prompts(["a", "b"], "openai:gpt-4o-mini", checkpoint="job.sqlite", max_concurrent=4)
     """
-    chosen = _chosen(more, prompts)
-    _check(retry_failures, keep, max_concurrent=max_concurrent, workers=workers)
+    if isinstance(keep, str):
+        raise ConfigurationError(f"keep= takes a list of columns: keep=[{keep!r}]")
     if key is None and hasattr(prompts, "iter_rows"):
         raise ConfigurationError("the rows of a Dataset have no order: name their key column with key=")
+    settings = _settings(
+        prompts, mode=mode, max_concurrent=max_concurrent, workers=workers, retry_failures=retry_failures, **more
+    )
     spec = ModelSpec(model) if isinstance(model, str) else model
     plan = Plan(
         items=_source(prompts),
-        settings=chosen,
+        settings=settings,
         columns=Columns(prompt, key, options, tuple(keep)),
-        fingerprint=fingerprint(spec, chosen.version),
+        fingerprint=fingerprint(spec, settings.version),
         response_type=spec.response_type if isinstance(spec, ModelSpec) else None,
         checkpoint=Path(checkpoint),
-        about={"job": chosen.job, "key": key},
-        retry=retry_failures,
-        backlog=max_concurrent + max(2, max_concurrent // 2),
     )
-    worker = Settings(spec, max_concurrent, chosen.max_retries, chosen.outage_timeout)
-    if mode == "vendor_batch":
-        from .vendor.run import VendorRun, api_for  # most batches do not need them
+    events = batch_of(_run_of(plan, spec, limits, cluster or ray_address is not None, ray_address))
+    return with_progress_bar(events) if settings.show_progress else events
+
+
+def batch_of(run: _RunFactory) -> Observable[BatchEvent]:
+    """Return the batch: each subscription starts the run that `run` returns for its observer."""
+    return Observable(lambda observer, _=None: run(observer).start())
+
+
+def _run_of(
+    plan: Plan, spec: ModelSpec | ModelFactory, limits: RateLimits | None, on_cluster: bool, address: str | None
+) -> _RunFactory:
+    """Return what makes a run; raise `ConfigurationError` for arguments that do not fit together."""
+    settings = plan.settings
+    worker = Settings(spec, settings.max_concurrent, settings.max_retries, settings.outage_timeout)
+    if settings.mode == "vendor_batch":
+        from .vendor.cancel import api_for
+        from .vendor.run import VendorRun  # most batches do not need them
 
         if not isinstance(spec, ModelSpec):
             raise ConfigurationError("mode='vendor_batch' takes a ModelSpec or its short form, not a function")
-        events = batch_of(partial(VendorRun, plan, spec, api_for(spec)))
-    elif mode != "stream":
-        raise ConfigurationError(f"mode is 'stream' or 'vendor_batch'; got {mode!r}")
-    elif cluster or ray_address is not None:
+        api_for(spec)  # raises if the vendor has none
+        return partial(VendorRun, plan, spec)
+    if on_cluster:
         from ._ray_pool import RayPool  # the extra `ray`; nothing else imports it
 
-        pool = partial(RayPool, worker, workers, limits, chosen.worker_options or {}, ray_address)
-        events = batch_of(lambda observer: Run(plan, pool(), observer))
-    elif workers is not None or chosen.worker_options is not None:
+        return lambda observer: Run(
+            plan, RayPool(worker, settings.workers, limits, settings.worker_options or {}, address), observer
+        )
+    if settings.workers is not None or settings.worker_options is not None:
         raise ConfigurationError(
             "workers= and worker_options= are for a cluster: pass cluster=True, or max_concurrent="
         )
-    else:
-        limit = None if limits is None else limit_for(limits)
-        events = batch_of(lambda observer: Run(plan, LocalPool(worker, limit), observer))
-    return with_progress_bar(events) if chosen.show_progress else events
+    limit = None if limits is None else limit_for(limits)
+    return lambda observer: Run(plan, LocalPool(worker, limit), observer)
 
 
-def batch_of(run: Callable[[abc.ObserverBase[BatchEvent]], BaseRun]) -> Observable[BatchEvent]:
-    """Return the batch: each subscription starts the run that `run` returns for its observer."""
-
-    def subscribe(
-        observer: abc.ObserverBase[BatchEvent], scheduler: abc.SchedulerBase | None = None
-    ) -> abc.DisposableBase:
-        return run(observer).start()
-
-    return Observable(subscribe)
-
-
-def _check(retry: object, keep: object, **counts: int | None) -> None:
-    """Raise `ConfigurationError` for arguments that cannot be meant."""
-    for name, count in counts.items():
-        if count is not None and count < 1:
-            raise ConfigurationError(f"map_prompts({name}=...) takes 1 or more; got {count!r}")
-    if retry not in get_args(Retry):
-        raise ConfigurationError(f"retry_failures is 'none', 'transient' or 'all'; got {retry!r}")
-    if isinstance(keep, str):
-        raise ConfigurationError(f"keep= takes a list of columns: keep=[{keep!r}]")
+def _settings(prompts: object, **given: object) -> RunSettings:
+    """Return the settings of a run; raise `ConfigurationError` if one does not exist or has a wrong value."""
+    if isinstance(prompts, Sequence):
+        given = {"total": len(cast("Sequence[object]", prompts)), **given}
+    unknown = given.keys() - set(RunSettings.__struct_fields__)
+    if unknown:
+        raise ConfigurationError(f"map_prompts() has no argument {', '.join(map(repr, sorted(unknown)))}")
+    plain = {name: getattr(value, "tolist", lambda kept=value: kept)() for name, value in given.items()}  # of numpy
+    try:
+        return msgspec.convert(plain, RunSettings)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"map_prompts() has a wrong argument: {error}") from error
 
 
 def _source(prompts: object) -> Callable[[], Iterable[object]]:
@@ -211,32 +213,16 @@ def _source(prompts: object) -> Callable[[], Iterable[object]]:
             f"prompts= takes an iterable of prompts or rows, a function returning one, or a Ray Dataset; got a {kind}"
         )
     given = cast("Iterable[object]", prompts)
-    return _once(given) if isinstance(given, Iterator) else lambda: given
-
-
-def _once(prompts: Iterator[object]) -> Callable[[], Iterable[object]]:
-    """Return a function that returns `prompts` once: a second run of a generator is an error, not an empty batch."""
-    given: list[Iterator[object]] = [prompts]
+    if not isinstance(given, Iterator):
+        return lambda: given
+    unread = [given]
 
     def take() -> Iterable[object]:
-        if not given:
+        """Return the generator once: a second run of it is an error, not an empty batch."""
+        if not unread:
             raise ConfigurationError(
                 "these prompts come from a generator, which an earlier run has read: pass the function that creates it"
             )
-        return given.pop()
+        return unread.pop()
 
     return take
-
-
-def _chosen(more: RunOptions, prompts: object) -> RunSettings:
-    """Return the settings of a run; raise `ConfigurationError` if one does not exist or has a wrong value."""
-    unknown = more.keys() - RunOptions.__annotations__.keys()
-    if unknown:
-        raise ConfigurationError(f"map_prompts() has no argument {', '.join(map(repr, sorted(unknown)))}")
-    total = len(cast("Sequence[object]", prompts)) if isinstance(prompts, Sequence) else None
-    given: dict[str, object] = {"total": total, **more}
-    plain = {name: getattr(value, "tolist", lambda kept=value: kept)() for name, value in given.items()}  # of numpy
-    try:
-        return msgspec.convert(plain, RunSettings)
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(f"map_prompts() has a wrong argument: {error}") from error

@@ -98,6 +98,12 @@ def is_plain_format(wanted: object) -> bool:
     return wanted is None or isinstance(wanted, str | dict | JsonFormat)
 
 
+def wants_json(model: ModelSpec | ModelFactory, options: CallOptions) -> bool:
+    """Return whether the answer is JSON: the call, or else the model, has a `response_format`."""
+    own = model.options if isinstance(model, ModelSpec) else CallOptions()
+    return options.get("response_format", own.get("response_format")) is not None
+
+
 def fingerprint(model: ModelSpec | ModelFactory, version: str = "") -> bytes:
     """Return what an answer depends on besides its prompt: provider, model, options, and `version`.
 

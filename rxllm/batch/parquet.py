@@ -11,7 +11,7 @@ from typing import Any
 
 from .._json import encode, is_array, is_object
 from ..errors import ConfigurationError
-from .rows import AnswerRow, Row, usage_of
+from .rows import AnswerRow, Row
 
 OWN_COLUMNS: Mapping[str, str] = {
     "status": "string",
@@ -69,16 +69,11 @@ def write_parquet(
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as place:
         fresh = Path(place, "new")
         fresh.mkdir()
-        left = iter(rows)
-        for number in itertools.count():
-            some = list(itertools.islice(left, rows_per_file))
-            if not some and number:
-                break
-            records = [row_record(row) for row in some]
-            if schema is None:
-                schema = _schema(pyarrow, records, types or {})
-            writer.write_table(_table(pyarrow, records, schema), fresh / _PART.format(number))
-            written += len(some)
+        left = map(row_record, rows)
+        while (records := list(itertools.islice(left, rows_per_file))) or schema is None:
+            schema = schema or _schema(pyarrow, records, types or {})
+            writer.write_table(_table(pyarrow, records, schema), fresh / _PART.format(written // rows_per_file))
+            written += len(records)
         if target.exists():
             target.rename(Path(place, "old"))
         fresh.rename(target)
@@ -108,44 +103,43 @@ def row_record(row: Row) -> dict[str, object]:
     Args:
         row: The row.
     """
-    usage = usage_of(row)
+    record: dict[str, object] = {"key": row.key, "tries": row.tries}
     response = row.response if isinstance(row, AnswerRow) else row.partial
-    own: dict[str, object] = {
-        "key": row.key,
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "tries": row.tries,
-    }
     if response is not None:
-        own |= {"text": response.text, "finish_reason": response.finish_reason, "model": response.model}
-        own["reasoning"] = response.reasoning or None
-        own["tool_calls"] = encode(response.tool_calls).decode() if response.tool_calls else None
-        own["seconds"] = None if response.timing is None else response.timing.total
+        record |= {
+            "text": response.text,
+            "reasoning": response.reasoning or None,
+            "tool_calls": _json(response.tool_calls or None),
+            "finish_reason": response.finish_reason,
+            "model": response.model,
+            "input_tokens": response.usage.input_tokens,
+            "output_tokens": response.usage.output_tokens,
+            "seconds": None if response.timing is None else response.timing.total,
+        }
     if isinstance(row, AnswerRow):
-        own |= {"status": "answered", "value": None if row.value is None else encode(row.value).decode()}
+        record |= {"status": "answered", "value": _json(row.value)}
     else:
-        own |= {"status": "failed", "error": row.error, "message": row.message, "status_code": row.status_code}
-        own["transient"] = row.transient
-    kept = {f"{name}_" if name in ("key", *OWN_COLUMNS) else name: _flat(value) for name, value in row.columns.items()}
-    return {**own, **kept}
+        failure = {name: getattr(row, name) for name in ("error", "message", "status_code", "transient")}
+        record |= {"status": "failed", **failure}
+    for name, value in row.columns.items():
+        is_taken = name in ("key", *OWN_COLUMNS)
+        record[f"{name}_" if is_taken else name] = _json(value) if is_array(value) or is_object(value) else value
+    return record
 
 
-def _flat(value: object) -> object:
-    return encode(value).decode() if is_array(value) or is_object(value) else value
+def _json(value: object) -> str | None:
+    return None if value is None else encode(value).decode()
 
 
 def _schema(pyarrow: Any, records: Sequence[Mapping[str, object]], types: Mapping[str, str]) -> Any:
     """Return the columns: our own, and the kept ones with the types in `types` or as their values look."""
-    first = records[0] if records else {"key": 0}
-    own = {"key": "int64" if isinstance(first["key"], int) else "string", **OWN_COLUMNS}
-    kept = dict.fromkeys(name for record in records for name in record if name not in own)
-    fields = [(name, pyarrow.type_for_alias(kind)) for name, kind in own.items()]
-    for name in kept:
-        looks = pyarrow.infer_type([record.get(name) for record in records]) if name not in types else None
-        given = types.get(name, "string")
-        unknown = looks is None or pyarrow.types.is_null(looks)
-        fields.append((name, pyarrow.type_for_alias(given) if unknown else looks))
-    return pyarrow.schema(fields)
+    has_numbers = not records or isinstance(records[0]["key"], int)
+    given = {"key": "int64" if has_numbers else "string", **OWN_COLUMNS, **types}
+    fields = {name: pyarrow.type_for_alias(kind) for name, kind in given.items()}
+    for name in {name: None for record in records for name in record if name not in given}:
+        looks = pyarrow.infer_type([record.get(name) for record in records])
+        fields[name] = pyarrow.string() if pyarrow.types.is_null(looks) else looks
+    return pyarrow.schema(fields.items())
 
 
 def _table(pyarrow: Any, records: Sequence[Mapping[str, object]], schema: Any) -> Any:

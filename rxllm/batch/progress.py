@@ -48,15 +48,12 @@ class ProgressCounter:
     """Counts rows and tokens, and makes a `BatchProgress` of them. Times are in seconds on the caller's clock."""
 
     def __init__(self, total: int | None, now: float) -> None:
-        self.total = total
-        self.skipped = 0
-        self.lost_workers = 0
+        self.skipped = self.lost_workers = 0
+        self._total = total
         self._started = now
-        self._settled = 0
-        self._failed = 0
-        self._input = 0
-        self._output = 0
+        self._settled = self._failed = self._input = self._output = 0
         self._marks: deque[tuple[float, int, int]] = deque([(now, 0, 0)])
+        """Time, rows and tokens at each progress of the last 30 seconds."""
 
     def count(self, failed: bool, usage: Usage) -> None:
         """Count one row that is settled."""
@@ -68,10 +65,13 @@ class ProgressCounter:
     def progress(self, now: float, running: int, workers: int) -> BatchProgress:
         """Return the progress at the time `now`."""
         since, rows, tokens = self._marks[0]
+        all_tokens = self._input + self._output
+        self._marks.append((now, self._settled, all_tokens))
+        while len(self._marks) > 2 and self._marks[1][0] <= now - _WINDOW:
+            self._marks.popleft()
         seconds = max(now - since, 1e-6)
         rate = (self._settled - rows) / seconds
-        left = None if self.total is None else max(0, self.total - self.skipped - self._settled)
-        self._mark(now)
+        left = None if self._total is None else max(0, self._total - self.skipped - self._settled)
         return BatchProgress(
             settled=self._settled,
             failed=self._failed,
@@ -82,13 +82,8 @@ class ProgressCounter:
             input_tokens=self._input,
             output_tokens=self._output,
             rows_per_second=rate,
-            tokens_per_second=(self._input + self._output - tokens) / seconds,
+            tokens_per_second=(all_tokens - tokens) / seconds,
             elapsed=now - self._started,
-            total=self.total,
+            total=self._total,
             eta=None if left is None else 0.0 if left == 0 else left / rate if rate else None,
         )
-
-    def _mark(self, now: float) -> None:
-        self._marks.append((now, self._settled, self._input + self._output))
-        while len(self._marks) > 2 and self._marks[1][0] <= now - _WINDOW:
-            self._marks.popleft()

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
-from typing import Any, Unpack, cast
+from typing import Any, cast
 
-from ..errors import LLMError
 from ..options import CallOptions
 from ..prompt import Prompt
 from ._jobs import Columns, Job, RowIn, jobs_of
 from ._worker import Settings, Worker
-from .mapping import RunOptions
 from .model_spec import ModelFactory, ModelSpec, fingerprint
 from .parquet import OWN_COLUMNS, row_record
 from .rows import Row, Settled, row_from_json
@@ -30,11 +28,12 @@ class RowWorker:
         options: Column with options of the call, or a function of the row that returns them.
         keep: Columns that results carry over.
         max_concurrent: Requests at a time.
-        more: `max_retries` and `outage_timeout` of `RunOptions`.
+        max_retries: Retries after transient errors, as for `map_prompts`.
+        outage_timeout: Seconds that requests wait while nearly all of them fail transiently.
 
     Example:
         >>> worker = RowWorker("openai:gpt-4o-mini", prompt="question", keep=["id"])
-        >>> # ray.data: dataset.map_batches(worker.columns, ...); Spark: frame.mapInPandas(worker.frames, schema)
+        >>> # ray.data: dataset.map_batches(worker.frame, batch_format="pandas"); Dask: map_partitions(worker.frame)
     """
 
     def __init__(
@@ -45,10 +44,11 @@ class RowWorker:
         options: str | Callable[[RowIn], CallOptions] | None = None,
         keep: Sequence[str] = (),
         max_concurrent: int = 16,
-        **more: Unpack[RunOptions],
+        max_retries: int | None = None,
+        outage_timeout: float = 600.0,
     ) -> None:
         spec = ModelSpec(model) if isinstance(model, str) else model
-        self._settings = Settings(spec, max_concurrent, more.get("max_retries"), more.get("outage_timeout", 600.0))
+        self._settings = Settings(spec, max_concurrent, max_retries, outage_timeout)
         self._columns = Columns(prompt, None, options, tuple(keep))
         self._local = threading.local()
 
@@ -68,15 +68,14 @@ class RowWorker:
         Raises:
             LLMError: All prompts would meet this error: no model, a refused key, no credit.
         """
-        worker = self._worker()
-        found: dict[int, Row] = {}
+        worker: Worker | None = getattr(self._local, "worker", None)
+        if worker is None:
+            worker = self._local.worker = Worker(self._settings)
+        found: list[Row | None] = []
         jobs: list[Job] = []
-        count = 0
         for job in jobs_of(rows, self._columns, fingerprint(self._settings.model)):
-            count += 1
-            if isinstance(job, Settled):
-                found[job.position] = job.row
-            else:
+            found.append(job.row if isinstance(job, Settled) else None)
+            if isinstance(job, Job):
                 jobs.append(job)
         pending = len(jobs)
         while pending:
@@ -88,19 +87,7 @@ class RowWorker:
                 found[cast(int, encoded.key)] = row_from_json(encoded.row)
                 pending -= 1
             jobs = []
-        return [found[position] for position in range(count)]
-
-    def columns(self, batch: Mapping[str, Sequence[object]]) -> dict[str, list[object]]:
-        """Answer a batch of columns, as `ray.data.Dataset.map_batches` passes them; return columns (`row_record`).
-
-        Args:
-            batch: Sequences of equal length, by column.
-        """
-        names = list(batch)
-        rows = [dict(zip(names, values, strict=True)) for values in zip(*batch.values(), strict=True)]
-        records = [row_record(row) for row in self(rows)]
-        found = dict.fromkeys(name for record in records for name in record)
-        return {name: [record.get(name) for record in records] for name in found}
+        return cast("list[Row]", found)
 
     def frame(self, frame: Any) -> Any:
         """Answer a pandas DataFrame; return one with the columns of `row_record`, in Parquet's order.
@@ -111,23 +98,3 @@ class RowWorker:
         pandas: Any = import_module("pandas")
         records = [row_record(row) for row in self(frame.to_dict("records"))]
         return pandas.DataFrame(records, columns=["key", *OWN_COLUMNS, *self._columns.keep], dtype=object)
-
-    def frames(self, frames: Iterable[Any]) -> Iterator[Any]:
-        """Answer pandas DataFrames one by one, as Spark's `mapInPandas` passes them.
-
-        Args:
-            frames: The rows, in parts.
-        """
-        for frame in frames:
-            yield self.frame(frame)
-
-    def _worker(self) -> Worker:
-        """Return this thread's worker, made when it is first needed."""
-        worker: Worker | None = getattr(self._local, "worker", None)
-        if worker is None:
-            worker = Worker(self._settings)
-            error: LLMError | None = worker.prepare()
-            if error is not None:
-                raise error
-            self._local.worker = worker
-        return worker

@@ -8,7 +8,9 @@ seconds have more requests than the limit.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import msgspec
 
@@ -45,10 +47,14 @@ class RateLimits(msgspec.Struct, frozen=True, kw_only=True):
                 raise ConfigurationError(f"RateLimits({field}=...) takes a number above 0; got {limit!r}")
 
 
+LeaseNumber: TypeAlias = tuple[int, int]
+"""The entries of a lease in the windows of the permit server: of requests and of tokens."""
+
+
 class Correction(msgspec.Struct, frozen=True):
     """A report on the lease `number`: permits that were not used, and tokens beyond the expected ones."""
 
-    number: int
+    number: LeaseNumber
     unused: int = 0
     tokens: float = 0.0
 
@@ -65,8 +71,8 @@ class LeaseRequest(msgspec.Struct, frozen=True):
 class Lease(msgspec.Struct, frozen=True):
     """A number of permits; without any, `wait` is the seconds before the next request."""
 
-    number: int
-    permits: int
+    number: LeaseNumber = (0, 0)
+    permits: int = 0
     wait: float = 0.0
 
 
@@ -84,63 +90,30 @@ class PermitServer:
     def __init__(self, limits: RateLimits, now: float, *, blank: bool = True) -> None:
         self.limits = limits
         span = MINUTE + LEASE
-        self._requests = _window(limits.requests_per_minute, span)
-        self._tokens = _window(limits.tokens_per_minute, span)
+        self._requests = SlidingWindow(limits.requests_per_minute or math.inf, span)
+        self._tokens = SlidingWindow(limits.tokens_per_minute or math.inf, span)
         self._closed_until = now if blank else now + span
-        self._number = 0
-        self._places: dict[int, tuple[int, int]] = {}
-        """The entries of recent leases in the two windows."""
 
     def lease(self, request: LeaseRequest, now: float) -> Lease:
         """Return as many permits as there are, at most the requested number."""
-        self._correct(request.corrections, now)
+        for correction in request.corrections:
+            self._correct(correction, now)
         self._closed_until = max(self._closed_until, now + request.silence)
-        wait = self._wait(request, now)
-        if request.permits == 0 or wait > 0:
-            return Lease(0, 0, min(wait, _MOST_SECONDS) if request.permits else 0.0)
-        permits = request.permits
-        if self._requests is not None:
-            permits = min(permits, int(self._requests.room(now)))
-        if self._tokens is not None:
-            permits = min(permits, int(self._tokens.room(now) / request.expected_tokens))
-        permits = max(1, permits)  # a request larger than the whole limit starts when nothing else runs
-        return Lease(self._take(permits, request.expected_tokens, now), permits)
+        if not request.permits:
+            return Lease()
+        tokens = request.expected_tokens
+        wait = max(self._closed_until - now, self._requests.wait(now, 1.0), self._tokens.wait(now, tokens))
+        if wait > 0:
+            return Lease(wait=min(wait, _MOST_SECONDS))
+        room = min(request.permits, self._requests.room(now), self._tokens.room(now) / tokens)
+        permits = max(1, int(room))  # a request larger than the whole limit starts when nothing else runs
+        return Lease((self._requests.take(now, permits), self._tokens.take(now, permits * tokens)), permits)
 
-    def _wait(self, request: LeaseRequest, now: float) -> float:
-        waits = [self._closed_until - now]
-        if self._requests is not None:
-            waits.append(self._requests.wait(now, 1.0))
-        if self._tokens is not None:
-            waits.append(self._tokens.wait(now, request.expected_tokens))
-        return max(waits)
-
-    def _take(self, permits: int, expected_tokens: float, now: float) -> int:
-        """Book permits and their expected tokens; return the number of the lease."""
-        self._number += 1
-        requests = self._requests.take(now, permits) if self._requests is not None else 0
-        tokens = self._tokens.take(now, permits * expected_tokens) if self._tokens is not None else 0
-        self._places[self._number] = (requests, tokens)
-        if len(self._places) > _KEPT:
-            del self._places[next(iter(self._places))]
-        return self._number
-
-    def _correct(self, corrections: Sequence[Correction], now: float) -> None:
-        """Return unused permits and tokens to the windows; book the tokens that exceeded the estimates."""
-        for correction in corrections:
-            requests, tokens = self._places.get(correction.number, (-1, -1))
-            if self._requests is not None:
-                self._requests.give_back(requests, correction.unused)
-            if self._tokens is None:
-                continue
-            if correction.tokens > 0:
-                self._tokens.take(now, correction.tokens)
-            else:
-                self._tokens.give_back(tokens, -correction.tokens)
-
-
-_KEPT = 100_000
-"""Number of leases that can still be corrected; older ones keep their expected tokens."""
-
-
-def _window(limit: float | None, span: float) -> SlidingWindow | None:
-    return None if limit is None else SlidingWindow(limit, span)
+    def _correct(self, correction: Correction, now: float) -> None:
+        """Return unused permits and tokens to the windows; book the tokens that exceeded the estimate."""
+        requests, tokens = correction.number
+        self._requests.give_back(requests, correction.unused)
+        if correction.tokens > 0:
+            self._tokens.take(now, correction.tokens)
+        else:
+            self._tokens.give_back(tokens, -correction.tokens)

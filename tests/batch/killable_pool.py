@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 from rxllm.batch._jobs import Job
 from rxllm.batch._worker import Settings, Worker
-from rxllm.batch._worker_pool import RowsReceived, WorkerLost, WorkerPool, WorkerReady
+from rxllm.batch._worker_pool import Outcome, WorkerPool
+from rxllm.batch.errors import WorkerLostError
 
 
 class KillablePool(WorkerPool):
@@ -39,12 +40,12 @@ class KillablePool(WorkerPool):
     def start_worker(self, worker: int) -> None:
         self.hired += 1
         if not self._starts(worker):
-            self._mailbox.put((worker, WorkerLost("it does not start")))
+            self.mailbox.put((worker, WorkerLostError("it does not start")))
             return
         made = Worker(self._settings)
         with self._lock:
             self._alive[worker] = made
-        self._mailbox.put((worker, WorkerReady(made.prepare())))
+        threading.Thread(target=self._exchange, args=(worker, made, []), daemon=True).start()
 
     def exchange(self, worker: int, jobs: Sequence[Job]) -> None:
         self.exchanges.append((worker, [job.key for job in jobs]))
@@ -61,7 +62,7 @@ class KillablePool(WorkerPool):
             dead = self._alive.pop(worker, None)
         if dead is not None:
             dead.stop()
-            self._mailbox.put((worker, WorkerLost("killed")))
+            self.mailbox.put((worker, WorkerLostError("killed")))
 
     def forget(self, worker: int) -> None:
         """Whatever the worker says, nobody hears it: it is cut off."""
@@ -86,8 +87,11 @@ class KillablePool(WorkerPool):
         self.closed.set()
 
     def _exchange(self, number: int, worker: Worker, jobs: Sequence[Job]) -> None:
-        rows = worker.exchange(jobs)
+        try:
+            outcome: Outcome = worker.exchange(jobs)
+        except Exception as error:
+            outcome = error
         with self._lock:
             alive = self._alive.get(number) is worker
         if alive:
-            self._mailbox.put((number, RowsReceived(rows)))
+            self.mailbox.put((number, outcome))

@@ -19,7 +19,7 @@ from reactivex.scheduler import VirtualTimeScheduler
 import rxllm
 from rxllm import batch
 from rxllm.batch import AnswerRow, BatchProgress, FailureRow, ModelSpec, read_rows
-from rxllm.batch._outage import OutageGate, with_retries
+from rxllm.batch._outage import outage_breaker, with_retries
 from rxllm.errors import BadRequestError, ConfigurationError, NotFoundError, ServerError
 from rxllm.events import Response, StreamEnd
 from rxllm.testing import ErrorReply, LLMServer, RecordedRequest, Reply
@@ -112,7 +112,7 @@ def test_an_outage_turns_no_prompt_into_a_failure(
     llm_server: LLMServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While everything fails there is one request at a time; then the run goes on."""
-    monkeypatch.setattr("rxllm.batch._outage._FIRST_PROBE", 0.05)
+    monkeypatch.setattr("rxllm.batch._outage._PROBE_SECONDS", 0.05)
     failing = threading.Event()
     failing.set()
     failures = 0
@@ -143,15 +143,15 @@ def _failing(errors: list[Exception | None], made: list[int]) -> reactivex.Obser
 
 
 def test_an_outage_ends_by_its_timeout() -> None:
-    """In virtual time: probes grow apart, and after the timeout failures count again."""
+    """In virtual time: one probe every 5 seconds, and after the timeout failures count again."""
     clock = VirtualTimeScheduler()
-    gate, made, ended = OutageGate(1, 100.0, clock), list[int](), list[Exception]()
+    breaker, made, ended = outage_breaker(1, 100.0, clock), list[int](), list[Exception]()
     forever: list[Exception | None] = [ServerError("down", status_code=503)] * 1000
-    stream = with_retries(_failing(forever, made), gate, 9, jitter=lambda low, high: high)
+    stream = with_retries(_failing(forever, made), breaker, 9, 100.0, jitter=lambda low, high: high)
     stream.subscribe(on_error=ended.append, scheduler=clock)
     clock.start()
     assert [ServerError] == [type(error) for error in ended]
-    assert not gate.is_open or clock.clock >= 100.0
+    assert clock.clock >= 100.0
     assert len(made) < 40
 
 
@@ -160,8 +160,8 @@ def test_told_waits_are_not_counted_as_retries() -> None:
     clock = VirtualTimeScheduler()
     told = [rxllm.RateLimitError("slow", status_code=429, retry_after=1.0) for _ in range(4)]
     made, ended = list[int](), list[object]()
-    gate = OutageGate(50, 100.0, clock)
-    with_retries(_failing([*told, ServerError("x", status_code=500)], made), gate, 1).subscribe(
+    breaker = outage_breaker(50, 100.0, clock)
+    with_retries(_failing([*told, ServerError("x", status_code=500)], made), breaker, 1, 100.0).subscribe(
         ended.append, ended.append, scheduler=clock
     )
     clock.start()

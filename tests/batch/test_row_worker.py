@@ -50,7 +50,7 @@ def test_pandas_frames(llm_server: LLMServer) -> None:
     llm_server.default = lambda request: ErrorReply(400, "no") if request.prompt == "q0" else request.prompt
     worker = worker_for(llm_server)
     frames = [pandas.DataFrame({"id": [n], "question": [f"q{n}"]}) for n in range(2)]
-    failed, answered = worker.frames(frames)
+    failed, answered = map(worker.frame, frames)
     assert list(failed.columns) == list(answered.columns)
     assert ["failed", 0, False] == [failed["status"][0], failed["id"][0], failed["transient"][0]]
     assert ["answered", 1, "q1"] == [answered["status"][0], answered["id"][0], answered["text"][0]]
@@ -63,7 +63,7 @@ def test_ray_data(llm_server: LLMServer, tmp_path: Path) -> None:
     """The recipe of docs/batch.md."""
     worker = worker_for(llm_server)
     dataset = ray.data.from_items([{"id": n, "question": f"q{n}"} for n in range(50)])
-    dataset.map_batches(worker.columns, batch_size=10).write_parquet(str(tmp_path / "rows"))
+    dataset.map_batches(worker.frame, batch_size=10, batch_format="pandas").write_parquet(str(tmp_path / "rows"))
     table = pandas.read_parquet(tmp_path / "rows").sort_values("id")
     assert [f"q{n}" for n in range(50)] == list(table["text"])
 
@@ -89,7 +89,7 @@ def test_spark(llm_server: LLMServer) -> None:
     spark = sql.SparkSession.builder.master("local[1]").config("spark.ui.enabled", False).getOrCreate()
     try:
         table = spark.createDataFrame([(n, f"q{n}") for n in range(30)], "id long, question string")
-        answers = table.mapInPandas(worker.frames, schema).collect()
+        answers = table.mapInPandas(lambda frames: map(worker.frame, frames), schema).collect()
     finally:
         spark.stop()
     assert [(n, f"q{n}") for n in range(30)] == sorted((row["id"], row["text"]) for row in answers)

@@ -17,6 +17,7 @@ from rxllm.batch._base_run import Plan, RunSettings
 from rxllm.batch._jobs import Columns, Job
 from rxllm.batch._run import Run
 from rxllm.batch._worker import Settings
+from rxllm.batch.checkpoint import Retry
 from rxllm.batch.mapping import batch_of
 from rxllm.batch.model_spec import fingerprint
 from rxllm.errors import ConfigurationError
@@ -43,30 +44,31 @@ class Desk:
         columns: Columns | None = None,
         max_concurrent: int = 4,
         max_retries: int = 2,
+        retry: Retry = "none",
         pool: dict[str, Any] | None = None,
-        **plan: Any,
     ) -> Observable[Any]:
         """A batch whose pool is kept as `pool`."""
         model = spec or self.spec
         made = Plan(
             items=items if callable(items) else lambda: items,
             settings=RunSettings(
-                total=None if callable(items) else len(items), progress_every=1e9, start_timeout=LIMIT
+                total=None if callable(items) else len(items),
+                progress_every=1e9,
+                start_timeout=LIMIT,
+                max_concurrent=max_concurrent,
+                retry_failures=retry,
             ),
             columns=columns or Columns(),
             fingerprint=fingerprint(model),
             response_type=model.response_type,
             checkpoint=self.checkpoint,
-            about={"job": "", "key": None},
-            retry="none",
-            backlog=2 * max_concurrent,
         )
 
         def start_pool() -> KillablePool:
             self.pool = KillablePool(Settings(model, max_concurrent, max_retries), **(pool or {}))
             return self.pool
 
-        return batch_of(lambda observer: Run(msgspec.structs.replace(made, **plan), start_pool(), observer))
+        return batch_of(lambda observer: Run(made, start_pool(), observer))
 
     def run(self, *arguments: Any, **named: Any) -> Seen:
         """A whole run, to its end."""
@@ -324,14 +326,15 @@ def test_prompts_of_a_dead_worker_are_asked_by_others(desk: Desk) -> None:
     assert desk.pool.hired >= 3  # the second one may be lost when the run is nearly over
 
 
-def test_a_worker_that_shows_no_sign_of_life_is_taken_for_dead(desk: Desk) -> None:
+def test_a_worker_that_shows_no_sign_of_life_is_taken_for_dead(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its prompts are asked by others, and it is ended."""
+    monkeypatch.setattr("rxllm.batch._run._SILENT_SECONDS", 1.5)
 
     def silence(pool: KillablePool, worker: int, jobs: Sequence[Job]) -> None:
         if worker == 0:
             pool.forget(worker)
 
-    seen = desk.run(numbered(20), silent_after=1.5, pool={"on_exchange": silence})
+    seen = desk.run(numbered(20), pool={"on_exchange": silence})
     assert numbered(20) == texts(seen)
     assert 1 == seen.values[-1].lost_workers
 

@@ -233,14 +233,6 @@ def test_the_same_error_for_all_ends_the_run(vendor: VendorBatchServer, tmp_path
     assert 50 == len(rows(run(vendor, tmp_path, numbered(50))))
 
 
-def test_a_deadline_cancels(vendor: VendorBatchServer, tmp_path: Path) -> None:
-    """What was answered by then counts, the rest is transient."""
-    vendor.hold()
-    seen = run(vendor, tmp_path, numbered(10), deadline=0.05)
-    assert "cancelled" == vendor.jobs[0].status
-    assert 5 == sum(isinstance(row, AnswerRow) for row in rows(seen))
-
-
 def test_cancelling_by_the_checkpoint(vendor: VendorBatchServer, tmp_path: Path) -> None:
     """After a dispose, which leaves the job to the vendor; the next run takes what was answered."""
     vendor.hold()

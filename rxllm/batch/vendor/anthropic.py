@@ -8,15 +8,15 @@ https://platform.claude.com/docs/en/api/messages/batches
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Literal
 
 from ..._json import encode, object_at, objects_at, text_at
-from ..._protocol import WireRequest
+from ..._protocol import Frame, WireRequest
 from ..._transport.vendor_errors import fault_of, stream_error
 from ...errors import LLMError, ProviderStreamError
-from .api import VendorApi, VendorJob, VendorResult, frame_of, required_text, without_streaming
+from .api import NotedJob, VendorApi, VendorJob, VendorResult, frame_of, required_text
 
 _CLOCK_SECONDS = 300.0
 """How much the vendor's clock may differ from ours."""
@@ -32,65 +32,57 @@ class AnthropicBatches(VendorApi):
         super().__init__(request)
         self._url = request.url.partition("?")[0] + "/batches"
 
-    def entry(self, custom_id: str, request: WireRequest) -> bytes:
+    def entry(self, custom_id: str, body: Mapping[str, object]) -> bytes:
         """Return an element of `requests`."""
-        return encode({"custom_id": custom_id, "params": without_streaming(request)})
+        return encode({"custom_id": custom_id, "params": body})
 
     def upload(self, entries: Sequence[bytes]) -> bytes:
         """Return the document: it is sent when the batch is created."""
         return b'{"requests":[' + b",".join(entries) + b"]}"
 
     def create(self, prepared: bytes, token: str) -> str:
-        """Send the document; the custom ids in it begin with the token."""
-        del token
+        """Send the document."""
         return required_text(self._json("POST", self._url, prepared, timeout=600.0), "id")
 
-    def find(self, token: str, count: int, since: float, known: Collection[str]) -> str | Literal["maybe"] | None:
-        """Look among the batches created since, with as many requests, for one whose results begin with the token."""
-        page = self._json("GET", f"{self._url}?limit=100")
+    def find(self, noted: NotedJob, known: Collection[str], is_in_job: Callable[[str], bool]) -> str | None:
+        """Look among the batches created since, with as many requests, for one with results of the job's prompts."""
         undecided = False
-        for batch in objects_at(page, "data"):
+        for batch in objects_at(self._json("GET", f"{self._url}?limit=100"), "data"):
             created = text_at(batch, "created_at")
-            if created is not None and datetime.fromisoformat(created).timestamp() < since - _CLOCK_SECONDS:
+            if created is not None and datetime.fromisoformat(created).timestamp() < noted.noted - _CLOCK_SECONDS:
                 break
             counts = object_at(batch, "request_counts").values()
             numbers = [number for number in counts if isinstance(number, int)]
-            if sum(numbers) != count or batch.get("id") in known:
+            if sum(numbers) != noted.count or batch.get("id") in known:
                 continue
             if text_at(batch, "processing_status") != "ended":
                 undecided = True
-                continue
-            first = next(self.results(VendorJob("ended", (required_text(batch, "id"),))), None)
-            if first is not None and first.custom_id.startswith(token):
+            elif any(is_in_job(custom_id) for custom_id, _ in itertools.islice(self.results(batch), 1)):
                 return required_text(batch, "id")
-        return "maybe" if undecided else None
+        return None if undecided else ""
 
     def look(self, job: str) -> VendorJob:
         """Return the batch as it is now."""
         batch = self._json("GET", f"{self._url}/{job}")
-        is_ended = text_at(batch, "processing_status") == "ended"
-        return VendorJob("ended", (job,)) if is_ended else VendorJob("running")
+        return VendorJob("ended" if text_at(batch, "processing_status") == "ended" else "running", batch)
 
-    def results(self, job: VendorJob) -> Iterator[VendorResult]:
+    def results(self, document: Mapping[str, object]) -> Iterator[VendorResult]:
         """Yield the lines of the results."""
-        for custom_id, found in self._result_lines(*(f"{self._url}/{name}/results" for name in job.results)):
-            yield _result(custom_id, object_at(found, "result"))
+        for custom_id, line in self._result_lines(f"{self._url}/{required_text(document, 'id')}/results"):
+            yield custom_id, _outcome(object_at(line, "result"))
 
     def cancel(self, job: str) -> None:
         """Cancel the batch; requests that are processed by then keep their results."""
         self._json("POST", f"{self._url}/{job}/cancel", b"")
 
 
-def _result(custom_id: str, result: Mapping[str, object]) -> VendorResult:
-    """Return the result in a line. An expired request may be sent again."""
+def _outcome(result: Mapping[str, object]) -> Sequence[Frame] | LLMError:
+    """Return the answer or the error in a line. An expired request may be sent again."""
     kind = text_at(result, "type") or "unknown"
     if kind == "succeeded":
         start = {"type": "message_start", "message": object_at(result, "message")}
-        return VendorResult(custom_id, (frame_of(start), frame_of({"type": "message_stop"})))
-    error: LLMError
+        return (frame_of(start), frame_of({"type": "message_stop"}))
     fault = fault_of(object_at(result, "error"))
     if fault is not None:
-        error = stream_error(fault)
-    else:
-        error = ProviderStreamError(f"the request was {kind}", transient=kind in ("expired", "canceled"))
-    return VendorResult(custom_id, error=error)
+        return stream_error(fault)
+    return ProviderStreamError(f"the request was {kind}", transient=kind in ("expired", "canceled"))

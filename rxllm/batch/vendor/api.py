@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Literal, Protocol, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import msgspec
 
@@ -20,21 +20,28 @@ from ...prompt import Prompt
 JobStatus: TypeAlias = Literal["running", "ended", "refused", "full"]
 """running; ended (all, some or none of the prompts answered); refused as a whole; refused because the queue is full."""
 
+VendorResult: TypeAlias = tuple[str, Sequence[Frame] | LLMError]
+"""The custom id of a prompt, and the frames of its answer or its error."""
+
+
+class NotedJob(msgspec.Struct, eq=False):
+    """A job in the checkpoint; `job` is None until it is known to exist. Times are in seconds since the epoch."""
+
+    token: str
+    job: str | None
+    prepared: bytes
+    count: int
+    noted: float
+    sought: float | None = None
+    """Since when this run looks for a job that may not exist."""
+
 
 class VendorJob(msgspec.Struct, frozen=True):
-    """A job at the vendor: its status, where its results are, and why it was refused."""
+    """A job at the vendor: its status, the vendor's description of it, and why it was refused."""
 
     status: JobStatus
-    results: tuple[str, ...] = ()
+    document: Mapping[str, object] = {}
     reason: str = ""
-
-
-class VendorResult(msgspec.Struct, frozen=True):
-    """What became of one prompt: the frames of its answer, or an error; neither if the vendor returned nothing."""
-
-    custom_id: str
-    frames: tuple[Frame, ...] = ()
-    error: LLMError | None = None
 
 
 class VendorApi(ABC):
@@ -51,8 +58,8 @@ class VendorApi(ABC):
         self._http = PlainHttp()
 
     @abstractmethod
-    def entry(self, custom_id: str, request: WireRequest) -> bytes:
-        """Return the JSON of one prompt in a job."""
+    def entry(self, custom_id: str, body: Mapping[str, object]) -> bytes:
+        """Return the JSON of one prompt in a job; `body` is that of a request without streaming."""
 
     @abstractmethod
     def upload(self, entries: Sequence[bytes]) -> bytes:
@@ -63,14 +70,13 @@ class VendorApi(ABC):
         """Create the job, which costs money; return its id."""
 
     @abstractmethod
-    def find(self, token: str, count: int, since: float, known: Collection[str]) -> str | Literal["maybe"] | None:
-        """Return the id of the job that was created with `token`, "maybe" if that cannot be decided yet, or None.
+    def find(self, noted: NotedJob, known: Collection[str], is_in_job: Callable[[str], bool]) -> str | None:
+        """Return the id of the job that was created as `noted`, "" if there is none, None if it cannot be decided yet.
 
         Args:
-            token: What `create` was given; the custom ids begin with it.
-            count: Number of prompts in the job.
-            since: Time before which the job was not created, in seconds since the epoch.
+            noted: The job; it was not created before it was noted.
             known: Ids of other jobs of this checkpoint.
+            is_in_job: Returns whether a custom id is that of a prompt in the job.
         """
 
     @abstractmethod
@@ -78,7 +84,7 @@ class VendorApi(ABC):
         """Return the job as it is now."""
 
     @abstractmethod
-    def results(self, job: VendorJob) -> Iterator[VendorResult]:
+    def results(self, document: Mapping[str, object]) -> Iterator[VendorResult]:
         """Yield the results of a job that has ended, in any order. Lines that cannot be read are left out."""
 
     @abstractmethod
@@ -95,20 +101,12 @@ class VendorApi(ABC):
         _, answer = self._http.call(method, url, headers, body, timeout=timeout)
         return json_object(answer or b"{}")
 
-    def _result_lines(self, *urls: str) -> Iterator[tuple[str, dict[str, object]]]:
-        """Yield the objects in files of results, with their custom ids; lines that cannot be read are left out."""
-        for url in urls:
-            for line in self._http.lines(url, self._headers):
-                with suppress(ProtocolError):
-                    found = json_object(line)
-                    yield required_text(found, "custom_id"), found
-
-
-def without_streaming(request: WireRequest) -> dict[str, object]:
-    """Return the body of a request without what asks for a stream."""
-    body = decode(request.body)
-    assert is_object(body)
-    return {name: value for name, value in body.items() if name not in ("stream", "stream_options")}
+    def _result_lines(self, url: str) -> Iterator[tuple[str, dict[str, object]]]:
+        """Yield the objects in a file of results, with their custom ids; lines that cannot be read are left out."""
+        for line in self._http.lines(url, self._headers):
+            with suppress(ProtocolError):
+                found = json_object(line)
+                yield required_text(found, "custom_id"), found
 
 
 def frame_of(payload: object) -> Frame:
@@ -135,13 +133,7 @@ def required_text(source: Mapping[str, object], key: str) -> str:
     return found
 
 
-class _Encodes(Protocol):
-    """A model that can return its request instead of making it."""
-
-    def encoded(self, prompt: Prompt, options: CallOptions) -> tuple[CallOptions, str, Wire, WireRequest]: ...
-
-
 def wire_request(model: StreamingModel, prompt: Prompt, options: CallOptions) -> tuple[Wire, WireRequest]:
     """Return the wire of a model of `create_streaming_model` and the request for one streamed answer."""
-    _, _, wire, request = cast(_Encodes, model).encoded(prompt, options)
+    _, _, wire, request = cast(Any, model).encoded(prompt, options)
     return wire, request

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
-from ..._protocol import WireRequest
+from ..._protocol import Wire, WireRequest
 from ...errors import ConfigurationError, NotFoundError
+from ...model import StreamingModel
 from ...providers.catalog import vendor_named
 from ..checkpoint import Checkpoint
 from ..model_spec import ModelSpec
@@ -33,6 +34,15 @@ def api_for(spec: ModelSpec) -> Callable[[WireRequest], VendorApi]:
     return api
 
 
+@contextmanager
+def connected(spec: ModelSpec) -> Generator[tuple[StreamingModel, Wire, VendorApi]]:
+    """Provide the model, its wire and its vendor's batch API, and close them afterwards."""
+    with closing(spec()) as model:
+        wire, request = wire_request(model, "?", {})
+        with closing(api_for(spec)(request)) as api:
+            yield model, wire, api
+
+
 def cancel_vendor_batches(checkpoint: str | Path, model: ModelSpec | str) -> int:
     """Cancel the jobs that a checkpoint has at the vendor; return how many.
 
@@ -50,14 +60,12 @@ def cancel_vendor_batches(checkpoint: str | Path, model: ModelSpec | str) -> int
     if not Path(checkpoint).is_file():
         raise ConfigurationError(f"there is no checkpoint {str(checkpoint)!r}")
     spec = ModelSpec(model) if isinstance(model, str) else model
-    with closing(Checkpoint(Path(checkpoint), None)) as file, closing(spec()) as made:
-        _, request = wire_request(made, "?", {})
-        with closing(api_for(spec)(request)) as api:
-            pending = PendingJobs(file)
-            jobs = [noted for noted in pending.jobs() if noted.job is not None]
-            for noted in jobs:
-                try:
-                    api.cancel(noted.job or "")
-                except NotFoundError:
-                    pending.forget(noted.token)
+    with closing(Checkpoint(Path(checkpoint), None)) as file, connected(spec) as (_, _, api):
+        pending = PendingJobs(file)
+        jobs = [(noted.token, noted.job) for noted in pending.jobs() if noted.job is not None]
+        for token, job in jobs:
+            try:
+                api.cancel(job)
+            except NotFoundError:
+                pending.forget(token)
     return len(jobs)

@@ -7,13 +7,13 @@ Sources: https://ai.google.dev/gemini-api/docs/batch-api, https://ai.google.dev/
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from ..._json import encode, object_at, objects_at, text_at
-from ..._protocol import WireRequest
+from ..._protocol import Frame, WireRequest
 from ..._transport.vendor_errors import status_error
-from .api import VendorApi, VendorJob, VendorResult, frame_of, required_text, without_streaming
+from ...errors import LLMError
+from .api import NotedJob, VendorApi, VendorJob, VendorResult, frame_of, required_text
 
 _STATUS = {3: 400, 7: 403, 8: 429, 13: 500, 14: 503, 4: 504}
 """HTTP status for the codes of google.rpc.Code that a request can end with."""
@@ -29,11 +29,10 @@ class GeminiBatches(VendorApi):
         super().__init__(request)
         self._model_url = request.url.partition(":streamGenerateContent")[0]
         self._root = self._model_url.partition("/models/")[0].partition("/tunedModels/")[0]
-        self._ended: dict[str, dict[str, object]] = {}
 
-    def entry(self, custom_id: str, request: WireRequest) -> bytes:
+    def entry(self, custom_id: str, body: Mapping[str, object]) -> bytes:
         """Return an inline request."""
-        return encode({"request": without_streaming(request), "metadata": {"key": custom_id}})
+        return encode({"request": body, "metadata": {"key": custom_id}})
 
     def upload(self, entries: Sequence[bytes]) -> bytes:
         """Return the requests: they are sent when the batch is created."""
@@ -44,18 +43,17 @@ class GeminiBatches(VendorApi):
         body = b'{"batch":{"displayName":' + encode(token) + b',"inputConfig":' + prepared + b"}}"
         return required_text(self._json("POST", f"{self._model_url}:batchGenerateContent", body, timeout=600.0), "name")
 
-    def find(self, token: str, count: int, since: float, known: Collection[str]) -> str | Literal["maybe"] | None:
+    def find(self, noted: NotedJob, known: Collection[str], is_in_job: Callable[[str], bool]) -> str:
         """Look for the token among the display names of all batches."""
-        del count, since, known
         page_token = ""
         while True:
             page = self._json("GET", f"{self._root}/batches?pageSize=100{page_token}")
             for operation in objects_at(page, "operations"):
-                if text_at(object_at(operation, "metadata"), "displayName") == token:
+                if text_at(object_at(operation, "metadata"), "displayName") == noted.token:
                     return required_text(operation, "name")
             following = text_at(page, "nextPageToken")
             if not following:
-                return None
+                return ""
             page_token = f"&pageToken={following}"
 
     def look(self, job: str) -> VendorJob:
@@ -66,29 +64,26 @@ class GeminiBatches(VendorApi):
             reason = text_at(object_at(operation, "error"), "message") or "the vendor gave no reason"
             return VendorJob("refused", reason=reason)
         if operation.get("done") or state.endswith(("_SUCCEEDED", "_CANCELLED", "_EXPIRED")):
-            self._ended[job] = operation
-            return VendorJob("ended", (job,))
+            return VendorJob("ended", operation)
         return VendorJob("running")
 
-    def results(self, job: VendorJob) -> Iterator[VendorResult]:
+    def results(self, document: Mapping[str, object]) -> Iterator[VendorResult]:
         """Yield the inline responses."""
-        for name in job.results:
-            operation = self._ended.pop(name)
-            output = object_at(operation, "response") or object_at(object_at(operation, "metadata"), "output")
-            for entry in objects_at(object_at(output, "inlinedResponses"), "inlinedResponses"):
-                custom_id = text_at(object_at(entry, "metadata"), "key")
-                if custom_id is not None:
-                    yield _result(custom_id, entry)
+        output = object_at(document, "response") or object_at(object_at(document, "metadata"), "output")
+        for entry in objects_at(object_at(output, "inlinedResponses"), "inlinedResponses"):
+            custom_id = text_at(object_at(entry, "metadata"), "key")
+            if custom_id is not None:
+                yield custom_id, _outcome(entry)
 
     def cancel(self, job: str) -> None:
         """Cancel the batch."""
         self._json("POST", f"{self._root}/{job}:cancel", b"{}")
 
 
-def _result(custom_id: str, entry: Mapping[str, object]) -> VendorResult:
+def _outcome(entry: Mapping[str, object]) -> Sequence[Frame] | LLMError:
     error = object_at(entry, "error")
     if not error:
-        return VendorResult(custom_id, (frame_of(object_at(entry, "response")),))
+        return (frame_of(object_at(entry, "response")),)
     code = error.get("code")
     status = _STATUS.get(code, 500) if isinstance(code, int) else 500
-    return VendorResult(custom_id, error=status_error(status, {}, encode({"error": error}), 0.0))
+    return status_error(status, {}, encode({"error": error}), 0.0)

@@ -7,15 +7,14 @@ https://developers.openai.com/api/reference/resources/batches
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from ..._json import encode, object_at, objects_at, text_at
-from ..._protocol import WireRequest
+from ..._protocol import Frame, WireRequest
 from ..._transport.vendor_errors import status_error
-from ...errors import ProviderStreamError
-from .api import JobStatus, VendorApi, VendorJob, VendorResult, frame_of, json_object, required_text, without_streaming
+from ...errors import LLMError, ProviderStreamError
+from .api import JobStatus, NotedJob, VendorApi, VendorJob, VendorResult, frame_of, json_object, required_text
 
 _ENDED = ("completed", "expired", "cancelled")
 _WAITS = "token_limit_exceeded"
@@ -37,10 +36,9 @@ class OpenAIBatches(VendorApi):
         self._root = request.url.partition("?")[0].removesuffix(tail)
         self._endpoint = "/v1" + tail
 
-    def entry(self, custom_id: str, request: WireRequest) -> bytes:
+    def entry(self, custom_id: str, body: Mapping[str, object]) -> bytes:
         """Return a line of the file."""
-        line = {"custom_id": custom_id, "method": "POST", "url": self._endpoint, "body": without_streaming(request)}
-        return encode(line)
+        return encode({"custom_id": custom_id, "method": "POST", "url": self._endpoint, "body": body})
 
     def upload(self, entries: Sequence[bytes]) -> bytes:
         """Upload the file; return its id."""
@@ -65,18 +63,18 @@ class OpenAIBatches(VendorApi):
         }
         return required_text(self._json("POST", f"{self._root}/batches", encode(body)), "id")
 
-    def find(self, token: str, count: int, since: float, known: Collection[str]) -> str | Literal["maybe"] | None:
+    def find(self, noted: NotedJob, known: Collection[str], is_in_job: Callable[[str], bool]) -> str:
         """Look for the token in the metadata of the batches created since."""
-        del count, known
         after = ""
         while True:
             page = self._json("GET", f"{self._root}/batches?limit=100{after}")
             batches = objects_at(page, "data")
             for batch in batches:
-                if text_at(object_at(batch, "metadata"), "rxllm") == token:
+                if text_at(object_at(batch, "metadata"), "rxllm") == noted.token:
                     return required_text(batch, "id")
-            if not batches or not page.get("has_more") or _created(batches[-1]) < since:
-                return None
+            created = batches[-1].get("created_at") if batches and page.get("has_more") else None
+            if not isinstance(created, int | float) or created < noted.noted:
+                return ""
             after = f"&after={required_text(batches[-1], 'id')}"
 
     def look(self, job: str) -> VendorJob:
@@ -84,8 +82,7 @@ class OpenAIBatches(VendorApi):
         batch = self._json("GET", f"{self._root}/batches/{job}")
         status = text_at(batch, "status") or ""
         if status in _ENDED:
-            files = (text_at(batch, "output_file_id"), text_at(batch, "error_file_id"))
-            return VendorJob("ended", tuple(file for file in files if file))
+            return VendorJob("ended", batch)
         if status != "failed":
             return VendorJob("running")
         errors = objects_at(object_at(batch, "errors"), "data")
@@ -93,32 +90,26 @@ class OpenAIBatches(VendorApi):
         reasons = [f"line {error.get('line')}: {error.get('message')}" for error in errors]
         return VendorJob(kind, reason="; ".join(reasons[:5]) or "the vendor gave no reason")
 
-    def results(self, job: VendorJob) -> Iterator[VendorResult]:
+    def results(self, document: Mapping[str, object]) -> Iterator[VendorResult]:
         """Yield the lines of the output file and of the error file."""
-        files = (f"{self._root}/files/{file}/content" for file in job.results)
-        for custom_id, found in self._result_lines(*files):
-            yield self._result(custom_id, found)
+        for name in ("output_file_id", "error_file_id"):
+            if file := text_at(document, name):
+                for custom_id, line in self._result_lines(f"{self._root}/files/{file}/content"):
+                    yield custom_id, self._outcome(line)
 
     def cancel(self, job: str) -> None:
         """Cancel the batch; that takes up to 10 minutes."""
         self._json("POST", f"{self._root}/batches/{job}/cancel", b"{}")
 
-    def _result(self, custom_id: str, found: Mapping[str, object]) -> VendorResult:
-        """Return the result in a line of the output or error file."""
-        response = object_at(found, "response")
+    def _outcome(self, line: Mapping[str, object]) -> Sequence[Frame] | LLMError:
+        """Return the answer or the error in a line of the output or error file."""
+        response = object_at(line, "response")
         status = response.get("status_code")
         body = object_at(response, "body")
         if status == 200:
-            payload = body if self._is_chat else {"type": "response.completed", "response": body}
-            return VendorResult(custom_id, (frame_of(payload),))
+            return (frame_of(body if self._is_chat else {"type": "response.completed", "response": body}),)
         if isinstance(status, int):
-            return VendorResult(custom_id, error=status_error(status, {}, encode(body), 0.0))
-        error = object_at(found, "error")
+            return status_error(status, {}, encode(body), 0.0)
+        error = object_at(line, "error")
         code, message = text_at(error, "code") or "error", text_at(error, "message") or "no message"
-        failure = ProviderStreamError(f"{code}: {message}", transient=code in _PASSING)
-        return VendorResult(custom_id, error=failure)
-
-
-def _created(batch: Mapping[str, object]) -> float:
-    created = batch.get("created_at")
-    return float(created) if isinstance(created, int | float) else float("inf")
+        return ProviderStreamError(f"{code}: {message}", transient=code in _PASSING)

@@ -13,6 +13,7 @@ import msgspec
 
 from ..checkpoint import Checkpoint
 from ..rows import Key, Settled
+from .api import NotedJob
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS vendor_jobs (
@@ -32,20 +33,6 @@ class PendingPrompt(msgspec.Struct, frozen=True):
     digest: bytes
     columns: dict[str, object]
     wants_json: bool
-
-
-class NotedJob(msgspec.Struct, eq=False):
-    """A job; `job` is None until it is known to exist. Times are in seconds since the epoch."""
-
-    token: str
-    job: str | None
-    prepared: bytes
-    count: int
-    noted: float
-    sought: float | None = None
-    """Since when this run looks for a job that may not exist."""
-    is_cancelled: bool = False
-    """Whether this run has cancelled it."""
 
 
 class PendingJobs:
@@ -95,10 +82,15 @@ class PendingJobs:
             return "now"
         return "before" if found is not None and _prompt_in(found[1]).digest == digest else None
 
-    def prompt(self, custom_id: str) -> PendingPrompt | None:
-        """Return a prompt that has no row yet."""
-        found = self._file.execute("SELECT prompt FROM vendor_prompts WHERE custom_id = ?", custom_id).fetchone()
+    def prompt(self, token: str, custom_id: str) -> PendingPrompt | None:
+        """Return a prompt of a job; None if it has its row, or is in no such job."""
+        query = "SELECT prompt FROM vendor_prompts WHERE token = ? AND custom_id = ?"
+        found = self._file.execute(query, token, custom_id).fetchone()
         return None if found is None else _prompt_in(found[0])
+
+    def is_prompt_of(self, token: str, custom_id: str) -> bool:
+        """Return whether the job contains a prompt with this id and without a row."""
+        return self.prompt(token, custom_id) is not None
 
     def prompts_of(self, token: str, limit: int) -> list[PendingPrompt]:
         """Return prompts of a job that have no row yet."""
@@ -109,12 +101,12 @@ class PendingJobs:
         """Return how many prompts have no row yet."""
         return int(self._file.execute("SELECT count(*) FROM vendor_prompts").fetchone()[0])
 
-    def settle(self, rows: Sequence[tuple[str, Settled]]) -> None:
-        """Write rows, and remove their prompts, in one commit."""
+    def settle(self, token: str, rows: Sequence[Settled]) -> None:
+        """Write the rows of a job, and remove their prompts, in one commit."""
         with self._file.transaction():
-            self._file.insert(settled for _, settled in rows)
-            for custom_id, _ in rows:
-                self._file.execute("DELETE FROM vendor_prompts WHERE custom_id = ?", custom_id)
+            self._file.insert(rows)
+            for settled in rows:
+                self._file.execute("DELETE FROM vendor_prompts WHERE token = ? AND key = ?", token, settled.key)
 
 
 _prompt_in = msgspec.json.Decoder(PendingPrompt).decode

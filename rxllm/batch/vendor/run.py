@@ -5,42 +5,35 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain
+from itertools import islice
 from typing import TypeVar
 
 import msgspec
-import reactivex
 from reactivex import abc
 
-from ..._protocol import Decoder, WireRequest
+from ..._json import decode, is_object
+from ..._protocol import Frame, Wire
 from ...errors import (
-    APIConnectionError,
-    APIStatusError,
-    AuthenticationError,
     ConfigurationError,
     LLMError,
     NotFoundError,
-    PermissionDeniedError,
     ProviderStreamError,
     RateLimitError,
-    StreamInterruptedError,
 )
 from ...events import Response, StreamEnd
 from ...model import StreamingModel
-from ...operators.json.structured import parse
 from .._base_run import BaseRun, BatchEvent, Plan
 from .._early_stop import EarlyStop
 from .._jobs import Job
-from .._source import JobSource
-from ..model_spec import ModelSpec
+from .._worker import answer_row
+from ..model_spec import ModelSpec, wants_json
 from ..progress import BatchProgress
-from ..rows import AnswerRow, Row, Settled, failure_of, row_to_json
-from .api import VendorApi, VendorResult, wire_request
-from .cancel import api_for as api_for
-from .pending import NotedJob, PendingJobs, PendingPrompt
+from ..rows import Settled, failure_of, row_to_json
+from .api import NotedJob, VendorApi, VendorJob, VendorResult, wire_request
+from .cancel import connected
+from .pending import PendingJobs, PendingPrompt
 
 T = TypeVar("T")
 
@@ -51,26 +44,21 @@ _GRACE_POLLS = 12
 _NOT_YET_SECONDS = 300.0
 """For this long a new job may be unknown to the vendor."""
 _ROWS_PER_COMMIT = 500
-_FINAL = (AuthenticationError, PermissionDeniedError, ConfigurationError)
+_GROWTH, _MOST_GROWTH = 1.5, 10
+"""How the seconds between two polls grow, and to how many times `poll_seconds`."""
 
 
 class VendorRun(BaseRun):
     """A run over a vendor's batch API. Disposing ends only the run: the jobs continue, for the next run."""
 
-    _api: VendorApi
     _model: StreamingModel
+    _wire: Wire
+    _api: VendorApi
     _pending: PendingJobs
 
-    def __init__(
-        self,
-        plan: Plan,
-        spec: ModelSpec,
-        connect: Callable[[WireRequest], VendorApi],
-        observer: abc.ObserverBase[BatchEvent],
-    ) -> None:
+    def __init__(self, plan: Plan, spec: ModelSpec, observer: abc.ObserverBase[BatchEvent]) -> None:
         super().__init__(plan, observer)
         self._spec = spec
-        self._connect = connect
         self._open: list[NotedJob] = []
         self._waiting = 0
         """Prompts that the vendor has."""
@@ -85,110 +73,87 @@ class VendorRun(BaseRun):
     def _work(self) -> None:
         """Submit all prompts, then poll the jobs until each has its row."""
         self._pending = PendingJobs(self._file)
-        with closing(self._spec()) as self._model:
-            _, request = wire_request(self._model, "?", {})
-            with closing(self._connect(request)) as self._api:
-                self._open = self._pending.jobs()
-                self._waiting = self._pending.count()
-                self._report()
-                self._submit_all()
-                self._poll_all()
-                self._store(self._early_stop.flush())
-                self._report()
+        with connected(self._spec) as (self._model, self._wire, self._api):
+            self._open = self._pending.jobs()
+            self._waiting = self._pending.count()
+            self._report()
+            self._submit_all()
+            self._store(self._early_stop.release())
+            self._poll_all()
+            self._report()
 
     def _submit_all(self) -> None:
-        """Submit all prompts that have no row and are in no job."""
-        api = self._api
-        size = min(api.max_prompts, self._settings.batch_size or api.max_prompts)
-        fresh = self._fresh(self._read_prompts(256))
-        held: list[Job] = []
-        """A job that found no room in the last batch."""
-        while not self._stopped.is_set():
-            token = secrets.token_hex(12)
-            prompts: list[PendingPrompt] = []
-            entries: list[bytes] = []
-            total = 0
-            for job in chain(held, fresh):
-                held = []
-                made = self._entry(job, f"{token}-{len(prompts)}")
-                if made is None:
-                    continue
-                total += len(made[1]) + 1
-                if total > api.max_bytes and prompts:
-                    held = [job]
-                    break
-                prompts.append(made[0])
-                entries.append(made[1])
-                if len(prompts) >= size:
-                    break
-            if not prompts:
+        """Submit all prompts that have no row and are in no job, in jobs within the vendor's limits."""
+        most = min(self._api.max_prompts, self._settings.batch_size or self._api.max_prompts)
+        for group in _grouped(self._entries(), most, self._api.max_bytes):
+            entries = [entry for _, entry in group]
+            prepared = None
+            while prepared is None and not self._stopped.is_set():
+                prepared = self._try(partial(self._api.upload, entries))
+                if prepared is None:
+                    self._pause(self._settings.poll_seconds)
+            if prepared is None or self._stopped.is_set():
                 return
-            if not self._stopped.is_set():
-                prepared = self._repeat_until_done(partial(api.upload, entries))
-                noted = self._pending.note(token, prepared, prompts)
-                self._open.append(noted)
-                self._waiting += len(prompts)
-                self._create(noted)
-                self._report()
+            noted = self._pending.note(secrets.token_hex(12), prepared, [prompt for prompt, _ in group])
+            self._open.append(noted)
+            self._waiting += len(group)
+            self._create(noted)
+            self._report()
 
-    def _fresh(self, source: JobSource) -> Iterator[Job]:
-        """Yield the jobs that have no row yet and that no open batch contains."""
-        while not self._stopped.is_set():
-            found = source.take()
+    def _entries(self) -> Iterator[tuple[PendingPrompt, bytes]]:
+        """Yield the prompts that have no row yet and that no open job contains, and their entries in a job."""
+        run_id = secrets.token_hex(12)
+        source = self._read_prompts(256)
+        while not self._stopped.is_set() and not source.is_exhausted:
+            self._report_if_due()
+            found = source.take(1.0)
             if found is None:
-                if source.is_exhausted:
-                    return
-                source.wait(1.0)
-                self._report_if_due()
                 continue
             held = self._pending.holds(found.key, found.digest)
             job = self._unanswered(found, is_in_hand=held == "now")
-            if job is not None and held is None:
-                self._store(self._early_stop.release())
-                yield job
+            if job is None or held is not None:
+                continue
+            self._store(self._early_stop.release())
+            try:
+                yield self._entry(job, f"{run_id}-{job.position}")
+            except ConfigurationError as error:
+                self._settle([job.failed(error)])
 
-    def _entry(self, job: Job, custom_id: str) -> tuple[PendingPrompt, bytes] | None:
-        """Return a prompt and its entry; store a failure if the vendor does not support an option, or such a size."""
-        try:
-            _, request = wire_request(self._model, job.prompt, job.options)
-            entry, most = self._api.entry(custom_id, request), self._api.max_bytes
-            if len(entry) > most:
-                raise ConfigurationError(
-                    f"the prompt takes {len(entry):,} bytes, a batch of this vendor at most {most:,}"
-                )
-        except ConfigurationError as error:
-            self._settle([Settled(job.position, job.digest, failure_of(error, job.key, job.columns, 0))])
-            return None
-        own = self._spec.options.get("response_format")
-        wants_json = job.options.get("response_format", own) is not None
-        return PendingPrompt(custom_id, job.key, job.position, job.digest, job.columns, wants_json), entry
+    def _entry(self, job: Job, custom_id: str) -> tuple[PendingPrompt, bytes]:
+        """Return a prompt and its entry; raise if the vendor does not support an option, or such a size."""
+        _, request = wire_request(self._model, job.prompt, job.options)
+        body = decode(request.body)
+        assert is_object(body)
+        entry = self._api.entry(custom_id, {name: body[name] for name in body.keys() - {"stream", "stream_options"}})
+        most = self._api.max_bytes
+        if len(entry) > most:
+            raise ConfigurationError(f"the prompt takes {len(entry):,} bytes, a batch of this vendor at most {most:,}")
+        is_json = wants_json(self._spec, job.options)
+        return PendingPrompt(custom_id, job.key, job.position, job.digest, job.columns, is_json), entry
 
     def _create(self, noted: NotedJob) -> None:
         """Create a noted job. After an error that leaves open whether it exists, `_find` looks for it."""
-        while not self._stopped.is_set():
-            try:
-                self._pending.created(noted, self._api.create(noted.prepared, noted.token))
-            except RateLimitError as error:
-                log.warning("the vendor takes no further batch yet: %s", error)
-                self._pause(error.retry_after or self._settings.poll_seconds)
-                continue
-            except LLMError as error:
-                if _is_refusal(error):
-                    self._pending.forget(noted.token)
-                    raise
-                log.warning("a batch could not be created, or the answer was lost: %s", error)
-            return
+        noted.sought = None
+        try:
+            self._pending.created(noted, self._api.create(noted.prepared, noted.token))
+        except LLMError as error:
+            if _is_refusal(error):
+                self._pending.forget(noted.token)
+                raise
+            if isinstance(error, RateLimitError):
+                noted.sought = 0.0  # it was certainly not created
+            log.warning("a batch could not be created, or the answer was lost: %s", error)
 
     def _find(self, noted: NotedJob) -> None:
         """Look for a job that may exist; create it again once it is certain that it does not."""
-        noted.sought = noted.sought or time.time()
+        noted.sought = time.time() if noted.sought is None else noted.sought
         known = {each.job for each in self._open if each.job is not None}
-        found = self._repeat_until_done(partial(self._api.find, noted.token, noted.count, noted.noted, known))
-        if found is None and time.time() - noted.sought >= self._settings.poll_seconds * _GRACE_POLLS:
-            noted.sought = None
+        is_in_job = partial(self._pending.is_prompt_of, noted.token)
+        job = self._try(partial(self._api.find, noted, known, is_in_job))
+        if job:
+            self._pending.created(noted, job)
+        elif job is not None and time.time() - noted.sought >= self._settings.poll_seconds * _GRACE_POLLS:
             self._create(noted)
-        elif found is not None and found != "maybe":
-            self._pending.created(noted, found)
 
     def _poll_all(self) -> None:
         """Poll the open jobs, at growing intervals, until all have ended."""
@@ -196,120 +161,122 @@ class VendorRun(BaseRun):
         while self._open and not self._stopped.is_set():
             for noted in list(self._open):
                 if self._stopped.is_set():
-                    break
-                job = noted.job
-                if job is None:
+                    return
+                if noted.job is None:
                     self._find(noted)
-                elif self._poll(noted, job):
+                elif self._poll(noted, noted.job):
                     self._open.remove(noted)
                     interval = self._settings.poll_seconds
-                elif time.time() - noted.noted > self._settings.deadline and not noted.is_cancelled:
-                    noted.is_cancelled = True
-                    log.warning("a batch has not ended in time and is cancelled: %s", job)
-                    with suppress(APIStatusError, APIConnectionError):
-                        self._api.cancel(job)
             if self._open:
                 self._pause(interval)
-                interval = min(interval * 1.5, self._settings.poll_seconds * 10)
+                interval = min(interval * _GROWTH, self._settings.poll_seconds * _MOST_GROWTH)
 
     def _poll(self, noted: NotedJob, job: str) -> bool:
         """Poll a job once; return whether it needs no further polls."""
-        try:
-            found = self._api.look(job)
-            if found.status == "ended":
-                self._take_results(noted, self._api.results(found))
-                return True
-        except NotFoundError as error:
-            if time.time() - noted.noted <= _NOT_YET_SECONDS:
-                return False
-            message = (
-                f"the vendor does not know the batch {job}: is this the key of the project that created it? If "
-                f"it was deleted, cancel_vendor_batches() forgets it, and its prompts are submitted again: {error}"
-            )
-            raise ConfigurationError(message) from error
-        except _FINAL:
-            raise
-        except (APIConnectionError, APIStatusError) as error:
-            log.warning("a batch could not be polled and is polled again: %s", error)
+        found = self._try(partial(self._look, noted, job))
+        if found is None:
             return False
+        if found.status == "ended":
+            return self._take_results(noted, found)
+        if found.status == "refused":
+            self._pending.forget(noted.token)
+            raise ConfigurationError(f"the vendor refused a batch: {found.reason}")
         if found.status == "full":  # the account's queue is full: the same batch again, later
             log.warning("the vendor's queue is full, a batch is submitted again: %s", found.reason)
             self._pending.created(noted, None)
             self._pause(self._settings.poll_seconds)
             self._create(noted)
-        elif found.status == "refused":
-            self._pending.forget(noted.token)
-            raise ConfigurationError(f"the vendor refused a batch: {found.reason}")
         return False
 
-    def _take_results(self, noted: NotedJob, results: Iterator[VendorResult]) -> None:
-        """Store the rows of an ended batch; prompts without a result fail, then the batch is forgotten."""
-        rows: list[tuple[str, Settled]] = []
+    def _look(self, noted: NotedJob, job: str) -> VendorJob:
+        """Return a job as it is now; raise `ConfigurationError` if the vendor does not know it."""
         try:
-            for result in results:
-                prompt = self._pending.prompt(result.custom_id)
-                if prompt is not None:
-                    rows.append(self._row(prompt, result))
-                if len(rows) >= _ROWS_PER_COMMIT:
-                    self._settle_results(rows)
-                    rows = []
-                if self._stopped.is_set():
-                    return
-            self._settle_results(rows)
-            while missing := self._pending.prompts_of(noted.token, _ROWS_PER_COMMIT):
-                self._settle_results([self._row(prompt, VendorResult(prompt.custom_id)) for prompt in missing])
-        except _Stop as stop:
-            self._pending.forget(noted.token)
-            raise stop.error from None
-        self._pending.forget(noted.token)
+            return self._api.look(job)
+        except NotFoundError as error:
+            if time.time() - noted.noted <= _NOT_YET_SECONDS:
+                raise
+            message = (
+                f"the vendor does not know the batch {job}: is this the key of the project that created it? If "
+                f"it was deleted, cancel_vendor_batches() forgets it, and its prompts are submitted again: {error}"
+            )
+            raise ConfigurationError(message) from error
 
-    def _settle_results(self, rows: list[tuple[str, Settled]]) -> None:
-        """Write rows to disk, then emit them. Raises `_Stop` if the first results all failed alike: none is stored."""
+    def _take_results(self, noted: NotedJob, found: VendorJob) -> bool:
+        """Store the rows of an ended job; return False if not all results could be read.
+
+        Prompts without a result fail; then the job is forgotten.
+        """
+        results = self._api.results(found.document)
+        while (some := self._try(partial(_first_of, results))) and not self._stopped.is_set():
+            prompts = [(self._pending.prompt(noted.token, custom_id), outcome) for custom_id, outcome in some]
+            self._settle_results(noted, [self._settled(prompt, outcome) for prompt, outcome in prompts if prompt])
+        if some is None or self._stopped.is_set():
+            return False
+        lost = ProviderStreamError("the batch ended without a result for this prompt", transient=True)
+        while missing := self._pending.prompts_of(noted.token, _ROWS_PER_COMMIT):
+            self._settle_results(noted, [self._settled(prompt, lost) for prompt in missing])
+        self._pending.forget(noted.token)
+        return True
+
+    def _settle_results(self, noted: NotedJob, rows: list[Settled]) -> None:
+        """Store and emit rows. If the first ones all failed alike, store none, forget the job and raise their error."""
         if self._is_first_result and rows:
             try:
-                EarlyStop(self._settings.stop_after_equal_failures).pass_on([settled for _, settled in rows])
-            except LLMError as error:
-                raise _Stop(error) from error
+                EarlyStop(self._settings.stop_after_equal_failures).pass_on(rows)
+            except LLMError:
+                self._pending.forget(noted.token)
+                raise
             self._is_first_result = False
-        self._pending.settle(rows)
+        self._pending.settle(noted.token, rows)
         self._waiting -= len(rows)
-        self._emit_rows(settled for _, settled in rows)
+        self._emit_rows(rows)
         self._report_if_due()
 
-    def _row(self, prompt: PendingPrompt, result: VendorResult) -> tuple[str, Settled]:
-        """Return the row of a prompt, with its id in the job.
-
-        An answer that cannot be stored, or is not of the type, is a failure.
-        """
+    def _settled(self, prompt: PendingPrompt, outcome: Sequence[Frame] | LLMError) -> Settled:
+        """Return the row of a prompt; an answer that cannot be stored, or is not of the type, is a failure."""
         try:
-            if result.error is not None:
-                raise result.error
-            response = _response_of(self._model, result)
-            value = reactivex.just(response.text).pipe(parse()).run() if prompt.wants_json else None
-            row: Row = AnswerRow(prompt.key, response, value, prompt.columns)
+            if isinstance(outcome, LLMError):
+                raise outcome
+            row = answer_row(prompt.key, _response_of(self._wire, outcome), prompt.wants_json, prompt.columns)
             row_to_json(row)  # raises if it cannot be stored
         except Exception as error:
             row = msgspec.structs.replace(failure_of(error, prompt.key, prompt.columns, 1), partial=None)
-        return prompt.custom_id, Settled(prompt.position, prompt.digest, self._checked(row, False))
+        return Settled(prompt.position, prompt.digest, self._checked(row, False))
 
-    def _repeat_until_done(self, call: Callable[[], T]) -> T:
-        """Repeat a free call until it succeeds or the vendor refuses it permanently."""
-        interval = self._settings.poll_seconds
-        while not self._stopped.is_set():
-            try:
-                return call()
-            except LLMError as error:
-                if _is_refusal(error):
-                    raise
-                log.warning("a call of the batch API failed and is repeated: %s", error)
-            self._pause(interval)
-            interval = min(interval * 1.5, self._settings.poll_seconds * 10)
-        raise StreamInterruptedError("the run was disposed")
+    def _try(self, call: Callable[[], T]) -> T | None:
+        """Return what a free call returns; None after an error that may pass. Raises if the vendor refuses it."""
+        try:
+            return call()
+        except LLMError as error:
+            if _is_refusal(error):
+                raise
+            log.warning("a call of the batch API failed and is repeated: %s", error)
+            return None
 
     def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and not self._stopped.wait(min(left, 1.0)):
             self._report_if_due()
+
+
+def _grouped(
+    entries: Iterable[tuple[PendingPrompt, bytes]], most: int, max_bytes: int
+) -> Iterator[list[tuple[PendingPrompt, bytes]]]:
+    """Yield the entries in groups of at most `most`, which have at most `max_bytes` together, line ends included."""
+    group: list[tuple[PendingPrompt, bytes]] = []
+    size = 0
+    for prompt, entry in entries:
+        if group and (len(group) == most or size + len(entry) + 1 > max_bytes):
+            yield group
+            group, size = [], 0
+        group.append((prompt, entry))
+        size += len(entry) + 1
+    if group:
+        yield group
+
+
+def _first_of(results: Iterator[VendorResult]) -> list[VendorResult]:
+    return list(islice(results, _ROWS_PER_COMMIT))
 
 
 def _is_refusal(error: LLMError) -> bool:
@@ -318,22 +285,11 @@ def _is_refusal(error: LLMError) -> bool:
     return isinstance(error, ConfigurationError) or (400 <= status < 500 and status not in (404, 408, 409, 429))
 
 
-def _response_of(model: StreamingModel, result: VendorResult) -> Response:
-    """Return the answer in a result; raises the error that a stream with these frames would end with."""
-    if not result.frames:
-        raise ProviderStreamError("the batch ended without a result for this prompt", transient=True)
-    wire, _ = wire_request(model, "?", {})
-    decoder: Decoder = wire.decoder()
-    events = [event for frame in result.frames for event in decoder.feed(frame)]
+def _response_of(wire: Wire, frames: Sequence[Frame]) -> Response:
+    """Return the answer in the frames of a result; raises the error that a stream with them would end with."""
+    decoder = wire.decoder()
+    events = [event for frame in frames for event in decoder.feed(frame)]
     events += [] if decoder.finished else decoder.close()
     end = events[-1]
     assert isinstance(end, StreamEnd)
     return end.response
-
-
-class _Stop(Exception):
-    """Carries the error that ends the run past the handlers of passing errors."""
-
-    def __init__(self, error: LLMError) -> None:
-        super().__init__()
-        self.error = error

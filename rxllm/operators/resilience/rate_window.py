@@ -67,9 +67,9 @@ class SlidingWindow:
         return self.limit - self._total
 
     def give_back(self, number: int, amount: float) -> None:
-        """Return `amount` of entry `number` to the budget."""
+        """Return `amount` of entry `number` to the budget; does nothing if there is no such entry."""
         place = number - self._first
-        if place >= 0:
+        if 0 <= place < len(self._entries):
             amount = min(amount, self._entries[place][1])
             self._entries[place][1] -= amount
             self._total -= amount
