@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias, TypedDict, Unpack, cast
 
 import msgspec
+import reactivex
 from reactivex import Observable, abc
 
 from ..errors import ConfigurationError
@@ -153,7 +154,7 @@ def map_prompts(
 
 def batch_of(run: _RunFactory) -> Observable[BatchEvent]:
     """Return the batch: each subscription starts the run that `run` returns for its observer."""
-    return Observable(lambda observer, _=None: run(observer).start())
+    return reactivex.create(lambda observer, _: run(observer).start())
 
 
 def _run_of(
