@@ -16,6 +16,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 from reactivex import abc
 
+from .._runtime.errors import report_exception
 from ..errors import ConfigurationError, OutputParsingError
 from ..operators.json.typed import Target
 from ._early_stop import EarlyStop
@@ -131,11 +132,6 @@ class BaseRun(abc.DisposableBase):
                     if self._source is not None:
                         self._source.stop()
                     self._end()
-        except SubscriberRaised as raised:
-            error = raised.error
-            threading.excepthook(
-                threading.ExceptHookArgs((type(error), error, error.__traceback__, threading.current_thread()))
-            )
         except Exception as error:
             if not self._stopped.is_set():
                 self._observer.on_error(error)
@@ -210,22 +206,14 @@ class BaseRun(abc.DisposableBase):
         self._emit(self._progress(self._reported_at))
 
     def _emit(self, event: BatchEvent) -> None:
-        """Emit `event`; raise `SubscriberRaised` for what the subscriber raises, which ends the run."""
+        """Emit `event`. What the subscriber raises goes to `threading.excepthook` and ends the run."""
         if self._stopped.is_set():
             return
         try:
             self._observer.on_next(event)
-        except Exception as error:
-            self._stopped.set()
-            raise SubscriberRaised(error) from error
-
-
-class SubscriberRaised(Exception):
-    """Carries the subscriber's own exception out of the run."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self.error = error
+        except Exception:
+            report_exception()
+            self.dispose()
 
 
 _run_numbers = itertools.count(1)

@@ -6,7 +6,6 @@ worker to others.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -22,13 +21,11 @@ except ImportError as missing:  # pragma: no cover - the package is there wherev
 
 from ..errors import ConfigurationError
 from ._jobs import Job
-from ._leased_limit import LeasedLimit
 from ._worker import EncodedRow, Settings, Worker
 from ._worker_pool import Outcome, WorkerPool
 from .errors import WorkerLostError
-from .shared_limits import Lease, LeaseRequest, PermitServer, RateLimits
+from .shared_limits import Lease, LeasedLimit, LeaseRequest, PermitServer, RateLimits
 
-log = logging.getLogger("rxllm")
 ray: Any = typed_in_part  # the border: what comes from it is given its type here
 
 _NAMESPACE = "rxllm"

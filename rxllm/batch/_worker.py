@@ -23,10 +23,10 @@ from ..operators.json.structured import parse
 from ..operators.prompts import PromptAnswer, PromptFailure, map_prompts
 from ..operators.resilience.limits import RateLimit
 from ._jobs import Job
-from ._leased_limit import LeasedLimit
 from ._outage import outage_breaker, with_retries
 from .model_spec import ModelFactory, ModelSpec, wants_json
 from .rows import AnswerRow, Key, Row, as_exception, failure_of, row_to_json
+from .shared_limits import LeasedLimit
 
 POLL_SECONDS = 1.0
 """`exchange` returns after at most this time, with or without rows: it shows that the worker is alive."""

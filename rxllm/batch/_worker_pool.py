@@ -1,14 +1,19 @@
-"""The interface between a run and its workers, which are in this process, on Ray, or made by the tests."""
+"""The interface between a run and its workers, and the workers of a batch without a cluster."""
 
 from __future__ import annotations
 
 import queue
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TypeAlias
 
+from ..errors import ConfigurationError
+from ..operators.resilience.limits import RateLimit
 from ._jobs import Job
-from ._worker import EncodedRow
+from ._worker import EncodedRow, Settings, Worker
+from .rows import as_exception
+from .shared_limits import RateLimits
 
 Outcome: TypeAlias = Sequence[EncodedRow] | Exception
 """What one `exchange` returned; none after a start. `WorkerLostError`: the worker has ended. Any other error is one of
@@ -55,3 +60,69 @@ class WorkerPool(ABC):
             return self.mailbox.get(timeout=timeout)
         except queue.Empty:
             return None
+
+
+class LocalPool(WorkerPool):
+    """One `Worker` in this process, called on a thread of its own."""
+
+    def __init__(self, settings: Settings, limit: RateLimit | None) -> None:
+        super().__init__()
+        self._worker = Worker(settings, limit)
+        self._jobs: queue.SimpleQueue[Sequence[Job] | None] = queue.SimpleQueue()
+
+    def size(self) -> int:
+        """Return 1."""
+        return 1
+
+    def start_worker(self, worker: int) -> None:
+        """Start the thread that calls the worker."""
+        name = f"rxllm-batch-worker-{worker}"
+        threading.Thread(target=self._run, args=(worker,), name=name, daemon=True).start()
+        self._jobs.put([])
+
+    def exchange(self, worker: int, jobs: Sequence[Job]) -> None:
+        """Pass jobs to the worker's thread."""
+        self._jobs.put(jobs)
+
+    def end_worker(self, worker: int) -> None:
+        """End the worker and its thread."""
+        self.close()
+
+    def stop(self) -> None:
+        """Close all connections."""
+        self._worker.stop()
+
+    def close(self) -> None:
+        """End the worker."""
+        self._worker.stop()
+        self._jobs.put(None)
+
+    def _run(self, worker: int) -> None:
+        """Exchange jobs for rows until there are no more. Runs on the thread of the worker."""
+        while (jobs := self._jobs.get()) is not None:
+            try:
+                outcome: Outcome = self._worker.exchange(jobs)
+            except BaseException as error:  # of a model of the user's
+                outcome = as_exception(error)
+            self.mailbox.put((worker, outcome))
+
+
+_named: dict[str, tuple[RateLimits, RateLimit]] = {}
+"""Limits with a name, which all runs of this process share."""
+_lock = threading.Lock()
+
+
+def limit_for(limits: RateLimits) -> RateLimit:
+    """Return the operator that keeps `limits` in this process; one for all runs if they have a name.
+
+    Raises:
+        ConfigurationError: Other limits have the same name.
+    """
+    made = RateLimit(limits.requests_per_minute, limits.tokens_per_minute)
+    if limits.name is None:
+        return made
+    with _lock:
+        known, limit = _named.setdefault(limits.name, (limits, made))
+    if known != limits:
+        raise ConfigurationError(f"the limits named {limits.name!r} are {known!r} in this process; here {limits!r}")
+    return limit

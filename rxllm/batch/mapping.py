@@ -16,10 +16,10 @@ from ..options import CallOptions
 from ..prompt import Prompt
 from ._base_run import BaseRun, BatchEvent, Mode, Plan, RunSettings
 from ._jobs import Columns, RowIn
-from ._local_pool import LocalPool, limit_for
 from ._progress_bar import with_progress_bar
 from ._run import Run
 from ._worker import Settings
+from ._worker_pool import LocalPool, limit_for
 from .checkpoint import Retry
 from .model_spec import ModelFactory, ModelSpec, fingerprint
 from .shared_limits import RateLimits

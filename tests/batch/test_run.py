@@ -305,7 +305,7 @@ def test_a_subscriber_that_raises_ends_the_run(desk: Desk, monkeypatch: pytest.M
     assert surfaced.wait(LIMIT)
     assert ZeroDivisionError is raised[0].exc_type
     assert desk.pool is not None
-    assert desk.pool.closed.is_set()
+    assert desk.pool.closed.wait(LIMIT)
     assert seen.error is None
     assert 1 <= len(list(read_rows(desk.checkpoint))) < 50
 

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reactivex import Observable
 
-from rxllm.batch._leased_limit import LeasedLimit
-from rxllm.batch.shared_limits import LEASE, Correction, Lease, LeaseRequest, PermitServer, RateLimits
+from rxllm.batch.shared_limits import LEASE, Correction, Lease, LeasedLimit, LeaseRequest, PermitServer, RateLimits
 from rxllm.errors import ConfigurationError, RateLimitError
 from rxllm.events import Response, StreamEnd, TokenEvent, Usage
 
