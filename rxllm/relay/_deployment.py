@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TypeAlias, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 try:
     import redis
@@ -23,7 +24,70 @@ RedisAddress: TypeAlias = "redis.Redis | cluster.RedisCluster | str"
 "redis+cluster://host:6379". A plain URL of a server in a Cluster works too.
 """
 
+Host: TypeAlias = tuple[str, int]
+
+_pool_class: Any = redis.ConnectionPool
 _KEPT = ("host", "port", "path", "db", "username", "password", "credential_provider", "client_name")
+
+
+class Deployment:
+    """One server, or the one that Sentinel calls the master of a service at the time.
+
+    Args:
+        name: Names it without credentials.
+        settings: Settings of a connection; those that concern address, credentials and TLS are kept.
+        make_client: Returns a client of redis-py for such settings.
+    """
+
+    def __init__(self, name: str, settings: dict[str, Any], make_client: Callable[..., Any]) -> None:
+        self.name = name
+        self.settings = {
+            key: value
+            for key, value in settings.items()
+            if (key in _KEPT or key.startswith(("ssl", "socket_keepalive"))) and value is not None
+        }
+        self.identity = f"{name} {sorted((key, str(value)) for key, value in self.settings.items())}"
+        """Equal for addresses whose connections may be shared."""
+        self._make_client = make_client
+
+    def client(self, timeout: float) -> Any:
+        """Return a client with connections of its own, whose calls fail after `timeout` seconds."""
+        limits = {"socket_timeout": timeout, "socket_connect_timeout": timeout, "retry": Retry(NoBackoff(), 0)}
+        return self._make_client(**limits, protocol=2, **self.settings)
+
+    def pool_for(self, client: Any, key: str) -> Any:
+        """Return the pool of connections to the server that has `key`."""
+        del key  # there is one server
+        return client.connection_pool
+
+    def disconnect(self, client: Any) -> None:
+        """Close all connections."""
+        client.connection_pool.disconnect(inuse_connections=True)
+
+
+class ClusterDeployment(Deployment):
+    """A Cluster, known by some of its servers. Its clients connect when they are made."""
+
+    def __init__(self, hosts: Iterable[Host], settings: dict[str, Any]) -> None:
+        self.hosts = sorted(hosts)
+
+        def make_client(**settings: Any) -> Any:
+            nodes = [cast(Any, cluster.ClusterNode)(host, port) for host, port in self.hosts]
+            return cast(Any, cluster.RedisCluster)(startup_nodes=nodes, **settings)
+
+        name = "cluster:" + ",".join(f"{host}:{port}" for host, port in self.hosts)
+        super().__init__(name, _without(settings, "host", "port", "path", "db"), make_client)
+
+    def pool_for(self, client: Any, key: str) -> Any:
+        """Return the pool of connections to the server that has `key`."""
+        return client.get_redis_connection(client.get_node_from_key(key)).connection_pool
+
+    def disconnect(self, client: Any) -> None:
+        """Close all connections to all servers."""
+        for node in client.get_nodes():
+            if node.redis_connection is not None:
+                super().disconnect(node.redis_connection)
+        client.close()
 
 
 def deployment_of(address: RedisAddress) -> Deployment:
@@ -33,165 +97,79 @@ def deployment_of(address: RedisAddress) -> Deployment:
         ConfigurationError: It is neither a URL of Redis nor a client of redis-py.
     """
     if isinstance(address, str):
-        return _of_url(address)
+        try:
+            return _of_url(address)
+        except ValueError as error:
+            raise ConfigurationError(f"not the URL of a Redis server: {error}") from error
     if isinstance(address, cluster.RedisCluster):
         nodes = cast(Any, address).nodes_manager
-        return ClusterDeployment(
-            [(node.host, node.port) for node in nodes.startup_nodes.values()], nodes.connection_kwargs
-        )
+        hosts = [(node.host, node.port) for node in nodes.startup_nodes.values()]
+        return ClusterDeployment(hosts, nodes.connection_kwargs)
     if not isinstance(address, redis.Redis):  # pyright: ignore[reportUnnecessaryIsInstance]  # clients for asyncio
         raise ConfigurationError(f"redis= takes a client of redis-py or a URL; got a {type(address).__name__}")
     pool = cast(Any, address.connection_pool)
     if isinstance(pool, sentinel.SentinelConnectionPool):
         made = cast(Any, pool)
-        return SentinelDeployment(
-            made.sentinel_manager, made.service_name, made.connection_kwargs, made.connection_class
-        )
-    return ServerDeployment(pool)
+        return _of_sentinel(made.sentinel_manager, made.service_name, made.connection_kwargs, made.connection_class)
+    return _of_server(pool)
+
+
+def cluster_around(deployment: Deployment, client: Any) -> ClusterDeployment:
+    """Return the Cluster of which a server is a part, or that a client knows."""
+    settings = deployment.settings
+    if not isinstance(deployment, ClusterDeployment):
+        return ClusterDeployment([(str(settings["host"]), int(settings["port"]))], settings)
+    return ClusterDeployment([(node.host, node.port) for node in client.get_nodes()] or deployment.hosts, settings)
 
 
 def _of_url(url: str) -> Deployment:
-    """Return how to connect to what a URL names."""
-    try:
-        parts = urlsplit(url)
-        scheme, _, kind = parts.scheme.partition("+")
-        if not kind:
-            return ServerDeployment(cast(Any, redis.ConnectionPool).from_url(url))
-        if scheme not in ("redis", "rediss") or kind not in ("sentinel", "cluster"):
-            raise ValueError(f"unknown scheme {parts.scheme!r}")
-        hosts = [
-            _host(text, 26379 if kind == "sentinel" else 6379) for text in parts.netloc.rpartition("@")[2].split(",")
-        ]
-        settings: dict[str, Any] = {"username": unquote(parts.username or "") or None}
-        settings["password"] = unquote(parts.password or "") or None
-        if kind == "cluster":
-            return ClusterDeployment(hosts, {**settings, "ssl": scheme == "rediss"})
-        service, _, database = parts.path.strip("/").partition("/")
-        if not service:
-            raise ValueError("the path of a Sentinel URL is /SERVICE/DATABASE")
-        return SentinelDeployment(
-            cast(Any, sentinel.Sentinel)(hosts, socket_timeout=1.0),
-            service,
-            {**settings, "db": int(database or 0)},
-            sentinel.SentinelManagedSSLConnection if scheme == "rediss" else sentinel.SentinelManagedConnection,
-        )
-    except ValueError as error:
-        raise ConfigurationError(f"not the URL of a Redis server: {error}") from error
+    """Return how to connect to what a URL names; raise `ValueError` if it is not such a URL."""
+    scheme, _, rest = url.partition("://")
+    scheme, plus, kind = scheme.partition("+")
+    if not plus:
+        return _of_server(_pool_class.from_url(url))
+    if kind not in ("sentinel", "cluster"):
+        raise ValueError(f"unknown scheme {scheme}+{kind}")
+    credentials, at, tail = rest.rpartition("@")
+    names, _, path = tail.partition("/")
+    service, _, database = path.partition("/")
+    hosts = [_host(text, 26379 if kind == "sentinel" else 6379) for text in names.split(",")]
+    parsed = _pool_class.from_url(f"{scheme}://{credentials}{at}localhost/{database}")
+    settings: dict[str, Any] = parsed.connection_kwargs
+    if kind == "cluster":
+        return ClusterDeployment(hosts, {**settings, "ssl": scheme == "rediss"})
+    if not service:
+        raise ValueError("the path of a Sentinel URL is /SERVICE/DATABASE")
+    is_secure = issubclass(parsed.connection_class, redis.SSLConnection)
+    connection_class = sentinel.SentinelManagedSSLConnection if is_secure else sentinel.SentinelManagedConnection
+    return _of_sentinel(cast(Any, sentinel.Sentinel)(hosts, socket_timeout=1.0), service, settings, connection_class)
 
 
-def _host(text: str, port: int) -> tuple[str, int]:
+def _host(text: str, port: int) -> Host:
     parts = urlsplit(f"//{text}")
     return parts.hostname or "localhost", parts.port or port
 
 
-class ServerDeployment:
-    """One server.
-
-    `name` names it without credentials; `identity` is equal for addresses whose connections may be shared.
-    """
-
-    def __init__(self, pool: Any) -> None:
-        self.settings = _kept(pool.connection_kwargs)
-        self._connection_class = pool.connection_class
-        self.name = ":".join(str(self.settings.get(part)) for part in ("path", "host", "port", "db"))
-        self.identity = _identity(self.name, self.settings)
-
-    def client(self, timeout: float) -> Any:
-        """Return a client with a pool of its own, whose calls fail after `timeout` seconds."""
-        pool = redis.ConnectionPool(connection_class=self._connection_class, **_timeouts(timeout), **self.settings)
-        return redis.Redis(connection_pool=pool)
-
-    def node_for(self, client: Any, key: str) -> Any:
-        """Return the client: there is one server."""
-        del key
-        return client
-
-    def disconnect(self, client: Any) -> None:
-        """Close all connections of the pool."""
-        client.connection_pool.disconnect(inuse_connections=True)
+def _of_server(pool: Any) -> Deployment:
+    settings: dict[str, Any] = pool.connection_kwargs
+    name = ":".join(str(settings.get(part)) for part in ("path", "host", "port", "db"))
+    return Deployment(name, settings, _client_of(partial(_pool_class, connection_class=pool.connection_class)))
 
 
-class SentinelDeployment(ServerDeployment):
-    """The server that Sentinel calls the master of a service, whichever it is at the time."""
-
-    def __init__(self, manager: Any, service: str, settings: dict[str, Any], connection_class: Any) -> None:
-        self.settings = _kept(settings, without=("host", "port"))
-        self._manager = manager
-        self._service = service
-        self._connection_class = connection_class
-        pools = [each.connection_pool.connection_kwargs for each in manager.sentinels]
-        sentinels = sorted(f"{pool.get('host')}:{pool.get('port')}" for pool in pools)
-        self.name = f"{','.join(sentinels)}/{service}/{self.settings.get('db', 0)}"
-        self.identity = _identity(self.name, self.settings)
-
-    def client(self, timeout: float) -> Any:
-        """Return a client whose connections ask Sentinel for the master."""
-        pool = cast(Any, sentinel.SentinelConnectionPool)(
-            self._service,
-            self._manager,
-            connection_class=self._connection_class,
-            **_timeouts(timeout),
-            **self.settings,
-        )
-        return redis.Redis(connection_pool=pool)
+def _of_sentinel(manager: Any, service: str, settings: dict[str, Any], connection_class: Any) -> Deployment:
+    pools = [each.connection_pool.connection_kwargs for each in manager.sentinels]
+    sentinels = sorted(f"{pool.get('host')}:{pool.get('port')}" for pool in pools)
+    name = f"{','.join(sentinels)}/{service}/{settings.get('db', 0)}"
+    make_pool = partial(sentinel.SentinelConnectionPool, service, manager, connection_class=connection_class)
+    return Deployment(name, _without(settings, "host", "port"), _client_of(make_pool))
 
 
-class ClusterDeployment:
-    """A Cluster, known by some of its servers."""
+def _client_of(make_pool: Callable[..., Any]) -> Callable[..., Any]:
+    def make_client(**settings: Any) -> Any:
+        return redis.Redis(connection_pool=make_pool(**settings))
 
-    def __init__(self, hosts: list[tuple[str, int]], settings: dict[str, Any]) -> None:
-        self._hosts = hosts
-        self._settings = _kept(settings, without=("host", "port", "path", "db"))
-        self.name = "cluster:" + ",".join(sorted(f"{host}:{port}" for host, port in hosts))
-        self.identity = _identity(self.name, self._settings)
-
-    @classmethod
-    def around(cls, deployment: Deployment, client: Any) -> ClusterDeployment:
-        """Return the Cluster of which a server is a part, or that a client knows."""
-        if isinstance(deployment, ClusterDeployment):
-            known = [(node.host, node.port) for node in client.get_nodes()]
-            return cls(known or deployment._hosts, deployment._settings)
-        assert isinstance(deployment, ServerDeployment)
-        return cls([(str(deployment.settings["host"]), int(deployment.settings["port"]))], deployment.settings)
-
-    def client(self, timeout: float) -> Any:
-        """Connect to the Cluster and read which server has which keys."""
-        nodes = [cast(Any, cluster.ClusterNode)(host, port) for host, port in self._hosts]
-        settings = {**_timeouts(timeout), **self._settings}
-        return cast(Any, cluster.RedisCluster)(startup_nodes=nodes, **settings)
-
-    def node_for(self, client: Any, key: str) -> Any:
-        """Return the client of the server that has `key`."""
-        return client.get_redis_connection(client.get_node_from_key(key))
-
-    def disconnect(self, client: Any) -> None:
-        """Close all connections to all servers."""
-        for node in client.get_nodes():
-            if node.redis_connection is not None:
-                node.redis_connection.connection_pool.disconnect(inuse_connections=True)
-        client.close()
+    return make_client
 
 
-Deployment: TypeAlias = ServerDeployment | ClusterDeployment
-
-
-def _kept(settings: dict[str, Any], without: Collection[str] = ()) -> dict[str, Any]:
-    """Return the settings that concern address, credentials and TLS, except those named `without`."""
-    return {
-        name: value
-        for name, value in settings.items()
-        if (name in _KEPT or name.startswith(("ssl", "socket_keepalive"))) and value is not None and name not in without
-    }
-
-
-def _timeouts(timeout: float) -> dict[str, Any]:
-    return {
-        "socket_timeout": timeout,
-        "socket_connect_timeout": timeout,
-        "retry": Retry(NoBackoff(), 0),
-        "protocol": 2,
-    }
-
-
-def _identity(name: str, settings: dict[str, Any]) -> str:
-    return f"{name} {sorted((key, str(value)) for key, value in settings.items())}"
+def _without(settings: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in names}

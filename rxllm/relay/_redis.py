@@ -19,7 +19,7 @@ from typing import Any, TypeAlias, cast
 from redis import exceptions as theirs
 
 from ..errors import APIConnectionError, PermissionDeniedError, StreamError
-from ._deployment import ClusterDeployment, Deployment, RedisAddress, deployment_of
+from ._deployment import ClusterDeployment, Deployment, RedisAddress, cluster_around, deployment_of
 from ._lua_scripts import Script
 
 Fields: TypeAlias = dict[bytes, bytes]
@@ -29,42 +29,12 @@ SOCKET_SECONDS = 10.0
 _CONFIRMATION_SECONDS = 3.0
 
 _REFUSED = (theirs.AuthenticationError, theirs.AuthorizationError, theirs.NoPermissionError)
-_PASSING = (
-    theirs.ConnectionError,
-    theirs.TimeoutError,
-    theirs.ReadOnlyError,
-    theirs.MasterDownError,
-    theirs.OutOfMemoryError,
-    theirs.ClusterDownError,
-    theirs.ClusterError,
-    theirs.MovedError,
-    theirs.AskError,
-    theirs.TryAgainError,
-    theirs.RedisClusterException,
-    OSError,
-)
-_PASSING_WORDS = frozenset(
-    [
-        "LOADING",
-        "READONLY",
-        "MASTERDOWN",
-        "CLUSTERDOWN",
-        "TRYAGAIN",
-        "NOREPLICAS",
-        "OOM",
-        "BUSY",
-        "UNBLOCKED",
-        "MISCONF",
-        "FAILOVER",
-    ]
-)
-"""First words of errors that describe a state of the server which passes; redis-py has no class for some."""
-_WORD = re.compile(r"^([A-Z]+)\b|:\s-([A-Z]+)\b")
-"""The first word of an error; Redis 6 and older wrap the error inside a script as "...: -READONLY ..."."""
 _NO_RIGHT = ("can't run this command", "has no permissions")
 """What Redis, and Valkey, say when a script runs a command that the user may not run."""
-
-
+_CODE = re.compile(r"^([A-Z]{3,})\b|:\s-([A-Z]{3,})\b")
+"""The code of an error; Redis 6 and older wrap the error inside a script as "...: -READONLY ..."."""
+_WRONG_CALL = frozenset(["WRONGTYPE", "CROSSSLOT", "EXECABORT"])
+"""Codes of calls that are wrong. All others, such as OOM, BUSY or READONLY, are states of the server, which pass."""
 _MOVED = (theirs.MovedError, theirs.ConnectionError, theirs.TimeoutError, theirs.ClusterError, OSError)
 """After these, a Cluster may have its keys elsewhere."""
 
@@ -90,6 +60,8 @@ class RedisConnections:
         self._idle: dict[Any, list[Any]] = {}
         """Connections that no call uses, by pool."""
         self._process = os.getpid()
+        self.users: set[SharedConnections] = set()
+        """Those that share these connections, if they are shared."""
 
     def close(self) -> None:
         """Close all connections."""
@@ -157,14 +129,13 @@ class RedisConnections:
         """Send a command to the server that has `key` and return the answer; after some errors, connect anew."""
         client, deployment = self._connected(), self._deployment
         try:
-            pool = deployment.node_for(client, key).connection_pool
-            with self._connection(pool) as connection:
+            with self._connection(deployment.pool_for(client, key)) as connection:
                 connection.connect()  # does nothing if it is connected; asks Sentinel for the master if not
                 connection.send_packed_command([_packed(words)], check_health=False)
                 return connection.read_response()
         except _MOVED as error:
             if isinstance(error, theirs.MovedError) or isinstance(deployment, ClusterDeployment):
-                self._renew(client, ClusterDeployment.around(deployment, client))
+                self._renew(client, cluster_around(deployment, client))
             raise
 
     @contextmanager
@@ -180,9 +151,9 @@ class RedisConnections:
         try:
             yield connection
         except BaseException as error:
-            is_answer = isinstance(error, theirs.ResponseError)
             # The name of a server that was demoted may belong to another one by now.
-            if not is_answer or isinstance(error, theirs.ReadOnlyError) or "READONLY" in str(error):
+            is_demoted = isinstance(error, theirs.ReadOnlyError) or "READONLY" in str(error)
+            if is_demoted or not isinstance(error, theirs.ResponseError):
                 connection.disconnect()
             raise
         finally:
@@ -214,29 +185,21 @@ class SharedConnections:
 
     def __init__(self, address: RedisAddress, *, timeout: float = SOCKET_SECONDS) -> None:
         made = RedisConnections(address, timeout=timeout)
-        self.name = made.name
         self._key = (deployment_of(address).identity, timeout)
         with _sharing:
-            self._connections, users = _shared.get(self._key, (made, 0))
-            _shared[self._key] = (self._connections, users + 1)
-        self._closed = False
-
-    def call(self, script: Script, keys: Sequence[str], *arguments: str | bytes | int) -> list[bytes | int]:
-        """Run `script` and return its result; see `RedisConnections.call`."""
-        return self._connections.call(script, keys, *arguments)
+            self._connections = _shared.setdefault(self._key, made)
+            self._connections.users.add(self)
+        self.name = made.name
+        self.call = self._connections.call
 
     def close(self) -> None:
         """Close the connections if no other user is left."""
         with _sharing:
-            if self._closed:
+            self._connections.users.discard(self)
+            if self._connections.users:
                 return
-            self._closed = True
-            connections, users = _shared[self._key]
-            if users > 1:
-                _shared[self._key] = (connections, users - 1)
-                return
-            del _shared[self._key]
-        connections.close()
+            _shared.pop(self._key, None)
+        self._connections.close()
 
 
 def _packed(words: Sequence[str | bytes | int]) -> bytes:
@@ -245,8 +208,7 @@ def _packed(words: Sequence[str | bytes | int]) -> bytes:
     return b"*%d\r\n%b" % (len(encoded), b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded]))
 
 
-_shared: dict[tuple[str, float], tuple[RedisConnections, int]] = {}
-"""The connections of this process, each with the number of its users."""
+_shared: dict[tuple[str, float], RedisConnections] = {}
 _sharing = threading.Lock()
 
 
@@ -261,12 +223,11 @@ def _converted_errors() -> Generator[None]:
         yield
     except _REFUSED as error:
         raise PermissionDeniedError(f"Redis refused the credentials: {error}") from error
-    except _PASSING as error:
-        raise APIConnectionError(f"no connection to Redis: {error}") from error
-    except theirs.RedisError as error:
+    except (theirs.RedisError, OSError) as error:
         text = str(error)
         if any(words in text for words in _NO_RIGHT):
             raise PermissionDeniedError(f"the Redis user lacks a right: {error}") from error
-        if any({*found} & _PASSING_WORDS for found in _WORD.findall(text)):
-            raise APIConnectionError(f"Redis is not ready: {error}") from error
-        raise StreamError(f"Redis refused: {error}") from error
+        codes = {code for found in _CODE.findall(text) for code in found if code}
+        if type(error) is theirs.ResponseError and (not codes or codes & _WRONG_CALL):
+            raise StreamError(f"Redis refused: {error}") from error
+        raise APIConnectionError(f"Redis is not reachable or not ready: {error}") from error
