@@ -9,7 +9,7 @@ Runs in this process, on a Ray cluster (extra `ray`), or through the batch APIs 
 - `cancel_vendor_batches(checkpoint, model)` cancels what a checkpoint has at a vendor.
 """
 
-from ._base_run import BatchEvent
+from ._run import BatchEvent
 from .checkpoint import read_rows
 from .errors import WorkerLostError
 from .mapping import map_prompts

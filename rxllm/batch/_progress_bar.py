@@ -11,7 +11,7 @@ import reactivex
 from reactivex import Observable, abc
 from reactivex import operators as rx_ops
 
-from ._base_run import BatchEvent
+from ._run import BatchEvent
 from .progress import BatchProgress
 
 

@@ -14,10 +14,9 @@ from reactivex import Observable, abc
 from ..errors import ConfigurationError
 from ..options import CallOptions
 from ..prompt import Prompt
-from ._base_run import BaseRun, BatchEvent, Mode, Plan, RunSettings
 from ._jobs import Columns, RowIn
 from ._progress_bar import with_progress_bar
-from ._run import Run
+from ._run import BaseRun, BatchEvent, Mode, Plan, Run, RunSettings
 from ._worker import Settings
 from ._worker_pool import LocalPool, limit_for
 from .checkpoint import Retry
@@ -164,7 +163,7 @@ def _run_of(
     settings = plan.settings
     worker = Settings(spec, settings.max_concurrent, settings.max_retries, settings.outage_timeout)
     if settings.mode == "vendor_batch":
-        from .vendor.cancel import api_for
+        from .vendor import api_for
         from .vendor.run import VendorRun  # most batches do not need them
 
         if not isinstance(spec, ModelSpec):

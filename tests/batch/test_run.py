@@ -13,9 +13,8 @@ import pytest
 from reactivex import Observable
 
 from rxllm.batch import AnswerRow, BatchProgress, FailureRow, ModelSpec, read_rows
-from rxllm.batch._base_run import Plan, RunSettings
 from rxllm.batch._jobs import Columns, Job
-from rxllm.batch._run import Run
+from rxllm.batch._run import Plan, Run, RunSettings
 from rxllm.batch._worker import Settings
 from rxllm.batch.checkpoint import Retry
 from rxllm.batch.mapping import batch_of

@@ -24,15 +24,15 @@ from ...errors import (
 )
 from ...events import Response, StreamEnd
 from ...model import StreamingModel
-from .._base_run import BaseRun, BatchEvent, Plan
 from .._early_stop import EarlyStop
 from .._jobs import Job
+from .._run import BaseRun, BatchEvent, Plan
 from .._worker import answer_row
 from ..model_spec import ModelSpec, wants_json
 from ..progress import BatchProgress
 from ..rows import Settled, failure_of, row_to_json
+from . import connected
 from .api import NotedJob, VendorApi, VendorJob, VendorResult, wire_request
-from .cancel import connected
 from .pending import PendingJobs, PendingPrompt
 
 T = TypeVar("T")
