@@ -7,6 +7,7 @@ import random
 import sys
 from collections.abc import Callable
 
+import reactivex
 from reactivex import Observable, abc
 from reactivex import operators as rx_ops
 
@@ -14,7 +15,7 @@ from .._core.attempts import Attempt, OnFailure, stream_attempts
 from .._transport.rate_limit_headers import MAX_RETRY_AFTER
 from ..errors import LLMError
 from ..events import TokenEvent
-from ..operators.resilience.circuit_breaker import CircuitBreaker
+from ..operators.resilience.circuit_breaker import CircuitBreaker, CircuitState
 from ..operators.resilience.fallback import backoff, error_class
 
 log = logging.getLogger("rxllm")
@@ -25,27 +26,36 @@ _PROBE_SECONDS = 5.0
 """Seconds between two probes."""
 
 
-def outage_breaker(max_concurrent: int, timeout: float, scheduler: abc.SchedulerBase | None = None) -> CircuitBreaker:
-    """Return the circuit breaker that opens when nearly everything fails transiently; never if `timeout` is 0."""
-    threshold = max(MIN_FAILURES, max_concurrent) if timeout > 0 else sys.maxsize
-    breaker = CircuitBreaker(threshold, 1, _PROBE_SECONDS, counts=_is_transient, scheduler=scheduler)
-    is_outage = breaker.state.pipe(rx_ops.map(lambda state: state != "closed"))
-    is_outage.pipe(rx_ops.distinct_until_changed(), rx_ops.skip(1)).subscribe(_log_outage)
-    return breaker
+class Outages:
+    """A circuit breaker that opens when nearly everything fails; never if `timeout` is 0 seconds. For all streams."""
+
+    def __init__(self, max_concurrent: int, timeout: float, scheduler: abc.SchedulerBase | None = None) -> None:
+        threshold = max(MIN_FAILURES, max_concurrent) if timeout > 0 else sys.maxsize
+        self.timeout = timeout
+        self.is_open = False
+        """Whether an outage lasts."""
+        self.breaker = CircuitBreaker(threshold, 1, _PROBE_SECONDS, scheduler=scheduler)
+        self.breaker.state.subscribe(self._on_state)
+
+    def _on_state(self, state: CircuitState) -> None:
+        was_open, self.is_open = self.is_open, state != "closed"
+        if self.is_open and not was_open:
+            log.warning("nearly all requests fail; the run waits and probes")
+        elif was_open and not self.is_open:
+            log.warning("the vendor answers again; the run continues")
 
 
 def with_retries(
     attempt: Observable[TokenEvent],
-    breaker: CircuitBreaker,
+    outages: Outages,
     max_retries: int,
-    outage_timeout: float,
     *,
     jitter: Callable[[float, float], float] = random.uniform,
 ) -> Observable[TokenEvent]:
     """Retry `attempt` after transient errors, and through outages.
 
-    At most `max_retries` retries count. Attempts during the first `outage_timeout` seconds of outages do not count, nor
-    do those after a delay that the server asked for (Retry-After), until these delays add up to an hour.
+    At most `max_retries` retries count. Attempts during outages do not count, until the timeout of `outages`, nor do
+    those after a delay that the server asked for (Retry-After), until these delays add up to an hour.
     """
     delay_of = backoff(0.5, MAX_RETRY_AFTER, jitter)
 
@@ -56,18 +66,26 @@ def with_retries(
         failure: Exception | None = None
         """The last error that is not the breaker's own."""
 
-        def keep(error: Exception) -> None:
+        def hide(error: Exception, _: object) -> Observable[TokenEvent]:
+            """Hide an error that is not transient from the breaker: the vendor has answered."""
             nonlocal failure
             failure = error
+            return reactivex.throw(error) if _is_transient(error) else reactivex.empty()
 
-        guarded = breaker(attempt.pipe(rx_ops.do_action(on_error=keep)))
+        def reveal(_: abc.SchedulerBase) -> Observable[TokenEvent]:
+            if failure is None or _is_transient(failure):
+                return reactivex.empty()
+            return reactivex.throw(failure)
+
+        guarded = outages.breaker(attempt.pipe(rx_ops.catch(hide)))
+        guarded = guarded.pipe(rx_ops.concat(reactivex.defer(reveal)))
 
         def decide(error: Exception, _: bool) -> Attempt | Exception:
             """Return the next attempt, or the error if none is left."""
             nonlocal retries, asked_seconds, outage_seconds
             if not _is_transient(error):
                 return error
-            if breaker.current_state != "closed" and outage_seconds < outage_timeout:
+            if outages.is_open and outage_seconds < outages.timeout:
                 outage_seconds += _PROBE_SECONDS
                 return Attempt(guarded, _PROBE_SECONDS)
             if error is not failure:
@@ -86,10 +104,3 @@ def with_retries(
 
 def _is_transient(error: Exception) -> bool:
     return error_class(error) == "retry"
-
-
-def _log_outage(lasts: bool) -> None:
-    if lasts:
-        log.warning("nearly all requests fail; the run waits and probes")
-    else:
-        log.warning("the vendor answers again; the run continues")

@@ -23,7 +23,7 @@ from ..operators.json.structured import parse
 from ..operators.prompts import PromptAnswer, PromptFailure, map_prompts
 from ..operators.resilience.limits import RateLimit
 from ._jobs import Job
-from ._outage import outage_breaker, with_retries
+from ._outage import Outages, with_retries
 from .model_spec import ModelFactory, ModelSpec, wants_json
 from .rows import AnswerRow, Key, Row, as_exception, failure_of, row_to_json
 from .shared_limits import LeasedLimit
@@ -65,7 +65,7 @@ class Worker:
         default = model.max_retries if isinstance(model, ModelSpec) else 2
         self._max_retries = default if retries is None else retries
         self._limit = limit or RateLimit()
-        self._breaker = outage_breaker(settings.max_concurrent, settings.outage_timeout)
+        self._outages = Outages(settings.max_concurrent, settings.outage_timeout)
         self._model: StreamingModel | None = None
         self._jobs: Subject[_JobState] = Subject()
         self._changed = threading.Condition()
@@ -111,7 +111,7 @@ class Worker:
         retries = state.job.options.get("max_retries", self._max_retries)
         # No subscriber has seen a part of the answer before its end, so an attempt that fails midway is retried too.
         attempt = reactivex.defer(lambda _: self._attempt(state)).pipe(self._limit, rx_ops.filter(_is_end))
-        return with_retries(attempt, self._breaker, retries, self._settings.outage_timeout)
+        return with_retries(attempt, self._outages, retries)
 
     def _attempt(self, state: _JobState) -> Observable[TokenEvent]:
         """Return the stream of one attempt at a job."""

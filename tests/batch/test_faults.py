@@ -19,7 +19,7 @@ from reactivex.scheduler import VirtualTimeScheduler
 import rxllm
 from rxllm import batch
 from rxllm.batch import AnswerRow, BatchProgress, FailureRow, ModelSpec, read_rows
-from rxllm.batch._outage import outage_breaker, with_retries
+from rxllm.batch._outage import Outages, with_retries
 from rxllm.errors import BadRequestError, ConfigurationError, NotFoundError, ServerError
 from rxllm.events import Response, StreamEnd
 from rxllm.testing import ErrorReply, LLMServer, RecordedRequest, Reply
@@ -145,9 +145,9 @@ def _failing(errors: list[Exception | None], made: list[int]) -> reactivex.Obser
 def test_an_outage_ends_by_its_timeout() -> None:
     """In virtual time: one probe every 5 seconds, and after the timeout failures count again."""
     clock = VirtualTimeScheduler()
-    breaker, made, ended = outage_breaker(1, 100.0, clock), list[int](), list[Exception]()
+    outages, made, ended = Outages(1, 100.0, clock), list[int](), list[Exception]()
     forever: list[Exception | None] = [ServerError("down", status_code=503)] * 1000
-    stream = with_retries(_failing(forever, made), breaker, 9, 100.0, jitter=lambda low, high: high)
+    stream = with_retries(_failing(forever, made), outages, 9, jitter=lambda low, high: high)
     stream.subscribe(on_error=ended.append, scheduler=clock)
     clock.start()
     assert [ServerError] == [type(error) for error in ended]
@@ -160,8 +160,8 @@ def test_told_waits_are_not_counted_as_retries() -> None:
     clock = VirtualTimeScheduler()
     told = [rxllm.RateLimitError("slow", status_code=429, retry_after=1.0) for _ in range(4)]
     made, ended = list[int](), list[object]()
-    breaker = outage_breaker(50, 100.0, clock)
-    with_retries(_failing([*told, ServerError("x", status_code=500)], made), breaker, 1, 100.0).subscribe(
+    outages = Outages(50, 100.0, clock)
+    with_retries(_failing([*told, ServerError("x", status_code=500)], made), outages, 1).subscribe(
         ended.append, ended.append, scheduler=clock
     )
     clock.start()
