@@ -7,7 +7,6 @@ as it is.
 from __future__ import annotations
 
 import argparse
-import mimetypes
 import os
 import stat
 import sys
@@ -21,6 +20,7 @@ import msgspec
 from .._core.error_format import ErrorRecord
 from .._inert_text import inert_text
 from .._json import decode, is_object
+from .._media import media_of_file
 from .._runtime.platform import has_input
 from ..errors import ConfigurationError, LLMError
 from ..events import Response, StreamEnd, TextDelta, TokenEvent
@@ -112,22 +112,22 @@ def _store(
 def attachment(name: str) -> Part:
     """Return the file `name` as a part of a message. Raises `ConfigurationError` if it cannot be one."""
     path = Path(name).expanduser()
-    media_type = mimetypes.guess_type(path.name)[0] or ""
     try:
-        data = path.read_bytes()
+        media = media_of_file(path, "")
     except OSError as error:
         raise ConfigurationError(f"cannot read {name}: {error.strerror}") from error
-    if not data:
+    except ValueError as error:
+        message = f"the kind of {name} is unknown: its name needs an extension such as .png or .pdf"
+        raise ConfigurationError(message) from error
+    if not media["data"]:
         raise ConfigurationError(f"{name} is empty")
-    match media_type.partition("/")[0]:
+    match media["media_type"].partition("/")[0]:
         case "image":
-            return ImagePart(data=data, media_type=media_type)
+            return ImagePart(**media)
         case "audio":
-            return AudioPart(data=data, media_type=media_type)
-        case "":
-            raise ConfigurationError(f"the kind of {name} is unknown: its name needs an extension such as .png or .pdf")
+            return AudioPart(**media)
         case _:
-            return DocumentPart(data=data, media_type=media_type, name=readable(path.name))
+            return DocumentPart(**media, name=readable(path.name))
 
 
 def read_schema(text: str) -> dict[str, object]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import http.client
 import os
 from collections.abc import Iterator
 from contextlib import closing
+from importlib.util import find_spec
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from .._json import decode, is_object, objects_at, text_at
@@ -41,7 +44,7 @@ def choose(model: str | None = None) -> tuple[str, str | None]:
         preferred = next((name for name in installed if name.startswith(ollama.default_model or "")), installed[0])
         return ollama.name, model or preferred
     try:
-        LocalServer().check()
+        check_embedded_model()
     except ConfigurationError as error:
         raise ConfigurationError(
             "no provider can be used: set a key such as OPENAI_API_KEY, start Ollama, "
@@ -51,6 +54,19 @@ def choose(model: str | None = None) -> tuple[str, str | None]:
     return "local", model
 
 
+def check_embedded_model() -> None:
+    """Raise `ConfigurationError`, which says what to do, if the embedded model cannot be used. Starts nothing."""
+    LocalServer().check()
+    engine = find_spec("xllamacpp")
+    if engine is None or engine.origin is None:
+        return
+    try:
+        for library in Path(engine.origin).parent.glob("xllamacpp*.so"):
+            ctypes.CDLL(str(library))  # takes some milliseconds: the names in it are resolved later
+    except OSError as error:
+        raise ConfigurationError(f"llama.cpp cannot be loaded: {error} (libgomp: apt-get install libgomp1)") from error
+
+
 def is_ready(vendor: Vendor) -> bool:
     """Return whether a request could be made: its settings are there, and a server on this machine listens.
 
@@ -58,7 +74,7 @@ def is_ready(vendor: Vendor) -> bool:
     """
     try:
         if vendor.wire == "local":
-            LocalServer().check()
+            check_embedded_model()
             return True
         server, request = _connection_to(vendor)
         if not vendor.needs_key and is_loopback(request.url):
@@ -103,6 +119,5 @@ def _ollama_models(ollama: Vendor) -> list[str]:
             answer = decode(server.getresponse().read(1 << 20))
     except (ConfigurationError, OSError, http.client.HTTPException, ValueError):
         return []
-    return (
-        [name for item in objects_at(answer, "models") if (name := text_at(item, "name"))] if is_object(answer) else []
-    )
+    items = objects_at(answer, "models") if is_object(answer) else ()
+    return list(filter(None, (text_at(item, "name") for item in items)))

@@ -8,7 +8,7 @@ import contextlib
 import secrets
 import socket
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 import uvicorn
@@ -16,13 +16,12 @@ import uvicorn
 from .._runtime.platform import raise_file_limit
 from ..errors import ConfigurationError
 from ..model import StreamingModel, create_streaming_model
-from ..providers.catalog import split_model
-from ..providers.local import LocalServer
+from ..providers.catalog import split_model, vendor_named
 from ..web.asgi import asgi_app
 from ..web.guard import LOOPBACK_NAMES, Guard
 from ..web.service import Service
 from ..web.streams import Streams
-from .availability import choose
+from .availability import choose, is_ready
 
 PORT = 8642
 
@@ -56,13 +55,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--redis", metavar="URL", help="a Redis through which several servers find each other's streams"
     )
-    parser.add_argument(
-        "--max-frames", type=int, default=200_000, help="entries of one stream in Redis, about (default 200000)"
+    limits = (
+        ("--max-frames", 200_000, "entries of one stream in Redis, about"),
+        ("--max-streams", 256, "streams at once"),
+        ("--per-client", 32, "streams at once for one client"),
     )
-    parser.add_argument("--max-streams", type=int, default=256, help="streams at once (default 256)")
-    parser.add_argument("--per-client", type=int, default=32, help="streams at once for one client (default 32)")
-    parser.add_argument("--linger", type=float, default=30.0, help="seconds that a stream waits for its page to return")
-    parser.add_argument("--drain", type=float, default=10.0, help="seconds that streams have to end at shutdown")
+    for name, default, meaning in limits:
+        parser.add_argument(name, type=_at_least(1, int), default=default, help=f"{meaning} (default {default})")
+    parser.add_argument(
+        "--linger", type=_at_least(0, float), default=30.0, help="seconds that a stream waits for its page to return"
+    )
+    parser.add_argument(
+        "--drain", type=_at_least(0, float), default=10.0, help="seconds that streams have to end at shutdown"
+    )
+
+
+def _at_least(least: int, kind: type[int] | type[float]) -> Callable[[str], float]:
+    """Return a type for argparse: numbers of this kind, not below `least`."""
+
+    def number(text: str) -> float:
+        if not (value := kind(text)) >= least:
+            raise argparse.ArgumentTypeError(f"takes {least} or more; got {text}")
+        return value
+
+    return number
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -172,7 +188,6 @@ def _models(names: Sequence[str], base_url: str | None) -> dict[str, StreamingMo
 def _ready() -> Iterable[tuple[str, str | None]]:
     """Return what is ready here: the model that `rxllm` would ask, and the embedded one."""
     found = [choose()]
-    with contextlib.suppress(ConfigurationError):
-        LocalServer().check()
+    if is_ready(vendor_named("local")):
         found.append(("local", None))
     return dict.fromkeys(found)

@@ -6,9 +6,12 @@ import weakref
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
+from operator import not_
 from typing import TYPE_CHECKING, Any
 
+import reactivex
 from reactivex import Observable
+from reactivex import operators as rx
 from reactivex.disposable import CompositeDisposable
 
 from ._autoscroll import Autoscroll, ViewPosition
@@ -81,26 +84,18 @@ class WidgetRef:
         """End `binding` when the widget is destroyed; unless `while_hidden`, also when its window is hidden."""
         binding.end_with(self.bindings)
         if not while_hidden:
-            self._end_when_hidden(binding, seen=False)
+            # It looks ten times a second: an event filter in Python would be called by widgets that are half destroyed.
+            visible = reactivex.interval(_LOOK_SECONDS, QtScheduler()).pipe(
+                rx.start_with(0),
+                rx.take_until(binding.idle.pipe(rx.filter(bool))),
+                rx.map(lambda _: self._window_is_visible()),
+            )
+            visible.pipe(rx.skip_while(not_), rx.filter(not_)).subscribe(lambda _: binding.dispose())
         return binding
 
-    def _end_when_hidden(self, binding: Binding, *, seen: bool) -> None:
-        """Dispose a binding when the window has been visible and is not any more.
-
-        It looks ten times a second: an event filter in Python would be called by widgets that are half destroyed.
-        """
-        window = None if binding.stopped else self.call("window")
-        if window is None:
-            return
-        visible = bool(window.isVisible())
-        if seen and not visible:
-            binding.dispose()
-        else:
-
-            def look(*_: object) -> None:
-                self._end_when_hidden(binding, seen=visible)
-
-            QtScheduler().schedule_relative(_LOOK_SECONDS, look)
+    def _window_is_visible(self) -> bool:
+        window = self.call("window")
+        return window is not None and bool(window.isVisible())
 
     def _position(self) -> ViewPosition:
         bar = self.call("verticalScrollBar")

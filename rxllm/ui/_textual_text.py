@@ -12,9 +12,8 @@ from collections.abc import Callable
 from typing import Generic, TypeVar, cast
 
 from textual.await_complete import AwaitComplete
-from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Log, Markdown, Static, TextArea
+from textual.widgets import Log, Markdown, TextArea
 
 from ._binding import error_line
 
@@ -71,9 +70,9 @@ class TextRegion(ABC, Generic[W]):
     @abstractmethod
     def _read(self) -> str: ...
 
+    @abstractmethod
     def _end(self) -> object:
-        """Return a marker that differs if the text has changed; a cheap one, where the text may be long."""
-        return self._read()
+        """Return a cheap marker that differs if the text has changed."""
 
     @abstractmethod
     def _append(self, text: str) -> None: ...
@@ -158,26 +157,6 @@ class TextAreaText(TextRegion[TextArea]):
             widget.scroll_end(animate=False)
         else:
             widget.scroll_to(y=at, animate=False)  # after a cursor at the end has been scrolled to
-
-
-class StaticText(TextRegion[Static]):
-    """What one stream adds to a Static, or a Label, as plain text; for short texts: all of it is drawn each time."""
-
-    def fail(self, error: Exception) -> None:
-        """Show an error on a line of its own."""
-        text = self._read()
-        self.widget.update(Content(f"{text}\n" if text else "") + Content.styled(error_line(error), "$text-error"))
-
-    def _read(self) -> str:
-        return str(self.widget.content)
-
-    def _append(self, text: str) -> None:
-        self._replace(self._before + self._own)
-
-    def _replace(self, text: str) -> None:
-        followed = follow_end(self.widget)
-        self.widget.update(Content(text))
-        followed()
 
 
 def follow_end(widget: Widget) -> Callable[..., None]:

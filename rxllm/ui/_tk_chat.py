@@ -6,32 +6,29 @@ import tkinter
 import webbrowser
 from collections.abc import Callable
 from functools import partial
-from tkinter import ttk
 from typing import cast
 
 from ..assistant import ChatSession
-from ._tk_text import TkRegion, palette_style
+from ._tk_text import TkRegion
 from ._transcript import STATUS_TEXTS, Transcript
 
 
-class ChatFrame(ttk.Frame):
+class ChatFrame(tkinter.Frame):
     """The widgets of a chat view; `show` brings them up to date."""
 
     def __init__(self, master: tkinter.Misc | None, session: ChatSession) -> None:
         """Create the widgets and lay them out."""
-        super().__init__(master, padding=6)
-        self.configure(style=palette_style(self, "TFrame"))
+        super().__init__(master, padx=6, pady=6)
         self.session = session
         self.text = tkinter.Text(self, state="disabled", wrap="word", padx=8, pady=8, font="TkTextFont")
         scroll = cast("Callable[..., None]", self.text.yview)  # pyright: ignore[reportUnknownMemberType] - not typed
-        bar = ttk.Scrollbar(self, command=scroll, style=palette_style(self, "Vertical.TScrollbar"))
+        bar = tkinter.Scrollbar(self, command=scroll)
         self.text.configure(yscrollcommand=bar.set)
-        self.status = ttk.Label(self, style=palette_style(self, "TLabel"))
-        self.input = ttk.Entry(self, style=palette_style(self, "TEntry"))
-        button = partial(ttk.Button, self, style=palette_style(self, "TButton"))
-        self.send_button = button(text="Send", command=self.submit)
-        self.stop_button = button(text="Stop", command=session.stop)
-        self.retry_button = button(text="Retry", command=session.regenerate)
+        self.status = tkinter.Label(self)
+        self.input = tkinter.Entry(self)
+        self.send_button = tkinter.Button(self, text="Send", command=self.submit)
+        self.stop_button = tkinter.Button(self, text="Stop", command=session.stop)
+        self.retry_button = tkinter.Button(self, text="Retry", command=session.regenerate)
         self.text.grid(row=0, column=0, columnspan=4, sticky="nsew")
         bar.grid(row=0, column=4, sticky="ns")
         self.status.grid(row=1, column=0, columnspan=5, sticky="w")

@@ -12,9 +12,8 @@ import webbrowser
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from functools import partial
-from tkinter import ttk
 from tkinter.font import Font
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from ._autoscroll import Autoscroll, ViewPosition
 from ._binding import error_line
@@ -249,19 +248,6 @@ def _looks_of(widget: tkinter.Text) -> _Looks:
         _looks[widget] = _Looks(widget)
         widget.bind("<Destroy>", lambda _: _looks.pop(widget, None), add="+")
     return _looks[widget]
-
-
-def palette_style(widget: tkinter.Misc, kind: str) -> str:
-    """Return the ttk style of this kind: the program's, or one in the colours of `tk_setPalette` if that was called."""
-    option = cast("Callable[[str, str], str]", widget.option_get)  # pyright: ignore[reportUnknownMemberType] - not typed
-    paper, ink = option("background", "Background"), option("foreground", "Foreground")
-    active, faint = option("activeBackground", "Foreground"), option("disabledForeground", "DisabledForeground")
-    if not (paper and ink and active and faint):
-        return kind
-    style, name = ttk.Style(widget), f"rxllm.{kind}"
-    style.configure(name, background=paper, foreground=ink, fieldbackground=paper, insertcolor=ink, troughcolor=paper)
-    style.map(name, background=[("disabled", paper), ("active", active)], foreground=[("disabled", faint)])
-    return name
 
 
 def _new_autoscroll(widget: tkinter.Text) -> Autoscroll:

@@ -14,9 +14,7 @@ on while other cells run see `rxllm.shared_stream`.
 
 from __future__ import annotations
 
-import math
 import threading
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -48,16 +46,18 @@ class _Displayed(ABC):
     answers: tuple[Live, ...]
 
     @abstractmethod
-    def _bundle(self) -> Mapping[str, str]:
-        """Return what has come so far, by MIME type."""
+    def _html(self) -> str:
+        """Return what has come so far."""
 
     def _ipython_display_(self) -> None:
         """Display in Jupyter, and stream until all have ended, if that has not been done."""
         handle: Any = DisplayHandle()  # type: ignore[no-untyped-call] # IPython is not typed
         shown: Mapping[str, str] = {}
 
-        def put(bundle: Mapping[str, str]) -> None:
+        def put() -> None:
             nonlocal shown
+            plain = "\n\n".join(answer.markdown for answer in self.answers)
+            bundle = {"text/html": self._html(), "text/plain": plain}
             if bundle != shown:
                 (handle.update if shown else handle.display)(bundle, raw=True)
                 shown = bundle
@@ -67,15 +67,11 @@ class _Displayed(ABC):
     def _mime_(self) -> tuple[str, str]:
         """Display in marimo."""
         marimo = import_module("marimo")
-        self._run(lambda shown: marimo.output.replace(marimo.Html(shown["text/html"])))
-        return "text/html", self._bundle()["text/html"]
+        self._run(lambda: marimo.output.replace(marimo.Html(self._html())))
+        return "text/html", self._html()
 
-    def _run(self, put: Callable[[Mapping[str, str]], None]) -> None:
+    def _run(self, show: Callable[[], object]) -> None:
         """Subscribe to the streams that have not started, and show them until all have ended."""
-
-        def show() -> None:
-            put(self._bundle())
-
         show()
         fresh = [answer for answer in self.answers if not answer.asked]
         loop = CellScheduler()
@@ -108,14 +104,8 @@ class Live(_Displayed):
         """True once the stream has been subscribed to."""
         self._stream = stream
         self._stopped = False
-        self._pieces: list[str] = []
-
-    @property
-    def text(self) -> str:
+        self.text = ""
         """The visible text so far."""
-        if len(self._pieces) > 1:
-            self._pieces = ["".join(self._pieces)]
-        return self._pieces[0] if self._pieces else ""
 
     @property
     def markdown(self) -> str:
@@ -127,10 +117,13 @@ class Live(_Displayed):
     def __repr__(self) -> str:
         return self.text
 
-    def _bundle(self) -> Mapping[str, str]:
-        return {"text/html": _html(self.markdown), "text/plain": self.markdown}
+    def _html(self) -> str:
+        parser = MarkdownParser()
+        parser.feed(inert_text(self.markdown))
+        parser.finish()
+        return to_html(parser.paragraphs)
 
-    def start(self, scheduler: CellScheduler, show: Callable[[], None]) -> Binding:
+    def start(self, scheduler: CellScheduler, show: Callable[[], object]) -> Binding:
         """Subscribe to the stream.
 
         Args:
@@ -143,11 +136,8 @@ class Live(_Displayed):
         self.asked = True
 
         def settle(done: Callable[[], None]) -> None:
-            def rested(*_: object) -> None:
-                done()
-
             show()
-            scheduler.schedule_relative(len(self.text) / _CHARACTERS_PER_SECOND, rested)
+            scheduler.schedule_relative(len(self.text) / _CHARACTERS_PER_SECOND, lambda *_: done())
 
         observer = Observer(self._take, self._fail)
         return bind(as_events(self._stream), scheduler, observer, settle, frame=_FRAME_SECONDS)
@@ -163,9 +153,9 @@ class Live(_Displayed):
 
     def _take(self, event: TokenEvent) -> None:
         if type(event) is TextDelta:
-            self._pieces.append(event.text)
+            self.text += event.text
         elif type(event) is StreamReset:
-            self._pieces.clear()
+            self.text = ""
         elif type(event) is StreamEnd:
             self.response = event.response
 
@@ -183,10 +173,9 @@ class LiveRow(_Displayed):
     def __init__(self, answers: tuple[Live, ...]) -> None:
         self.answers = answers
 
-    def _bundle(self) -> Mapping[str, str]:
-        columns = "".join(f'<div style="flex:1;min-width:0">{_html(answer.markdown)}</div>' for answer in self.answers)
-        plain = "\n\n".join(answer.markdown for answer in self.answers)
-        return {"text/html": f'<div style="display:flex;gap:1.5em">{columns}</div>', "text/plain": plain}
+    def _html(self) -> str:
+        columns = (f'<div style="flex:1;min-width:0">{answer._html()}</div>' for answer in self.answers)
+        return f'<div style="display:flex;gap:1.5em">{"".join(columns)}</div>'
 
 
 @overload
@@ -211,7 +200,6 @@ class CellScheduler(LoopScheduler):
 
     def __init__(self) -> None:
         self._woken = threading.Event()
-        self._due = math.inf
         super().__init__(lambda _: self._woken.set())
 
     def run_until_ended(self, *bindings: Binding) -> None:
@@ -221,17 +209,6 @@ class CellScheduler(LoopScheduler):
             bindings: Made on this scheduler.
         """
         while not all(binding.stopped for binding in bindings):
-            self._woken.wait(min(max(0.0, self._due - time.monotonic()), _LOOK_SECONDS))
-            if self._woken.is_set() or time.monotonic() >= self._due:
+            if self._woken.wait(_LOOK_SECONDS):
                 self._woken.clear()
                 self._drain()
-
-    def _arm(self, seconds: float | None) -> None:
-        self._due = math.inf if seconds is None else time.monotonic() + seconds
-
-
-def _html(markdown: str) -> str:
-    parser = MarkdownParser()
-    parser.feed(inert_text(markdown))
-    parser.finish()
-    return to_html(parser.paragraphs)

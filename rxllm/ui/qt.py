@@ -14,15 +14,15 @@ same classes.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from reactivex import Observable, Observer, abc
 
+from ..events import TokenEvent
 from ._binding import Binding, Streamed, as_each, as_events, as_text, bind
-from ._label import GrowingLabel
 from ._markdown import SAFE_LINK
 from ._markdown_view import MarkdownView
 from ._qt_scheduler import QtScheduler, check_widget, qt_module
@@ -30,7 +30,7 @@ from ._qt_text import QtRegion
 from ._qt_widget import WidgetRef, bind_enabled, widget_ref
 
 if TYPE_CHECKING:
-    from PySide6.QtWidgets import QLabel, QPlainTextEdit, QTextEdit, QWidget
+    from PySide6.QtWidgets import QPlainTextEdit, QTextEdit, QWidget
 
     from ._qt_chat import ChatModel, ChatView, StopButton
 
@@ -48,11 +48,12 @@ __all__ = [
 T = TypeVar("T")
 
 
-def bind_text(widget: QPlainTextEdit | QTextEdit | QLabel, stream: Streamed, *, while_hidden: bool = False) -> Binding:
+def bind_text(widget: QPlainTextEdit | QTextEdit, stream: Streamed, *, while_hidden: bool = False) -> Binding:
     """Append the visible text of a stream to a widget, at most once per frame, and the error that it ends with.
 
     Args:
-        widget: Shows the text, as plain text. The view follows the end while the end is in view.
+        widget: Shows the text, as plain text. The view follows the end while the end is in view. (For a QLabel see
+            the example of `bind_each`.)
         stream: A model's events, or strings. Subscribed to at once, which makes the request.
         while_hidden: True lets the stream run on when the window is hidden, into the tray for example. Then closing the
             window does not end it, unless that destroys it.
@@ -64,10 +65,9 @@ def bind_text(widget: QPlainTextEdit | QTextEdit | QLabel, stream: Streamed, *, 
         TypeError: The widget is of another class.
         ConfigurationError: The widget is of a Qt binding that is not supported.
     """
-    check_widget(widget, "QPlainTextEdit", "QTextEdit", "QLabel")
+    check_widget(widget, "QPlainTextEdit", "QTextEdit")
     ref = widget_ref(widget)
-    view = QtRegion(qt_module("QtGui"), ref) if hasattr(widget, "document") else _label(ref)
-    return _bind(ref, as_events(stream), as_text(view), while_hidden=while_hidden)
+    return _bind(ref, stream, as_text(QtRegion(qt_module("QtGui"), ref)), while_hidden=while_hidden)
 
 
 def bind_markdown(widget: QTextEdit, stream: Streamed, *, while_hidden: bool = False) -> Binding:
@@ -95,7 +95,7 @@ def bind_markdown(widget: QTextEdit, stream: Streamed, *, while_hidden: bool = F
         browser.setOpenLinks(False)
         browser.anchorClicked.connect(_open_link)
     view = MarkdownView(QtRegion(qt_module("QtGui"), ref))
-    return _bind(ref, as_events(stream), as_text(view, view.finish), while_hidden=while_hidden)
+    return _bind(ref, stream, as_text(view, view.finish), while_hidden=while_hidden)
 
 
 def bind_each(widget: QWidget, show: Callable[[T], object], stream: Observable[T], *, latest: bool = False) -> Binding:
@@ -116,7 +116,7 @@ def bind_each(widget: QWidget, show: Callable[[T], object], stream: Observable[T
     """
     ref = widget_ref(widget)
     if getattr(show, "__self__", None) is widget:
-        show = functools.partial(ref.call, show.__name__)
+        show = partial(ref.call, show.__name__)
     return ref.end_with_widget(bind(stream, QtScheduler(), as_each(show), latest=latest), while_hidden=False)
 
 
@@ -129,25 +129,16 @@ if not TYPE_CHECKING:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _label(ref: WidgetRef) -> GrowingLabel:
-    ref.call("setTextFormat", qt_module("QtCore").Qt.TextFormat.PlainText)
-    return GrowingLabel(lambda: ref.call("text") or "", lambda text: ref.call("setText", text))
+def _bind(ref: WidgetRef, stream: Streamed, observer: abc.ObserverBase[TokenEvent], *, while_hidden: bool) -> Binding:
+    """Bind an observer that is not called once the widget is destroyed: the binding ends soon after that."""
 
+    def while_alive(action: Callable[..., object], *arguments: object) -> None:
+        if not ref.destroyed:
+            action(*arguments)
 
-def _bind(ref: WidgetRef, source: Observable[T], observer: abc.ObserverBase[T], *, while_hidden: bool) -> Binding:
-    """Bind an observer that is not called once the widget is destroyed."""
-
-    def while_alive(action: Callable[..., object]) -> Callable[..., None]:
-        def act(*args: object) -> None:
-            if not ref.destroyed:  # the binding ends soon after the widget
-                action(*args)
-
-        return act
-
-    alive: Observer[T] = Observer(
-        while_alive(observer.on_next), while_alive(observer.on_error), while_alive(observer.on_completed)
-    )
-    return ref.end_with_widget(bind(source, QtScheduler(), alive), while_hidden=while_hidden)
+    actions = (observer.on_next, observer.on_error, observer.on_completed)
+    alive: Observer[TokenEvent] = Observer(*(partial(while_alive, action) for action in actions))
+    return ref.end_with_widget(bind(as_events(stream), QtScheduler(), alive), while_hidden=while_hidden)
 
 
 def _open_link(url: Any) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from reactivex import Observable, abc
@@ -29,7 +29,7 @@ from ._binding import Binding, Streamed, as_each, as_events, as_text, bind
 from ._binding import bind_enabled as bind_enabled_on
 from ._stop_binding import StopBinding
 from ._textual_chat import ChatView
-from ._textual_text import LogText, MarkdownText, StaticText, TextAreaText, TextRegion
+from ._textual_text import LogText, MarkdownText, TextAreaText, TextRegion
 from .asyncio import AsyncIOScheduler
 
 __all__ = ["ChatView", "StopButton", "TextualScheduler", "bind_each", "bind_enabled", "bind_text"]
@@ -56,14 +56,14 @@ class TextualScheduler(AsyncIOScheduler):
         self._call_later(fail)
 
 
-def bind_text(widget: Markdown | Log | TextArea | Static, stream: Streamed) -> Binding:
+def bind_text(widget: Markdown | Log | TextArea, stream: Streamed) -> Binding:
     """Append the visible text of a stream to a widget, at most once per frame, and the error that it ends with.
 
     Control characters are made visible: an answer can send nothing to the terminal.
 
     Args:
-        widget: A Markdown renders the text as it comes. A Static, or Label, is for short texts. The view follows the
-            end while the end is in view.
+        widget: A Markdown renders the text as it comes. The view follows the end while the end is in view. (For a
+            Static or Label see the example of `bind_each`.)
         stream: A model's events, or strings. Subscribed to at once, which makes the request.
 
     Returns:
@@ -72,7 +72,16 @@ def bind_text(widget: Markdown | Log | TextArea | Static, stream: Streamed) -> B
     Raises:
         TypeError: The widget is of another class.
     """
-    view = _view_of(widget)
+    view: TextRegion[Any]
+    match widget:
+        case Markdown():
+            view = MarkdownText(widget)
+        case Log():
+            view = LogText(widget)
+        case TextArea():
+            view = TextAreaText(widget)
+        case _:
+            raise TypeError(f"bind_text needs a Markdown, Log or TextArea; got {type(widget).__name__}")
     return _bind(widget, as_events(stream), as_text(view), view.settle)
 
 
@@ -198,12 +207,3 @@ async def _hold(binding: Binding) -> None:
 
 def _update(widget: Static, item: object) -> None:
     widget.update(Content(inert_text(item)) if isinstance(item, str) else cast(Content, item))
-
-
-def _view_of(widget: Widget) -> TextRegion[Widget]:
-    """Return what adds text to a widget; raise TypeError for a widget that shows no text."""
-    kinds = ((Markdown, MarkdownText), (Log, LogText), (TextArea, TextAreaText), (Static, StaticText))
-    for kind, text in kinds:
-        if isinstance(widget, kind):
-            return cast(Callable[[Widget], TextRegion[Widget]], text)(widget)
-    raise TypeError(f"bind_text needs a Markdown, Log, TextArea or Static; got {type(widget).__name__}")

@@ -23,8 +23,7 @@ import sys
 import tkinter
 from collections.abc import Callable
 from functools import partial
-from tkinter import ttk
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
@@ -32,12 +31,11 @@ from reactivex.disposable import CompositeDisposable, Disposable
 from ..assistant import ChatSession
 from ._binding import Binding, Streamed, as_each, as_events, as_text, bind
 from ._binding import bind_enabled as bind_enabled_on
-from ._label import GrowingLabel
 from ._loop_scheduler import LoopScheduler
 from ._markdown_view import MarkdownView
 from ._stop_binding import StopBinding
 from ._tk_chat import ChatFrame
-from ._tk_text import TkRegion, palette_style
+from ._tk_text import TkRegion
 
 __all__ = ["ChatView", "StopButton", "TkScheduler", "bind_each", "bind_enabled", "bind_markdown", "bind_text"]
 
@@ -99,12 +97,12 @@ class TkScheduler(LoopScheduler):
                 self._bell = None
 
 
-def bind_text(widget: tkinter.Text | tkinter.Label | ttk.Label, stream: Streamed) -> Binding:
+def bind_text(widget: tkinter.Text, stream: Streamed) -> Binding:
     """Append the visible text of a stream to a widget, at most once per frame, and the error that it ends with.
 
     Args:
-        widget: A Text or Label, or customtkinter's. A disabled (read-only) Text is written to all the same. The view
-            follows the end while the end is in view.
+        widget: A Text, or customtkinter's CTkTextbox. A disabled (read-only) one is written to all the same. The view
+            follows the end while the end is in view. (For a Label see the example of `bind_each`.)
         stream: A model's events, or strings. Subscribed to at once, which makes the request.
 
     Returns:
@@ -113,11 +111,7 @@ def bind_text(widget: tkinter.Text | tkinter.Label | ttk.Label, stream: Streamed
     Raises:
         TypeError: The widget is of another class.
     """
-    text = _text_of(widget)
-    if text is None and not _is_label(widget):
-        raise TypeError(f"bind_text needs a Text or Label; got {type(widget).__name__}")
-    view = TkRegion(text) if text is not None else _label(widget)
-    return _bind(widget, as_events(stream), as_text(view))
+    return _bind(widget, as_events(stream), as_text(TkRegion(_text_of(widget))))
 
 
 def bind_markdown(widget: tkinter.Text, stream: Streamed) -> Binding:
@@ -136,10 +130,7 @@ def bind_markdown(widget: tkinter.Text, stream: Streamed) -> Binding:
     Raises:
         TypeError: The widget is of another class.
     """
-    text = _text_of(widget)
-    if text is None:
-        raise TypeError(f"bind_markdown needs a Text; got {type(widget).__name__}")
-    view = MarkdownView(TkRegion(text))
+    view = MarkdownView(TkRegion(_text_of(widget)))
     return _bind(widget, as_events(stream), as_text(view, view.finish))
 
 
@@ -176,6 +167,9 @@ def bind_each(
 
     Returns:
         The binding.
+
+    Example:
+        ``bind_each(label, lambda text: label.configure(text=text), events.pipe(ops.accumulate()), latest=True)``
     """
     return _bind(widget, stream, as_each(show), latest=latest)
 
@@ -196,7 +190,7 @@ class ChatView(ChatFrame):
         bind_each(self, self.show, self.transcript.changes, latest=True)
 
 
-class StopButton(ttk.Button):
+class StopButton(tkinter.Button):
     """A button that stops the stream that it is connected to, and is enabled while that runs.
 
     Args:
@@ -207,7 +201,6 @@ class StopButton(ttk.Button):
     def __init__(self, master: tkinter.Misc | None = None, *, text: str = "Stop") -> None:
         self._binding = StopBinding(partial(bind_enabled, self))
         super().__init__(master, text=text, command=self._binding.stop, state="disabled")
-        self.configure(style=palette_style(self, "TButton"))
 
     def connect_to(self, stream: Binding) -> None:
         """Connect the button to a stream, in place of the one before.
@@ -218,18 +211,12 @@ class StopButton(ttk.Button):
         self._binding.connect(stream)
 
 
-def _text_of(widget: Any) -> tkinter.Text | None:
-    """Return the Text itself, or the one inside of a CTkTextbox."""
+def _text_of(widget: object) -> tkinter.Text:
+    """Return the Text itself, or the one inside of a CTkTextbox; raise TypeError for another widget."""
     inner = getattr(widget, "_textbox", widget)
-    return inner if isinstance(inner, tkinter.Text) else None
-
-
-def _is_label(widget: Any) -> bool:
-    return isinstance(widget, tkinter.Label | ttk.Label) or type(widget).__name__ == "CTkLabel"
-
-
-def _label(widget: Any) -> GrowingLabel:
-    return GrowingLabel(lambda: str(widget.cget("text")), lambda text: widget.configure(text=text))
+    if not isinstance(inner, tkinter.Text):
+        raise TypeError(f"this needs a Text; got {type(widget).__name__}")
+    return inner
 
 
 _schedulers: dict[tkinter.Misc, TkScheduler] = {}

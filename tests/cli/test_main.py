@@ -381,6 +381,20 @@ class TestProviders:
         assert "server at" in rows["vllm"]
         assert server.requests == []
 
+    def test_an_embedded_model_whose_library_cannot_be_loaded_is_not_ready(self, tmp_path: Path) -> None:
+        """As where the system lacks libgomp."""
+        (tmp_path / "xllamacpp").mkdir()
+        (tmp_path / "xllamacpp" / "__init__.py").touch()
+        (tmp_path / "xllamacpp" / "xllamacpp.abi3.so").write_bytes(b"no library")
+        path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+        (row,) = (
+            line for line in run("providers", variables={"PYTHONPATH": path}).stdout.splitlines() if "local " in line
+        )
+        assert row.split()[:2] == ["local", "no"]
+        asked = run("Hi", variables={"PYTHONPATH": path})
+        assert asked.returncode == 1
+        assert "no provider can be used" in asked.stderr
+
     def test_models_are_listed_with_what_is_known(self) -> None:
         """`rxllm models`, of all providers or one; an unknown provider is said to be one."""
         finished = run("models", "openai-responses")

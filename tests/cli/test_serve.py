@@ -112,7 +112,12 @@ def test_a_port_that_is_taken_is_said_so(llm_server: LLMServer) -> None:
     assert "0-65535" in refusal(*of(llm_server), "--port", "99999")
 
 
-def test_the_bound_of_frames_is_checked() -> None:
-    """Before Redis is asked for."""
-    said = refusal("--model", "ollama:m", "--redis", "redis://127.0.0.1:9/0", "--max-frames", "0")
-    assert "max_frames" in said
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--max-frames", "0"), ("--max-streams", "0"), ("--per-client", "-1"), ("--linger", "nan"), ("--drain", "-1")],
+)
+def test_numbers_that_make_no_sense_are_refused(option: str, value: str) -> None:
+    """Before anything is started; the message says what is allowed."""
+    said = refusal("--model", "ollama:m", option, value, status=2)
+    assert option in said
+    assert "or more" in said

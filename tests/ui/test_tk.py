@@ -248,18 +248,14 @@ def test_code_and_quotes_can_be_read_on_any_paper(host: TkHost, paper: str, ink:
         assert (lights[1] + 0.05) / (lights[0] + 0.05) >= 4.5, word
 
 
-def test_buttons_follow_the_palette_of_the_program(host: TkHost) -> None:
-    """And the program's own style where it sets none."""
-    style = ttk.Style(host.root)
-    assert str(tk.StopButton(host.root)["style"]) == "TButton"
+def test_a_chat_follows_the_palette_of_the_program(host: TkHost) -> None:
+    """All its widgets."""
     host.root.tk_setPalette(background="#202020", foreground="#e0e0e0")
-    button = tk.StopButton(host.root)
     view = tk.ChatView(host.root, ChatSession(ScriptedModel("Hello")))
-    for widget in (button, view.send_button, view.input, view.status, view):
-        name = str(widget["style"])
-        assert style.lookup(name, "background") == "#202020"
-        assert style.lookup(name, "foreground") == "#e0e0e0"
-    assert style.lookup("TButton", "background") != "#202020"
+    for widget in (tk.StopButton(host.root), view.send_button, view.input, view.status, view.text):
+        assert str(widget["background"]) == "#202020"
+        assert str(widget["foreground"]) == "#e0e0e0"
+    assert str(view["background"]) == "#202020"
 
 
 def test_no_font_is_kept(host: TkHost) -> None:
@@ -294,7 +290,7 @@ def _luminance(widget: tkinter.Text, color: str) -> float:
 
 def test_widgets_that_show_no_text_are_refused(host: TkHost) -> None:
     """With their name."""
-    with pytest.raises(TypeError, match="needs a Text or Label; got Entry"):
+    with pytest.raises(TypeError, match="needs a Text; got Entry"):
         tk.bind_text(tkinter.Entry(host.root), reactivex.never())  # type: ignore[arg-type] # this is the test
     with pytest.raises(TypeError, match="needs a Text; got Label"):
         tk.bind_markdown(tkinter.Label(host.root), reactivex.never())  # type: ignore[arg-type] # this is the test

@@ -36,11 +36,11 @@ def served(*words: str, **variables: str) -> Iterator[tuple[subprocess.Popen[str
             process.kill()
 
 
-def refusal(*words: str) -> str:
+def refusal(*words: str, status: int = 1) -> str:
     """What the process says that does not serve."""
     with started(*words) as process:
         said = process.communicate(timeout=100)[1]
-    assert process.returncode == 1, said
+    assert process.returncode == status, said
     return said
 
 
