@@ -39,12 +39,11 @@ class SSEFraming:
     [b'[DONE]']
     """
 
-    __slots__ = ("_after_cr", "_is_between", "_limit", "_pending", "_start")
+    __slots__ = ("_after_cr", "_is_between", "_limit", "_pending")
 
     def __init__(self, limit: int = MAX_FRAME_BYTES) -> None:
         self._limit = limit
         self._pending = _Pending(limit, b"\n\n")
-        self._start = _Start()
         self._after_cr = False
         self._is_between = False
         """The next byte begins an event."""
@@ -58,17 +57,17 @@ class SSEFraming:
         return self._feed(block)
 
     def _feed(self, block: bytes) -> Iterator[Frame]:
-        block = self._unix_lines(block if self._start.ended else self._start.feed(block))
-        for event in self._pending.split(block) if block else ():
+        lines = self._unix_lines(block)
+        for event in self._pending.split(lines) if lines else ():
             if event.startswith(b"data: ") and b"\n" not in event:
                 yield Frame(event[6:])
             elif (frame := _frame(event)) is not None:
                 yield frame
-        self._is_between = self._start.ended and not self._pending.size and not self._after_cr
+        self._is_between = not self._pending.size and not self._after_cr
 
     def close(self) -> Iterator[Frame]:
         """End the body: yield the last event, if one was cut off."""
-        last = _frame(self._start.rest() + self._pending.rest())
+        last = _frame(self._pending.rest())
         if last is not None and last.data:
             yield Frame(last.data, last.event, whole=False, is_document=last.is_document)
 
@@ -94,54 +93,33 @@ class NDJSONFraming:
 
     def __init__(self, limit: int = MAX_FRAME_BYTES) -> None:
         self._pending = _Pending(limit, b"\n")
-        self._start = _Start()
 
     def feed(self, block: bytes) -> Iterator[Frame]:
         """Yield the lines that are complete with `block`."""
-        for line in self._pending.split(block if self._start.ended else self._start.feed(block)):
+        for line in self._pending.split(block):
             if line.startswith(b"{"):
                 yield Frame(line)
             elif stripped := _without_field(line.strip()):
-                _refuse_html(stripped)
                 yield Frame(stripped)
 
     def close(self) -> Iterator[Frame]:
         """End the body: yield the last line, if one was cut off."""
-        last = _without_field((self._start.rest() + self._pending.rest()).strip())
-        if last:
-            _refuse_html(last)
+        if last := _without_field(self._pending.rest().strip()):
             yield Frame(last, whole=False)
 
 
-class _Start:
-    """The first bytes of a body, which may be a byte order mark, cut anywhere."""
-
-    def __init__(self) -> None:
-        self.ended = False
-        self._held = b""
-
-    def feed(self, block: bytes) -> bytes:
-        """Return the bytes that may be read now, without a byte order mark."""
-        held = self._held + block
-        if len(held) < len(_BOM) and _BOM.startswith(held):
-            self._held = held
-            return b""
-        self.ended, self._held = True, b""
-        return held.removeprefix(_BOM)
-
-    def rest(self) -> bytes:
-        """Return the bytes still held back when the body ends after one or two bytes."""
-        return self._held
-
-
 class _Pending:
-    """What has come since the last separator, up to a limit; each byte is joined once."""
+    """What has come since the last separator, up to a limit; each byte is joined once.
+
+    A byte order mark at the start of the body is dropped.
+    """
 
     def __init__(self, limit: int, separator: bytes) -> None:
-        self.limit = limit
+        self.size = 0
+        self._limit = limit
         self._separator = separator
         self._pieces: list[bytes] = []
-        self.size = 0
+        self._is_first = True
 
     def split(self, block: bytes) -> Iterable[bytes]:
         """Return the pieces that end with `block`, up to one that is too long.
@@ -156,27 +134,32 @@ class _Pending:
         if cut < 0:
             pieces.append(block)
             self.size += len(block)
-            if self.size > self.limit:
-                raise self.too_long()
+            if self.size > self._limit:
+                raise self._too_long()
             return ()
         pieces.append(block[:cut])
-        complete = b"".join(pieces) if len(pieces) > 1 else pieces[0]
+        complete = self.rest()
         self._pieces = [block[cut + len(separator) :]]
         self.size = len(self._pieces[0])
         parts = complete.split(separator)
-        return parts if len(complete) <= self.limit else self._checked(parts)
+        return parts if len(complete) <= self._limit else self._checked(parts)
+
+    def rest(self) -> bytes:
+        """Return the bytes that have come since the last separator."""
+        joined = b"".join(self._pieces) if len(self._pieces) != 1 else self._pieces[0]
+        if self._is_first:
+            self._is_first = False
+            return joined.removeprefix(_BOM)
+        return joined
 
     def _checked(self, parts: list[bytes]) -> Iterator[bytes]:
         for part in parts:
-            if len(part) > self.limit:
-                raise self.too_long()
+            if len(part) > self._limit:
+                raise self._too_long()
             yield part
 
-    def rest(self) -> bytes:
-        return b"".join(self._pieces)
-
-    def too_long(self) -> ProtocolError:
-        return ProtocolError(f"an event is longer than {self.limit} bytes")
+    def _too_long(self) -> ProtocolError:
+        return ProtocolError(f"an event is longer than {self._limit} bytes")
 
 
 def _frame(event: bytes) -> Frame | None:
@@ -212,13 +195,14 @@ def _parsed(event: bytes) -> Frame | None:
 
 def _without_field(line: bytes) -> bytes:
     """Return the data of a line of server-sent events, which some imitators of NDJSON servers send; "" of others."""
+    _refuse_html(line)
     if line.startswith(b"data:"):
         return line[5:].strip()
     return b"" if line.startswith((b":", b"event:", b"id:", b"retry:")) else line
 
 
 def _refuse_html(text: bytes) -> None:
-    if text.lstrip()[:1] == b"<":
+    if text.lstrip().startswith(b"<"):
         raise ProtocolError(
             "the server sent an HTML page instead of a stream: check base_url, and any proxy or login page"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 
 import requests
 
@@ -30,34 +31,26 @@ class PlainHttp:
         timeout: float = 60.0,
     ) -> tuple[Mapping[str, str], bytes]:
         """Send a request; return the headers and the body of the answer. `timeout` is in seconds, for each read."""
-        with self._send(method, url, headers, body, timeout) as response:
-            try:
-                return response.headers, response.content
-            except requests.exceptions.RequestException as error:
-                raise APIConnectionError(f"the answer of {_origin(url)} broke off: {type(error).__name__}") from error
+        with self._response(method, url, headers, body, timeout) as response:
+            return response.headers, response.content
 
     def lines(self, url: str, headers: Mapping[str, str], *, timeout: float = 60.0) -> Generator[bytes]:
         """Yield the lines of a document, which may be large, without their ends."""
-        with self._send("GET", url, headers, None, timeout) as response:
-            left = b""
-            try:
-                for block in response.iter_content(_BLOCK_BYTES):
-                    *whole, left = (left + block).split(b"\n")
-                    yield from whole
-            except requests.exceptions.RequestException as error:
-                raise APIConnectionError(f"the answer of {_origin(url)} broke off: {type(error).__name__}") from error
-            if left:
-                yield left
+        with self._response("GET", url, headers, None, timeout) as response:
+            yield from response.iter_lines(_BLOCK_BYTES)
 
     def close(self) -> None:
         """Close the connections."""
         self._session.close()
 
-    def _send(
+    @contextmanager
+    def _response(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, timeout: float
-    ) -> requests.Response:
+    ) -> Generator[requests.Response]:
+        """Send a request, and close its response in the end. Errors of requests become ours, also while it is read."""
+        origin = "/".join(url.split("/")[:3])
         try:
-            response = self._session.request(
+            with self._session.request(
                 method,
                 url,
                 headers=dict(headers),
@@ -65,22 +58,13 @@ class PlainHttp:
                 timeout=(_CONNECT_SECONDS, timeout),
                 allow_redirects=False,
                 stream=True,
-                auth=_unchanged,  # or requests would take credentials from .netrc
-            )
+                auth=lambda prepared: prepared,  # or requests would take credentials from .netrc
+            ) as response:
+                if not 200 <= response.status_code < 300:
+                    given = {name.lower(): value for name, value in response.headers.items()}
+                    raise status_error(response.status_code, given, response.content[:_BLOCK_BYTES], time.time())
+                yield response
         except requests.exceptions.Timeout as error:
-            raise APITimeoutError(f"no answer from {_origin(url)} in time", phase="first_token") from error
+            raise APITimeoutError(f"no answer from {origin} in time", phase="first_token") from error
         except requests.exceptions.RequestException as error:
-            raise APIConnectionError(f"no answer from {_origin(url)}: {type(error).__name__}") from error
-        if 200 <= response.status_code < 300:
-            return response
-        with response:
-            given = {name.lower(): value for name, value in response.headers.items()}
-            raise status_error(response.status_code, given, response.content[:_BLOCK_BYTES], time.time())
-
-
-def _unchanged(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
-    return prepared
-
-
-def _origin(url: str) -> str:
-    return "/".join(url.split("/")[:3])
+            raise APIConnectionError(f"no answer from {origin}, or it broke off: {type(error).__name__}") from error

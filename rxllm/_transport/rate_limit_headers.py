@@ -6,9 +6,8 @@ lower case.
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Literal, NamedTuple, TypeAlias
@@ -20,15 +19,35 @@ MAX_RETRY_AFTER = 3600.0
 """Seconds; a server that asks for more is taken to ask for this."""
 
 
+DURATION = (
+    r"(?:(\d+(?:\.\d+)?) ?h(?:ours?)?)?,? ?(?:(\d+(?:\.\d+)?) ?m(?:in(?:ute)?s?)?(?![a-z]))?,? ?"
+    r"(?:(\d+(?:\.\d+)?) ?s(?:ec(?:ond)?s?)?(?![a-z]))?(?:(\d+(?:\.\d+)?) ?ms)?"
+)
+"""A regular expression; its four groups are for `duration_of`. Matches "6m0s", "20ms", "38 seconds", and ""."""
+
+
+def duration_of(groups: Sequence[str | None]) -> float | None:
+    """Return the seconds in hours, minutes, seconds and milliseconds; None if all are missing."""
+    if not any(groups):
+        return None
+    hours, minutes, seconds, milliseconds = (float(group or 0) for group in groups)
+    return hours * 3600 + minutes * MINUTE + seconds + milliseconds / 1000
+
+
+def number_of(text: str | None) -> float | None:
+    """Return the number in `text`, at most 10^15; None if it is negative or not a number."""
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return min(number, 1e15) if number >= 0 else None
+
+
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Return the seconds in `retry-after-ms` or `retry-after` (seconds or a date), at most `MAX_RETRY_AFTER`."""
-    milliseconds = headers.get("retry-after-ms")
-    if milliseconds is not None and (seconds := _seconds(milliseconds)) is not None:
-        return min(seconds / 1000, MAX_RETRY_AFTER)
-    value = headers.get("retry-after")
-    if value is None:
-        return None
-    seconds = _seconds(value)
+    milliseconds = number_of(headers.get("retry-after-ms"))
+    value = headers.get("retry-after", "")
+    seconds = number_of(value) if milliseconds is None else milliseconds / 1000
     if seconds is None:
         try:
             seconds = parsedate_to_datetime(value).timestamp() - now
@@ -46,11 +65,8 @@ def until_reset(headers: Mapping[str, str], now: float) -> float | None:
     >>> until_reset({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "6m0s"}, now=0)
     360.0
     """
-    waits = [
-        reset
-        for what, values in _limits_in(headers).items()
-        if _number(values.get("remaining")) == 0 and (reset := _reset(what, values, now)) is not None
-    ]
+    limits = _limits_in(headers, now).values()
+    waits = [reset for left, _, reset in limits if left == 0 and reset is not None]
     return _bounded(max(waits)) if waits else None
 
 
@@ -75,25 +91,19 @@ def allowances_of(headers: Mapping[str, str], now: float) -> dict[str, Allowance
     >>> allowances_of({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1m30s"}, now=0)
     {'requests': Allowance(kind='requests', left=0.0, limit=None, reset=90.0)}
     """
-    allowed: dict[str, Allowance] = {}
-    for what, values in _limits_in(headers).items():
-        left = _number(values.get("remaining"))
-        if left is not None:
-            kind: Kind = "tokens" if "tokens" in what else "requests"
-            reset = _reset(what, values, now)
-            allowed[what] = Allowance(
-                kind, left, _number(values.get("limit")), MINUTE if reset is None else _bounded(reset)
-            )
-    return allowed
+    return {
+        what: Allowance("tokens" if "tokens" in what else "requests", left, limit, _bounded(reset))
+        for what, (left, limit, known) in _limits_in(headers, now).items()
+        for reset in (MINUTE if known is None else known,)
+    }
 
 
 _NAME = re.compile(r"(?:x-|anthropic-)?ratelimit(bysize)?-(.+)")
 _MEASURES = ("limit", "remaining", "reset")
 _PERIODS = {"second": 1.0, "minute": MINUTE, "hour": 3600.0, "day": 86400.0, "month": 30 * 86400.0}
-_SUBJECTS = frozenset({"requests", "req", "tokens", "input", "output", *_PERIODS})
+_SUBJECTS = frozenset({"requests", "tokens", "input", "output", *_PERIODS})
 _ITEM = re.compile(r'"([^"]*)"((?:\s*;\s*[a-z]+\s*=\s*[^;,]*)*)')
 _PARAMETER = re.compile(r"([a-z]+)\s*=\s*([^;,\s]+)")
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
 _EPOCH_SECONDS = 1e9
 _EPOCH_MILLISECONDS = 1e12
 
@@ -102,31 +112,34 @@ def _bounded(seconds: float) -> float:
     return min(max(seconds, 0.0), MAX_RETRY_AFTER)
 
 
-def _seconds(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return None if math.isnan(value) or value < 0 else value
+def _limits_in(headers: Mapping[str, str], now: float) -> dict[str, tuple[float, float | None, float | None]]:
+    """Return what is left of each limit, the whole limit, and the seconds until its reset, as far as known.
+
+    The period in the name of a limit stands in for a reset.
+    """
+    limits: dict[str, tuple[float, float | None, float | None]] = {}
+    for what, values in _measures_in(headers).items():
+        left = number_of(values.get("remaining"))
+        if left is not None:
+            period = next((_PERIODS[word] for word in what.split("-") if word in _PERIODS), None)
+            reset = _seconds_until(values.get("reset", ""), now)
+            limits[what] = left, number_of(values.get("limit")), period if reset is None else reset
+    return limits
 
 
-def _reset(what: str, values: Mapping[str, str], now: float) -> float | None:
-    """Return the seconds until a limit is whole again: by its reset, else by the period in its name."""
-    reset = _seconds_until(values.get("reset"), now)
-    return reset if reset is not None else next((_PERIODS[word] for word in what.split("-") if word in _PERIODS), None)
-
-
-def _limits_in(headers: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Return the measures of each limit in the headers."""
-    limits: dict[str, dict[str, str]] = {}
+def _measures_in(headers: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Return the texts of the measures of each limit: limit, remaining and reset."""
+    measured: dict[str, dict[str, str]] = {}
     for name, value in headers.items():
         if name == "ratelimit":
-            limits |= _ietf_limits(value, headers.get("ratelimit-policy", ""))
-        elif "ratelimit" in name:
-            measure, what = _meaning(name)
-            if what is not None:
-                limits.setdefault(what, {})[measure] = value
-    return limits
+            measured |= _ietf_limits(value, headers.get("ratelimit-policy", ""))
+        elif match := _NAME.fullmatch(name):
+            words = match[2].replace("req-", "requests-").split("-")
+            measures = [word for word in words if word in _MEASURES]
+            what = [*(["tokens"] if match[1] else []), *(word for word in words if word not in _MEASURES)]
+            if len(measures) == 1 and _SUBJECTS.issuperset(what):
+                measured.setdefault("-".join(what) or "requests", {})[measures[0]] = value
+    return measured
 
 
 def _ietf_limits(field: str, policy: str) -> dict[str, dict[str, str]]:
@@ -142,40 +155,18 @@ def _ietf_limits(field: str, policy: str) -> dict[str, dict[str, str]]:
     return limits
 
 
-def _meaning(name: str) -> tuple[str, str | None]:
-    """Return the measure in a header's name and what it measures; None if that is unknown."""
-    match = _NAME.fullmatch(name)
-    words = match[2].split("-") if match else []
-    measure = next((word for word in words if word in _MEASURES), None)
-    what = ["requests" if word == "req" else word for word in words if word != measure]
-    if match is not None and match[1]:
-        what = ["tokens", *what]
-    if measure is None or not _SUBJECTS.issuperset(what):
-        return "", None
-    return measure, "-".join(what) or "requests"
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number if 0 <= number < float("inf") else None
-
-
-def _seconds_until(text: str | None, now: float) -> float | None:
+def _seconds_until(text: str, now: float) -> float | None:
     """Return the seconds in a reset; None if it says nothing."""
-    number = _number(text)
+    number = number_of(text)
     if number is not None:
         if number >= _EPOCH_MILLISECONDS:
             return number / 1000 - now
         return number - now if number >= _EPOCH_SECONDS else number
-    duration = _DURATION.fullmatch(text or "")
-    if duration is not None and any(duration.groups()):
-        hours, minutes, seconds, milliseconds = (float(value or 0) for value in duration.groups())
-        return hours * 3600 + minutes * MINUTE + seconds + milliseconds / 1000
+    duration = re.fullmatch(DURATION, text)
+    if duration is not None and text:
+        return duration_of(duration.groups())
     try:
-        moment = datetime.fromisoformat(text or "")
+        moment = datetime.fromisoformat(text)
     except ValueError:
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now

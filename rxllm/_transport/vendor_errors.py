@@ -6,7 +6,6 @@ error wherever it is reported. Pure: no I/O, no clock but the one passed in.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -27,7 +26,7 @@ from ..errors import (
     ServerError,
     ToolArgumentsError,
 )
-from .rate_limit_headers import retry_after, until_reset
+from .rate_limit_headers import DURATION, duration_of, number_of, retry_after, until_reset
 
 _MAX_MESSAGE = 2000
 
@@ -114,20 +113,14 @@ _SPENT = re.compile(
 """The same in sentences; together with a wait they mean a rate limit: Gemini words its limits per minute like that."""
 _WAIT = re.compile(
     r"(?:try again|retry|retrying|reset(?:s|ting)?|wait)(?: your request)?(?: again)?(?: in| after|:)? (?:about )?"
-    r"(?:(\d+(?:\.\d+)?) ?h(?:ours?)?)?,? ?(?:(\d+(?:\.\d+)?) ?m(?:in(?:ute)?s?)?(?![a-z]))?,? ?"
-    r"(?:(\d+(?:\.\d+)?) ?s(?:ec(?:ond)?s?)?(?![a-z]))?(?:(\d+(?:\.\d+)?) ?ms)?",
+    + DURATION,
     re.IGNORECASE,
 )
 """A wait in a sentence: "try again in 6.379s", "wait 38 seconds before retrying", "retry after 1m30s"."""
 _MAX_WAIT = 7 * 86_400.0
 """Seconds; a wait in a body that is longer is taken to be this."""
-_MODEL_SLIPS: Mapping[str, type[ToolArgumentsError | OutputParsingError]] = {
-    "tool_use_failed": ToolArgumentsError,
-    "json_validate_failed": OutputParsingError,
-}
-"""Codes for what the model did wrong, not the request: https://console.groq.com/docs/tool-use#error-handling."""
 _SLIP = re.compile(r"^error parsing tool call", re.IGNORECASE)
-"""The same, of Ollama: https://github.com/ollama/ollama/issues/12884."""
+"""What the model did wrong, not the request, says Ollama: https://github.com/ollama/ollama/issues/12884."""
 _HOPELESS = re.compile(r"^request too large", re.IGNORECASE)
 """One request alone is more than a rate limit allows: no wait will help it."""
 _UNSEEN = re.compile(rb"<(style|script)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
@@ -246,10 +239,9 @@ _ADVICE: Mapping[type[APIStatusError], str] = {
 def _model_slip(fault: Fault) -> LLMError | None:
     """Return the error for what the model did wrong, so that it can be asked again; None for other faults."""
     message = fault.message[:_MAX_MESSAGE]
-    kind = next((_MODEL_SLIPS[word] for word in fault.words if word in _MODEL_SLIPS), None)
-    if kind is OutputParsingError:
+    if "json_validate_failed" in fault.words:  # https://console.groq.com/docs/tool-use#error-handling
         return OutputParsingError(message, text=fault.text)
-    if kind is not None or _SLIP.search(message):
+    if "tool_use_failed" in fault.words or _SLIP.search(message):
         return ToolArgumentsError(message)
     return None
 
@@ -280,29 +272,21 @@ def _wait_in(details: Sequence[Mapping[str, object]], message: str) -> float | N
 
     Google's google.rpc.RetryInfo has a duration such as "34.4s", OpenRouter and ChatGPT seconds.
     """
-    fields = ("retryDelay", "retry_after_seconds", "resets_in_seconds", "retry_after")
-    values = [detail.get(name) for detail in details for name in fields]
-    for value in values:
-        if isinstance(value, str | int | float) and not isinstance(value, bool):
-            try:
-                seconds = float(str(value).removesuffix("s"))
-            except ValueError:
-                continue
-            if 0 <= seconds < math.inf:
+    for detail in details:
+        for name in ("retryDelay", "retry_after_seconds", "resets_in_seconds", "retry_after"):
+            seconds = number_of(str(detail.get(name)).removesuffix("s"))
+            if seconds is not None:
                 return min(seconds, _MAX_WAIT)
-    for match in _WAIT.finditer(message):
-        if any(match.groups()):
-            hours, minutes, seconds, milliseconds = (float(group or 0) for group in match.groups())
-            return min(hours * 3600 + minutes * 60 + seconds + milliseconds / 1000, _MAX_WAIT)
-    return None
+    waits = (duration_of(match.groups()) for match in _WAIT.finditer(message))
+    return next((min(seconds, _MAX_WAIT) for seconds in waits if seconds is not None), None)
 
 
 def _wait(fault: Fault, status: int, headers: Mapping[str, str], now: float) -> float | None:
     """Return the seconds to wait: an explicit Retry-After if there is one, else the time until the limit resets."""
-    explicit = retry_after(headers, now)
-    if explicit is None:
-        explicit = fault.retry_after
-    return until_reset(headers, now) if explicit is None and status == 429 else explicit
+    for explicit in (retry_after(headers, now), fault.retry_after):
+        if explicit is not None:
+            return explicit
+    return until_reset(headers, now) if status == 429 else None
 
 
 def _by_words(fault: Fault) -> type[APIStatusError] | None:
