@@ -12,6 +12,7 @@ import contextvars
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from reactivex import Observable, abc
@@ -87,7 +88,7 @@ class _Candidate:
     """The observer of one of the streams: holds back its preliminary events until its answer begins.
 
     `claim` is called at that moment and returns whether the answer may be delivered. `on_end` is called when
-    the stream ends before that: with its error, or with None if it completed.
+    the stream ends: with its error, or with None if it completed.
     """
 
     __slots__ = ("_claim", "_emit", "_held", "_on_end", "claimed", "subscription")
@@ -108,9 +109,8 @@ class _Candidate:
 
     def subscribe(self, stream: Observable[TokenEvent], scheduler: abc.SchedulerBase | None) -> None:
         if not self.subscription.is_disposed:
-            self.subscription.disposable = stream.subscribe(
-                self.on_next, self.on_error, self.on_completed, scheduler=scheduler
-            )
+            end = partial(self._on_end, self)
+            self.subscription.disposable = stream.subscribe(self.on_next, end, partial(end, None), scheduler=scheduler)
 
     def on_next(self, event: TokenEvent) -> None:
         """Hold events back until content proves the answer; then claim the race, and pass on what was held."""
@@ -123,12 +123,6 @@ class _Candidate:
             for held in self.take_held():
                 self._emit(held)
             self._emit(event)
-
-    def on_error(self, error: Exception) -> None:
-        self._on_end(self, error)
-
-    def on_completed(self) -> None:
-        self._on_end(self, None)
 
     def take_held(self) -> list[TokenEvent]:
         """Return the events held back, and forget them."""
@@ -152,23 +146,18 @@ class _Attempts(abc.DisposableBase):
         self._on_failure = on_failure
         self._given = given
         self._timers = timers
-        self._disposed = False
         self._before: tuple[TokenEvent, ...] = ()
         self._current = SerialDisposable()
-        self._delay = SerialDisposable()
+        """Disposes the delay or the attempt that runs."""
         self._in_context: Callable[[Callable[[], None]], None] = capture_context()
 
     def dispose(self) -> None:
-        self._disposed = True
-        self._delay.dispose()
         self._current.dispose()
 
     def subscribe(self, attempt: Attempt) -> None:
-        if self._disposed:
-            return
         self._before = attempt.before
         candidate = _Candidate(self._observer.on_next, self._claim, self._ended)
-        self._current.disposable = candidate.subscription
+        self._current.disposable = candidate.subscription  # disposes it, if this is disposed
         candidate.subscribe(attempt.stream, self._given)
 
     def _claim(self, candidate: _Candidate) -> bool:
@@ -180,15 +169,12 @@ class _Attempts(abc.DisposableBase):
         return True
 
     def _ended(self, candidate: _Candidate, error: Exception | None) -> None:
-        if error is not None:
-            self._failed(error)
+        """Complete; or start the next attempt, now or after its delay, or emit the error, as `on_failure` decides."""
+        if error is None:
+            if not candidate.claimed:
+                self._claim(candidate)
+            self._observer.on_completed()
             return
-        if not candidate.claimed:
-            self._claim(candidate)
-        self._observer.on_completed()
-
-    def _failed(self, error: Exception) -> None:
-        """Start the next attempt, now or after its delay, or emit the error, as `on_failure` decides."""
         try:
             decision = self._on_failure(error, self._answered)
         except Exception as raised:  # by a function of the user's
@@ -197,17 +183,17 @@ class _Attempts(abc.DisposableBase):
             self._observer.on_error(decision)
             return
         attempt = decision
+
+        def start(*_: object) -> None:
+            self._in_context(partial(self.subscribe, attempt))
+
         if attempt.delay <= 0:
-            self._in_context(lambda: self.subscribe(attempt))
+            start()
             return
-
-        def start_attempt(_: abc.SchedulerBase, __: object = None) -> None:
-            self._in_context(lambda: self.subscribe(attempt))
-
         slot = SingleAssignmentDisposable()
-        self._delay.disposable = slot
+        self._current.disposable = slot
         try:
-            slot.disposable = self._timers.schedule_relative(attempt.delay, start_attempt)
+            slot.disposable = self._timers.schedule_relative(attempt.delay, start)
         except Exception as failure:  # no thread for the timer: the stream still ends
             error.add_note(f"no further attempt: the delay could not be scheduled: {failure!r}")
             self._observer.on_error(error)
@@ -235,24 +221,20 @@ class Race(abc.DisposableBase):
         self._on_loss = on_loss
         self._in_context: Callable[[Callable[[], None]], None] = capture_context()
         self._lock = threading.Lock()
-        """Guards the three below; not held while anything is delivered or disposed."""
+        """Guards the three fields below; not held while anything is delivered or disposed."""
         self._candidates: list[_Candidate] = []
         self._losses = 0
-        self._decided = False
+        self.decided = False
+        """A stream has won, or the race was finished without a winner."""
         self.subscriptions = CompositeDisposable()
         """Disposed with the race; a timer of the caller's may be added."""
-
-    @property
-    def decided(self) -> bool:
-        """Whether a stream has won, or the race was finished without a winner."""
-        return self._decided
 
     def start(self, stream: Observable[TokenEvent]) -> None:
         """Subscribe to another stream, in a copy of the first subscriber's context; does nothing once decided."""
         with self._lock:
-            if self._decided:
+            if self.decided:
                 return
-            candidate = _Candidate(self._observer.on_next, self._claim, self._ended)
+            candidate = _Candidate(self._observer.on_next, self._decide, self._ended)
             self._candidates.append(candidate)
         self.subscriptions.add(candidate.subscription)
         self._in_context(lambda: candidate.subscribe(stream, self._scheduler))
@@ -265,15 +247,12 @@ class Race(abc.DisposableBase):
     def dispose(self) -> None:
         self.subscriptions.dispose()
 
-    def _claim(self, candidate: _Candidate) -> bool:
-        return self._decide(candidate)
-
     def _decide(self, winner: _Candidate | None) -> bool:
         """Make `winner` the winner and dispose the others; return False if the race was decided before."""
         with self._lock:
-            if self._decided:
+            if self.decided:
                 return False
-            self._decided = True
+            self.decided = True
             losers = [candidate for candidate in self._candidates if candidate is not winner]
         for loser in losers:
             loser.subscription.dispose()
@@ -285,7 +264,7 @@ class Race(abc.DisposableBase):
             self._end(error)
             return
         with self._lock:
-            if self._decided:
+            if self.decided:
                 return
             self._candidates.remove(candidate)
             self._losses += 1

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextvars import ContextVar, copy_context
 from typing import Literal, TypeAlias
 
+import reactivex
 from reactivex import Observable, abc
 
 from ..errors import (
@@ -27,6 +28,8 @@ from ..errors import (
 from ..events import TokenEvent
 from .attempts import Attempt, OnFailure, stream_attempts
 from .awaitable import AwaitableObservable
+from .scheduling import TimerScheduler
+from .stream_errors import emit_error
 
 MAX_DELAY = 60.0
 """Seconds. No delay is longer; if a server asks for more, there is no further attempt."""
@@ -142,7 +145,21 @@ def with_total_limit(stream: Observable[TokenEvent], total: float | None) -> Obs
         observer: abc.ObserverBase[TokenEvent], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         context = copy_context()
-        context.run(total_deadline.set, time.monotonic() + total)
+        context.run(total_deadline.set, min(total_deadline.get(), time.monotonic() + total))
         return context.run(lambda: stream.subscribe(observer, scheduler=scheduler))
 
     return AwaitableObservable(subscribe)
+
+
+def waiting_within(stream: Observable[TokenEvent], total: float) -> Observable[TokenEvent]:
+    """Return `stream`, which waits for its start, with one limit of `total` seconds for the wait and all attempts."""
+
+    def expire(observer: abc.ObserverBase[TokenEvent], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+        message = f"no answer began within {total:g} s (timeout 'total'): it waited for a free slot, or for the model"
+
+        def end(_: abc.SchedulerBase, __: object = None) -> None:
+            emit_error(observer, APITimeoutError(message, phase="total"))
+
+        return TimerScheduler.singleton().schedule_relative(total, end)
+
+    return with_total_limit(reactivex.amb(stream, Observable(expire)), total)

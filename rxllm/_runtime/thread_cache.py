@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from typing import TypeAlias
 
 from .platform import after_fork
@@ -15,8 +16,6 @@ Task: TypeAlias = Callable[[], object]
 
 _IDLE_SECONDS = 0.2
 """How long an idle thread waits for its next task before it ends."""
-
-_IDLE_NAME = "rxllm-idle"
 
 
 class Workers:
@@ -31,7 +30,8 @@ class Workers:
 
     def _reset(self) -> None:
         self._lock = threading.RLock()  # reentrant: a signal handler may subscribe
-        self._idle: list[_Worker] = []
+        self._idle: list[SimpleQueue[tuple[str, Task]]] = []
+        """Each idle thread takes its next task from a queue of its own."""
 
     def run(self, name: str, task: Task) -> None:
         """Run `task` on a thread named `name`; returns at once.
@@ -40,53 +40,37 @@ class Workers:
             RuntimeError: The thread could not be started; the task does not run.
         """
         with self._lock:
-            worker = self._idle.pop() if self._idle else None
-        if worker is None:
-            _Worker(self, name, task).start()
-        else:
-            worker.give(name, task)
-
-    def wait_for_task(self, worker: _Worker) -> None:
-        """Block the calling idle worker for up to 0.2 s until it is given a task."""
-        with self._lock:
-            self._idle.append(worker)
-        if worker.wait(_IDLE_SECONDS):
+            tasks = self._idle.pop() if self._idle else None
+        if tasks is not None:
+            tasks.put((name, task))
             return
-        with self._lock:
-            if worker in self._idle:
-                self._idle.remove(worker)
-                return
-        worker.wait(None)  # a task was given at the last moment
+        tasks = SimpleQueue[tuple[str, Task]]()
+        tasks.put((name, task))
+        threading.Thread(target=self._work, args=(tasks,), name=name, daemon=True).start()
 
-
-class _Worker(threading.Thread):
-    """One thread, and its task."""
-
-    def __init__(self, workers: Workers, name: str, task: Task) -> None:
-        super().__init__(name=name, daemon=True)
-        self._workers = workers
-        self._task: Task | None = task
-        self._given = threading.Lock()
-        self._given.acquire()
-
-    def give(self, name: str, task: Task) -> None:
-        self.name, self._task = name, task
-        self._given.release()
-
-    def wait(self, seconds: float | None) -> bool:
-        return self._given.acquire(timeout=-1 if seconds is None else seconds)
-
-    def run(self) -> None:
+    def _work(self, tasks: SimpleQueue[tuple[str, Task]]) -> None:
         """Run tasks until none comes for a while. A task may return what to run after it."""
-        while self._task is not None:
-            task, self._task = self._task, None
-            next_task: object = task
-            del task  # a thread keeps nothing alive after its task
-            while callable(next_task):
-                next_task = next_task()
-            del next_task
-            self.name = _IDLE_NAME
-            self._workers.wait_for_task(self)
+        while (given := self._next(tasks)) is not None:
+            threading.current_thread().name = given[0]
+            task: object = given[1]
+            del given  # a thread keeps nothing alive after its task
+            while callable(task):
+                task = task()
+            del task
+            threading.current_thread().name = "rxllm-idle"
+            with self._lock:
+                self._idle.append(tasks)
+
+    def _next(self, tasks: SimpleQueue[tuple[str, Task]]) -> tuple[str, Task] | None:
+        """Wait for up to 0.2 s for a task; return None if there is none, and the thread is no longer idle but ends."""
+        try:
+            return tasks.get(timeout=_IDLE_SECONDS)
+        except Empty:
+            with self._lock:
+                if tasks in self._idle:
+                    self._idle.remove(tasks)
+                    return None
+            return tasks.get()  # a task was given at the last moment
 
 
 workers = Workers()

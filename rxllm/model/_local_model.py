@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Unpack, cast
+from typing import Unpack
 
 import msgspec
 from reactivex import Observable
 
-from .._core.total_limit import waiting_within
+from .._core.retry import waiting_within
 from .._protocol import Wire, WireRequest
 from .._runtime.platform import after_fork
 from ..events import TokenEvent
@@ -46,14 +46,9 @@ class LocalModel(ProviderModel):
         server = self._server_of(options.get("model") or self.model)
         # Streams wait for a slot here, where the wait counts against none of their time limits but `total`.
         limit = _slot_limits.setdefault(server, MaxConcurrent(server.slots))
-        events = super().stream(prompt, **options)
-        timeout = timeout_of(options.get("timeout") or self._settings.defaults.get("timeout"))
-
-        def stream(left: float) -> Observable[TokenEvent]:
-            call = cast("CallOptions", {**options, "timeout": msgspec.structs.replace(timeout, total=left)})
-            return ProviderModel.stream(self, prompt, **call)
-
-        return limit(events) if timeout.total is None else waiting_within(timeout.total, limit, stream)
+        events = limit(super().stream(prompt, **options))
+        total = timeout_of(options.get("timeout") or self._settings.defaults.get("timeout")).total
+        return events if total is None else waiting_within(events, total)
 
     def _server_of(self, model: str) -> LocalServer:
         server = msgspec.structs.replace(self._server, model=model)
