@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
-from typing import Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, cast
+from typing import Generic, Literal, NamedTuple, TypeAlias, TypeVar, cast
 
 import msgspec
 from reactivex import Observable, abc
@@ -39,37 +39,10 @@ class Entry(msgspec.Struct, Generic[T], frozen=True, gc=False):
     event: T
 
 
-class Log(Protocol[T]):
-    """The interface of a log. One producer calls `append` and `close`, one call at a time."""
-
-    @property
-    def state(self) -> LogState:
-        """Whether and how the stream has ended."""
-        ...
-
-    def append(self, event: T) -> int:
-        """Add `event` and return its id; does nothing once the log has ended."""
-        ...
-
-    def close(self, error: Exception | None = None) -> None:
-        """End the log: completed, or failed with `error`; does nothing once the log has ended."""
-        ...
-
-    def read(self, after: int = 0) -> Observable[Entry[T]]:
-        """Return the entries after the id `after`, adjacent deltas merged; then the live ones, then the end.
-
-        Past entries are emitted on the subscribing thread, live ones on the producer's. A slow reader slows the
-        producer once it has caught up, not before.
-        """
-        ...
-
-    def cancel(self) -> None:
-        """Ask the producer to stop. Readers end with a `StreamInterruptedError`. Thread-safe."""
-        ...
-
-
 class MemoryLog(Generic[T]):
-    """A log in the memory of this process. `on_cancel` is called once, when a reader cancels.
+    """A log in the memory of this process. One producer calls `append` and `close`, one call at a time.
+
+    `on_cancel` is called once, when a reader cancels.
 
     >>> log = MemoryLog[str]()
     >>> log.append("a"), log.append("b")
@@ -81,35 +54,32 @@ class MemoryLog(Generic[T]):
     """
 
     def __init__(self, on_cancel: Callable[[], None] | None = None) -> None:
+        self.state: LogState = "open"
+        """Whether and how the stream has ended."""
         self._on_cancel = on_cancel
         self._history = _History[T]()
         self._readers: tuple[_Reader[T], ...] = ()
         """The readers that have caught up. The tuple is replaced, never changed."""
-        self._state: LogState = "open"
         self._error: Exception | None = None
         self._lock = threading.Lock()
         """Guards the fields above; not held while a reader is called."""
         self._due: deque[Entry[T]] = deque()
         self._delivering = False
 
-    @property
-    def state(self) -> LogState:
-        """Whether and how the stream has ended."""
-        return self._state
-
     def append(self, event: T) -> int:
-        """Add `event`, and deliver it to the readers. Raises what a sole reader raises."""
+        """Add `event`, deliver it to the readers and return its id; does nothing once the log has ended.
+
+        Raises what a sole reader raises.
+        """
         with self._lock:
-            if self._state != "open":
+            if self.state != "open":
                 return self._history.last
             number = self._history.add(event)
-            entry = Entry(number, event)
+            self._due.append(Entry(number, event))
             if self._delivering:  # called from inside a reader: it is delivered after the current entry
-                self._due.append(entry)
                 return number
             self._delivering = True
-            readers = self._readers
-        self._deliver(entry, readers)
+        self._deliver()
         return number
 
     def after(self, number: int, max_chars: int | None = None) -> list[Entry[T]]:
@@ -118,19 +88,23 @@ class MemoryLog(Generic[T]):
             return self._history.after(number, max_chars)
 
     def close(self, error: Exception | None = None) -> None:
-        """End the log: completed, or failed with `error`."""
+        """End the log: completed, or failed with `error`; does nothing once the log has ended."""
         if self._mark_ended("completed" if error is None else "failed", error):
             self._end_readers()
 
     def cancel(self) -> None:
-        """End the log, and call `on_cancel`."""
+        """Ask the producer to stop, by `on_cancel`. Readers end with a `StreamInterruptedError`. Thread-safe."""
         if self._mark_ended("cancelled", StreamInterruptedError("the stream was cancelled", transient=False)):
             if self._on_cancel is not None:
                 self._on_cancel()
             self._end_readers()
 
     def read(self, after: int = 0) -> Observable[Entry[T]]:
-        """Return the entries after the id `after`, then the live ones, then the end."""
+        """Return the entries after the id `after`, adjacent deltas merged; then the live ones, then the end.
+
+        Past entries are emitted on the subscribing thread, live ones on the producer's. A slow reader slows the
+        producer once it has caught up, not before.
+        """
 
         def subscribe(observer: abc.ObserverBase[Entry[T]], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
             reader = _Reader(observer, after)
@@ -144,19 +118,20 @@ class MemoryLog(Generic[T]):
         while not reader.closed:
             with self._lock:
                 missing = self._history.after(reader.position)
-                if not missing and self._state == "open":
+                if not missing and self.state == "open":
                     self._readers = (*self._readers, reader)
                     return
             if not missing:
-                self._end_reader(reader)
+                reader.end(self._error)
             for entry in missing:
                 reader.push(entry)
 
-    def _deliver(self, entry: Entry[T], readers: tuple[_Reader[T], ...]) -> None:
-        """Push the entry to the readers, then those that were appended meanwhile. Runs on one thread at a time."""
+    def _deliver(self) -> None:
+        """Push the entries that are due, also those that are appended meanwhile. Runs on one thread at a time."""
         try:
-            while True:
-                for reader in readers:
+            while self._due:
+                entry = self._due.popleft()
+                for reader in self._readers:
                     try:
                         reader.push(entry)
                     except Exception:
@@ -165,13 +140,10 @@ class MemoryLog(Generic[T]):
                         if not self._readers:
                             raise
                         report_exception()
-                if not self._due:
-                    break
-                entry, readers = self._due.popleft(), self._readers
         finally:
             self._due.clear()
             self._delivering = False
-        if self._state != "open":
+        if self.state != "open":
             self._end_readers()
 
     def _remove(self, reader: _Reader[T]) -> None:
@@ -181,9 +153,9 @@ class MemoryLog(Generic[T]):
 
     def _mark_ended(self, state: LogState, error: Exception | None) -> bool:
         with self._lock:
-            if self._state != "open":
+            if self.state != "open":
                 return False
-            self._state, self._error = state, error
+            self.state, self._error = state, error
             return True
 
     def _end_readers(self) -> None:
@@ -192,16 +164,7 @@ class MemoryLog(Generic[T]):
                 return
             readers, self._readers = self._readers, ()
         for reader in readers:
-            self._end_reader(reader)
-
-    def _end_reader(self, reader: _Reader[T]) -> None:
-        if reader.closed:
-            return
-        reader.closed = True
-        if self._error is None:
-            reader.observer.on_completed()
-        else:
-            reader.observer.on_error(self._error)
+            reader.end(self._error)
 
 
 class _Reader(Generic[T]):
@@ -218,6 +181,14 @@ class _Reader(Generic[T]):
         if not self.closed and entry.id > self.position:
             self.position = entry.id
             self.observer.on_next(entry)
+
+    def end(self, error: Exception | None) -> None:
+        if not self.closed:
+            self.closed = True
+            if error is None:
+                self.observer.on_completed()
+            else:
+                self.observer.on_error(error)
 
 
 class _Block(NamedTuple, Generic[T]):

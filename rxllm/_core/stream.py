@@ -121,13 +121,16 @@ class _Subscription(abc.DisposableBase):
 
     def _start_failed(self, error: Exception) -> None:
         """End a stream for which there is no thread, unless it runs (then a limit or its scheduler has failed)."""
-        if not self._is_started.acquire(blocking=False):
-            return
-        self._failure = APIConnectionError(f"the stream could not be started: {type(error).__name__}: {error}")
-        self._failure.__cause__ = error
-        if is_ending():
-            self._disposed = True
-        self._end_guarded()
+        if self._is_started.acquire(blocking=False):
+            self._disposed = self._disposed or is_ending()
+            self._abandon("the stream could not be started", error)
+
+    def _abandon(self, what: str, error: Exception) -> None:
+        """End the stream, because no thread or selector takes it."""
+        failure = APIConnectionError(f"{what}: {type(error).__name__}: {error}")
+        failure.__cause__ = error
+        self._fail(failure)
+        self._read_once()
 
     def _run(self) -> Task | None:
         """Read to the end, or until a crowd forms; runs on the producing thread. Return what the thread does next."""
@@ -142,19 +145,20 @@ class _Subscription(abc.DisposableBase):
         may_leave = self._source.scheduler is None
         while self._read_once():
             wire = self._body or self._pending
-            if may_leave and is_crowded() and wire is not None and (fd := wire.fileno()) is not None:
-                try:
-                    wire.set_blocking(False)
-                    self._in_crowd = True
-                    lead = reactor.add(fd, self._read_once, self._watching_failed)
-                except OSError:  # the reactor cannot take it: this stream keeps its thread
-                    may_leave = self._in_crowd = False
-                    wire.set_blocking(True)
-                else:
-                    if lead is None:
-                        return admission.next_task(self)
-                    admission.release(self)
-                    return lead
+            if not (may_leave and is_crowded() and wire is not None and (fd := wire.fileno()) is not None):
+                continue
+            try:
+                wire.set_blocking(False)
+                self._in_crowd = True
+                lead = reactor.add(fd, self._read_once, partial(self._abandon, "the connection could not be read"))
+            except OSError:  # the reactor cannot take it: this stream keeps its thread
+                may_leave = self._in_crowd = False
+                wire.set_blocking(True)
+                continue
+            if lead is None:
+                return admission.next_task(self)
+            admission.release(self)
+            return lead
         return None
 
     def _thread_name(self) -> str:
@@ -187,7 +191,7 @@ class _Subscription(abc.DisposableBase):
             if self._limits.expired == "total" and not self._decoder.finished:
                 self._fail(CallAborted())
             if self._ended or self._disposed:
-                self._end(may_wait=not self._in_crowd)
+                self._end()
             else:
                 self._limits.reset()
                 goes_on = True
@@ -207,7 +211,7 @@ class _Subscription(abc.DisposableBase):
         try:
             workers.run(self._thread_name(), partial(contextvars.copy_context().run, self._read_here))
         except RuntimeError as error:
-            self._watching_failed(error)
+            self._abandon("the connection could not be read", error)
         return True
 
     def _open(self) -> None:
@@ -231,13 +235,10 @@ class _Subscription(abc.DisposableBase):
 
     def _on_phase(self, phase: CallPhase) -> None:
         """Set the time limits for what the call waits for now."""
-        if phase == "sending":
-            self._limits.bytes_sent()
-            return
-        if phase == "waiting":
-            self._limits.request_sent()
-        else:
+        if phase == "connecting":
             admission.release(self)
+        else:
+            self._limits.enter(phase)
 
     def _read(self, body: Body, events: list[TokenEvent]) -> None:
         """Add the events in the next bytes. Only `total` limits the time that the subscriber takes for them."""
@@ -307,21 +308,7 @@ class _Subscription(abc.DisposableBase):
         else:
             self._failure = unexpected_error(error, is_open=self._body is not None)
 
-    def _watching_failed(self, error: Exception) -> None:
-        self._fail(APIConnectionError(f"the connection could not be read: {type(error).__name__}: {error}"))
-        self._end_guarded()
-
-    def _end_guarded(self) -> None:
-        """End the stream outside of a read."""
-        try:
-            self._end(may_wait=False)
-        except BaseException:
-            report_exception()
-        finally:
-            self._close()
-            self._release()
-
-    def _end(self, *, may_wait: bool) -> None:
+    def _end(self) -> None:
         """Notify the observer of the end, and return the connection to the pool, or close it.
 
         A complete answer is reported before the rest of its body has arrived.
@@ -337,7 +324,7 @@ class _Subscription(abc.DisposableBase):
             try:
                 self._notify_end()
             finally:
-                body.finish(DRAIN_SECONDS if may_wait else 0.0)
+                body.finish(0.0 if self._in_crowd else DRAIN_SECONDS)
         self._close()
 
     def _close(self) -> None:
@@ -387,9 +374,9 @@ class _Subscription(abc.DisposableBase):
         if self._is_started.acquire(blocking=False):  # the stream still waits for a thread
             self._fail(CallAborted())
             try:
-                workers.run(self._thread_name(), self._end_guarded)
+                workers.run(self._thread_name(), self._read_once)
             except RuntimeError:
-                self._end_guarded()
+                self._read_once()
 
 
 _KEEP_ALIVES = frozenset({"ping", "keepalive", "keep-alive"})

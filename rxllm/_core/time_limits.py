@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from typing import Literal
 
 from .._runtime.deadlines import Watch, watchdog
 from ..errors import APITimeoutError, TimeoutPhase
@@ -68,16 +69,12 @@ class TimeLimits(Watch):
         self._content_at = time.monotonic() + _or_infinite(self._timeout.connect)
         watchdog.add(self)
 
-    def bytes_sent(self) -> None:
-        """Limit the silence until the next bytes of the request are sent."""
+    def enter(self, phase: Literal["sending", "waiting"]) -> None:
+        """Limit the silence until the next bytes of the request are sent; or, once all are, the wait for content."""
         self.phase, self._content_at = "silence", math.inf
-        self.reset()
-        watchdog.add(self)
-
-    def request_sent(self) -> None:
-        """Limit the wait for the first content."""
-        self.phase = "first_token"
-        self._content_at = time.monotonic() + _or_infinite(self._timeout.first_token)
+        if phase == "waiting":
+            self.phase = "first_token"
+            self._content_at = time.monotonic() + _or_infinite(self._timeout.first_token)
         self.reset()
         watchdog.add(self)
 

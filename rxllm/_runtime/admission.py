@@ -91,16 +91,23 @@ class Admission:
             self._starting.discard(request)
             return self._next().task if self._waiting and self._has_room() else None
 
-    def admit(self) -> None:
-        """Start as many requests as there is room for. To be called when `is_busy` may have become False."""
+    def admit(self, *, overdue: bool = False) -> None:
+        """Start as many requests as there is room for, and at least one if they are `overdue`.
+
+        To be called when `is_busy` may have become False.
+        """
         while self._waiting:
             with self._lock:
-                if not self._waiting:
-                    return
-                if not self._has_room() and (self._watch is not None or self._limit_waiting()):
+                if not self._waiting or not (overdue or self._has_room() or not self._limit_waiting()):
                     return
                 waiting = self._next()
-            self._start(waiting)
+            overdue = False
+            try:
+                self._run(waiting.name, waiting.task)
+            except Exception as error:
+                with self._lock:
+                    self._starting.discard(waiting.request)
+                waiting.on_failure(error)
 
     def _has_room(self) -> bool:
         return len(self._starting) < _MAX_STARTING and not self._is_busy()
@@ -113,35 +120,21 @@ class Admission:
             self._watch.at = time.monotonic() + _MAX_DELAY
         return waiting
 
-    def _start(self, waiting: _Waiting) -> None:
-        """Start a request. The caller must not hold the lock."""
-        try:
-            self._run(waiting.name, waiting.task)
-        except Exception as error:
-            with self._lock:
-                self._starting.discard(waiting.request)
-            waiting.on_failure(error)
-
     def _limit_waiting(self) -> bool:
         """Make sure that the waiting ends; return False if nothing can. The caller must hold the lock."""
-        watch = Watch(time.monotonic() + _MAX_DELAY, _MAX_DELAY, self._expired)
-        try:
-            self._dog.add(watch)
-        except Exception:  # no thread can be started: nothing would limit the waiting, so nothing waits
-            self._starting.clear()
-            return False
-        self._watch = watch
+        if self._watch is None:
+            watch = Watch(time.monotonic() + _MAX_DELAY, _MAX_DELAY, self._expired)
+            try:
+                self._dog.add(watch)
+            except Exception:  # no thread can be started: nothing would limit the waiting, so nothing waits
+                self._starting.clear()
+                return False
+            self._watch = watch
         return True
 
     def _expired(self) -> None:
         """Start the next request. On the watchdog's thread: none has started for a while."""
         with self._lock:
             self._watch = None
-            if not self._waiting:
-                return
             self._starting.clear()
-            waiting = self._next()
-            if self._waiting:
-                self._limit_waiting()
-        self._start(waiting)
-        self.admit()
+        self.admit(overdue=True)

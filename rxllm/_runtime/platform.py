@@ -82,16 +82,16 @@ class _Poll:
             self._selector.unregister(fd)
         self._selector.register(fd, selectors.EVENT_READ)
 
-    def poll(self) -> list[tuple[int, int]]:
-        return [(key.fd, events) for key, events in self._selector.select()]
+    def poll(self, seconds: float) -> list[tuple[int, int]]:
+        return [(key.fd, events) for key, events in self._selector.select(seconds)]
 
 
 READABLE = getattr(select, "EPOLLIN", 1)
 open_poll: Callable[[], Any] = getattr(select, "epoll", _Poll)
 """Opens a selector for many sockets. Python's own `selectors` take as long to report a socket as to read it."""
 
-SELECTS_WHAT_IS_ADDED = selectors.DefaultSelector.__name__ in ("EpollSelector", "KqueueSelector")
-"""A selector that waits already sees a socket that another thread adds (epoll and kqueue; not poll and select)."""
+POLL_SECONDS = 0.5 if selectors.DefaultSelector.__name__ in ("EpollSelector", "KqueueSelector") else 0.02
+"""How long a selector waits. With epoll and kqueue, one that waits already sees a socket that another thread adds."""
 
 
 def max_selected_sockets() -> float:

@@ -15,7 +15,6 @@ import contextlib
 import contextvars
 import itertools
 import selectors
-import socket
 import threading
 import time
 from collections import deque
@@ -25,7 +24,7 @@ from typing import NamedTuple
 
 from . import platform
 from .errors import report_exception
-from .platform import READABLE, SELECTS_WHAT_IS_ADDED, after_fork, max_selected_sockets, open_poll, small_selector
+from .platform import POLL_SECONDS, READABLE, after_fork, max_selected_sockets, open_poll, small_selector
 from .thread_cache import Workers, workers
 
 _MAX_READ_SECONDS = 0.01
@@ -93,7 +92,7 @@ class Reactor:
                 The stream was not added.
         """
         with self._lock:
-            if self._size + 1 >= max_selected_sockets():  # one more wakes the leader
+            if self._size >= max_selected_sockets():
                 raise OSError("the selector watches as many sockets as it can")
             poll = self._poll or _Poll(self._lock)
             try:
@@ -187,7 +186,6 @@ class Reactor:
                 except Exception as error:
                     failure = error
             self._size -= 1
-            poll.wake()  # this may have been the last stream
         if failure is not None:
             reader.fail(failure)
 
@@ -204,7 +202,7 @@ class Reactor:
             self._ready.extend(poll.wait())
         except Exception as error:
             with self._lock:
-                for reader in poll.readers():
+                for reader in poll.readers:
                     poll.drop(reader)
                     self._ready.append(reader._replace(read=partial(_fail, reader, error)))  # it may block there
                 poll.reopen()
@@ -266,29 +264,12 @@ class _Poll:
     def __init__(self, lock: threading.RLock) -> None:
         self._lock = lock
         self._poll = open_poll()
-        try:
-            self._woken, self._waker = socket.socketpair()
-        except OSError:
-            self._poll.close()
-            raise
-        self._woken.setblocking(False)
-        self._waker.setblocking(False)
         self._readers: dict[int, _Reader] = {}
-        self._alarm = _Reader(self._woken.fileno(), contextvars.Context(), self._drain, self._forget)
-        self.watch(self._alarm)
 
-    def wake(self) -> None:
-        """Make `wait` return soon."""
-        with contextlib.suppress(BlockingIOError):  # a full buffer wakes it as well
-            self._waker.send(b"\0")
-
-    def _drain(self) -> bool:
-        with contextlib.suppress(OSError):
-            self._woken.recv(4096)
-        return True
-
-    def _forget(self, _: Exception) -> None:
-        """Do nothing: the alarm has no stream to end."""
+    @property
+    def readers(self) -> list[_Reader]:
+        """Those whose sockets are watched."""
+        return list(self._readers.values())
 
     def watch(self, reader: _Reader) -> None:
         """Watch a socket from now on, also in a `wait` that has begun."""
@@ -300,15 +281,10 @@ class _Poll:
         except BaseException:
             del self._readers[reader.fd]
             raise
-        if not SELECTS_WHAT_IS_ADDED:
-            self.wake()
-
-    def readers(self) -> list[_Reader]:
-        return [reader for reader in self._readers.values() if reader is not self._alarm]
 
     def wait(self) -> list[_Reader]:
-        """Block until a socket is readable, or `wake` is called; return the readers of the readable ones."""
-        readers, events = self._readers, self._poll.poll()
+        """Block until a socket is readable, but not for long; return the readers of the readable ones."""
+        readers, events = self._readers, self._poll.poll(POLL_SECONDS)
         try:
             return [readers[fd] for fd, _ in events]
         except KeyError:
@@ -338,7 +314,5 @@ class _Poll:
             self.reopen()
 
     def close(self) -> None:
-        """Close the descriptors."""
+        """Close the selector's descriptor."""
         self._poll.close()
-        self._woken.close()
-        self._waker.close()

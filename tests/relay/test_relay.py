@@ -14,7 +14,6 @@ import redis
 from reactivex.subject import Subject
 
 import rxllm
-from rxllm._core.event_log import Log
 from rxllm.errors import APIConnectionError, PermissionDeniedError, RateLimitError, StreamError, StreamInterruptedError
 from rxllm.events import Response, StreamEnd, StreamReset, TextDelta, TokenEvent, VendorEvent
 from rxllm.operators import broadcast
@@ -197,9 +196,8 @@ class TestPublishing:
     def test_the_log_is_the_one_log_of_the_design(self, redis_server: RedisServer, stream: str) -> None:
         """`append`, `close`, `read`, `cancel`, `state`, with ids that count up from 1."""
         stopped = threading.Event()
-        relayed = RedisLog(stream, redis_server.url)
-        writer = relayed.claim(stopped.set, PublishOptions(lease=600))
-        log: Log[TokenEvent] = relayed
+        log = RedisLog(stream, redis_server.url)
+        writer = log.claim(stopped.set, PublishOptions(lease=600))
         assert [log.append(TextDelta("a")), log.append(TextDelta("b"))] == [1, 2]
         log.cancel()
         assert stopped.wait(LIMIT)

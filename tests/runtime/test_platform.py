@@ -95,7 +95,7 @@ def test_selectors_of_windows_watch_512_sockets(
 ) -> None:
     """A stream that does not fit is refused by the reactor, and keeps its own thread."""
     assert platform.max_selected_sockets() == 512
-    monkeypatch.setattr(reactor, "max_selected_sockets", lambda: 2)
+    monkeypatch.setattr(reactor, "max_selected_sockets", lambda: 1)
     watched = reactor.Reactor(lambda: None, Workers())
     done = threading.Event()
     lead = watched.add(pair[0].fileno(), lambda: bool(done.set()), lambda _: None)

@@ -234,7 +234,7 @@ def test_without_descriptors_nothing_is_added(reactor: Reactor, monkeypatch: pyt
 
     reader = Reader()
     with monkeypatch.context() as patched:
-        patched.setattr("rxllm._runtime.reactor.socket.socketpair", refuse)
+        patched.setattr("rxllm._runtime.reactor.open_poll", refuse)
         with pytest.raises(OSError, match="Too many"):
             reactor.add(reader.mine.fileno(), reader.read, reader.fail)
     with readers(reactor, reader):
