@@ -20,7 +20,7 @@ from ..._json import decode, encode
 from ...errors import OutputParsingError
 from ...events import StreamEnd, StreamReset, TextDelta, TokenEvent, ToolCallDelta, ToolCallEnd, ToolCallStart
 from .._operator import Operator, Step, TextReader, run_steps
-from ..text.code_blocks import CodeBlockDelta, CodeBlockEnd, CodeBlockEvent, CodeBlocks, CodeBlockStart
+from ..text.code_blocks import CodeBlockDelta, CodeBlockEnd, CodeBlocks, CodeBlockStart
 from .tree import JsonTree
 
 _SPACE = " \t\r\n\ufeff"
@@ -38,13 +38,11 @@ def read_json(start: Callable[[], TextReader[B]], tool: str | None) -> Operator[
 
 def json_values(text: str) -> Iterator[object]:
     """Yield the objects and arrays in a complete answer, the most likely one first."""
-    text, fenced = _answer_and_blocks(text)
-    begin = len(text) - len(text.lstrip(_SPACE))
-    marked_first = sorted(fenced, key=lambda block: not block.language.lower().startswith("json"))
-    for code, at in ((text, begin), *((block.code, 0) for block in marked_first)):
-        if code[at:].lstrip(_SPACE)[:1] in _BRACKETS and (tree := _complete(code, at)).done:
+    for code, at in _candidates(text):
+        tree, fault = _document_at(code, at)
+        if not fault:
             yield tree.root()
-    within = list(_values_within(text))
+    within = list(_values_within(_answer_and_blocks(text)[0]))
     yield from (value for value in within if isinstance(value, dict))
     yield from (value for value in within if isinstance(value, list))
 
@@ -57,6 +55,23 @@ def json_scalars(text: str) -> Iterator[object]:
             value = decode(code)
             if not isinstance(value, dict | list):
                 yield value
+
+
+def not_json(text: str) -> OutputParsingError:
+    """Return the error for an answer without a complete object or array: the fault of the most likely place."""
+    faults = filter(None, (_document_at(code, at)[1] for code, at in _candidates(text)))
+    fault = next(faults, "it holds no object or array")
+    return OutputParsingError(f"the answer is not valid JSON: {fault}", text=text)
+
+
+def _candidates(text: str) -> Iterator[tuple[str, int]]:
+    """Yield where a document begins at the beginning of a complete answer or of a fenced block, most likely first."""
+    text, fenced = _answer_and_blocks(text)
+    marked_first = sorted(fenced, key=lambda block: not block.language.lower().startswith("json"))
+    for code in (text, *(block.code for block in marked_first)):
+        begin = len(code) - len(code.lstrip(_SPACE))
+        if code.startswith(_BRACKETS, begin):
+            yield code, begin
 
 
 def _answer_and_blocks(text: str) -> tuple[str, list[CodeBlockEnd]]:
@@ -72,18 +87,20 @@ def _values_within(text: str) -> Iterator[object]:
     """Yield the documents anywhere in `text`, in order; linear, as none is read again."""
     at = 0
     while (bracket := _BRACKET.search(text, at)) is not None:
-        tree = _complete(text, bracket.start())
+        tree, fault = _document_at(text, bracket.start())
         at = max(tree.stopped_at, bracket.end())
-        if tree.done:
+        if not fault:
             yield tree.root()
 
 
-def _complete(text: str, at: int) -> JsonTree:
-    """Return the tree of the document that begins at `at`, as far as it is JSON."""
+def _document_at(text: str, at: int) -> tuple[JsonTree, str]:
+    """Return the tree of the document that begins at `at`, and why it is not complete; "" if it is."""
     tree = JsonTree()
-    with contextlib.suppress(ValueError):
+    try:
         tree.feed(text, at)
-    return tree
+    except ValueError as error:
+        return tree, str(error)
+    return tree, "" if tree.done else "it ended before its JSON did"
 
 
 class JsonDocument:
@@ -96,9 +113,8 @@ class JsonDocument:
         self._all = StringIO()
         self._blocks: CodeBlocks | None = None
         """Finds fenced blocks, if the answer does not begin with a document."""
-        self._place: Literal["before", "in", "behind", "other", "failed"] = "before"
-        """Where reading is: relative to the document, in text or code that is none, or behind the fault of one."""
-        self._error = ""
+        self._place: Literal["before", "in", "behind", "other"] = "before"
+        """Where reading is: relative to the document, or in text or code that is none."""
 
     @property
     def text(self) -> str:
@@ -108,61 +124,38 @@ class JsonDocument:
     def feed(self, text: str) -> None:
         """Read on. If the answer does not begin with a document, or the document fails, its code blocks are read."""
         self._all.write(text)
-        if self._blocks is not None:
-            self._read_blocks(self._blocks.feed(text))
-            return
-        if self._place == "before":
-            text = text.lstrip(_SPACE)
-        self._read(text)
-        next_line = ""
-        if self._place == "failed":
-            _, next_line, text = text[self.tree.stopped_at :].partition("\n")
-            self.tree.stopped_at = 0
-        if self._place == "other" or next_line:
-            self._place = "other"
-            self._blocks = CodeBlocks()
-            self._read_blocks(self._blocks.feed(text))
-
-    def not_json(self) -> OutputParsingError:
-        """Return the error for an answer that has ended without a complete object or array."""
-        if self._blocks is not None:
-            self._read_blocks(self._blocks.close())
-        open_now = self._place == "in"
-        fault = self._error or ("it ended before its JSON did" if open_now else "it holds no object or array")
-        return OutputParsingError(f"the answer is not valid JSON: {fault}", text=self.text)
-
-    def _read_blocks(self, events: Sequence[CodeBlockEvent]) -> None:
-        """Read the code blocks up to the first one that is JSON; later ones are ignored."""
-        for event in events:
+        if self._blocks is None:
+            self._read(text)
+            if self._place != "other":
+                return
+            self._blocks, text = CodeBlocks(), self.text
+        for event in self._blocks.feed(text):
             match event:
                 case CodeBlockStart() if self._place != "behind":
                     self._place = "before"
                 case CodeBlockDelta(text=code):
                     self._read(code)
                 case CodeBlockEnd() if self._place == "in":
-                    self._give_up("its code block ended before its JSON did")
+                    self._give_up()
                 case _:
                     pass
 
     def _read(self, code: str) -> None:
         """Read what is JSON if it begins with a bracket; a fault gives up this document, and another may follow."""
         if self._place == "before" and (code := code.lstrip(_SPACE)):
-            self._place = "in" if code[0] in _BRACKETS else "other"
+            self._place = "in" if code.startswith(_BRACKETS) else "other"
         if self._place != "in":
             return
         try:
             self.tree.feed(code)
-        except ValueError as error:
-            self._give_up(str(error))
+        except ValueError:
+            self._give_up()
         else:
             if self.tree.done:
                 self._place = "behind"
 
-    def _give_up(self, fault: str) -> None:
-        self._error = self._error or fault
-        self._place = "failed"
-        failed, self.tree = self.tree, JsonTree(self._items_at)
-        self.tree.stopped_at = failed.stopped_at
+    def _give_up(self) -> None:
+        self._place, self.tree = "other", JsonTree(self._items_at)
 
 
 class _TextStep(Step[TokenEvent | str, B]):

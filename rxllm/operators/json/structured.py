@@ -19,7 +19,7 @@ from ...errors import OutputParsingError
 from ...events import TokenEvent, ToolCallEnd
 from ...messages import ToolCall
 from .._operator import Operator, pick
-from .document import JsonDocument, json_scalars, json_values, read_json
+from .document import JsonDocument, json_scalars, json_values, not_json, read_json
 from .tree import JsonTree
 from .typed import Target
 
@@ -183,48 +183,47 @@ class _Items(Generic[T]):
     def feed(self, text: str, /) -> Sequence[T]:
         """Return the elements that have closed. An error waits until those before it are emitted."""
         items: list[T] = []
-        if self._error is None:
-            tree = self._document.tree
-            self._document.feed(text)
-            self._take(tree, items)
-            if tree is not self._document.tree and self._error is None:
-                if self._found:  # it broke off: elements of a later document do not belong to it
-                    self._error = self._document.not_json()
-                else:
-                    self._take(self._document.tree, items)
-        if self._error is not None and not items:
-            raise self._error
-        return items
-
-    def _take(self, tree: JsonTree, items: list[T]) -> None:
-        """Add the items that have completed to `items`, up to the first invalid one."""
-        self._found = self._found or tree.items_found
-        values, tree.items = tree.items, []
         try:
-            for value in values:
-                items.append(_whole(self._target, value, self._document.text))
+            self._read(text, items)
         except OutputParsingError as error:
             self._error = error
+            if not items:
+                raise
+        return items
+
+    def _read(self, text: str, items: list[T]) -> None:
+        """Add the elements that `text` closes to `items`; raise the error that ends the array."""
+        if self._error is not None:
+            raise self._error
+        tree = self._document.tree
+        self._document.feed(text)
+        self._take(tree, items)
+        if tree is not self._document.tree:
+            if self._found:  # it broke off: elements of a later document do not belong to it
+                raise not_json(self._document.text)
+            self._take(self._document.tree, items)
+
+    def _take(self, tree: JsonTree, items: list[T]) -> None:
+        self._found = self._found or tree.items_found
+        values, tree.items = tree.items, []
+        for value in values:
+            items.append(_whole(self._target, value, self._document.text))
 
     def close(self) -> Sequence[T]:
         """Return elements found only in the whole answer, if no array had begun in the stream."""
         if self._error is not None:
             raise self._error
-        if not self._document.text:
+        text = self._document.text
+        if not text or (self._found and self._document.tree.done):
             return ()
-        if self._found:
-            if not self._document.tree.done:
-                raise self._document.not_json()
-            return ()
-        value = next(json_values(self._document.text), None)
+        value = None if self._found else next(json_values(text), None)
         if value is None:
-            raise self._document.not_json()
+            raise not_json(text)
         tree = JsonTree(self._path)
         tree.feed(encode(value).decode())
         if not tree.items_found:
-            where = ".".join(self._path) or "its root"
-            raise OutputParsingError(f"the answer has no array at {where}", text=self._document.text)
-        return [_whole(self._target, item, self._document.text) for item in tree.items]
+            raise OutputParsingError(f"the answer has no array at {'.'.join(self._path) or 'its root'}", text=text)
+        return [_whole(self._target, item, text) for item in tree.items]
 
 
 class _Whole(Generic[T]):
@@ -246,17 +245,13 @@ def value_of(target: Target[T], text: str) -> T:
     Raises:
         OutputParsingError: There is none; the error is that of the most likely value.
     """
-    wrong_type: ValueError | None = None
+    wrong_type: OutputParsingError | None = None
     for value in _values_in(text):
         try:
-            return target.whole(value)
-        except ValueError as error:
+            return _whole(target, value, text)
+        except OutputParsingError as error:
             wrong_type = wrong_type or error
-    if wrong_type is not None:
-        raise _wrong_type(text, wrong_type) from wrong_type
-    document = JsonDocument()
-    document.feed(text)
-    raise document.not_json()
+    raise wrong_type or not_json(text)
 
 
 def _values_in(text: str) -> Iterator[object]:
@@ -268,11 +263,8 @@ def _values_in(text: str) -> Iterator[object]:
 
 
 def _whole(target: Target[T], value: object, text: str) -> T:
+    """Return `value`, which the answer `text` holds, as the type."""
     try:
         return target.whole(value)
     except ValueError as error:
-        raise _wrong_type(text, error) from error
-
-
-def _wrong_type(text: str, error: ValueError) -> OutputParsingError:
-    return OutputParsingError(f"the answer's JSON does not fit the type: {error}", text=text)
+        raise OutputParsingError(f"the answer's JSON does not fit the type: {error}", text=text) from error

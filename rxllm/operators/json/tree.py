@@ -9,20 +9,18 @@ backslashes that begin no escape.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from string import hexdigits
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import msgspec
 
-from ..._json import decode
+from ..._json import decode, valid_text
 from ..text.growing_text import GrowingText
 
 MAX_DEPTH = 200
 """Containers within containers; deeper JSON is an error."""
 
 Container: TypeAlias = dict[str, object] | list[object]
-State: TypeAlias = "Callable[[JsonTree, str, int], int]"
 Next: TypeAlias = Literal["document", "value", "value or end", "key or end", "colon", "comma or end"]
 
 _EXPECTED: dict[Next, str] = {
@@ -33,12 +31,13 @@ _EXPECTED: dict[Next, str] = {
     "colon": "a colon",
 }
 _SPACE = re.compile(r"[ \t\n\r]*")
-_PLAIN = re.compile(r'[^"\\]*')
 _TOKEN = re.compile(r"[-+.0-9A-Za-z]*")
-_HEXADECIMAL = frozenset(hexdigits)
+_STRING = re.compile(r'(?:[^"\\]|\\u[0-9a-fA-F]{4}|\\[^u])*', re.DOTALL)
+"""What a string holds, up to its end or to an escape that is cut or wrong."""
+_ESCAPE = re.compile(r"\\(?:u(?P<unit>.{4})|(?P<char>.))", re.DOTALL)
+_CUT_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?\Z")
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _LONGEST_TOKEN = 4000  # digits of a number
-_LOST = "\ufffd"  # replaces half a surrogate pair, so that text can always be encoded
 
 
 class JsonTree:
@@ -64,15 +63,13 @@ class JsonTree:
         self.stack: list[Container] = []
         """The open containers, from the root on."""
         self._keys: list[str] = []  # for each open container, the place in it that is open
-        self._state: State = JsonTree._between
         self._next: Next = "document"
         """What may come between strings, numbers and literals."""
         self._text: GrowingText | None = None  # the open string
         self._in_key = False
-        self._escape = ""  # the beginning of an escape in it
-        self._high = 0  # a high surrogate without its other half yet
-        self._token = ""  # the beginning of a number or literal
-        self._read = 0  # characters before the current piece
+        self._high = ""  # a high surrogate at the end of the open string, without its other half yet
+        self._held: str = ""  # the beginning of a number, of a literal or of an escape
+        self._read = 0  # characters before the text that is being read
         self.stopped_at = 0
         """Where in the last piece reading stopped: behind the document, or at an error."""
 
@@ -82,12 +79,18 @@ class JsonTree:
         Raises:
             ValueError: This cannot become JSON any more; the message says where.
         """
+        held = len(self._held)
+        if held:
+            text, at = self._held + text[at:], 0
         self._read -= at
+        begun = -1
         try:
-            while at < len(text) and not self.done:
-                at = self._state(self, text, at)
+            while begun < at < len(text) and not self.done:
+                begun = at
+                at = self._between(text, at) if self._text is None else self._string(text, at)
         finally:
-            self.stopped_at = at
+            self.stopped_at = at - held
+        self._held = text[at:] if at == begun else ""
         self._read += at
 
     def path(self) -> Sequence[tuple[Container, str]]:
@@ -137,7 +140,7 @@ class JsonTree:
             self._root, self.done = value, True
             return
         container = self.stack[-1]
-        self._state, self._next = JsonTree._between, "comma or end"
+        self._next = "comma or end"
         if isinstance(container, dict):
             container[self._keys[-1]] = value
         elif len(self.stack) == self._items_depth:
@@ -145,13 +148,10 @@ class JsonTree:
         else:
             container.append(value)
 
-    def _wrong(self, text: str, at: int, wanted: str) -> ValueError:
-        return ValueError(f"{wanted} expected at character {self._read + at}, not {text[at]!r}")
-
-    # The states: each reads on from `text[at]` and returns where it stopped.
+    # Each of these reads on from `text[at]` and returns where it stopped: at `at` if it needs more text.
 
     def _between(self, text: str, at: int) -> int:
-        """Read the next character outside of strings, numbers and literals."""
+        """Read the next character outside of strings, a number or a literal."""
         char = text[at]
         if char in " \t\n\r":
             return _end_of(_SPACE, text, at)
@@ -163,97 +163,65 @@ class JsonTree:
             case "colon", ":":
                 self._next = "value"
             case "key or end" | "value" | "value or end", '"':
-                self._open_text(in_key=self._next == "key or end")
+                self._text, self._in_key = GrowingText(), self._next == "key or end"
+                self.grown = self.grown or not self._in_key
             case "document" | "value" | "value or end", "{":
                 self._push({}, "", "key or end")
             case "document" | "value" | "value or end", "[":
                 self._push([], "*", "value or end")
             case "value" | "value or end", _ if char in "-0123456789tfn":
-                self._state = JsonTree._scalar
-                return at
+                return self._scalar(text, at)
             case "key or end" | "value or end" | "comma or end", _ if char == end:
                 self._pop()
             case _:
-                raise self._wrong(text, at, _EXPECTED.get(self._next, f"a comma or {end}"))
+                wanted = _EXPECTED.get(self._next, f"a comma or {end}")
+                raise ValueError(f"{wanted} expected at character {self._read + at}, not {char!r}")
         return at + 1
 
     def _scalar(self, text: str, at: int) -> int:
-        """Collect a number or literal up to the next other character: only then is it complete."""
+        """Read a number or literal up to the next other character: only then is it complete."""
         end = _end_of(_TOKEN, text, at)
-        self._token += text[at:end]
-        if len(self._token) > _LONGEST_TOKEN:
+        if end - at > _LONGEST_TOKEN:
             raise ValueError(f"a number of more than {_LONGEST_TOKEN} digits")
-        if end < len(text):
-            token, self._token = self._token, ""
-            try:
-                value = decode(token)
-            except ValueError as error:
-                fault = "a number out of range" if isinstance(error, msgspec.ValidationError) else "not a JSON value"
-                raise ValueError(f"{fault}: {token[:40]}") from None
-            self._close(value)
+        if end == len(text):
+            return at
+        try:
+            value = decode(text[at:end])
+        except ValueError as error:
+            fault = "a number out of range" if isinstance(error, msgspec.ValidationError) else "not a JSON value"
+            raise ValueError(f"{fault}: {text[at : min(end, at + 40)]}") from None
+        self._close(value)
         return end
 
-    def _open_text(self, *, in_key: bool) -> None:
-        self._text = GrowingText()
-        self._in_key = in_key
-        self.grown = self.grown or not in_key
-        self._state = JsonTree._string
-
     def _string(self, text: str, at: int) -> int:
-        """Read the open string up to its end, or up to a backslash."""
-        end = _end_of(_PLAIN, text, at)
-        if end > at:
-            self._add(text[at:end])
-        if end == len(text):
-            return end
-        if text[end] == "\\":
-            self._state = JsonTree._escaped
-        else:
+        """Read the open string up to its end, or up to an escape that is cut."""
+        end = _end_of(_STRING, text, at)
+        is_end = text.startswith('"', end)
+        if end > at or (is_end and self._high):
+            self._add(_ESCAPE.sub(_unescaped, text[at:end]), is_end=is_end)
+        if is_end:
             self._end_text()
-        return end + 1
+            return end + 1
+        if end < len(text) and not _CUT_ESCAPE.match(text, end):
+            raise ValueError(f"four hexadecimal digits expected after \\u at character {self._read + end}")
+        return end
 
-    def _escaped(self, text: str, at: int) -> int:
-        """Read an escape; it may be cut anywhere, also inside four hexadecimal digits."""
-        char = text[at]
-        self._escape += char
-        if self._escape[0] != "u":
-            self._add(_ESCAPES.get(char, "\\" + char))  # or a backslash of its own, as in "C:\\Home"
-        elif len(self._escape) > 1 and char not in _HEXADECIMAL:
-            raise self._wrong(text, at, "four hexadecimal digits after \\u")
-        elif len(self._escape) < 5:
-            return at + 1
-        else:
-            self._add_unit(int(self._escape[1:], 16))
-        self._escape, self._state = "", JsonTree._string
-        return at + 1
-
-    def _add_unit(self, unit: int) -> None:
-        """Add a UTF-16 code unit; a high surrogate waits for its other half."""
-        if 0xDC00 <= unit < 0xE000:
-            high, self._high = self._high, 0
-            self._add(chr(0x10000 + ((high - 0xD800) << 10) + unit - 0xDC00) if high else _LOST)
-        elif 0xD800 <= unit < 0xDC00:
-            self._add("")
-            self._high = unit
-        else:
-            self._add(chr(unit))
-
-    def _add(self, piece: str) -> None:
-        if self._high:
-            self._high = 0
-            piece = _LOST + piece
+    def _add(self, piece: str, *, is_end: bool) -> None:
+        """Add text to the open string; a high surrogate at its end waits for its other half."""
+        piece = self._high + piece
+        self._high = piece[-1] if "\ud800" <= piece[-1] < "\udc00" and not is_end else ""
+        piece = valid_text(piece[: len(piece) - len(self._high)])
         if self._text is not None and piece:
             self._text.add(piece)
             self.grown = self.grown or not self._in_key
 
     def _end_text(self) -> None:
         """End the string: it is a key, or a value."""
-        self._add("")
         text = self._text.latest if self._text is not None else ""
         self._text = None
         if self._in_key:
             self._keys[-1] = text
-            self._state, self._next = JsonTree._between, "colon"
+            self._next = "colon"
         else:
             self._close(text)
 
@@ -263,6 +231,12 @@ def extended(container: Container, key: str, value: object) -> Container:
     if isinstance(container, dict):
         return {**container, key: value}
     return [*container, value]
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    """Return the character that an escape stands for. A backslash that begins none stays: as in a path of Windows."""
+    unit, char = escape.groups()
+    return chr(int(unit, 16)) if unit else _ESCAPES.get(char, "\\" + char)
 
 
 def _end_of(pattern: re.Pattern[str], text: str, at: int) -> int:

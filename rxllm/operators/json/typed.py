@@ -9,7 +9,7 @@ there is no value yet.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Generic, Protocol, TypeGuard, TypeVar, cast
 
 import msgspec
@@ -58,7 +58,7 @@ class Target(Generic[T]):
         """Return the value so far in `tree` as the type; None if it is not a valid one yet."""
         if self._kind is None:
             return cast("T", tree.snapshot())  # T is object then
-        value = _Completion(tree, self._schema, self._definitions).value()
+        value = tree.root() if tree.done else self._open(tree.path(), tree.open_text(), self._schema)
         try:
             return None if value is _MISSING else self.whole(value)
         except ValueError:
@@ -69,27 +69,16 @@ class Target(Generic[T]):
         copied = sum(map(len, tree.stack))
         return copied if self._kind is None else copied + _COST_OF_CONVERSION * tree.values
 
+    def _open(self, path: Sequence[tuple[Container, str]], text: str | None, schema: _Schema) -> object:
+        """Return the value that is open at the beginning of `path`, which ends in the open `text`.
 
-class _Completion:
-    """The open value of a tree, with empty values for missing fields if the schema allows them."""
-
-    def __init__(self, tree: JsonTree, schema: _Schema, definitions: _Schema) -> None:
-        self._tree = tree
-        self._path = tree.path()
-        self._schema = schema
-        self._definitions = definitions
-
-    def value(self) -> object:
-        return self._tree.root() if self._tree.done else self._open(0, self._schema)
-
-    def _open(self, depth: int, schema: _Schema) -> object:
-        """Return the value that is open at `depth` of the path."""
-        if depth == len(self._path):
-            text = self._tree.open_text()
+        Missing fields get empty values if the schema allows them.
+        """
+        if not path:
             return _MISSING if text is None or _RESTRICTED & self._resolved(schema).keys() else text
-        container, key = self._path[depth]
+        container, key = path[0]
         schema = self._resolved(schema, container)
-        inner = self._open(depth + 1, _schema_at(schema, container, key))
+        inner = self._open(path[1:], text, _schema_at(schema, container, key))
         value = container.copy() if inner is _MISSING else extended(container, key, inner)
         return self._filled(value, schema, 0) if isinstance(value, dict) else value
 
