@@ -46,7 +46,7 @@ Which operator do I need?
 | the answer at the end, however the stream ended | `finally_response(action)` | events, events |
 | times: first token, gaps, tokens per second | `timing()` | events, `StreamTiming` |
 | tokens and money over many answers | `usage()` `cost()` | events, answers ..., `Usage` `Cost` |
-| a line in the log, or a look at each item | `tap(log)` | any, the same |
+| a look at each item | `tap(action)` | any, the same |
 """
 
 from .. import _arguments

@@ -18,16 +18,16 @@ class Billed(NamedTuple):
     """Tokens as they are billed.
 
     Args:
-        input: Input tokens, cached ones included.
-        cache_read: Those that came from a cache.
-        cache_write: Those that were written to a cache.
-        output: Output tokens, reasoning included.
+        input_tokens: Input tokens, cached ones included.
+        cache_read_tokens: Those that came from a cache.
+        cache_write_tokens: Those that were written to a cache.
+        output_tokens: Output tokens, reasoning included.
     """
 
-    input: int
-    cache_read: int
-    cache_write: int
-    output: int
+    input_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    output_tokens: int
 
 
 def listed_price(response: Response) -> Decimal | None:
@@ -45,13 +45,7 @@ def listed_price(response: Response) -> Decimal | None:
         return None
     provider = _NAMES.get(response.provider, response.provider)
     try:
-        # genai-prices is not typed for keywords.
-        usage: Any = prices.Usage(
-            input_tokens=billed.input,
-            cache_read_tokens=billed.cache_read,
-            cache_write_tokens=billed.cache_write,
-            output_tokens=billed.output,
-        )
+        usage: Any = prices.Usage(**billed._asdict())  # genai-prices is not typed for keywords
         price: Decimal = prices.calc_price(usage, response.model, provider_id=provider).total_price
     except (LookupError, ValueError, ArithmeticError):  # not listed; negative counts, more cached than read
         return None
@@ -66,7 +60,7 @@ def billed_tokens(response: Response) -> Billed | None:
 
     >>> from rxllm.events import Usage
     >>> billed_tokens(Response(usage=Usage(10, 5, 115, cached_input_tokens=80), provider="anthropic"))
-    Billed(input=110, cache_read=80, cache_write=20, output=5)
+    Billed(input_tokens=110, cache_read_tokens=80, cache_write_tokens=20, output_tokens=5)
     """
     usage = response.usage
     given, answered, total = usage.input_tokens, usage.output_tokens, usage.total_tokens

@@ -17,12 +17,14 @@ import threading
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from operator import attrgetter
 from typing import Generic, Literal, Protocol, Self, TypeAlias, TypeVar
 
 from reactivex import Observable, abc
 from reactivex.disposable import SingleAssignmentDisposable
 
+from ..errors import ConfigurationError
 from ..events import TextDelta
 
 A = TypeVar("A")
@@ -160,14 +162,7 @@ class WatchedStream(Subscription[T, T]):
 
 def run_steps(start: Callable[[], Step[A, B]]) -> Operator[A, B]:
     """Return the operator that runs a new step, made by `start`, for each subscription."""
-
-    def subscribe(
-        observer: abc.ObserverBase[B], source: Observable[A], scheduler: abc.SchedulerBase | None
-    ) -> abc.DisposableBase:
-        run = _Run(start(), observer)
-        return source.subscribe(run.on_next, run.on_error, run.on_completed, scheduler=scheduler)
-
-    return subscribing(subscribe)
+    return subscribing(lambda observer, source, given: _Run(start(), observer).start(source, given))
 
 
 def pick(name: str, event_class: type[object], field: str) -> Operator[A, B]:
@@ -196,68 +191,67 @@ def pick(name: str, event_class: type[object], field: str) -> Operator[A, B]:
     return subscribing(subscribe)
 
 
+def check_number(what: str, value: float | None, least: float | None = None) -> None:
+    """Raise `ConfigurationError` if `value` is below `least`, or not above 0 if that is None; None is no number."""
+    if value is not None and not (value > 0 if least is None else value >= least):
+        wanted = "a number above 0" if least is None else f"{least} or more"
+        raise ConfigurationError(f"{what} takes {wanted}; got {value!r}")
+
+
 def not_an_event(name: str) -> TypeError:
     """Return the error of the operator `name`, which has received a string."""
     return TypeError(f"{name}() takes token events, and got a str: put it before text()")
 
 
-class _Run(Generic[A, B]):
-    """The observer between an upstream and a subscriber that runs a step."""
-
-    __slots__ = ("_due", "_emit_value", "_emitting", "_end", "_feed", "_observer", "_step")
+class _Run(Subscription[A, B]):
+    """A subscription that runs a step."""
 
     def __init__(self, step: Step[A, B], observer: abc.ObserverBase[B]) -> None:
+        super().__init__(observer)
         self._step = step
         self._feed = step.feed
-        self._observer = observer
-        self._emit_value = observer.on_next
         self._due: deque[B] = deque()
         self._emitting = False
         self._end: Callable[[], None] | None = None
 
-    def on_next(self, item: A) -> None:
+    def on_next(self, item: A, /) -> None:
         """Run the step and emit its values; an exception of the step ends the stream with it."""
         if self._end is not None:
             return
         try:
             values = self._feed(item)
         except Exception as error:
-            self._finish((), self._failing(error))
+            self._finish(error)
             return
         if self._step.done:
-            self._finish(values, self._observer.on_completed)
+            self._finish(None, values)
         elif values:
-            self._emit(values)
+            self._emit_all(values)
 
     def on_completed(self) -> None:
         """Emit what the step held back, then complete."""
-        if self._end is not None:
-            return
         try:
             values = self._step.close()
         except Exception as error:
-            self._finish((), self._failing(error))
-            return
-        self._finish(values, self._observer.on_completed)
+            self._finish(error)
+        else:
+            self._finish(None, values)
 
     def on_error(self, error: Exception) -> None:
         """Emit the error, as the step changes it; what the step held back is dropped."""
-        if self._end is not None:
-            return
         try:
-            failing = self._failing(self._step.fail(error))
+            error = self._step.fail(error)
         except Exception as raised:
-            failing = self._failing(raised)
-        self._finish((), failing)
+            error = raised
+        self._finish(error)
 
-    def _failing(self, error: Exception) -> Callable[[], None]:
-        return lambda: self._observer.on_error(error)
+    def _finish(self, error: Exception | None, values: Sequence[B] = ()) -> None:
+        """Emit the last values, then the error or the completion."""
+        if self._end is None:
+            self._end = self._observer.on_completed if error is None else partial(self._observer.on_error, error)
+            self._emit_all(values)
 
-    def _finish(self, values: Sequence[B], end: Callable[[], None]) -> None:
-        self._end = end
-        self._emit(values)
-
-    def _emit(self, values: Sequence[B]) -> None:
+    def _emit_all(self, values: Sequence[B]) -> None:
         """Emit `values`, then what the subscriber's own on_next has caused meanwhile, then the end if it has come."""
         if self._emitting:  # called from inside the observer's on_next: these come after what is due already
             self._due.extend(values)
@@ -265,9 +259,9 @@ class _Run(Generic[A, B]):
         self._emitting = True
         try:
             for value in values:
-                self._emit_value(value)
+                self._emit(value)
             while self._due:
-                self._emit_value(self._due.popleft())
+                self._emit(self._due.popleft())
         except BaseException:
             self._due.clear()
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from reactivex import Observable, abc
+from reactivex import abc
 
 from .._core.token_usage import with_estimate
 from .._json import encode
@@ -34,15 +34,8 @@ def finally_response(
 
         model.stream("Hi").pipe(finally_response(lambda response: print(response.usage)))
     """
-    messages = None if prompt is None else messages_of(prompt)
-
-    def subscribe(
-        observer: abc.ObserverBase[TokenEvent], source: Observable[TokenEvent], given: abc.SchedulerBase | None
-    ) -> abc.DisposableBase:
-        body = None if messages is None else encode(messages)
-        return _AnswerWatch(observer, action, body).start(source, given)
-
-    return subscribing(subscribe)
+    body = None if prompt is None else encode(messages_of(prompt))
+    return subscribing(lambda observer, source, given: _AnswerWatch(observer, action, body).start(source, given))
 
 
 class _AnswerWatch(WatchedStream[TokenEvent]):

@@ -1,4 +1,4 @@
-"""Measurements of streams: time, tokens, money, and a log.
+"""Measurements of streams: time, tokens, money, and a look at each item.
 
 Tokens and money are counted per answer, over as many streams as are merged into one. An answer counts when it ends;
 one that fails counts with the usage in its error (`LLMError.partial`).
@@ -6,22 +6,19 @@ one that fails counts with the usage in its error (`LLMError.partial`).
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from functools import partial
 from typing import TypeAlias, TypeVar, cast
 
 import msgspec
 from reactivex import Observable, abc
 from reactivex import operators as rx_ops
 
-from .._core.error_format import redacted
 from .._core.token_usage import add_usage
 from ..errors import LLMError
 from ..events import Response, StreamEnd, TextDelta, TokenEvent, Usage, UsageUpdate, is_content
 from ._cost import listed_price
-from ._operator import Operator, Outcome, Step, WatchedStream, not_an_event, run_steps, subscribing
+from ._operator import Operator, Step, not_an_event, run_steps, subscribing
 from ._prompt_pool import PromptAnswer, PromptFailure
 from ._stopwatch import stopwatch
 from .many import Labelled, LabelledError
@@ -164,14 +161,11 @@ def cost(prices: Price | None = None) -> Operator[Counted, Cost]:
     return _counting("cost", Cost(Decimal(0), None, 0, 0, False), add)
 
 
-def tap(log: logging.Logger | Callable[[T], object], *, level: int = logging.INFO) -> Operator[T, T]:
+def tap(action: Callable[[T], object]) -> Operator[T, T]:
     """Watch a stream without changing it.
 
     Args:
-        log: A function that is called with each item before it is passed on; its exceptions go to on_error. Or a
-            logger: it gets a line at the first content, and one when the stream completes (finish reason, tokens,
-            seconds), fails or is disposed. No line is written per token, and none holds content.
-        level: The level of the logger's lines.
+        action: A function that is called with each item before it is passed on; its exceptions go to on_error.
 
     ::
 
@@ -179,16 +173,7 @@ def tap(log: logging.Logger | Callable[[T], object], *, level: int = logging.INF
         [tap(print)]
         --a-b-|
     """
-    if not isinstance(log, logging.Logger):
-        return rx_ops.do_action(cast("Callable[[T], None]", log))
-    write = partial(log.log, level)
-
-    def subscribe(
-        observer: abc.ObserverBase[T], source: Observable[T], given: abc.SchedulerBase | None
-    ) -> abc.DisposableBase:
-        return _LoggedStream(observer, write, stopwatch(given)).start(source, given)
-
-    return subscribing(subscribe)
+    return rx_ops.do_action(cast("Callable[[T], None]", action))
 
 
 class _Timing(Step[TokenEvent, StreamTiming]):
@@ -228,37 +213,6 @@ class _Timing(Step[TokenEvent, StreamTiming]):
 
     def _so_far(self, now: float) -> StreamTiming:
         return StreamTiming(now, self._first, self._last, self._deltas, self._gap, self._longest, self._tokens)
-
-
-class _LoggedStream(WatchedStream[T]):
-    """Writes a line at the first content and one at the end."""
-
-    def __init__(self, observer: abc.ObserverBase[T], write: Callable[..., None], now: Callable[[], float]) -> None:
-        super().__init__(observer)
-        self._write = write
-        self._now = now
-        self._has_content = False
-        self._answer = ""
-
-    def on_next(self, item: T, /) -> None:
-        """Pass `item` on, after the line of the first content."""
-        if not self._has_content and is_content(cast("TokenEvent", item)):
-            self._has_content = True
-            self._write("first content after %.3f s", self._now())
-        elif isinstance(item, StreamEnd):
-            answer, used = item.response, item.response.usage
-            tokens = ["unknown" if count is None else count for count in (used.input_tokens, used.output_tokens)]
-            self._answer = f": {answer.finish_reason}, {tokens[0]} tokens in, {tokens[1]} out, by {answer.model}"
-            self._answer += f" of {answer.provider}"
-        super().on_next(item)
-
-    def ended(self, outcome: Outcome, /) -> None:
-        """Write the last line: that of an answer has its finish reason, tokens and model."""
-        if isinstance(outcome, Exception):
-            what, details = "failed", f": {type(outcome).__name__}: {redacted(str(outcome))}"
-        else:
-            what, details = "answered" if self._answer else outcome, self._answer
-        self._write("%s after %.3f s%s", what, self._now(), details)
 
 
 def _counting(name: str, nothing: T, add: Callable[[T, Response], T]) -> Operator[Counted, T]:

@@ -17,7 +17,7 @@ from ..errors import ConfigurationError, OutputParsingError
 from ..events import Response, TokenEvent, Usage
 from ..messages import Message
 from ..prompt import Prompt, messages_of
-from ._operator import Operator, subscribing
+from ._operator import Operator, check_number, subscribing
 from ._prompt_pool import PoolSettings, PromptPool
 from ._prompt_pool import Progress as Progress
 from ._prompt_pool import PromptAnswer as PromptAnswer
@@ -111,9 +111,8 @@ def map_prompts(
         [map_prompts(model)]
         ------P---Q|
     """
-    for name, value, least in (("max_concurrent", max_concurrent, 1), ("max_waiting", max_waiting, 0)):
-        if value is not None and value < least:
-            raise ConfigurationError(f"map_prompts({name}=...) takes {least} or more; got {value!r}")
+    check_number("map_prompts(max_concurrent=...)", max_concurrent, 1)
+    check_number("map_prompts(max_waiting=...)", max_waiting, 0)
     if overflow not in get_args(PromptOverflow):
         raise ConfigurationError(f"overflow is one of {', '.join(get_args(PromptOverflow))}; got {overflow!r}")
     asked_type = response_type

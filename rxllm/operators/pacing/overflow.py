@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import threading
-from functools import partial
 from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 
 from reactivex import abc
 
 from ..._core.delta_merge import DeltaRun, append_merged
-from ...errors import StreamError
 from ...events import NEVER_DROPPED_EVENTS
 from .delivery_queue import DeliveryQueue
 
 T = TypeVar("T")
 
-Overflow: TypeAlias = Literal["block", "drop_oldest", "coalesce", "error"]
+Overflow: TypeAlias = Literal["block", "drop_oldest", "coalesce"]
 
 _MAX_IN_A_ROW = 1024
 """Deliveries in one wake-up. Then the scheduler runs its other work."""
@@ -107,20 +105,8 @@ class _DroppingQueue(_OneByOneQueue[T]):
             return self._queue.popleft()
 
 
-class _FailingQueue(_OneByOneQueue[T]):
-    """Ends the stream with an error, after the queued events."""
-
-    def _append_to_full_queue(self, item: T) -> None:
-        if self._end is None:
-            error = StreamError(f"the subscriber is too slow: {self._size} events wait, and overflow is 'error'")
-            self._end = partial(self._observer.on_error, error)
-            self._size = 0  # every later event comes here and is dropped
-            self._upstream.dispose()
-
-
 QUEUES: Final[dict[Overflow, type[DeliveryQueue[Any]]]] = {
     "block": _BlockingQueue,
     "drop_oldest": _DroppingQueue,
     "coalesce": _CoalescingQueue,
-    "error": _FailingQueue,
 }

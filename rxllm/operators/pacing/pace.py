@@ -12,7 +12,7 @@ from reactivex import abc
 
 from ..._core.scheduling import timer_scheduler
 from ...errors import ConfigurationError
-from .._operator import Operator, subscribing
+from .._operator import Operator, check_number, subscribing
 from .list_buffer import ListBuffer
 from .overflow import QUEUES, Overflow
 from .ui_frames import SmoothFrames, UiFrames
@@ -39,10 +39,9 @@ def bounded(scheduler: abc.SchedulerBase, size: int = 64, *, overflow: Overflow 
         overflow: What happens when `size` events wait. "block": the producer blocks until there is room, and with it
             the socket; disposing unblocks it. "coalesce": deltas are merged into the newest event, nothing is lost.
             "drop_oldest": the oldest text or reasoning delta, or the oldest item that is no token event, is dropped.
-            "error": the stream ends with a `StreamError` after the waiting events.
 
     Raises:
-        ConfigurationError: `size` is below 1, or `overflow` is none of the four.
+        ConfigurationError: `size` is below 1, or `overflow` is none of the three.
 
     ::
 
@@ -50,8 +49,7 @@ def bounded(scheduler: abc.SchedulerBase, size: int = 64, *, overflow: Overflow 
         [ bounded(ui, 2) ]   on a slow ui
         --a----b----c----d----e----f|
     """
-    if size < 1:
-        raise ConfigurationError(f"bounded(size=...) takes 1 or more; got {size!r}")
+    check_number("bounded(size=...)", size, 1)
     if overflow not in tuple(QUEUES):  # a list is not hashable
         raise ConfigurationError(f"overflow is one of {', '.join(map(repr, QUEUES))}; got {overflow!r}")
     queue = QUEUES[overflow]
@@ -81,8 +79,7 @@ def observe_on_ui(scheduler: abc.SchedulerBase, *, frame: float = 1 / 60) -> Ope
         [ observe_on_ui(ui, frame=4) ]
         --a---bc----d---e|
     """
-    if not frame > 0:
-        raise ConfigurationError(f"observe_on_ui(frame=...) takes seconds above 0; got {frame!r}")
+    check_number("observe_on_ui(frame=...)", frame)
     return subscribing(lambda observer, source, given: UiFrames(observer, scheduler, frame).start(source, given))
 
 
@@ -118,8 +115,7 @@ def buffer(
     if all(limit is None for limit in limits.values()):
         raise ConfigurationError("buffer() needs count=, seconds= or chars=")
     for name, limit in limits.items():
-        if limit is not None and not limit > 0:
-            raise ConfigurationError(f"buffer({name}=...) takes a number above 0; got {limit!r}")
+        check_number(f"buffer({name}=...)", limit)
     max_count, max_chars = count or math.inf, chars or math.inf
 
     return subscribing(
@@ -158,8 +154,7 @@ def smooth(
         --ab-cd-ef----g-|
     """
     for name, value in {"chars_per_second": chars_per_second, "frame": frame, "catch_up": catch_up}.items():
-        if value is not None and not value > 0:
-            raise ConfigurationError(f"smooth({name}=...) takes a number above 0; got {value!r}")
+        check_number(f"smooth({name}=...)", value)
     return subscribing(
         lambda observer, source, given: SmoothFrames(
             observer, timer_scheduler(scheduler, given), frame, chars_per_second or 0.0, catch_up

@@ -15,9 +15,9 @@ from reactivex.subject import BehaviorSubject
 from ..._arguments import check_arguments
 from ..._core.attempts import scheduler_seconds
 from ..._core.scheduling import timer_scheduler
-from ...errors import APIConnectionError, ConfigurationError
+from ...errors import APIConnectionError
 from ...events import TokenEvent, proves_answer
-from .._operator import Outcome, WatchedStream
+from .._operator import Outcome, WatchedStream, check_number
 from .fallback import is_worth_another
 
 CircuitState: TypeAlias = Literal["closed", "open", "half_open"]
@@ -65,9 +65,8 @@ class CircuitBreaker:
         *,
         scheduler: abc.SchedulerBase | None = None,
     ) -> None:
-        for name, value in (("failure_threshold", failure_threshold), ("success_threshold", success_threshold)):
-            if value < 1:
-                raise ConfigurationError(f"CircuitBreaker({name}=...) takes 1 or more; got {value!r}")
+        check_number("CircuitBreaker(failure_threshold=...)", failure_threshold, 1)
+        check_number("CircuitBreaker(success_threshold=...)", success_threshold, 1)
         self._failure_threshold = failure_threshold
         self._success_threshold = success_threshold
         self._cooldown = cooldown

@@ -50,30 +50,23 @@ class OverlapRemover:
         self._held = ""
         self._ends = _ends(self.sent)
         """Where the ends of `sent` begin that the continuation may repeat, longest first."""
-        self._repeated = 0
 
     def feed(self, piece: str) -> str:
         """Return what is new in `piece` and in the text held back before it."""
         if not self.open:
             return piece
         self._held += piece
-        undecided: list[int] = []
-        for begin in self._ends:
-            length = len(self.sent) - begin
-            if length > len(self._held):
-                if self.sent.startswith(self._held, begin):
-                    undecided.append(begin)
-            elif length > self._repeated and self._held.startswith(self.sent[begin:]) and not self._is_pattern(begin):
-                self._repeated = length
-        self._ends = [begin for begin in undecided if len(self.sent) - begin > self._repeated]
-        return "" if self._ends else self.flush()
+        longer = (begin for begin in self._ends if len(self.sent) - begin > len(self._held))
+        return "" if any(self.sent.startswith(self._held, begin) for begin in longer) else self.flush()
 
     def flush(self) -> str:
         """Return what was held back: no further text comes that could make it a repetition."""
-        new, self._held = self._held[self._repeated :], ""
-        self.dropped += self._repeated
-        self._ends, self._repeated = [], 0
-        return self._without_gap(new)
+        held, self._held = self._held, ""
+        repeated = (self.sent[begin:] for begin in self._ends if held.startswith(self.sent[begin:]))
+        dropped = len(next((end for end in repeated if not self._is_pattern(end)), ""))
+        self.dropped += dropped
+        self._ends = []
+        return self._without_gap(held[dropped:])
 
     def count_as_repetition(self) -> None:
         """Count the held text as repetition: the continuation was cut too."""
@@ -90,9 +83,9 @@ class OverlapRemover:
         self.open = bool(self._gap)
         return text[same:]
 
-    def _is_pattern(self, begin: int) -> bool:
-        end = self.sent[begin:]
-        return begin > 0 and (self.sent[:begin].rstrip().endswith(end.strip()) or _is_periodic(end))
+    def _is_pattern(self, end: str) -> bool:
+        before = self.sent[: len(self.sent) - len(end)]
+        return before != "" and (before.rstrip().endswith(end.strip()) or _is_periodic(end))
 
 
 def _is_periodic(text: str) -> bool:

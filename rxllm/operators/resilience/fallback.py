@@ -1,7 +1,6 @@
 """What to do when a stream fails: retry it, use another one, or show the error. `error_class` decides.
 
-By default all of this happens before the first content event, so the subscriber does not see it. After it, it is
-opt-in, and a `StreamReset` announces it.
+All of this happens before the first content event, so the subscriber does not see it. After it see `recover`.
 """
 
 from __future__ import annotations
@@ -19,27 +18,28 @@ from ..._core.retry import backoff as backoff
 from ..._core.retry import error_class as error_class
 from ..._core.retry import retry_transient as retry_transient
 from ...errors import ConfigurationError
-from ...events import StreamReset, TokenEvent
+from ...events import TokenEvent
 from .._operator import Operator
 
 Alternative: TypeAlias = Observable[TokenEvent] | Callable[[], Observable[TokenEvent]]
 """A stream, or a function that makes one when it is needed."""
 
 
+def is_worth_another(error: Exception) -> bool:
+    """Return whether another request may succeed after `error`."""
+    return error_class(error) != "raise"
+
+
 def fallback_to(
-    *others: Alternative,
-    restart: bool = False,
-    when: Callable[[Exception], bool] | None = None,
+    *others: Alternative, when: Callable[[Exception], bool] = is_worth_another
 ) -> Operator[TokenEvent, TokenEvent]:
     """Continue with the first of `others` if the stream fails, with the second if that fails, and so on.
 
-    A stream that still has retries makes them first.
+    Only a stream that fails before its first content event is replaced; for later errors see `recover`. A stream that
+    still has retries makes them first.
 
     Args:
         others: Streams, or functions that make a stream when it is needed; at least one.
-        restart: False: only a stream that fails before its first content event is replaced. True: one that fails
-            later too: a `StreamReset` comes with the first content of the next answer. If there is none, the error is
-            emitted and the earlier content stays valid.
         when: Returns whether an error is followed by another stream; default: errors of the classes "retry" and
             "next" of `error_class`.
 
@@ -55,7 +55,6 @@ def fallback_to(
     """
     if not others:
         raise ConfigurationError("fallback_to() needs at least one other stream")
-    goes_on = when or is_worth_another
 
     def operator(source: Observable[TokenEvent]) -> Observable[TokenEvent]:
         """Return the stream that continues with the others; each subscription begins with the first of them."""
@@ -65,12 +64,8 @@ def fallback_to(
             left = iter(others)
 
             def decide(error: Exception, answered: bool) -> Attempt | Exception:
-                if (answered and not restart) or not goes_on(error):
-                    return error
-                other = next(left, None)
-                if other is None:
-                    return error
-                return Attempt(stream_of(other), before=(reset_after(error),) if answered else ())
+                other = next(left, None) if not answered and when(error) else None
+                return error if other is None else Attempt(stream_of(other))
 
             return Attempt(source), decide
 
@@ -89,16 +84,6 @@ def stream_of(alternative: Alternative) -> Observable[TokenEvent]:
         return make()
 
     return reactivex.defer(made)
-
-
-def reset_after(error: Exception) -> StreamReset:
-    """Return the event that makes everything before `error` void."""
-    return StreamReset(f"{type(error).__name__}: {error}")
-
-
-def is_worth_another(error: Exception) -> bool:
-    """Return whether another request may succeed after `error`."""
-    return error_class(error) != "raise"
 
 
 def _is_stream(alternative: Alternative) -> TypeGuard[Observable[TokenEvent]]:

@@ -10,9 +10,8 @@ from reactivex.disposable import SingleAssignmentDisposable
 from ..._core.attempts import Race
 from ..._core.retry import error_class
 from ..._core.scheduling import timer_scheduler
-from ...errors import ConfigurationError
 from ...events import TokenEvent
-from .._operator import Operator, subscribing
+from .._operator import Operator, check_number, subscribing
 from .fallback import stream_of
 
 
@@ -43,8 +42,7 @@ def hedge(
         [ hedge(4, make_stream) ]
         -------Sa--b--|
     """
-    if not after_seconds >= 0:
-        raise ConfigurationError(f"hedge(after_seconds=...) takes 0 or more; got {after_seconds!r}")
+    check_number("hedge(after_seconds=...)", after_seconds, 0)
 
     def subscribe(
         observer: abc.ObserverBase[TokenEvent], first: Observable[TokenEvent], given: abc.SchedulerBase | None

@@ -14,8 +14,9 @@ from ..._arguments import check_arguments
 from ..._core.attempts import scheduler_seconds
 from ..._protocol import response_headers_listener
 from ..._transport.rate_limit_headers import MAX_RETRY_AFTER, Kind, allowances_of, retry_after
-from ...errors import ConfigurationError, LLMError
+from ...errors import LLMError
 from ...events import StreamEnd, TokenEvent, Usage, UsageUpdate
+from .._operator import check_number
 from .rate_window import SlidingWindow, VendorAllowance
 from .wait_queue import LimitedStream, SharedLimit
 
@@ -58,8 +59,7 @@ class MaxConcurrent(SharedLimit):
 
     @check_arguments
     def __init__(self, n: int) -> None:
-        if n < 1:
-            raise ConfigurationError(f"MaxConcurrent(n) takes 1 or more; got {n!r}")
+        check_number("MaxConcurrent(n)", n, 1)
         super().__init__(None)
         self.n = n
 
@@ -161,8 +161,7 @@ class RateLimit(SharedLimit):
         self._windows: dict[Kind, SlidingWindow] = {}
         limits: dict[Kind, float | None] = {"requests": requests_per_minute, "tokens": tokens_per_minute}
         for kind, limit in limits.items():
-            if limit is not None and not limit > 0:
-                raise ConfigurationError(f"RateLimit({kind}_per_minute=...) takes a number above 0; got {limit!r}")
+            check_number(f"RateLimit({kind}_per_minute=...)", limit)
             if limit is not None:
                 self._windows[kind] = SlidingWindow(limit)
         self._allowed: dict[str, VendorAllowance] = {}

@@ -36,7 +36,7 @@ from .._operator import Operator, Step, run_steps
 from .._response_builder import ResponseBuilder
 from ..text.filtered_response import text_delta
 from .continuation import OverlapRemover, join_responses
-from .fallback import MAX_DELAY, backoff, is_worth_another, reset_after, stream_of
+from .fallback import MAX_DELAY, backoff, is_worth_another, stream_of
 
 RecoverMode: TypeAlias = Literal["continue", "restart"]
 
@@ -52,11 +52,10 @@ def recover(
     max_recoveries: int = 2,
     base_delay: float = 0.5,
     max_delay: float = MAX_DELAY,
-    when: Callable[[Exception], bool] | None = None,
     scheduler: abc.SchedulerBase | None = None,
     jitter: Callable[[float, float], float] = random.uniform,
 ) -> Operator[TokenEvent, TokenEvent]:
-    """Recover if the connection breaks after the first content.
+    """Recover if the connection breaks after the first content: after errors of the classes "retry" and "next".
 
     `StreamEnd` holds the joined text, and the usage of all requests together. So does `error.partial`, if the last
     attempt fails too. Put this right after the model's stream.
@@ -76,8 +75,6 @@ def recover(
         max_recoveries: Requests after the first one, at most.
         base_delay: Seconds, as for `retry_transient`.
         max_delay: Seconds, as for `retry_transient`.
-        when: Returns whether an error is recovered from; default: errors of the classes "retry" and "next" of
-            `error_class`.
         scheduler: Runs the delays; default: the scheduler given to subscribe(), else a thread for all delays.
         jitter: Returns a delay between two numbers of seconds; default: a random one.
 
@@ -99,86 +96,39 @@ def recover(
     delay_of = backoff(base_delay, max_delay, jitter)
 
     def operator(source: Observable[TokenEvent]) -> Observable[TokenEvent]:
-        """Return the stream with its recoveries."""
-
-        def next_stream(prefix: str) -> Observable[TokenEvent]:
-            return source if ask is None else stream_of(partial(ask, _with_prefix(messages, prefix)))
-
         def start() -> tuple[Attempt, OnFailure]:
-            recovery = _Recovery(mode, next_stream, messages, max_recoveries, delay_of, when or is_worth_another)
-            return recovery.first_attempt(source), recovery.decide
+            """Return the stream itself as the first attempt, and the function that chooses the next ones."""
+            attempt = _RecoverAttempt(None, Usage())
+            valid = Response()  # the part of the answer that is not void
+            recoveries = 0
+
+            def decide(error: Exception, answered: bool) -> Attempt | Exception:
+                """Return the attempt that continues or restarts the answer; the error if there is none."""
+                nonlocal attempt, valid, recoveries
+                if not answered:
+                    return error
+                partial_answer = attempt.partial(error, messages)
+                if attempt.has_content():
+                    valid = partial_answer
+                delay = delay_of(error, recoveries)
+                continues = mode == "continue" and bool(valid.text.strip())
+                cannot_continue = continues and (attempt.has_tool_call or bool(valid.tool_calls))
+                if recoveries >= max_recoveries or delay is None or cannot_continue or not is_worth_another(error):
+                    if isinstance(error, LLMError) and recoveries:
+                        error.partial = msgspec.structs.replace(valid, usage=partial_answer.usage)
+                    return error
+                recoveries += 1
+                attempt = _RecoverAttempt(valid if continues else None, partial_answer.usage)
+                given = _with_prefix(messages, attempt.overlap.sent)
+                stream = source if ask is None else stream_of(partial(ask, given))
+                reset = StreamReset(f"{type(error).__name__}: {error}")
+                return Attempt(attempt.applied_to(stream), delay, () if continues else (reset,))
+
+            return Attempt(attempt.applied_to(source)), decide
 
         return stream_attempts(start, scheduler)
 
     return operator
-
-
-class _Recovery:
-    """The answer of one subscription, over all its attempts."""
-
-    def __init__(
-        self,
-        mode: RecoverMode,
-        next_stream: Callable[[str], Observable[TokenEvent]],
-        messages: Sequence[Message],
-        max_recoveries: int,
-        delay_of: Callable[[Exception, int], float | None],
-        when: Callable[[Exception], bool],
-    ) -> None:
-        self._mode = mode
-        self._next_stream = next_stream
-        self._messages = messages
-        self._max_recoveries = max_recoveries
-        self._delay_of = delay_of
-        self._when = when
-        self._recoveries = 0
-        self._attempt = _RecoverAttempt(None, Usage())
-        self._partial = Response()
-        """The valid part of the answer."""
-        self._spent = Usage()
-
-    def first_attempt(self, source: Observable[TokenEvent]) -> Attempt:
-        """Return the stream itself as the first attempt."""
-        return Attempt(self._attempt.applied_to(source))
-
-    def decide(self, error: Exception, answered: bool) -> Attempt | Exception:
-        """Return the attempt that continues or restarts the answer; the error if there is none."""
-        if not answered:
-            return error
-        self._add_attempt(error)
-        delay = self._delay_of(error, self._recoveries)
-        continues = self._mode == "continue" and bool(self._partial.text.strip())
-        has_tool_call = self._attempt.has_tool_call or bool(self._partial.tool_calls)
-        if (
-            self._recoveries >= self._max_recoveries
-            or delay is None
-            or (continues and has_tool_call)
-            or not self._when(error)
-        ):
-            return self._with_partial(error)
-        self._recoveries += 1
-        attempt = self._attempt = _RecoverAttempt(self._partial if continues else None, self._spent)
-        return Attempt(
-            attempt.applied_to(self._next_stream(attempt.overlap.sent)),
-            delay,
-            () if continues else (reset_after(error),),
-        )
-
-    def _add_attempt(self, error: Exception) -> None:
-        """Add the content and the usage of the failed attempt."""
-        attempt = self._attempt
-        partial = attempt.partial(error, self._messages)
-        self._spent = add_usage(self._spent, partial.usage)
-        if attempt.earlier is not None:
-            partial = join_responses(attempt.earlier, partial, attempt.overlap.dropped)
-        if attempt.has_content():
-            self._partial = partial
-
-    def _with_partial(self, error: Exception) -> Exception:
-        """Return `error` with the valid part of the answer as its partial response, if there were several attempts."""
-        if isinstance(error, LLMError) and self._recoveries:
-            error.partial = msgspec.structs.replace(self._partial, usage=self._spent)
-        return error
 
 
 class _RecoverAttempt(Step[TokenEvent, TokenEvent]):
@@ -203,19 +153,19 @@ class _RecoverAttempt(Step[TokenEvent, TokenEvent]):
         return any(map(proves_answer, self._events))
 
     def partial(self, error: Exception, messages: Sequence[Message]) -> Response:
-        """Return the partial response of `error`, with the text that this step has received."""
+        """Return the answer so far: the partial response of `error`, with the text that this step has received."""
         answer = ResponseBuilder()
         for event in self._events:
             answer.add(event)
         seen = answer.response()
         known = error.partial if isinstance(error, LLMError) else None
         if known is None:
-            return with_estimate(seen, encode(messages)) if self._events else seen
-        if known.text == seen.text:
-            return known
-        return msgspec.structs.replace(
-            known, text=seen.text, reasoning=seen.reasoning, tool_calls=seen.tool_calls, parts=seen.parts
-        )
+            known = with_estimate(seen, encode(messages)) if self._events else seen
+        elif known.text != seen.text:
+            known = msgspec.structs.replace(
+                known, text=seen.text, reasoning=seen.reasoning, tool_calls=seen.tool_calls, parts=seen.parts
+            )
+        return self._whole(known)
 
     def feed(self, event: TokenEvent, /) -> Sequence[TokenEvent]:
         """Return the event as part of the whole answer."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from ..._json import table
 from ...errors import ConfigurationError
 from ...events import TextDelta, TokenEvent
-from .._operator import Operator
+from .._operator import Operator, check_number
 from .filtered_response import text_delta
 from .text_operator import filter_text
 
@@ -93,7 +93,7 @@ def replace(
     def expanded(match: Match) -> str:
         return match.expand(replacement) if isinstance(replacement, str) else replacement(match)
 
-    _check(longest)
+    check_number("replace(longest=...)", longest, 1)
     return filter_text("replace", lambda: _Replacing(compiled, expanded, longest))
 
 
@@ -116,7 +116,7 @@ def redact(
         ConfigurationError: The pattern is wrong, `longest` is below 1, or the package `regex` is not installed.
     """
     compiled = _compiled(pattern)
-    _check(longest)
+    check_number("redact(longest=...)", longest, 1)
     return filter_text("redact", lambda: _Redacting(compiled, lambda _: mask, longest, mask))
 
 
@@ -315,11 +315,6 @@ def _unwatched_length(pattern: str) -> int:
     if re.search(r"\)[*+?{]|\\[1-9kg]|\(\?[R&P(]", pattern):
         return 0
     return int(_UNWATCHED_STEPS ** (1 / (len(_REPETITION.findall(pattern)) + 1)))
-
-
-def _check(longest: int) -> None:
-    if longest < 1:
-        raise ConfigurationError(f"longest is 1 or more; got {longest!r}")
 
 
 def _compiled(pattern: str | re.Pattern[str]) -> Pattern:

@@ -17,7 +17,7 @@ from reactivex.testing import ReactiveTest, TestScheduler
 
 from rxllm import operators as ops
 from rxllm._core.delta_merge import merge_deltas
-from rxllm.errors import ConfigurationError, StreamError
+from rxllm.errors import ConfigurationError
 from rxllm.events import (
     ReasoningDelta,
     StreamEnd,
@@ -82,7 +82,7 @@ class TestContract(OperatorContract):
                 MIXED,
                 synchronous=False,
             )
-            for overflow in ("block", "coalesce", "drop_oldest", "error")
+            for overflow in ("block", "coalesce", "drop_oldest")
         ),
         Case("observe_on_ui", given_scheduler(ops.observe_on_ui), MIXED, MIXED, synchronous=False, view=merge_deltas),
         Case("smooth", ops.smooth, MIXED, MIXED, synchronous=False, view=merge_deltas),
@@ -171,39 +171,6 @@ class TestBounded:
         """Of plain items the last ones remain: with size 1, the latest."""
         assert delivered(range(10), lambda s: ops.bounded(s, 2, overflow="drop_oldest")) == [8, 9]
         assert delivered(range(10), lambda s: ops.bounded(s, 1, overflow="drop_oldest")) == [9]
-
-    def test_error_ends_after_what_waits(self) -> None:
-        """The subscriber gets the events up to the bound, and then the error; the upstream is let go."""
-        scheduler = VirtualTimeScheduler()
-        source: Subject[int] = Subject()
-        seen: list[int] = []
-        errors: list[Exception] = []
-        source.pipe(ops.bounded(scheduler, 3, overflow="error")).subscribe(seen.append, errors.append)
-        for n in range(5):
-            source.on_next(n)
-        assert source.observers == []
-        scheduler.start()
-        assert seen == [0, 1, 2]
-        assert [StreamError] == [type(error) for error in errors]
-
-    def test_error_takes_nothing_more_from_an_upstream_that_does_not_stop(self) -> None:
-        """A synchronous upstream, which cannot be disposed yet, pushes on: that goes nowhere."""
-        seen: list[object] = []
-        scheduler = VirtualTimeScheduler()
-
-        def push(observer: abc.ObserverBase[int], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            for n in range(10):
-                observer.on_next(n)
-                if n == 5:
-                    scheduler.start()
-            return Disposable()
-
-        source = Observable[int](push)
-        source.pipe(ops.bounded(scheduler, 2, overflow="error")).subscribe(
-            seen.append, lambda error: seen.append(type(error))
-        )
-        scheduler.start()
-        assert [0, 1, StreamError] == seen
 
     @pytest.mark.parametrize("size", [1, 2, 64])
     def test_a_producer_on_the_schedulers_own_thread_does_not_wait_for_itself(self, size: int) -> None:

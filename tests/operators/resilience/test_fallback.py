@@ -14,7 +14,7 @@ from reactivex.testing import TestScheduler
 import rxllm
 from rxllm import operators as ops
 from rxllm.errors import LLMError
-from rxllm.events import ReasoningDelta, StreamEnd, StreamReset, TextDelta, TokenEvent, Usage, UsageUpdate
+from rxllm.events import ReasoningDelta, StreamEnd, TextDelta, TokenEvent, Usage, UsageUpdate
 from rxllm.operators.resilience.fallback import error_class, fallback_to, retry_transient
 from rxllm.operators.resilience.hedge import hedge
 
@@ -268,24 +268,6 @@ class TestFallback:
         assert [START, TextDelta("a")] == seen.values
         assert seen.error is OVERLOADED
         assert other.times == []
-
-    def test_after_content_where_asked_for(self) -> None:
-        """A reset says that what came before is void; there is one StreamStart."""
-        scheduler = TestScheduler()
-        first = cold(scheduler, [START, TextDelta("a")], OVERLOADED)
-        pipeline = first.pipe(fallback_to(cold(scheduler, answer("c")), restart=True))
-        seen = play(scheduler, lambda: pipeline)
-        reset = StreamReset("OverloadedError: busy")
-        assert [START, TextDelta("a"), reset, *answer("c")[1:]] == seen.values
-
-    def test_what_was_seen_stands_where_the_next_has_nothing(self) -> None:
-        """No reset without an answer to take the place."""
-        scheduler = TestScheduler()
-        first = cold(scheduler, [START, TextDelta("a")], OVERLOADED)
-        other = cold(scheduler, [START], rxllm.ServerError("500"))
-        seen = play(scheduler, lambda: first.pipe(fallback_to(other, restart=True)))
-        assert [START, TextDelta("a")] == seen.values
-        assert isinstance(seen.error, rxllm.ServerError)
 
     def test_a_function_that_raises(self) -> None:
         """What it raises is what the stream ends with."""

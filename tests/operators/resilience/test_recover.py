@@ -353,13 +353,6 @@ class TestRestart:
         assert play(scheduler, lambda: tries.stream.pipe(recover("restart"))).error is error
         assert len(tries.times) == 1
 
-    def test_the_caller_may_choose_the_errors(self) -> None:
-        """Even those of other kinds."""
-        scheduler = TestScheduler()
-        tries = Tries(scheduler, cold(scheduler, [TextDelta("a")], ValueError()), cold(scheduler, answer("b")))
-        operator = recover("restart", when=lambda error: isinstance(error, ValueError), jitter=no_jitter)
-        assert play(scheduler, lambda: tries.stream.pipe(operator)).response.text == "b"
-
     def test_before_content_there_is_nothing_to_recover(self) -> None:
         """That is for retry."""
         scheduler = TestScheduler()
