@@ -27,9 +27,10 @@ No error contains a key or a header.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from .events import Response
+if TYPE_CHECKING:  # messages raise these errors
+    from .events import Response
 
 __all__ = [
     "APIConnectionError",

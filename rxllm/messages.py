@@ -18,6 +18,7 @@ from typing import Literal, Self, TypeAlias, cast, get_args
 import msgspec
 
 from ._media import PILImage, encoded_image, image_of_array, media_of_file
+from .errors import ConfigurationError
 
 __all__ = [
     "AudioPart",
@@ -278,10 +279,10 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def __post_init__(self) -> None:
         if self.role not in _ROLES:
-            raise TypeError(f"Message: role is one of {', '.join(_ROLES)}; got {self.role!r}")
+            raise ConfigurationError(f"Message: role is one of {', '.join(_ROLES)}; got {self.role!r}")
         _check_parts(self, self.parts, Part)
         if self.ending not in _ENDINGS:
-            raise TypeError(f"Message: ending is stopped, failed or None; got {self.ending!r}")
+            raise ConfigurationError(f"Message: ending is stopped, failed or None; got {self.ending!r}")
 
     @classmethod
     def system(cls, text: str) -> Message:
@@ -352,16 +353,16 @@ def messages_from_json(text: str | bytes) -> tuple[Message, ...]:
 
 
 def _one_source(part: ImagePart | DocumentPart | AudioPart) -> None:
-    """Raise `ValueError` or `TypeError` unless a part has one of `url` and `data`, and data has a media type."""
+    """Raise `ConfigurationError` unless a part has one of `url` and `data`, and data has a media type."""
     kind = type(part).__name__
     if (part.url is None) == (part.data is None):
-        raise ValueError(f"{kind} needs either url= or data=, and one of them only")
+        raise ConfigurationError(f"{kind} needs either url= or data=, and one of them only")
     if part.data is not None and type(part.data) is not bytes:
         advice = "ImagePart.from_array or from_pil encodes pixels" if kind == "ImagePart" else "the bytes of a file"
-        raise TypeError(f"{kind}: data is bytes; got {type(part.data).__name__} ({advice})")
+        raise ConfigurationError(f"{kind}: data is bytes; got {type(part.data).__name__} ({advice})")
     _check(part, url=(str, type(None)), media_type=(str, type(None)))
     if part.data is not None and not part.media_type:
-        raise ValueError(f'{kind}(data=...) needs media_type=, for example "image/png"')
+        raise ConfigurationError(f'{kind}(data=...) needs media_type=, for example "image/png"')
 
 
 _ROLES = get_args(Role)
@@ -373,20 +374,20 @@ def _part(content: str | Part) -> Part:
 
 
 def _check(part: object, **types: type | tuple[type, ...]) -> None:
-    """Raise TypeError if a field has another type: msgspec checks what it decodes, and no constructor."""
+    """Raise `ConfigurationError` if a field has another type: msgspec checks what it decodes, and no constructor."""
     for name, kind in types.items():
         value = getattr(part, name)
         if not isinstance(value, kind):
             wanted = kind[0] if isinstance(kind, tuple) else kind
-            raise TypeError(f"{type(part).__name__}: {name} is {wanted.__name__}; got {type(value).__name__}")
+            raise ConfigurationError(f"{type(part).__name__}: {name} is {wanted.__name__}; got {type(value).__name__}")
 
 
 def _check_parts(owner: object, parts: object, union: object) -> None:
-    """Raise TypeError unless `parts` is a tuple of the types in `union`."""
+    """Raise `ConfigurationError` unless `parts` is a tuple of the types in `union`."""
     kinds = get_args(union)
     if not isinstance(parts, tuple):
-        raise TypeError(f"{type(owner).__name__}: parts are a tuple; got {type(parts).__name__}")
+        raise ConfigurationError(f"{type(owner).__name__}: parts are a tuple; got {type(parts).__name__}")
     for part in cast("tuple[object, ...]", parts):
         if not isinstance(part, kinds):
             names = ", ".join(kind.__name__ for kind in kinds)
-            raise TypeError(f"{type(owner).__name__}: a part is one of {names}; got {type(part).__name__}")
+            raise ConfigurationError(f"{type(owner).__name__}: a part is one of {names}; got {type(part).__name__}")

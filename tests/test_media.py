@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rxllm import DocumentPart, ImagePart, Message, TextPart, ToolCall, ToolResult
+from rxllm import ConfigurationError, DocumentPart, ImagePart, Message, TextPart, ToolCall, ToolResult
 
 
 def pixels(part: ImagePart) -> Image.Image:
@@ -85,5 +85,5 @@ def test_files(tmp_path: Path) -> None:
 )
 def test_a_wrong_type_is_named_where_it_is_given(make: Callable[[], object], said: str) -> None:
     """Not in the thread that encodes the request."""
-    with pytest.raises(TypeError, match=said):
+    with pytest.raises(ConfigurationError, match=said):
         make()

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rxllm.errors import ConfigurationError
 from rxllm.messages import (
     AudioPart,
     DocumentPart,
@@ -75,7 +76,7 @@ def test_text_joins_the_text_parts() -> None:
 
 def test_an_ending_is_one_of_two() -> None:
     """And it is not written where there is none."""
-    with pytest.raises(TypeError, match="ending"):
+    with pytest.raises(ConfigurationError, match="ending"):
         Message("assistant", (), "done")  # type: ignore[arg-type]
     broken = Message("assistant", (TextPart("x"),), "stopped")
     assert messages_from_json(messages_to_json([broken])) == (broken,)

@@ -70,8 +70,14 @@ class Signature:
             described = {"description": descriptions[key]} if key in descriptions else {}
             properties[key] = {**described, **{name: value for name, value in one.schema.items() if name != "$defs"}}
         required = [key for key, one in self._shown.items() if one.is_required]
-        schema = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-        return {**schema, "$defs": definitions} if definitions else schema
+        shared = {"$defs": definitions} if definitions else {}
+        return {
+            "type": "object",
+            "properties": properties,
+            "required": required,
+            "additionalProperties": False,
+            **shared,
+        }
 
 
 class GivenSchema:

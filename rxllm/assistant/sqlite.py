@@ -14,6 +14,7 @@ from typing import Self
 import msgspec
 
 from .._arguments import check_arguments
+from ..errors import ConfigurationError
 from ..messages import Message
 
 __all__ = ["SQLiteStore"]
@@ -41,6 +42,9 @@ class SQLiteStore:
         path: The file, which is created if it does not exist; ":memory:" keeps conversations until `close`.
         timeout: Seconds to wait for a change by another process.
 
+    Raises:
+        ConfigurationError: The file is not an SQLite database.
+
     >>> from rxllm.assistant import Memory
     >>> with SQLiteStore(":memory:") as store:
     ...     Memory(store).add("ada", [Message.user("Hello")])
@@ -55,8 +59,12 @@ class SQLiteStore:
         try:
             self._use_wal(time.monotonic() + timeout)
             self._connection.execute(_SCHEMA)
-        except BaseException:
+        except BaseException as error:
             self._connection.close()
+            if type(error) is sqlite3.DatabaseError:  # not one of its subclasses, which pass by themselves
+                raise ConfigurationError(
+                    f"{path} is not an SQLite database, or is damaged ({error}): give the path of another file"
+                ) from error
             raise
 
     def __enter__(self) -> Self:

@@ -397,7 +397,7 @@ class TestMemory:
         session.wait(LIMIT_SECONDS)
         assert [m.text for m in model.calls[0].messages] == ["Be brief", "a", "one", "b"]
         assert session.history == (*said, Message.user("b"), Message.assistant("two"))
-        with pytest.raises(TypeError):
+        with pytest.raises(rxllm.ConfigurationError):
             session.edit(session.state.messages[0].id, 42)  # type: ignore[arg-type]
         assert len(session.state.messages) == 4
 

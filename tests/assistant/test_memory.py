@@ -310,7 +310,7 @@ class BrokenStore(InMemoryStore):
 def test_a_turn_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
     """What cannot be written takes back what was."""
     with SQLiteStore(tmp_path / "chat.db") as store:
-        with pytest.raises(TypeError):
+        with pytest.raises(rxllm.ConfigurationError):
             store.append("c", [Message.user("Hi"), Message("assistant", (threading.Lock(),))])  # type: ignore[arg-type]  # the point
         assert () == store.load("c")
         store.append("c", turn(1))
@@ -371,3 +371,12 @@ def test_a_cancelled_turn_that_cannot_be_kept_is_logged(caplog: pytest.LogCaptur
     assert got.wait(LIMIT)
     subscription.dispose()
     assert "a cancelled turn could not be written to the memory" in caplog.text
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    """The error names the file."""
+    path = tmp_path / "notes.txt"
+    path.write_text("These are notes, and not a database at all. " * 40)
+    with pytest.raises(rxllm.ConfigurationError, match=r"notes\.txt is not an SQLite database"):
+        SQLiteStore(path)
+    assert path.read_text().startswith("These are notes")
