@@ -109,7 +109,7 @@ class _Parameter:
             self._convert: Callable[[object], object] = partial(
                 msgspec.convert, type=hint, strict=False, dec_hook=_validated
             )
-            self.schema = _schema_of(partial(schema_with_definitions, hint), where)
+            self.schema: dict[str, object] = _schema_of(partial(schema_with_definitions, hint), where)
         if not self.is_required and "default" not in self.schema:
             with suppress(TypeError):  # it cannot be written as JSON
                 self.schema["default"] = msgspec.to_builtins(self._default)
@@ -120,7 +120,7 @@ class _Parameter:
             hint = Annotated[cast("type", hint), self._default]
         adapter: Any = _schema_of(partial(sys.modules["pydantic"].TypeAdapter, hint), where)
         self._convert = adapter.validate_python
-        self.schema: dict[str, object] = _schema_of(adapter.json_schema, where)
+        self.schema = _schema_of(adapter.json_schema, where)
         found: Any = adapter.get_default_value()
         if found is not None:  # a `Some` with the default of a Field
             self._default, self.is_required = found.value, False
