@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.resources import files
 from math import isfinite
-from typing import TypeGuard, TypeVar
+from typing import TypeAlias, TypeGuard, TypeVar
 
 import msgspec
 
 T = TypeVar("T")
+Json: TypeAlias = dict[str, object]
+"""A JSON object."""
 
 _decode = msgspec.json.Decoder[object](object).decode
 
@@ -51,7 +53,7 @@ def valid_text(text: str) -> str:
     return text
 
 
-def is_object(value: object) -> TypeGuard[dict[str, object]]:
+def is_object(value: object) -> TypeGuard[Json]:
     """Return whether `value` is a JSON object."""
     return isinstance(value, dict)
 
@@ -79,13 +81,13 @@ def count_at(source: Mapping[str, object], key: str) -> int | None:
     return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) else None
 
 
-def object_at(source: Mapping[str, object], key: str) -> dict[str, object]:
+def object_at(source: Mapping[str, object], key: str) -> Json:
     """Return `source[key]` if it is an object, else an empty one."""
     value = source.get(key)
     return value if is_object(value) else {}
 
 
-def objects_at(source: Mapping[str, object], key: str) -> list[dict[str, object]]:
+def objects_at(source: Mapping[str, object], key: str) -> list[Json]:
     """Return the objects in the list `source[key]`; none if it is not a list."""
     value = source.get(key)
     return [item for item in value if is_object(item)] if is_array(value) else []

@@ -255,6 +255,10 @@ class AnswerDecoder(ABC):
         self._words = WORDS[self.wire]
         self._started = False
 
+    @abstractmethod
+    def feed(self, frame: Frame, /) -> Sequence[TokenEvent]:
+        """Return the events of one frame."""
+
     def close(self) -> Sequence[TokenEvent]:
         """End the body: raise `StreamInterruptedError` if the answer is not complete."""
         if not self.finished:

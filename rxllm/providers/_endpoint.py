@@ -25,14 +25,14 @@ _MAX_NAMES = 4096
 class Endpoint:
     """The provider `provider`, which speaks `wire` at `url`; `wire` alone stands for any address."""
 
-    def __init__(self, wire: str, provider: str, url: str = "", *, tool_name: str = TOOL_NAME) -> None:
+    def __init__(self, wire: str, provider: str, url: str = "", *, tool_names: str = TOOL_NAME) -> None:
         parts = urlsplit(url)
         self.wire = wire
         self.provider = provider
         self.host = parts.hostname or ""
         self.key = f"{wire}@{parts.hostname}{parts.path}" if url else wire
         """The key of this endpoint's own fields in `vendor`, and the `wire` of its own `VendorPart`."""
-        self._tool_name = re.compile(tool_name)
+        self._tool_name = re.compile(tool_names)
         self._names: dict[str, str] = {}
 
     def fields(self, vendor: VendorFields | None) -> Mapping[str, object]:

@@ -1,4 +1,4 @@
-"""What encoders share: addresses, headers, bodies, data URLs, and refusals."""
+"""Parts of requests: addresses, headers, bodies, data URLs, and refusals."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes, urlsplit, urlunsplit
 
-from .._json import encode, is_array, is_object
+from .._json import Json, encode, is_array, is_object
 from .._values import json_data
 from ..errors import ConfigurationError
-from ..messages import AudioPart, DocumentPart, ImagePart, Part, ToolResult
+from ..messages import MediaPart, ToolResult
 from ..options import Options
 
 _VERSION = re.compile(r"/v\d+(?:alpha|beta)?\d*$")
@@ -46,11 +46,9 @@ def endpoint_url(base_url: str, version: str, path: str, query: str = "", *, pas
     return urlunsplit((parts.scheme, parts.netloc, root + path, queries, ""))
 
 
-def header_fields(
-    ours: Mapping[str, str | None], theirs: Mapping[str, str], *, accept: str = "text/event-stream"
-) -> dict[str, str]:
-    """Return `ours` that have a value, and those of JSON requests; `theirs` override them, in any case of letters."""
-    ours = {**ours, "Content-Type": "application/json", "Accept": accept}
+def header_fields(ours: Mapping[str, str | None], theirs: Mapping[str, str]) -> dict[str, str]:
+    """Return `ours` that have a value, and that of JSON requests; `theirs` override them, in any case of letters."""
+    ours = {**ours, "Content-Type": "application/json"}
     overruled = {name.lower() for name in theirs}
     kept = {name: value for name, value in ours.items() if value is not None and name.lower() not in overruled}
     return {**kept, **theirs}
@@ -64,7 +62,7 @@ def body_bytes(body: Mapping[str, object], extra: Mapping[str, object] | None) -
     >>> body_bytes({"a": 1, "b": None, "c": {"d": 2}}, {"c": {"e": 3}})
     b'{"a":1,"c":{"d":2,"e":3}}'
     """
-    fields = {name: value for name, value in body.items() if value is not None}
+    fields = without_none(**body)
     if extra:
         fields = merged(fields, extra)
         more, ours = extra.get("tools"), body.get("tools")
@@ -83,7 +81,7 @@ def json_bytes(value: object) -> bytes:
         raise ConfigurationError(f"the prompt or an option cannot be sent as JSON: {error}") from error
 
 
-def merged(body: Mapping[str, object], extra: Mapping[str, object]) -> dict[str, object]:
+def merged(body: Mapping[str, object], extra: Mapping[str, object]) -> Json:
     """Return `body` with `extra` over it: objects in both are merged, anything else is replaced."""
     result = dict(body)
     for name, value in extra.items():
@@ -92,7 +90,7 @@ def merged(body: Mapping[str, object], extra: Mapping[str, object]) -> dict[str,
     return result
 
 
-def without_none(**fields: object) -> dict[str, object]:
+def without_none(**fields: object) -> Json:
     """Return the fields that have a value."""
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -102,7 +100,7 @@ def result_text(result: ToolResult) -> str:
     return result.content or ("The tool failed without a message." if result.is_error else "")
 
 
-def inline(part: ImagePart | DocumentPart | AudioPart) -> Inline | None:
+def inline(part: MediaPart) -> Inline | None:
     """Return the part's content if it is inline (bytes or a data URL); None if it is only referenced."""
     if part.data is not None:
         return Inline(part.media_type or "application/octet-stream", base64.b64encode(part.data).decode())
@@ -116,7 +114,7 @@ def inline(part: ImagePart | DocumentPart | AudioPart) -> Inline | None:
     return Inline(media_type or part.media_type or "text/plain", _payload(part, payload, "base64" in parameters))
 
 
-def data_url(part: ImagePart | DocumentPart) -> str | None:
+def data_url(part: MediaPart) -> str | None:
     """Return the part's URL, or the part itself as a data: URL."""
     file = inline(part)
     return f"data:{file.media_type};base64,{file.base64}" if file else part.url
@@ -134,24 +132,7 @@ def refuse_options(names: Iterable[str], options: Options, provider: str, advice
             raise unsupported_option(name, provider, advice)
 
 
-def refuse_format_beside_tools(options: Options, provider: str) -> None:
-    """Raise if both an answer format and tools are given; for providers that then call no tool."""
-    if options.response_format is not None and options.tools and options.tool_choice != "none":
-        raise unsupported_option("response_format", provider, "it calls no tools beside it; give one or the other")
-
-
-def unsupported_part(part: Part, provider: str, advice: str) -> ConfigurationError:
-    """Return the error for a message part that a provider does not support."""
-    return ConfigurationError(f"{provider!r} takes no such {type(part).__name__}: {advice}", provider=provider)
-
-
-def refuse_detail(part: ImagePart, provider: str) -> None:
-    """Raise `ConfigurationError` if an image asks for a detail; for providers that offer no such choice."""
-    if part.detail in ("low", "high"):
-        raise unsupported_part(part, provider, f"it has no detail={part.detail!r}; resize the image instead")
-
-
-def _payload(part: Part, payload: str, encoded: bool) -> str:
+def _payload(part: MediaPart, payload: str, encoded: bool) -> str:
     """Return the payload of a `data:` URL as base64."""
     data = unquote_to_bytes(payload)
     if not encoded:

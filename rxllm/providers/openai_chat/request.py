@@ -5,30 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
-from ..._protocol import WireRequest
+from ..._json import Json, text_at
 from ...errors import ConfigurationError
-from ...messages import Message
-from ...options import JsonFormat, Options, Tool
-from .._endpoint import Endpoint
-from .._request import (
-    body_bytes,
-    endpoint_url,
-    header_fields,
-    refuse_format_beside_tools,
-    refuse_options,
-    unsupported_option,
+from ...messages import (
+    AudioPart,
+    DocumentPart,
+    ImagePart,
+    MediaPart,
+    Message,
+    Part,
+    ReasoningPart,
+    TextPart,
+    ToolCall,
+    ToolResult,
+    VendorPart,
 )
-from .._tools_and_formats import chosen_tool, openai_format, openai_tool_schema, tool_fields
+from ...options import Options, Tool
+from .._request import data_url, inline, json_bytes, merged, refuse_options, result_text, without_none
+from .._vendor_wire import VendorWire, option_fields
 from ..model_rules import ModelRules, check_tools_on_chat, checked_rules, is_off
 from .decoder import OpenAIChatDecoder
 from .dialect import GATEWAY, Dialect
-from .messages import wire_messages
-
-_ADVICE = "a field that only this vendor knows can go into extra_body"
+from .reasoning import DETAILS
 
 
-class OpenAIChat:
-    """The wire to Chat Completions at one address.
+class OpenAIChat(VendorWire):
+    """The wire to Chat Completions.
 
     Args:
         provider: The provider's name, for errors and answers.
@@ -37,6 +39,10 @@ class OpenAIChat:
         headers: Further headers; they override those of the wire.
         dialect: What the vendor takes; by default what an unknown gateway takes.
     """
+
+    decoder_class = OpenAIChatDecoder
+    path = "/chat/completions"
+    pasted = "/completions|/models"
 
     def __init__(
         self,
@@ -52,98 +58,207 @@ class OpenAIChat:
                 f"the base_url for {provider!r} is that of the Responses API: use the provider 'openai-responses'",
                 provider=provider,
             )
-        self._url = endpoint_url(base_url, "", "/chat/completions", pasted="/completions|/models")
-        self._endpoint = Endpoint(OpenAIChatDecoder.wire, provider, self._url)
         self._dialect = dialect
-        bearer = "Bearer " if dialect.key_header == "Authorization" else ""
-        key = None if api_key is None else bearer + api_key
-        self._headers = header_fields({dialect.key_header: key}, headers)
+        self.key_header = dialect.key_header
+        self.call_ids = dialect.call_ids
+        self.option_names = option_fields(
+            *("temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty", "stop"),
+            seed=dialect.seed,
+            max_tokens=dialect.max_tokens,
+        )
+        super().__init__(provider=provider, base_url=base_url, api_key=api_key, headers=headers)
 
-    def request(self, messages: Sequence[Message], model: str, options: Options) -> WireRequest:
-        """Build the request for one streamed answer; raise `ConfigurationError` naming what the vendor cannot take."""
-        body = chat_request(messages, model, options, self._dialect, self._endpoint)
-        return WireRequest(self._url, dict(self._headers), body)
+    def _body(self, messages: Sequence[Message], model: str, options: Options) -> Json:
+        dialect = self._dialect
+        refuse_options(dialect.unsupported, options, self._provider, "extra_body= sends fields that only it knows")
+        rules = checked_rules(dialect.rules, model, options, self._provider)
+        if rules is not None:
+            check_tools_on_chat(rules, options, self._provider, model)
+        if not dialect.format_beside_tools:
+            self._refuse_format_beside_tools(options)
+        return {
+            "model": model,
+            "messages": self._messages(messages, with_tools=bool(options.tools)),
+            "stream": True,
+            "stream_options": {"include_usage": True} if dialect.stream_options else None,
+            **self._option_fields(options),
+            "response_format": self._response_format(options),
+            "tools": [self._tool(tool) for tool in options.tools] or None,
+            "tool_choice": self._tool_choice(options),
+            **self._reasoning(options.reasoning, rules),
+        }
 
-    def decoder(self) -> OpenAIChatDecoder:
-        """Return a new decoder for one answer."""
-        return OpenAIChatDecoder(self._endpoint.provider, self._endpoint)
-
-
-def chat_request(
-    messages: Sequence[Message], model: str, options: Options, dialect: Dialect, endpoint: Endpoint
-) -> bytes:
-    """Build the JSON body for one streamed answer.
-
-    Raises `ConfigurationError` naming the option or part that the vendor or the model does not take.
-    """
-    provider = endpoint.provider
-    refuse_options(dialect.unsupported, options, provider, _ADVICE)
-    rules = checked_rules(dialect.rules, model, options, provider)
-    if rules is not None:
-        check_tools_on_chat(rules, options, provider, model)
-    if not dialect.format_beside_tools:
-        refuse_format_beside_tools(options, provider)
-    body: dict[str, object] = {
-        "model": model,
-        "messages": wire_messages(messages, dialect, endpoint, with_tools=bool(options.tools)),
-        "stream": True,
-        "stream_options": {"include_usage": True} if dialect.stream_options else None,
-        "temperature": options.temperature,
-        "top_p": options.top_p,
-        "top_k": options.top_k,
-        "frequency_penalty": options.frequency_penalty,
-        "presence_penalty": options.presence_penalty,
-        "stop": options.stop,
-        dialect.seed: options.seed,
-        dialect.max_tokens: options.max_tokens,
-        "response_format": _response_format(options.response_format, dialect, provider),
-        "tools": [_tool(tool, endpoint) for tool in options.tools] or None,
-        "tool_choice": _tool_choice(options.tool_choice, options.tools, dialect, endpoint),
-        **_reasoning(options.reasoning, dialect, rules, provider),
-    }
-    return body_bytes(body, options.extra_body)
-
-
-def _reasoning(
-    wanted: str | int | None, dialect: Dialect, rules: ModelRules | None, provider: str
-) -> dict[str, object]:
-    """Return the fields for an effort or a budget; how thinking is turned off depends on dialect and model."""
-    if wanted is None:
-        return {}
-    if is_off(wanted):
-        if dialect.reasoning_budget is not None:
-            return {dialect.reasoning_budget: 0}
-        if rules is not None and rules.off == "nothing":
+    def _reasoning(self, wanted: str | int | None, rules: ModelRules | None) -> Json:
+        """Return the fields for an effort or a budget; how thinking is turned off depends on dialect and model."""
+        dialect = self._dialect
+        if wanted is None:
             return {}
-        return dict(dialect.reasoning_off or {"reasoning_effort": "none"})
-    if isinstance(wanted, str):
-        return {"reasoning": {"effort": wanted}} if dialect.reasoning == "reasoning" else {"reasoning_effort": wanted}
-    if dialect.reasoning == "reasoning":
-        return {"reasoning": {"max_tokens": wanted}}
-    if dialect.reasoning_budget is None:
-        raise unsupported_option("reasoning", provider, 'it takes an effort such as "low", no token budget')
-    return {dialect.reasoning_budget: wanted}
+        if is_off(wanted):
+            if dialect.reasoning_budget is not None:
+                return {dialect.reasoning_budget: 0}
+            if rules is not None and rules.off == "nothing":
+                return {}
+            return dict(dialect.reasoning_off or {"reasoning_effort": "none"})
+        if dialect.reasoning == "reasoning":
+            return {"reasoning": {"effort" if isinstance(wanted, str) else "max_tokens": wanted}}
+        if isinstance(wanted, str):
+            return {"reasoning_effort": wanted}
+        if dialect.reasoning_budget is None:
+            raise self._unsupported("reasoning", 'it takes an effort such as "low", no token budget')
+        return {dialect.reasoning_budget: wanted}
+
+    def _response_format(self, options: Options) -> Json | None:
+        """Return the requested format, or its nearest that the vendor knows."""
+        wanted, dialect = options.response_format, self._dialect
+        if wanted is None:
+            return None
+        if wanted.schema is None and "json_object" in dialect.formats:
+            return {"type": "json_object"}
+        if "json_schema" not in dialect.formats:
+            raise self._unsupported("response_format", 'it knows "json" only, no schemas')
+        return {"type": "json_schema", "json_schema": self._openai_format(wanted, object_root=dialect.object_root)}
+
+    def _tool(self, tool: Tool) -> Json:
+        return {"type": "function", "function": self._tool_fields(tool, "parameters", strict=tool.strict)}
+
+    def _tool_choice(self, options: Options) -> object:
+        match options.tool_choice:
+            case None | "auto" | "none" as choice:
+                return choice
+            case "required":
+                return self._dialect.required_choice
+            case _:
+                return {"type": "function", "function": {"name": self._chosen_tool(options)}}
+
+    def _messages(self, messages: Sequence[Message], *, with_tools: bool) -> list[Json]:
+        """Return the `messages` field; each tool result becomes a wire message of its own.
+
+        Reasoning goes back to the endpoint that made it, to most only while tools are in play: there the model
+        thinks on from it. Raises `ConfigurationError` naming a part that the vendor does not support.
+        """
+        dialect = self._dialect
+        tools_in_play = with_tools or any(message.tool_calls for message in messages)
+        reasoning_back = dialect.reasoning_back if tools_in_play or dialect.reasoning_back_without_tools else ()
+        wire_messages: list[Json] = []
+        for message in self._repaired(_system_first(messages) if dialect.one_system_message else messages):
+            results = [part for part in message.parts if isinstance(part, ToolResult)]
+            for result in results:
+                wire_messages.append({"role": "tool", "tool_call_id": result.id, "content": result_text(result)})
+            if message.role == "assistant":
+                wire_messages += self._assistant(message, reasoning_back)
+            elif len(results) < len(message.parts) or not results:
+                if dialect.message_after_tool is not None and wire_messages and wire_messages[-1]["role"] == "tool":
+                    wire_messages.append({"role": "assistant", "content": dialect.message_after_tool})
+                wire_messages.append(self._user_or_system(message))
+        return wire_messages
+
+    def _assistant(self, message: Message, reasoning_back: Sequence[str]) -> list[Json]:
+        """Return the wire message; none for an answer of which nothing can go back, such as one cut while it thought.
+
+        A refusal goes back as text: the field it came in is known to few servers, and refused by some.
+        """
+        for part in message.parts:
+            if isinstance(part, MediaPart):
+                raise self._unsupported_part(part, "assistant messages can contain text only")
+        calls = [self._call(call) for call in message.tool_calls]
+        fields = self._fields_back(message.parts, reasoning_back)
+        refusal, thinking = fields.pop("refusal", ""), fields.pop("content", None)
+        text = message.text or str(refusal)
+        if not calls and not text.strip():
+            return []
+        content: object = text or (self._dialect.empty_content if calls else "")
+        if thinking:
+            chunk = {"type": "thinking", "thinking": [{"type": "text", "text": thinking}]}
+            content = [chunk, *([{"type": "text", "text": text}] if text else [])]
+        if calls and self._dialect.reasoning_on_calls is not None:
+            fields.setdefault(self._dialect.reasoning_on_calls, "")
+        return [{"role": "assistant", "content": content, **({"tool_calls": calls} if calls else {}), **fields}]
+
+    def _call(self, call: ToolCall) -> Json:
+        function = {"name": self._endpoint.wire_name(call.name), "arguments": json_bytes(call.arguments).decode()}
+        return merged({"id": call.id, "type": "function", "function": function}, self._endpoint.fields(call.vendor))
+
+    def _fields_back(self, parts: Sequence[Part], reasoning_back: Sequence[str]) -> Json:
+        """Return the message fields that go back to the endpoint that made them: a vendor part's, and reasoning.
+
+        Reasoning goes in the field in which it came, and stays out if `reasoning_details`, which hold it too, go back.
+        """
+        fields: Json = {}
+        thoughts: list[str] = []
+        reasoning_field = ""
+        for part in parts:
+            if isinstance(part, VendorPart) and self._endpoint.is_own(part):
+                for name, value in part.data.items():
+                    if name in (DETAILS, *self._dialect.reasoning_back):
+                        goes_back = name in reasoning_back
+                    else:
+                        is_known = name == "refusal" or part.wire == self._endpoint.wire
+                        goes_back = is_known or self._dialect.unknown_fields_back
+                    fields |= {name: value} if goes_back else {}
+            elif isinstance(part, ReasoningPart) and (own := self._endpoint.fields(part.vendor)):
+                thoughts.append(part.text)
+                reasoning_field = reasoning_field or text_at(own, "field") or ""
+        if reasoning_field in reasoning_back and reasoning_field != DETAILS and DETAILS not in fields:
+            fields[reasoning_field] = "".join(thoughts)
+        return fields
+
+    def _user_or_system(self, message: Message) -> Json:
+        """Return a user or system message: text alone as text, which every server takes; else a list of parts."""
+        role = "system" if message.role == "system" else "user"
+        others = [part for part in message.parts if isinstance(part, MediaPart | ToolCall)]
+        if not others:
+            return {"role": role, "content": message.text}
+        if role == "system":
+            raise self._unsupported_part(others[0], "a system message is text only")
+        sent = (part for part in message.parts if isinstance(part, TextPart | MediaPart | ToolCall))
+        return {"role": role, "content": list(map(self._part, sent))}
+
+    def _part(self, part: TextPart | MediaPart | ToolCall) -> Json:
+        """Return a content part in the form that the dialect takes; raise `ConfigurationError` if it takes none."""
+        if isinstance(part, ToolCall):
+            raise self._unsupported_part(part, "it belongs into an assistant message")
+        return {"type": "text", "text": part.text} if isinstance(part, TextPart) else self._media(part)
+
+    def _media(self, part: MediaPart) -> Json:
+        if isinstance(part, ImagePart):
+            return {"type": "image_url", "image_url": without_none(url=data_url(part), detail=part.detail)}
+        return self._document(part) if isinstance(part, DocumentPart) else self._audio(part)
+
+    def _document(self, part: DocumentPart) -> Json:
+        """Return a document in the form that the dialect takes; raise `ConfigurationError` if it takes none."""
+        file = inline(part)
+        match self._dialect.documents:
+            case None:
+                raise self._unsupported_part(part, "put its text into the prompt")
+            case "document_url":
+                return without_none(type="document_url", document_url=data_url(part), document_name=part.name)
+            case "file_url":
+                where = {"url": file.base64 if file else part.url}
+                return without_none(type="file_url", file_url=where, file_name=part.name)
+            case "file" if file is None:
+                raise self._unsupported_part(part, "give its bytes as data=, not its URL")
+            case _:
+                return {"type": "file", "file": {"filename": part.name or "document", "file_data": data_url(part)}}
+
+    def _audio(self, part: AudioPart) -> Json:
+        """Return a sound with its format, the end of its media type; raise `ConfigurationError` if it takes none."""
+        sound = inline(part)
+        if self._dialect.audio is None:
+            raise self._unsupported_part(part, "it does not listen")
+        if self._dialect.audio == "text":
+            return {"type": "input_audio", "input_audio": sound.base64 if sound else part.url}
+        if sound is None:
+            raise self._unsupported_part(part, "give its bytes as data=, not its URL")
+        kind = sound.media_type.partition(";")[0].rpartition("/")[2].removeprefix("x-")
+        return {"type": "input_audio", "input_audio": {"data": sound.base64, "format": _AUDIO_FORMATS.get(kind, kind)}}
 
 
-def _response_format(wanted: JsonFormat | None, dialect: Dialect, provider: str) -> dict[str, object] | None:
-    """Return the requested format, or its nearest that the vendor knows."""
-    if wanted is None:
-        return None
-    if wanted.schema is None and "json_object" in dialect.formats:
-        return {"type": "json_object"}
-    if "json_schema" not in dialect.formats:
-        raise unsupported_option("response_format", provider, 'it knows "json" only, no schemas')
-    return {"type": "json_schema", "json_schema": openai_format(wanted, provider, object_root=dialect.object_root)}
+def _system_first(messages: Sequence[Message]) -> Sequence[Message]:
+    """Return the messages with the texts of all system messages joined to one at the front."""
+    system = "\n\n".join(message.text for message in messages if message.role == "system" and message.text)
+    others = [message for message in messages if message.role != "system"]
+    return [Message.system(system), *others] if system else others
 
 
-def _tool(tool: Tool, endpoint: Endpoint) -> dict[str, object]:
-    parameters = openai_tool_schema(tool, endpoint.provider)
-    return {"type": "function", "function": tool_fields(tool, endpoint, parameters=parameters, strict=tool.strict)}
-
-
-def _tool_choice(choice: str | None, tools: Sequence[Tool], dialect: Dialect, endpoint: Endpoint) -> object:
-    if choice in (None, "auto", "none"):
-        return choice
-    if choice == "required":
-        return dialect.required_choice
-    return {"type": "function", "function": {"name": chosen_tool(choice, tools, endpoint)}}
+_AUDIO_FORMATS = {"mpeg": "mp3", "wave": "wav", "vnd.wave": "wav", "mp4": "m4a"}
+"""The names of formats that are not the end of their media type."""
