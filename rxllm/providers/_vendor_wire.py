@@ -7,7 +7,7 @@ of conversations, the options that every API has under some name, tools, and ref
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from .._json import Json
@@ -19,7 +19,7 @@ from ._answer_builder import AnswerDecoder
 from ._conversation import with_fitting_media, with_results_behind_calls
 from ._endpoint import TOOL_NAME, Endpoint
 from ._request import body_bytes, endpoint_url, header_fields, refuse_options, unsupported_option, without_none
-from ._schemas import SchemaError, format_name, inlined_parameters, strict_schema, tool_parameters
+from ._schemas import Rewriter, SchemaError, StrictSchema, format_name, inlined_parameters, tool_parameters
 
 _OPTIONS = (
     *("temperature", "max_tokens", "top_p", "top_k"),
@@ -116,24 +116,26 @@ class VendorWire(ABC):
         if options.response_format is not None and options.tools and options.tool_choice != "none":
             raise self._unsupported("response_format", "it calls no tools beside it; give one or the other")
 
-    def _tool_fields(
-        self, tool: Tool, field: str, rewritten: Callable[[Json], Json] | None = None, **fields: object
-    ) -> Json:
+    def _tool_fields(self, tool: Tool, field: str, rewriter: type[Rewriter] | None = None, **fields: object) -> Json:
         """Return a tool's name, description, and schema under the name `field`; and the `fields` that have a value.
 
-        The schema is `rewritten`, by default as both APIs of OpenAI take it. Raises `ConfigurationError` if that
-        cannot be.
+        Raises `ConfigurationError` if the `rewriter` cannot write the schema; by default its references are inlined.
         """
-        rewritten = rewritten or (strict_schema if tool.strict else inlined_parameters)
         try:
-            schema = rewritten(tool_parameters(tool))
-        except SchemaError as error:
+            schema = tool_parameters(tool)
+            schema = inlined_parameters(schema) if rewriter is None else rewriter(schema).rewritten()
+        except (SchemaError, RecursionError) as error:
             strict = " with strict=True" if tool.strict else ""
             raise ConfigurationError(
-                f"{self._provider!r} cannot take the tool {tool.name!r}{strict}: {error}", provider=self._provider
+                f"{self._provider!r} cannot take the tool {tool.name!r}{strict}: {_reason(error)}",
+                provider=self._provider,
             ) from error
         name = self._endpoint.wire_name(tool.name)
         return without_none(name=name, description=tool.description or None, **{field: schema}, **fields)
+
+    def _openai_tool(self, tool: Tool, *, strict: bool | None) -> Json:
+        """Return a tool as both APIs of OpenAI take it."""
+        return self._tool_fields(tool, "parameters", StrictSchema if tool.strict else None, strict=strict)
 
     def _chosen_tool(self, options: Options) -> str:
         """Return the API's name of the tool that `tool_choice` names; raise `ConfigurationError` if there is none."""
@@ -142,23 +144,23 @@ class VendorWire(ABC):
             raise ConfigurationError(f'tool_choice is "auto", "none", "required" or the name of a tool; got {choice!r}')
         return self._endpoint.wire_name(choice)
 
-    def _format_schema(self, wanted: JsonFormat, rewritten: Callable[[Mapping[str, object]], Json]) -> Json | None:
-        """Return the `rewritten` schema of an answer, if it has one; raise `ConfigurationError` if that cannot be."""
+    def _format_schema(self, wanted: JsonFormat, rewriter: type[Rewriter]) -> Json | None:
+        """Return the rewritten schema of an answer, if it has one; raise `ConfigurationError` if that cannot be."""
         try:
-            return None if wanted.schema is None else rewritten(wanted.schema)
-        except SchemaError as error:
-            raise self._unsupported_format(wanted, f"{error}; a tool can take it") from error
+            return None if wanted.schema is None else rewriter(wanted.schema).rewritten()
+        except (SchemaError, RecursionError) as error:
+            raise self._unsupported_format(wanted, f"{_reason(error)}; a tool can take it") from error
 
     def _openai_format(self, wanted: JsonFormat, *, object_root: bool) -> Json:
         """Return the name and the schema of an answer; strict, if strict mode can take it without a loss."""
         schema = {"type": "object"} if wanted.schema is None else wanted.schema
-        described: Json = {"name": format_name(wanted.name), "schema": schema}
+        name = format_name(wanted.name)
         try:
-            return {**described, "schema": strict_schema(schema), "strict": True}
-        except SchemaError as error:
+            return {"name": name, "schema": StrictSchema(schema).rewritten(), "strict": True}
+        except (SchemaError, RecursionError) as error:
             if object_root and schema.get("type") != "object":
-                raise self._unsupported_format(wanted, str(error)) from error
-            return described
+                raise self._unsupported_format(wanted, _reason(error)) from error
+            return {"name": name, "schema": schema}
 
     def _unsupported_format(self, wanted: JsonFormat, reason: str) -> ConfigurationError:
         return self._unsupported("response_format", f"the schema of {wanted.name}: {reason}")
@@ -176,3 +178,7 @@ class VendorWire(ABC):
         """Raise `ConfigurationError` if an image asks for a detail; for APIs that offer no such choice."""
         if part.detail in ("low", "high"):
             raise self._unsupported_part(part, f"it has no detail={part.detail!r}; resize the image instead")
+
+
+def _reason(error: Exception) -> str:
+    return "it is nested too deep" if isinstance(error, RecursionError) else str(error)

@@ -4,18 +4,21 @@ What a vendor does not enforce moves into the description, where the model reads
 on this side in any case.
 """
 
-from .anthropic import anthropic_schema
-from .gemini import gemini_schema
+from .anthropic import AnthropicSchema
+from .gemini import GeminiAnswerSchema, GeminiSchema
 from .nodes import SchemaError, format_name
-from .strict import strict_schema
+from .rewriter import Rewriter
+from .strict import StrictSchema
 from .tools import inlined_parameters, tool_parameters
 
 __all__ = [
+    "AnthropicSchema",
+    "GeminiAnswerSchema",
+    "GeminiSchema",
+    "Rewriter",
     "SchemaError",
-    "anthropic_schema",
+    "StrictSchema",
     "format_name",
-    "gemini_schema",
     "inlined_parameters",
-    "strict_schema",
     "tool_parameters",
 ]

@@ -1,16 +1,14 @@
-"""What the rewriting of schemas shares: references, cycles, and descriptions."""
+"""What the rewriting of schemas shares: references, cycles, descriptions, and the walk through a schema."""
 
 from __future__ import annotations
 
-import functools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import ParamSpec, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
 
-from ..._json import encode, is_array, is_object, object_at, objects_at, text_at
+from ..._json import Json, encode, is_array, is_object, object_at, objects_at, text_at
 
-Schema: TypeAlias = dict[str, object]
-P = ParamSpec("P")
+Schema: TypeAlias = Json
 
 ANNOTATIONS = frozenset(
     {
@@ -23,19 +21,6 @@ ANNOTATIONS = frozenset(
 
 class SchemaError(ValueError):
     """A schema that a vendor cannot take; its text is the reason."""
-
-
-def not_too_deep(rewrite: Callable[P, Schema]) -> Callable[P, Schema]:
-    """Make a function raise `SchemaError` for a schema that is nested too deep."""
-
-    @functools.wraps(rewrite)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> Schema:
-        try:
-            return rewrite(*args, **kwargs)
-        except RecursionError as error:
-            raise SchemaError("it is nested too deep") from error
-
-    return guarded
 
 
 def format_name(name: str) -> str:
@@ -77,30 +62,19 @@ def definition(root: Mapping[str, object], name: str) -> Schema:
     return object_at(object_at(root, "$defs"), name)
 
 
-def rewritten_with_definitions(root: Schema, rewritten: Callable[[Schema], Schema]) -> Schema:
-    """Return the root and each of its definitions, `rewritten`."""
-    result = rewritten(root)
-    if "$defs" in root:
-        definitions = object_at(root, "$defs").items()
-        result["$defs"] = {name: rewritten(inner) for name, inner in definitions if is_object(inner)}
-    return result
-
-
-def rewritten_properties(schema: Schema, rewritten: Callable[[Schema], Schema]) -> Schema:
-    """Return the properties of an object, `rewritten`; one that may be anything has an empty schema."""
-    properties = object_at(schema, "properties").items()
-    return {name: rewritten(inner if is_object(inner) else {}) for name, inner in properties}
-
-
 def required_names(schema: Mapping[str, object]) -> list[str]:
     """Return the names of the required properties, also of those that are not described."""
     names = schema.get("required")
     return [name for name in names if isinstance(name, str)] if is_array(names) else []
 
 
-def inner_schemas(schema: Mapping[str, object]) -> Iterator[Schema]:
-    """Yield the schemas directly inside a schema, but for its definitions."""
-    for key in ("properties", "patternProperties", "dependentSchemas"):
+def inner_schemas(schema: Mapping[str, object], *, optional: bool = True) -> Iterator[Schema]:
+    """Yield the schemas directly inside a schema, but for its definitions; `optional`: optional properties too."""
+    required = required_names(schema)
+    for name, inner in object_at(schema, "properties").items():
+        if is_object(inner) and (optional or name in required):
+            yield inner
+    for key in ("patternProperties", "dependentSchemas"):
         yield from filter(is_object, object_at(schema, key).values())
     for key in ("anyOf", "oneOf", "allOf", "prefixItems"):
         yield from objects_at(schema, key)
@@ -110,28 +84,40 @@ def inner_schemas(schema: Mapping[str, object]) -> Iterator[Schema]:
             yield inner
 
 
-def references(schema: Mapping[str, object]) -> set[str]:
+def all_schemas(schema: Schema, *, optional: bool = True) -> Iterator[Schema]:
+    """Yield a schema and all inside it, but for its definitions; without `optional` no optional properties."""
+    yield schema
+    for inner in inner_schemas(schema, optional=optional):
+        yield from all_schemas(inner, optional=optional)
+
+
+def references(schema: Schema, *, optional: bool = True) -> set[str]:
     """Return the names of all definitions that a schema names, not those that these name; "#" is the root."""
-    found = {name for name in (definition_name(schema),) if name is not None}
-    if schema.get("$ref") == "#":
-        found.add("#")
-    return found.union(*map(references, inner_schemas(schema)))
+    inside = list(all_schemas(schema, optional=optional))
+    names = {name for inner in inside if (name := definition_name(inner)) is not None}
+    return names | {"#" for inner in inside if inner.get("$ref") == "#"}
 
 
-def recursive_names(root: Mapping[str, object]) -> set[str]:
+def recursive_names(root: Schema) -> set[str]:
     """Return the names of the definitions that hold themselves; "#" is the root."""
     graph = {name: references(schema) for name, schema in object_at(root, "$defs").items() if is_object(schema)}
     graph["#"] = references(root)
     return {name for name in graph if name in _reachable(graph, name)}
 
 
-def with_keywords_in_description(schema: Schema, moved: Mapping[str, object]) -> Schema:
-    """Return the schema with `moved`, keywords that a vendor does not take, at the end of its description."""
-    if not moved:
-        return schema
-    words = ", ".join(f"{key}: {encode(value).decode()}" for key, value in moved.items())
-    description = text_at(schema, "description")
-    return {**schema, "description": f"{description}\n\n{{{words}}}" if description else f"{{{words}}}"}
+def described(schema: Schema, words: str, *, separator: str = "\n\n") -> Schema:
+    """Return the schema with `words` at the end of its description."""
+    before = text_at(schema, "description")
+    return {**schema, "description": f"{before}{separator}{words}" if before else words}
+
+
+def in_words(keywords: Mapping[str, object]) -> str:
+    """Return keywords that a vendor does not take as text for a description.
+
+    >>> in_words({"minimum": 1, "maximum": 5})
+    '{minimum: 1, maximum: 5}'
+    """
+    return "{" + ", ".join(f"{key}: {encode(value).decode()}" for key, value in keywords.items()) + "}"
 
 
 def single_all_of(schema: Schema, root: Mapping[str, object]) -> Schema:
@@ -142,7 +128,8 @@ def single_all_of(schema: Schema, root: Mapping[str, object]) -> Schema:
     merged = {key: value for key, value in schema.items() if key != "allOf"}
     for branch in branches:
         name = definition_name(branch)
-        whole = {**definition(root, name), **_without(branch, "$ref")} if name else branch
+        others = {key: value for key, value in branch.items() if key != "$ref"}
+        whole = {**definition(root, name), **others} if name else branch
         for key, value in single_all_of(whole, root).items():
             before = merged.get(key)
             if key == "properties" and is_object(before) and is_object(value):
@@ -160,10 +147,6 @@ def types_of(schema: Mapping[str, object]) -> Sequence[str]:
     """Return the type names of a schema; empty if it has none."""
     kind = schema.get("type")
     return [str(item) for item in kind] if is_array(kind) else [kind] if isinstance(kind, str) else []
-
-
-def _without(schema: Mapping[str, object], key: str) -> Schema:
-    return {name: value for name, value in schema.items() if name != key}
 
 
 def _reachable(graph: Mapping[str, set[str]], start: str) -> set[str]:

@@ -7,20 +7,20 @@ oneOf, allOf, or anyOf at the top level" (Anthropic), "object schema missing pro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from ..._json import is_array, is_object, object_at, objects_at, text_at
+from ..._json import is_array, is_object, object_at, objects_at
 from ...options import Tool
 from .nodes import (
     Schema,
     SchemaError,
     definition_name,
-    not_too_deep,
+    described,
+    in_words,
     recursive_names,
     required_names,
     types_of,
     with_definitions,
-    with_keywords_in_description,
 )
 
 _COMBINED = ("allOf", "anyOf", "oneOf")
@@ -28,7 +28,6 @@ _MAX_NODES = 400
 """Schemas that an inlined schema may hold: beyond, references are shorter."""
 
 
-@not_too_deep
 def tool_parameters(tool: Tool) -> Schema:
     """Return the parameters with an object at the root; raise `SchemaError` if they are of another type.
 
@@ -38,18 +37,17 @@ def tool_parameters(tool: Tool) -> Schema:
     root = with_definitions(tool.parameters)
     for key in _COMBINED:
         branches = [with_definitions({**branch, "$defs": object_at(root, "$defs")}) for branch in objects_at(root, key)]
-        if branches:
-            root = _folded({name: value for name, value in root.items() if name != key}, branches, key)
+        root = {name: value for name, value in root.items() if name != key}
+        root = _folded(root, branches, key) if branches else root
     if "$ref" in root:
         raise SchemaError(f"the reference {root['$ref']!r} names no definition in it")
-    moved = {key: root.pop(key) for key in (*_COMBINED, "not", "enum", "const") if key in root}
-    root = with_keywords_in_description(root, {key: value for key, value in moved.items() if key not in _COMBINED})
+    moved = {key: root.pop(key) for key in ("not", "enum", "const") if key in root}
+    root = described(root, in_words(moved)) if moved else root
     if "object" not in (types_of(root) or ("object",)):
         raise SchemaError(f"its parameters are of the type {root.get('type')!r}, not an object")
     return {**root, "type": "object", "properties": object_at(root, "properties")}
 
 
-@not_too_deep
 def inlined_parameters(schema: Schema) -> Schema:
     """Return the schema with its references replaced by what they name, if it is small and not recursive.
 
@@ -64,7 +62,7 @@ def inlined_parameters(schema: Schema) -> Schema:
     return inlined if is_object(inlined) and nodes[0] <= _MAX_NODES else schema
 
 
-def _inlined(value: object, definitions: Mapping[str, object], nodes: list[int]) -> object:
+def _inlined(value: object, definitions: Schema, nodes: list[int]) -> object:
     """Return `value` with references replaced; `nodes` counts schemas, and beyond `_MAX_NODES` nothing is replaced."""
     nodes[0] += 1
     if nodes[0] > _MAX_NODES:
@@ -87,23 +85,22 @@ def _folded(root: Schema, branches: Sequence[Schema], keyword: str) -> Schema:
     for branch in branches:
         for name, schema in object_at(branch, "properties").items():
             properties[name] = _either(properties.get(name), schema)
-    required = [required_names(branch) for branch in branches]
+    groups = [required_names(branch) for branch in branches]
     if keyword == "allOf":
-        common = {name for names in required for name in names}
+        common = {name for names in groups for name in names}
     else:
-        common = set(required[0]).intersection(*required[1:])
-    folded: Schema = {**root, "type": "object", "properties": properties}
-    names = [
-        *required_names(root),
-        *(name for name in properties if name in common and name not in required_names(root)),
-    ]
-    if names:
-        folded["required"] = names
-    groups = ["[" + ", ".join(names) + "]" for names in required]
-    if keyword != "allOf" and len(set(groups)) > 1:
-        rule = f"Give the properties of one of these groups: {' or '.join(groups)}."
-        folded["description"] = " ".join(filter(None, (text_at(root, "description"), rule)))
-    return folded
+        common = set(groups[0]).intersection(*groups[1:])
+    required = list(dict.fromkeys([*required_names(root), *(name for name in properties if name in common)]))
+    folded: Schema = {
+        **root,
+        "type": "object",
+        "properties": properties,
+        **({"required": required} if required else {}),
+    }
+    choices = dict.fromkeys("[" + ", ".join(names) + "]" for names in groups)
+    if keyword == "allOf" or len(choices) == 1:
+        return folded
+    return described(folded, f"Give the properties of one of these groups: {' or '.join(choices)}.", separator=" ")
 
 
 def _either(one: object, other: object) -> object:

@@ -36,7 +36,7 @@ from ...messages import (
 from ...options import Options, Tool
 from .._conversation import system_texts, turns_of
 from .._request import inline, result_text, unsupported_option, without_none
-from .._schemas import anthropic_schema
+from .._schemas import AnthropicSchema
 from .._vendor_wire import VendorWire, option_fields
 from ..model_rules import ModelRules, checked_rules, is_off
 from .decoder import CONTAINER, AnthropicDecoder
@@ -143,11 +143,10 @@ class Anthropic(VendorWire):
             return None
         if wanted.schema is None:
             raise self._unsupported("response_format", "it has no plain JSON mode; give a JSON schema or a type")
-        return {"type": "json_schema", "schema": self._format_schema(wanted, anthropic_schema)}
+        return {"type": "json_schema", "schema": self._format_schema(wanted, AnthropicSchema)}
 
     def _tool(self, tool: Tool) -> Json:
-        rewritten = anthropic_schema if tool.strict else dict[str, object]
-        return self._tool_fields(tool, "input_schema", rewritten, strict=tool.strict)
+        return self._tool_fields(tool, "input_schema", AnthropicSchema if tool.strict else None, strict=tool.strict)
 
     def _tool_choice(self, options: Options) -> Json | None:
         match options.tool_choice:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import partial
 from urllib.parse import quote, urlsplit
 
 from ..._json import Json, object_at, text_at
@@ -33,7 +32,7 @@ from ...messages import (
 from ...options import Options, Tool
 from .._conversation import calls_by_id, system_texts, turns_of
 from .._request import endpoint_url, inline, merged, result_text, without_none
-from .._schemas import gemini_schema
+from .._schemas import GeminiAnswerSchema, GeminiSchema
 from .._vendor_wire import VendorWire, option_fields
 from ..model_rules import ModelRules, checked_rules, is_off
 from .decoder import GeminiDecoder
@@ -110,13 +109,13 @@ class Gemini(VendorWire):
         wanted = options.response_format
         if wanted is None:
             return {}
-        schema = self._format_schema(wanted, partial(gemini_schema, for_answer=True))
+        schema = self._format_schema(wanted, GeminiAnswerSchema)
         return without_none(responseMimeType="application/json", responseJsonSchema=schema)
 
     def _tool(self, tool: Tool) -> Json:
         """Return a function declaration; without parameters if it takes none, since the API refuses empty objects."""
         field = "parametersJsonSchema"
-        declaration = self._tool_fields(tool, field, partial(gemini_schema, for_answer=False))
+        declaration = self._tool_fields(tool, field, GeminiSchema)
         parameters = object_at(declaration, field)
         if set(parameters) <= {"type", "properties", "required"} and not parameters.get("properties"):
             del declaration[field]

@@ -24,7 +24,6 @@ from ...messages import (
 from ...options import Options
 from .._conversation import calls_by_id
 from .._request import inline, merged, result_text, without_none
-from .._schemas import inlined_parameters
 from .._vendor_wire import VendorWire, option_fields
 from ..model_rules import is_off
 from .decoder import OllamaDecoder
@@ -76,7 +75,7 @@ class Ollama(VendorWire):
             return None
         if any(tool.strict for tool in options.tools):
             raise self._unsupported("Tool(strict=True)", "it holds no model to a tool's schema")
-        functions = [self._tool_fields(tool, "parameters", inlined_parameters) for tool in options.tools]
+        functions = [self._tool_fields(tool, "parameters") for tool in options.tools]
         return [{"type": "function", "function": function} for function in functions]
 
     def _messages(self, messages: Sequence[Message]) -> Iterable[Json]:

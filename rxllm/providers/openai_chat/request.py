@@ -119,7 +119,7 @@ class OpenAIChat(VendorWire):
         return {"type": "json_schema", "json_schema": self._openai_format(wanted, object_root=dialect.object_root)}
 
     def _tool(self, tool: Tool) -> Json:
-        return {"type": "function", "function": self._tool_fields(tool, "parameters", strict=tool.strict)}
+        return {"type": "function", "function": self._openai_tool(tool, strict=tool.strict)}
 
     def _tool_choice(self, options: Options) -> object:
         match options.tool_choice:

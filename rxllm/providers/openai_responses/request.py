@@ -92,7 +92,7 @@ class OpenAIResponses(VendorWire):
 
         Source: https://developers.openai.com/api/docs/guides/migrate-to-responses
         """
-        return {"type": "function", **self._tool_fields(tool, "parameters", strict=bool(tool.strict))}
+        return {"type": "function", **self._openai_tool(tool, strict=bool(tool.strict))}
 
     def _tool_choice(self, options: Options) -> object:
         if options.tool_choice in (None, "auto", "none", "required"):
