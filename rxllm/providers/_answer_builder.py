@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from .._json import decode, encode, is_object, text_at
+from .._json import Json, decode, encode, is_object, text_at
 from .._protocol import Frame
 from ..errors import ProtocolError, StreamInterruptedError
 from ..events import (
@@ -21,6 +21,7 @@ from ..events import (
     ReasoningDelta,
     Response,
     StreamEnd,
+    StreamStart,
     TextDelta,
     TokenEvent,
     ToolCallDelta,
@@ -74,9 +75,9 @@ class AnswerBuilder:
         self._parts: list[Part | _Call] = []
         self._kind: Literal["text", "reasoning"] | None = None
         self._pieces = StringIO()  # a list would hold about 60 bytes for each delta
-        self._own: dict[str, object] | None = None
+        self._own: Json | None = None
         """What the vendor wants sent back with the part under way."""
-        self._reported: dict[str, object] = {}
+        self._reported: Json = {}
 
     def text(self, piece: str) -> TextDelta:
         """Record a piece of visible text."""
@@ -92,7 +93,7 @@ class AnswerBuilder:
         self._pieces.write(piece)
         return ReasoningDelta(piece)
 
-    def sign(self, kind: Literal["text", "reasoning"], own: dict[str, object]) -> None:
+    def sign(self, kind: Literal["text", "reasoning"], own: Json) -> None:
         """Attach what the vendor wants sent back to the part under way, which is of `kind` (empty if need be)."""
         if self._kind != kind:
             self._begin_part(kind)
@@ -107,7 +108,7 @@ class AnswerBuilder:
         self._parts += self._part_under_way()
         self._kind, self._pieces, self._own = None, StringIO(), None
 
-    def vendor_part(self, data: dict[str, object]) -> None:
+    def vendor_part(self, data: Json) -> None:
         """Record a whole item to be carried back."""
         self.end_part()
         self._parts.append(VendorPart(self._endpoint.key, data))
@@ -128,7 +129,7 @@ class AnswerBuilder:
         self.usage = usage
         return [UsageUpdate(usage)] if changed else []
 
-    def start_call(self, index: int, call_id: str, name: str, own: dict[str, object] | None = None) -> ToolCallStart:
+    def start_call(self, index: int, call_id: str, name: str, own: Json | None = None) -> ToolCallStart:
         """Record the begin of the tool call `index`; its `own` fields go back to the vendor with it."""
         self.end_part()
         vendor = {self._endpoint.key: own} if own else None
@@ -170,29 +171,24 @@ class AnswerBuilder:
         """Return the name of a tool call whose arguments never became a JSON object; None if there is none."""
         return next((call.name for call in self.calls.values() if call.ended is None), None)
 
-    def refuse_unfinished_calls(self) -> None:
-        """Raise `ToolArgumentsError` if an answer that the vendor calls whole has a call that is not."""
-        name = self.unfinished_call()
-        if name is not None:
-            raise arguments_error(name)
-
     def drop_calls(self) -> None:
         """Take the tool calls out of the answer: its vendor broke it off, and they must not be run."""
         self._parts = [part for part in self._parts if not isinstance(part, _Call)]
-
-    def refuse_broken_off(self, reason: str | None) -> None:
-        """Raise `StreamInterruptedError` if the finish reason says that the server broke the answer off."""
-        if reason is not None and reason.lower() in BROKEN_OFF:
-            self.drop_calls()
-            raise StreamInterruptedError(f"the server broke the answer off ({reason}); what came of it is in .partial")
 
     def finish(self, reason: FinishReason, raw: str | None) -> StreamEnd:
         """Return the terminal event, with the whole answer; without its tool calls if it was refused or filtered.
 
         A plain stop after tool calls is "tool_calls", and "tool_calls" after mere text is a plain stop: not all servers
-        say so. Raises `StreamInterruptedError` if the vendor announces tool calls, and nothing at all has come:
-        https://github.com/earendil-works/pi/issues/9681.
+        say so. Raises `StreamInterruptedError` if the vendor says that it broke the answer off, or announces tool
+        calls and sends nothing (https://github.com/earendil-works/pi/issues/9681); `ToolArgumentsError` if it calls
+        an answer whole of which a call is not.
         """
+        if raw is not None and raw.lower() in BROKEN_OFF:
+            self.drop_calls()
+            raise StreamInterruptedError(f"the server broke the answer off ({raw}); what came of it is in .partial")
+        unfinished = self.unfinished_call()
+        if unfinished is not None and reason in ("stop", "tool_calls"):
+            raise arguments_error(unfinished)
         if reason == "tool_calls" and not (self.calls or self.has_other_calls):
             parts = self._closed_parts()
             if not parts:
@@ -254,6 +250,11 @@ class AnswerDecoder(ABC):
         self._reader = FrameReader()
         self._words = WORDS[self.wire]
         self._started = False
+        """An event has been returned."""
+        self._is_open = False
+        """The answer has begun, and not ended: plain deltas may be read the fast way."""
+        self._early: list[TokenEvent] = []
+        """Events that came before StreamStart, which waits for the id or the model."""
 
     @abstractmethod
     def feed(self, frame: Frame, /) -> Sequence[TokenEvent]:
@@ -261,9 +262,11 @@ class AnswerDecoder(ABC):
 
     def close(self) -> Sequence[TokenEvent]:
         """End the body: raise `StreamInterruptedError` if the answer is not complete."""
-        if not self.finished:
-            raise interrupted_before(self.terminal)
-        return ()
+        return () if self.finished else self._with_start(self._last_events())
+
+    def _last_events(self) -> Sequence[TokenEvent]:
+        """Return the last events if the end of the body may end the answer."""
+        raise interrupted_before(self.terminal)
 
     def partial(self) -> Response:
         """Return the answer so far."""
@@ -281,14 +284,31 @@ class AnswerDecoder(ABC):
                 events += self._payload(text_at(payload, "type") or frame.event, payload)
         except RecursionError as error:
             raise ProtocolError("an event is nested too deep") from error
-        return events
+        return self._with_start(events)
+
+    def _with_start(self, events: Sequence[TokenEvent]) -> Sequence[TokenEvent]:
+        """Return StreamStart and the first events; keep them until the id, the model or the answer itself comes."""
+        if self._started:
+            return events
+        self._early += events
+        identity = (self._answer.id, self._answer.model)
+        if identity == (None, None) and all(isinstance(event, VendorEvent | UsageUpdate) for event in self._early):
+            return ()
+        self._started, self._is_open = True, not self.finished
+        return self._early if identity == (None, None) else [StreamStart(*identity), *self._early]
+
+    def _finish(self, reason: FinishReason, raw: str | None) -> StreamEnd:
+        """Return the terminal event; nothing is read any more."""
+        end = self._answer.finish(reason, raw)
+        self.finished, self._is_open = True, False
+        return end
 
     @abstractmethod
-    def _payload(self, kind: str, payload: dict[str, object]) -> Iterable[TokenEvent]:
+    def _payload(self, kind: str, payload: Json) -> Iterable[TokenEvent]:
         """Return the events of one JSON object, which is of the type `kind` ("" if the wire has no types)."""
 
 
-def arguments_of(text: str) -> dict[str, object] | None:
+def arguments_of(text: str) -> Json | None:
     """Return a tool call's arguments from their JSON text; None if that is not a JSON object."""
     if not text.strip():
         return {}

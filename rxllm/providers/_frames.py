@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from .._json import decode, is_array, is_object, valid_text
+from .._json import Json, decode, is_array, is_object, valid_text
 from .._protocol import Frame
 from .._transport.vendor_errors import Fault, fault_of, stream_error
 from ..errors import LLMError, ProtocolError, StreamInterruptedError, ToolArgumentsError
@@ -26,7 +26,7 @@ class FrameReader:
         self._high_surrogate = ""
         """The first half of a character whose second half is still to come."""
 
-    def objects(self, frame: Frame) -> Sequence[dict[str, object]]:
+    def objects(self, frame: Frame) -> Sequence[Json]:
         """Return the JSON objects of a frame: nearly always one; none if its payload is JSON of another type.
 
         Some servers put several documents into one event: one after the other, or with line breaks between.
@@ -78,11 +78,16 @@ def is_filled(value: object) -> bool:
     return any(value.values()) if is_object(value) else bool(value)
 
 
-def unknown_fields(source: Mapping[str, object], known: frozenset[str]) -> dict[str, object]:
+def unknown_fields(source: Mapping[str, object], known: frozenset[str]) -> Json:
     """Return the filled fields of `source` that are not among the `known` ones."""
     if known.issuperset(source):
         return {}  # nearly always
     return {name: value for name, value in source.items() if name not in known and is_filled(value)}
+
+
+def fields_back(source: Mapping[str, object], known: frozenset[str]) -> Json:
+    """Return the fields of `source` that are not among the `known` ones, to be sent back as they came."""
+    return {name: value for name, value in source.items() if name not in known and value is not None}
 
 
 def provider_error(payload: object) -> LLMError:
@@ -118,9 +123,9 @@ def _bare_error(value: object) -> LLMError:
     return ProtocolError("the server sent a JSON document where a stream was expected: it may not support streaming")
 
 
-def _documents(text: str) -> list[dict[str, object]]:
+def _documents(text: str) -> list[Json]:
     """Return the JSON objects that follow each other in `text`, up to a [DONE]; empty if there is anything else."""
-    values: list[dict[str, object]] = []
+    values: list[Json] = []
     position = 0
     while position < len(text) and not text.startswith("[DONE]", position):
         try:

@@ -16,13 +16,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from ..._json import decode, int_at, object_at, objects_at, text_at
+from ..._json import Json, decode, int_at, object_at, objects_at, text_at
 from ..._protocol import Frame
 from ...errors import ProtocolError
-from ...events import StreamStart, TokenEvent, VendorEvent
+from ...events import TokenEvent, VendorEvent
 from .._answer_builder import AnswerDecoder
 from .._endpoint import Endpoint
-from .._frames import provider_error, unknown_fields
+from .._frames import fields_back, provider_error, unknown_fields
 
 CONTAINER = "rxllm_container"
 """The type of the `VendorPart` that holds an answer's container; the next request names it."""
@@ -36,19 +36,14 @@ class AnthropicDecoder(AnswerDecoder):
 
     def __init__(self, provider: str, endpoint: Endpoint | None = None) -> None:
         super().__init__(provider, endpoint)
-        self._nothing_sent = True
-        """No event has been returned yet, except text and reasoning."""
-        self._early: list[TokenEvent] = []
         self._blocks: dict[int, _Block] = {}
-        self._signed = False
-        """The thinking block under way has a signature."""
         self._calls_without_arguments: list[int] = []
         """Calls that ended without a letter of arguments: theirs are {}, unless the answer was cut there."""
-        self._usage: dict[str, object] = {}
+        self._usage: Json = {}
 
     def feed(self, frame: Frame, /) -> Sequence[TokenEvent]:
         """Return the token events of one event of the wire; what follows message_stop, such as [DONE], is ignored."""
-        if self.finished or frame.is_document:
+        if not self._is_open or frame.is_document:
             return self._read(frame)
         try:
             event = _plain_event(frame.data)
@@ -61,19 +56,13 @@ class AnthropicDecoder(AnswerDecoder):
             return (self._answer.reasoning(delta.thinking),) if delta.thinking else ()
         return self._input(delta.partial_json, self._blocks.get(event.index))
 
-    def close(self) -> Sequence[TokenEvent]:
-        """Return the last events; raise `StreamInterruptedError` if neither message_stop nor a stop_reason came."""
-        if self.finished or self._answer.raw_finish_reason is None or self._blocks:
-            return super().close()
+    def _last_events(self) -> Sequence[TokenEvent]:
+        """Return the last events if a stop_reason has come, and no block is open."""
+        if self._answer.raw_finish_reason is None or self._blocks:
+            return super()._last_events()
         return list(self._message_stop({}))
 
-    def _payload(self, kind: str, payload: dict[str, object]) -> Sequence[TokenEvent]:
-        """Return the token events of an event of any type, and note that something was sent."""
-        events = list(self._event(kind or "unknown", payload))
-        self._nothing_sent = self._nothing_sent and not events
-        return events
-
-    def _event(self, kind: str, payload: dict[str, object]) -> Iterable[TokenEvent]:
+    def _payload(self, kind: str, payload: Json) -> Iterable[TokenEvent]:
         """Return the token events of an event of the type `kind`."""
         match kind:
             case "content_block_delta":
@@ -90,12 +79,12 @@ class AnthropicDecoder(AnswerDecoder):
                 return self._message_stop(payload)
             case "ping":
                 return ()
-            case "error":
+            case _ if kind == "error" or payload.get("error"):
                 raise provider_error(payload)
             case _:
-                return self._unknown(kind, payload)
+                return (VendorEvent(kind or "unknown", payload),)
 
-    def _delta(self, payload: dict[str, object], delta: dict[str, object]) -> Iterator[TokenEvent]:
+    def _delta(self, payload: Json, delta: Json) -> Iterator[TokenEvent]:
         """Yield the events of a delta; one of an unknown kind grows its block, or becomes a `VendorEvent`."""
         block = self._blocks.get(int_at(payload, "index") or 0)
         match kind := text_at(delta, "type") or "":
@@ -108,28 +97,25 @@ class AnthropicDecoder(AnswerDecoder):
             case "text_delta" | "thinking_delta":
                 pass  # empty
             case "signature_delta":
-                self._sign(delta)
+                self._keep(block, delta)
             case "citations_delta":
                 if block is not None:
                     block.citations.append(object_at(delta, "citation"))
                 yield VendorEvent(kind, delta)
             case _ if block is None or block.kind in _MODELLED:
                 if block is not None and block.kind == "thinking":
-                    self._keep(delta)
+                    self._keep(block, delta)
                 if delta:
                     yield VendorEvent(kind or "unknown", delta)
             case _:
                 block.grow(delta)
 
-    def _keep(self, source: dict[str, object]) -> None:
-        """Keep the fields of a thought that are not modelled, to be sent back with it."""
+    def _keep(self, block: _Block | None, source: Json) -> None:
+        """Keep what a thought has beside its text, such as its signature, to be sent back with it."""
         if own := unknown_fields(source, _THOUGHT_FIELDS):
             self._answer.sign("reasoning", own)
-
-    def _sign(self, source: dict[str, object]) -> None:
-        if signature := text_at(source, "signature"):
-            self._signed = True
-            self._answer.sign("reasoning", {"signature": signature})
+            if block is not None:
+                block.signed = block.signed or "signature" in own
 
     def _input(self, piece: str | None, block: _Block | None) -> Sequence[TokenEvent]:
         """Add a piece of the input of a block: of a tool call for the user's program, or for the vendor's server."""
@@ -140,19 +126,15 @@ class AnthropicDecoder(AnswerDecoder):
         block.input.append(piece)
         return () if block.call is None else (self._answer.add_arguments(block.call, piece),)
 
-    def _message_start(self, payload: dict[str, object]) -> Iterator[TokenEvent]:
+    def _message_start(self, payload: Json) -> Iterator[TokenEvent]:
         """Begin the answer. It may hold blocks and a stop reason; a second message in one stream is an error."""
         message = object_at(payload, "message")
         identity = text_at(message, "id")
-        if self._started:
+        if self._answer.id or self._answer.model:
             if identity and self._answer.id and identity != self._answer.id:
                 raise ProtocolError(f"a second message ({identity!r}) began inside the message {self._answer.id!r}")
             return
-        self._started = True
         self._answer.id, self._answer.model = identity, text_at(message, "model")
-        if self._nothing_sent and not self._answer.response().parts:
-            yield StreamStart(identity, self._answer.model)
-        yield from self._early
         yield from self._add_usage(object_at(message, "usage"))
         yield from _vendor_event("message_start", message, _MESSAGE_FIELDS)
         for index, block in enumerate(objects_at(message, "content")):
@@ -160,9 +142,8 @@ class AnthropicDecoder(AnswerDecoder):
             yield from self._end_block(index)
         self._stop_reason(message)
 
-    def _block_start(self, payload: dict[str, object]) -> Iterator[TokenEvent]:
+    def _block_start(self, payload: Json) -> Iterator[TokenEvent]:
         """Begin a block; end the one with the same index, which some gateways never stop."""
-        self._started = True
         index = int_at(payload, "index") or 0
         yield from self._end_calls_without_arguments()
         yield from self._end_block(index)
@@ -173,11 +154,9 @@ class AnthropicDecoder(AnswerDecoder):
             if text := text_at(data, "text"):
                 yield self._answer.text(text)
         elif block.kind == "thinking":
-            self._signed = False
-            self._keep(data)
+            self._keep(block, data)
             if text := text_at(data, "thinking"):
                 yield self._answer.reasoning(text)
-            self._sign(data)
         elif block.kind == "tool_use":
             yield self._start_call(block)
         elif block.kind == "fallback":
@@ -189,7 +168,7 @@ class AnthropicDecoder(AnswerDecoder):
         if name is None:
             raise ProtocolError("a tool_use block has no name")
         block.call = len(self._answer.calls)
-        own = {key: value for key, value in block.data.items() if key not in _CALL_FIELDS and value is not None}
+        own = fields_back(block.data, _CALL_FIELDS)
         call_id = text_at(block.data, "id") or f"toolu_{block.call}"
         return self._answer.start_call(block.call, call_id, name, own)
 
@@ -206,7 +185,7 @@ class AnthropicDecoder(AnswerDecoder):
         elif block.call is not None:
             yield from self._end_call(block, block.call)
         else:
-            if block.kind == "thinking" and not self._signed:
+            if block.kind == "thinking" and not block.signed:
                 # Compatible endpoints sign no thoughts, and want them back all the same.
                 self._answer.sign("reasoning", {"signature": ""})
             if block.citations:
@@ -228,7 +207,7 @@ class AnthropicDecoder(AnswerDecoder):
         for call in calls:
             yield from self._answer.end_call(call)
 
-    def _message_delta(self, payload: dict[str, object]) -> Iterator[TokenEvent]:
+    def _message_delta(self, payload: Json) -> Iterator[TokenEvent]:
         """Take the stop reason, the container and the token counts; blocks that are still open have ended."""
         delta = object_at(payload, "delta")
         yield from self._end_blocks()
@@ -244,37 +223,25 @@ class AnthropicDecoder(AnswerDecoder):
         for index in list(self._blocks):
             yield from self._end_block(index)
 
-    def _stop_reason(self, source: dict[str, object]) -> None:
+    def _stop_reason(self, source: Json) -> None:
         raw = text_at(source, "stop_reason")
         if raw is not None:
             self._answer.raw_finish_reason = raw
             self._answer.finish_reason = self._words.reason_of(raw)
 
-    def _message_stop(self, payload: dict[str, object]) -> Iterator[TokenEvent]:
+    def _message_stop(self, payload: Json) -> Iterator[TokenEvent]:
         """Yield the last events; raise if the answer was broken off, or is whole but for a tool call."""
         yield from self._end_blocks()
         yield from _vendor_event("message_stop", payload, _MESSAGE_STOP_FIELDS)
         reason, raw = self._answer.finish_reason or "other", self._answer.raw_finish_reason
-        self._answer.refuse_broken_off(raw)
         if raw is None or reason in ("stop", "tool_calls"):
             yield from self._end_calls_without_arguments()
-            self._answer.refuse_unfinished_calls()
-        self.finished = True
-        yield self._answer.finish(reason, raw)
+        yield self._finish(reason, raw)
 
-    def _add_usage(self, counts: dict[str, object]) -> Iterable[TokenEvent]:
+    def _add_usage(self, counts: Json) -> Iterable[TokenEvent]:
         """Update the counts by those of one event."""
         self._usage.update((key, value) for key, value in counts.items() if value is not None)
         return self._answer.use(self._words.usage_of(self._usage))
-
-    def _unknown(self, kind: str, payload: dict[str, object]) -> Iterator[TokenEvent]:
-        """Yield a `VendorEvent`, which waits for message_start if it comes before."""
-        if payload.get("error"):
-            raise provider_error(payload)
-        if self._started:
-            yield VendorEvent(kind, payload)
-        else:
-            self._early.append(VendorEvent(kind, payload))
 
 
 class _TextDelta(msgspec.Struct, tag_field="type", tag="text_delta"):
@@ -303,10 +270,11 @@ class _Block(msgspec.Struct):
     """A content block under way."""
 
     kind: str
-    data: dict[str, object]
+    data: Json
     call: int | None = None
+    signed: bool = False
     input: list[str] = []
-    citations: list[dict[str, object]] = []
+    citations: list[Json] = []
 
     def grow(self, delta: Mapping[str, object]) -> None:
         """Take a delta whose kind is not known: text is appended to text, anything else is set; so is a cipher."""
@@ -319,7 +287,7 @@ class _Block(msgspec.Struct):
             grown[key] = f"{before}{value}" if appended else value
         self.data = grown
 
-    def completed(self) -> tuple[dict[str, object], bool]:
+    def completed(self) -> tuple[Json, bool]:
         """Return the block with its streamed input, and whether that is whole."""
         text = "".join(self.input)
         if not text:
@@ -338,7 +306,7 @@ def _vendor_event(name: str, source: Mapping[str, object], known: frozenset[str]
 
 
 _MODELLED = frozenset({"text", "thinking", "tool_use"})
-_THOUGHT_FIELDS = frozenset({"type", "thinking", "signature"})
+_THOUGHT_FIELDS = frozenset({"type", "thinking"})
 _CALL_FIELDS = frozenset({"type", "id", "name", "input"})
 _MESSAGE_FIELDS = frozenset({"type", "id", "role", "model", "content", "stop_reason", "usage"})
 _MESSAGE_DELTA_FIELDS = frozenset({"type", "delta", "usage", "stop_reason"})

@@ -21,13 +21,13 @@ from typing import Literal
 
 import msgspec
 
-from ..._json import int_at, is_array, is_object, object_at, objects_at, text_at
+from ..._json import Json, int_at, is_array, is_object, object_at, objects_at, text_at
 from ..._protocol import Frame
 from ...errors import ProtocolError
-from ...events import Response, StreamStart, TokenEvent, Usage, VendorEvent
+from ...events import Response, TokenEvent, Usage, VendorEvent
 from .._answer_builder import AnswerDecoder
 from .._endpoint import Endpoint
-from .._frames import provider_error
+from .._frames import fields_back, provider_error
 from .arguments import StreamedArguments
 
 
@@ -44,12 +44,12 @@ class GeminiDecoder(AnswerDecoder):
         """The arguments of the last call, while they come leaf by leaf."""
         self._may_get_arguments = False
         """The last call came whole, but without arguments: some servers send them in the next chunk."""
-        self._counts: msgspec.Raw | dict[str, object] = {}
+        self._counts: msgspec.Raw | Json = {}
         """The last token counts, not yet parsed if they came with plain text."""
 
     def feed(self, frame: Frame, /) -> Sequence[TokenEvent]:
         """Return the events of one chunk. Chunks with only text are parsed into structs, which is faster."""
-        if not self._started or self.finished or frame.is_document:
+        if not self._is_open or frame.is_document:
             return self._read(frame)
         try:
             chunk = _plain_chunk(frame.data)
@@ -64,40 +64,31 @@ class GeminiDecoder(AnswerDecoder):
             if part.text
         ]
 
-    def close(self) -> Sequence[TokenEvent]:
-        """Return the last events; raise `StreamInterruptedError` if no finishReason and no blockReason came."""
+    def _last_events(self) -> Sequence[TokenEvent]:
+        """Return the last events if a finishReason or a blockReason has come."""
         raw = self._answer.raw_finish_reason
-        if self.finished or (raw is None and not self._blocked):
-            return super().close()
-        self._answer.refuse_broken_off(raw)
+        if raw is None and not self._blocked:
+            return super()._last_events()
         reason = self._words.reason_of(raw) if raw else "content_filter"
         if reason == "other":
             self._answer.drop_calls()  # MALFORMED_FUNCTION_CALL and its like: a call in it is not to be run
         events = list(self._end_streamed_call()) if reason == "stop" or self._may_get_arguments else []
-        if reason == "stop":
-            self._answer.refuse_unfinished_calls()
         events += self._answer.use(self._words.usage_of(self._totals()))
         if others := self._words.unmodelled_counts(self._totals()):
             events.append(VendorEvent("usageMetadata", others))
-        self.finished = True
-        return [*events, self._answer.finish(reason, raw)]
+        return [*events, self._finish(reason, raw)]
 
     def partial(self) -> Response:
         """Return the answer so far."""
         return msgspec.structs.replace(super().partial(), usage=self._words.usage_of(self._totals()))
 
-    def _payload(self, kind: str, payload: dict[str, object]) -> Iterator[TokenEvent]:
+    def _payload(self, kind: str, payload: Json) -> Iterator[TokenEvent]:
         """Return the events of one chunk. Only the first counts are reported here; the last follow at the end."""
         if payload.get("error"):
             raise provider_error(payload)
         answer = self._answer
         answer.id = answer.id or text_at(payload, "responseId")
         answer.model = answer.model or text_at(payload, "modelVersion")
-        if not self._started:
-            if not any(payload.get(name) for name in (*_CHUNK_FIELDS, "promptFeedback")):
-                return
-            self._started = True
-            yield StreamStart(answer.id, answer.model)
         if text_at(object_at(payload, "promptFeedback"), "blockReason"):
             self._blocked = True
         for candidate in objects_at(payload, "candidates"):
@@ -112,7 +103,7 @@ class GeminiDecoder(AnswerDecoder):
             if first:
                 yield from answer.use(usage)
 
-    def _candidate(self, candidate: dict[str, object]) -> Iterator[TokenEvent]:
+    def _candidate(self, candidate: Json) -> Iterator[TokenEvent]:
         """Add the parts of the answer, and note its finish reason."""
         for part in objects_at(object_at(candidate, "content"), "parts"):
             yield from self._part(part)
@@ -122,14 +113,13 @@ class GeminiDecoder(AnswerDecoder):
             self._answer.raw_finish_reason = raw
             self._answer.finish_reason = self._words.reason_of(raw)
 
-    def _part(self, part: dict[str, object]) -> Iterator[TokenEvent]:
+    def _part(self, part: Json) -> Iterator[TokenEvent]:
         """Add a part: a function call, text or thought, or another kind, which goes back as it came."""
         call = part.get("functionCall")
         if self._may_get_arguments and not (is_object(call) and "name" not in call):
             yield from self._end_streamed_call()
         if is_object(call):
-            own = {name: value for name, value in part.items() if name != "functionCall" and value is not None}
-            yield from self._call(call, own)
+            yield from self._call(call, fields_back(part, frozenset({"functionCall"})))
             return
         kind = next((name for name in part if name not in _PART_FIELDS and part[name] is not None), "text")
         if kind == "text" or text_at(part, "text"):
@@ -139,10 +129,10 @@ class GeminiDecoder(AnswerDecoder):
             self._answer.vendor_part(part)
             yield VendorEvent(kind, part)
 
-    def _text(self, part: dict[str, object]) -> Iterator[TokenEvent]:
+    def _text(self, part: Json) -> Iterator[TokenEvent]:
         """Add a piece of text or reasoning; one with a signature becomes a part of its own."""
         text, thought = text_at(part, "text"), part.get("thought") is True
-        own = {name: value for name, value in part.items() if name not in ("text", "thought") and value is not None}
+        own = fields_back(part, frozenset({"text", "thought"}))
         if own:
             self._answer.end_part()
         if text:
@@ -151,7 +141,7 @@ class GeminiDecoder(AnswerDecoder):
             self._answer.sign("reasoning" if thought else "text", own)
             self._answer.end_part()
 
-    def _call(self, call: dict[str, object], own: dict[str, object]) -> Iterator[TokenEvent]:
+    def _call(self, call: Json, own: Json) -> Iterator[TokenEvent]:
         """Add a function call, or a piece of one: a name begins it, a piece without willContinue ends it."""
         name, leaves = text_at(call, "name"), call.get("partialArgs")
         if leaves and not is_array(leaves):
@@ -186,7 +176,7 @@ class GeminiDecoder(AnswerDecoder):
         last = self._answer.calls[self._last_call()]
         return last.name == name and own_id in (None, last.id)
 
-    def _start_call(self, name: str, own_id: str | None, own: dict[str, object]) -> TokenEvent:
+    def _start_call(self, name: str, own_id: str | None, own: Json) -> TokenEvent:
         index = len(self._answer.calls)
         answer = re.sub(r"[^\w-]", "", self._answer.id or "", flags=re.ASCII)
         call_id = own_id or "_".join(filter(None, ("call", answer, str(index))))
@@ -205,7 +195,7 @@ class GeminiDecoder(AnswerDecoder):
     def _last_call(self) -> int:
         return len(self._answer.calls) - 1
 
-    def _totals(self) -> dict[str, object]:
+    def _totals(self) -> Json:
         """Return the last token counts; those that came with plain text are parsed only now."""
         if isinstance(self._counts, msgspec.Raw):
             try:

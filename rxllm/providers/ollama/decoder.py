@@ -16,13 +16,13 @@ from typing import Literal
 
 import msgspec
 
-from ..._json import object_at, objects_at, text_at
+from ..._json import Json, object_at, objects_at, text_at
 from ..._protocol import Frame
 from ...errors import ProtocolError
-from ...events import FinishReason, StreamStart, TokenEvent, VendorEvent
+from ...events import TokenEvent, VendorEvent
 from .._answer_builder import AnswerDecoder
 from .._endpoint import Endpoint
-from .._frames import provider_error, unknown_fields
+from .._frames import fields_back, provider_error, unknown_fields
 
 
 class OllamaDecoder(AnswerDecoder):
@@ -33,12 +33,12 @@ class OllamaDecoder(AnswerDecoder):
 
     def __init__(self, provider: str, endpoint: Endpoint | None = None) -> None:
         super().__init__(provider, endpoint)
-        self._fields: dict[str, object] = {}
+        self._fields: Json = {}
         """Fields of the message that are not modelled, to be sent back with it."""
 
     def feed(self, frame: Frame, /) -> Sequence[TokenEvent]:
         """Return the events of one line."""
-        if not self._started or self.finished:
+        if not self._is_open:
             return self._read(frame)
         try:
             message = _plain_line(frame.data).message
@@ -49,16 +49,13 @@ class OllamaDecoder(AnswerDecoder):
         thought = self._answer.reasoning(message.thinking)
         return (thought, self._answer.text(message.content)) if message.content else (thought,)
 
-    def _payload(self, kind: str, payload: dict[str, object]) -> Iterator[TokenEvent]:
+    def _payload(self, kind: str, payload: Json) -> Iterator[TokenEvent]:
         """Return the events of one line."""
         line = payload
         if line.get("error"):
             raise provider_error(line)
         self._answer.model = self._answer.model or text_at(line, "model")
         message = object_at(line, "message") or _generated(line)
-        if not self._started and (message or line.get("done") is True):
-            self._started = True
-            yield StreamStart(None, self._answer.model)
         if thought := text_at(message, "thinking") or text_at(line, "thinking"):
             yield self._answer.reasoning(thought)
         if text := text_at(message, "content"):
@@ -69,10 +66,10 @@ class OllamaDecoder(AnswerDecoder):
         self._fields |= unknown_fields(message, _MESSAGE_FIELDS)
         if line.get("done") is True:
             yield from self._end(line)
-        elif self._started:
+        else:
             yield from self._answer.vendor_events(line, _LINE_FIELDS)
 
-    def _call(self, call: dict[str, object], created_at: str) -> Iterator[TokenEvent]:
+    def _call(self, call: Json, created_at: str) -> Iterator[TokenEvent]:
         """Add a tool call, which comes whole; one without an id gets one from the time of its line."""
         function = object_at(call, "function")
         name = text_at(function, "name")
@@ -84,20 +81,15 @@ class OllamaDecoder(AnswerDecoder):
         yield self._answer.start_call(index, call_id, name, _own_fields(call, function))
         yield from self._answer.end_call_with(index, function.get("arguments"))
 
-    def _end(self, line: dict[str, object]) -> Iterator[TokenEvent]:
+    def _end(self, line: Json) -> Iterator[TokenEvent]:
         """Add the last events; raise if the answer was broken off, or is whole but for a tool call."""
         raw = text_at(line, "done_reason")
-        self._answer.refuse_broken_off(raw)
-        reason: FinishReason = "stop" if raw is None else self._words.reason_of(raw)
-        if reason == "stop":
-            self._answer.refuse_unfinished_calls()
         yield from self._answer.use(self._words.usage_of(line))
         if others := unknown_fields(line, _LINE_FIELDS | {"prompt_eval_count", "eval_count"}):
             yield VendorEvent("done", others)
-        self.finished = True
         if self._fields:
             self._answer.vendor_part(self._fields)
-        yield self._answer.finish(reason, raw)
+        yield self._finish(self._words.reason_of(raw or "stop"), raw)
 
 
 class _PlainMessage(msgspec.Struct, forbid_unknown_fields=True):
@@ -118,15 +110,15 @@ class _PlainLine(msgspec.Struct, forbid_unknown_fields=True):
 _plain_line = msgspec.json.Decoder(_PlainLine).decode
 
 
-def _generated(line: Mapping[str, object]) -> dict[str, object]:
+def _generated(line: Mapping[str, object]) -> Json:
     """Return the message of a line in the form of /api/generate, which some imitators of the API use for chats."""
     return {name: line[key] for key, name in (("response", "content"), ("thinking", "thinking")) if key in line}
 
 
-def _own_fields(call: Mapping[str, object], function: Mapping[str, object]) -> dict[str, object]:
+def _own_fields(call: Mapping[str, object], function: Mapping[str, object]) -> Json:
     """Return the fields of a tool call that `ToolCall` has no attribute for, to be sent back with it."""
-    own = {name: value for name, value in call.items() if name not in ("id", "function") and value is not None}
-    inner = {name: value for name, value in function.items() if name not in ("name", "arguments") and value is not None}
+    own = fields_back(call, frozenset({"id", "function"}))
+    inner = fields_back(function, frozenset({"name", "arguments"}))
     return {**own, "function": inner} if inner else own
 
 

@@ -17,7 +17,7 @@ from ..._json import int_at, is_array, is_object, object_at, objects_at, text_at
 from ..._protocol import Frame
 from ..._transport.vendor_errors import fault_of
 from ...errors import StreamInterruptedError
-from ...events import FinishReason, StreamStart, TokenEvent, VendorEvent
+from ...events import FinishReason, TokenEvent, VendorEvent
 from .._answer_builder import BROKEN_OFF, AnswerDecoder
 from .._endpoint import Endpoint
 from .._frames import arguments_error, interrupted_before, is_filled, provider_error, unknown_fields
@@ -35,11 +35,9 @@ class OpenAIChatDecoder(AnswerDecoder):
     def __init__(self, provider: str, endpoint: Endpoint | None = None) -> None:
         super().__init__(provider, endpoint)
         self._calls = ToolCalls(self._answer)
-        self._early: list[TokenEvent] = []
-        """Events that came before StreamStart, which waits for the id and the model."""
         self._answered = False
         """A choice has come."""
-        self._finish: str | None = None
+        self._raw_finish: str | None = None
         self._native_finish: str | None = None
         self._reasoning_field: str | None = None
         self._fields: dict[str, list[object]] = {}
@@ -48,7 +46,7 @@ class OpenAIChatDecoder(AnswerDecoder):
 
     def feed(self, frame: Frame, /) -> Sequence[TokenEvent]:
         """Return the events of one chunk."""
-        if not self._started or frame.is_document:
+        if not self._is_open or frame.is_document:
             return self._read(frame)
         try:
             delta = plain_chunk(frame.data).choices[0].delta
@@ -66,18 +64,18 @@ class OpenAIChatDecoder(AnswerDecoder):
             return (self._answer.reasoning(thought), self._answer.text(delta.content))
         return (self._answer.reasoning(thought),)
 
-    def close(self) -> Sequence[TokenEvent]:
-        """Return the last events; raise `StreamInterruptedError` if neither [DONE] nor a finish_reason came."""
-        return super().close() if self._finish is None or self.finished else self._end()
+    def _last_events(self) -> Sequence[TokenEvent]:
+        """Return the last events if a finish_reason has come."""
+        return super()._last_events() if self._raw_finish is None else self._end()
 
     def _read(self, frame: Frame) -> Sequence[TokenEvent]:
         """Return the events of a frame of any form."""
         if frame.data.strip() == b"[DONE]" and not self.finished:
-            return self._end()
+            return self._with_start(self._end())
         try:
             return super()._read(frame)
         except StreamInterruptedError:
-            if frame.whole or self._finish is None:
+            if frame.whole or self._raw_finish is None:
                 raise
             return ()  # cut after its finish_reason: the answer itself is whole
 
@@ -87,7 +85,7 @@ class OpenAIChatDecoder(AnswerDecoder):
         answer = self._answer
         answer.id = answer.id or text_at(payload, "id")
         answer.model = answer.model or text_at(payload, "model")
-        return events if self._started else self._with_start(events)
+        return events
 
     def _chunk(self, kind: str, chunk: dict[str, object]) -> Iterator[TokenEvent]:
         """Yield what a chunk holds; usage and errors may stand in several places, by vendor."""
@@ -109,15 +107,6 @@ class OpenAIChatDecoder(AnswerDecoder):
             yield from self._answer.vendor_events(chunk, CHUNK_FIELDS)
         else:
             yield from _other_payload(kind or text_at(chunk, "object") or "unknown", chunk)
-
-    def _with_start(self, events: list[TokenEvent]) -> list[TokenEvent]:
-        """Return StreamStart and `events`; keep them until a chunk has an id or a model, or begins the answer."""
-        answer = self._answer
-        self._early += events
-        if not (self._answered or answer.id or answer.model):
-            return []
-        self._started = True
-        return [StreamStart(answer.id, answer.model), *self._early]
 
     def _choice(self, choice: dict[str, object]) -> Iterator[TokenEvent]:
         """Yield what a choice holds: a delta, a whole message, or the text of a legacy completion."""
@@ -148,11 +137,11 @@ class OpenAIChatDecoder(AnswerDecoder):
             yield _vendor_event("logprobs", logprobs)
         yield from self._answer.vendor_events(choice, _CHOICE_FIELDS)
         finish = text_at(choice, "finish_reason")
-        is_broken_off = (self._finish or "").lower() in BROKEN_OFF  # and stays so
+        is_broken_off = (self._raw_finish or "").lower() in BROKEN_OFF  # and stays so
         if finish not in (None, "null") and not is_broken_off:
-            self._finish = finish
+            self._raw_finish = finish
         self._native_finish = text_at(choice, "native_finish_reason") or self._native_finish
-        if self._finish == "error" and choice.get("error"):
+        if self._raw_finish == "error" and choice.get("error"):
             raise provider_error(choice)
 
     def _reasoning(self, thought: str, field: str) -> Iterator[TokenEvent]:
@@ -195,7 +184,6 @@ class OpenAIChatDecoder(AnswerDecoder):
 
     def _end(self) -> list[TokenEvent]:
         """Return the last events; raise if the answer is not whole in spite of its terminal event."""
-        self._answer.refuse_broken_off(self._finish)
         if not self._answered:
             raise interrupted_before("any answer: only its end came")
         events: list[TokenEvent] = []
@@ -203,23 +191,23 @@ class OpenAIChatDecoder(AnswerDecoder):
         if reason not in ("refusal", "content_filter"):
             events += self._calls.end()
             broken = self._calls.broken()
-            if broken is not None and (self._finish is None or reason in ("stop", "tool_calls")):
-                raise interrupted_before("a tool call was whole") if self._finish is None else arguments_error(broken)
+            if broken is not None and (self._raw_finish is None or reason in ("stop", "tool_calls")):
+                raise (
+                    interrupted_before("a tool call was whole") if self._raw_finish is None else arguments_error(broken)
+                )
         fields = {name: joined_field(pieces) for name, pieces in self._fields.items()}
         if self._refusal:
             fields["refusal"] = "".join(self._refusal)
         if fields:
             self._answer.vendor_part(fields)
-        events.append(self._answer.finish(reason, self._finish))
-        self.finished = True
-        self._started = False  # nothing is plain any more: all that comes now is passed over
+        events.append(self._finish(reason, self._raw_finish))
         return events
 
     def _reason(self) -> FinishReason:
         """Return our word for the vendor's; a plain stop after a refusal is a refusal."""
         if self._words.reason_of((self._native_finish or "").lower()) == "length":
             return "length"  # gateways have been seen to call a cut-off tool call "tool_calls"
-        reason = self._words.reason_of((self._finish or "stop").lower())
+        reason = self._words.reason_of((self._raw_finish or "stop").lower())
         return "refusal" if self._refusal and reason == "stop" else reason
 
 

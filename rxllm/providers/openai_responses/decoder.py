@@ -19,7 +19,7 @@ import msgspec
 from ..._json import int_at, object_at, objects_at, text_at
 from ..._protocol import Frame, JsonObject
 from ...errors import ProtocolError
-from ...events import FinishReason, StreamStart, TokenEvent, Usage, UsageUpdate, VendorEvent
+from ...events import FinishReason, TokenEvent, Usage, UsageUpdate, VendorEvent
 from .._answer_builder import AnswerDecoder
 from .._endpoint import Endpoint
 from .._frames import provider_error
@@ -35,7 +35,6 @@ class OpenAIResponsesDecoder(AnswerDecoder):
     def __init__(self, provider: str, endpoint: Endpoint | None = None) -> None:
         super().__init__(provider, endpoint)
         self._output = OutputReader(self._answer)
-        self._nothing_sent = True
         self._next: int | None = None
         self._missing = 0
         self._streamed: set[tuple[str, object]] = set()
@@ -65,13 +64,11 @@ class OpenAIResponsesDecoder(AnswerDecoder):
         part.length += len(delta.delta)
         return (output.append(delta.delta),)
 
-    def _payload(self, kind: str, payload: dict[str, object]) -> list[TokenEvent]:
+    def _payload(self, kind: str, payload: dict[str, object]) -> Iterable[TokenEvent]:
         """Return the token events of an event of any type."""
         self._check_sequence(int_at(payload, "sequence_number"))
         handler = _OUTPUT_HANDLERS.get(kind)
-        events = list(handler(self._output, kind, payload) if handler else self._other_event(kind, payload))
-        self._nothing_sent = self._nothing_sent and not events
-        return events
+        return handler(self._output, kind, payload) if handler else self._other_event(kind, payload)
 
     def _check_sequence(self, number: int | None) -> None:
         """Keep count of events that are missing; some servers repeat numbers, or send them out of order."""
@@ -88,8 +85,6 @@ class OpenAIResponsesDecoder(AnswerDecoder):
         """Return the token events of an event that is not about an output item."""
         if kind in _STARTS:
             self._set_identity(_response_of(event))
-            if self._nothing_sent:
-                yield StreamStart(self._answer.id, self._answer.model)
         elif kind in _ENDINGS:
             yield from self._end(kind, event)
         elif kind in _ERRORS or (event.get("error") and not kind.startswith("response.")):
@@ -121,9 +116,7 @@ class OpenAIResponsesDecoder(AnswerDecoder):
         counts = object_at(response, "usage")
         answer.usage = self._words.usage_of(counts)
         answer.raw_finish_reason = status
-        if not response.get("error"):
-            answer.refuse_broken_off(status)
-        if status in ("failed", "cancelled"):
+        if status == "failed" or (status == "cancelled" and response.get("error")):
             raise provider_error({"error": response.get("error") or {"message": f"the response was {status}"}})
         yield from self._output.finish(objects_at(response, "output"), cut=status != "completed")
         if self._missing and self._output.length_differs:
@@ -133,8 +126,8 @@ class OpenAIResponsesDecoder(AnswerDecoder):
         for name, data in (("usage", self._words.unmodelled_counts(counts)), (kind, _unmodelled_outcome(event))):
             if data:
                 yield VendorEvent(name, data)
-        yield answer.finish(self._reason(status, response), status)
-        self.finished, self._output.part = True, NO_PART
+        yield self._finish(self._reason(status, response), status)
+        self._output.part = NO_PART
 
     def _reason(self, status: str, response: JsonObject) -> FinishReason:
         """Return our finish reason for the status and the vendor's reason of an incomplete answer."""

@@ -144,10 +144,9 @@ class OutputReader:
         for item in self._items.all:
             if item.type == "function_call" and not item.done:
                 yield from self._end_call(item, cut=cut)
-        if not cut:
-            self._answer.refuse_unfinished_calls()
-            if self._orphan_arguments and all(item.type in ("message", "reasoning") for item in self._items.all):
-                raise ProtocolError("arguments came for a function call that was never announced")
+        is_modelled = all(item.type in ("message", "reasoning") for item in self._items.all)
+        if self._orphan_arguments and is_modelled and not cut:
+            raise ProtocolError("arguments came for a function call that was never announced")
 
     def _text_item(self, event: JsonObject, kind: TextKind) -> Item:
         """Return the message or reasoning item of an event; a new one if it was not announced."""
