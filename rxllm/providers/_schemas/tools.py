@@ -41,7 +41,7 @@ def tool_parameters(tool: Tool) -> Schema:
         root = _folded(root, branches, key) if branches else root
     if "$ref" in root:
         raise SchemaError(f"the reference {root['$ref']!r} names no definition in it")
-    moved = {key: root.pop(key) for key in ("not", "enum", "const") if key in root}
+    moved: Schema = {key: root.pop(key) for key in ("not", "enum", "const") if key in root}
     root = described(root, in_words(moved)) if moved else root
     if "object" not in (types_of(root) or ("object",)):
         raise SchemaError(f"its parameters are of the type {root.get('type')!r}, not an object")
