@@ -14,6 +14,7 @@ step for each subscription, so subscriptions share no state. Its contract:
 from __future__ import annotations
 
 import threading
+import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ from typing import Generic, Literal, Protocol, Self, TypeAlias, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import SingleAssignmentDisposable
 
+from .._core.attempts import scheduler_seconds
 from ..errors import ConfigurationError
 from ..events import TextDelta
 
@@ -189,6 +191,16 @@ def pick(name: str, event_class: type[object], field: str) -> Operator[A, B]:
         return source.subscribe(on_next, observer.on_error, observer.on_completed, scheduler=scheduler)
 
     return subscribing(subscribe)
+
+
+def stopwatch(scheduler: abc.SchedulerBase | None) -> Callable[[], float]:
+    """Return a function that returns the seconds since this call."""
+    if scheduler is None:
+        now = time.monotonic
+        started = now()
+        return lambda: now() - started
+    started = scheduler_seconds(scheduler)
+    return lambda: scheduler_seconds(scheduler) - started
 
 
 def check_number(what: str, value: float | None, least: float | None = None) -> None:

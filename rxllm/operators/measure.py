@@ -18,9 +18,8 @@ from .._core.token_usage import add_usage
 from ..errors import LLMError
 from ..events import Response, StreamEnd, TextDelta, TokenEvent, Usage, UsageUpdate, is_content
 from ._cost import listed_price
-from ._operator import Operator, Step, not_an_event, run_steps, subscribing
+from ._operator import Operator, Step, not_an_event, run_steps, stopwatch, subscribing
 from ._prompt_pool import PromptAnswer, PromptFailure
-from ._stopwatch import stopwatch
 from .many import Labelled, LabelledError
 
 T = TypeVar("T")

@@ -14,8 +14,7 @@ from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignme
 from .._core.event_log import Entry, MemoryLog
 from .._core.recording_format import RecordingWriter
 from ..events import TokenEvent
-from ._operator import Operator, not_an_event, subscribing
-from ._stopwatch import stopwatch
+from ._operator import Operator, not_an_event, stopwatch, subscribing
 
 T = TypeVar("T")
 

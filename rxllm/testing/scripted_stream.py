@@ -17,8 +17,8 @@ from reactivex.typing import RelativeTime
 
 from ..errors import LLMError, StreamInterruptedError
 from ..events import FinishReason, StreamEnd, TextDelta, TokenEvent
+from ..operators._operator import stopwatch
 from ..operators._response_builder import ResponseBuilder
-from ..operators._stopwatch import stopwatch
 
 Step: TypeAlias = tuple[float, str | TokenEvent | Exception]
 """Seconds after the subscription, and what is emitted: text, an event, or the error that ends the stream."""

@@ -21,7 +21,7 @@ from typing import Literal, TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..operators.text.fences import Fence, opening_fence
+from ..operators.text.code_blocks import Fence, opening_fence
 
 Kind: TypeAlias = Literal["text", "heading", "item", "quote", "code", "rule", "table"]
 Style: TypeAlias = Literal[

@@ -14,8 +14,7 @@ from ...errors import ConfigurationError
 from ...events import StreamEnd, TextDelta, TokenEvent
 from .._operator import Operator, run_steps
 from .._response_builder import ResponseBuilder
-from .filtered_response import text_delta
-from .text_operator import FilterStep
+from .text_operator import FilterStep, text_delta
 
 
 def stop_at(*texts: str) -> Operator[TokenEvent, TokenEvent]:

@@ -15,7 +15,7 @@ import msgspec
 
 from ...events import TokenEvent
 from .._operator import Operator
-from .fences import LONGEST, PIECE, Fence, maybe_opening_fence, opening_fence
+from .code_blocks import LONGEST, PIECE, Fence, maybe_opening_fence, opening_fence
 from .growing_text import GrowingText
 from .text_operator import split_text
 

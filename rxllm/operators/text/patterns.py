@@ -13,8 +13,7 @@ from ..._json import table
 from ...errors import ConfigurationError
 from ...events import TextDelta, TokenEvent
 from .._operator import Operator, check_number
-from .filtered_response import text_delta
-from .text_operator import filter_text
+from .text_operator import filter_text, text_delta
 
 if TYPE_CHECKING:
     import regex

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import chain
+from typing import Final, NamedTuple
 
-from ...errors import ConfigurationError
+from ..._json import table
 from ...events import TokenEvent
-from .._operator import Operator
-from .languages import KNOWN
+from .._operator import Operator, check_number
 from .text_operator import split_text
 
 
@@ -39,10 +40,37 @@ def sentences(*, longest: int = 600) -> Operator[TokenEvent | str, str]:
     是的。
     好
     """
-    if longest < 20:
-        raise ConfigurationError(f"sentences(longest=...) takes 20 or more; got {longest!r}")
+    check_number("sentences(longest=...)", longest, 20)
     return split_text(lambda: _Sentences(longest))
 
+
+class LanguageData(NamedTuple):
+    """The stops and words of all languages. To add a word, write it into `languages.json`.
+
+    The file has lists by language: full stops, and words in lower case without the last full stop.
+    """
+
+    strong_stops: frozenset[str]
+    """Full stops that end a sentence whatever follows."""
+    never_last: frozenset[str]
+    """Abbreviations that are always followed by something: titles, places, "for example"."""
+    before_number: frozenset[str]
+    """Abbreviations only if a digit follows."""
+    maybe_last: frozenset[str]
+    """Abbreviations that may end a sentence, like acronyms and initials."""
+    title_parts: frozenset[str]
+    """Abbreviations only after another one: "Dr. med. Meyer"."""
+    ordinal_followers: frozenset[str]
+    """Words after an ordinal number, which some languages write with a full stop."""
+    beginnings: frozenset[str]
+    """Words that, after an abbreviation that may end a sentence, begin one and do not continue a name."""
+
+
+_BY_KIND = table("rxllm.operators.text", "languages.json", dict[str, dict[str, list[str]]])
+
+KNOWN: Final = LanguageData(
+    **{kind: frozenset(chain.from_iterable(by_language.values())) for kind, by_language in _BY_KIND.items()}
+)
 
 _STRONG_STOPS = "".join(sorted(KNOWN.strong_stops))
 _CLOSERS = "\"'”“’‘»›)\\]}」』】）》〉*_`"  # noqa: RUF001  all kinds of quotes are meant

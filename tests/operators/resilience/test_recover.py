@@ -26,8 +26,7 @@ from rxllm.events import (
     UsageUpdate,
 )
 from rxllm.messages import ReasoningPart, TextPart
-from rxllm.operators.resilience.continuation import OverlapRemover, join_responses
-from rxllm.operators.resilience.recover import Ask, recover
+from rxllm.operators.resilience.recover import Ask, OverlapRemover, join_responses, recover
 
 from .. import kit
 from ..kit import Case, OperatorContract

@@ -26,7 +26,7 @@ from rxllm.events import (
     VendorEvent,
 )
 from rxllm.messages import Part, ReasoningPart, TextPart, ToolCall, VendorPart
-from rxllm.operators.text.filtered_response import filter_response
+from rxllm.operators.text.text_operator import filter_response
 from rxllm.operators.text.thinking import _form_of, _ThinkTags
 
 from ..kit import Boom, Case, OperatorContract, Run, answer, cuts, play, whole
