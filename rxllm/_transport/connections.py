@@ -4,8 +4,7 @@ A blocked read cannot be ended by closing its response (psf/requests 4762, 5372)
 the raw socket: the peer sees the close at once, and the blocked thread wakes. A call may do so only while it owns the
 connection, never once the connection is back in its pool (urllib3 3581).
 
-A stream needs one descriptor, and a second one while TLS or a tunnel is set up. urllib3 is used to connect: TLS,
-certificates, and tunnels through proxies.
+A stream needs one descriptor, and a second one while TLS or a tunnel is set up.
 """
 
 from __future__ import annotations
@@ -19,18 +18,20 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from importlib import import_module
 from typing import Any, Literal, TypeAlias
 
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.util import Url
+from urllib3.util.ssl_ import ssl_wrap_socket
 from urllib3.util.ssltransport import SSLTransport
 
 from .._runtime import platform
 from ..errors import APIConnectionError
 from .http1 import parse_head
 from .lookup import Address, addresses, interleaved, is_address, start_lookup
+from .settings import SOCKS_TYPES, Route, parsed_proxy, port_of, proxy_headers, socks_settings, ssl_context
 
 CallPhase: TypeAlias = Literal["connecting", "sending", "waiting"]
 
@@ -92,7 +93,7 @@ def _ignore(_: CallPhase) -> None:
 class Connection:
     """A connection that is established; `route` says what it can serve. A call that uses it owns its `shut_down`."""
 
-    def __init__(self, sock: socket.socket, route: Hashable) -> None:
+    def __init__(self, sock: socket.socket, route: Route) -> None:
         self.sock = sock
         self.route = route
         self.served = 0
@@ -161,20 +162,103 @@ class Connection:
         return sock
 
 
-def connect(dialer: Dialer, call: Call, route: Hashable) -> Connection:
-    """Make the connection that `dialer` describes, TLS included; `call` owns it."""
-    dialer.call = call
+def connect(route: Route, call: Call) -> Connection:
+    """Make a connection on `route`, tunnel and TLS included; `call` owns it."""
+    proxy = parsed_proxy(route.proxy) if route.proxy else None
+    host, port = (str(proxy.host), proxy.port or port_of(proxy.scheme)) if proxy else (route.host, route.port)
+    found = _look_up(host, port, call)
+    if proxy is not None and proxy.scheme in SOCKS_TYPES:
+        sock, proxy = _connect_socks(found, route, proxy, call), None
+    else:
+        sock = _connect_first(found, partial(_prepare, route), call)
     try:
-        dialer.connect()
-        connection = Connection(dialer.sock, route)
+        if "https" in (route.scheme, proxy and proxy.scheme):
+            with _held(sock, call):
+                call.on_phase("connecting")  # the handshakes of a tunnel and of TLS wait too
+                sock = _with_tls(sock, route, proxy)
+        connection = Connection(sock, route)
         call.own(connection.shut_down)
     except BaseException:
-        call.release()
-        dialer.close()
+        sock.close()
         raise
-    finally:
-        dialer.close_handle()
     return connection
+
+
+@contextlib.contextmanager
+def _held(sock: socket.socket, call: Call) -> Generator[None]:
+    """Allow the call to shut down `sock` meanwhile, by a duplicate: TLS takes the socket itself out of our hands."""
+    with sock.dup() as handle:
+        call.own(partial(_shut_down, [handle]))
+        try:
+            yield
+        finally:
+            call.release()
+
+
+def _prepare(route: Route, sock: socket.socket) -> None:
+    for option in (*platform.socket_options(), *route.adapter.get("socket_options", ())):
+        sock.setsockopt(*option)
+    if "source_address" in route.adapter:
+        sock.bind(route.adapter["source_address"])
+
+
+def _look_up(host: str, port: int, call: Call) -> list[Address]:
+    """Return the addresses of `host`; raise `CallAborted` as soon as the call is aborted."""
+    host = host.strip("[]")
+    if is_address(host):
+        return addresses(host, port)
+    done = threading.Event()
+    call.own(done.set)
+    lookup = start_lookup(host, port)
+    lookup.add_done_callback(lambda _: done.set())
+    call.on_phase("connecting")
+    done.wait()
+    if call.aborted:
+        raise CallAborted
+    return lookup.result()
+
+
+def _connect_socks(found: list[Address], route: Route, proxy: Url, call: Call) -> socket.socket:
+    """Connect through a SOCKS proxy, at the first of its addresses that accepts."""
+    settings = socks_settings(proxy)
+    socks: Any = import_module("socks")  # PySocks: an extra of requests
+    failure: OSError = socket.gaierror("no address")
+    call.on_phase("connecting")
+    for family, kind, protocol, _, address in found:
+        proxied: Any = socks.socksocket(family, kind, protocol)
+        sock: socket.socket = proxied
+        try:
+            _prepare(route, sock)
+            proxied.set_proxy(addr=address[0], port=address[1], **settings)
+            with _held(sock, call):
+                sock.connect((route.host.strip("[]"), route.port))
+        except (OSError, CallAborted) as error:
+            sock.close()
+            if not isinstance(error, OSError) or call.aborted:
+                raise CallAborted from error
+            failure = error
+        else:
+            return sock
+    raise failure
+
+
+def _with_tls(sock: socket.socket, route: Route, proxy: Url | None) -> socket.socket:
+    """Return `sock` with TLS to an https proxy, and with a tunnel and TLS to an https server."""
+    if proxy is not None and proxy.scheme == "https":
+        sock = _wrapped(sock, ssl_context(route.verify), str(proxy.host))
+    if route.scheme == "https":
+        if proxy is not None:
+            _open_tunnel(sock, route, proxy_headers(proxy))
+        sock = _wrapped(sock, ssl_context(route.verify, route.cert, route.adapter.get("ssl_context")), route.host)
+    return sock
+
+
+def _wrapped(sock: socket.socket, context: ssl.SSLContext, host: str) -> socket.socket:
+    name = host.strip("[]").partition("%")[0].rstrip(".")
+    is_within_tls = isinstance(sock, ssl.SSLSocket)
+    wrapped: Any = ssl_wrap_socket(sock, ssl_context=context, server_hostname=name, tls_in_tls=is_within_tls)
+    secured: socket.socket = wrapped
+    return secured
 
 
 class TunnelRefused(Exception):
@@ -185,113 +269,24 @@ class TunnelRefused(Exception):
         self.status = status
 
 
-class Dialer(HTTPConnection):
-    """Makes one connection for `call`, which can abort it in each phase."""
-
-    call: Call
-    socks: Mapping[str, Any] | None = None
-    """The settings of a SOCKS proxy, as `socks.socksocket.set_proxy` takes them."""
-    tunnel_headers: Mapping[str, str] = {}
-    """For the proxy, with CONNECT."""
-    _handle: socket.socket | None = None
-    """A duplicate of the socket while urllib3 connects: TLS takes the socket itself out of our hands."""
-
-    def _new_conn(self) -> socket.socket:
-        """Connect, directly or through a SOCKS proxy. Called by urllib3."""
-        proxy = self.socks
-        if proxy:
-            sock = self._connect_socks(self._look_up(proxy["addr"], proxy["port"]), proxy)
-        else:
-            sock = _connect_first(self._look_up(self._dns_host, self.port), self._prepare, self.call)
-        if isinstance(self, HTTPSConnection):  # the handshakes of a tunnel and of TLS wait too
-            try:
-                self._hold(sock)
-            except BaseException:
-                sock.close()
-                raise
-            self.call.on_phase("connecting")
-        return sock
-
-    def _hold(self, sock: socket.socket) -> None:
-        """Allow the call to shut down `sock` until the connection is established."""
-        self.call.release()
-        self.close_handle()
-        self._handle = sock.dup()
-        self.call.own(partial(_shut_down, [self._handle]))
-
-    def close_handle(self) -> None:
-        """Close the duplicate. The call must own the connection, or nothing, by then."""
-        if self._handle is not None:
-            self._handle.close()
-
-    def _look_up(self, host: str, port: int) -> list[Address]:
-        """Return the addresses of `host`; raise `CallAborted` as soon as the call is aborted."""
-        host = host.strip("[]")
-        if is_address(host):
-            return addresses(host, port)
-        done = threading.Event()
-        self.call.own(done.set)
-        lookup = start_lookup(host, port)
-        lookup.add_done_callback(lambda _: done.set())
-        self.call.on_phase("connecting")
-        done.wait()
-        if self.call.aborted:
-            raise CallAborted
-        return lookup.result()
-
-    def _prepare(self, sock: socket.socket) -> None:
-        for option in self.socket_options or ():
-            sock.setsockopt(*option)
-        if self.source_address:
-            sock.bind(self.source_address)
-
-    def _connect_socks(self, found: list[Address], settings: Mapping[str, Any]) -> socket.socket:
-        """Connect through a SOCKS proxy; `found` are the proxy's addresses."""
-        socks: Any = import_module("socks")  # PySocks: an extra of requests
-        failure: OSError = socket.gaierror("no address")
-        self.call.on_phase("connecting")
-        for family, kind, protocol, _, address in found:
-            proxied: Any = socks.socksocket(family, kind, protocol)
-            sock: socket.socket = proxied
-            try:
-                self._prepare(sock)
-                proxied.set_proxy(**{**settings, "addr": address[0], "port": address[1]})
-                self._hold(sock)
-                sock.connect((self._dns_host.strip("[]"), self.port))
-            except (OSError, CallAborted) as error:
-                sock.close()
-                if not isinstance(error, OSError) or self.call.aborted:
-                    raise CallAborted from error
-                failure = error
-            else:
-                return sock
-        raise failure
-
-    def _tunnel(self) -> None:
-        """Open a tunnel through an HTTP proxy."""
-        sock: socket.socket = self.sock
-        host, port = str(self._tunnel_host), self._tunnel_port
-        authority = f"[{host.strip('[]')}]:{port}" if ":" in host else f"{host}:{port}"
-        lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}"]
-        lines += [f"{name}: {value}" for name, value in self.tunnel_headers.items()]
-        sock.sendall("\r\n".join((*lines, "", "")).encode("latin-1"))
-        data = b""
-        while (parsed := parse_head(data)) is None or 100 <= parsed[0].status < 200:
-            if parsed is not None:
-                data = parsed[1]
-                continue  # the final response may have come with this one
-            block = sock.recv(4096)
-            if not block:
-                raise ConnectionResetError("the proxy closed the connection before its answer to CONNECT")
-            data += block
-        if not 200 <= parsed[0].status < 300:
-            raise TunnelRefused(parsed[0].status)
-        if parsed[1]:
-            raise APIConnectionError("the proxy sent data that belongs to no answer", transient=False)
-
-
-class TLSDialer(Dialer, HTTPSConnection):
-    """The same with TLS."""
+def _open_tunnel(sock: socket.socket, route: Route, headers: Mapping[str, str]) -> None:
+    """Open a tunnel through an HTTP proxy."""
+    authority = f"{route.host}:{route.port}"
+    lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}", *(f"{each}: {headers[each]}" for each in headers)]
+    sock.sendall("\r\n".join((*lines, "", "")).encode("latin-1"))
+    data = b""
+    while (parsed := parse_head(data)) is None or 100 <= parsed[0].status < 200:
+        if parsed is not None:
+            data = parsed[1]
+            continue  # the final response may have come with this one
+        block = sock.recv(4096)
+        if not block:
+            raise ConnectionResetError("the proxy closed the connection before its answer to CONNECT")
+        data += block
+    if not 200 <= parsed[0].status < 300:
+        raise TunnelRefused(parsed[0].status)
+    if parsed[1]:
+        raise APIConnectionError("the proxy sent data that belongs to no answer", transient=False)
 
 
 def _connect_first(found: list[Address], prepare: Callable[[socket.socket], None], call: Call) -> socket.socket:

@@ -50,7 +50,9 @@ class Transport:
             LLMError: The server could not be reached.
             CallAborted: The call was aborted.
         """
-        return PendingResponse(self, request, call)
+        with _our_errors(request, call):
+            settings = own_settings(request) if self.session is None else self.session.of(request)
+            return PendingResponse(self, request, call, settings)
 
     def close(self) -> None:
         """Close the idle connections; active ones close with their streams."""
@@ -58,35 +60,50 @@ class Transport:
 
 
 class PendingResponse:
-    """The response to a request that was sent. Its methods are for one thread at a time."""
+    """The response to a request, which it sends. Its methods are for one thread at a time.
 
-    def __init__(self, transport: Transport, request: WireRequest, call: Call) -> None:
+    A pooled connection may turn out to be closed by the server. The request is then sent once more, on a new
+    connection, and only if no byte of an answer has arrived.
+    """
+
+    def __init__(self, transport: Transport, request: WireRequest, call: Call, settings: Settings) -> None:
         self._transport = transport
         self._request = request
         self._call = call
+        self._settings = settings
         self._listener = response_headers_listener.get()
         response_headers_listener.set(None)  # it is not for requests that a subscriber makes inside its on_next
         self.is_blocking = True
         self.must_block = False
         """`read` must be called once more, and may block then: it may send again, or need more than the head."""
+        self._connection: Connection | None = None
+        """None once the body has it, or if the request must be sent again."""
         self._body: Body | None = None
-        with self._our_errors():
-            session = transport.session
-            self._settings = own_settings(request) if session is None else session.of(request)
-            self._exchange = _Exchange(self._settings, call, transport.pool)
+        """It has arrived, but `read` must block for what follows."""
+        self._head = request_head(settings.target, settings.headers.items())
+        self._is_reused = False
+        self._is_stale = False
+        """The request must be sent again."""
+        self._send_failure: OSError | None = None
+        self._data = b""
+        self._interim = 0
+        pooled = transport.pool.take(settings.route)
+        if pooled is not None:
+            self._send(pooled)
+        if self._connection is None:
+            self._send_on_new()
 
     def fileno(self) -> int | None:
         """Return the socket that is readable when the response arrives; None if no socket says so."""
-        connection = self._exchange.connection
-        return None if connection is None else connection.fileno()
+        return None if self._connection is None else self._connection.fileno()
 
     def set_blocking(self, blocking: bool) -> None:
         """Let `read` wait for bytes, or return without them."""
         self.is_blocking = blocking
         if self._body is not None:
             self._body.set_blocking(blocking)
-        elif self._exchange.connection is not None:
-            self._exchange.connection.sock.setblocking(blocking)
+        elif self._connection is not None:
+            self._connection.sock.setblocking(blocking)
 
     def read(self) -> Body | None:
         """Return the body of the response once its head has arrived; else wait, or return None if it must not block.
@@ -96,16 +113,16 @@ class PendingResponse:
             CallAborted: The call was aborted.
         """
         session = self._transport.session
-        with self._our_errors():
+        with _our_errors(self._request, self._call):
             body, self._body = self._body, None
             if self.is_blocking:
-                body = body or self._exchange.complete()
+                body = body or self._wait()
                 if session is not None:
                     body = session.process(self._settings, body, self._send_other)
             else:
-                body = self._exchange.receive()
+                body = self._receive()
                 needs_more = body is not None and (session is not None or not body.is_success)
-                self.must_block = needs_more or self._exchange.is_stale
+                self.must_block = needs_more or self._is_stale
                 if self.must_block:
                     self._body, body = body, None
                     self.set_blocking(True)
@@ -118,62 +135,51 @@ class PendingResponse:
         return body
 
     def close(self) -> None:
-        """Close the connection, if the body was not returned yet."""
-        self._exchange.drop()
+        """Close the connection, if the body was not returned yet. Harmless when repeated."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._call.release()
+            connection.close()
         if self._body is not None:
             self._body.close()
 
     def _send_other(self, settings: Settings) -> Body:
-        return _Exchange(settings, self._call, self._transport.pool).complete()
+        return PendingResponse(self._transport, self._request, self._call, settings)._wait()
 
-    @contextmanager
-    def _our_errors(self) -> Generator[None, None, None]:
+    def _send_on_new(self) -> None:
+        if self._call.aborted:
+            raise CallAborted
+        self._send(connect(self._settings.route, self._call))
+
+    def _send(self, connection: Connection) -> None:
+        """Send the request; or set `_is_stale`, if a reused connection was closed."""
+        call = self._call
+        self._is_stale = False
+        self._connection = connection
+        self._is_reused, connection.served = connection.served > 0, connection.served + 1
         try:
-            yield
-        except Exception as error:
-            if self._call.aborted:
-                raise CallAborted from error
-            raise _connection_error(error, self._request) from error
+            call.own(connection.shut_down)
+            call.on_phase("sending")
+            # Checked again, right before the request is written.
+            if self._is_reused and not self._transport.pool.can_serve(connection):
+                raise ConnectionResetError
+            self._send_failure = _send_all(connection.sock, self._head + self._settings.body, call)
+            call.on_phase("waiting")
+        except BaseException as error:
+            self._fail(error)
 
-
-class _Exchange:
-    """One request, which it sends, and the head of its response. Its methods are for one thread at a time.
-
-    A pooled connection may turn out to be closed by the server. The request is then sent once more, on a new
-    connection, and only if no byte of an answer has arrived.
-    """
-
-    def __init__(self, settings: Settings, call: Call, pool: Pool) -> None:
-        self.connection: Connection | None = None
-        """None once the body has it, or if the request must be sent again."""
-        self.is_stale = False
-        """The request must be sent again: `complete` does so."""
-        self._settings = settings
-        self._head = request_head(settings.target, settings.headers.items())
-        self._call = call
-        self._pool = pool
-        self._is_reused = False
-        self._send_failure: OSError | None = None
-        self._data = b""
-        self._interim = 0
-        pooled = pool.take(settings.route)
-        if pooled is not None:
-            self._send(pooled)
-        if self.connection is None:
-            self._send_on_new()
-
-    def complete(self) -> Body:
-        """Return the body once the head of its response has arrived. Blocks."""
+    def _wait(self) -> Body:
+        """Return the body once the head of the response has arrived. Blocks."""
         body = None
         while body is None:
-            if self.is_stale:
+            if self._is_stale:
                 self._send_on_new()
-            body = self.receive()
+            body = self._receive()
         return body
 
-    def receive(self) -> Body | None:
+    def _receive(self) -> Body | None:
         """Read the socket once; return the body if the head of its response is complete, else None."""
-        connection = self.connection
+        connection = self._connection
         if connection is None:
             return None
         try:
@@ -188,46 +194,18 @@ class _Exchange:
             self._fail(error)
             return None
         if body is not None:
-            self.connection = None  # it is the body's
+            self._connection = None
         return body
 
-    def drop(self) -> None:
-        """Close the connection, if it is not the body's. Harmless when repeated."""
-        if self.connection is not None:
-            self._call.release()
-            self.connection.close()
-            self.connection = None
-
-    def _send_on_new(self) -> None:
-        if self._call.aborted:
-            raise CallAborted
-        route = self._settings.route
-        self._send(connect(route.dialer(), self._call, route))
-
-    def _send(self, connection: Connection) -> None:
-        """Send the request, or set `is_stale` if a reused connection was closed."""
-        call = self._call
-        self.is_stale = False
-        self.connection = connection
-        self._is_reused, connection.served = connection.served > 0, connection.served + 1
-        try:
-            call.own(connection.shut_down)
-            call.on_phase("sending")
-            if self._is_reused and not self._pool.can_serve(connection):  # again: right before the request is written
-                raise ConnectionResetError
-            self._send_failure = _send_all(connection.sock, self._head + self._settings.body, call)
-            call.on_phase("waiting")
-        except BaseException as error:
-            self._fail(error)
-
     def _parse(self, connection: Connection) -> Body | None:
+        """Return the body if the head of its response has arrived, after any number of interim ones."""
         while (parsed := parse_head(self._data)) is not None:
             head, self._data = parsed
             if head.status >= 200:
                 if head.status == 408 and self._is_reused and not head.keeps_alive:
                     self._data = b""
                     raise ConnectionResetError("an idle timeout crossed the request")  # RFC 9110, section 15.5.9
-                return Body(connection, head, self._data, self._call, self._pool)
+                return Body(connection, head, self._data, self._call, self._transport.pool)
             if head.status == 101:
                 raise ProtocolError("the server switched protocols (HTTP 101), which the request did not ask for")
             self._interim += 1
@@ -236,12 +214,22 @@ class _Exchange:
         return None
 
     def _fail(self, error: BaseException) -> None:
-        """Close the connection after `error`; set `is_stale` if the request may be sent again, else raise `error`."""
-        self.drop()
+        """Close the connection after `error`; set `_is_stale` if the request may be sent again, else raise `error`."""
+        self.close()
         has_answer = self._data or self._interim
-        self.is_stale = self._is_reused and not has_answer and isinstance(error, OSError) and not self._call.aborted
-        if not self.is_stale:
+        self._is_stale = self._is_reused and not has_answer and isinstance(error, OSError) and not self._call.aborted
+        if not self._is_stale:
             raise error
+
+
+@contextmanager
+def _our_errors(request: WireRequest, call: Call) -> Generator[None]:
+    try:
+        yield
+    except Exception as error:
+        if call.aborted:
+            raise CallAborted from error
+        raise _connection_error(error, request) from error
 
 
 def _send_all(sock: socket.socket, data: bytes, call: Call) -> OSError | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Hashable
 
 from .connections import Connection
+from .settings import Route
 
 MAX_IDLE = 100
 """Idle connections of a pool; the one that has been idle longest is closed for the next."""
@@ -23,11 +23,11 @@ class Pool:
         self._idle: list[Connection] = []
         """In the order in which they became idle."""
         self._closed_at = 0.0
-        self._distrusted: set[Hashable] = set()
+        self._distrusted: set[Route] = set()
         """Routes whose peers have sent bytes without a request: the next answer may belong to another request."""
         weakref.finalize(self, _close_all, self._idle).atexit = False  # for a model that is not closed
 
-    def take(self, route: Hashable) -> Connection | None:
+    def take(self, route: Route) -> Connection | None:
         """Return the connection of `route` that was used last, if one can serve; close those that cannot."""
         self._close_old()
         while True:

@@ -9,6 +9,7 @@ own `send`, or whose adapter's, does more is refused. The session itself is not 
 from __future__ import annotations
 
 import email.message
+import re
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import SimpleNamespace
@@ -20,7 +21,6 @@ from ..errors import ConfigurationError, LLMError
 from .body import Body
 from .connections import CallAborted
 from .settings import (
-    TLS_KEYWORDS,
     AdapterOptions,
     Route,
     Settings,
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     import requests
     from requests.adapters import BaseAdapter
 
-_ADAPTER_KEYWORDS = frozenset({"socket_options", "source_address", *TLS_KEYWORDS})
+_ADAPTER_KEYWORDS = frozenset({"socket_options", "source_address", "ssl_context"})
+_REFUSED_KEYWORDS = re.compile(r"assert_\w+|server_hostname|ssl_\w*version|ca_cert\w*")
 
 
 class SessionSettings:
@@ -137,7 +138,11 @@ class SessionSettings:
         if not isinstance(adapter, HTTPAdapter) or type(adapter).send is not HTTPAdapter.send:
             raise _refused("adapter", type(adapter), "send()")
         keywords: Mapping[str, Any] = adapter.poolmanager.connection_pool_kw
-        kept = {name: value for name, value in keywords.items() if name in _ADAPTER_KEYWORDS and value is not None}
+        given = {name: value for name, value in keywords.items() if value is not None}
+        refused = next(filter(_REFUSED_KEYWORDS.fullmatch, given), None)
+        if refused is not None:
+            raise ConfigurationError(f"session=: an adapter sets {refused}, which rxllm cannot use: set ssl_context")
+        kept = {name: value for name, value in given.items() if name in _ADAPTER_KEYWORDS}
         return self._options.setdefault(id(adapter), (adapter, AdapterOptions(kept)))[1] if kept else None
 
     def _response(

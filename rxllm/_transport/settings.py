@@ -11,22 +11,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
+import certifi
 import urllib3
-from urllib3.connection import ProxyConfig
 from urllib3.util import Url, make_headers, parse_url
 from urllib3.util.ssl_ import create_urllib3_context
 
 from .._protocol import WireRequest
-from .._runtime import platform
+from .._runtime.platform import HAS_SYSTEM_PROXIES
 from ..errors import ConfigurationError
-from .connections import Dialer, TLSDialer
 from .lookup import is_address
 
 if TYPE_CHECKING:
     import requests
 
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
-_SOCKS_TYPES = {"socks4": 1, "socks4a": 1, "socks5": 2, "socks5h": 2}
+SOCKS_TYPES = {"socks4": 1, "socks4a": 1, "socks5": 2, "socks5h": 2}
 
 
 class Route(NamedTuple):
@@ -41,50 +40,10 @@ class Route(NamedTuple):
     cert: str | tuple[str, str] | None = None
     options: AdapterOptions | None = None
 
-    def dialer(self) -> Dialer:
-        """Return an unconnected urllib3 connection for this route.
-
-        Raises:
-            ConfigurationError: A certificate file is missing or invalid, or PySocks is not installed.
-        """
-        proxy = parsed_proxy(self.proxy) if self.proxy else None
-        is_socks = proxy is not None and proxy.scheme in _SOCKS_TYPES
-        http_proxy = None if is_socks else proxy
-        host, port = self.host, self.port
-        if http_proxy is not None:
-            host, port = str(http_proxy.host), http_proxy.port or port_of(http_proxy.scheme)
-        options = dict(self.options.keywords) if self.options else {}
-        options["socket_options"] = [*platform.socket_options(), *(options.get("socket_options") or ())]
-        tls = {name: options.pop(name) for name in TLS_KEYWORDS if name in options}
-        kind = Dialer
-        if "https" in (self.scheme, http_proxy and http_proxy.scheme):
-            kind = TLSDialer
-            options |= self._certificates(has_own_tls=bool(tls)) | tls
-            options["proxy_config"] = ProxyConfig(_ssl_context(self.verify, None), False, None, None)
-        dialer = kind(host, port, timeout=None, proxy=http_proxy, **options)
-        if http_proxy is not None and self.scheme == "https":
-            dialer.set_tunnel(self.host, self.port, scheme=http_proxy.scheme or "http")
-            dialer.tunnel_headers = proxy_headers(http_proxy)
-        if proxy is not None and is_socks:
-            dialer.socks = _socks_settings(proxy)
-        return dialer
-
-    def _certificates(self, *, has_own_tls: bool) -> dict[str, Any]:
-        """Return the certificates as keywords of a connection: in our own context, or beside an adapter's settings."""
-        if not has_own_tls:
-            return {"ssl_context": _ssl_context(self.verify, self.cert)}
-        if not self.verify:
-            return {"cert_reqs": "CERT_NONE"}
-        path = self.verify if isinstance(self.verify, str) else _default_bundle()
-        files = self.cert if isinstance(self.cert, tuple) else (self.cert, None)
-        bundle = "ca_cert_dir" if os.path.isdir(path) else "ca_certs"
-        return {bundle: path, "cert_file": files[0], "key_file": files[1]}
-
-
-TLS_KEYWORDS = (
-    *("ssl_context", "assert_hostname", "assert_fingerprint", "server_hostname", "ssl_version"),
-    *("ssl_minimum_version", "ssl_maximum_version", "ca_certs", "ca_cert_dir", "ca_cert_data"),
-)
+    @property
+    def adapter(self) -> Mapping[str, Any]:
+        """The keywords that a user's adapter has for the connection."""
+        return self.options.keywords if self.options else {}
 
 
 class AdapterOptions:
@@ -163,7 +122,7 @@ def parsed_proxy(url: str) -> Url:
         ConfigurationError: It is not a URL. The message does not repeat it, because it may contain a password.
     """
     parts = _parts(url)
-    if not parts.host or parts.scheme not in ("http", "https", *_SOCKS_TYPES):
+    if not parts.host or parts.scheme not in ("http", "https", *SOCKS_TYPES):
         raise ConfigurationError(
             "the address of the proxy is not a valid URL: check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, or the session"
         )
@@ -194,7 +153,7 @@ def is_loopback(host: str) -> bool:
 
 
 def port_of(scheme: str | None) -> int:
-    return 443 if scheme == "https" else 80
+    return 443 if scheme == "https" else 1080 if scheme in SOCKS_TYPES else 80
 
 
 def host_header(url: Url) -> str:
@@ -210,7 +169,7 @@ def _environment() -> tuple[str | None, ...]:
 @functools.lru_cache(maxsize=256)
 def _environment_proxy(scheme: str, url: str, environment: tuple[str | None, ...]) -> str | None:
     """Return the URL of the proxy for `url`. `environment` holds the variables, as part of the cache's key."""
-    if not any(environment[: len(_PROXY_VARIABLES)]) and not platform.HAS_SYSTEM_PROXIES:
+    if not any(environment[: len(_PROXY_VARIABLES)]) and not HAS_SYSTEM_PROXIES:
         return None
     from requests.utils import get_environ_proxies
 
@@ -229,17 +188,15 @@ def proxy_headers(proxy: Url) -> dict[str, str]:
     return make_headers(proxy_basic_auth=unquote(proxy.auth)) if proxy.auth else {}
 
 
-def _socks_settings(proxy: Url) -> dict[str, Any]:
-    """Return what PySocks needs; with "socks5h" and "socks4a" the proxy looks the name up."""
+def socks_settings(proxy: Url) -> dict[str, Any]:
+    """Return what PySocks needs beside the address; with "socks5h" and "socks4a" the proxy looks the name up."""
     try:
         import_module("socks")
     except ImportError:
         raise ConfigurationError("a SOCKS proxy needs the package PySocks: pip install 'requests[socks]'") from None
     user, _, password = (proxy.auth or "").partition(":")
     return {
-        "proxy_type": _SOCKS_TYPES[proxy.scheme or ""],
-        "addr": str(proxy.host),
-        "port": proxy.port or 1080,
+        "proxy_type": SOCKS_TYPES[proxy.scheme or ""],
         "rdns": proxy.scheme in ("socks5h", "socks4a"),
         "username": unquote(user) or None,
         "password": unquote(password) or None,
@@ -247,25 +204,26 @@ def _socks_settings(proxy: Url) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=32)
-def _ssl_context(verify: bool | str, cert: str | tuple[str, str] | None) -> ssl.SSLContext:
-    """Return the TLS settings; loading certificates takes milliseconds, so they are kept.
+def ssl_context(
+    verify: bool | str, cert: str | tuple[str, str] | None = None, own: ssl.SSLContext | None = None
+) -> ssl.SSLContext:
+    """Return the TLS settings, in the user's `own` if there is one. They are kept: loading them takes milliseconds.
 
     Raises:
         ConfigurationError: A file is missing or holds no certificate.
     """
+    context = own or create_urllib3_context()
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif context.verify_mode != ssl.CERT_NONE:
+        context.check_hostname = True
     try:
-        context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED if verify else ssl.CERT_NONE)
         if verify:
-            path = verify if isinstance(verify, str) else _default_bundle()
+            path = verify if isinstance(verify, str) else certifi.where()
             context.load_verify_locations(**{"capath" if os.path.isdir(path) else "cafile": path})
         if cert:
             context.load_cert_chain(*((cert,) if isinstance(cert, str) else cert))
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"the TLS certificates could not be loaded: {error}") from error
     return context
-
-
-def _default_bundle() -> str:
-    import certifi
-
-    return certifi.where()
