@@ -14,32 +14,50 @@ import contextvars
 import itertools
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
 
 import msgspec
 from reactivex import Observable, abc
 
-from .._protocol import WireRequest
+from .._protocol import Decoder, WireRequest
 from .._runtime.ending import is_ending
 from .._runtime.errors import report_exception
 from .._runtime.thread_cache import Task, workers
 from .._transport.body import DRAIN_SECONDS, Body
 from .._transport.connections import Call, CallAborted, CallPhase
-from .._transport.framing import NDJSONFraming, SSEFraming
-from .._transport.http import PendingResponse
+from .._transport.framing import MAX_FRAME_BYTES, NDJSONFraming, SSEFraming
+from .._transport.http import PendingResponse, Transport
 from ..errors import APIConnectionError, LLMError, StreamError
 from ..events import ReasoningDelta, Response, StreamEnd, TextDelta, Timing, TokenEvent, VendorEvent, is_content
+from ..options import Timeout
 from .awaitable import AwaitableObservable
 from .crowd import admission, is_crowded, live, reactor
 from .scheduling import schedule_after_subscribe
-from .source import Source
 from .stream_errors import emit_error, unexpected_error
 from .time_limits import TimeLimits
 from .token_usage import with_estimate
 
 _FRAMINGS: dict[str, type[SSEFraming | NDJSONFraming]] = {"sse": SSEFraming, "ndjson": NDJSONFraming}
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A provider, the request, and how its answer is read.
+
+    `request` is called on the producing thread, and may block. `scheduler` is the producing one; None means a thread
+    of our own.
+    """
+
+    provider: str
+    model: str
+    request: Callable[[], WireRequest]
+    decoder: Callable[[], Decoder]
+    transport: Transport
+    timeout: Timeout
+    scheduler: abc.SchedulerBase | None = None
+    max_event_bytes: int = MAX_FRAME_BYTES
+    max_answer_chars: int | None = None
 
 
 def token_stream(source: Source) -> Observable[TokenEvent]:
@@ -358,10 +376,8 @@ class _Subscription(abc.DisposableBase):
 
     def _partial(self) -> Response:
         """Return the answer so far."""
-        partial_answer = self._timed(self._decoder.partial())
-        if self._answered and self._request is not None:
-            return with_estimate(partial_answer, self._request.body)
-        return partial_answer
+        answer = self._timed(self._decoder.partial())
+        return with_estimate(answer, self._request.body) if self._answered and self._request else answer
 
     def _timed(self, response: Response) -> Response:
         timing = Timing(self._first_token, time.monotonic() - self._limits.started_at)

@@ -10,59 +10,42 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from .. import errors
 from .._json import decode, encode, is_array, is_object, object_at, objects_at, text_at
-from ..errors import (
-    APIStatusError,
-    AuthenticationError,
-    BadRequestError,
-    ContextWindowExceededError,
-    LLMError,
-    NotFoundError,
-    OutputParsingError,
-    OverloadedError,
-    PermissionDeniedError,
-    ProviderStreamError,
-    RateLimitError,
-    ServerError,
-    ToolArgumentsError,
-)
 from .rate_limit_headers import DURATION, duration_of, number_of, retry_after, until_reset
 
 _MAX_MESSAGE = 2000
 
-_WORDS_OF: Mapping[type[APIStatusError], str] = {
-    RateLimitError: (
+_WORDS_OF: Mapping[type[errors.APIStatusError], str] = {
+    errors.RateLimitError: (
         "rate_limit_error rate_limit_exceeded too_many_requests resource_exhausted "
         "insufficient_quota exceeded_current_quota_error usage_limit_reached ratelimitreached "
         "tokens requests 429 throttlingexception"
     ),
-    OverloadedError: (
+    errors.OverloadedError: (
         "overloaded_error overloaded unavailable service_unavailable unavailable_error "
         "serviceunavailableexception engine_overloaded_error server_is_overloaded slow_down "
         "capacity_exceeded 503 529"
     ),
-    AuthenticationError: "authentication_error invalid_api_key api_key_invalid unauthenticated 401",
-    PermissionDeniedError: "permission_error permission_denied billing_error 402 403",
-    NotFoundError: "not_found_error model_not_found not_found 404",
-    ContextWindowExceededError: (
+    errors.AuthenticationError: "authentication_error invalid_api_key api_key_invalid unauthenticated 401",
+    errors.PermissionDeniedError: "permission_error permission_denied billing_error 402 403",
+    errors.NotFoundError: "not_found_error model_not_found not_found 404",
+    errors.ContextWindowExceededError: (
         "context_length_exceeded exceed_context_size_error model_max_prompt_tokens_exceeded "
         "tokens_limit_reached string_above_max_length"
     ),
-    BadRequestError: "request_too_large",
+    errors.BadRequestError: "request_too_large",
 }
 _BY_WORD = {word: kind for kind, words in _WORDS_OF.items() for word in words.split()}
-_BY_STATUS: Mapping[int, type[APIStatusError]] = {
-    400: BadRequestError,
-    401: AuthenticationError,
-    402: PermissionDeniedError,
-    403: PermissionDeniedError,
-    404: NotFoundError,
-    413: BadRequestError,
-    422: BadRequestError,
-    429: RateLimitError,
-    498: OverloadedError,  # Groq: https://console.groq.com/docs/flex-processing
-    503: OverloadedError,
-    529: OverloadedError,
+_BY_STATUS: Mapping[int, type[errors.APIStatusError]] = {
+    **dict.fromkeys((400, 413, 422), errors.BadRequestError),
+    401: errors.AuthenticationError,
+    **dict.fromkeys((402, 403), errors.PermissionDeniedError),
+    404: errors.NotFoundError,
+    429: errors.RateLimitError,
+    **dict.fromkeys(
+        (498, 503, 529), errors.OverloadedError
+    ),  # 498 is Groq's: https://console.groq.com/docs/flex-processing
 }
 _TRANSIENT_WORDS = frozenset(
     {
@@ -72,12 +55,12 @@ _TRANSIENT_WORDS = frozenset(
 )
 _CUT = re.compile(r"unexpected EOF|connection (was )?(reset|closed|refused)|ECONNRESET|i/o timeout", re.IGNORECASE)
 """The server lost its own upstream: the same request may succeed later."""
-_BY_PHRASE: Mapping[re.Pattern[str], type[APIStatusError]] = {
+_BY_PHRASE: Mapping[re.Pattern[str], type[errors.APIStatusError]] = {
     re.compile(pattern, re.IGNORECASE): kind
     for pattern, kind in (
         # llama.cpp: the pool that its slots share is full, which ends all answers, however short their prompts are.
-        (r"^context size has been exceeded", OverloadedError),
-        (r"(image|audio) input is not supported", BadRequestError),
+        (r"^context size has been exceeded", errors.OverloadedError),
+        (r"(image|audio) input is not supported", errors.BadRequestError),
         (
             # As far as known, of: OpenAI, vLLM, SGLang, llama.cpp, LM Studio, Mistral, DeepSeek, OpenRouter | Anthropic
             r"context (length|window|size|limit)|maximum context|prompt is too long|input is too long"
@@ -91,10 +74,10 @@ _BY_PHRASE: Mapping[re.Pattern[str], type[APIStatusError]] = {
             r"|exceeds? the maximum allowed input length|input tokens exceed the configured limit|exceeds? token limit"
             r"|input (length|tokens?) .{0,40}exceeds?|token limit exceeded|(prompt|input|request) is too large for"
             r"|greater than the context|prompt too long",
-            ContextWindowExceededError,
+            errors.ContextWindowExceededError,
         ),
-        (r"(incorrect|invalid) api key|api key not valid", AuthenticationError),
-        (r"credit balance is too low", PermissionDeniedError),
+        (r"(incorrect|invalid) api key|api key not valid", errors.AuthenticationError),
+        (r"credit balance is too low", errors.PermissionDeniedError),
     )
 }
 """Phrases in the message that identify the kind of an error if its words and codes do not."""
@@ -191,7 +174,7 @@ def _fault_in(payload: object) -> Fault | None:
     )
 
 
-def status_error(status: int, headers: Mapping[str, str], body: bytes, now: float) -> LLMError:
+def status_error(status: int, headers: Mapping[str, str], body: bytes, now: float) -> errors.LLMError:
     """Return the error for an HTTP response whose status is not 200.
 
     `headers` have lower-case names; `body` is as much as was read; `now` is the time in seconds
@@ -214,35 +197,35 @@ def status_error(status: int, headers: Mapping[str, str], body: bytes, now: floa
     )
 
 
-def stream_error(fault: Fault) -> LLMError:
+def stream_error(fault: Fault) -> errors.LLMError:
     """Return the error for what a vendor reported inside a stream that began with HTTP 200."""
     slip = _model_slip(fault)
     if slip is not None:
         return slip
     named = _by_words(fault)
     message = fault.message[:_MAX_MESSAGE] or "the provider reported an error without a message"
-    kind: type[LLMError]
-    if named is None or named is BadRequestError:
-        kind = ProviderStreamError
+    kind: type[errors.LLMError]
+    if named is None or named is errors.BadRequestError:
+        kind = errors.ProviderStreamError
         transient = bool(_TRANSIENT_WORDS.intersection(fault.words) or _CUT.search(fault.message))
     else:
         kind, transient = named, _transient(named, fault, 0)
     return kind(message, transient=transient, retry_after=fault.retry_after, request_id=fault.request_id)
 
 
-_ADVICE: Mapping[type[APIStatusError], str] = {
-    AuthenticationError: " (check the API key)",
-    NotFoundError: " (check the model name and base_url)",
+_ADVICE: Mapping[type[errors.APIStatusError], str] = {
+    errors.AuthenticationError: " (check the API key)",
+    errors.NotFoundError: " (check the model name and base_url)",
 }
 
 
-def _model_slip(fault: Fault) -> LLMError | None:
+def _model_slip(fault: Fault) -> errors.LLMError | None:
     """Return the error for what the model did wrong, so that it can be asked again; None for other faults."""
     message = fault.message[:_MAX_MESSAGE]
     if "json_validate_failed" in fault.words:  # https://console.groq.com/docs/tool-use#error-handling
-        return OutputParsingError(message, text=fault.text)
+        return errors.OutputParsingError(message, text=fault.text)
     if "tool_use_failed" in fault.words or _SLIP.search(message):
-        return ToolArgumentsError(message)
+        return errors.ToolArgumentsError(message)
     return None
 
 
@@ -289,23 +272,24 @@ def _wait(fault: Fault, status: int, headers: Mapping[str, str], now: float) -> 
     return until_reset(headers, now) if status == 429 else None
 
 
-def _by_words(fault: Fault) -> type[APIStatusError] | None:
+def _by_words(fault: Fault) -> type[errors.APIStatusError] | None:
     by_word = next((_BY_WORD[word] for word in fault.words if word in _BY_WORD), None)
-    if by_word is RateLimitError:
+    if by_word is errors.RateLimitError:
         return by_word  # a limit on tokens a minute is worded much like one on tokens a request
     return next((kind for phrase, kind in _BY_PHRASE.items() if phrase.search(fault.message)), by_word)
 
 
-def _kind(fault: Fault, status: int) -> type[APIStatusError]:
-    base = _BY_STATUS.get(status) or (ServerError if status >= 500 else APIStatusError)
+def _kind(fault: Fault, status: int) -> type[errors.APIStatusError]:
+    base = _BY_STATUS.get(status) or (errors.ServerError if status >= 500 else errors.APIStatusError)
     named = _by_words(fault)
-    if named is None or base in (AuthenticationError, RateLimitError):
+    if named is None or base in (errors.AuthenticationError, errors.RateLimitError):
         return base
     # A vendor's error code refines a status but does not overrule it: a 4xx remains the caller's error.
-    return named if issubclass(named, base) or status in (400, 403, 413, 422, 500) or base is APIStatusError else base
+    may_refine = base is errors.APIStatusError or status in (400, 403, 413, 422, 500)
+    return named if may_refine or issubclass(named, base) else base
 
 
-def _transient(kind: type[APIStatusError], fault: Fault, status: int) -> bool:
+def _transient(kind: type[errors.APIStatusError], fault: Fault, status: int) -> bool:
     if _SPENT_WORDS.intersection(fault.words) or _HOPELESS.search(fault.message):
         return False
     if fault.retry_after is None and _SPENT.search(fault.message):

@@ -10,8 +10,7 @@ import msgspec
 from reactivex import Observable, abc
 
 from .._core.retry import retry_transient, with_total_limit
-from .._core.source import Source
-from .._core.stream import token_stream
+from .._core.stream import Source, token_stream
 from .._protocol import Wire, WireRequest
 from .._transport.http import Transport
 from .._transport.http1 import check_headers

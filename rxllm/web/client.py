@@ -15,8 +15,7 @@ import msgspec
 from reactivex import Observable, abc, defer, throw, timer
 from reactivex import operators as rx
 
-from .._core.source import Source
-from .._core.stream import token_stream
+from .._core.stream import Source, token_stream
 from .._json import encode
 from .._protocol import WireRequest, response_headers_listener
 from .._transport.http import Transport

@@ -17,8 +17,7 @@ from reactivex import Observable
 from reactivex import operators as rx_ops
 from reactivex.scheduler import EventLoopScheduler, ThreadPoolScheduler
 
-from rxllm._core.source import Source
-from rxllm._core.stream import token_stream
+from rxllm._core.stream import Source, token_stream
 from rxllm._protocol import Frame, WireRequest
 from rxllm._transport.http import Transport
 from rxllm.errors import APIConnectionError, APITimeoutError, ProtocolError, StreamInterruptedError
@@ -444,8 +443,7 @@ def test_the_interpreter_ends_while_a_stream_is_stalled() -> None:
     """Live streams are aborted at exit: no hang, no output, and the server sees the close."""
     script = """
 import sys, threading
-from rxllm._core.source import Source
-from rxllm._core.stream import token_stream
+from rxllm._core.stream import Source, token_stream
 from tests.core.test_stream import WordDecoder
 from rxllm._transport.http import Transport
 from rxllm._protocol import WireRequest
