@@ -7,7 +7,8 @@ of stores, windows and web clients, from turns that were interrupted or ran at t
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -53,10 +54,29 @@ def repair_history(
     if not any(isinstance(part, ToolCall | ToolResult) for message in messages for part in message.parts):
         return messages
     new_id = new_id or partial(unique_id, used=set())
-    answers = {at: _Answer(message, new_id) for at, message in enumerate(messages) if message.tool_calls}
-    rests = _assign(messages, answers, keep_orphan)
-    last = max((at for at in range(len(messages)) if at not in rests or at in answers), default=-1)
-    return list(_repaired(messages, answers, rests, last if keep_open else -1))
+    calls: defaultdict[int, list[_Call]] = defaultdict(list)
+    """By the place of the message that makes them."""
+    waiting: dict[str, list[_Call]] = {}
+    """By the id in the messages, which may repeat."""
+    rests: list[Message] = []
+    for at, message in enumerate(messages):
+        kept: list[Part] = []
+        for part in message.parts:
+            if isinstance(part, ToolCall):
+                call = _Call(at, with_id(part, new_id(part.id)))
+                calls[at].append(call)
+                waiting.setdefault(part.id, []).append(call)
+                kept.append(call.call)
+            elif not isinstance(part, ToolResult):
+                kept.append(part)
+            elif part.id in waiting:
+                _take(part, waiting[part.id])
+            elif keep_orphan(part):
+                kept.append(part)
+        rests.append(with_parts(message, kept))
+    asks = [at for at, message in enumerate(messages) if at in calls or not _has_results(message)]
+    open_at = max(asks, default=-1) if keep_open else -1
+    return list(_repaired(messages, rests, calls, open_at))
 
 
 def with_valid_text(message: Message) -> Message:
@@ -79,75 +99,41 @@ def unique_id(given: str, used: set[str]) -> str:
     return name
 
 
-class _Answer:
-    """The tool calls of a message, with new ids, and their results."""
+class _Call:
+    """A call with its new id, the place of its message, and its result."""
 
-    def __init__(self, message: Message, new_id: Callable[[str], str]) -> None:
-        self.ids = [call.id for call in message.tool_calls]
-        """The ids in the message, which may repeat."""
-        self.calls = [with_id(call, new_id(call.id)) for call in message.tool_calls]
-        self.results: list[ToolResult | None] = [None for _ in self.calls]
-
-    def take(self, result: ToolResult) -> bool:
-        """Take a result if a call waits for it."""
-        for at, name in enumerate(self.ids):
-            if name == result.id and self.results[at] is None:
-                self.results[at] = with_id(result, self.calls[at].id)
-                return True
-        return False
-
-    def message(self, rest: Message) -> Message:
-        """Return the message with the ids of the calls."""
-        calls = iter(self.calls)
-        return with_parts(rest, [next(calls) if isinstance(part, ToolCall) else part for part in rest.parts])
-
-    def all_results(self, *, complete: bool) -> list[ToolResult]:
-        """Return the results in the order of the calls; if `complete`, with an error for each one that is missing."""
-        results = zip(self.calls, self.results, strict=True)
-        return [
-            result or ToolResult(call.id, CANCELLED, call.name, is_error=True)
-            for call, result in results
-            if complete or result is not None
-        ]
+    def __init__(self, at: int, call: ToolCall) -> None:
+        self.at = at
+        self.call = call
+        self.result: ToolResult | None = None
 
 
-def _assign(
-    messages: Sequence[Message], answers: dict[int, _Answer], keep_orphan: Callable[[ToolResult], bool]
-) -> dict[int, Message]:
-    """Give each result to the newest answer before it that waits for it.
+def _take(result: ToolResult, waiting: list[_Call]) -> None:
+    """Give a result to the first call of the newest answer that waits for one; drop it if none does."""
+    if waiting:
+        newest = next(call for call in waiting if call.at == waiting[-1].at)
+        newest.result = with_id(result, newest.call.id)
+        waiting.remove(newest)
 
-    Return what is left of the messages that hold results, by position.
-    """
-    before: list[_Answer] = []
-    rests: dict[int, Message] = {}
-    for at, message in enumerate(messages):
-        if at in answers:
-            before.insert(0, answers[at])
-        kept: list[Part] = []
-        for part in message.parts:
-            if not isinstance(part, ToolResult):
-                kept.append(part)
-            elif any(answer.take(part) for answer in before) or any(part.id in answer.ids for answer in before):
-                pass
-            elif keep_orphan(part):
-                kept.append(part)
-        if any(isinstance(part, ToolResult) for part in message.parts):
-            rests[at] = with_parts(message, kept)
-    return rests
+
+def _has_results(message: Message) -> bool:
+    return any(isinstance(part, ToolResult) for part in message.parts)
 
 
 def _repaired(
-    messages: Sequence[Message], answers: dict[int, _Answer], rests: dict[int, Message], open_at: int
+    messages: Sequence[Message], rests: Sequence[Message], calls: Mapping[int, Sequence[_Call]], open_at: int
 ) -> Iterator[Message]:
-    """Yield the messages, each answer with all its results behind it."""
-    for at, message in enumerate(messages):
-        rest = rests.get(at, message)
-        if at in answers:
-            yield answers[at].message(rest)
-            if given := answers[at].all_results(complete=at != open_at):
-                yield Message.tool(*given)
-        elif rest.parts or at not in rests:
+    """Yield what is left of the messages, each answer with all its results behind it, but at `open_at`."""
+    for at, (message, rest) in enumerate(zip(messages, rests, strict=True)):
+        if rest.parts or not _has_results(message):
             yield rest
+        results = [
+            one.result or ToolResult(one.call.id, CANCELLED, one.call.name, is_error=True)
+            for one in calls.get(at, ())
+            if one.result is not None or at != open_at
+        ]
+        if results:
+            yield Message.tool(*results)
 
 
 def with_id(part: PartT, name: str) -> PartT:
