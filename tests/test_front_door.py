@@ -50,15 +50,6 @@ PUBLIC_MODULES: dict[str, set[str]] = {
     "rxllm.providers.local": set(),
     # assistant
     "rxllm.assistant": set(),
-    "rxllm.assistant.assistant": set(),
-    "rxllm.assistant.errors": set(),
-    "rxllm.assistant.events": set(),
-    "rxllm.assistant.listeners": set(),
-    "rxllm.assistant.memory": set(),
-    "rxllm.assistant.sqlite": set(),
-    "rxllm.assistant.structured": set(),
-    "rxllm.assistant.templates": set(),
-    "rxllm.assistant.tools": set(),
     # ui
     # web
     # testing

@@ -34,8 +34,6 @@ from .structured import Structure, StructuredMode
 from .templates import render
 from .tools import ToolLike, as_tools, check_count, check_timeout
 
-__all__ = ["Assistant"]
-
 T = TypeVar("T", default=object)
 AnswerT = TypeVar("AnswerT", default=Response)
 

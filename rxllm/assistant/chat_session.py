@@ -49,8 +49,6 @@ from .errors import as_exception
 from .events import AssistantEvent
 from .memory import Memory, Window
 
-__all__ = ["ChatSession"]
-
 T = TypeVar("T")
 
 log = logging.getLogger("rxllm")

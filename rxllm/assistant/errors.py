@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from ..errors import LLMError, StreamError
 
-__all__ = ["MaxIterationsError", "MemoryStoreError", "as_exception", "error_text"]
-
 
 class MaxIterationsError(LLMError):
     """The turn has made `max_iterations` requests, and the model still calls tools or gives no valid answer."""

@@ -21,24 +21,6 @@ from .._values import json_data, type_name
 from ..events import Response, TokenEvent
 from ..messages import ToolCall, ToolResult
 
-__all__ = [
-    "AnswerRejected",
-    "ApprovalRequest",
-    "AssistantEvent",
-    "PartialAnswer",
-    "StepEnd",
-    "StepStart",
-    "StructuredAnswer",
-    "ToolEnd",
-    "ToolProgress",
-    "ToolStart",
-    "assistant_event_from_json",
-    "assistant_event_to_json",
-    "token_events",
-    "with_json_value",
-]
-
-
 V_co = TypeVar("V_co", covariant=True)
 
 

@@ -25,14 +25,6 @@ from ..options import CallOptions
 from ..prompt import Prompt, messages_of
 from .errors import error_text
 
-__all__ = [
-    "LoggingListener",
-    "ModelListener",
-    "ModelRequest",
-    "TokenTracker",
-    "observed",
-]
-
 log = logging.getLogger("rxllm")
 
 

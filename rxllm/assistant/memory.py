@@ -28,19 +28,6 @@ from ..providers.presets import model_preset
 from .errors import MemoryStoreError, error_text
 from .tools import check_count
 
-__all__ = [
-    "InMemoryStore",
-    "Memory",
-    "MemoryStore",
-    "Summary",
-    "Window",
-    "last_messages",
-    "last_tokens",
-    "message_tokens",
-    "store_errors",
-    "within_context",
-]
-
 log = logging.getLogger("rxllm")
 
 Window: TypeAlias = Callable[[Sequence[Message]], Sequence[Message]]

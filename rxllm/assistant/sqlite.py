@@ -17,8 +17,6 @@ from .._arguments import check_arguments
 from ..errors import ConfigurationError
 from ..messages import Message
 
-__all__ = ["SQLiteStore"]
-
 log = logging.getLogger("rxllm")
 
 _SCHEMA = """

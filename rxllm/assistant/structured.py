@@ -25,8 +25,6 @@ from ..model import StreamingModel
 from ..operators.json.structured import parse, partial_json
 from ..options import CallOptions, Tool, format_of, tool_of
 
-__all__ = ["ANSWER_TOOL", "Structure", "StructuredMode"]
-
 StructuredMode: TypeAlias = Literal["auto", "schema", "tool", "prompt"]
 
 ANSWER_TOOL = "give_answer"

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 
 from ..errors import ConfigurationError
 
-__all__ = ["render", "template_variables"]
-
 _VARIABLE = re.compile(r"\{\{\s*([^\W\d]\w*)\s*\}\}")
 
 

@@ -20,18 +20,6 @@ from ..messages import MediaPart, TextPart, ToolCall
 from ..options import Tool, is_duration, tool_of
 from ._signature import GivenSchema, Signature
 
-__all__ = [
-    "FunctionTool",
-    "RunnableTool",
-    "ToolContext",
-    "ToolLike",
-    "as_tools",
-    "check_count",
-    "check_timeout",
-    "result_content",
-    "result_text",
-]
-
 
 class ToolContext:
     """The call that a tool serves. A parameter of this type gets it, and is not shown to the model.
