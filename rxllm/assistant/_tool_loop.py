@@ -188,10 +188,13 @@ class ToolLoop(abc.DisposableBase):
         return response
 
     def _on_event(self, event: TokenEvent) -> None:
-        """Emit an event of a step; keep its answer, and add up usage."""
         if type(event) in _PASSED_ON:
             self._on_next(event)
-            return
+        else:
+            self._on_other(event)
+
+    def _on_other(self, event: TokenEvent) -> None:
+        """Emit an event of a step; keep its answer, and add up usage."""
         match self._call_ids.renamed(event):
             case StreamEnd(response):
                 self._answer = response
