@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TypeAlias
 
-
-class ViewPosition(NamedTuple):
-    """What a view shows: `top` is where it begins, in the unit that the toolkit keeps when the layout changes."""
-
-    top: float
-    end_in_view: bool
+ViewPosition: TypeAlias = tuple[float, bool]
+"""Where the view begins, in the unit that the toolkit keeps when the layout changes; and whether the end is in view."""
 
 
 class Autoscroll:
@@ -19,12 +15,12 @@ class Autoscroll:
     The end may leave the view without scrolling: the text is laid out later, the window or the font changes, a
     line is inserted. So an end out of view does not stop it; only a view that has moved up does.
 
-    >>> at = ViewPosition(60, True)
+    >>> at = 60, True
     >>> autoscroll = Autoscroll(lambda: at, lambda: print("to the end"))
-    >>> at = ViewPosition(60, False)        # the window became narrower
+    >>> at = 60, False        # the window became narrower
     >>> autoscroll.layout_changed()
     to the end
-    >>> at = ViewPosition(30, False)        # the user has scrolled up
+    >>> at = 30, False        # the user has scrolled up
     >>> autoscroll.layout_changed()
     """
 
@@ -49,4 +45,4 @@ class Autoscroll:
         """Scroll to the end if the view follows it; to be called after each change of text, size or font."""
         if self.follows():
             self._to_end()
-            self._top = self._measure().top
+            self._top, _ = self._measure()

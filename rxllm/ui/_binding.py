@@ -31,6 +31,9 @@ T = TypeVar("T")
 Streamed: TypeAlias = Observable[TokenEvent | str]
 """What can be shown: a model's events, or text that operators made of them."""
 
+Settle: TypeAlias = Callable[[Callable[..., None]], object]
+"""Calls its argument once the toolkit has painted an update."""
+
 _UPDATE_SECONDS = 0.004
 """The longest update that is not noticed."""
 
@@ -88,29 +91,6 @@ class Binding(abc.DisposableBase):
         self._running.on_completed()
 
 
-def bind(
-    source: Observable[T],
-    scheduler: LoopScheduler,
-    observer: abc.ObserverBase[T],
-    settle: Callable[[Callable[[], None]], object] = lambda done: done(),
-    *,
-    frame: float = 1 / 60,
-    latest: bool = False,
-) -> Binding:
-    """Deliver the items of `source` to `observer` on the UI thread.
-
-    `settle` calls its argument once the toolkit has painted the update, and before the first one when the widget can
-    show any. With `latest`, of the items that wait only the last is shown. `frame` is in seconds.
-    """
-    binding = Binding(scheduler)
-    feed = _Feed(binding, scheduler, observer, settle, frame=frame, latest=latest)
-    settle(feed.rested)
-    binding.subscription.disposable = source.pipe(observe_on_ui(scheduler, frame=frame)).subscribe(
-        feed.on_next, feed.on_error, feed.on_completed
-    )
-    return binding
-
-
 def bind_each(
     scheduler: LoopScheduler,
     show: Callable[[T], object],
@@ -136,7 +116,7 @@ def bind_each(
     Example:
         ``bind_each(LoopScheduler(GLib.idle_add), label.set_text, stream.pipe(ops.accumulate()), latest=True)``
     """
-    return bind(stream, scheduler, as_each(show, on_error), latest=latest)
+    return StreamBinding(stream, scheduler, as_each(show, on_error), latest=latest)
 
 
 def bind_enabled(scheduler: LoopScheduler, set_enabled: Callable[[bool], object], when: Observable[bool]) -> Binding:
@@ -229,22 +209,25 @@ def error_line(error: Exception) -> str:
     return f"⚠ {inert_text(str(error)) or type(error).__name__}"
 
 
-class _Feed(Generic[T]):
-    """Between the frames and the widget: an update of some milliseconds per frame, then three times as long a rest."""
+class StreamBinding(Binding, Generic[T]):
+    """Delivers the items of a stream to an observer: an update of some milliseconds per frame, then a longer rest."""
 
     def __init__(
         self,
-        binding: Binding,
+        source: Observable[T],
         scheduler: LoopScheduler,
         observer: abc.ObserverBase[T],
-        settle: Callable[[Callable[[], None]], object],
+        settle: Settle = lambda done: done(),
         *,
-        frame: float,
-        latest: bool,
+        frame: float = 1 / 60,
+        latest: bool = False,
     ) -> None:
-        """Take the parts that `bind` has put together; `frame` is in seconds."""
-        self._binding = binding
-        self._scheduler = scheduler
+        """Subscribe to the source.
+
+        `settle` calls its argument once the toolkit has painted the update, and before the first one when the widget
+        can show any. With `latest`, of the items that wait only the last is shown. `frame` is in seconds.
+        """
+        super().__init__(scheduler)
         self._observer = observer
         self._settle = settle
         self._frame = frame
@@ -258,19 +241,19 @@ class _Feed(Generic[T]):
         """Characters shown in this update."""
         self._worked = 0.0
         """Seconds of CPU time of this thread when the update began."""
+        settle(self._rested)
+        self.subscription.disposable = source.pipe(observe_on_ui(scheduler, frame=frame)).subscribe(
+            self._take,
+            lambda error: self._end_with(partial(observer.on_error, error)),
+            lambda: self._end_with(observer.on_completed),
+        )
 
-    def on_next(self, item: T) -> None:
+    def _take(self, item: T) -> None:
         if self._latest:
             self._waiting.clear()
         self._waiting.append(item)
         if not self._resting:
             self._update()
-
-    def on_error(self, error: Exception) -> None:
-        self._end_with(partial(self._observer.on_error, error))
-
-    def on_completed(self) -> None:
-        self._end_with(self._observer.on_completed)
 
     def _end_with(self, end: Callable[[], None]) -> None:
         self._end = end
@@ -285,7 +268,7 @@ class _Feed(Generic[T]):
         try:
             self._show_waiting()
         except BaseException:
-            self._binding.dispose()
+            self.dispose()
             raise
         self._settle(self._settled)
 
@@ -294,10 +277,10 @@ class _Feed(Generic[T]):
         size = self._chunk.size
         while self._waiting and self._shown < size and time.monotonic() - self._began < _UPDATE_SECONDS:
             self._observer.on_next(self._next_chunk(size - self._shown))
-            if self._binding.stopped:  # the widget's own code has disposed it
+            if self.stopped:  # the widget's own code has disposed it
                 return
         if not self._waiting and self._end is not None:
-            self._binding.end()
+            self.end()
             self._end()
 
     def _next_chunk(self, most: int) -> T:
@@ -316,17 +299,17 @@ class _Feed(Generic[T]):
         self._shown += min(length, most)
         return cast(T, TextDelta(text[:most]))
 
-    def _settled(self) -> None:
+    def _settled(self, *_: object) -> None:
         took = time.monotonic() - self._began
         self._chunk.learn(self._shown, time.thread_time() - self._worked)
         if took < _UPDATE_SECONDS and not self._has_more():
-            self.rested()
+            self._rested()
         else:
-            self._scheduler.schedule_relative(max(_REST_FACTOR * took, self._frame - took), self.rested)
+            self._scheduler.schedule_relative(max(_REST_FACTOR * took, self._frame - took), self._rested)
 
-    def rested(self, *_: object) -> None:
+    def _rested(self, *_: object) -> None:
         self._resting = False
-        if self._has_more() and not self._binding.stopped:
+        if self._has_more() and not self.stopped:
             self._update()
 
     def _has_more(self) -> bool:

@@ -17,15 +17,18 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from reactivex import abc, typing
-from reactivex.disposable import CompositeDisposable
+from reactivex.disposable import CompositeDisposable, SingleAssignmentDisposable
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
 from .._runtime.deadlines import Watch, watchdog
 
 S = TypeVar("S")
+
+_Entry: TypeAlias = tuple[float, int, Callable[[], abc.DisposableBase], SingleAssignmentDisposable]
+"""When an action is due, its number, what runs it, and what disposes it."""
 
 log = logging.getLogger("rxllm")
 
@@ -69,8 +72,8 @@ class LoopScheduler(PeriodicScheduler):
         self._clock = now
         # Reentrant: a finalizer or a signal handler that schedules may run while this thread holds it.
         self._lock = threading.RLock()
-        self._inbox: deque[_Action] = deque()
-        self._timed: list[tuple[float, int, _Action]] = []
+        self._inbox: deque[_Entry] = deque()
+        self._timed: list[_Entry] = []
         self._compact_at = _COMPACT_AT
         self._numbers = itertools.count()
         self._awake = False
@@ -93,7 +96,7 @@ class LoopScheduler(PeriodicScheduler):
         Returns:
             What cancels the action; afterwards it disposes what the action returned.
         """
-        return self._put(_Action(partial(action, self, state), -math.inf))
+        return self._put(-math.inf, partial(self.invoke_action, action, state))
 
     def schedule_relative(
         self, duetime: typing.RelativeTime, action: typing.ScheduledAction[S], state: S | None = None
@@ -111,7 +114,7 @@ class LoopScheduler(PeriodicScheduler):
         seconds = self.to_seconds(duetime)
         if seconds <= 0:
             return self.schedule(action, state)
-        return self._put(_Action(partial(action, self, state), self._clock() + seconds))
+        return self._put(self._clock() + seconds, partial(self.invoke_action, action, state))
 
     def schedule_absolute(
         self, duetime: typing.AbsoluteTime, action: typing.ScheduledAction[S], state: S | None = None
@@ -162,17 +165,18 @@ class LoopScheduler(PeriodicScheduler):
             self.close()
         self._posted = True
 
-    def _put(self, action: _Action) -> abc.DisposableBase:
+    def _put(self, due: float, run: Callable[[], abc.DisposableBase]) -> abc.DisposableBase:
         """Queue an action, and wake the loop unless it is awake; after `close`, dispose it."""
+        result = SingleAssignmentDisposable()
         with self._lock:
             if self._closed:
-                action.dispose()
-                return action
-            self._inbox.append(action)
+                result.dispose()
+                return result
+            self._inbox.append((due, next(self._numbers), run, result))
             if not self._awake:
                 self._awake = True
                 self._wake()
-        return action
+        return result
 
     def _drain(self, *_: object) -> None:
         """Run what is due, for one turn, on the UI thread."""
@@ -190,28 +194,30 @@ class LoopScheduler(PeriodicScheduler):
         ran = False
         while time.monotonic() < began + _TURN_SECONDS:
             if timed and timed[0][0] <= now:
-                action = heapq.heappop(timed)[2]
+                _, _, run, result = heapq.heappop(timed)
+            elif inbox and inbox[0][0] > now:
+                self._set_aside(inbox.popleft())
+                continue
             elif inbox:
-                action = inbox.popleft()
-                if action.due > now:
-                    self._set_aside(action)
-                    continue
+                _, _, run, result = inbox.popleft()
             else:
                 break
             ran = True
             try:
-                action.run()
+                if not result.is_disposed:
+                    result.disposable = run()
             except Exception as error:
                 self._report(error)
             now = self._clock()
         return ran
 
-    def _set_aside(self, action: _Action) -> None:
+    def _set_aside(self, entry: _Entry) -> None:
+        """Keep an entry until it is due; drop disposed ones when there are many."""
         if len(self._timed) >= self._compact_at:
-            self._timed[:] = [entry for entry in self._timed if not entry[2].disposed]
+            self._timed[:] = [each for each in self._timed if not each[3].is_disposed]
             heapq.heapify(self._timed)
             self._compact_at = max(_COMPACT_AT, 2 * len(self._timed))
-        heapq.heappush(self._timed, (action.due, next(self._numbers), action))
+        heapq.heappush(self._timed, entry)
 
     def _rest(self) -> None:
         with self._lock:
@@ -219,29 +225,3 @@ class LoopScheduler(PeriodicScheduler):
                 return
             self._awake = False
         self._arm(max(0.0, self._timed[0][0] - self._clock()) if self._timed else None)
-
-
-class _Action(abc.DisposableBase):
-    """One scheduled action; disposing it before its turn drops it, later it disposes what it returned."""
-
-    __slots__ = ("_inner", "_run", "due")
-
-    def __init__(self, run: Callable[[], object], due: float) -> None:
-        self._run: Callable[[], object] | None = run
-        self._inner: object = None
-        self.due = due
-
-    @property
-    def disposed(self) -> bool:
-        return self._run is None
-
-    def run(self) -> None:
-        if self._run is not None:
-            self._inner = self._run()
-            if self.disposed:
-                self.dispose()
-
-    def dispose(self) -> None:
-        self._run = None
-        if isinstance(self._inner, abc.DisposableBase):
-            self._inner.dispose()

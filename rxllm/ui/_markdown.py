@@ -4,8 +4,7 @@ Only the last paragraph may still change. Nothing in the result can load a resou
 as text, and a link is kept only for http, https and mailto.
 
 >>> parser = MarkdownParser()
->>> parser.feed("- **Bold** `co"), parser.feed("de`\n")
-(0, 0)
+>>> parser.feed("- **Bold** `co"); parser.feed("de`\n")
 >>> [run.text for run in parser.paragraphs[0].runs], [run.styles for run in parser.paragraphs[0].runs]
 (['Bold', ' ', 'code'], [('bold',), (), ('code',)])
 """
@@ -123,19 +122,13 @@ class MarkdownParser:
         self._tail = ""
         self._definitions: dict[str, str] = {}
 
-    def feed(self, text: str) -> int:
-        """Add text; return the index of the first paragraph that has changed."""
-        first = len(self._sources)
+    def feed(self, text: str) -> None:
+        """Add text. A line that does not show yet what it is waits for more of it, or for its end."""
         *lines, self._tail = (self._tail + text).split("\n")
-        del self.paragraphs[first:]
+        del self.paragraphs[len(self._sources) :]
         for line in lines:
-            first = min(first, self._read(line))
+            self._read(line)
         self._show_tail()
-        return first
-
-    def finish(self) -> int:
-        """End the last line, which may have been held back; return as `feed` does."""
-        return self.feed("\n")
 
     def _show_tail(self) -> None:
         """Show the line under way, and keep what will be parsed once it has ended."""
@@ -148,8 +141,8 @@ class MarkdownParser:
         del self._sources[whole:]
         self._open, self._fence, self._indents = opened, fence, indents
 
-    def _read(self, line: str) -> int:
-        """Read a line; return the index of the first whole paragraph that it changes."""
+    def _read(self, line: str) -> None:
+        """Read a line."""
         if self._fence is not None:
             if self._fence.closed_by(line):
                 self._fence = None
@@ -159,12 +152,11 @@ class MarkdownParser:
             self._close()
         elif (fence := opening_fence(line.lstrip())) is not None:
             self._close()
-            self._fence, self._language = fence, line.strip(" \t`~").partition(" ")[0]
+            self._fence, self._language = fence, fence.language
         elif self._open is None and (found := _DEFINITION.match(line)):
-            return self._define(found[1].casefold(), found[2])
+            self._define(found[1].casefold(), found[2])
         else:
             self._read_text(line)
-        return len(self._sources)
 
     def _read_text(self, line: str) -> None:
         """Read a line outside of fences: it opens a block of its kind, goes on with the open one, or underlines it."""
@@ -229,17 +221,14 @@ class MarkdownParser:
             self._sources.append(self._open)
             self._open = None
 
-    def _define(self, name: str, address: str) -> int:
-        """Define the address of a link; return the first paragraph that has such a link."""
-        first = len(self._sources)
+    def _define(self, name: str, address: str) -> None:
+        """Define the address of a link, and render again the paragraphs that have such a link."""
         if name in self._definitions:
-            return first
+            return
         self._definitions[name] = address
         for index, source in enumerate(self._sources):
             if f"[{name}]" in _joined(source.lines).casefold():
                 self.paragraphs[index] = self._render(source)
-                first = min(first, index)
-        return first
 
     def _render(self, source: _Open) -> Paragraph:
         """Return a block as it is shown."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from itertools import zip_longest
+from operator import eq
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -50,31 +51,31 @@ class ParagraphView:
         self._region = region
         self._begins: list[int] = []
         """Where each paragraph begins."""
-        self._last: Paragraph | None = None
+        self._shown: list[Paragraph] = []
 
-    def show(self, paragraphs: Sequence[Paragraph], first: int) -> None:
-        """Show paragraphs, of which those before `first` are shown already."""
-        if first < len(self._begins) and self._extend(first, paragraphs):
-            first += 1
-        if first < len(self._begins):
-            self._region.remove_last(self._region.written - self._begins[first])
-            del self._begins[first:]
-        for at in range(first, len(paragraphs)):
-            self._append(paragraphs[at], paragraphs[at - 1] if at else None)
-        self._last = paragraphs[-1] if paragraphs else None
+    def show(self, paragraphs: Sequence[Paragraph]) -> None:
+        """Show these paragraphs in place of those that are shown."""
+        first = common_length(self._shown, paragraphs)
+        if first == len(self._shown) == len(paragraphs):
+            return
+        with self._region.change():
+            if first == len(self._shown) - 1 and first < len(paragraphs):
+                first += self._extend(self._shown[first], paragraphs[first])
+            if first < len(self._begins):
+                self._region.remove_last(self._region.written - self._begins[first])
+                del self._begins[first:]
+            for at in range(first, len(paragraphs)):
+                self._append(paragraphs[at], paragraphs[at - 1] if at else None)
+        self._shown = list(paragraphs)
 
     def clear(self) -> None:
-        """Forget what is shown, as the region has been reset."""
+        """Remove all that is shown."""
         self._begins.clear()
-        self._last = None
+        self._shown.clear()
+        self._region.reset()
 
-    def _extend(self, at: int, paragraphs: Sequence[Paragraph]) -> bool:
-        """Change the end of the last paragraph, if that is enough."""
-        if at != len(self._begins) - 1 or at >= len(paragraphs) or self._last is None:
-            return False
-        old, new = self._last, paragraphs[at]
-        if old == new:
-            return True
+    def _extend(self, old: Paragraph, new: Paragraph) -> bool:
+        """Change the end of the last paragraph, if that is enough; return whether it is."""
         if new.rows or replace(old, runs=()) != replace(new, runs=()):
             return False
         removed, added = _difference(old.runs, new.runs)
@@ -105,21 +106,17 @@ class MarkdownView:
 
     def add(self, text: str) -> None:
         """Append Markdown."""
-        with self._region.change():
-            first = self._parser.feed(text)
-            self._view.show(self._parser.paragraphs, first)
+        self._parser.feed(text)
+        self._view.show(self._parser.paragraphs)
 
     def finish(self) -> None:
         """Show the end of the last line, which may have been held back."""
-        with self._region.change():
-            first = self._parser.finish()
-            self._view.show(self._parser.paragraphs, first)
+        self.add("\n")
 
     def reset(self) -> None:
         """Remove all that was added."""
         self._parser = MarkdownParser()
         self._view.clear()
-        self._region.reset()
 
     def fail(self, error: Exception) -> None:
         """Show an error below the text."""
@@ -147,6 +144,10 @@ def _difference(old: Sequence[Run], new: Sequence[Run]) -> tuple[list[Run], list
 
 
 def common_length(one: Sequence[object], other: Sequence[object]) -> int:
-    """Return the length of the common beginning of two sequences."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((at for at, (a, b) in pairs if a is not b and a != b), min(len(one), len(other)))
+    """Return the length of the common beginning of two sequences.
+
+    >>> common_length("abc", "abd"), common_length("ab", "abc")
+    (2, 2)
+    """
+    same = list(map(eq, one, other))
+    return len(same) if all(same) else same.index(False)

@@ -100,8 +100,8 @@ class WidgetRef:
     def _position(self) -> ViewPosition:
         bar = self.call("verticalScrollBar")
         if bar is None:
-            return ViewPosition(0, end_in_view=False)
-        return ViewPosition(bar.value(), bar.value() >= bar.maximum() - _NEARLY_AT_END)
+            return 0, False
+        return bar.value(), bar.value() >= bar.maximum() - _NEARLY_AT_END
 
     def _to_end(self) -> None:
         if (bar := self.call("verticalScrollBar")) is not None:

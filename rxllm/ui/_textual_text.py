@@ -53,7 +53,7 @@ class TextRegion(ABC, Generic[W]):
         own = self._own or self._before
         self.add("\n" * (own != "" and not own.endswith("\n")) + error_line(error))
 
-    def settle(self, done: Callable[[], None]) -> None:
+    def settle(self, done: Callable[..., None]) -> None:
         """Call `done` once the widget is mounted, and what was added is drawn."""
         self.widget.call_after_refresh(done)
 
@@ -90,12 +90,12 @@ class MarkdownText(TextRegion[Markdown]):
         """Show an error in a paragraph of its own."""
         self.add("\n\n" + _PUNCTUATION.sub(r"\\\1", error_line(error)))
 
-    def settle(self, done: Callable[[], None]) -> None:
+    def settle(self, done: Callable[..., None]) -> None:
         """Call `done` once the Markdown is parsed and its widgets are mounted."""
         if self._drawing is None:
             super().settle(done)
         else:
-            self._drawing.add_done_callback(lambda _: done())
+            self._drawing.add_done_callback(done)
 
     def _read(self) -> str:
         return self.widget.source

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tkinter
 import webbrowser
 from collections.abc import Callable
-from functools import partial
 from typing import cast
 
 from ..assistant import ChatSession
@@ -37,7 +36,7 @@ class ChatFrame(tkinter.Frame):
         self.columnconfigure(0, weight=1)
         self.rowconfigure(0, weight=1)
         self.input.bind("<Return>", lambda _: self.submit())
-        self.transcript = Transcript(session, self._new_region, self)
+        self.transcript = Transcript(session, TkRegion(self.text, self._click), self)
 
     def show(self, _: object = None) -> None:
         """Show the session's state."""
@@ -71,5 +70,5 @@ class ChatFrame(tkinter.Frame):
         """Open an address in the desktop's browser."""
         webbrowser.open(address)
 
-    def _new_region(self) -> TkRegion:
-        return TkRegion(self.text, partial(Transcript.click, self.transcript))
+    def _click(self, address: str) -> None:
+        self.transcript.click(address)

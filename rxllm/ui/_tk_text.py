@@ -266,4 +266,4 @@ def _new_autoscroll(widget: tkinter.Text) -> Autoscroll:
 def _position(widget: tkinter.Text) -> ViewPosition:
     line, _, column = widget.index("@0,0").partition(".")
     end_in_view = not widget.winfo_viewable() or widget.dlineinfo("end-1c") is not None
-    return ViewPosition(int(line) + int(column) * 1e-6, end_in_view)
+    return int(line) + int(column) * 1e-6, end_in_view

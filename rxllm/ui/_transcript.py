@@ -6,7 +6,7 @@ contain such links.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from typing import Literal, Protocol
 
@@ -58,15 +58,16 @@ class ChatActions(Protocol):
 
 
 class Transcript:
-    """Shows the messages of a session, each in a region of its own. All on the UI thread."""
+    """Shows the messages of a session in a region of a widget. All on the UI thread."""
 
-    def __init__(self, session: ChatSession, new_region: Callable[[], MarkdownRegion], actions: ChatActions) -> None:
-        """Begin with no message shown; `new_region` makes a region at the end of the widget."""
+    def __init__(self, session: ChatSession, region: MarkdownRegion, actions: ChatActions) -> None:
+        """Begin with no message shown."""
         self._session = session
-        self._new_region = new_region
+        self._view = ParagraphView(region)
         self._actions = actions
         self._highlighter = Highlighter()
-        self._shown: list[_ShownMessage] = []
+        self._shown: dict[str, _ShownMessage] = {}
+        """By the id of the message."""
         self._edited = ""
         """The message that the next one that is sent replaces."""
 
@@ -84,26 +85,18 @@ class Transcript:
             self._session.send(text)
 
     def show(self, messages: Sequence[ChatMessage]) -> None:
-        """Show these messages instead of the current ones. The first ones with the same ids keep their regions."""
-        ids = [shown.message and shown.message.id for shown in self._shown]
-        same = common_length(ids, [message.id for message in messages])
-        for shown in reversed(self._shown[same:]):
-            shown.region.reset()
-        del self._shown[same:]
-        for shown, message in zip(self._shown, messages, strict=False):
-            shown.show(message)
-        for message in messages[same:]:
-            self._shown.append(shown := _ShownMessage(self._new_region(), self._highlighter))
-            shown.show(message)
+        """Show these messages instead of the current ones."""
+        before = self._shown
+        self._shown = {each.id: before.get(each.id) or _ShownMessage(self._highlighter) for each in messages}
+        self._view.show([found for each in messages for found in self._shown[each.id].paragraphs_of(each)])
 
     def click(self, address: str) -> None:
         """Run the action of a link."""
         action, _, rest = address.removeprefix("rxllm:").partition("/")
         name, _, detail = rest.partition("/")
-        shown = next((shown for shown in self._shown if shown.message and shown.message.id == name), None)
         if SAFE_LINK.match(address):
             self._actions.open_link(address)
-        elif shown is None or shown.message is None:
+        elif (shown := self._shown.get(name)) is None:
             return  # the message has been dropped since
         elif action == "edit":
             self._edited = name
@@ -112,65 +105,53 @@ class Transcript:
             self._actions.copy(shown.code_at(int(detail)))
         elif action == "fold":
             shown.toggle(int(detail))
+            self.show(self._session.state.messages)
         else:
             self._session.approve(detail, action == "allow", "the user said no")
 
 
 class _ShownMessage:
-    """One message in its region."""
+    """The paragraphs of one message, made again only if it has changed."""
 
-    def __init__(self, region: MarkdownRegion, highlighter: Highlighter) -> None:
+    def __init__(self, highlighter: Highlighter) -> None:
         """Show nothing yet."""
-        self.message: ChatMessage | None = None
-        self.region = region
+        self.message = ChatMessage("", "user")
         self._highlighter = highlighter
-        self._languages = 0
+        self._languages: int = 0
         """Those that had been loaded when this was shown last."""
-        self._view = ParagraphView(region)
         self._paragraphs: list[Paragraph] = []
         self._parsed: dict[int, tuple[str, MarkdownParser, list[Paragraph]]] = {}
         """By part: its text so far, and that in paragraphs with colours."""
         self._open: set[int] = set()
         """The parts with reasoning that are unfolded."""
 
-    def show(self, message: ChatMessage) -> None:
-        """Show the message, unless neither it nor the set of known languages has changed."""
+    def paragraphs_of(self, message: ChatMessage) -> Sequence[Paragraph]:
+        """Return the paragraphs of the message, whose code has the colours of the languages that are loaded."""
         languages = len(self._highlighter.lexers)
         if languages != self._languages:
             self._parsed.clear()
-        elif message is self.message:
-            return
+        elif message is self.message and self._paragraphs:
+            return self._paragraphs
         self.message, self._languages = message, languages
-        self._render()
+        self._paragraphs = list(self._all_paragraphs())
+        return self._paragraphs
 
     def toggle(self, part: int) -> None:
         """Fold or unfold reasoning."""
         self._open ^= {part}
-        self._render()
+        self._paragraphs.clear()
 
     def code_at(self, at: int) -> str:
         """Return the code below the paragraph with this index."""
         lines = takewhile(lambda paragraph: paragraph.kind == "code", self._paragraphs[at + 1 :])
         return "".join("".join(run.text for run in line.runs) + "\n" for line in lines)
 
-    def _render(self) -> None:
-        before, self._paragraphs = self._paragraphs, list(self._all_paragraphs())
-        first = common_length(before, self._paragraphs)
-        if first < max(len(before), len(self._paragraphs)):
-            with self.region.change():
-                self._view.show(self._paragraphs, first)
-
     def _all_paragraphs(self) -> Iterator[Paragraph]:
-        """Yield the paragraphs of the message, with its sender and a header above each block of code."""
-        message = self.message
-        if message is None:
-            return
-        edit = (
-            (Run("   ", ("faint",)), Run("edit", ("faint",), f"rxllm:edit/{message.id}"))
-            if message.role == "user"
-            else ()
-        )
-        yield Paragraph("heading", (Run(SENDERS[message.role]), *edit), 5)
+        """Yield the paragraphs, with the sender and a header above each block of code."""
+        message, title = self.message, [Run(SENDERS[self.message.role])]
+        if message.role == "user":
+            title += [Run("   ", ("faint",)), Run("edit", ("faint",), f"rxllm:edit/{message.id}")]
+        yield Paragraph("heading", tuple(title), 5)
         at, kind = 1, ""
         for number, part in enumerate(message.parts):
             for paragraph in self._of_part(number, part, message):
@@ -181,9 +162,9 @@ class _ShownMessage:
                 yield paragraph
                 at += 1
         if message.status == "stopped":
-            yield Paragraph("text", (Run("■ stopped", ("faint",)),))
+            yield _line("■ stopped")
         elif message.status == "streaming" and not message.parts:
-            yield Paragraph("text", (Run("…", ("faint",)),))
+            yield _line("…")
 
     def _of_part(self, number: int, part: ChatPart, message: ChatMessage) -> Iterator[Paragraph]:
         """Yield the paragraphs of a part; links inside them fold, allow or deny."""
@@ -194,28 +175,33 @@ class _ShownMessage:
                 yield Paragraph("text", (Run(inert_text(text)),))
             case ReasoningPart(text):
                 sign = "▾" if number in self._open else "▸"
-                yield Paragraph("text", (Run(f"{sign} Thinking", ("faint",), f"rxllm:fold/{message.id}/{number}"),))
+                yield _line(f"{sign} Thinking", link=f"rxllm:fold/{message.id}/{number}")
                 if number in self._open:
                     yield Paragraph("quote", (Run(inert_text(text)),))
             case ToolPart():
                 yield from _tool_card(part, message.id)
             case ErrorPart(text):
-                yield Paragraph("text", (Run(f"⚠ {inert_text(text)}", ("error",)),))
+                yield _line(f"⚠ {inert_text(text)}", "error")
             case _:
-                yield Paragraph("text", (Run(part_name(part), ("faint",)),))
+                yield _line(part_name(part))
 
     def _markdown(self, number: int, text: str, *, ended: bool) -> Sequence[Paragraph]:
-        """Parse what a part has grown by."""
-        before, parser, paragraphs = self._parsed.get(number, ("", MarkdownParser(), []))
+        """Parse what a part has grown by; only what the parser has changed gets its colours again."""
+        before, parser, coloured = self._parsed.get(number, ("", MarkdownParser(), []))
         if not text.startswith(before):
-            before, parser, paragraphs = "", MarkdownParser(), []
-        first = parser.feed(inert_text(text[len(before) :]))
-        self._parsed[number] = text, parser, paragraphs
+            before, parser, coloured = "", MarkdownParser(), []
+        plain = list(parser.paragraphs)
+        parser.feed(inert_text(text[len(before) :]) + "\n" * ended)
+        first = common_length(plain, parser.paragraphs)
+        coloured[first:] = map(self._highlighter.highlighted, parser.paragraphs[first:])
+        self._parsed[number] = text, parser, coloured
         if ended:
             del self._parsed[number]
-            first = min(first, parser.finish())
-        paragraphs[first:] = map(self._highlighter.highlighted, parser.paragraphs[first:])
-        return paragraphs
+        return coloured
+
+
+def _line(text: str, style: Style = "faint", link: str = "") -> Paragraph:
+    return Paragraph("text", (Run(text, (style,), link),))
 
 
 def tool_texts(part: ToolPart) -> tuple[str, str, str]:

@@ -25,7 +25,7 @@ from reactivex import Observer
 
 from .._inert_text import inert_text
 from ..events import Response, StreamEnd, StreamReset, TextDelta, TokenEvent
-from ._binding import Binding, Streamed, as_events, bind, error_line
+from ._binding import Binding, StreamBinding, Streamed, as_events, error_line
 from ._html import to_html
 from ._loop_scheduler import LoopScheduler
 from ._markdown import MarkdownParser
@@ -46,7 +46,7 @@ class _Displayed(ABC):
     answers: tuple[Live, ...]
 
     @abstractmethod
-    def _html(self) -> str:
+    def html(self) -> str:
         """Return what has come so far."""
 
     def _ipython_display_(self) -> None:
@@ -57,7 +57,7 @@ class _Displayed(ABC):
         def put() -> None:
             nonlocal shown
             plain = "\n\n".join(answer.markdown for answer in self.answers)
-            bundle = {"text/html": self._html(), "text/plain": plain}
+            bundle = {"text/html": self.html(), "text/plain": plain}
             if bundle != shown:
                 (handle.update if shown else handle.display)(bundle, raw=True)
                 shown = bundle
@@ -67,8 +67,8 @@ class _Displayed(ABC):
     def _mime_(self) -> tuple[str, str]:
         """Display in marimo."""
         marimo = import_module("marimo")
-        self._run(lambda: marimo.output.replace(marimo.Html(self._html())))
-        return "text/html", self._html()
+        self._run(lambda: marimo.output.replace(marimo.Html(self.html())))
+        return "text/html", self.html()
 
     def _run(self, show: Callable[[], object]) -> None:
         """Subscribe to the streams that have not started, and show them until all have ended."""
@@ -117,10 +117,10 @@ class Live(_Displayed):
     def __repr__(self) -> str:
         return self.text
 
-    def _html(self) -> str:
+    def html(self) -> str:
+        """Return what has come so far, as HTML that loads nothing."""
         parser = MarkdownParser()
-        parser.feed(inert_text(self.markdown))
-        parser.finish()
+        parser.feed(inert_text(self.markdown) + "\n")
         return to_html(parser.paragraphs)
 
     def start(self, scheduler: CellScheduler, show: Callable[[], object]) -> Binding:
@@ -135,12 +135,12 @@ class Live(_Displayed):
         """
         self.asked = True
 
-        def settle(done: Callable[[], None]) -> None:
+        def settle(done: Callable[..., None]) -> None:
             show()
-            scheduler.schedule_relative(len(self.text) / _CHARACTERS_PER_SECOND, lambda *_: done())
+            scheduler.schedule_relative(len(self.text) / _CHARACTERS_PER_SECOND, done)
 
         observer = Observer(self._take, self._fail)
-        return bind(as_events(self._stream), scheduler, observer, settle, frame=_FRAME_SECONDS)
+        return StreamBinding(as_events(self._stream), scheduler, observer, settle, frame=_FRAME_SECONDS)
 
     def stop(self, binding: Binding) -> None:
         """Stop the stream, if it runs.
@@ -173,8 +173,9 @@ class LiveRow(_Displayed):
     def __init__(self, answers: tuple[Live, ...]) -> None:
         self.answers = answers
 
-    def _html(self) -> str:
-        columns = (f'<div style="flex:1;min-width:0">{answer._html()}</div>' for answer in self.answers)
+    def html(self) -> str:
+        """Return what has come so far, in columns."""
+        columns = (f'<div style="flex:1;min-width:0">{answer.html()}</div>' for answer in self.answers)
         return f'<div style="display:flex;gap:1.5em">{"".join(columns)}</div>'
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from reactivex import Observable, Observer, abc
 
 from ..events import TokenEvent
-from ._binding import Binding, Streamed, as_each, as_events, as_text, bind
+from ._binding import Binding, StreamBinding, Streamed, as_each, as_events, as_text
 from ._markdown import SAFE_LINK
 from ._markdown_view import MarkdownView
 from ._qt_scheduler import QtScheduler, check_widget, qt_module
@@ -117,7 +117,7 @@ def bind_each(widget: QWidget, show: Callable[[T], object], stream: Observable[T
     ref = widget_ref(widget)
     if getattr(show, "__self__", None) is widget:
         show = partial(ref.call, show.__name__)
-    return ref.end_with_widget(bind(stream, QtScheduler(), as_each(show), latest=latest), while_hidden=False)
+    return ref.end_with_widget(StreamBinding(stream, QtScheduler(), as_each(show), latest=latest), while_hidden=False)
 
 
 if not TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _bind(ref: WidgetRef, stream: Streamed, observer: abc.ObserverBase[TokenEven
 
     actions = (observer.on_next, observer.on_error, observer.on_completed)
     alive: Observer[TokenEvent] = Observer(*(partial(while_alive, action) for action in actions))
-    return ref.end_with_widget(bind(as_events(stream), QtScheduler(), alive), while_hidden=while_hidden)
+    return ref.end_with_widget(StreamBinding(as_events(stream), QtScheduler(), alive), while_hidden=while_hidden)
 
 
 def _open_link(url: Any) -> None:

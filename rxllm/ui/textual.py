@@ -16,7 +16,6 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar, cast
-from weakref import WeakKeyDictionary
 
 from reactivex import Observable, abc
 from textual.app import App
@@ -25,7 +24,7 @@ from textual.widget import Widget
 from textual.widgets import Button, Input, Log, Markdown, Static, TextArea
 
 from .._inert_text import inert_text
-from ._binding import Binding, Streamed, as_each, as_events, as_text, bind
+from ._binding import Binding, Settle, StreamBinding, Streamed, as_each, as_events, as_text
 from ._binding import bind_enabled as bind_enabled_on
 from ._stop_binding import StopBinding
 from ._textual_chat import ChatView
@@ -108,7 +107,7 @@ def bind_enabled(widget: Widget, when: Observable[bool]) -> Binding:
             if not isinstance(_app_of(widget).focused, Input | TextArea):  # the user types elsewhere
                 widget.focus()
 
-    return _until_removed(widget, bind_enabled_on(_scheduler_of(widget), enable, when))
+    return _until_removed(widget, bind_enabled_on(TextualScheduler(_app_of(widget)), enable, when))
 
 
 def bind_each(widget: Widget, show: Callable[[T], object], stream: Observable[T], *, latest: bool = False) -> Binding:
@@ -162,20 +161,18 @@ class StopButton(Button):
         self._binding.stop()
 
 
-_schedulers: WeakKeyDictionary[App[object], TextualScheduler] = WeakKeyDictionary()
-"""The bindings' schedulers, one for each app."""
-
-
 def _bind(
     widget: Widget,
     source: Observable[T],
     observer: abc.ObserverBase[T],
-    settle: Callable[[Callable[[], None]], object] = lambda done: done(),
+    settle: Settle = lambda done: done(),
     *,
     latest: bool = False,
 ) -> Binding:
     """Bind an observer until the widget is removed."""
-    return _until_removed(widget, bind(source, _scheduler_of(widget), observer, settle, latest=latest))
+    return _until_removed(
+        widget, StreamBinding(source, TextualScheduler(_app_of(widget)), observer, settle, latest=latest)
+    )
 
 
 def _until_removed(widget: Widget, binding: Binding) -> Binding:
@@ -186,13 +183,6 @@ def _until_removed(widget: Widget, binding: Binding) -> Binding:
 
 def _app_of(widget: Widget) -> App[object]:
     return cast(App[object], widget.app)  # pyright: ignore[reportUnknownMemberType] - Textual leaves it open
-
-
-def _scheduler_of(widget: Widget) -> TextualScheduler:
-    app = _app_of(widget)
-    if app not in _schedulers:
-        _schedulers[app] = TextualScheduler(app)
-    return _schedulers[app]
 
 
 async def _hold(binding: Binding) -> None:

@@ -29,7 +29,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
 
 from ..assistant import ChatSession
-from ._binding import Binding, Streamed, as_each, as_events, as_text, bind
+from ._binding import Binding, StreamBinding, Streamed, as_each, as_events, as_text
 from ._binding import bind_enabled as bind_enabled_on
 from ._loop_scheduler import LoopScheduler
 from ._markdown_view import MarkdownView
@@ -229,7 +229,9 @@ _bound: dict[tkinter.Misc, CompositeDisposable] = {}
 def _bind(
     widget: tkinter.Misc, source: Observable[T], observer: abc.ObserverBase[T], *, latest: bool = False
 ) -> Binding:
-    return _until_gone(widget, bind(source, _scheduler_of(widget), observer, settle=widget.after_idle, latest=latest))
+    return _until_gone(
+        widget, StreamBinding(source, _scheduler_of(widget), observer, settle=widget.after_idle, latest=latest)
+    )
 
 
 def _until_gone(widget: tkinter.Misc, binding: Binding) -> Binding:

@@ -14,7 +14,7 @@ from reactivex.subject import BehaviorSubject
 
 import rxllm
 from rxllm.testing import Fail, Gate, LLMServer, Reply
-from rxllm.ui._binding import Binding, bind
+from rxllm.ui._binding import Binding, StreamBinding
 
 from .hosts import LIMIT_SECONDS, Stop, TextWidget, WidgetHost
 from .kinds import WITH_WIDGETS, make_host
@@ -221,7 +221,7 @@ class TestStopping:
             raise Broken
 
         def act(binding: Binding, stop: Stop) -> None:
-            seen = bind(asking(llm_server), host.scheduler, Observer(lambda event: fail("shown")))
+            seen = StreamBinding(asking(llm_server), host.scheduler, Observer(lambda event: fail("shown")))
             when_over(seen, stop)
             binding.dispose()
 

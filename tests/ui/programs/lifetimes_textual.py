@@ -10,7 +10,7 @@ from reactivex import operators as rx
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 from textual.screen import ModalScreen
-from textual.widgets import Button, Log, Markdown, Static, TextArea
+from textual.widgets import Button, Log, Markdown, TextArea
 
 import rxllm
 from rxllm.assistant import Assistant, ChatSession, FunctionTool, ask_user
@@ -29,7 +29,7 @@ class Program(App[None]):
     """Widgets of each kind."""
 
     def compose(self) -> ComposeResult:
-        yield from (Markdown(), Log(), TextArea(), Static(), textual.StopButton(), Button("Send"))
+        yield from (Markdown(), Log(), TextArea(), textual.StopButton(), Button("Send"))
 
 
 class Dialog(ModalScreen[None]):
@@ -58,7 +58,7 @@ async def starts_and_stops(app: Program, pilot: Pilot[None]) -> None:
 async def removed(app: Program, pilot: Pilot[None]) -> None:
     """Widgets are removed at any moment."""
     for number in range(30):
-        widget = (Markdown, Log, TextArea, Static)[number % 4]()
+        widget = (Markdown, Log, TextArea)[number % 3]()
         await app.mount(widget)
         answer = textual.bind_text(widget, words())
         await pilot.pause(0.002 * (number % 5))
@@ -134,8 +134,7 @@ async def main() -> None:
         await CASES[sys.argv[1]](app, pilot)
         endless = textual.bind_text(app.query_one(Log), words())  # and the program ends while a stream runs
         await pilot.pause(0.02)
-        (scheduler,) = (kept for of, kept in textual._schedulers.items() if of is app)
-    while not endless.stopped or scheduler.streams.length:  # its end is announced soon after it has stopped
+    while not endless.stopped or endless._scheduler.streams.length:  # its end is announced soon after it has stopped
         await asyncio.sleep(0.01)
     print("end")
 
