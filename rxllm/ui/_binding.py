@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from operator import not_
-from typing import Generic, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from reactivex import Observable, Observer, abc
 from reactivex import operators as rx
@@ -93,10 +93,10 @@ class Binding(abc.DisposableBase):
 
 def bind_each(
     scheduler: LoopScheduler,
-    show: Callable[[T], object],
+    show: Callable[[T], Any],
     stream: Observable[T],
     *,
-    on_error: Callable[[Exception], object] | None = None,
+    on_error: Callable[[Exception], Any] | None = None,
     latest: bool = False,
 ) -> Binding:
     """Call a function on the UI thread with each item of a stream, at most once per frame.
@@ -182,17 +182,9 @@ def as_text(view: TextView, finish: Callable[[], None] | None = None) -> abc.Obs
     return Observer(show, view.fail, finish)
 
 
-def as_each(show: Callable[[T], object], on_error: Callable[[Exception], object] | None = None) -> abc.ObserverBase[T]:
+def as_each(show: Callable[[T], Any], on_error: Callable[[Exception], Any] | None = None) -> abc.ObserverBase[T]:
     """Return the observer that calls `show` with each item."""
-
-    def on_next(item: T) -> None:
-        show(item)
-
-    def fail(error: Exception) -> None:
-        if on_error is not None:
-            on_error(error)
-
-    return Observer(on_next, fail)
+    return Observer(show, on_error or (lambda _: None))
 
 
 def as_events(stream: Streamed) -> Observable[TokenEvent]:

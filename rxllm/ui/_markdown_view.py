@@ -2,44 +2,69 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from itertools import zip_longest
 from operator import eq
-from typing import Protocol
 
 from msgspec.structs import replace
 
-from ._binding import TextView
+from ._binding import error_line
 from ._markdown import MarkdownParser, Paragraph, Run
 
 
-class MarkdownRegion(TextView, Protocol):
+class MarkdownRegion(ABC):
     """The range of a widget's text that one stream owns; called on the UI thread only.
 
     It begins at the end of what is in the widget, and moves with the text around it.
     """
 
-    written: int
+    written = 0
     """A position: the units written so far, less those removed."""
+    counts_utf16 = True
+    """Whether a character beyond U+FFFF is two units."""
+    after_marker = "\t"
+    """What follows the bullet or number of an item."""
 
-    def change(self) -> AbstractContextManager[object]:
-        """Return the context in which the region may be changed: scrolling and read-only state are kept."""
-        ...
-
-    def begin(self, paragraph: Paragraph, previous: Paragraph | None) -> None:
-        """Begin a paragraph, below the `previous` one."""
-
-    def insert(self, run: Run, paragraph: Paragraph) -> None:
-        """Append text to the last paragraph."""
-
-    def table(self, paragraph: Paragraph, previous: Paragraph | None) -> None:
-        """Append a table."""
+    def fail(self, error: Exception) -> None:
+        """Show an error in red, on a line of its own."""
+        paragraph = Paragraph("text", (Run(error_line(error), ("error",)),))
+        with self.change():
+            self.begin(paragraph, None)
+            self.insert(paragraph.runs[0], paragraph)
 
     def units(self, text: str) -> int:
         """Return how much `written` grows by a text."""
-        ...
+        if text.isascii() or not self.counts_utf16:
+            return len(text)
+        return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
+    @abstractmethod
+    def change(self) -> AbstractContextManager[object]:
+        """Return the context in which the region may be changed: scrolling and read-only state are kept."""
+
+    @abstractmethod
+    def add(self, text: str) -> None:
+        """Append plain text."""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Remove all of the region's text."""
+
+    @abstractmethod
+    def begin(self, paragraph: Paragraph, previous: Paragraph | None) -> None:
+        """Begin a paragraph on a line of its own, below the `previous` one."""
+
+    @abstractmethod
+    def insert(self, run: Run, paragraph: Paragraph) -> None:
+        """Append text to the last paragraph."""
+
+    @abstractmethod
+    def table(self, paragraph: Paragraph, previous: Paragraph | None) -> None:
+        """Append a table."""
+
+    @abstractmethod
     def remove_last(self, units: int) -> None:
         """Remove so much from the end of the region, or all that is left of it."""
 
@@ -92,6 +117,10 @@ class ParagraphView:
             region.table(paragraph, previous)
             return
         region.begin(paragraph, previous)
+        if paragraph.kind == "rule":
+            region.insert(Run("─" * 24), paragraph)
+        elif paragraph.kind == "item" and paragraph.marker:
+            region.insert(Run(paragraph.marker + region.after_marker), paragraph)
         for run in paragraph.runs:
             region.insert(run, paragraph)
 

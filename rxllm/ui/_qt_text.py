@@ -11,10 +11,8 @@ from contextlib import contextmanager
 from itertools import zip_longest
 from typing import Any
 
-from msgspec.structs import replace
-
-from ._binding import error_line
 from ._markdown import COLORS, Paragraph, Run
+from ._markdown_view import MarkdownRegion
 from ._qt_widget import WidgetRef
 
 _MARGIN = 8
@@ -36,7 +34,7 @@ _ABOVE = {"heading": 14, "item": 3, "code": 0}
 """Pixels above a paragraph that follows one of its own kind; 8 above all others."""
 
 
-class QtRegion:
+class QtRegion(MarkdownRegion):
     """A range of the document of a QTextEdit or QPlainTextEdit, between two cursors that move with the text."""
 
     def __init__(self, gui: Any, ref: WidgetRef) -> None:
@@ -44,7 +42,6 @@ class QtRegion:
         self._gui = gui
         self._ref = ref
         self._autoscroll = ref.autoscroll
-        self.written = 0
         widget = ref()
         document = widget.document()
         self._start = gui.QTextCursor(document)
@@ -86,15 +83,6 @@ class QtRegion:
             if self._end.block().length() == 1:
                 self._end.setBlockFormat(self._plain_block)
 
-    def fail(self, error: Exception) -> None:
-        """Show an error in red, on a line of its own."""
-        with self.change():
-            if self._end.positionInBlock() > 0:
-                self._write_block(self._plain_block)
-            elif self._end.block().length() == 1:
-                self._end.setBlockFormat(self._plain_block)
-            self._write(error_line(error), self._char_format(Run("", ("error",)), Paragraph("text")))
-
     def begin(self, paragraph: Paragraph, previous: Paragraph | None) -> None:
         """Begin a paragraph: on the line where the region ends, if that is empty and not the region's."""
         key = paragraph.kind, paragraph.level, paragraph.marker, previous and previous.kind, self._start.position() > 0
@@ -108,10 +96,6 @@ class QtRegion:
             self._push_down_text_of_others(looks)
         else:
             self._write_block(looks)
-        if paragraph.kind == "item" and paragraph.marker:
-            self._write(paragraph.marker + "\t", self._plain)
-        elif paragraph.kind == "rule":
-            self.insert(Run("─" * 24), replace(paragraph, kind="quote"))
 
     def insert(self, run: Run, paragraph: Paragraph) -> None:
         """Append text to the last paragraph."""
@@ -175,10 +159,6 @@ class QtRegion:
             most -= _MARGIN  # the widest columns become narrower
         kind = self._gui.QTextLength.Type.PercentageLength
         return [self._gui.QTextLength(kind, 100 * min(width, most) / max(page, 1)) for width in needed]
-
-    def units(self, text: str) -> int:
-        """Return the length of a text as Qt counts it."""
-        return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
     def remove_last(self, units: int) -> None:
         """Remove characters from the end, or all that is left of the region."""

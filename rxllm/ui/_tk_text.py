@@ -16,8 +16,8 @@ from tkinter.font import Font
 from typing import Any, Literal
 
 from ._autoscroll import Autoscroll, ViewPosition
-from ._binding import error_line
 from ._markdown import COLORS, Paragraph, Run, table_lines
+from ._markdown_view import MarkdownRegion
 
 _numbers = itertools.count()
 
@@ -40,19 +40,20 @@ _GAP = 6
 """Above and below tables, in pixels."""
 
 
-class TkRegion:
+class TkRegion(MarkdownRegion):
     """A range of a Text between two marks, which move with the text."""
+
+    after_marker = "  "
 
     def __init__(self, widget: tkinter.Text, open_link: Callable[[str], object] | None = None) -> None:
         """Begin an empty region at the end of a widget; `open_link` is called with the address of a clicked link."""
-        self.written = 0
         self._open_link = open_link or webbrowser.open
         self._widget = widget
         name = f"rxllm_{next(_numbers)}"  # a hyphen would be taken for a minus in indices
         self._start, self._end = f"{name}_start", f"{name}_end"
         for mark in (self._start, self._end):
             widget.mark_set(mark, "end-1c")
-        self._utf16 = int(widget.tk.call("string", "length", "😀")) == 2
+        self.counts_utf16 = int(widget.tk.call("string", "length", "😀")) == 2
         self._looks = _looks_of(widget)
         self._autoscroll = self._looks.autoscroll
 
@@ -92,13 +93,6 @@ class TkRegion:
             self._widget.delete(self._start, self._end)
             self.written = 0
 
-    def fail(self, error: Exception) -> None:
-        """Show an error in red, on a line of its own."""
-        with self.change():
-            if self._widget.compare(self._end, "!=", f"{self._end} linestart"):
-                self._write("\n", ())
-            self._write(error_line(error), (self._looks.tag(Paragraph("text"), ("error",)),))
-
     def begin(self, paragraph: Paragraph, previous: Paragraph | None) -> None:
         """Begin a paragraph on a line of its own."""
         widget = self._widget
@@ -111,10 +105,6 @@ class TkRegion:
                 widget.mark_gravity(self._end, "left")
                 widget.insert(self._end, "\n")
                 widget.mark_gravity(self._end, "right")
-        if paragraph.kind == "item" and paragraph.marker:
-            self.insert(Run(paragraph.marker + "  "), paragraph)
-        elif paragraph.kind == "rule":
-            self.insert(Run("─" * 24), paragraph)
 
     def insert(self, run: Run, paragraph: Paragraph) -> None:
         """Append text to the last paragraph."""
@@ -130,12 +120,6 @@ class TkRegion:
         for run in table_lines(paragraph, previous):
             self.insert(run, paragraph)
         self._looks.space_around(begin, self._widget.index(self._end), continued=paragraph.level > 0)
-
-    def units(self, text: str) -> int:
-        """Return the length of a text as Tk counts it."""
-        if not self._utf16 or text.isascii():
-            return len(text)
-        return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
     def remove_last(self, units: int) -> None:
         """Remove characters from the end, or all that is left of the region."""

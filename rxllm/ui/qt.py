@@ -98,7 +98,7 @@ def bind_markdown(widget: QTextEdit, stream: Streamed, *, while_hidden: bool = F
     return _bind(ref, stream, as_text(view, view.finish), while_hidden=while_hidden)
 
 
-def bind_each(widget: QWidget, show: Callable[[T], object], stream: Observable[T], *, latest: bool = False) -> Binding:
+def bind_each(widget: QWidget, show: Callable[[T], Any], stream: Observable[T], *, latest: bool = False) -> Binding:
     """Call a function on the UI thread with each item of a stream, until a widget is gone.
 
     Args:

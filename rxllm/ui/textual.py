@@ -110,7 +110,7 @@ def bind_enabled(widget: Widget, when: Observable[bool]) -> Binding:
     return _until_removed(widget, bind_enabled_on(TextualScheduler(_app_of(widget)), enable, when))
 
 
-def bind_each(widget: Widget, show: Callable[[T], object], stream: Observable[T], *, latest: bool = False) -> Binding:
+def bind_each(widget: Widget, show: Callable[[T], Any], stream: Observable[T], *, latest: bool = False) -> Binding:
     """Call a function in the app with each item of a stream, until a widget is removed.
 
     Args:

@@ -23,7 +23,7 @@ import sys
 import tkinter
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
@@ -155,7 +155,7 @@ def bind_enabled(widget: tkinter.Widget, when: Observable[bool]) -> Binding:
 
 
 def bind_each(
-    widget: tkinter.Misc, show: Callable[[T], object], stream: Observable[T], *, latest: bool = False
+    widget: tkinter.Misc, show: Callable[[T], Any], stream: Observable[T], *, latest: bool = False
 ) -> Binding:
     """Call a function on Tk's thread with each item of a stream, until a widget is destroyed.
 
