@@ -16,10 +16,9 @@ from .chat_request import AnswerFunction, ChatRequest
 from .endpoint_bodies import ndjson, openai_chunks, sse, ui_messages
 from .formats.stream_format import StreamFormat
 from .guard import Guard
-from .http import HttpRequest, HttpResponse
+from .http import HttpRequest, HttpResponse, StreamBody
 from .served_stream import ServedStream
 from .service import Service
-from .stream_body import StreamBody
 from .streams import Streams
 
 __all__ = [

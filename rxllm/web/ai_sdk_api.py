@@ -11,16 +11,18 @@ that stream no longer exists, a new one continues the conversation. Each questio
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Collection, Sequence
+from functools import partial
+from typing import Annotated, NamedTuple
 
 import msgspec
 
 from ..errors import ConfigurationError, LLMError, NotFoundError
 from ..messages import ToolCall
-from .ai_sdk_messages import Conversation, UIMessage, ui_conversation
+from .ai_sdk_messages import Decision, UIMessage, ui_conversation
 from .ai_sdk_turn import UITurn, UITurnBody
 from .approvals import Approvals, may_be_rounded
-from .chat_request import ChatRequest, check_size, offered
+from .chat_request import check_size
 from .http import HttpRequest, HttpResponse
 from .options import OPTION_NAMES, converted, options_of
 from .served_stream import ServedStream
@@ -42,98 +44,122 @@ class UIChatBody(msgspec.Struct, frozen=True, rename="camel"):
 _KNOWN = OPTION_NAMES | {"messages", "id", "model", "resumable", "trigger", "messageId"}
 
 
+class _Talk(NamedTuple):
+    """One user's chat, under the name that its client has given it."""
+
+    factory: StreamFactory
+    http: HttpRequest
+    name: str
+
+    def stream(self) -> ServedStream[object] | None:
+        """Return the stream that answers, or answered last; None if there is none."""
+        known = self.factory.streams.chat(self.http.user, self.name) if self.name else None
+        return None if known is None else self.factory.streams.get(known.stream, self.http.user)
+
+    def ask(self, stream: str, call: ToolCall) -> str:
+        """Return the id of the question of a stream whether this call may run; it may be answered from now on."""
+        self.factory.streams.open_question(stream, call.id)
+        return f"{stream}.{self.factory.streams.signatures.sign(*self._bound(stream, call))}"
+
+    def stream_that_asked(self, decision: Decision) -> str:
+        """Return the id of the stream that asked about a call; raise `ConfigurationError` if none did."""
+        stream, _, signature = decision.question.partition(".")
+        if not self.factory.streams.signatures.is_own(signature, *self._bound(stream, decision.call)):
+            raise ConfigurationError(f"the call of {decision.call.name!r} is not one that this server has asked about")
+        return stream
+
+    def is_own(self, data: object, signature: str) -> bool:
+        """Return whether this server has signed vendor data that the client kept."""
+        return self.factory.streams.signatures.is_own(signature, "parts", self.http.user, data)
+
+    def response(
+        self, stream: ServedStream[object], message: str | None, open_calls: Collection[str] = (), *, after: int = 0
+    ) -> HttpResponse:
+        """Return the response that shows a stream as a `useChat` turn, from the event after `after`."""
+        turn = UITurn(
+            message,
+            stream=stream,
+            ask=partial(self.ask, stream.id),
+            seal=partial(self.factory.streams.signatures.sign, "parts", self.http.user),
+            open_calls=open_calls,
+        )
+        return HttpResponse(200, {"x-rxllm-stream": stream.id}, UITurnBody(stream, turn, after=after))
+
+    def _bound(self, stream: str, call: ToolCall) -> tuple[object, ...]:
+        return ("approval", stream, self.http.user, self.name, call.id, call.name, call.arguments)
+
+
 def chat(factory: StreamFactory, http: HttpRequest, _: str) -> HttpResponse:
     """Answer a conversation, or continue an answer whose tool calls the user has approved or denied."""
     body = http.json()
     check_size(body)
     asked = converted(body, UIChatBody, "the request")
-    said = ui_conversation(asked.messages, lambda data, signature: factory.seal.is_own(data, signature, http.user))
+    talk = _Talk(factory, http, asked.id)
+    said = ui_conversation(asked.messages, talk.is_own)
+    asking = {decision.call.id: talk.stream_that_asked(decision) for decision in said.open_calls}
     last = asked.messages[-1]
     message = last.id if last.role == "assistant" else None
-    streams = _streams_that_asked(factory, http, asked.id, said)
-    before = _stream_of(factory, http, asked.id)
+    before = talk.stream()
     if before is not None and before.is_under_way:
-        if _waits_for(before, said, streams):
-            return _go_on(factory, http, asked.id, before, said, message)
-        if before.is_paused or said.open_calls:
+        if set(asking.values()) == {before.id} and before.approvals.were_asked(asking):
+            after = _deliver(factory, before, said.open_calls)
+            return talk.response(before, message, asking, after=after)
+        if before.paused_after is not None or asking:
             before.stop()  # its question is not answered any more
-    for call, _, verdict in said.open_calls:
-        if verdict is True and may_be_rounded(call.arguments):
+    issued = [decision.call for decision in said.open_calls]
+    for call, _question, answer in said.open_calls:
+        if answer is True and may_be_rounded(call.arguments):
             raise ConfigurationError(
                 f"the call of {call.name!r} has a number of 2**53 or more, which JavaScript may have rounded, and the "
                 "stream that has the right one has ended: the call does not run. Ask for it again"
             )
-    options = options_of({name: value for name, value in body.items() if name != "tools"})
-    model, offer = offered(factory.offers, asked.model)
-    messages = factory.checked(said.messages, [decision.call for decision in said.open_calls])
-    extra = {name: value for name, value in body.items() if name not in _KNOWN}
-    approvals = Approvals((call, answer) for call, _, answer in said.open_calls if answer is not None)
-    request = ChatRequest(model, messages, options, approvals, http.user or None, http.headers, extra)
 
     def close_questions() -> None:
-        for stream in set(streams):
-            calls = [one.call.id for one, asking in zip(said.open_calls, streams, strict=True) if asking == stream]
+        for stream in set(asking.values()):
+            calls = [call for call, asking_stream in asking.items() if asking_stream == stream]
             if not factory.streams.close_questions(stream, calls, "used"):
                 raise ConfigurationError("the approval of a tool call was used already, or has expired")
 
-    linger = factory.linger if asked.resumable else 0.0
-    answer = factory.open(offer, request, http, linger=linger, on_admitted=close_questions)
-    message = message or answer.id
+    stream = factory.start(
+        http,
+        asked.model,
+        said.messages,
+        options_of({name: value for name, value in body.items() if name != "tools"}),
+        linger=factory.linger if asked.resumable else 0.0,
+        extra={name: value for name, value in body.items() if name not in _KNOWN},
+        approvals=Approvals((call, answer) for call, _question, answer in said.open_calls if answer is not None),
+        issued=issued,
+        on_admitted=close_questions,
+    )
+    message = message or stream.id
     if asked.id:
-        factory.streams.remember(http.user, asked.id, Chat(answer.id, message))
-    return _body(factory, http, asked.id, answer, message, said)
+        factory.streams.remember(http.user, asked.id, Chat(stream.id, message))
+    return talk.response(stream, message, asking)
 
 
 def resume(factory: StreamFactory, http: HttpRequest, name: str) -> HttpResponse:
     """Return the stream of a chat from its beginning; 204 if none is under way."""
-    stream, known = _stream_of(factory, http, name), factory.streams.chat(http.user, name)
+    talk, known = _Talk(factory, http, name), factory.streams.chat(http.user, name)
+    stream = talk.stream()
     if stream is None or known is None or not stream.is_under_way:
         return HttpResponse(204)
-    return _body(factory, http, name, stream, known.message)
+    return talk.response(stream, known.message)
 
 
 def stop(factory: StreamFactory, http: HttpRequest, name: str) -> HttpResponse:
     """Stop the stream of a chat."""
-    stream = _stream_of(factory, http, name)
+    stream = _Talk(factory, http, name).stream()
     if stream is None:
         raise NotFoundError("there is no stream for that chat", status_code=404)
     stream.stop()
     return HttpResponse(204)
 
 
-def _stream_of(factory: StreamFactory, http: HttpRequest, name: str) -> ServedStream[object] | None:
-    known = factory.streams.chat(http.user, name) if name else None
-    return None if known is None else factory.streams.get(known.stream, http.user)
-
-
-def _streams_that_asked(factory: StreamFactory, http: HttpRequest, chat: str, said: Conversation) -> list[str]:
-    """Return the ids of the streams that asked about the open calls; refuse a call that none has asked about."""
-    streams: list[str] = []
-    for call, question, _ in said.open_calls:
-        stream = factory.approval_ids.stream_of(question, call, http.user, chat)
-        if stream is None:
-            raise ConfigurationError(f"the call of {call.name!r} is not one that this server has asked about")
-        streams.append(stream)
-    return streams
-
-
-def _waits_for(stream: ServedStream[object], said: Conversation, streams: list[str]) -> bool:
-    """Return whether it is this stream that waits for the user's decisions."""
-    asked_here = bool(streams) and all(asked == stream.id for asked in streams)
-    return asked_here and stream.approvals.were_asked(decision.call.id for decision in said.open_calls)
-
-
-def _go_on(
-    factory: StreamFactory,
-    http: HttpRequest,
-    chat: str,
-    stream: ServedStream[object],
-    said: Conversation,
-    message: str | None,
-) -> HttpResponse:
-    """Deliver the user's decisions to a waiting stream; return the response that shows what follows."""
-    after, refused = stream.resume(), list[ConfigurationError]()
-    decided = [decision for decision in said.open_calls if decision.answer is not None]
+def _deliver(factory: StreamFactory, stream: ServedStream[object], open_calls: Sequence[Decision]) -> int:
+    """Deliver the user's decisions to a waiting stream; return the event after which its reader goes on."""
+    after, stream.paused_after = stream.paused_after, None
+    decided = [decision for decision in open_calls if decision.answer is not None]
+    refused: list[ConfigurationError] = []
     try:
         for call, _, answer in decided:
             try:
@@ -143,35 +169,6 @@ def _go_on(
         if len(refused) == len(decided):
             raise refused[0]
     except LLMError:
-        if after is not None:
-            stream.pause(after)
+        stream.paused_after = after
         raise
-    return _body(factory, http, chat, stream, message, said, after=stream.last if after is None else after)
-
-
-def _open_question(
-    factory: StreamFactory, http: HttpRequest, chat: str, stream: ServedStream[object], call: ToolCall
-) -> str:
-    factory.streams.open_question(stream.id, call.id)
-    return factory.approval_ids.issue(call, stream.id, http.user, chat)
-
-
-def _body(
-    factory: StreamFactory,
-    http: HttpRequest,
-    chat: str,
-    stream: ServedStream[object],
-    message: str | None,
-    said: Conversation | None = None,
-    *,
-    after: int = 0,
-) -> HttpResponse:
-    """Return the response that shows a stream as a `useChat` turn, from the event after `after`."""
-    turn = UITurn(
-        message,
-        stream=stream,
-        ask=lambda call: _open_question(factory, http, chat, stream, call),
-        seal=lambda data: factory.seal.sign(data, http.user),
-        open_calls=[] if said is None else [decision.call.id for decision in said.open_calls],
-    )
-    return HttpResponse(200, {"x-rxllm-stream": stream.id}, UITurnBody(stream, turn, after=after))
+    return stream.last if after is None else after

@@ -25,7 +25,6 @@ from ..assistant.events import (
     ToolStart,
     with_json_value,
 )
-from ..errors import StreamInterruptedError
 from ..events import (
     FinishReason,
     ReasoningDelta,
@@ -44,8 +43,9 @@ from ..messages import ReasoningPart, ToolCall, VendorPart
 from ..providers._writer import SSE_COMMENT
 from .formats.errors import error_facts
 from .formats.json_lines import SSE_HEADERS
+from .formats.stream_format import STOPPED
+from .http import StreamBody
 from .served_stream import ServedStream
-from .stream_body import StreamBody
 
 UI_MESSAGE_STREAM_HEADERS: Mapping[str, str] = {**SSE_HEADERS, "x-vercel-ai-ui-message-stream": "v1"}
 """The headers of the response; without the last one, `useChat` takes the stream for plain text."""
@@ -64,9 +64,6 @@ PARTS = "data-parts"
 _Kind = Literal["text", "reasoning"]
 
 
-_MOVED = StreamInterruptedError("this server is closing, and the answer continues: load the page again")
-
-
 class UITurn:
     """One message of an assistant, in one turn or, with approvals, in several; an instance per reader.
 
@@ -79,7 +76,7 @@ class UITurn:
 
     Example:
     >>> turn = UITurn("m1")
-    >>> print(turn.begin() + turn.event(1, TextDelta("Hi")) + turn.completed(), end="")
+    >>> print(turn.begin() + turn.event(1, TextDelta("Hi")) + turn.end(None), end="")
     data: {"type":"start","messageId":"m1"}
     <BLANKLINE>
     data: {"type":"start-step"}
@@ -212,17 +209,13 @@ class UITurn:
         """Return the end of a response after which the user must decide; another response continues the message."""
         return self._finish("tool-calls", {}) + _DONE
 
-    def completed(self) -> str:
-        """Return the end."""
-        return ("" if self._finished else self._finish("other", {})) + _DONE
-
-    def stopped(self) -> str:
-        """Return the end of a stream that was stopped."""
-        return self._close() + chunk("abort", reason="stopped") + _DONE
-
-    def failed(self, error: Exception) -> str:
-        """Return the end of a stream that failed; `useChat` shows the text as its `error`."""
-        return self._close() + chunk("error", errorText=str(error_facts(error)["message"])) + _DONE
+    def end(self, error: Exception | None) -> str:
+        """Return the end of the stream; `useChat` shows the text of an error as its `error`."""
+        if error is None:
+            return ("" if self._finished else self._finish("other", {})) + _DONE
+        stopped = error is STOPPED
+        last = chunk("abort", reason="stopped") if stopped else chunk("error", errorText=error_facts(error).message)
+        return self._close() + last + _DONE
 
     def _finish(self, reason: str, metadata: Mapping[str, object]) -> str:
         self._finished = True
@@ -304,11 +297,8 @@ class UITurnBody(StreamBody):
     def take(self) -> list[str]:
         """Return the pieces of text that are ready."""
         pieces = super().take()
-        if self.ended:
-            if self.stream.is_released and self.stream.state == "open":
-                pieces.append(self._turn.failed(_MOVED))
-        elif self._turn.waits:
+        if not self.ended and self._turn.waits:
             self.ended = True
-            self.stream.pause(self.after)
+            self.stream.paused_after = self.after
             pieces.append(self._turn.waiting())
         return pieces

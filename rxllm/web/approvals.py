@@ -1,4 +1,4 @@
-"""Approvals of tool calls: the questions of one stream, and the signed ids under which a client answers them later."""
+"""Approvals of tool calls: the questions of one stream, and the signatures by which a client answers them later."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import hmac
 import threading
 from collections.abc import Callable, Iterable
 
-import msgspec
 from reactivex import Observable, just
 from reactivex.scheduler import ImmediateScheduler
 from reactivex.subject import AsyncSubject
 
-from .._json import is_array, is_object
+from .._json import decode, encode, is_array, is_object
 from ..errors import NotFoundError
 from ..messages import ToolCall
 
@@ -95,54 +94,30 @@ class _Question:
         self.is_taken = False
 
 
-class ApprovalIds:
-    """Ids of questions, each bound by HMAC to one stream, user, chat and tool call with its arguments.
+class Signatures:
+    """Signs what clients keep for this server, so that the server recognises its own.
 
     Args:
         secret: The key. All processes that serve the same clients need the same one.
 
     Example:
-        >>> ids = ApprovalIds(b"secret")
-        >>> call = ToolCall("call_1", "pay", {"sum": 5})
-        >>> id = ids.issue(call, "stream", "ann", "chat")
-        >>> ids.stream_of(id, call, "ann", "chat"), ids.stream_of(id, call, "bob", "chat")
-        ('stream', None)
+        >>> signatures = Signatures(b"secret")
+        >>> signature = signatures.sign("call_1", {"sum": 5})
+        >>> signatures.is_own(signature, "call_1", {"sum": 5.0}), signatures.is_own(signature, "call_1", {"sum": 6})
+        (True, False)
     """
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
-    def issue(self, call: ToolCall, stream: str, user: str, chat: str) -> str:
-        """Return the id of the question whether `call` may run, asked by `stream` in this user's `chat`."""
-        bound = [stream, user, chat, call.id, call.name, _as_javascript(call.arguments)]
-        signed = hmac.digest(self._secret, msgspec.json.encode(bound, order="sorted"), "sha256")
-        return f"{stream}.{signed.hex()[:32]}"
+    def sign(self, *bound: object) -> str:
+        """Return the signature of these values, in order: anything that JSON can hold."""
+        data = encode(_as_javascript(decode(encode(bound))))
+        return hmac.digest(self._secret, data, "sha256").hex()[:32]
 
-    def stream_of(self, approval_id: str, call: ToolCall, user: str, chat: str) -> str | None:
-        """Return the id of the stream that asked, or None if this id is not for this call, user and chat."""
-        stream = approval_id.partition(".")[0]
-        issued = self.issue(call, stream, user, chat)
-        return stream if hmac.compare_digest(approval_id.encode(), issued.encode()) else None
-
-
-class Seal:
-    """Marks vendor data that a client keeps for this server, so that the server recognises its own.
-
-    Args:
-        secret: The key, as for `ApprovalIds`.
-    """
-
-    def __init__(self, secret: bytes) -> None:
-        self._secret = secret
-
-    def sign(self, data: object, user: str) -> str:
-        """Return the signature of `data` (anything that JSON can hold) for this user."""
-        bound = msgspec.json.encode(["seal", user, _as_javascript(msgspec.to_builtins(data))], order="sorted")
-        return hmac.digest(self._secret, bound, "sha256").hex()
-
-    def is_own(self, data: object, signature: str, user: str) -> bool:
-        """Return whether `signature` is this server's for `data` and this user."""
-        return hmac.compare_digest(signature.encode(), self.sign(data, user).encode())
+    def is_own(self, signature: str, *bound: object) -> bool:
+        """Return whether `signature` is this server's for these values."""
+        return hmac.compare_digest(signature.encode(), self.sign(*bound).encode())
 
 
 def is_same_call(one: ToolCall, other: ToolCall) -> bool:
@@ -171,5 +146,5 @@ def _as_javascript(value: object) -> object:
         except OverflowError:
             return None
     if is_object(value):
-        return {key: _as_javascript(item) for key, item in value.items()}
+        return {key: _as_javascript(value[key]) for key in sorted(value)}
     return list(map(_as_javascript, value)) if is_array(value) else value

@@ -27,12 +27,11 @@ from starlette.routing import Route, Router, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from ..errors import APIStatusError, BadRequestError, LLMError, OverloadedError
 from ..sinks._async_wakeup import AsyncWakeup
-from .formats.errors import Problem
-from .http import MAX_BODY_BYTES, HttpRequest, HttpResponse
+from .http import MAX_BODY_BYTES, HttpRequest, HttpResponse, StreamBody, checked_keep_alive
 from .loop_calls import LoopCalls
 from .service import Service
-from .stream_body import StreamBody, checked_keep_alive
 from .websocket_session import WebSocketSession
 
 __all__ = ["StreamResponse", "asgi_app", "serve_websocket"]
@@ -76,7 +75,7 @@ class StreamResponse(Response):
         self._since = time.monotonic()
         """When the last piece was begun or taken."""
         self._is_sending = self._is_silent = False
-        self.init_headers({**body.headers, **self._extra_headers})
+        self.init_headers({**body.format.headers, **self._extra_headers})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream until it ends or the client leaves."""
@@ -101,7 +100,7 @@ class StreamResponse(Response):
             return
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         while not body.ended:
-            text = body.text() or (body.keep_alive if self._is_silent else "")
+            text = body.text() or (body.format.keep_alive if self._is_silent else "")
             if text:
                 await self._send_piece(send, text)
             if body.is_behind:
@@ -222,8 +221,8 @@ async def _handle(service: Service, request: StarletteRequest, bodies: _BodyBudg
         body = await bodies.read(request)
     except ClientDisconnect:
         return Response(status_code=400)
-    if isinstance(body, Problem):
-        return _response(service, service.refuse(admitted, body), closes=True)
+    except LLMError as error:
+        return _response(service, service.refuse(admitted, error), closes=True)
     response = await asyncio.to_thread(service.respond, replace(admitted, body=body))  # functions on offer may block
     return _response(service, response)
 
@@ -249,11 +248,11 @@ class _BodyBudget:
     def __init__(self, max_bytes: int) -> None:
         self._bytes_left = max_bytes
 
-    async def read(self, request: StarletteRequest) -> bytes | Problem:
-        """Return the body, or why it is refused."""
+    async def read(self, request: StarletteRequest) -> bytes:
+        """Return the body; raises the `LLMError` that refuses it."""
         declared = request.headers.get("content-length", "0")
         if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
-            return Problem(413, "the request is too large")
+            raise BadRequestError("the request is too large", status_code=413)
         read = 0
         blocks: list[bytes] = []
         try:
@@ -265,12 +264,12 @@ class _BodyBudget:
                     read += len(block)
                     self._bytes_left -= len(block)
                     if read > MAX_BODY_BYTES:
-                        return Problem(413, "the request is too large")
+                        raise BadRequestError("the request is too large", status_code=413)
                     if self._bytes_left < 0:
-                        return Problem(503, "the server reads too many requests at once", retry_after=1.0)
+                        raise OverloadedError("the server reads too many requests", status_code=503, retry_after=1.0)
                     blocks.append(block)
-        except TimeoutError:
-            return Problem(408, "the request's body did not arrive in time")
+        except TimeoutError as error:
+            raise APIStatusError("the request's body did not arrive in time", status_code=408) from error
         finally:
             self._bytes_left += read
         return b"".join(blocks)

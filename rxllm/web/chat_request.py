@@ -10,13 +10,13 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 import msgspec
 from reactivex import Observable
 
 from .._json import is_array, is_object
-from ..errors import ConfigurationError, NotFoundError
+from ..errors import ConfigurationError
 from ..messages import (
     AudioPart,
     DocumentPart,
@@ -79,23 +79,6 @@ AnswerFunction: TypeAlias = Callable[[ChatRequest], Observable[object]]
 """A function from a request to a stream of token events, or of an assistant's events."""
 
 Offer: TypeAlias = StreamingModel | AnswerFunction
-
-
-def answer_of(offer: Offer, request: ChatRequest) -> Observable[object]:
-    """Return the stream with which `offer` answers; the request to the model is sent on subscription."""
-    if isinstance(offer, StreamingModel):
-        return cast("Observable[object]", offer.stream(request.messages, **request.options))
-    return offer(request)
-
-
-def offered(offers: Mapping[str, Offer], name: str | None) -> tuple[str, Offer]:
-    """Return the offer of this name and its name; without a name, the first. Raises `NotFoundError` (404)."""
-    wanted = name or next(iter(offers))
-    if wanted in offers:
-        return wanted, offers[wanted]
-    raise NotFoundError(
-        f"this server offers no model {wanted!r}; it offers {', '.join(offers)}", model=wanted, status_code=404
-    )
 
 
 def check_size(body: Mapping[str, object]) -> None:

@@ -10,10 +10,10 @@ from typing import TypeVar, cast
 from reactivex import Observable
 
 from .ai_sdk_turn import UITurn
-from .formats.errors import openai_error_body
+from .formats.errors import OPENAI_ERRORS
 from .formats.json_lines import NDJSON, SSE
+from .http import StreamBody
 from .served_stream import ServedStream
-from .stream_body import StreamBody
 from .vendor_api import chat_format
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ def openai_chunks(
         tools: Whether the client gets the tool calls.
     """
     form = chat_format(model, usage=usage, tools=tools)
-    return StreamBody(_served(source), form, error_body=openai_error_body)
+    return StreamBody(_served(source), form, error_response=OPENAI_ERRORS.response)
 
 
 def _served(source: Observable[T]) -> ServedStream[object]:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from ..errors import ConfigurationError
-from .formats.errors import Problem
+from ..errors import AuthenticationError, ConfigurationError, PermissionDeniedError
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -33,8 +32,9 @@ class Guard:
         ConfigurationError: The token is empty, or text stands for a set.
 
     Example:
-        >>> Guard().problem({"host": "127.0.0.1:8000", "origin": "https://evil.example"}).message
-        'pages of that origin may not use this server'
+        >>> Guard().check({"host": "127.0.0.1:8000", "origin": "https://evil.example"})
+        Traceback (most recent call last):
+        rxllm.errors.PermissionDeniedError: pages of that origin may not use this server
     """
 
     origins: frozenset[str] = frozenset()
@@ -52,26 +52,31 @@ class Guard:
     def __repr__(self) -> str:
         return f"Guard(origins={set(self.origins)}, hosts={set(self.hosts)}, token={'set' if self.token else None})"
 
-    def problem(self, headers: Mapping[str, str], query_token: str = "", *, public: bool = False) -> Problem | None:
-        """Return why a request is refused, None if it is not.
+    def check(self, headers: Mapping[str, str], query_token: str = "", *, public: bool = False) -> None:
+        """Refuse a request that breaks the rules.
 
         Args:
             headers: The request's, names in lower case.
             query_token: The token in the address of a WebSocket.
             public: Whether the request needs no token.
+
+        Raises:
+            PermissionDeniedError: The host name is not the server's, or the origin may not use it (403).
+            AuthenticationError: The token is missing (401).
         """
         host = headers.get("host", "")
-        if "*" not in self.hosts and _name_of(host) not in self.hosts:
-            return Problem(403, "this server does not have that host name", "host_not_allowed")
+        if "*" not in self.hosts and _parsed(f"//{host}").hostname not in self.hosts:
+            raise PermissionDeniedError("this server does not have that host name", status_code=403)
         origin = headers.get("origin")
-        if origin is not None and not self._is_own(origin, host) and not self.allows(origin):
-            return Problem(403, "pages of that origin may not use this server", "origin_not_allowed")
+        is_own = host != "" and _parsed(origin or "").netloc == host
+        if origin is not None and not is_own and not self.allows(origin):
+            raise PermissionDeniedError("pages of that origin may not use this server", status_code=403)
         if self.token is None or public:
-            return None
+            return
         bearer = headers.get("authorization", "").removeprefix("Bearer ")
-        if any(_equal(given, self.token) for given in (bearer, headers.get("x-api-key", ""), query_token)):
-            return None
-        return Problem(401, "this server needs its token", "invalid_api_key")
+        given = (bearer, headers.get("x-api-key", ""), query_token)
+        if not any(hmac.compare_digest(one.encode(), self.token.encode()) for one in given):
+            raise AuthenticationError("this server needs its token", status_code=401)
 
     def allows(self, origin: str) -> bool:
         """Return whether pages of this other origin may use the server."""
@@ -84,19 +89,9 @@ class Guard:
         hops = [hop.strip() for hop in headers.get("x-forwarded-for", "").split(",")]
         return next((hop for hop in reversed(hops) if hop and hop not in self.proxies), peer)
 
-    def _is_own(self, origin: str, host: str) -> bool:
-        try:
-            return urlsplit(origin).netloc == host
-        except ValueError:
-            return False
 
-
-def _equal(given: str, token: str) -> bool:
-    return hmac.compare_digest(given.encode(), token.encode())
-
-
-def _name_of(host: str) -> str:
+def _parsed(address: str) -> SplitResult:
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        return urlsplit(address)
     except ValueError:
-        return ""
+        return urlsplit("")

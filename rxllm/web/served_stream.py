@@ -7,24 +7,22 @@ client watches is disposed, at once or after `linger` seconds, in which a page t
 
 from __future__ import annotations
 
-import asyncio
-import math
 import secrets
 import threading
-import time
 from collections.abc import Callable
 from typing import Generic, TypeVar, cast
 
-from reactivex import Observable
-from reactivex.disposable import SingleAssignmentDisposable
+from reactivex import Observable, abc
+from reactivex.disposable import Disposable, SerialDisposable, SingleAssignmentDisposable
 
 from .._core.delta_merge import Delta, delta_text, merge_key
 from .._core.event_log import Entry, LogState, MemoryLog
-from .._runtime.deadlines import Watch, watchdog
-from .._runtime.thread_cache import workers
+from .._core.scheduling import TimerScheduler
 from ..assistant.events import ApprovalRequest
 from ..errors import StreamError
+from ..sinks._async_wakeup import running_loop
 from .approvals import Approvals
+from .formats.stream_format import STOPPED
 
 T = TypeVar("T")
 
@@ -75,12 +73,12 @@ class ServedStream(Generic[T]):
         self.id = secrets.token_urlsafe(16) if id is None else id
         self.approvals = Approvals() if approvals is None else approvals
         self.approvals.on_ask = self._notify
-        self.error: Exception | None = None
         self.last = 0
         """The number of the newest event."""
         self.is_released = False
         """Whether the stream continues in another process and this one no longer serves it."""
-        self._paused_after: int | None = None
+        self.paused_after: int | None = None
+        """The number of the last event of a watcher that has left to ask its user, and returns within 300 s."""
         self._source = source
         self._linger = linger
         self._max_chars = max_chars
@@ -93,14 +91,15 @@ class ServedStream(Generic[T]):
         self._room = threading.Event()
         self._is_producer_waiting = False
         self._on_end = on_end
+        self._error: Exception | None = None
         self._upstream = SingleAssignmentDisposable()
         self._log = MemoryLog[T](self._upstream.dispose)
         self._watchers: tuple[Callable[[], object], ...] = ()
         """Replaced, never changed: read without the lock."""
         self._lock = threading.Lock()
-        """Guards the watchers and the time limit."""
-        self._limit: Watch | None = None
-        """When the stream is abandoned, while it has no watcher."""
+        """Guards the watchers and the timer."""
+        self._timer = SerialDisposable()
+        """Abandons the stream after a time without a watcher."""
 
     @property
     def state(self) -> LogState:
@@ -117,16 +116,21 @@ class ServedStream(Generic[T]):
         return self.state != "open" and after > self.last
 
     @property
-    def watchers(self) -> int:
-        """How many watch the stream now."""
-        return len(self._watchers)
+    def error(self) -> Exception | None:
+        """What the stream failed with, or that it was stopped; None while it has not, or if it completed."""
+        return STOPPED if self.state == "cancelled" else self._error
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether anything watches the stream now."""
+        return bool(self._watchers)
 
     def prepare(self) -> None:
         """Get what `start` needs from elsewhere, so that it does not fail for want of it."""
 
     def start(self) -> None:
         """Make the request, after `prepare`. The stream then waits at least 10 s for its first watcher."""
-        self._set_timer(max(self._linger, _FIRST_WATCHER_SECONDS))
+        self._abandon_after(max(self._linger, _FIRST_WATCHER_SECONDS))
         self._upstream.disposable = self._source.subscribe(self._append, self._close, self._close)
 
     def may_ask(self, call_id: str) -> bool:
@@ -145,20 +149,6 @@ class ServedStream(Generic[T]):
             NotFoundError: The call does not wait for an answer.
         """
         self.approvals.answer(call_id, approved, reason)
-
-    def pause(self, after: int) -> None:
-        """Keep the stream up to 300 s for a watcher that leaves to ask its user and returns after event `after`."""
-        self._paused_after = after
-
-    @property
-    def is_paused(self) -> bool:
-        """Whether a watcher has left to ask its user."""
-        return self._paused_after is not None
-
-    def resume(self) -> int | None:
-        """End the pause; return the number of the event after which the watcher goes on, None if there was none."""
-        after, self._paused_after = self._paused_after, None
-        return after
 
     def stop(self) -> None:
         """Dispose the stream for all watchers."""
@@ -189,7 +179,7 @@ class ServedStream(Generic[T]):
         """
         with self._lock:
             self._watchers = (*self._watchers, notify)
-            self._cancel_timer()
+            self._timer.disposable = Disposable()
 
     def unwatch(self, notify: Callable[[], object]) -> None:
         """Stop calling `notify`. A stream with `linger=0` stops when its last watcher leaves."""
@@ -198,9 +188,9 @@ class ServedStream(Generic[T]):
             if self._watchers or self._log.state != "open":
                 return
         self._room.set()
-        seconds = max(self._linger, 0.0 if self._paused_after is None else _ANSWER_SECONDS)
+        seconds = max(self._linger, 0.0 if self.paused_after is None else _ANSWER_SECONDS)
         if seconds > 0:
-            self._set_timer(seconds)
+            self._abandon_after(seconds)
         else:
             self.stop()
 
@@ -220,7 +210,7 @@ class ServedStream(Generic[T]):
 
     def _wait_for_a_watcher(self) -> None:
         """Block the producer until a watcher has caught up, all have left, or the stream has ended."""
-        if _runs_an_event_loop():
+        if running_loop() is not None:  # which must not be blocked
             return
         self._is_producer_waiting = True
         while self._chars - self._chars_taken > self._max_unread and self._watchers and self.state == "open":
@@ -232,7 +222,7 @@ class ServedStream(Generic[T]):
         self._is_producer_waiting = False
 
     def _close(self, error: Exception | None = None) -> None:
-        self.error = error
+        self._error = error
         self._log.close(error)
         self._ended()
 
@@ -240,7 +230,7 @@ class ServedStream(Generic[T]):
         """Cancel the timer, call `on_end` once and wake the watchers."""
         self._room.set()
         with self._lock:
-            self._cancel_timer()
+            self._timer.dispose()
             on_end, self._on_end = self._on_end, None
         if on_end is not None:
             on_end(self)
@@ -251,38 +241,21 @@ class ServedStream(Generic[T]):
             if notify() is False:
                 self.unwatch(notify)
 
-    def _set_timer(self, seconds: float) -> None:
+    def _abandon_after(self, seconds: float) -> None:
         with self._lock:
-            if self._watchers or self._log.state != "open":
-                return
-            self._cancel_timer()
-            self._limit = Watch(time.monotonic() + seconds, math.inf, self._on_timer)
-            watchdog.add(self._limit)
+            if not self._watchers:
+                timer = TimerScheduler.singleton()
+                self._timer.disposable = timer.schedule_relative(seconds, self._on_timer)
 
-    def _on_timer(self) -> None:
-        """Abandon the stream, on another thread: what is disposed may block."""
-        workers.run("rxllm-web-abandoned", self._abandon)
+    def _on_timer(self, _: abc.SchedulerBase, __: object = None) -> None:
+        self._abandon()
 
     def _abandon(self) -> None:
+        """Stop the stream if it has no watcher; on a worker, as what is disposed may block."""
         if not self._watchers:
             self.stop()
-
-    def _cancel_timer(self) -> None:
-        """Stop the timer. The caller must hold the lock."""
-        if self._limit is not None:
-            watchdog.stop(self._limit)
-            self._limit = None
 
 
 def _size(event: object) -> int:
     """Return the characters that `event` counts for."""
     return len(delta_text(cast(Delta, event))) if merge_key(event) is not None else _EVENT_CHARS
-
-
-def _runs_an_event_loop() -> bool:
-    """Return whether the calling thread runs an asyncio loop, which must not be blocked."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

@@ -19,22 +19,20 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import TypeAlias, TypeVar, cast
 
 from reactivex import Observable
 
-from ..errors import LLMError
+from ..errors import APIStatusError, AuthenticationError, ConfigurationError, LLMError, NotFoundError
 from ..messages import Role
 from . import ai_sdk_api, page_files, stream_api, vendor_api
 from .chat_request import ROLES, Offer
-from .formats.errors import ErrorBody, Problem, anthropic_error_body, openai_error_body
+from .formats.errors import ANTHROPIC_ERRORS, OPENAI_ERRORS
 from .guard import Guard
-from .http import TOO_DEEP, HttpRequest, HttpResponse, error_response
+from .http import TOO_DEEP, HttpRequest, HttpResponse, checked_keep_alive
 from .served_stream import ServedStream
-from .stream_body import checked_keep_alive
 from .stream_factory import StreamFactory
 from .streams import Streams
 
@@ -82,7 +80,8 @@ class Service:
         self._authenticate = authenticate
         self._max_sessions = sessions
         self._max_sessions_per_client = sessions_per_client
-        self._sessions: Counter[str] = Counter()
+        self._sessions: list[str] = []
+        """The account of each open WebSocket."""
         self._sessions_lock = threading.Lock()
 
     def admit(self, request: HttpRequest, *, query_token: str = "") -> HttpRequest | HttpResponse:
@@ -95,31 +94,26 @@ class Service:
         Returns:
             The request with its user, or the response that refuses it or answers a preflight request.
         """
-        is_api = request.path.startswith(("/api/", "/v1/"))
-        public = request.method == "OPTIONS" or not is_api
-        problem = self.guard.problem(request.headers, query_token, public=public)
-        if problem is not None:
-            return self._shared(request, self._refusal(request, problem))
-        if request.method == "OPTIONS":
-            return self._shared(request, HttpResponse(204))
-        request = replace(request, client=self.guard.client_of(request.headers, request.client))
-        if self._authenticate is None or not is_api:
-            return request
         try:
-            user = self._authenticate(request)
+            return self._admitted(request, query_token)
         except Exception as error:
-            return self._shared(request, self._refusal(request, error))
-        if not user:
-            return self._shared(request, self._refusal(request, Problem(401, "not authenticated", "unauthenticated")))
-        return replace(request, user=user)
+            return self.refuse(request, error)
 
     def respond(self, request: HttpRequest) -> HttpResponse:
         """Return the response to a request that was admitted. Raises nothing."""
-        return self._shared(request, self._route(request))
+        try:
+            return self._shared(request, self._route(request))
+        except Exception as error:
+            return self.refuse(request, error)
 
-    def refuse(self, request: HttpRequest, problem: Problem) -> HttpResponse:
-        """Return the response that refuses a request for a reason that the server found."""
-        return self._shared(request, self._refusal(request, problem))
+    def refuse(self, request: HttpRequest, error: Exception) -> HttpResponse:
+        """Return the response that gives the error in the form of the API; log one that is not the client's."""
+        if isinstance(error, RecursionError):
+            error = ConfigurationError(TOO_DEEP)
+        if not isinstance(error, LLMError):
+            log.error("a request failed", exc_info=error)
+        is_anthropic = request.path.startswith("/v1/messages") or "anthropic-version" in request.headers
+        return self._shared(request, (ANTHROPIC_ERRORS if is_anthropic else OPENAI_ERRORS).response(error))
 
     def publish(
         self, source: Observable[T], *, user: str | None = None, linger: float | None = None
@@ -137,46 +131,50 @@ class Service:
     def enter_session(self, request: HttpRequest) -> bool:
         """Return whether this client may have one more WebSocket. If so, the caller must call `leave_session` later."""
         with self._sessions_lock:
-            if self._sessions.total() >= self._max_sessions:
+            of_client = self._sessions.count(request.account)
+            if len(self._sessions) >= self._max_sessions or of_client >= self._max_sessions_per_client:
                 return False
-            if self._sessions[request.account] >= self._max_sessions_per_client:
-                return False
-            self._sessions[request.account] += 1
+            self._sessions.append(request.account)
         return True
 
     def leave_session(self, request: HttpRequest) -> None:
         """Free the place of a WebSocket of this client that has ended."""
         with self._sessions_lock:
-            self._sessions -= Counter([request.account])  # drops those that are 0
+            self._sessions.remove(request.account)
 
     def close(self, seconds: float = 10.0) -> None:
         """Start no more streams, wait up to `seconds` for those under way, and dispose the rest. Blocks."""
         self.factory.streams.drain(seconds)
 
+    def _admitted(self, request: HttpRequest, query_token: str) -> HttpRequest | HttpResponse:
+        """Return the request with its user, or the answer to a preflight request; raises what refuses it."""
+        is_api = request.path.startswith(("/api/", "/v1/"))
+        is_preflight = request.method == "OPTIONS"
+        self.guard.check(request.headers, query_token, public=is_preflight or not is_api)
+        if is_preflight:
+            return self._shared(request, HttpResponse(204))
+        request = replace(request, client=self.guard.client_of(request.headers, request.client))
+        if self._authenticate is None or not is_api:
+            return request
+        user = self._authenticate(request)
+        if not user:
+            raise AuthenticationError("not authenticated", status_code=401)
+        return replace(request, user=user)
+
     def _route(self, request: HttpRequest) -> HttpResponse:
         """Return the response of the route for this path and method, or of the page's file."""
         method = "GET" if request.method == "HEAD" else request.method
-        for pattern, routes in _ROUTES:
-            match = pattern.fullmatch(request.path)
+        for pattern, routes in _ROUTES.items():
+            match = re.fullmatch(pattern, request.path)
+            if match is not None and method in routes:
+                return routes[method](self.factory, request, "".join(match.groups()))
             if match is not None:
-                route = routes.get(method)
-                if route is None:
-                    allowed = {"allow": ", ".join(routes)}
-                    return self._refusal(request, Problem(405, "method not allowed")).with_headers(allowed)
-                try:
-                    return route(self.factory, request, match.group(1) if pattern.groups else "")
-                except Exception as error:
-                    return self._refusal(request, error)
+                refusal = self.refuse(request, APIStatusError("method not allowed", status_code=405))
+                return refusal.with_headers({"allow": ", ".join(routes)})
         found = page_files.file(request.path) if method == "GET" else None
-        return self._refusal(request, Problem(404, "not found")) if found is None else found
-
-    def _refusal(self, request: HttpRequest, reason: Exception | Problem) -> HttpResponse:
-        """Return the response that gives the reason in the form of the API; log an error that is not the client's."""
-        if isinstance(reason, RecursionError):
-            reason = TOO_DEEP
-        if isinstance(reason, Exception) and not isinstance(reason, LLMError):
-            log.error("a request failed", exc_info=reason)
-        return error_response(_error_body(request)(reason))
+        if found is None:
+            raise NotFoundError("not found", status_code=404)
+        return found
 
     def _shared(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         """Return the response with what lets a page of an allowed origin read it."""
@@ -203,25 +201,18 @@ Route: TypeAlias = Callable[[StreamFactory, HttpRequest, str], HttpResponse]
 
 _EXPOSED = "retry-after, x-request-id, request-id, x-rxllm-stream, x-vercel-ai-ui-message-stream"
 
-_ROUTES: tuple[tuple[re.Pattern[str], Mapping[str, Route]], ...] = (
-    (re.compile("/api/models"), {"GET": stream_api.models}),
-    (re.compile("/api/chat"), {"POST": stream_api.chat}),
-    (
-        re.compile("/api/streams/([^/]+)"),
-        {"GET": stream_api.resume, "POST": stream_api.resume, "DELETE": stream_api.stop},
-    ),
-    (re.compile("/api/streams/([^/]+)/stop"), {"POST": stream_api.stop}),
-    (re.compile("/api/streams/([^/]+)/approve"), {"POST": stream_api.approve}),
-    (re.compile("/api/ui-chat"), {"POST": ai_sdk_api.chat}),
-    (re.compile("/api/ui-chat/([^/]+)/stream"), {"GET": ai_sdk_api.resume, "DELETE": ai_sdk_api.stop}),
-    (re.compile("/v1/chat/completions"), {"POST": vendor_api.chat_completions}),
-    (re.compile("/v1/responses"), {"POST": vendor_api.responses}),
-    (re.compile("/v1/messages"), {"POST": vendor_api.messages}),
-    (re.compile("/v1/models"), {"GET": vendor_api.models}),
-    (re.compile("/v1/models/(.+)"), {"GET": vendor_api.model}),
-)
-
-
-def _error_body(request: HttpRequest) -> Callable[[Exception | Problem], ErrorBody]:
-    is_anthropic = request.path.startswith("/v1/messages") or "anthropic-version" in request.headers
-    return anthropic_error_body if is_anthropic else openai_error_body
+_ROUTES: Mapping[str, Mapping[str, Route]] = {
+    "/api/models": {"GET": stream_api.models},
+    "/api/chat": {"POST": stream_api.chat},
+    "/api/streams/([^/]+)": {"GET": stream_api.resume, "POST": stream_api.resume, "DELETE": stream_api.stop},
+    "/api/streams/([^/]+)/stop": {"POST": stream_api.stop},
+    "/api/streams/([^/]+)/approve": {"POST": stream_api.approve},
+    "/api/ui-chat": {"POST": ai_sdk_api.chat},
+    "/api/ui-chat/([^/]+)/stream": {"GET": ai_sdk_api.resume, "DELETE": ai_sdk_api.stop},
+    "/v1/chat/completions": {"POST": vendor_api.chat_completions},
+    "/v1/responses": {"POST": vendor_api.responses},
+    "/v1/messages": {"POST": vendor_api.messages},
+    "/v1/models": {"GET": vendor_api.models},
+    "/v1/models/(.+)": {"GET": vendor_api.model},
+}
+"""What answers, by a pattern of the path, and by the method. A function gets the part of the path in parentheses."""

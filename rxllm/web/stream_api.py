@@ -13,10 +13,9 @@ from ..prompt import Prompt, messages_of
 from .chat_request import check_size
 from .formats.json_lines import NDJSON, SSE, last_event_id
 from .formats.websocket import MAX_CALL_ID
-from .http import HttpRequest, HttpResponse, json_response
+from .http import HttpRequest, HttpResponse, StreamBody, json_response
 from .options import OPTION_NAMES, converted, options_of
 from .served_stream import ServedStream
-from .stream_body import StreamBody
 from .stream_factory import StreamFactory
 
 
@@ -92,5 +91,5 @@ def _conversation(asked: ChatBody) -> tuple[Message, ...]:
 
 def _body(stream: ServedStream[object], http: HttpRequest, after: int) -> HttpResponse:
     lines = "application/x-ndjson" in http.headers.get("accept", "")
-    headers = {"x-rxllm-stream": stream.id}
-    return HttpResponse(200, body=StreamBody(stream, NDJSON() if lines else SSE(after), after=after, headers=headers))
+    body = StreamBody(stream, NDJSON() if lines else SSE(after), after=after)
+    return HttpResponse(200, {"x-rxllm-stream": stream.id}, body)

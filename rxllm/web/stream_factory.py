@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import cast
+
+from reactivex import Observable
 
 from ..errors import ConfigurationError, NotFoundError
 from ..messages import Message, Role, ToolCall
 from ..model import StreamingModel
 from ..options import CallOptions
-from .approvals import ApprovalIds, Approvals, Seal
-from .chat_request import ROLES, ChatRequest, Offer, answer_of, check_conversation, offered
+from .approvals import Approvals
+from .chat_request import ROLES, ChatRequest, Offer, check_conversation
 from .http import HttpRequest
 from .served_stream import ServedStream
 from .streams import Streams
@@ -38,8 +41,6 @@ class StreamFactory:
         self.offers = dict(offers)
         self.streams = streams
         self.linger = linger
-        self.approval_ids = ApprovalIds(streams.secret)
-        self.seal = Seal(streams.secret)
         self._roles = frozenset(roles)
 
     def start(
@@ -50,9 +51,11 @@ class StreamFactory:
         options: CallOptions,
         *,
         linger: float = 0.0,
-        extra: Mapping[str, object] | None = None,
+        extra: Mapping[str, object],
         refuse_extra: bool = False,
         approvals: Approvals | None = None,
+        issued: Sequence[ToolCall] | None = None,
+        on_admitted: Callable[[], object] = lambda: None,
     ) -> ServedStream[object]:
         """Check a client's conversation and start the stream that answers it.
 
@@ -65,30 +68,25 @@ class StreamFactory:
             extra: Fields of the request's body without a meaning here: for functions on offer.
             refuse_extra: Whether a model, which cannot use them, refuses `extra`.
             approvals: The stream's questions. Default: those that its client can answer.
+            issued: The tool calls that this server issued and that have no results yet. With it, even if empty, the
+                vendor fields in `messages` are this server's own too.
+            on_admitted: Called once there is room for the stream, before it starts.
 
         Raises:
             LLMError: The conversation or the options are refused, or there are too many streams.
         """
-        said = check_conversation(messages, roles=self._roles)
-        name, offer = offered(self.offers, model)
+        name = self.offered(model)
+        offer = self.offers[name]
+        said = check_conversation(messages, roles=self._roles, issued=issued or (), vendor_fields=issued is not None)
         if refuse_extra and extra and isinstance(offer, StreamingModel):
             raise ConfigurationError(f"unknown parameters: {', '.join(sorted(extra))}")
-        questions = approvals or Approvals()
-        request = ChatRequest(name, said, options, questions, http.user or None, http.headers, extra or {})
-        return self.open(offer, request, http, linger=linger)
-
-    def open(
-        self,
-        offer: Offer,
-        request: ChatRequest,
-        http: HttpRequest,
-        *,
-        linger: float,
-        on_admitted: Callable[[], object] | None = None,
-    ) -> ServedStream[object]:
-        """Start the stream with which `offer` answers a request that has been checked; see `Streams.open`."""
+        request = ChatRequest(name, said, options, approvals or Approvals(), http.user or None, http.headers, extra)
+        if isinstance(offer, StreamingModel):
+            answer = cast("Observable[object]", offer.stream(said, **options))
+        else:
+            answer = offer(request)
         return self.streams.open(
-            answer_of(offer, request),
+            answer,
             client=http.account,
             user=http.user,
             linger=linger,
@@ -96,9 +94,13 @@ class StreamFactory:
             on_admitted=on_admitted,
         )
 
-    def checked(self, messages: Sequence[Message], issued: Sequence[ToolCall]) -> tuple[Message, ...]:
-        """Return a conversation of `useChat`; only its parts that this server has signed may have vendor fields."""
-        return check_conversation(messages, roles=self._roles, issued=issued, vendor_fields=True)
+    def offered(self, name: str | None) -> str:
+        """Return the name of an offer; without one, that of the first. Raises `NotFoundError` (404)."""
+        wanted = name or next(iter(self.offers))
+        if wanted in self.offers:
+            return wanted
+        names = ", ".join(self.offers)
+        raise NotFoundError(f"this server offers no model {wanted!r}; it offers {names}", model=wanted, status_code=404)
 
     def stream(self, http: HttpRequest, id: str) -> ServedStream[object]:  # noqa: A002 - the field's name
         """Return this user's stream with this id; raises `NotFoundError` (404)."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hmac
 import logging
 import secrets
 import threading
@@ -15,7 +13,7 @@ from typing import Generic, Literal, NamedTuple, TypeAlias, TypeVar
 from reactivex import Observable
 
 from ..errors import LLMError, OverloadedError, RateLimitError
-from .approvals import Approvals
+from .approvals import Approvals, Signatures
 from .served_stream import ServedStream
 
 T = TypeVar("T")
@@ -26,6 +24,9 @@ log = logging.getLogger("rxllm")
 
 APPROVAL_SECONDS = 3600.0
 """Seconds that a client has to answer a question with a request of its own."""
+
+_UNIQUE_CHARS = 22
+"""The characters of a stream's id before the signature."""
 
 _MAX_CHATS = 10_000
 _MAX_QUESTIONS = 10_000
@@ -48,28 +49,22 @@ class _Kept(Generic[K, V]):
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._entries: dict[K, tuple[V, str]] = {}
-        self._counts: Counter[str] = Counter()
 
     def get(self, key: K) -> V | None:
-        entry = self._entries.get(key)
-        return None if entry is None else entry[0]
+        value, _ = self._entries.get(key, (None, ""))
+        return value
 
     def owner(self, key: K) -> str:
-        return self._entries[key][1] if key in self._entries else ""
+        _, owner = self._entries.get(key, (None, ""))
+        return owner
 
     def put(self, key: K, value: V, owner: str) -> None:
         """Store `value` as the newest entry."""
-        if key in self._entries:
-            self._remove(key)
+        self._entries.pop(key, None)
         self._entries[key] = (value, owner)
-        self._counts[owner] += 1
         if len(self._entries) > self._limit:
-            most = max(self._counts, key=self._counts.__getitem__)
-            self._remove(next(key for key, (_, owner) in self._entries.items() if owner == most))
-
-    def _remove(self, key: K) -> None:
-        _, owner = self._entries.pop(key)
-        self._counts -= Counter([owner])  # drops those that are 0
+            ((most, _),) = Counter(owner for _, owner in self._entries.values()).most_common(1)
+            del self._entries[next(key for key, (_, owner) in self._entries.items() if owner == most)]
 
 
 class Streams(Generic[T]):
@@ -86,12 +81,11 @@ class Streams(Generic[T]):
     """
 
     def __init__(self, *, limit: int = 256, per_client: int = 32, keep: int = 64, secret: bytes | None = None) -> None:
-        self.secret = secrets.token_bytes(32) if secret is None else secret
+        self.signatures = Signatures(secret or secrets.token_bytes(32))
         self._limit = limit
         self._per_client = per_client
         self._changed = threading.Condition()
         self._open: dict[str, tuple[ServedStream[T], str]] = {}
-        self._clients: Counter[str] = Counter()
         self._ended = _Kept[str, ServedStream[T]](keep)
         self._draining = False
         self._chats = _Kept[tuple[str, str], Chat](_MAX_CHATS)
@@ -111,7 +105,7 @@ class Streams(Generic[T]):
         user: str | None = "",
         linger: float = 0.0,
         approvals: Approvals | None = None,
-        on_admitted: Callable[[], object] | None = None,
+        on_admitted: Callable[[], object] = lambda: None,
     ) -> ServedStream[T]:
         """Start a stream.
 
@@ -127,15 +121,15 @@ class Streams(Generic[T]):
             RateLimitError: The client has too many streams (429).
             OverloadedError: The server has too many, or is shutting down (503).
         """
-        stream = self._make(source, self._new_id(user), linger, approvals)
+        unique = secrets.token_urlsafe(16)
+        id = unique + self.signatures.sign("stream", unique, user)  # noqa: A001 - the field's name
+        stream = self._make(source, id, linger, approvals or Approvals())
         with self._changed:
             self._refuse_too_many(client)
-            self._open[stream.id] = (stream, client)
-            self._clients[client] += 1
+            self._open[id] = (stream, client)
         try:
             stream.prepare()
-            if on_admitted is not None:
-                on_admitted()
+            on_admitted()
             stream.start()
         except BaseException:
             stream.stop()
@@ -144,7 +138,9 @@ class Streams(Generic[T]):
 
     def get(self, id: str, user: str = "") -> ServedStream[T] | None:  # noqa: A002 - the field's name
         """Return this user's stream with this id if it is under way or has ended lately, else None."""
-        return self._find(id, user) if self._may_use(id, user) else None
+        unique, signature = id[:_UNIQUE_CHARS], id[_UNIQUE_CHARS:]
+        is_allowed = any(self.signatures.is_own(signature, "stream", unique, one) for one in (user, None))
+        return self._find(id, user) if is_allowed else None
 
     def remember(self, user: str, name: str, chat: Chat) -> None:
         """Store which stream answers the conversation that this user's client calls `name`."""
@@ -170,13 +166,12 @@ class Streams(Generic[T]):
             verdict: An answer may be given again, in case it did not reach the stream. "used" needs questions that
                 `open_question` has stored within the hour, and that have no answer.
         """
-        now = time.monotonic()
         with self._changed:
             for call in calls:
                 closed, until = self._questions.get((stream, call)) or (None, 0.0)
-                if closed is not None if verdict == "used" else closed not in (None, verdict):
+                if verdict == "used" and (closed is not None or until < time.monotonic()):
                     return False
-                if verdict == "used" and until < now:
+                if closed not in (None, verdict):
                     return False
             for call in calls:
                 self._put_question(stream, call, verdict)
@@ -189,15 +184,17 @@ class Streams(Generic[T]):
         """
         with self._changed:
             self._draining = True
-            unwatched = [stream for stream, _ in self._open.values() if not stream.watchers]
-        for stream in unwatched:
-            stream.stop()
+        self._stop_open(watched_too=False)
         with self._changed:
             whole = self._changed.wait_for(lambda: not self._open, seconds)
-            left = [stream for stream, _ in self._open.values()]
-        for stream in left:
-            stream.stop()
+        self._stop_open(watched_too=True)
         return whole
+
+    def _stop_open(self, *, watched_too: bool) -> None:
+        with self._changed:
+            streams = [stream for stream, _ in self._open.values() if watched_too or not stream.is_watched]
+        for stream in streams:
+            stream.stop()
 
     def _put_question(self, stream: str, call: str, closed: Verdict | None) -> None:
         """Store the state of a question. The caller must hold the lock."""
@@ -208,34 +205,15 @@ class Streams(Generic[T]):
         found = self._open.get(id)
         return self._ended.get(id) if found is None else found[0]
 
-    def _make(
-        self,
-        source: Observable[T],
-        id: str,  # noqa: A002 - the field's name
-        linger: float,
-        approvals: Approvals | None,
-    ) -> ServedStream[T]:
+    def _make(self, source: Observable[T], id: str, linger: float, approvals: Approvals) -> ServedStream[T]:  # noqa: A002 - the field's name
         """Return the stream for `open` to start."""
         return ServedStream(source, id=id, linger=linger, on_end=self._on_end, approvals=approvals)
-
-    def _new_id(self, user: str | None) -> str:
-        unique = secrets.token_urlsafe(16)
-        return unique + self._signature(unique, user)
-
-    def _may_use(self, id: str, user: str) -> bool:  # noqa: A002 - the field's name
-        unique, signature = id[:22], id[22:].encode()
-        users = (user, None)
-        return any(hmac.compare_digest(signature, self._signature(unique, one).encode()) for one in users)
-
-    def _signature(self, unique: str, user: str | None) -> str:
-        owner = "everybody" if user is None else f"user {user}"
-        return base64.urlsafe_b64encode(hmac.digest(self.secret, f"{unique} {owner}".encode(), "sha256")[:12]).decode()
 
     def _refuse_too_many(self, client: str) -> None:
         """Raise if there may be no further stream. The caller must hold the lock."""
         if self._draining:
             raise OverloadedError("the server is shutting down", status_code=503, retry_after=5.0)
-        if self._clients[client] >= self._per_client:
+        if sum(owner == client for _, owner in self._open.values()) >= self._per_client:
             raise RateLimitError("too many streams at once for one client", status_code=429, retry_after=1.0)
         if len(self._open) >= self._limit:
             raise OverloadedError("the server runs as many streams as it may", status_code=503, retry_after=1.0)
@@ -246,8 +224,5 @@ class Streams(Generic[T]):
             log.error("a stream that is served failed", exc_info=stream.error)
         with self._changed:
             _, client = self._open.pop(stream.id)
-            self._clients[client] -= 1
-            if not self._clients[client]:
-                del self._clients[client]
             self._ended.put(stream.id, stream, client)
             self._changed.notify_all()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -18,21 +18,14 @@ from ..providers.anthropic.writer import MessagesWriter
 from ..providers.openai_chat.writer import ChatCompletionsWriter
 from ..providers.openai_responses.writer import ResponsesWriter
 from .approvals import Approvals
-from .chat_request import check_size, offered
-from .formats.errors import (
-    ErrorBody,
-    anthropic_error_body,
-    anthropic_error_type,
-    openai_error_body,
-    openai_error_type,
-)
+from .chat_request import check_size
+from .formats.errors import ANTHROPIC_ERRORS, OPENAI_ERRORS, ErrorDialect
 from .formats.vendor_wire import VendorDocument, VendorStream
-from .http import HttpRequest, HttpResponse, json_response
+from .http import HttpRequest, HttpResponse, StreamBody, json_response
 from .options import converted
-from .stream_body import StreamBody
 from .stream_factory import StreamFactory
 from .vendor_requests import anthropic, openai_chat, openai_responses
-from .vendor_requests.vendor_request import VendorReader, refuse_unsupported
+from .vendor_requests.vendor_request import VendorReader
 
 _CHARS_PER_TOKEN = 4
 _NO_APPROVALS = "this tool needs the user's approval, for which the client's API has no way to ask"
@@ -50,28 +43,12 @@ class _Api(NamedTuple):
 
     reader: VendorReader
     writer: type[AnswerWriter]
-    error_type: Callable[[int], str]
-    error_body: Callable[[Exception], ErrorBody]
+    errors: ErrorDialect
 
 
-_CHAT = _Api(openai_chat, ChatCompletionsWriter, openai_error_type, openai_error_body)
-_RESPONSES = _Api(openai_responses, ResponsesWriter, openai_error_type, openai_error_body)
-_MESSAGES = _Api(anthropic, MessagesWriter, anthropic_error_type, anthropic_error_body)
-
-
-def chat_completions(factory: StreamFactory, http: HttpRequest, _: str) -> HttpResponse:
-    """Answer a request of OpenAI's Chat Completions API, streamed or whole."""
-    return _answer(_CHAT, factory, http)
-
-
-def responses(factory: StreamFactory, http: HttpRequest, _: str) -> HttpResponse:
-    """Answer a request of OpenAI's Responses API, streamed or whole."""
-    return _answer(_RESPONSES, factory, http)
-
-
-def messages(factory: StreamFactory, http: HttpRequest, _: str) -> HttpResponse:
-    """Answer a request of Anthropic's Messages API, streamed or whole."""
-    return _answer(_MESSAGES, factory, http)
+_CHAT = _Api(openai_chat.READER, ChatCompletionsWriter, OPENAI_ERRORS)
+_RESPONSES = _Api(openai_responses.READER, ResponsesWriter, OPENAI_ERRORS)
+_MESSAGES = _Api(anthropic.READER, MessagesWriter, ANTHROPIC_ERRORS)
 
 
 def models(factory: StreamFactory, http: HttpRequest, _: str) -> HttpResponse:
@@ -84,8 +61,7 @@ def models(factory: StreamFactory, http: HttpRequest, _: str) -> HttpResponse:
 
 def model(factory: StreamFactory, http: HttpRequest, name: str) -> HttpResponse:
     """Return one model; raises `NotFoundError` (404)."""
-    found, _ = offered(factory.offers, name)
-    return json_response(_model(found, http))
+    return json_response(_model(factory.offered(name), http))
 
 
 def chat_format(name: str, *, usage: bool, tools: bool) -> VendorStream:
@@ -96,29 +72,35 @@ def chat_format(name: str, *, usage: bool, tools: bool) -> VendorStream:
         usage: Whether the stream ends with the token counts.
         tools: Whether the client gets tool calls.
     """
-    return VendorStream(_writer(_CHAT, name, usage=usage), _CHAT.error_type, tools=tools)
+    return VendorStream(_writer(_CHAT, name, usage=usage), OPENAI_ERRORS, tools=tools)
 
 
-def _answer(api: _Api, factory: StreamFactory, http: HttpRequest) -> HttpResponse:
-    """Return the response to a request of this API; what its client may not ask for is refused."""
+def _answer(api: _Api, factory: StreamFactory, http: HttpRequest, _: str) -> HttpResponse:
+    """Return the response to a request of this API, streamed or whole; what its client may not ask for is refused."""
     body = http.json()
     check_size(body)
-    refuse_unsupported(body, api.reader.NEUTRAL)
+    extra = api.reader.extra_in(body)
     asked = converted(body, _Asked, "the request")
+    name = factory.offered(asked.model)
     messages, options = api.reader.messages_in(body), api.reader.options_in(body)
-    extra = {name: value for name, value in body.items() if name not in api.reader.KNOWN}
     approvals = Approvals(refusal=_NO_APPROVALS)
-    stream = factory.start(http, asked.model, messages, options, extra=extra, refuse_extra=True, approvals=approvals)
-    name, _ = offered(factory.offers, asked.model)
+    stream = factory.start(http, name, messages, options, extra=extra, refuse_extra=True, approvals=approvals)
     size = sum(len(message.text) for message in messages)
     usage = api is not _CHAT or object_at(body, "stream_options").get("include_usage") is True
     writer = _writer(api, name, usage=usage, input_tokens=max(1, size // _CHARS_PER_TOKEN))
     tools = bool(options.get("tools"))
-    if asked.stream:
-        form: VendorStream | VendorDocument = VendorStream(writer, api.error_type, tools=tools)
-    else:
-        form = VendorDocument(writer, tools=tools)
-    return HttpResponse(200, body=StreamBody(stream, form, error_body=api.error_body, whole=not asked.stream))
+    form = VendorStream(writer, api.errors, tools=tools) if asked.stream else VendorDocument(writer, tools=tools)
+    return HttpResponse(200, body=StreamBody(stream, form, error_response=api.errors.response, whole=not asked.stream))
+
+
+chat_completions = partial(_answer, _CHAT)
+"""Answers a request of OpenAI's Chat Completions API."""
+
+responses = partial(_answer, _RESPONSES)
+"""Answers a request of OpenAI's Responses API."""
+
+messages = partial(_answer, _MESSAGES)
+"""Answers a request of Anthropic's Messages API."""
 
 
 def _writer(api: _Api, name: str, *, usage: bool, input_tokens: int = 0) -> AnswerWriter:

@@ -15,9 +15,8 @@ from ..errors import ConfigurationError, LLMError
 from . import stream_api
 from .formats import websocket
 from .formats.websocket import Approve, Ask, Command, Ping, Resume, Stop, WebSocketMessages
-from .http import TOO_DEEP, HttpRequest
+from .http import TOO_DEEP, HttpRequest, StreamBody
 from .served_stream import ServedStream
-from .stream_cursor import StreamCursor
 from .stream_factory import StreamFactory
 
 log = logging.getLogger("rxllm")
@@ -39,7 +38,7 @@ class WebSocketSession:
         self._factory = factory
         self._http = http
         self._notify = notify
-        self._watched: dict[str, StreamCursor] = {}
+        self._watched: dict[str, StreamBody] = {}
         self._lock = threading.Lock()
         """Guards `_watched`: commands run on one thread, messages are taken on another."""
         self._replies: deque[str] = deque()
@@ -61,7 +60,7 @@ class WebSocketSession:
         try:
             self._carry_out(command)
         except Exception as caught:
-            error = TOO_DEEP if isinstance(caught, RecursionError) else caught
+            error = ConfigurationError(TOO_DEEP) if isinstance(caught, RecursionError) else caught
             if not isinstance(error, LLMError):
                 log.exception("a command failed")
             request = command.request if isinstance(command, Ask) else ""
@@ -120,7 +119,7 @@ class WebSocketSession:
                 return
             if stream.id not in self._watched:
                 stream.watch(self._notify)
-            self._watched[stream.id] = StreamCursor(stream, WebSocketMessages(stream.id), after)
+            self._watched[stream.id] = StreamBody(stream, WebSocketMessages(stream.id), after=after)
         self._notify()
 
     def _refuse_too_many(self) -> None:

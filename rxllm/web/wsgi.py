@@ -11,17 +11,16 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import replace
 from http.client import responses
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from .._runtime.platform import is_closed_by_peer
-from .formats.errors import Problem
-from .http import MAX_BODY_BYTES, HttpRequest, HttpResponse
+from ..errors import BadRequestError
+from .http import MAX_BODY_BYTES, HttpRequest, HttpResponse, StreamBody, checked_keep_alive
 from .service import Service
-from .stream_body import StreamBody, checked_keep_alive
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -56,14 +55,13 @@ class StreamApplication:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Send the stream until it ends or the client leaves."""
-        pieces = _Pieces(self._body, self._keep_alive, _leaving(environ))
-        pieces.wait_for_head()
+        pieces = _pieces(self._body, self._keep_alive, _leaving(environ))
+        next(pieces)
         failure = self._body.failure()
         if failure is not None:
             pieces.close()
-            headers = {**failure.headers, **self._extra_headers}
-            return _send_whole(HttpResponse(failure.status, headers, failure.body), start_response)
-        start_response("200 OK", list({**self._body.headers, **self._extra_headers}.items()))
+            return _send_whole(failure.with_headers(self._extra_headers), start_response)
+        start_response("200 OK", list({**self._body.format.headers, **self._extra_headers}.items()))
         return pieces
 
 
@@ -86,51 +84,42 @@ def wsgi_app(service: Service, *, keep_alive: float = WSGI_KEEP_ALIVE_SECONDS) -
     return app
 
 
-class _Pieces(Iterator[bytes]):
-    """The body. Watches the stream from the beginning until `close`, which servers call in any case."""
+def _pieces(body: StreamBody, keep_alive: float, has_left: Callable[[], bool] | None) -> Generator[bytes]:
+    """Yield b"" when the head can be sent, then the pieces of the stream, and a keep-alive after each silence.
 
-    def __init__(self, body: StreamBody, keep_alive: float, has_left: Callable[[], bool] | None) -> None:
-        self._body = body
-        self._keep_alive = keep_alive
-        self._has_left = has_left
-        self._news = threading.Event()
-        self._notify = self._news.set
-        body.stream.watch(self._notify)
-
-    def wait_for_head(self) -> None:
-        """Wait until the head can be sent, but no longer than one keep-alive: then it is sent as it is.
-
-        For a whole answer, whose status says whether it is one, wait to the end if the server sees who leaves.
-        """
-        patient = self._body.whole and self._has_left is not None
-        deadline = math.inf if patient else time.monotonic() + self._keep_alive
-        while not self._body.is_head_ready() and not self._is_left() and time.monotonic() < deadline:
-            self._news.wait(_LOOK_SECONDS)
-            self._news.clear()
-        self._news.set()
-
-    def __next__(self) -> bytes:
-        """Return the next piece of the stream, or a keep-alive after a silence."""
-        deadline = time.monotonic() + self._keep_alive
-        while not self._body.ended:
-            if self._news.wait(min(_LOOK_SECONDS, self._keep_alive)):
-                self._news.clear()
-                text = self._body.text()
-                if self._body.is_behind:
-                    self._news.set()
-                if text:
-                    return text.encode()
-            elif self._is_left():
-                break
+    The stream is watched from the first `next` until `close`, which servers call in any case. The head waits no longer
+    than one keep-alive. For a whole answer, whose status says whether it is one, it waits to the end if the server
+    sees who leaves.
+    """
+    news = threading.Event()
+    notify = news.set
+    body.stream.watch(notify)
+    try:
+        is_patient = body.whole and has_left is not None
+        has_left = has_left or (lambda: False)
+        deadline = math.inf if is_patient else time.monotonic() + keep_alive
+        while not body.is_head_ready() and not has_left() and time.monotonic() < deadline:
+            news.wait(_LOOK_SECONDS)
+            news.clear()
+        yield b""
+        news.set()
+        deadline = time.monotonic() + keep_alive
+        while not body.ended:
+            piece = ""
+            if news.wait(min(_LOOK_SECONDS, keep_alive)):
+                news.clear()
+                piece = body.text()
+                if body.is_behind:
+                    news.set()
+            elif has_left():
+                return
             elif time.monotonic() >= deadline:
-                return self._body.keep_alive.encode()
-        raise StopIteration
-
-    def _is_left(self) -> bool:
-        return self._has_left is not None and self._has_left()
-
-    def close(self) -> None:
-        self._body.stream.unwatch(self._notify)
+                piece = body.format.keep_alive
+            if piece:
+                yield piece.encode()
+                deadline = time.monotonic() + keep_alive
+    finally:
+        body.stream.unwatch(notify)
 
 
 def _leaving(environ: WSGIEnvironment) -> Callable[[], bool] | None:
@@ -151,7 +140,7 @@ def _respond(service: Service, environ: WSGIEnvironment) -> HttpResponse:
     length = environ.get("CONTENT_LENGTH") or "0"
     size = int(length) if length.isascii() and length.isdecimal() else 0
     if size > MAX_BODY_BYTES:
-        return service.refuse(admitted, Problem(413, "the request is too large"))
+        return service.refuse(admitted, BadRequestError("the request is too large", status_code=413))
     body = environ["wsgi.input"].read(size) if size else b""
     return service.respond(replace(admitted, body=body))
 

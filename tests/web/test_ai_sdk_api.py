@@ -16,7 +16,7 @@ from rxllm.messages import Message, ReasoningPart, ToolCall, ToolResult
 from rxllm.testing import LLMServer, Reply
 from rxllm.web import ChatRequest, Service
 from rxllm.web.ai_sdk_messages import Conversation, UIMessage, ui_conversation
-from rxllm.web.approvals import Seal
+from rxllm.web.approvals import Signatures
 
 from .running import model_of, running
 
@@ -121,12 +121,12 @@ class TestAStreamThatWaits:
         assert [] == paid
 
 
-SEAL = Seal(b"secret")
+SIGNATURES = Signatures(b"secret")
 
 
 def read(*messages: dict[str, object]) -> Conversation:
     made = msgspec.convert(list(messages), list[UIMessage])
-    return ui_conversation(made, lambda data, signature: SEAL.is_own(data, signature, "ann"))
+    return ui_conversation(made, lambda data, signature: SIGNATURES.is_own(signature, data, "ann"))
 
 
 class TestConversations:
@@ -166,7 +166,7 @@ class TestConversations:
             {"type": "reasoning", "text": "hm", "vendor": {"anthropic": {"n": 1.0}}},
             {"type": "text", "text": "All"},
         ]
-        for signature, said in ((SEAL.sign(kept, "ann"), "All"), (SEAL.sign(kept, "bob"), "Al"), ("", "Al")):
+        for signature, said in ((SIGNATURES.sign(kept, "ann"), "All"), (SIGNATURES.sign(kept, "bob"), "Al"), ("", "Al")):
             carried = {"type": "data-parts", "data": {"parts": kept, "signature": signature}}
             parts = [{"type": "text", "text": "Al"}, carried]
             assert said == read(ASKED, {"role": "assistant", "parts": parts}).messages[1].text
@@ -174,7 +174,7 @@ class TestConversations:
     def test_what_was_kept_must_call_the_tools_that_are_shown(self) -> None:
         """Kept calls without a tool part would be calls without a result."""
         kept = [{"type": "tool_call", "id": "1", "name": "pay", "arguments": {}}]
-        data = {"parts": kept, "signature": SEAL.sign(kept, "ann")}
+        data = {"parts": kept, "signature": SIGNATURES.sign(kept, "ann")}
         parts = [{"type": "text", "text": "Paid"}, {"type": "data-parts", "data": data}]
         assert not read(ASKED, {"role": "assistant", "parts": parts}).messages[1].tool_calls
 

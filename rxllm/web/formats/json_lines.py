@@ -20,6 +20,7 @@ from ...assistant.events import with_json_value
 from ...errors import LLMError, StreamInterruptedError
 from ...providers._writer import SSE_COMMENT
 from .errors import error_facts, error_from_facts
+from .stream_format import MOVED, STOPPED
 
 SSE_HEADERS: Mapping[str, str] = {
     "content-type": "text/event-stream; charset=utf-8",
@@ -78,17 +79,14 @@ class LineFormat(ABC):
         self._last = number
         return self._framed(event_line(event, number))
 
-    def completed(self) -> str:
-        """Return the end."""
-        return self._framed('{"type":"end"}', is_end=True)
-
-    def stopped(self) -> str:
-        """Return the end of a stream that was stopped."""
-        return self._framed('{"type":"stopped"}', is_end=True)
-
-    def failed(self, error: Exception) -> str:
-        """Return the end of a stream that failed."""
-        return self._framed(encode({"type": "error", "error": error_facts(error)}).decode(), is_end=True)
+    def end(self, error: Exception | None) -> str:
+        """Return the last line; nothing for a stream that continues elsewhere, so that its reader does too."""
+        if error is MOVED:
+            return ""
+        line: dict[str, object] = {"type": "end"}
+        if error is not None:
+            line = {"type": "stopped"} if error is STOPPED else {"type": "error", "error": error_facts(error)}
+        return self._framed(encode(line).decode(), is_end=True)
 
     @abstractmethod
     def _framed(self, line: str, *, is_end: bool = False) -> str:

@@ -1,9 +1,17 @@
-"""The contract of all stream formats."""
+"""The contract of all stream formats, and the ends of streams that are no failures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Protocol
+
+from ...errors import StreamInterruptedError
+
+STOPPED = StreamInterruptedError("the stream was stopped at the server", transient=False)
+"""The error of a stream that one of its watchers has stopped."""
+
+MOVED = StreamInterruptedError("this server is closing, and the answer continues: load the page again")
+"""The end here of a stream that continues in another process."""
 
 
 class StreamFormat(Protocol):
@@ -27,14 +35,10 @@ class StreamFormat(Protocol):
         """Return the text of one event, or of several merged, the last of which has this number."""
         ...
 
-    def completed(self) -> str:
-        """Return the end of a stream that completed."""
-        ...
+    def end(self, error: Exception | None) -> str:
+        """Return the end of the stream.
 
-    def stopped(self) -> str:
-        """Return the end of a stream that was stopped."""
-        ...
-
-    def failed(self, error: Exception) -> str:
-        """Return the end of a stream that failed."""
+        Args:
+            error: What the stream failed with, `STOPPED`, or `MOVED`; None if it completed.
+        """
         ...

@@ -6,7 +6,7 @@ anything back, so a `StreamReset` after the first content ends the answer with a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import cast
 
 import msgspec
@@ -25,10 +25,8 @@ from ...events import (
     ToolCallStart,
 )
 from ...providers._writer import SSE_COMMENT, AnswerWriter
-from .errors import problem_of
+from .errors import ErrorDialect, error_facts
 from .json_lines import SSE_HEADERS
-
-_STOPPED = StreamInterruptedError("the stream was stopped at the server")
 
 
 class VendorStream:
@@ -36,16 +34,16 @@ class VendorStream:
 
     Args:
         writer: Writes the events.
-        error_kind: Returns the vendor's word for a kind of error, from an HTTP status.
+        errors: How the vendor's clients read errors.
         tools: Whether the client brought tools of its own, and so gets tool calls.
     """
 
     headers: Mapping[str, str] = SSE_HEADERS
     keep_alive = SSE_COMMENT  # vendors' own events may not come before the first one of an answer
 
-    def __init__(self, writer: AnswerWriter, error_kind: Callable[[int], str], *, tools: bool = False) -> None:
+    def __init__(self, writer: AnswerWriter, errors: ErrorDialect, *, tools: bool = False) -> None:
         self._writer = writer
-        self._error_kind = error_kind
+        self._errors = errors
         self._tools = tools
         self._has_content = False
         self._ended = False
@@ -66,28 +64,21 @@ class VendorStream:
                 self._has_content = True
                 return self._writer.event(cast(TokenEvent, event))
             case StreamReset() if self._has_content:
-                return self.failed(StreamInterruptedError("the answer broke off and began again"))
+                return self.end(StreamInterruptedError("the answer broke off and began again"))
             case StreamEnd(response):
                 self._ended = True
                 return self._writer.end(response)
             case _:
                 return ""
 
-    def completed(self) -> str:
-        """Return the end; if there was no StreamEnd, an end with the finish reason "stop"."""
-        return "" if self._ended else self._writer.end(Response(finish_reason="stop"))
-
-    def stopped(self) -> str:
-        """Return an error, so that half an answer never looks whole."""
-        return self.failed(_STOPPED)
-
-    def failed(self, error: Exception) -> str:
-        """Return the error; "" after the end."""
+    def end(self, error: Exception | None) -> str:
+        """Return the error, so that half an answer never looks whole; without one and a StreamEnd, a plain end."""
         if self._ended:
             return ""
         self._ended = True
-        problem = problem_of(error)
-        return self._writer.error(problem.message, self._error_kind(problem.status))
+        if error is None:
+            return self._writer.end(Response(finish_reason="stop"))
+        return self._writer.error(error_facts(error).message, self._errors.type_of(error))
 
 
 class VendorDocument:
@@ -116,14 +107,8 @@ class VendorDocument:
         response = event.response if self._tools else msgspec.structs.replace(event.response, tool_calls=())
         return encode(self._writer.document(response)).decode()
 
-    def completed(self) -> str:
-        """Return nothing more."""
+    def end(self, error: Exception | None) -> str:
+        """Break the connection after an error: clients would take a document with the status 200 for an answer."""
+        if error is not None:
+            raise StreamInterruptedError("the answer broke off") from error
         return ""
-
-    def stopped(self) -> str:
-        """Raise an error."""
-        return self.failed(_STOPPED)
-
-    def failed(self, error: Exception) -> str:
-        """Raise the error: the connection breaks. Clients would take a document with the status 200 for an answer."""
-        raise error

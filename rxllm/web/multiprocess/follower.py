@@ -111,7 +111,7 @@ class FollowedStream(ServedStream[object]):
         self._on_leave(self)
 
     def _abandon(self) -> None:
-        if not self.watchers:
+        if not self.is_watched:
             self.release()
 
 

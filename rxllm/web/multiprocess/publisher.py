@@ -39,7 +39,6 @@ class PublishedStream(ServedStream[object]):
         approvals: Approvals | None,
     ) -> None:
         super().__init__(source, id=id, linger=linger, on_end=on_end, approvals=approvals)
-        self._again_in = linger
         self._notes = notes
         self._published = log_of(self.id)
         self._options = options
@@ -86,7 +85,7 @@ class PublishedStream(ServedStream[object]):
         except APIConnectionError:
             is_watched = True  # perhaps: the next timer checks again
         if is_watched:
-            self._set_timer(self._again_in)
+            self._abandon_after(self._linger)
         else:
             super()._abandon()
 

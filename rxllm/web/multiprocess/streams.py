@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+import secrets
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -67,7 +68,9 @@ class RelayedStreams(Streams[object]):
         keep_seconds: float = KEEP_SECONDS,
         max_frames: int = 200_000,
     ) -> None:
-        super().__init__(limit=limit, per_client=per_client, keep=keep)
+        self._notes = RedisNotes(redis, prefix)
+        self._secret = self._notes.once("secret", secrets.token_bytes(32))
+        super().__init__(limit=limit, per_client=per_client, keep=keep, secret=self._secret)
         self._redis = redis
         self._prefix = prefix
         self._options = PublishOptions(lease=lease, keep=keep_seconds, max_frames=max_frames)
@@ -75,12 +78,10 @@ class RelayedStreams(Streams[object]):
         self._max_followed = limit
         self._followed: dict[str, FollowedStream] = {}
         self._following = threading.Condition()
-        self._notes = RedisNotes(redis, prefix)
-        self.secret = self._notes.once("secret", self.secret)
 
     def _keep_secret(self) -> None:
         """Store the secret again if Redis has lost it, so that processes that start later use the same one."""
-        if self._notes.once("secret", self.secret) != self.secret:
+        if self._notes.once("secret", self._secret) != self._secret:
             log.warning("Redis has another server's secret: approvals that one process signed fail in the other")
 
     def remember(self, user: str, name: str, chat: Chat) -> None:
@@ -143,7 +144,7 @@ class RelayedStreams(Streams[object]):
         source: Observable[object],
         id: str,  # noqa: A002 - the field's name
         linger: float,
-        approvals: Approvals | None,
+        approvals: Approvals,
     ) -> ServedStream[object]:
         """Create a stream that is published in Redis, unless it ends with its client."""
         if linger <= 0:

@@ -13,32 +13,30 @@ from ...errors import ConfigurationError
 from ...messages import DocumentPart, ImagePart, Message, Part, ReasoningPart, TextPart, ToolCall, ToolResult
 from ...options import CallOptions, ReasoningEffort
 from ..options import options_of
-from .vendor_request import blocks_of, data_url, text_of
+from .vendor_request import VendorReader, blocks_of, data_url, joined_text, text_of
 
-NEUTRAL: Mapping[str, Sequence[object]] = {"container": (), "mcp_servers": ([],), "top_k": ()}
-_IGNORED = frozenset({"metadata", "service_tier", "betas", "context_management", "cache_control", "inference_geo"})
-_READ = frozenset(
+_NEUTRAL: Mapping[str, Sequence[object]] = {"container": (), "mcp_servers": ([],), "top_k": ()}
+_KNOWN = frozenset(
     {"model", "messages", "system", "max_tokens", "stream", "temperature", "top_p", "stop_sequences", "tools"}
-    | {"tool_choice", "thinking", "output_format", "output_config"}
+    | {"tool_choice", "thinking", "output_format", "output_config", "metadata", "service_tier", "betas"}
+    | {"context_management", "cache_control", "inference_geo"}
 )
-KNOWN = NEUTRAL.keys() | _IGNORED | _READ
 
 _CHOICES: Mapping[object, str] = {"auto": "auto", "any": "required", "none": "none"}
 _MANY_TOKENS, _FEW_TOKENS = 16_000, 4_000
 """Thinking budgets in tokens: from the first on the effort is high, below the second it is low."""
 
 
-def messages_in(body: Mapping[str, object]) -> tuple[Message, ...]:
-    """Return the conversation in `body`; raises `ConfigurationError` that names what is not supported."""
+def _messages_in(body: Mapping[str, object]) -> tuple[Message, ...]:
     said = body.get("messages")
     if not is_array(said) or not said:
         raise ConfigurationError("messages is a list of messages")
-    system = "".join(text_of(block) for block in blocks_of(body.get("system") or [], "system"))
+    system = joined_text(body.get("system") or [], "system")
     head = [Message.system(system)] if system else []
     return (*head, *(message for item in said for message in _messages(item)))
 
 
-def options_in(body: Mapping[str, object]) -> CallOptions:
+def _options_in(body: Mapping[str, object]) -> CallOptions:
     """Return the options in `body`, checked."""
     if body.get("max_tokens") is None:
         raise ConfigurationError("max_tokens is required")
@@ -124,5 +122,8 @@ def _url(block: Mapping[str, object]) -> str:
 
 
 def _result(block: Mapping[str, object]) -> ToolResult:
-    said = "".join(text_of(inner) for inner in blocks_of(block.get("content") or "", "content"))
+    said = joined_text(block.get("content") or "", "content")
     return ToolResult(text_of(block, "tool_use_id"), said, is_error=block.get("is_error") is True)
+
+
+READER = VendorReader(_messages_in, _options_in, _NEUTRAL, _KNOWN)

@@ -12,10 +12,10 @@ from ..._json import is_array
 from ...errors import ConfigurationError
 from ...messages import Message
 from ...prompt import Prompt, messages_of
-from ..options import OPTION_NAMES
-from ..options import options_of as options_in
+from ..options import OPTION_NAMES, options_of
+from .vendor_request import VendorReader
 
-NEUTRAL: Mapping[str, Sequence[object]] = {
+_NEUTRAL: Mapping[str, Sequence[object]] = {
     "n": (1,),
     "logprobs": (False,),
     "top_logprobs": (0,),
@@ -29,19 +29,17 @@ NEUTRAL: Mapping[str, Sequence[object]] = {
     "web_search_options": (),
     "store": (False,),
 }
-"""The parameters that are not supported, each with the values that change nothing."""
-
 _IGNORED = frozenset(
     {"user", "metadata", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "verbosity"}
 )
-KNOWN = OPTION_NAMES | NEUTRAL.keys() | _IGNORED | {"model", "messages", "prompt", "stream", "stream_options"}
-
-__all__ = ["KNOWN", "NEUTRAL", "messages_in", "options_in"]
+_KNOWN = OPTION_NAMES | _IGNORED | {"model", "messages", "prompt", "stream", "stream_options"}
 
 
-def messages_in(body: Mapping[str, object]) -> tuple[Message, ...]:
-    """Return the conversation in `body`; raises `ConfigurationError` that names what is not supported."""
+def _messages_in(body: Mapping[str, object]) -> tuple[Message, ...]:
     said = body.get("messages", body.get("prompt"))
     if not isinstance(said, str) and not is_array(said):
         raise ConfigurationError("messages is a list of messages")
     return messages_of(cast(Prompt, said))
+
+
+READER = VendorReader(_messages_in, options_of, _NEUTRAL, _KNOWN)

@@ -2,43 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple
 from urllib.parse import quote
 
-from ..._json import decode, is_array, is_object
+from ..._json import is_array, is_object
 from ...errors import ConfigurationError
 from ...messages import Message
 from ...options import CallOptions
 
 
-class VendorReader(Protocol):
-    """How one API's requests are read: a module of this package."""
+class VendorReader(NamedTuple):
+    """How one API's requests are read.
 
-    @property
-    def NEUTRAL(self) -> Mapping[str, Sequence[object]]:  # noqa: N802 - a constant of the module
-        """The parameters that are not supported, each with the values that change nothing."""
-        ...
+    Args:
+        messages_in: Returns the conversation in a body; raises `ConfigurationError` that names what is not supported.
+        options_in: Returns the options in a body, checked.
+        neutral: The parameters that are not supported, each with the values that change nothing.
+        known: All other parameters that have a meaning here, or that change nothing for an answer.
+    """
 
-    @property
-    def KNOWN(self) -> Collection[str]:  # noqa: N802 - a constant of the module
-        """All parameters that have a meaning here."""
-        ...
+    messages_in: Callable[[Mapping[str, object]], Sequence[Message]]
+    options_in: Callable[[Mapping[str, object]], CallOptions]
+    neutral: Mapping[str, Sequence[object]]
+    known: Collection[str]
 
-    def messages_in(self, body: Mapping[str, object]) -> tuple[Message, ...]:
-        """Return the conversation in `body`; raises `ConfigurationError` that names what is not supported."""
-        ...
-
-    def options_in(self, body: Mapping[str, object]) -> CallOptions:
-        """Return the options in `body`, checked."""
-        ...
-
-
-def refuse_unsupported(body: Mapping[str, object], neutral: Mapping[str, Sequence[object]]) -> None:
-    """Raise `ConfigurationError` that names a parameter with another value than these, which change nothing."""
-    for name, values in neutral.items():
-        if body.get(name) is not None and body[name] not in values:
-            raise ConfigurationError(f"the parameter {name!r} is not supported with the value {body[name]!r}")
+    def extra_in(self, body: Mapping[str, object]) -> dict[str, object]:
+        """Return the fields without a meaning here; raise `ConfigurationError` that names a parameter not supported."""
+        for name, values in self.neutral.items():
+            if body.get(name) is not None and body[name] not in values:
+                raise ConfigurationError(f"the parameter {name!r} is not supported with the value {body[name]!r}")
+        return {name: value for name, value in body.items() if name not in self.known and name not in self.neutral}
 
 
 def blocks_of(content: object, what: str) -> list[dict[str, object]]:
@@ -61,15 +55,9 @@ def text_of(block: Mapping[str, object], key: str = "text") -> str:
     return value
 
 
-def arguments_of(text: object) -> dict[str, object]:
-    """Return the arguments of a tool call from their JSON text."""
-    try:
-        value = decode(text) if isinstance(text, str) else text
-    except (ValueError, RecursionError) as error:
-        raise ConfigurationError("the arguments of a tool call are not JSON") from error
-    if not is_object(value):
-        raise ConfigurationError("the arguments of a tool call are not a JSON object")
-    return value
+def joined_text(content: object, what: str) -> str:
+    """Return the text of all blocks in `content`; raises `ConfigurationError` for a block of another kind."""
+    return "".join(text_of(block) for block in blocks_of(content, what))
 
 
 def data_url(media_type: str, data: str) -> str:
