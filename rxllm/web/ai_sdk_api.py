@@ -26,7 +26,7 @@ from .chat_request import check_size
 from .http import HttpRequest, HttpResponse
 from .options import OPTION_NAMES, converted, options_of
 from .served_stream import ServedStream
-from .stream_factory import StreamFactory
+from .service import Service
 from .streams import Chat
 
 
@@ -47,30 +47,30 @@ _KNOWN = OPTION_NAMES | {"messages", "id", "model", "resumable", "trigger", "mes
 class _Talk(NamedTuple):
     """One user's chat, under the name that its client has given it."""
 
-    factory: StreamFactory
+    service: Service
     http: HttpRequest
     name: str
 
     def stream(self) -> ServedStream[object] | None:
         """Return the stream that answers, or answered last; None if there is none."""
-        known = self.factory.streams.chat(self.http.user, self.name) if self.name else None
-        return None if known is None else self.factory.streams.get(known.stream, self.http.user)
+        known = self.service.streams.chat(self.http.user, self.name) if self.name else None
+        return None if known is None else self.service.streams.get(known.stream, self.http.user)
 
     def ask(self, stream: str, call: ToolCall) -> str:
         """Return the id of the question of a stream whether this call may run; it may be answered from now on."""
-        self.factory.streams.open_question(stream, call.id)
-        return f"{stream}.{self.factory.streams.signatures.sign(*self._bound(stream, call))}"
+        self.service.streams.open_question(stream, call.id)
+        return f"{stream}.{self.service.streams.signatures.sign(*self._bound(stream, call))}"
 
     def stream_that_asked(self, decision: Decision) -> str:
         """Return the id of the stream that asked about a call; raise `ConfigurationError` if none did."""
         stream, _, signature = decision.question.partition(".")
-        if not self.factory.streams.signatures.is_own(signature, *self._bound(stream, decision.call)):
+        if not self.service.streams.signatures.is_own(signature, *self._bound(stream, decision.call)):
             raise ConfigurationError(f"the call of {decision.call.name!r} is not one that this server has asked about")
         return stream
 
     def is_own(self, data: object, signature: str) -> bool:
         """Return whether this server has signed vendor data that the client kept."""
-        return self.factory.streams.signatures.is_own(signature, "parts", self.http.user, data)
+        return self.service.streams.signatures.is_own(signature, "parts", self.http.user, data)
 
     def response(
         self, stream: ServedStream[object], message: str | None, open_calls: Collection[str] = (), *, after: int = 0
@@ -80,7 +80,7 @@ class _Talk(NamedTuple):
             message,
             stream=stream,
             ask=partial(self.ask, stream.id),
-            seal=partial(self.factory.streams.signatures.sign, "parts", self.http.user),
+            seal=partial(self.service.streams.signatures.sign, "parts", self.http.user),
             open_calls=open_calls,
         )
         return HttpResponse(200, {"x-rxllm-stream": stream.id}, UITurnBody(stream, turn, after=after))
@@ -89,12 +89,12 @@ class _Talk(NamedTuple):
         return ("approval", stream, self.http.user, self.name, call.id, call.name, call.arguments)
 
 
-def chat(factory: StreamFactory, http: HttpRequest, _: str) -> HttpResponse:
+def chat(service: Service, http: HttpRequest, _: str) -> HttpResponse:
     """Answer a conversation, or continue an answer whose tool calls the user has approved or denied."""
     body = http.json()
     check_size(body)
     asked = converted(body, UIChatBody, "the request")
-    talk = _Talk(factory, http, asked.id)
+    talk = _Talk(service, http, asked.id)
     said = ui_conversation(asked.messages, talk.is_own)
     asking = {decision.call.id: talk.stream_that_asked(decision) for decision in said.open_calls}
     last = asked.messages[-1]
@@ -102,7 +102,7 @@ def chat(factory: StreamFactory, http: HttpRequest, _: str) -> HttpResponse:
     before = talk.stream()
     if before is not None and before.is_under_way:
         if set(asking.values()) == {before.id} and before.approvals.were_asked(asking):
-            after = _deliver(factory, before, said.open_calls)
+            after = _deliver(service, before, said.open_calls)
             return talk.response(before, message, asking, after=after)
         if before.paused_after is not None or asking:
             before.stop()  # its question is not answered any more
@@ -117,15 +117,15 @@ def chat(factory: StreamFactory, http: HttpRequest, _: str) -> HttpResponse:
     def close_questions() -> None:
         for stream in set(asking.values()):
             calls = [call for call, asking_stream in asking.items() if asking_stream == stream]
-            if not factory.streams.close_questions(stream, calls, "used"):
+            if not service.streams.close_questions(stream, calls, "used"):
                 raise ConfigurationError("the approval of a tool call was used already, or has expired")
 
-    stream = factory.start(
+    stream = service.start(
         http,
         asked.model,
         said.messages,
         options_of({name: value for name, value in body.items() if name != "tools"}),
-        linger=factory.linger if asked.resumable else 0.0,
+        linger=service.linger if asked.resumable else 0.0,
         extra={name: value for name, value in body.items() if name not in _KNOWN},
         approvals=Approvals((call, answer) for call, _question, answer in said.open_calls if answer is not None),
         issued=issued,
@@ -133,29 +133,29 @@ def chat(factory: StreamFactory, http: HttpRequest, _: str) -> HttpResponse:
     )
     message = message or stream.id
     if asked.id:
-        factory.streams.remember(http.user, asked.id, Chat(stream.id, message))
+        service.streams.remember(http.user, asked.id, Chat(stream.id, message))
     return talk.response(stream, message, asking)
 
 
-def resume(factory: StreamFactory, http: HttpRequest, name: str) -> HttpResponse:
+def resume(service: Service, http: HttpRequest, name: str) -> HttpResponse:
     """Return the stream of a chat from its beginning; 204 if none is under way."""
-    talk, known = _Talk(factory, http, name), factory.streams.chat(http.user, name)
+    talk, known = _Talk(service, http, name), service.streams.chat(http.user, name)
     stream = talk.stream()
     if stream is None or known is None or not stream.is_under_way:
         return HttpResponse(204)
     return talk.response(stream, known.message)
 
 
-def stop(factory: StreamFactory, http: HttpRequest, name: str) -> HttpResponse:
+def stop(service: Service, http: HttpRequest, name: str) -> HttpResponse:
     """Stop the stream of a chat."""
-    stream = _Talk(factory, http, name).stream()
+    stream = _Talk(service, http, name).stream()
     if stream is None:
         raise NotFoundError("there is no stream for that chat", status_code=404)
     stream.stop()
     return HttpResponse(204)
 
 
-def _deliver(factory: StreamFactory, stream: ServedStream[object], open_calls: Sequence[Decision]) -> int:
+def _deliver(service: Service, stream: ServedStream[object], open_calls: Sequence[Decision]) -> int:
     """Deliver the user's decisions to a waiting stream; return the event after which its reader goes on."""
     after, stream.paused_after = stream.paused_after, None
     decided = [decision for decision in open_calls if decision.answer is not None]
@@ -163,7 +163,7 @@ def _deliver(factory: StreamFactory, stream: ServedStream[object], open_calls: S
     try:
         for call, _, answer in decided:
             try:
-                factory.approve(stream, call.id, answer is True, answer if isinstance(answer, str) else "")
+                service.approve(stream, call.id, answer is True, answer if isinstance(answer, str) else "")
             except ConfigurationError as error:  # perhaps from a request of which the rest did not reach the stream
                 refused.append(error)
         if len(refused) == len(decided):

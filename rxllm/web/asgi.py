@@ -25,12 +25,13 @@ from starlette.requests import Request as StarletteRequest
 from starlette.responses import Response
 from starlette.routing import Route, Router, WebSocketRoute
 from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
-from ..errors import APIStatusError, BadRequestError, LLMError, OverloadedError
+from ..errors import APIStatusError, BadRequestError, OverloadedError
 from ..sinks._async_wakeup import AsyncWakeup
+from . import routes
 from .http import MAX_BODY_BYTES, HttpRequest, HttpResponse, StreamBody, checked_keep_alive
-from .loop_calls import LoopCalls
+from .loop_calls import new_wakeup
 from .service import Service
 from .websocket_session import WebSocketSession
 
@@ -79,7 +80,7 @@ class StreamResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream until it ends or the client leaves."""
-        wakeup = _new_wakeup()
+        wakeup = new_wakeup()
         self._body.stream.watch(notify := wakeup.set)
         try:
             await _first_of(_until_gone(receive), self._until_stalled(wakeup), self._send(wakeup, scope, receive, send))
@@ -157,8 +158,7 @@ def asgi_app(service: Service, *, drain_seconds: float = 10.0) -> Router:
             yield
         await asyncio.to_thread(service.close, drain_seconds)
 
-    routes = [WebSocketRoute("/api/ws", websocket), Route("/{path:path}", Endpoint())]
-    return Router(routes=routes, lifespan=lifespan)
+    return Router([WebSocketRoute("/api/ws", websocket), Route("/{path:path}", Endpoint())], lifespan=lifespan)
 
 
 async def serve_websocket(service: Service, socket: WebSocket) -> None:
@@ -169,76 +169,47 @@ async def serve_websocket(service: Service, socket: WebSocket) -> None:
         socket: A WebSocket that has not been accepted yet.
     """
     head = _head(socket, "GET")
-    admitted = await _admit(service, head, socket.query_params.get("token", ""))
-    if isinstance(admitted, HttpResponse) or not service.enter_session(admitted):
-        reason = "refused" if isinstance(admitted, HttpResponse) else "too many connections"
-        await socket.close(_POLICY_VIOLATION, reason)
+    try:
+        head = await _admit(service, head, socket.query_params.get("token", ""))
+    except Exception as error:
+        routes.refuse(service, head, error)  # for the log
+        await socket.close(_POLICY_VIOLATION, "refused")
+        return
+    if not service.enter_session(head):
+        await socket.close(_POLICY_VIOLATION, "too many connections")
         return
     try:
         await socket.accept()
-        wakeup = _new_wakeup()
-        has_room = asyncio.Event()
-        session = WebSocketSession(service.factory, admitted, wakeup.set)
-        try:
-            await _first_of(_receive(socket, session, has_room), _send(socket, session, wakeup, has_room))
-        finally:
-            session.close()
+        await WebSocketSession(service, head, socket, STALLED_SECONDS).run()
     finally:
-        service.leave_session(admitted)
-
-
-async def _receive(socket: WebSocket, session: WebSocketSession, has_room: asyncio.Event) -> None:
-    """Pass the client's messages to the session until it leaves; wait while it takes no replies."""
-    with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # the latter once sending has failed
-        while True:
-            received = await socket.receive()
-            if received["type"] != "websocket.receive":
-                return
-            await asyncio.to_thread(session.receive, received.get("text") or received.get("bytes") or b"")
-            while session.is_flooded:
-                has_room.clear()
-                await has_room.wait()
-
-
-async def _send(socket: WebSocket, session: WebSocketSession, wakeup: AsyncWakeup, has_room: asyncio.Event) -> None:
-    """Send the session's messages until the client leaves or stalls. Set `has_room` after each batch."""
-    with contextlib.suppress(WebSocketDisconnect, RuntimeError):
-        while True:
-            messages = session.take()
-            has_room.set()
-            for message in messages:
-                await asyncio.wait_for(socket.send_text(message), STALLED_SECONDS)
-            await (asyncio.sleep(0) if session.is_behind else wakeup.wait())  # other tasks have their turn
+        service.leave_session(head)
 
 
 async def _handle(service: Service, request: StarletteRequest, bodies: _BodyBudget) -> Response:
     """Return the response to a request; its body is read after it was admitted."""
     head = _head(request, request.method)
-    admitted = await _admit(service, head)
-    if isinstance(admitted, HttpResponse):
-        return _response(service, admitted, closes=True)
     try:
+        head = await _admit(service, head)
         body = await bodies.read(request)
     except ClientDisconnect:
         return Response(status_code=400)
-    except LLMError as error:
-        return _response(service, service.refuse(admitted, error), closes=True)
-    response = await asyncio.to_thread(service.respond, replace(admitted, body=body))  # functions on offer may block
+    except Exception as error:
+        refusal = routes.refuse(service, head, error)
+        return _response(service, refusal.with_headers({"connection": "close"}))  # the rest of the body is not read
+    response = await asyncio.to_thread(routes.respond, service, replace(head, body=body))  # functions may block
     return _response(service, response)
 
 
-async def _admit(service: Service, head: HttpRequest, query_token: str = "") -> HttpRequest | HttpResponse:
+async def _admit(service: Service, head: HttpRequest, query_token: str = "") -> HttpRequest:
     if not service.authenticates:
         return service.admit(head, query_token=query_token)
     return await asyncio.to_thread(service.admit, head, query_token=query_token)
 
 
-def _response(service: Service, response: HttpResponse, *, closes: bool = False) -> Response:
+def _response(service: Service, response: HttpResponse) -> Response:
     headers = dict(response.headers)
     if isinstance(response.body, StreamBody):
         return StreamResponse(response.body, keep_alive=service.keep_alive, headers=headers)
-    if closes:
-        headers["connection"] = "close"  # the rest of the body is not read
     return Response(response.body, response.status, headers)
 
 
@@ -356,14 +327,6 @@ def _head(request: StarletteRequest | WebSocket, method: str) -> HttpRequest:
     path = cast(str, request.scope["path"]).removeprefix(cast(str, request.scope.get("root_path", "")))
     headers = {name.lower(): value for name, value in request.headers.items()}
     return HttpRequest(method, path, dict(request.query_params), headers, b"", client)
-
-
-def _new_wakeup() -> AsyncWakeup:
-    """Return a wake-up for a task of the running loop."""
-    wakeup, loop = AsyncWakeup(), asyncio.get_running_loop()
-    calls = LoopCalls.of(loop)
-    wakeup.attach(loop, calls.call)
-    return wakeup
 
 
 async def _until_gone(receive: Receive) -> None:

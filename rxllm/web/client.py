@@ -6,8 +6,7 @@ breaks, a new one continues after the last event: nothing is lost or repeated, a
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 from urllib.parse import quote
 
@@ -16,15 +15,17 @@ from reactivex import Observable, abc, defer, throw, timer
 from reactivex import operators as rx
 
 from .._core.stream import Source, token_stream
-from .._json import encode
-from .._protocol import WireRequest, response_headers_listener
+from .._json import decode, encode, int_at, is_object
+from .._protocol import Frame, WireRequest, response_headers_listener
 from .._transport.http import Transport
-from ..assistant.events import AssistantEvent
-from ..errors import APIConnectionError, StreamInterruptedError
+from ..assistant.events import AssistantEvent, assistant_event_from_json
+from ..errors import APIConnectionError, ProtocolError, StreamInterruptedError
+from ..events import Response, StreamEnd, TokenEvent
 from ..messages import Message, ReasoningPart, TextPart, ToolCall, VendorPart
+from ..operators._response_builder import ResponseBuilder
 from ..options import Timeout
 from ..prompt import Prompt, messages_of
-from .client_decoder import EventDecoder, Position
+from .formats.json_lines import error_at_end
 
 __all__ = ["ask", "watch"]
 
@@ -57,8 +58,7 @@ def ask(
         "messages": list(map(_without_vendor_fields, messages_of(prompt))),
         **({} if model is None else {"model": model}),
     }
-    server = _Server(url, token)
-    return _subscribing(server, lambda: Position(None), encode(body), stops=True)
+    return _stream(_Server(url, token), _Reading, encode(body), stops=True)
 
 
 def watch(url: str, stream: str, *, after: int = 0, token: str | None = None) -> Observable[AssistantEvent]:
@@ -70,34 +70,69 @@ def watch(url: str, stream: str, *, after: int = 0, token: str | None = None) ->
         after: The number of the event after which to begin; 0 is the beginning.
         token: The token of the service.
     """
-    return _subscribing(_Server(url, token), lambda: Position(stream, after), b"", stops=False)
+    return _stream(_Server(url, token), lambda: _Reading(stream, after), b"", stops=False)
 
 
-def broken(error: Exception, position: Position) -> bool:
-    """Return whether the connection failed rather than the stream, so that reading can continue."""
-    if position.stream is None or position.has_ended:
-        return False
-    return isinstance(error, APIConnectionError) or (isinstance(error, StreamInterruptedError) and error.transient)
+class _Reading:
+    """How far a stream has been read, over any number of connections: the `Decoder` of each.
 
+    Args:
+        stream: The stream's id; None until the service has given it one.
+        after: The number of the last event seen; 0 for none.
+    """
 
-def resumed(attempt: Callable[[], Observable[AssistantEvent]], position: Position) -> Observable[AssistantEvent]:
-    """Return the events of `attempt`, called again whenever its connection breaks."""
-    seen, failures = position.after, itertools.count()
+    def __init__(self, stream: str | None = None, after: int = 0) -> None:
+        self.stream = stream
+        self.after = after
+        self.finished = False
+        """Whether the stream has ended, also with an error: then nothing is to be resumed."""
+        self.failures = 0
+        """How many connections have broken since the last event."""
+        self._answer = ResponseBuilder()
 
-    def again(error: Exception, _: object) -> Observable[AssistantEvent]:
-        """Read on after a while if only the connection broke; a new event resets the count of attempts."""
-        nonlocal seen, failures
-        if position.after > seen:
-            seen, failures = position.after, itertools.count()
-        failed = next(failures)
-        if not broken(error, position) or failed >= RECONNECTS:
-            return throw(error)
-        return timer(_FIRST_DELAY * 2**failed).pipe(rx.flat_map(lambda _: once()))
+    def hear(self, headers: Mapping[str, str]) -> None:
+        """Read the stream's id from the headers of a response."""
+        self.stream = headers.get("x-rxllm-stream", self.stream)
 
-    def once() -> Observable[AssistantEvent]:
-        return defer(lambda _: attempt()).pipe(rx.catch(again))
+    def feed(self, frame: Frame, /) -> Sequence[TokenEvent]:
+        """Return the event of one frame; raise the `LLMError` that the stream ended with."""
+        if self.finished:
+            return ()
+        try:
+            line = decode(frame.data)
+        except (ValueError, RecursionError) as error:
+            raise ProtocolError("the server sent a line that is not JSON") from error
+        if not is_object(line):
+            raise ProtocolError("the server sent a line that is not a JSON object")
+        kind = line.get("type")
+        if kind in ("end", "stopped", "error"):
+            self.finished = True
+            raise error_at_end(line)
+        try:
+            event = assistant_event_from_json(frame.data)
+        except ValueError as error:
+            raise ProtocolError(f"the server sent an event that this version does not know: {kind!r}") from error
+        self.after = int_at(line, "seq") or self.after
+        self.failures = 0
+        self.finished = isinstance(event, StreamEnd)
+        self._answer.add(cast(TokenEvent, event))
+        return (cast(TokenEvent, event),)  # an assistant's events too: `token_stream` passes them on unseen
 
-    return once()
+    def close(self) -> Sequence[TokenEvent]:
+        """Raise `StreamInterruptedError` if the connection ended before the stream."""
+        if self.finished:
+            return ()
+        raise StreamInterruptedError("the connection ended before the stream did")
+
+    def partial(self) -> Response:
+        """Return the answer so far."""
+        return self._answer.response()
+
+    def is_to_be_resumed(self, error: Exception) -> bool:
+        """Return whether only the connection failed, not the stream, and not too often."""
+        if self.stream is None or self.finished or self.failures >= RECONNECTS:
+            return False
+        return isinstance(error, APIConnectionError) or (isinstance(error, StreamInterruptedError) and error.transient)
 
 
 class _Server:
@@ -110,65 +145,60 @@ class _Server:
             self._headers["authorization"] = f"Bearer {token}"
         self._transport = Transport()
 
-    def read(self, position: Position, body: bytes) -> Observable[AssistantEvent]:
-        """Return the answer to the prompt in `body`, or the rest of the stream if it has an id already."""
-        if position.stream is None:
-            return _with_headers(self._events("/api/chat", body, position), position)
-        return self._events(_path(position.stream), encode({"after": position.after}), position)
+    def read(self, reading: _Reading, prompt: bytes) -> Observable[AssistantEvent]:
+        """Return the answer to `prompt`, or the rest of the stream if it has an id already."""
+        if reading.stream is None:
+            return self._events("/api/chat", prompt, reading)
+        return self._events(_path(reading.stream), encode({"after": reading.after}), reading)
 
     def stop(self, stream: str) -> None:
         """Ask the service to stop a stream, without waiting for it."""
-        self._events(f"{_path(stream)}/stop", b"{}", Position(stream)).subscribe(_ignore, _ignore)
+        self._events(f"{_path(stream)}/stop", b"{}", _Reading(stream)).subscribe(_ignore, _ignore)
 
-    def _events(self, path: str, body: bytes, position: Position) -> Observable[AssistantEvent]:
+    def _events(self, path: str, body: bytes, reading: _Reading) -> Observable[AssistantEvent]:
         """Return the events of the SSE response to a POST of `body`; each subscription sends it."""
-        request = WireRequest(self._url + path, self._headers, body)
+
+        def request() -> WireRequest:
+            response_headers_listener.set(reading.hear)  # in this stream's own copy of the context
+            return WireRequest(self._url + path, self._headers, body)
+
         source = Source(
             provider="rxllm",
             model="",
-            request=lambda: request,
-            decoder=lambda: EventDecoder(position),
+            request=request,
+            decoder=lambda: reading,
             transport=self._transport,
             timeout=_NO_LIMITS,
         )
         return cast("Observable[AssistantEvent]", token_stream(source))
 
 
-def _subscribing(
-    server: _Server, begin: Callable[[], Position], body: bytes, *, stops: bool
+def _stream(
+    server: _Server, begin: Callable[[], _Reading], prompt: bytes, *, stops: bool
 ) -> Observable[AssistantEvent]:
     """Return the stream that begins anew with each subscription; disposing it stops the server's stream if `stops`."""
 
-    def read(_: abc.SchedulerBase) -> Observable[AssistantEvent]:
-        """Return the stream, begun anew."""
-        position = begin()
+    def subscribe(_: abc.SchedulerBase) -> Observable[AssistantEvent]:
+        """Begin a reading that goes on with a new connection, after a delay, whenever one breaks."""
+        reading = begin()
+
+        def read(_: object = None) -> Observable[AssistantEvent]:
+            return server.read(reading, prompt).pipe(rx.catch(read_on))
+
+        def read_on(error: Exception, _: object) -> Observable[AssistantEvent]:
+            if not reading.is_to_be_resumed(error):
+                return throw(error)
+            delay = _FIRST_DELAY * 2**reading.failures
+            reading.failures += 1
+            return timer(delay).pipe(rx.flat_map(read))
 
         def stop() -> None:
-            if stops and position.stream is not None and not position.has_ended:
-                server.stop(position.stream)
+            if stops and reading.stream is not None and not reading.finished:
+                server.stop(reading.stream)
 
-        return resumed(lambda: server.read(position, body), position).pipe(rx.finally_action(stop))
+        return read().pipe(rx.finally_action(stop))
 
-    return defer(read)
-
-
-def _with_headers(source: Observable[AssistantEvent], position: Position) -> Observable[AssistantEvent]:
-    """Return `source`; the headers of its response set the id in `position`."""
-
-    def hear(headers: Mapping[str, str]) -> None:
-        position.stream = headers.get("x-rxllm-stream")
-
-    def subscribe(
-        observer: abc.ObserverBase[AssistantEvent], scheduler: abc.SchedulerBase | None = None
-    ) -> abc.DisposableBase:
-        """Subscribe while `hear` is the listener: the request is made there."""
-        token = response_headers_listener.set(hear)
-        try:
-            return source.subscribe(observer, scheduler=scheduler)
-        finally:
-            response_headers_listener.reset(token)
-
-    return Observable(subscribe)
+    return defer(subscribe)
 
 
 def _path(stream: str) -> str:

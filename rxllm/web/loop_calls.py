@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from weakref import WeakValueDictionary
 
+from ..sinks._async_wakeup import AsyncWakeup
+
 _BATCH_SECONDS = 0.005
 """How long calls are collected while they come fast: the delay that a reader may see."""
 
@@ -64,3 +66,10 @@ class LoopCalls:
 
 _all: WeakValueDictionary[asyncio.AbstractEventLoop, LoopCalls] = WeakValueDictionary()
 """The calls of each loop, as long as a wake-up uses them."""
+
+
+def new_wakeup() -> AsyncWakeup:
+    """Return a wake-up for a task of the running loop."""
+    wakeup, loop = AsyncWakeup(), asyncio.get_running_loop()
+    wakeup.attach(loop, LoopCalls.of(loop).call)
+    return wakeup

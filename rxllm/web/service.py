@@ -1,44 +1,30 @@
-"""One server's models and streams: from an HTTP request to a response. Servers are for `asgi` and `wsgi`.
+"""One server's models, users and streams: who may ask, what answers, and how streams are found again.
 
-GET    /                              the chat page, and its files
-GET    /api/models                    the names on offer
-POST   /api/chat                      a prompt: SSE, or NDJSON if the client accepts that
-GET    /api/streams/ID                the stream again, after `Last-Event-ID` (or ?after=)
-DELETE /api/streams/ID                stop it
-POST   /api/streams/ID/approve        {"call", "approved"}: may that tool call run?
-POST   /api/ui-chat                   `useChat` of the AI SDK
-GET    /api/ui-chat/CHAT/stream       resume it; DELETE stops it
-POST   /v1/chat/completions           OpenAI clients
-POST   /v1/responses                  OpenAI clients
-POST   /v1/messages                   Anthropic clients
-GET    /v1/models, /v1/models/ID
+HTTP requests reach it through `routes`, from the servers in `asgi` and `wsgi`.
 """
 
 from __future__ import annotations
 
-import logging
-import re
+import contextlib
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias, TypeVar, cast
 
 from reactivex import Observable
 
-from ..errors import APIStatusError, AuthenticationError, ConfigurationError, LLMError, NotFoundError
-from ..messages import Role
-from . import ai_sdk_api, page_files, stream_api, vendor_api
-from .chat_request import ROLES, Offer
-from .formats.errors import ANTHROPIC_ERRORS, OPENAI_ERRORS
+from ..errors import AuthenticationError, ConfigurationError, NotFoundError
+from ..messages import Message, Role, ToolCall
+from ..model import StreamingModel
+from ..options import CallOptions
+from .approvals import Approvals
+from .chat_request import ROLES, ChatRequest, Offer, check_conversation
 from .guard import Guard
-from .http import TOO_DEEP, HttpRequest, HttpResponse, checked_keep_alive
+from .http import HttpRequest, checked_keep_alive
 from .served_stream import ServedStream
-from .stream_factory import StreamFactory
 from .streams import Streams
 
 T = TypeVar("T")
-
-log = logging.getLogger("rxllm")
 
 Authenticate: TypeAlias = Callable[[HttpRequest], str | None]
 
@@ -72,48 +58,116 @@ class Service:
         sessions_per_client: int = 256,
         client_roles: Collection[Role] = ROLES,
     ) -> None:
-        self.factory = StreamFactory(offers, Streams() if streams is None else streams, linger, client_roles)
+        if not offers:
+            raise ConfigurationError("a service offers at least one model")
+        self.offers = dict(offers)
         self.guard = guard or Guard()
+        self.streams = Streams[object]() if streams is None else streams
+        self.linger = linger
         self.keep_alive = checked_keep_alive(keep_alive)
         self.authenticates = authenticate is not None
         """Whether `admit` may block."""
         self._authenticate = authenticate
+        self._roles = frozenset(client_roles)
         self._max_sessions = sessions
         self._max_sessions_per_client = sessions_per_client
         self._sessions: list[str] = []
         """The account of each open WebSocket."""
         self._sessions_lock = threading.Lock()
 
-    def admit(self, request: HttpRequest, *, query_token: str = "") -> HttpRequest | HttpResponse:
-        """Check the sender of a request; its body need not have been read.
+    def admit(self, request: HttpRequest, *, query_token: str = "") -> HttpRequest:
+        """Return a request with its client and its user; its body need not have been read.
 
         Args:
             request: The request.
             query_token: The token in the address of a WebSocket.
 
-        Returns:
-            The request with its user, or the response that refuses it or answers a preflight request.
+        Raises:
+            LLMError: The request is refused.
         """
-        try:
-            return self._admitted(request, query_token)
-        except Exception as error:
-            return self.refuse(request, error)
+        is_api = request.path.startswith(("/api/", "/v1/")) and request.method != "OPTIONS"
+        self.guard.check(request.headers, query_token, public=not is_api)
+        request = replace(request, client=self.guard.client_of(request.headers, request.client))
+        if self._authenticate is None or not is_api:
+            return request
+        user = self._authenticate(request)
+        if not user:
+            raise AuthenticationError("not authenticated", status_code=401)
+        return replace(request, user=user)
 
-    def respond(self, request: HttpRequest) -> HttpResponse:
-        """Return the response to a request that was admitted. Raises nothing."""
-        try:
-            return self._shared(request, self._route(request))
-        except Exception as error:
-            return self.refuse(request, error)
+    def start(
+        self,
+        http: HttpRequest,
+        model: str | None,
+        messages: Sequence[Message],
+        options: CallOptions,
+        *,
+        linger: float = 0.0,
+        extra: Mapping[str, object],
+        refuse_extra: bool = False,
+        approvals: Approvals | None = None,
+        issued: Sequence[ToolCall] | None = None,
+        on_admitted: Callable[[], object] = lambda: None,
+    ) -> ServedStream[object]:
+        """Check a client's conversation and start the stream that answers it.
 
-    def refuse(self, request: HttpRequest, error: Exception) -> HttpResponse:
-        """Return the response that gives the error in the form of the API; log one that is not the client's."""
-        if isinstance(error, RecursionError):
-            error = ConfigurationError(TOO_DEEP)
-        if not isinstance(error, LLMError):
-            log.error("a request failed", exc_info=error)
-        is_anthropic = request.path.startswith("/v1/messages") or "anthropic-version" in request.headers
-        return self._shared(request, (ANTHROPIC_ERRORS if is_anthropic else OPENAI_ERRORS).response(error))
+        Args:
+            http: The request, with its user.
+            model: The name of an offer; None for the first.
+            messages: The conversation, as the client sent it.
+            options: The options that the client set, checked.
+            linger: Seconds that the stream lives without a watcher.
+            extra: Fields of the request's body without a meaning here: for functions on offer.
+            refuse_extra: Whether a model, which cannot use them, refuses `extra`.
+            approvals: The stream's questions. Default: those that its client can answer.
+            issued: The tool calls that this server issued and that have no results yet. With it, even if empty, the
+                vendor fields in `messages` are this server's own too.
+            on_admitted: Called once there is room for the stream, before it starts.
+
+        Raises:
+            LLMError: The conversation or the options are refused, or there are too many streams.
+        """
+        name = self.offered(model)
+        offer = self.offers[name]
+        said = check_conversation(messages, roles=self._roles, issued=issued or (), vendor_fields=issued is not None)
+        if refuse_extra and extra and isinstance(offer, StreamingModel):
+            raise ConfigurationError(f"unknown parameters: {', '.join(sorted(extra))}")
+        request = ChatRequest(name, said, options, approvals or Approvals(), http.user or None, http.headers, extra)
+        is_model = isinstance(offer, StreamingModel)
+        answer = cast("Observable[object]", offer.stream(said, **options)) if is_model else offer(request)
+        return self.streams.open(
+            answer,
+            client=http.account,
+            user=http.user,
+            linger=linger,
+            approvals=request.approvals,
+            on_admitted=on_admitted,
+        )
+
+    def offered(self, name: str | None) -> str:
+        """Return the name of an offer; without one, that of the first. Raises `NotFoundError` (404)."""
+        wanted = name or next(iter(self.offers))
+        if wanted in self.offers:
+            return wanted
+        names = ", ".join(self.offers)
+        raise NotFoundError(f"this server offers no model {wanted!r}; it offers {names}", model=wanted, status_code=404)
+
+    def stream(self, http: HttpRequest, id: str) -> ServedStream[object]:  # noqa: A002 - the field's name
+        """Return this user's stream with this id; raises `NotFoundError` (404)."""
+        found = self.streams.get(id, http.user)
+        if found is None:
+            raise NotFoundError("there is no such stream, or it is no longer kept", status_code=404)
+        return found
+
+    def approve(self, stream: ServedStream[object], call_id: str, approved: bool, reason: str) -> None:
+        """Answer a stream's question, once; raises `LLMError` if it was not asked, or has its answer."""
+        if not stream.may_ask(call_id):
+            raise NotFoundError(f"no tool call {call_id!r} waits for approval", status_code=404)
+        with contextlib.suppress(NotFoundError):  # it was asked, so it has its answer
+            if self.streams.close_questions(stream.id, [call_id], "approved" if approved else "denied"):
+                stream.approve(call_id, approved, reason)
+                return
+        raise ConfigurationError(f"the tool call {call_id!r} has been approved or denied already")
 
     def publish(
         self, source: Observable[T], *, user: str | None = None, linger: float | None = None
@@ -125,8 +179,8 @@ class Service:
             user: Who may watch and stop it. Default: every client that knows its id.
             linger: Seconds that it lives after the last watcher has left. Default: the service's.
         """
-        wait = self.factory.linger if linger is None else linger
-        return self.factory.streams.open(cast("Observable[object]", source), user=user, linger=wait)
+        wait = self.linger if linger is None else linger
+        return self.streams.open(cast("Observable[object]", source), user=user, linger=wait)
 
     def enter_session(self, request: HttpRequest) -> bool:
         """Return whether this client may have one more WebSocket. If so, the caller must call `leave_session` later."""
@@ -144,75 +198,4 @@ class Service:
 
     def close(self, seconds: float = 10.0) -> None:
         """Start no more streams, wait up to `seconds` for those under way, and dispose the rest. Blocks."""
-        self.factory.streams.drain(seconds)
-
-    def _admitted(self, request: HttpRequest, query_token: str) -> HttpRequest | HttpResponse:
-        """Return the request with its user, or the answer to a preflight request; raises what refuses it."""
-        is_api = request.path.startswith(("/api/", "/v1/"))
-        is_preflight = request.method == "OPTIONS"
-        self.guard.check(request.headers, query_token, public=is_preflight or not is_api)
-        if is_preflight:
-            return self._shared(request, HttpResponse(204))
-        request = replace(request, client=self.guard.client_of(request.headers, request.client))
-        if self._authenticate is None or not is_api:
-            return request
-        user = self._authenticate(request)
-        if not user:
-            raise AuthenticationError("not authenticated", status_code=401)
-        return replace(request, user=user)
-
-    def _route(self, request: HttpRequest) -> HttpResponse:
-        """Return the response of the route for this path and method, or of the page's file."""
-        method = "GET" if request.method == "HEAD" else request.method
-        for pattern, routes in _ROUTES.items():
-            match = re.fullmatch(pattern, request.path)
-            if match is not None and method in routes:
-                return routes[method](self.factory, request, "".join(match.groups()))
-            if match is not None:
-                refusal = self.refuse(request, APIStatusError("method not allowed", status_code=405))
-                return refusal.with_headers({"allow": ", ".join(routes)})
-        found = page_files.file(request.path) if method == "GET" else None
-        if found is None:
-            raise NotFoundError("not found", status_code=404)
-        return found
-
-    def _shared(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
-        """Return the response with what lets a page of an allowed origin read it."""
-        origin = request.headers.get("origin")
-        if origin is None or not self.guard.allows(origin):
-            return response
-        headers = {
-            "access-control-allow-origin": origin,
-            "access-control-expose-headers": _EXPOSED,
-            "vary": "origin, access-control-request-headers",
-        }
-        if request.method == "OPTIONS":
-            headers |= {
-                "access-control-allow-methods": "GET, POST, DELETE",
-                "access-control-allow-headers": request.headers.get("access-control-request-headers", ""),
-                "access-control-max-age": "600",
-            }
-            if request.headers.get("access-control-request-private-network") == "true":
-                headers["access-control-allow-private-network"] = "true"
-        return response.with_headers(headers)
-
-
-Route: TypeAlias = Callable[[StreamFactory, HttpRequest, str], HttpResponse]
-
-_EXPOSED = "retry-after, x-request-id, request-id, x-rxllm-stream, x-vercel-ai-ui-message-stream"
-
-_ROUTES: Mapping[str, Mapping[str, Route]] = {
-    "/api/models": {"GET": stream_api.models},
-    "/api/chat": {"POST": stream_api.chat},
-    "/api/streams/([^/]+)": {"GET": stream_api.resume, "POST": stream_api.resume, "DELETE": stream_api.stop},
-    "/api/streams/([^/]+)/stop": {"POST": stream_api.stop},
-    "/api/streams/([^/]+)/approve": {"POST": stream_api.approve},
-    "/api/ui-chat": {"POST": ai_sdk_api.chat},
-    "/api/ui-chat/([^/]+)/stream": {"GET": ai_sdk_api.resume, "DELETE": ai_sdk_api.stop},
-    "/v1/chat/completions": {"POST": vendor_api.chat_completions},
-    "/v1/responses": {"POST": vendor_api.responses},
-    "/v1/messages": {"POST": vendor_api.messages},
-    "/v1/models": {"GET": vendor_api.models},
-    "/v1/models/(.+)": {"GET": vendor_api.model},
-}
-"""What answers, by a pattern of the path, and by the method. A function gets the part of the path in parentheses."""
+        self.streams.drain(seconds)

@@ -16,7 +16,7 @@ from .formats.websocket import MAX_CALL_ID
 from .http import HttpRequest, HttpResponse, StreamBody, json_response
 from .options import OPTION_NAMES, converted, options_of
 from .served_stream import ServedStream
-from .stream_factory import StreamFactory
+from .service import Service
 
 
 class ChatBody(msgspec.Struct, frozen=True):
@@ -39,29 +39,29 @@ class Approval(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-def models(factory: StreamFactory, http: HttpRequest, _: str) -> HttpResponse:
+def models(service: Service, http: HttpRequest, _: str) -> HttpResponse:
     """Return the names on offer, the default first."""
-    return json_response({"models": list(factory.offers)})
+    return json_response({"models": list(service.offers)})
 
 
-def chat(factory: StreamFactory, http: HttpRequest, _: str) -> HttpResponse:
+def chat(service: Service, http: HttpRequest, _: str) -> HttpResponse:
     """Answer a conversation."""
-    return _body(ask(factory, http, http.json()), http, 0)
+    return _body(ask(service, http, http.json()), http, 0)
 
 
-def ask(factory: StreamFactory, http: HttpRequest, body: dict[str, object]) -> ServedStream[object]:
+def ask(service: Service, http: HttpRequest, body: dict[str, object]) -> ServedStream[object]:
     """Start the stream that answers `body`; shared with the WebSocket."""
     check_size(body)
     asked = converted(body, ChatBody, "the request")
-    linger = factory.linger if asked.linger is None else min(asked.linger, factory.linger)
+    linger = service.linger if asked.linger is None else min(asked.linger, service.linger)
     extra = {name: value for name, value in body.items() if name not in _KNOWN}
     said = _conversation(asked)
-    return factory.start(http, asked.model, said, options_of(body), linger=linger, extra=extra)
+    return service.start(http, asked.model, said, options_of(body), linger=linger, extra=extra)
 
 
-def resume(factory: StreamFactory, http: HttpRequest, id: str) -> HttpResponse:  # noqa: A002 - the field's name
+def resume(service: Service, http: HttpRequest, id: str) -> HttpResponse:  # noqa: A002 - the field's name
     """Return the rest of a stream; 204, on which an EventSource gives up, if the client has seen its end."""
-    stream = factory.stream(http, id)
+    stream = service.stream(http, id)
     body = http.json() if http.method == "POST" else {}
     after = int_at(body, "after") or last_event_id(http.headers.get("last-event-id") or http.query.get("after"))
     if stream.has_nothing_after(after):
@@ -69,16 +69,16 @@ def resume(factory: StreamFactory, http: HttpRequest, id: str) -> HttpResponse: 
     return _body(stream, http, after)
 
 
-def stop(factory: StreamFactory, http: HttpRequest, id: str) -> HttpResponse:  # noqa: A002 - the field's name
+def stop(service: Service, http: HttpRequest, id: str) -> HttpResponse:  # noqa: A002 - the field's name
     """Stop a stream; its request is disposed when this returns."""
-    factory.stream(http, id).stop()
+    service.stream(http, id).stop()
     return HttpResponse(204)
 
 
-def approve(factory: StreamFactory, http: HttpRequest, id: str) -> HttpResponse:  # noqa: A002 - the field's name
+def approve(service: Service, http: HttpRequest, id: str) -> HttpResponse:  # noqa: A002 - the field's name
     """Answer an approval request."""
     answer = converted(http.json(), Approval, 'an approval is {"call": "id", "approved": true or false}')
-    factory.approve(factory.stream(http, id), answer.call, answer.approved, answer.reason)
+    service.approve(service.stream(http, id), answer.call, answer.approved, answer.reason)
     return HttpResponse(204)
 
 

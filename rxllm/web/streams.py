@@ -81,7 +81,8 @@ class Streams(Generic[T]):
     """
 
     def __init__(self, *, limit: int = 256, per_client: int = 32, keep: int = 64, secret: bytes | None = None) -> None:
-        self.signatures = Signatures(secret or secrets.token_bytes(32))
+        self.secret = secret or secrets.token_bytes(32)
+        self.signatures = Signatures(self.secret)
         self._limit = limit
         self._per_client = per_client
         self._changed = threading.Condition()
@@ -122,11 +123,11 @@ class Streams(Generic[T]):
             OverloadedError: The server has too many, or is shutting down (503).
         """
         unique = secrets.token_urlsafe(16)
-        id = unique + self.signatures.sign("stream", unique, user)  # noqa: A001 - the field's name
-        stream = self._make(source, id, linger, approvals or Approvals())
+        stream_id = unique + self.signatures.sign("stream", unique, user)
+        stream = self._make(source, stream_id, linger, approvals or Approvals())
         with self._changed:
             self._refuse_too_many(client)
-            self._open[id] = (stream, client)
+            self._open[stream_id] = (stream, client)
         try:
             stream.prepare()
             on_admitted()
@@ -201,13 +202,13 @@ class Streams(Generic[T]):
         owner = self._open[stream][1] if stream in self._open else self._ended.owner(stream)
         self._questions.put((stream, call), (closed, time.monotonic() + APPROVAL_SECONDS), owner)
 
-    def _find(self, id: str, user: str) -> ServedStream[T] | None:  # noqa: A002 - the field's name
-        found = self._open.get(id)
-        return self._ended.get(id) if found is None else found[0]
+    def _find(self, stream_id: str, user: str) -> ServedStream[T] | None:
+        found = self._open.get(stream_id)
+        return self._ended.get(stream_id) if found is None else found[0]
 
-    def _make(self, source: Observable[T], id: str, linger: float, approvals: Approvals) -> ServedStream[T]:  # noqa: A002 - the field's name
+    def _make(self, source: Observable[T], stream_id: str, linger: float, approvals: Approvals) -> ServedStream[T]:
         """Return the stream for `open` to start."""
-        return ServedStream(source, id=id, linger=linger, on_end=self._on_end, approvals=approvals)
+        return ServedStream(source, id=stream_id, linger=linger, on_end=self._on_end, approvals=approvals)
 
     def _refuse_too_many(self, client: str) -> None:
         """Raise if there may be no further stream. The caller must hold the lock."""

@@ -23,7 +23,7 @@ from .formats.errors import ANTHROPIC_ERRORS, OPENAI_ERRORS, ErrorDialect
 from .formats.vendor_wire import VendorDocument, VendorStream
 from .http import HttpRequest, HttpResponse, StreamBody, json_response
 from .options import converted
-from .stream_factory import StreamFactory
+from .service import Service
 from .vendor_requests import anthropic, openai_chat, openai_responses
 from .vendor_requests.vendor_request import VendorReader
 
@@ -51,17 +51,17 @@ _RESPONSES = _Api(openai_responses.READER, ResponsesWriter, OPENAI_ERRORS)
 _MESSAGES = _Api(anthropic.READER, MessagesWriter, ANTHROPIC_ERRORS)
 
 
-def models(factory: StreamFactory, http: HttpRequest, _: str) -> HttpResponse:
+def models(service: Service, http: HttpRequest, _: str) -> HttpResponse:
     """Return the models on offer, in OpenAI's form or, for an Anthropic client, in Anthropic's."""
-    data = [_model(name, http) for name in factory.offers]
+    data = [_model(name, http) for name in service.offers]
     if "anthropic-version" in http.headers:
         return json_response({"data": data, "has_more": False, "first_id": data[0]["id"], "last_id": data[-1]["id"]})
     return json_response({"object": "list", "data": data})
 
 
-def model(factory: StreamFactory, http: HttpRequest, name: str) -> HttpResponse:
+def model(service: Service, http: HttpRequest, name: str) -> HttpResponse:
     """Return one model; raises `NotFoundError` (404)."""
-    return json_response(_model(factory.offered(name), http))
+    return json_response(_model(service.offered(name), http))
 
 
 def chat_format(name: str, *, usage: bool, tools: bool) -> VendorStream:
@@ -75,16 +75,16 @@ def chat_format(name: str, *, usage: bool, tools: bool) -> VendorStream:
     return VendorStream(_writer(_CHAT, name, usage=usage), OPENAI_ERRORS, tools=tools)
 
 
-def _answer(api: _Api, factory: StreamFactory, http: HttpRequest, _: str) -> HttpResponse:
+def _answer(api: _Api, service: Service, http: HttpRequest, _: str) -> HttpResponse:
     """Return the response to a request of this API, streamed or whole; what its client may not ask for is refused."""
     body = http.json()
     check_size(body)
     extra = api.reader.extra_in(body)
     asked = converted(body, _Asked, "the request")
-    name = factory.offered(asked.model)
+    name = service.offered(asked.model)
     messages, options = api.reader.messages_in(body), api.reader.options_in(body)
     approvals = Approvals(refusal=_NO_APPROVALS)
-    stream = factory.start(http, name, messages, options, extra=extra, refuse_extra=True, approvals=approvals)
+    stream = service.start(http, name, messages, options, extra=extra, refuse_extra=True, approvals=approvals)
     size = sum(len(message.text) for message in messages)
     usage = api is not _CHAT or object_at(body, "stream_options").get("include_usage") is True
     writer = _writer(api, name, usage=usage, input_tokens=max(1, size // _CHARS_PER_TOKEN))

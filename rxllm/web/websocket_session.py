@@ -1,131 +1,111 @@
-"""One WebSocket: any number of streams on it, each of which can be resumed on another. No I/O here.
+"""One WebSocket: any number of streams on it, each of which can be resumed on another.
 
-The adapter gives what arrives to `receive` and sends what `take` returns. So a client that reads slowly gets fewer and
-longer deltas, and a client that does not read costs no more than what was taken last.
+Each stream that the client watches has a task. A client that reads slowly gets fewer and longer deltas, and no command
+of a client that does not read its replies is carried out.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import threading
-from collections import deque
-from collections.abc import Callable
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ..errors import ConfigurationError, LLMError
 from . import stream_api
 from .formats import websocket
-from .formats.websocket import Approve, Ask, Command, Ping, Resume, Stop, WebSocketMessages
+from .formats.websocket import Approve, Ask, Ping, Resume, Stop, WebSocketMessages
 from .http import TOO_DEEP, HttpRequest, StreamBody
-from .served_stream import ServedStream
-from .stream_factory import StreamFactory
+from .loop_calls import new_wakeup
+from .service import Service
 
 log = logging.getLogger("rxllm")
 
 MAX_WATCHED = 64
-_MAX_REPLIES = 256
 
 
 class WebSocketSession:
     """A client's connection.
 
     Args:
-        factory: Makes and finds streams.
+        service: Makes and finds streams.
         http: The request that opened the WebSocket, with its user.
-        notify: Called from any thread when there is something to take. Must not block.
+        socket: The WebSocket, accepted.
+        stalled_seconds: Seconds after which a client that takes nothing of what is sent is disconnected.
     """
 
-    def __init__(self, factory: StreamFactory, http: HttpRequest, notify: Callable[[], object]) -> None:
-        self._factory = factory
+    def __init__(self, service: Service, http: HttpRequest, socket: WebSocket, stalled_seconds: float) -> None:
+        self._service = service
         self._http = http
-        self._notify = notify
-        self._watched: dict[str, StreamBody] = {}
-        self._lock = threading.Lock()
-        """Guards `_watched`: commands run on one thread, messages are taken on another."""
-        self._replies: deque[str] = deque()
-        self._closed = False
-        self._is_behind = False
+        self._socket = socket
+        self._stalled_seconds = stalled_seconds
+        self._watched: dict[str, asyncio.Task[None]] = {}
+        """The tasks that send streams, by the ids of these."""
 
-    @property
-    def is_flooded(self) -> bool:
-        """Whether the client sends commands without reading the replies: then it is not read from for now."""
-        return len(self._replies) > _MAX_REPLIES
+    async def run(self) -> None:
+        """Carry out the client's commands, and send it the streams, until it leaves."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                while True:
+                    received = await self._socket.receive()
+                    if received["type"] != "websocket.receive":
+                        raise WebSocketDisconnect
+                    text = received.get("text") or received.get("bytes") or b""
+                    reply, body = await asyncio.to_thread(self._carry_out, text)
+                    await self._send(reply)
+                    if body is not None:
+                        if body.stream.id in self._watched:
+                            self._watched[body.stream.id].cancel()
+                        self._watched[body.stream.id] = tasks.create_task(self._watch(body))
+        except* (WebSocketDisconnect, RuntimeError):  # the latter once sending has failed
+            pass
 
-    def receive(self, text: str | bytes) -> None:
-        """Run one command."""
+    async def _watch(self, body: StreamBody) -> None:
+        """Send a stream to its end."""
+        wakeup = new_wakeup()
+        notify = wakeup.set
+        body.stream.watch(notify)
         try:
-            command = websocket.command_of(text)
-        except (ValueError, RecursionError):
-            self._reply(websocket.refused(ConfigurationError("unknown command")))
-            return
+            while not body.ended:
+                for message in body.take():
+                    await self._send(message)
+                await (asyncio.sleep(0) if body.is_behind or body.ended else wakeup.wait())  # others have their turn
+        finally:
+            body.stream.unwatch(notify)
+            if self._watched.get(body.stream.id) is asyncio.current_task():
+                del self._watched[body.stream.id]
+
+    async def _send(self, message: str) -> None:
+        if message:
+            await asyncio.wait_for(self._socket.send_text(message), self._stalled_seconds)
+
+    def _carry_out(self, text: str | bytes) -> tuple[str, StreamBody | None]:
+        """Return the reply to a command ("" for none), and the stream to watch from now on. May block."""
+        request = stream = ""
         try:
-            self._carry_out(command)
+            match websocket.command_of(text):
+                case Ask(body, request):
+                    self._refuse_too_many()
+                    started = stream_api.ask(self._service, self._http, body)
+                    messages = StreamBody(started, WebSocketMessages(started.id))
+                    return websocket.started(started.id, request), messages
+                case Resume(stream, after):
+                    self._refuse_too_many()
+                    found = self._service.stream(self._http, stream)
+                    return "", StreamBody(found, WebSocketMessages(stream), after=max(after, 0))
+                case Stop(stream):
+                    self._service.stream(self._http, stream).stop()
+                case Approve(stream, call, approved, reason):
+                    self._service.approve(self._service.stream(self._http, stream), call, approved, reason)
+                case Ping():
+                    return websocket.PONG, None
         except Exception as caught:
             error = ConfigurationError(TOO_DEEP) if isinstance(caught, RecursionError) else caught
             if not isinstance(error, LLMError):
                 log.exception("a command failed")
-            request = command.request if isinstance(command, Ask) else ""
-            stream = "" if isinstance(command, Ask | Ping) else command.stream
-            self._reply(websocket.refused(error, request=request, stream=stream))
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether there is more to take at once, without waiting for a notification."""
-        return self._is_behind
-
-    def take(self) -> list[str]:
-        """Return the messages that are ready, in order."""
-        messages: list[str] = []
-        while self._replies:
-            messages.append(self._replies.popleft())
-        with self._lock:
-            for name, cursor in list(self._watched.items()):
-                messages.extend(filter(None, cursor.take()))
-                if cursor.ended:
-                    cursor.stream.unwatch(self._notify)
-                    del self._watched[name]
-            self._is_behind = any(cursor.is_behind for cursor in self._watched.values())
-        return messages
-
-    def close(self) -> None:
-        """Watch nothing more: the client has left."""
-        with self._lock:
-            self._closed = True
-            watched, self._watched = self._watched, {}
-        for cursor in watched.values():
-            cursor.stream.unwatch(self._notify)
-
-    def _carry_out(self, command: Command) -> None:
-        """Do what a command says; raises what the client reads as a refusal."""
-        match command:
-            case Ask(body, request):
-                self._refuse_too_many()
-                stream = stream_api.ask(self._factory, self._http, body)
-                self._reply(websocket.started(stream.id, request))
-                self._watch(stream, 0)
-            case Resume(id, after):
-                self._refuse_too_many()
-                self._watch(self._factory.stream(self._http, id), max(after, 0))
-            case Stop(id):
-                self._factory.stream(self._http, id).stop()
-            case Approve(id, call, approved, reason):
-                self._factory.approve(self._factory.stream(self._http, id), call, approved, reason)
-            case Ping():
-                self._reply(websocket.PONG)
-
-    def _watch(self, stream: ServedStream[object], after: int) -> None:
-        """Send a stream's events after the number `after` from now on."""
-        with self._lock:
-            if self._closed:  # the client left while its command was carried out
-                return
-            if stream.id not in self._watched:
-                stream.watch(self._notify)
-            self._watched[stream.id] = StreamBody(stream, WebSocketMessages(stream.id), after=after)
-        self._notify()
+            return websocket.refused(error, request=request, stream=stream), None
+        return "", None
 
     def _refuse_too_many(self) -> None:
         if len(self._watched) >= MAX_WATCHED:
             raise ConfigurationError(f"a connection watches at most {MAX_WATCHED} streams")
-
-    def _reply(self, message: str) -> None:
-        self._replies.append(message)
-        self._notify()

@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl
 
 from .._runtime.platform import is_closed_by_peer
 from ..errors import BadRequestError
+from . import routes
 from .http import MAX_BODY_BYTES, HttpRequest, HttpResponse, StreamBody, checked_keep_alive
 from .service import Service
 
@@ -134,15 +135,16 @@ def _leaving(environ: WSGIEnvironment) -> Callable[[], bool] | None:
 def _respond(service: Service, environ: WSGIEnvironment) -> HttpResponse:
     """Return the response to a request; its body is read after it was admitted."""
     head = _head(environ)
-    admitted = service.admit(head)
-    if isinstance(admitted, HttpResponse):
-        return admitted
     length = environ.get("CONTENT_LENGTH") or "0"
     size = int(length) if length.isascii() and length.isdecimal() else 0
-    if size > MAX_BODY_BYTES:
-        return service.refuse(admitted, BadRequestError("the request is too large", status_code=413))
+    try:
+        head = service.admit(head)
+        if size > MAX_BODY_BYTES:
+            raise BadRequestError("the request is too large", status_code=413)
+    except Exception as error:
+        return routes.refuse(service, head, error)
     body = environ["wsgi.input"].read(size) if size else b""
-    return service.respond(replace(admitted, body=body))
+    return routes.respond(service, replace(head, body=body))
 
 
 def _head(environ: WSGIEnvironment) -> HttpRequest:

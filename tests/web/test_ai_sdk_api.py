@@ -121,12 +121,12 @@ class TestAStreamThatWaits:
         assert [] == paid
 
 
-SIGNATURES = Signatures(b"secret")
+SIGNED = Signatures(b"secret")
 
 
 def read(*messages: dict[str, object]) -> Conversation:
     made = msgspec.convert(list(messages), list[UIMessage])
-    return ui_conversation(made, lambda data, signature: SIGNATURES.is_own(signature, data, "ann"))
+    return ui_conversation(made, lambda data, signature: SIGNED.is_own(signature, data, "ann"))
 
 
 class TestConversations:
@@ -166,7 +166,11 @@ class TestConversations:
             {"type": "reasoning", "text": "hm", "vendor": {"anthropic": {"n": 1.0}}},
             {"type": "text", "text": "All"},
         ]
-        for signature, said in ((SIGNATURES.sign(kept, "ann"), "All"), (SIGNATURES.sign(kept, "bob"), "Al"), ("", "Al")):
+        for signature, said in (
+            (SIGNED.sign(kept, "ann"), "All"),
+            (SIGNED.sign(kept, "bob"), "Al"),
+            ("", "Al"),
+        ):
             carried = {"type": "data-parts", "data": {"parts": kept, "signature": signature}}
             parts = [{"type": "text", "text": "Al"}, carried]
             assert said == read(ASKED, {"role": "assistant", "parts": parts}).messages[1].text
@@ -174,7 +178,7 @@ class TestConversations:
     def test_what_was_kept_must_call_the_tools_that_are_shown(self) -> None:
         """Kept calls without a tool part would be calls without a result."""
         kept = [{"type": "tool_call", "id": "1", "name": "pay", "arguments": {}}]
-        data = {"parts": kept, "signature": SIGNATURES.sign(kept, "ann")}
+        data = {"parts": kept, "signature": SIGNED.sign(kept, "ann")}
         parts = [{"type": "text", "text": "Paid"}, {"type": "data-parts", "data": data}]
         assert not read(ASKED, {"role": "assistant", "parts": parts}).messages[1].tool_calls
 

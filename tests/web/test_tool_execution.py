@@ -201,7 +201,7 @@ def test_an_approval_whose_request_found_no_room_is_still_good() -> None:
         question = questions(send(url))["c1"]
         gone = httpx.delete(f"{url}/api/ui-chat/chat/stream", headers={"x-user": "ann"}, timeout=60)
         assert 204 == gone.status_code
-        other = clerk.service.factory.streams.open(reactivex.never(), client="user ann", user="ann", linger=60)
+        other = clerk.service.streams.open(reactivex.never(), client="user ann", user="ann", linger=60)
         assert (429, []) == (send(url, part(CALL, question)).status_code, clerk.paid)
         other.stop()
         assert (200, [5]) == (send(url, part(CALL, question)).status_code, clerk.paid)
@@ -274,12 +274,12 @@ def test_an_approval_that_is_sent_twice_does_not_keep_the_stream_when_its_client
         with httpx.stream("POST", f"{url}/api/ui-chat", json=body, headers={"x-user": "ann"}, timeout=60) as first:
             assert 200 == first.status_code
             assert 400 == send(url, said).status_code
-            assert 1 == clerk.service.factory.streams.under_way
+            assert 1 == clerk.service.streams.under_way
         for _ in range(600):
-            if not clerk.service.factory.streams.under_way:
+            if not clerk.service.streams.under_way:
                 break
             threading.Event().wait(0.05)
-        assert 0 == clerk.service.factory.streams.under_way
+        assert 0 == clerk.service.streams.under_way
         gate.set()
 
 
@@ -287,7 +287,7 @@ def test_an_answer_to_what_was_not_asked_is_kept_nowhere() -> None:
     """Neither does it spend the question that comes later."""
     clerk = Clerk()
     with running(clerk.service) as url:
-        stream = clerk.service.factory.streams.open(reactivex.never(), user="ann", linger=60)
+        stream = clerk.service.streams.open(reactivex.never(), user="ann", linger=60)
         road, ann = f"{url}/api/streams/{stream.id}/approve", {"x-user": "ann"}
         for call, status in (("c1", 404), ("x" * 1_000_000, 400)):
             answer = httpx.post(road, json={"call": call, "approved": True}, headers=ann, timeout=60)

@@ -20,15 +20,12 @@ from rxllm.assistant.events import AssistantEvent
 from rxllm.events import TextDelta, event_from_json
 from rxllm.messages import ToolCall
 from rxllm.testing import ErrorReply, Gate, LLMServer, Reply
-from rxllm.web import ChatRequest, Service
-from rxllm.web.http import HttpRequest
-from rxllm.web.websocket_session import WebSocketSession
+from rxllm.web import ChatRequest, Service, StreamBody
+from rxllm.web.formats.websocket import WebSocketMessages
 
 from .running import model_of, running
 
 ENDS = ("end", "stopped", "error", "refused")
-
-UPGRADE = HttpRequest("GET", "/api/ws", {}, {}, b"", "client")
 
 
 @pytest.fixture
@@ -214,22 +211,13 @@ class TestWhoMayConnect:
             assert names == [hear(socket, "refused")[-1]["stream"] for _ in names]
             asking.join()
 
-    def test_a_session_says_when_it_is_flooded(self, service: Service) -> None:
-        """And when it is so no more."""
-        session = WebSocketSession(service.factory, UPGRADE, lambda: None)
-        for _ in range(257):
-            session.receive('{"type":"ping"}')
-        assert session.is_flooded
-        assert 257 == len(session.take())
-        assert not session.is_flooded
-
 
 def test_who_is_far_behind_is_sent_a_little_at_a_time() -> None:
     """What is sent to one that reads slowly waits here: it is never more than some of what it lacks."""
     source = Subject[object]()
-    factory = Service({"m": lambda _: source}).factory
-    session = WebSocketSession(factory, UPGRADE, lambda: None)
-    session.receive('{"type":"prompt","body":{"prompt":"Hi"}}')
+    stream = Service({"m": lambda _: source}).publish(source)
+    stream.watch(lambda: None)
+    body = StreamBody(stream, WebSocketMessages(stream.id))
 
     def produce() -> None:  # blocks while the watcher is too far behind
         for _ in range(10_000):
@@ -239,14 +227,14 @@ def test_who_is_far_behind_is_sent_a_little_at_a_time() -> None:
     producer = threading.Thread(target=produce)
     producer.start()
     takes: list[list[str]] = []
-    while producer.is_alive() or session.is_behind:
-        takes.append(session.take())
+    while producer.is_alive() or body.is_behind:
+        takes.append(body.take())
     producer.join()
-    takes.append(session.take())
-    heard = [json.loads(message) for messages in takes for message in messages]
+    takes.append(body.take())
+    heard = [json.loads(message) for messages in takes for message in messages if message]
     assert max(len(message) for messages in takes for message in messages) < 100_000
     assert 1_000_000 == len(text_of(heard))
-    assert ("end", []) == (heard[-1]["type"], session.take())
+    assert ("end", True) == (heard[-1]["type"], body.ended)
 
 
 def say_when_there_is_room(url: str, **command: object) -> None:

@@ -22,8 +22,7 @@ from rxllm.errors import APIConnectionError, OverloadedError
 from rxllm.messages import ToolCall
 from rxllm.testing import Gate, LLMServer, Reply
 from rxllm.web import ChatRequest, ServedStream, Service
-from rxllm.web.multiprocess import follower as _mirror
-from rxllm.web.multiprocess import streams as relayed
+from rxllm.web.multiprocess import follower
 from rxllm.web.multiprocess.redis_notes import RedisNotes
 from rxllm.web.multiprocess.streams import RelayedStreams
 from rxllm.web.streams import Streams
@@ -293,8 +292,8 @@ def test_a_stream_lives_while_another_process_watches_it(
     llm: LLMServer, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And is stopped when nobody does, anywhere."""
-    monkeypatch.setattr(relayed, "WATCHED_SECONDS", 0.6)
-    monkeypatch.setattr(_mirror, "_LINGER_SECONDS", 0.1)
+    monkeypatch.setattr(follower, "WATCHED_SECONDS", 0.6)
+    monkeypatch.setattr(follower, "_LINGER_SECONDS", 0.1)
     gate = Gate(2)
     llm.enqueue(Reply(WORDS, gate=gate))
     looks = threading.Semaphore(0)

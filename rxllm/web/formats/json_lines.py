@@ -42,10 +42,11 @@ def event_line(event: object, seq: int | None = None) -> str:
 
 
 def error_at_end(line: Mapping[str, object]) -> LLMError:
-    """Return the error that a last line stands for: an "error" line's own, or that the stream was stopped."""
+    """Return the error that a last line stands for to a reader that has had no `StreamEnd`."""
     if line.get("type") == "error":
         return error_from_facts(object_at(line, "error"))
-    return StreamInterruptedError("the stream was stopped at the server", transient=False)
+    how = "was stopped at the server" if line.get("type") == "stopped" else "ended without a StreamEnd"
+    return StreamInterruptedError(f"the stream {how}", transient=False)
 
 
 def last_event_id(header: str | None) -> int:

@@ -12,6 +12,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 
 from ..._json import encode
+from ...errors import ConfigurationError
 from .errors import error_facts
 from .json_lines import LineFormat
 
@@ -58,12 +59,15 @@ _decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
 
 
 def command_of(text: str | bytes) -> Command:
-    """Return the command in a client's message; raises `ValueError` if it is none of the above.
+    """Return the command in a client's message; raises `ConfigurationError` if it is none of the above.
 
     >>> command_of('{"type":"stop","stream":"s"}')
     Stop(stream='s')
     """
-    return _decoder.decode(text)
+    try:
+        return _decoder.decode(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError("unknown command") from error
 
 
 def started(stream: str, request: str) -> str:

@@ -6,9 +6,12 @@ import contextlib
 from collections.abc import Callable
 
 import msgspec
+from reactivex import abc
 from reactivex import operators as rx
+from reactivex.disposable import SerialDisposable
 
 from ..._core.event_log import Entry, LogState
+from ..._core.scheduling import TimerScheduler
 from ...assistant.events import ToolEnd, ToolStart
 from ...errors import LLMError, NotFoundError
 from ...events import TokenEvent
@@ -16,36 +19,38 @@ from ...relay import RedisLog
 from ..served_stream import ServedStream
 from .redis_notes import RedisNotes, reaching_redis
 
+WATCHED_SECONDS = 15.0
+"""How long a process is believed to watch a stream after it has said so."""
+
 _LINGER_SECONDS = 5.0
 
 
 class FollowedStream(ServedStream[object]):
     """A `ServedStream` with the events, the numbers and the end of another process's.
 
-    It is read from its beginning as soon as it is watched; `on_enter` is called then, and `on_leave` when
-    that ends. Stopping it stops the original. Losing its last watcher only ends the reading.
+    It is read from its beginning as soon as it is watched; `on_enter` is called then, and `on_end` when that ends.
+    Stopping it stops the original. Losing its last watcher only ends the reading.
     """
 
     def __init__(
         self,
         log: RedisLog,
         notes: RedisNotes,
+        user: str,
         on_enter: Callable[[FollowedStream], None],
-        on_leave: Callable[[FollowedStream], None],
-        keep_seconds: float,
+        on_end: Callable[[ServedStream[object]], None],
     ) -> None:
         events = log.read(joined=False).pipe(rx.map(_event_of))
-        super().__init__(events, linger=_LINGER_SECONDS, id=log.id)
+        super().__init__(events, linger=_LINGER_SECONDS, id=log.id, on_end=on_end)
         self.known: tuple[LogState, int] = ("open", 0)
         """The state, and the number of the last event, that Redis had when it was last asked."""
-        self.user = ""
+        self.user = user
         """The user who asked for it first, for whom it counts."""
         self._there = log
         self._notes = notes
         self._on_enter = on_enter
-        self._on_leave = on_leave
-        self._keep_seconds = keep_seconds
         self._is_begun = False
+        self._next_note = SerialDisposable()
 
     @property
     def is_under_way(self) -> bool:
@@ -64,6 +69,7 @@ class FollowedStream(ServedStream[object]):
             begins, self._is_begun = not self._is_begun, True
         if begins:
             self._on_enter(self)
+            self._note_in(0.0)
             self._upstream.disposable = self._source.subscribe(self._append, self._close, self._close)
 
     def stop(self) -> None:
@@ -77,16 +83,22 @@ class FollowedStream(ServedStream[object]):
 
     def approve(self, call_id: str, approved: bool, reason: str = "") -> None:
         """Send the answer to an approval request to the process that produces the stream."""
-        answer = msgspec.json.encode((approved, reason))
-        with reaching_redis():
-            self._notes.answer(f"{self.id}:answers", call_id, answer, self._keep_seconds)
+        self._notes.answer(f"{self.id}:answers", call_id, msgspec.json.encode((approved, reason)))
 
     def release(self) -> None:
         """Stop following. The watchers get no end, so that they continue in another process."""
         self.is_released = True
         self._upstream.dispose()
-        self._on_leave(self)
-        self._notify()
+        self._ended()
+
+    def _note_in(self, seconds: float) -> None:
+        self._next_note.disposable = TimerScheduler.singleton().schedule_relative(seconds, self._note)
+
+    def _note(self, _: abc.SchedulerBase, __: object = None) -> None:
+        """Note, again and again, that the stream is watched here, so that its process does not abandon it."""
+        with contextlib.suppress(LLMError):  # its own process does not reach Redis either, and waits
+            self._notes.put(f"{self.id}:watched", b"1", WATCHED_SECONDS)
+        self._note_in(WATCHED_SECONDS / 3)
 
     def _append(self, event: object) -> None:
         if isinstance(event, ToolStart | ToolEnd):
@@ -107,8 +119,8 @@ class FollowedStream(ServedStream[object]):
         return False
 
     def _ended(self) -> None:
+        self._next_note.dispose()
         super()._ended()
-        self._on_leave(self)
 
     def _abandon(self) -> None:
         if not self.is_watched:

@@ -12,7 +12,7 @@ from reactivex import Observable
 from ..._json import is_object
 from ..._values import json_data, type_name
 from ...assistant.events import AssistantEvent, with_json_value
-from ...errors import APIConnectionError, LLMError, NotFoundError, StreamError
+from ...errors import LLMError, NotFoundError, OverloadedError, StreamError
 from ...events import TokenEvent, VendorEvent
 from ...relay import PublishOptions, RedisLog
 from ..approvals import Approvals
@@ -29,18 +29,17 @@ class PublishedStream(ServedStream[object]):
     def __init__(
         self,
         source: Observable[object],
-        notes: RedisNotes,
-        log_of: Callable[[str], RedisLog],
+        published: RedisLog,
         options: PublishOptions,
+        notes: RedisNotes,
         *,
         linger: float,
-        id: str,  # noqa: A002 - the field's name
         on_end: Callable[[ServedStream[object]], None],
-        approvals: Approvals | None,
+        approvals: Approvals,
     ) -> None:
-        super().__init__(source, id=id, linger=linger, on_end=on_end, approvals=approvals)
+        super().__init__(source, id=published.id, linger=linger, on_end=on_end, approvals=approvals)
         self._notes = notes
-        self._published = log_of(self.id)
+        self._published = published
         self._options = options
         self._is_claimed = False
         self._hear_no_more: Callable[[], None] = lambda: None
@@ -82,7 +81,7 @@ class PublishedStream(ServedStream[object]):
         """Dispose the stream, unless another process's clients watch it: then check again later."""
         try:
             is_watched = self._notes.get(f"{self.id}:watched") is not None
-        except APIConnectionError:
+        except OverloadedError:
             is_watched = True  # perhaps: the next timer checks again
         if is_watched:
             self._abandon_after(self._linger)

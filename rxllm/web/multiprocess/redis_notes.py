@@ -11,7 +11,6 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable, Generator, Sequence
-from itertools import pairwise
 
 from ...errors import APIConnectionError, LLMError, OverloadedError
 from ...relay._channel_listener import listen
@@ -44,24 +43,25 @@ return {1}
 class RedisNotes:
     """The notes under `prefix` of one Redis. Safe to use from any thread; each method asks Redis once.
 
-    Every method raises `APIConnectionError` if Redis is unreachable.
+    Every method raises `OverloadedError` if Redis is unreachable, except `once`, which raises `APIConnectionError`.
     """
 
-    def __init__(self, redis: RedisAddress, prefix: str = "rxllm") -> None:
+    def __init__(self, redis: RedisAddress, prefix: str, keep_seconds: float) -> None:
         self._address = redis
+        self._keep_seconds = keep_seconds
         self._redis = SharedConnections(redis)
         self._prefix = prefix
         self._channel = f"{prefix}:answered"
         self._unsure: dict[tuple[str, ...], str] = {}
         """How questions were marked as used by calls whose reply was lost: only the same mark is valid for them."""
 
-    def put(self, name: str, value: bytes, seconds: float) -> None:
-        """Write a note that expires after `seconds`; it replaces one of that name."""
-        self._redis.call(SET_NOTE, [self._key(name)], value, max(1, round(seconds * 1000)))
+    def put(self, name: str, value: bytes, seconds: float | None = None) -> None:
+        """Write a note that expires after `seconds`, by default those of the server; it replaces one of that name."""
+        self._ask(SET_NOTE, name, value, _milliseconds(seconds or self._keep_seconds))
 
     def get(self, name: str) -> bytes | None:
         """Return the note of that name; None if there is none, or it has expired."""
-        (value,) = self._redis.call(GET_NOTE, [self._key(name)])
+        (value,) = self._ask(GET_NOTE, name)
         return value if isinstance(value, bytes) and value else None
 
     def once(self, name: str, value: bytes) -> bytes:
@@ -71,7 +71,7 @@ class RedisNotes:
 
     def open_question(self, name: str, question: str, seconds: float) -> None:
         """Store that one of the questions of `name` is open, unless it is stored already."""
-        self._redis.call(_OPEN_QUESTION, [self._key(name)], max(1, round(seconds * 1000)), question)
+        self._ask(_OPEN_QUESTION, name, _milliseconds(seconds), question)
 
     def close_questions(self, name: str, questions: Sequence[str], verdict: Verdict, seconds: float) -> bool:
         """Store how questions of `name` are closed; see `Streams.close_questions`.
@@ -79,20 +79,19 @@ class RedisNotes:
         "used" is stored with a word that only this call knows, and that the next one takes over if Redis fails: it may
         have stored the mark, and only its reply is lost.
         """
-        milliseconds, these = max(1, round(seconds * 1000)), (name, *questions)
+        these = (name, *questions)
         mark = self._unsure.pop(these, f"used {secrets.token_hex(16)}") if verdict == "used" else verdict
         try:
-            (closed,) = self._redis.call(_CLOSE_QUESTIONS, [self._key(name)], milliseconds, mark, *questions)
-        except APIConnectionError:
+            (closed,) = self._ask(_CLOSE_QUESTIONS, name, _milliseconds(seconds), mark, *questions)
+        except OverloadedError:
             if verdict == "used" and len(self._unsure) < _MAX_UNSURE:
                 self._unsure[these] = mark
             raise
         return closed == 1
 
-    def answer(self, name: str, question: str, answer: bytes, seconds: float) -> None:
+    def answer(self, name: str, question: str, answer: bytes) -> None:
         """Write the answer to one of the questions of `name`, unless it has one; all processes are notified."""
-        milliseconds = max(1, round(seconds * 1000))
-        self._redis.call(ADD_ANSWER, [self._key(name)], question, answer, milliseconds, self._channel)
+        self._ask(ADD_ANSWER, name, question, answer, _milliseconds(self._keep_seconds), self._channel)
 
     def hear(self, name: str, on_answer: Callable[[str, bytes], None]) -> Callable[[], None]:
         """Call `on_answer` with each answer to the questions of `name`, until the returned function is called.
@@ -100,29 +99,33 @@ class RedisNotes:
         It is called on threads of its own, and may get an answer more than once. Answers that were written while Redis
         was unreachable come when it is back.
         """
-        key = self._key(name)
 
         def read() -> None:
             """Read all answers, and pass them on."""
             try:
-                found = self._redis.call(GET_ANSWERS, [key])
+                found = self._ask(GET_ANSWERS, name)
             except LLMError:
                 return  # `listen` calls this again after it has reconnected
-            for question, answer in [pair for at, pair in enumerate(pairwise(found)) if at % 2 == 0]:
+            for question, answer in zip(found[::2], found[1::2], strict=True):
                 if isinstance(question, bytes) and isinstance(answer, bytes):
                     on_answer(question.decode(), answer)
 
         def poke() -> None:
             threading.Thread(target=read, name="rxllm-relay-answers", daemon=True).start()
 
-        return listen(self._address, self._redis.name, self._channel, key, poke)
+        return listen(self._address, self._redis.name, self._channel, self._key(name), poke)
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}:{name}"
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._redis.close()
+    def _ask(self, script: Script, name: str, *arguments: bytes | str | int) -> Sequence[bytes | int]:
+        """Run a script for one note."""
+        with reaching_redis():
+            return self._redis.call(script, [self._key(name)], *arguments)
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
 
 
 @contextlib.contextmanager

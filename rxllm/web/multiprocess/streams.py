@@ -18,7 +18,7 @@ import msgspec
 from reactivex import Observable
 
 from ...assistant.events import AssistantEvent
-from ...errors import APIConnectionError, OverloadedError
+from ...errors import OverloadedError
 from ...relay import PublishOptions, RedisLog
 from ..approvals import Approvals
 from ..served_stream import ServedStream
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("rxllm")
 
 KEEP_SECONDS = 3600.0
-WATCHED_SECONDS = 15.0
-"""How long a process is believed to watch a stream after it has said so."""
-
 _ID = re.compile(r"[\w-]{1,64}")
 
 
@@ -68,46 +65,41 @@ class RelayedStreams(Streams[object]):
         keep_seconds: float = KEEP_SECONDS,
         max_frames: int = 200_000,
     ) -> None:
-        self._notes = RedisNotes(redis, prefix)
-        self._secret = self._notes.once("secret", secrets.token_bytes(32))
-        super().__init__(limit=limit, per_client=per_client, keep=keep, secret=self._secret)
+        self._notes = RedisNotes(redis, prefix, keep_seconds)
+        secret = self._notes.once("secret", secrets.token_bytes(32))
+        super().__init__(limit=limit, per_client=per_client, keep=keep, secret=secret)
         self._redis = redis
         self._prefix = prefix
         self._options = PublishOptions(lease=lease, keep=keep_seconds, max_frames=max_frames)
-        self._keep_seconds = keep_seconds
         self._max_followed = limit
         self._followed: dict[str, FollowedStream] = {}
-        self._following = threading.Condition()
+        self._following = threading.Lock()
 
     def _keep_secret(self) -> None:
         """Store the secret again if Redis has lost it, so that processes that start later use the same one."""
-        if self._notes.once("secret", self._secret) != self._secret:
-            log.warning("Redis has another server's secret: approvals that one process signed fail in the other")
+        with reaching_redis():
+            if self._notes.once("secret", self.secret) != self.secret:
+                log.warning("Redis has another server's secret: approvals that one process signed fail in the other")
 
     def remember(self, user: str, name: str, chat: Chat) -> None:
         """Store which stream answers a conversation, for all processes."""
-        super().remember(user, name, chat)
-        with reaching_redis():
-            self._notes.put(_chat_key(user, name), msgspec.json.encode(chat), self._keep_seconds)
+        self._notes.put(_chat_key(user, name), msgspec.json.encode(chat))
 
     def chat(self, user: str, name: str) -> Chat | None:
         """Return what answers this conversation, whichever process noted it last."""
-        with reaching_redis():
-            self._keep_secret()
-            note = self._notes.get(_chat_key(user, name))
+        self._keep_secret()
+        note = self._notes.get(_chat_key(user, name))
         return None if note is None else msgspec.json.decode(note, type=Chat)
 
     def open_question(self, stream: str, call: str) -> None:
         """Note, for all processes, that `stream` asks about `call`."""
-        with reaching_redis():
-            self._keep_secret()
-            self._notes.open_question(f"questions:{stream}", call, APPROVAL_SECONDS)
+        self._keep_secret()
+        self._notes.open_question(f"questions:{stream}", call, APPROVAL_SECONDS)
 
     def close_questions(self, stream: str, calls: Sequence[str], verdict: Verdict) -> bool:
         """Store, for all processes, how these questions are closed; return whether they may be."""
-        with reaching_redis():
-            self._keep_secret()
-            return self._notes.close_questions(f"questions:{stream}", calls, verdict, APPROVAL_SECONDS)
+        self._keep_secret()
+        return self._notes.close_questions(f"questions:{stream}", calls, verdict, APPROVAL_SECONDS)
 
     def drain(self, seconds: float = 10.0) -> bool:
         """Close as `Streams` does. Watchers of other processes' streams get no end, so that they continue elsewhere."""
@@ -117,83 +109,56 @@ class RelayedStreams(Streams[object]):
             stream.release()
         return super().drain(seconds)
 
-    def _find(self, id: str, user: str) -> ServedStream[object] | None:  # noqa: A002 - the field's name
+    def _find(self, stream_id: str, user: str) -> ServedStream[object] | None:
         """Return a stream of this process, or one that follows another process's; None if there is none."""
-        own = super()._find(id, user)
-        if own is not None or _ID.fullmatch(id) is None:
+        own = super()._find(stream_id, user)
+        if own is not None or _ID.fullmatch(stream_id) is None:
             return own
-        published = self._log(id)
+        self._keep_secret()
+        published = self._log(stream_id)
         with reaching_redis():
-            self._keep_secret()
             found = published.look()
         if found is None:
             return None
         with self._following:
-            followed = self._followed.get(id)
+            followed = self._followed.get(stream_id)
             users = sum(bool(user) and one.user == user for one in self._followed.values())
             if followed is None and (len(self._followed) >= self._max_followed or users >= self._per_client):
                 raise OverloadedError("the server watches as many streams as it can", status_code=503, retry_after=1.0)
         if followed is None:
-            followed = FollowedStream(published, self._notes, self._enter, self._leave, self._keep_seconds)
-            followed.user = user
+            followed = FollowedStream(published, self._notes, user, self._enter, self._leave)
         followed.known = found
         return followed
 
     def _make(
-        self,
-        source: Observable[object],
-        id: str,  # noqa: A002 - the field's name
-        linger: float,
-        approvals: Approvals,
+        self, source: Observable[object], stream_id: str, linger: float, approvals: Approvals
     ) -> ServedStream[object]:
         """Create a stream that is published in Redis, unless it ends with its client."""
         if linger <= 0:
-            return super()._make(source, id, linger, approvals)
-        with reaching_redis():
-            self._keep_secret()
+            return super()._make(source, stream_id, linger, approvals)
+        self._keep_secret()
         return PublishedStream(
             source,
-            self._notes,
-            self._log,
+            self._log(stream_id),
             self._options,
-            id=id,
+            self._notes,
             linger=linger,
             on_end=self._on_end,
             approvals=approvals,
         )
 
-    def _log(self, id: str) -> RedisLog:  # noqa: A002 - the field's name
-        return RedisLog(id, self._redis, prefix=self._prefix, events=AssistantEvent)
+    def _log(self, stream_id: str) -> RedisLog:
+        return RedisLog(stream_id, self._redis, prefix=self._prefix, events=AssistantEvent)
 
     def _enter(self, followed: FollowedStream) -> None:
         """Register a stream of another process that is watched here from now on."""
         with self._following:
             self._followed[followed.id] = followed
-            if len(self._followed) == 1:
-                threading.Thread(target=self._say_what_is_watched, name="rxllm-relay-watched", daemon=True).start()
-            else:
-                self._following.notify_all()
 
-    def _leave(self, followed: FollowedStream) -> None:
+    def _leave(self, followed: ServedStream[object]) -> None:
         with self._following:
             if self._followed.get(followed.id) is followed:
                 del self._followed[followed.id]
-                self._following.notify_all()
-
-    def _say_what_is_watched(self) -> None:
-        """Refresh the `watched` note of each followed stream, so that its process does not dispose it as abandoned."""
-        while True:
-            with self._following:
-                if not self._followed:
-                    return
-                watched = list(self._followed)
-            for id in watched:  # noqa: A001 - the field's name
-                try:
-                    self._notes.put(f"{id}:watched", b"1", WATCHED_SECONDS)
-                except APIConnectionError:
-                    break  # its own process does not reach Redis either, and waits
-            with self._following:
-                self._following.wait_for(lambda: list(self._followed) != watched, WATCHED_SECONDS / 3)  # noqa: B023 - called before the next turn
 
 
 def _chat_key(user: str, name: str) -> str:
