@@ -20,10 +20,10 @@ import msgspec
 from ..errors import ConfigurationError, LLMError, NotFoundError
 from ..messages import ToolCall
 from .ai_sdk_messages import Decision, UIMessage, ui_conversation
-from .ai_sdk_turn import UITurn, UITurnBody
+from .ai_sdk_turn import UITurn
 from .approvals import Approvals, may_be_rounded
 from .chat_request import check_size
-from .http import HttpRequest, HttpResponse
+from .http import HttpRequest, HttpResponse, StreamBody
 from .options import OPTION_NAMES, converted, options_of
 from .served_stream import ServedStream
 from .service import Service
@@ -83,7 +83,7 @@ class _Talk(NamedTuple):
             seal=partial(self.service.streams.signatures.sign, "parts", self.http.user),
             open_calls=open_calls,
         )
-        return HttpResponse(200, {"x-rxllm-stream": stream.id}, UITurnBody(stream, turn, after=after))
+        return HttpResponse(200, {"x-rxllm-stream": stream.id}, StreamBody(stream, turn, after=after))
 
     def _bound(self, stream: str, call: ToolCall) -> tuple[object, ...]:
         return ("approval", stream, self.http.user, self.name, call.id, call.name, call.arguments)

@@ -6,7 +6,8 @@ Source: the types `UIMessage` and `UIToolInvocation` of the npm package `ai`, ve
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from itertools import groupby
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
@@ -109,47 +110,32 @@ def ui_conversation(messages: list[UIMessage], is_own: Callable[[object, str], b
     open_ids = {decision.call.id for decision in open_calls}
     said: list[Message] = []
     for step in steps:
-        said.extend(step.messages(open_ids if step is steps[-1] else set()))
+        said.append(step.message)
+        still_open = open_ids if step is steps[-1] else ()
+        results = [_result(tool) for tool in step.tools if tool.tool_call_id not in still_open]
+        if results:
+            said.append(Message.tool(*results))
     return Conversation(tuple(said), open_calls)
 
 
 class _Step(NamedTuple):
-    """Parts that make one message, and the tool parts among them, which hold the results."""
+    """A message, and the tool parts in it, which hold the results."""
 
-    parts: tuple[Part, ...]
-    role: Literal["system", "user", "assistant"] = "assistant"
-    tools: tuple[UIPart, ...] = ()
-
-    def messages(self, open_ids: set[str]) -> Iterator[Message]:
-        yield Message(self.role, self.parts)
-        results = [_result(tool) for tool in self.tools if tool.tool_call_id not in open_ids]
-        if results:
-            yield Message.tool(*results)
+    message: Message
+    tools: Collection[UIPart]
 
 
 def _steps(message: UIMessage, is_own: Callable[[object, str], bool]) -> Iterator[_Step]:
-    """Yield the steps of a message; an assistant's are separated by "step-start" parts."""
-    if message.role != "assistant":
-        yield _Step(tuple(part for said in message.parts for part in _user_parts(said)), message.role)
-        return
-    step: list[UIPart] = []
-    for part in (*message.parts, UIPart("step-start")):
-        if part.type != "step-start":
-            step.append(part)
-        elif step:
-            yield from _assistant_step(step, is_own)
-            step = []
-
-
-def _assistant_step(parts: list[UIPart], is_own: Callable[[object, str], bool]) -> Iterator[_Step]:
-    """Yield the step that these parts make, if the model said anything in it."""
-    tools = {part.tool_call_id: part for part in parts if part.is_tool}
-    shown = tuple(made for part in parts if (made := _assistant_part(part)) is not None)
-    kept = next((_kept(part, is_own) for part in parts if part.type == PARTS), ())
-    if {part.id: part for part in kept if isinstance(part, ToolCall)}.keys() == tools.keys():
-        shown = kept or shown
-    if shown:
-        yield _Step(shown, "assistant", tuple(tools.values()))
+    """Yield the steps of a message that have content; an assistant's are separated by "step-start" parts."""
+    for is_start, group in groupby(message.parts, lambda part: part.type == "step-start"):
+        step = [] if is_start else list(group)
+        parts = tuple(made for part in step if (made := _part(part, message.role)) is not None)
+        tools = {part.tool_call_id: part for part in step if part.is_tool}
+        kept = next((_kept(part, is_own) for part in step if part.type == PARTS), ())
+        if {part.id for part in kept if isinstance(part, ToolCall)} == tools.keys():
+            parts = kept or parts
+        if parts:
+            yield _Step(Message(message.role, parts), tools.values())
 
 
 def _kept(part: UIPart, is_own: Callable[[object, str], bool]) -> tuple[Part, ...]:
@@ -162,26 +148,22 @@ def _kept(part: UIPart, is_own: Callable[[object, str], bool]) -> tuple[Part, ..
     return msgspec.convert(data, tuple[Part, ...])
 
 
-def _user_parts(part: UIPart) -> Iterator[Part]:
-    if part.type == "text" and part.text:
-        yield TextPart(part.text)
-    elif part.type == "file":
-        yield _file(part)
-
-
-def _file(part: UIPart) -> ImagePart | DocumentPart:
-    url = part.url or ""
-    if (part.media_type or "").startswith("image/"):
-        return ImagePart(url, media_type=part.media_type)
-    return DocumentPart(url, media_type=part.media_type, name=part.filename)
-
-
-def _assistant_part(part: UIPart) -> Part | None:
-    if part.type == "text" and part.text:
-        return TextPart(part.text)
-    if part.type == "reasoning" and part.text:
-        return ReasoningPart(part.text)
-    return part.call() if part.is_tool else None
+def _part(part: UIPart, role: str) -> Part | None:
+    """Return the part of a message that a UI part is; None for one that the model does not get."""
+    url, media_type = part.url or "", part.media_type
+    match part.type:
+        case "text" if part.text:
+            return TextPart(part.text)
+        case "reasoning" if part.text:
+            return ReasoningPart(part.text)
+        case "file" if role == "assistant":
+            return None
+        case "file" if (media_type or "").startswith("image/"):
+            return ImagePart(url, media_type=media_type)
+        case "file":
+            return DocumentPart(url, media_type=media_type, name=part.filename)
+        case _:
+            return part.call() if part.is_tool else None
 
 
 def _decision(part: UIPart) -> Decision:

@@ -40,15 +40,9 @@ from ..events import (
     VendorEvent,
 )
 from ..messages import ReasoningPart, ToolCall, VendorPart
-from ..providers._writer import SSE_COMMENT
 from .formats.errors import error_facts
-from .formats.json_lines import SSE_HEADERS
-from .formats.stream_format import STOPPED
-from .http import StreamBody
+from .formats.stream_format import SSE_HEADERS, STOPPED, StreamFormat
 from .served_stream import ServedStream
-
-UI_MESSAGE_STREAM_HEADERS: Mapping[str, str] = {**SSE_HEADERS, "x-vercel-ai-ui-message-stream": "v1"}
-"""The headers of the response; without the last one, `useChat` takes the stream for plain text."""
 
 _FINISH: Mapping[FinishReason | None, str] = {
     "stop": "stop",
@@ -64,7 +58,7 @@ PARTS = "data-parts"
 _Kind = Literal["text", "reasoning"]
 
 
-class UITurn:
+class UITurn(StreamFormat):
     """One message of an assistant, in one turn or, with approvals, in several; an instance per reader.
 
     Args:
@@ -95,8 +89,8 @@ class UITurn:
     <BLANKLINE>
     """
 
-    headers = UI_MESSAGE_STREAM_HEADERS
-    keep_alive = SSE_COMMENT
+    headers: Mapping[str, str] = {**SSE_HEADERS, "x-vercel-ai-ui-message-stream": "v1"}
+    """Without the last one, `useChat` takes the stream for plain text."""
 
     def __init__(
         self,
@@ -121,13 +115,6 @@ class UITurn:
         self._carried = False
         self._calls: dict[int, str] = {}
         """The ids of the calls of this step, by their index."""
-
-    @property
-    def waits(self) -> bool:
-        """Whether the turn waits for the user."""
-        if self._approvals is None or not self._open_calls or not self._asked.issuperset(self._open_calls):
-            return False
-        return self._approvals.are_open(self._open_calls)
 
     def begin(self) -> str:
         """Return the start of the message, or, for a known id, of its continuation. The first event begins its step."""
@@ -205,9 +192,11 @@ class UITurn:
         self._in_step = False
         return self._close() + chunk("finish-step")
 
-    def waiting(self) -> str:
-        """Return the end of a response after which the user must decide; another response continues the message."""
-        return self._finish("tool-calls", {}) + _DONE
+    def pause(self) -> str:
+        """Return the end of a response if all open calls wait for the user: another one continues the message."""
+        if self._approvals is None or not self._open_calls or not self._asked.issuperset(self._open_calls):
+            return ""
+        return self._finish("tool-calls", {}) + _DONE if self._approvals.are_open(self._open_calls) else ""
 
     def end(self, error: Exception | None) -> str:
         """Return the end of the stream; `useChat` shows the text of an error as its `error`."""
@@ -279,26 +268,3 @@ def _metadata(response: Response) -> dict[str, object]:
     counted = any(name.endswith("tokens") for name in usage)
     facts = {"model": response.model, "provider": response.provider, "usage": usage if counted else None}
     return {name: value for name, value in facts.items() if value is not None}
-
-
-class UITurnBody(StreamBody):
-    """A `StreamBody` for `useChat` that ends when the turn waits for the user's decision: the next request brings it.
-
-    Args:
-        stream: What is read.
-        turn: Writes it.
-        after: The number of the event after which reading begins.
-    """
-
-    def __init__(self, stream: ServedStream[object], turn: UITurn, *, after: int = 0) -> None:
-        super().__init__(stream, turn, after=after)
-        self._turn = turn
-
-    def take(self) -> list[str]:
-        """Return the pieces of text that are ready."""
-        pieces = super().take()
-        if not self.ended and self._turn.waits:
-            self.ended = True
-            self.stream.paused_after = self.after
-            pieces.append(self._turn.waiting())
-        return pieces

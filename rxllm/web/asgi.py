@@ -53,6 +53,10 @@ MAX_BODY_BYTES_AT_ONCE = 4 * MAX_BODY_BYTES
 STALLED_SECONDS = 60.0
 """Seconds after which a client that takes nothing of what is sent is disconnected."""
 
+MAX_WEBSOCKETS = 1000
+MAX_WEBSOCKETS_PER_CLIENT = 256
+"""How many of them one client (a user, or else an address) may have."""
+
 _POLICY_VIOLATION = 1008
 
 
@@ -175,14 +179,16 @@ async def serve_websocket(service: Service, socket: WebSocket) -> None:
         routes.refuse(service, head, error)  # for the log
         await socket.close(_POLICY_VIOLATION, "refused")
         return
-    if not service.enter_session(head):
+    others = service.web_sockets
+    if len(others) >= MAX_WEBSOCKETS or others.count(head.account) >= MAX_WEBSOCKETS_PER_CLIENT:
         await socket.close(_POLICY_VIOLATION, "too many connections")
         return
+    others.append(head.account)
     try:
         await socket.accept()
         await WebSocketSession(service, head, socket, STALLED_SECONDS).run()
     finally:
-        service.leave_session(head)
+        others.remove(head.account)
 
 
 async def _handle(service: Service, request: StarletteRequest, bodies: _BodyBudget) -> Response:

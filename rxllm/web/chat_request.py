@@ -35,7 +35,16 @@ from ..options import CallOptions
 from ..providers._request import inline
 from .approvals import Approvals, is_same_call
 
-ROLES: frozenset[Role] = frozenset({"system", "user", "assistant", "tool"})
+_FILES = (ImagePart, DocumentPart, AudioPart)
+_PARTS: Mapping[Role, tuple[type[Part], ...]] = {
+    "system": (TextPart,),
+    "user": (TextPart, *_FILES),
+    "assistant": (TextPart, ReasoningPart, ToolCall, VendorPart),
+    "tool": (ToolResult,),
+}
+"""The parts that messages with a role may have."""
+
+ROLES: Collection[Role] = _PARTS.keys()
 
 MAX_ITEMS = 20_000
 """Messages and parts that a conversation of a client may have together."""
@@ -133,7 +142,7 @@ def check_conversation(
 
 def _with_bytes(part: Part) -> Part:
     """Return the part with the bytes in its data URL, if it has one."""
-    content = inline(part) if isinstance(part, ImagePart | DocumentPart | AudioPart) and part.data is None else None
+    content = inline(part) if isinstance(part, _FILES) and part.data is None else None
     if content is None:
         return part
     return msgspec.structs.replace(part, url=None, data=base64.b64decode(content.base64), media_type=content.media_type)
@@ -143,19 +152,10 @@ def _check_part(part: Part, role: Role, vendor_fields: bool) -> None:
     """Refuse a part that messages with this role do not have, a vendor field, or an unsafe link."""
     if not vendor_fields and (isinstance(part, VendorPart) or getattr(part, "vendor", None) is not None):
         raise ConfigurationError("clients may not set vendor parts or vendor fields")
-    match part:
-        case TextPart():
-            allowed = role != "tool"
-        case ToolCall() | ReasoningPart() | VendorPart():
-            allowed = role == "assistant"
-        case ToolResult():
-            allowed = role == "tool"
-        case ImagePart() | DocumentPart() | AudioPart():
-            allowed = role == "user"
-            if part.url is not None and not part.url.startswith(_LINKS):
-                raise ConfigurationError("a link in a message begins with https:, http: or data:")
-    if not allowed:
+    if not isinstance(part, _PARTS[role]):
         raise ConfigurationError(f"a message with the role {role!r} has no part of type {type(part).__name__}")
+    if isinstance(part, _FILES) and part.url is not None and not part.url.startswith(_LINKS):
+        raise ConfigurationError("a link in a message begins with https:, http: or data:")
 
 
 def _refuse(open_calls: Collection[str]) -> None:

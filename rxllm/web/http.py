@@ -145,6 +145,10 @@ class StreamBody:
         if self.after >= self.stream.last and (has_ended or self.stream.is_released):
             self.ended = True
             pieces.append(self.format.end(self.stream.error if has_ended else MOVED))
+        elif pause := self.format.pause():
+            self.ended = True
+            self.stream.paused_after = self.after
+            pieces.append(pause)
         return pieces
 
     def is_head_ready(self) -> bool:

@@ -7,9 +7,12 @@ never ends there, and huge counts make huge grammars. Only keywords on a list pa
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from math import prod
+from typing import NamedTuple
 
-from .._json import encode, is_array, is_object
+from .._json import encode, is_array, is_object, object_at
 from ..errors import ConfigurationError
 
 MAX_BYTES = 100_000
@@ -24,24 +27,19 @@ _REPETITION = re.compile(r"\{(\d*),?(\d*)\}")
 
 _ONE = frozenset({"additionalProperties", "items", "not", "if", "then", "else", "contains", "propertyNames"})
 _MANY = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
-_NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+_DEFINITIONS = ("$defs", "definitions")
+_NAMED = frozenset({"properties", "patternProperties", "dependentSchemas", *_DEFINITIONS})
 _COUNTS = frozenset({"minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"})
-_BOUNDS = (
-    ("minItems", "maxItems"),
-    ("minLength", "maxLength"),
-    ("minProperties", "maxProperties"),
-    ("minimum", "maximum"),
-)
 _PLAIN = frozenset(
-    {"$schema", "$id", "$comment", "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"}
-    | {"type", "enum", "const", "format", "required", "nullable", "uniqueItems", "strict", "additionalItems"}
-    | {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
-    | {"contentEncoding", "contentMediaType", "discriminator", "propertyOrdering"}
+    {"$schema", "$id", "$ref", "$comment", "title", "description", "default", "examples", "deprecated", "readOnly"}
+    | {"writeOnly", "const", "format", "nullable", "uniqueItems", "strict", "additionalItems", "minimum", "maximum"}
+    | {"exclusiveMinimum", "exclusiveMaximum", "multipleOf", "contentEncoding", "contentMediaType", "discriminator"}
+    | {"propertyOrdering"}
 )
 _IN_PLACE = frozenset({"allOf", "anyOf", "oneOf", "not", "if", "then", "else"})
 """Keywords whose schemas describe the same value, so that a reference through them makes no progress."""
 
-_TYPES = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
+_TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
 
 
 def check_schema(schema: object, what: str = "the schema") -> None:
@@ -60,137 +58,113 @@ def check_schema(schema: object, what: str = "the schema") -> None:
         Traceback (most recent call last):
         rxllm.errors.ConfigurationError: the schema: $ref is "#" or "#/$defs/NAME"; got '#/allOf/0'
     """
-    if not is_object(schema):
-        raise ConfigurationError(f"{what} is not a JSON object")
     try:
-        size = len(encode(schema))
-    except (RecursionError, ValueError, TypeError):
-        size = MAX_BYTES + 1
-    if size > MAX_BYTES:
-        raise ConfigurationError(f"{what} has more than {MAX_BYTES} bytes")
-    _Check(schema, what).run()
+        _check(schema)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ConfigurationError(f"{what}: {error}") from error
 
 
-def _compiles(pattern: str) -> bool:
-    """Return whether `pattern` is whole; classes that Python does not know count as a character."""
+class _Node(NamedTuple):
+    """A schema inside the schema. `owner` is the definition whose own value it describes, None for an inner value."""
+
+    schema: object
+    depth: int
+    owner: str | None
+
+
+def _check(root: object) -> None:
+    """Check the schema and all schemas in it; raise `ValueError` that says what is wrong."""
+    if not is_object(root):
+        raise ValueError("it is not a JSON object")
+    if len(encode(root)) > MAX_BYTES:
+        raise ValueError(f"it has more than {MAX_BYTES} bytes")
+    definitions = {f"#/{keyword}/{name}" for keyword in _DEFINITIONS for name in object_at(root, keyword)}
+    same_value: dict[str, set[str]] = {}
+    """For the root and each definition, the definitions that it refers to for the same value."""
+    ahead = [_Node(root, 0, "#")]
+    for at, node in enumerate(ahead):  # which grows
+        if at > MAX_NODES:
+            raise ValueError(f"it has more than {MAX_NODES} subschemas")
+        if node.depth > MAX_DEPTH:
+            raise ValueError(f"it is nested more than {MAX_DEPTH} levels deep")
+        if isinstance(node.schema, bool):
+            continue
+        if not is_object(node.schema):
+            raise ValueError("a subschema is neither an object nor true or false")
+        _check_bounds(node.schema)
+        for keyword, value in node.schema.items():
+            _check_value(keyword, value)
+            ahead.extend(_inner(node, keyword, value))
+        reference = node.schema.get("$ref", "#")
+        if reference != "#" and reference not in definitions:
+            raise ValueError(f'$ref is "#" or "#/$defs/NAME"; got {reference!r}')
+        if "$ref" in node.schema and node.owner is not None:
+            same_value.setdefault(node.owner, set()).add(str(reference))
     try:
-        re.compile(re.sub(r"\\[pP]\{[^}]*\}", "x", pattern))
-    except (re.error, RecursionError, OverflowError):
-        return False
-    return True
+        TopologicalSorter(same_value).prepare()
+    except CycleError as error:
+        raise ValueError(f"{error.args[1][0]} refers to itself without a value in between") from error
 
 
-class _Check:
-    """The check of one schema."""
-
-    def __init__(self, root: dict[str, object], what: str) -> None:
-        self._root = root
-        self._what = what
-        self._nodes = 0
-        self._same_value: dict[str, set[str]] = {}
-        """For the root and each definition, the definitions that it refers to for the same value."""
-
-    def run(self) -> None:
-        self._node(self._root, 0, "#")
-        for start in self._same_value:
-            self._refuse_cycle(start)
-
-    def _node(self, schema: object, depth: int, owner: str | None) -> None:
-        """Check one schema. `owner` is the definition whose own value it describes, None for an inner value."""
-        if isinstance(schema, bool):
-            return
-        if not is_object(schema):
-            raise self._error("a subschema is neither an object nor true or false")
-        self._nodes += 1
-        if self._nodes > MAX_NODES:
-            raise self._error(f"it has more than {MAX_NODES} subschemas")
-        if depth > MAX_DEPTH:
-            raise self._error(f"it is nested more than {MAX_DEPTH} levels deep")
-        for least, most in _BOUNDS:
-            low, high = schema.get(least), schema.get(most)
-            if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
-                raise self._error(f"{least} is above {most}")  # no value fits, and the search for one does not end
-        for keyword, value in schema.items():
-            self._keyword(keyword, value, depth, owner)
-
-    def _keyword(self, keyword: str, value: object, depth: int, owner: str | None) -> None:
-        """Check the value of one keyword; raise if the keyword is not supported."""
-        inner = owner if keyword in _IN_PLACE else None
-        if keyword == "$ref":
-            self._reference(value, owner)
-        elif keyword in _ONE:
-            self._node(value, depth + 1, inner)
-        elif keyword in _MANY:
-            if not is_array(value):
-                raise self._error(f"{keyword} is not a list")
-            for item in value:
-                self._node(item, depth + 1, inner)
-        elif keyword in _NAMED:
-            self._named(keyword, value, depth)
-        elif keyword in _COUNTS:
-            if not isinstance(value, int) or not 0 <= value <= MAX_COUNT:
-                raise self._error(f"{keyword} is a number from 0 to {MAX_COUNT}; got {value!r}")
-        elif keyword == "pattern":
-            self._pattern(value)
-        elif keyword == "type":
-            self._type(value)
-        elif keyword in ("enum", "required"):
-            if not is_array(value) or (not value and keyword == "enum") or len(value) > MAX_COUNT:
-                raise self._error(f"{keyword} is a list of at most {MAX_COUNT} values")
-        elif keyword not in _PLAIN:
-            raise self._error(f"the keyword {keyword!r} is not supported")
-
-    def _pattern(self, value: object) -> None:
-        """Check a regular expression: its length, its groups, and how often it repeats."""
-        if not isinstance(value, str) or len(value) > MAX_PATTERN:
-            raise self._error(f"pattern is a text of at most {MAX_PATTERN} characters")
-        if value.count("(") > MAX_GROUPS or not _compiles(value):
-            raise self._error(f"pattern is a regular expression with at most {MAX_GROUPS} groups")
-        counts = prod(max(int(least or 1), int(most or 1), 1) for least, most in _REPETITION.findall(value))
-        if counts > MAX_COUNT:
-            raise self._error(f"the repetitions in pattern multiply to more than {MAX_COUNT}")
-
-    def _type(self, value: object) -> None:
-        kinds = value if is_array(value) else [value]
-        if not kinds or any(not isinstance(kind, str) or kind not in _TYPES for kind in kinds):
-            raise self._error(f"{value!r} is not a type")
-
-    def _named(self, keyword: str, value: object, depth: int) -> None:
-        """Check an object of schemas: properties, patterns or definitions."""
-        if not is_object(value):
-            raise self._error(f"{keyword} is not an object")
+def _inner(node: _Node, keyword: str, value: object) -> Iterator[_Node]:
+    """Yield the schemas in the value of a keyword, which has been checked."""
+    depth = node.depth + 1
+    owner = node.owner if keyword in _IN_PLACE else None
+    if keyword in _ONE:
+        yield _Node(value, depth, owner)
+    elif keyword in _MANY and is_array(value):
+        yield from (_Node(item, depth, owner) for item in value)
+    elif keyword in _NAMED and is_object(value):
+        is_definition = keyword in _DEFINITIONS and node.depth == 0
         for name, schema in value.items():
-            is_definition = keyword in ("$defs", "definitions")
-            if keyword == "patternProperties":
-                self._pattern(name)
-            self._node(schema, depth + 1, f"#/{keyword}/{name}" if is_definition and depth == 0 else None)
+            yield _Node(schema, depth, f"#/{keyword}/{name}" if is_definition else None)
 
-    def _reference(self, value: object, owner: str | None) -> None:
-        if not isinstance(value, str) or not self._exists(value):
-            raise self._error(f'$ref is "#" or "#/$defs/NAME"; got {value!r}')
-        if owner is not None:
-            self._same_value.setdefault(owner, set()).add(value)
 
-    def _exists(self, reference: str) -> bool:
-        """Return whether the root schema has the definition that `reference` names."""
-        if reference == "#":
-            return True
-        for keyword in ("$defs", "definitions"):
-            definitions = self._root.get(keyword)
-            if is_object(definitions) and reference.removeprefix(f"#/{keyword}/") in definitions:
-                return reference.startswith(f"#/{keyword}/")
-        return False
+def _check_bounds(schema: Mapping[str, object]) -> None:
+    """Raise if no value fits the bounds: the search for one does not end."""
+    for keyword, low in schema.items():
+        high = schema.get(keyword.replace("min", "max", 1))
+        if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
+            raise ValueError(f"{keyword} is above its maximum")
 
-    def _refuse_cycle(self, start: str) -> None:
-        """Raise if the definition `start` refers to itself for the same value."""
-        seen, ahead = set[str](), [start]
-        while ahead:
-            for reference in self._same_value.get(ahead.pop(), ()):
-                if reference == start:
-                    raise self._error(f"{start} refers to itself without a value in between")
-                if reference not in seen:
-                    seen.add(reference)
-                    ahead.append(reference)
 
-    def _error(self, why: str) -> ConfigurationError:
-        return ConfigurationError(f"{self._what}: {why}")
+def _check_value(keyword: str, value: object) -> None:
+    """Check the value of one keyword; raise if the keyword is not supported."""
+    if keyword in _MANY and not is_array(value):
+        raise ValueError(f"{keyword} is not a list")
+    if keyword in _NAMED and not is_object(value):
+        raise ValueError(f"{keyword} is not an object")
+    if keyword in _COUNTS and (not isinstance(value, int) or not 0 <= value <= MAX_COUNT):
+        raise ValueError(f"{keyword} is a number from 0 to {MAX_COUNT}; got {value!r}")
+    match keyword:
+        case "patternProperties" if is_object(value):
+            for pattern in value:
+                _check_pattern(pattern)
+        case "pattern":
+            _check_pattern(value)
+        case "type":
+            if not value or any(kind not in _TYPES for kind in (value if is_array(value) else [value])):
+                raise ValueError(f"{value!r} is not a type")
+        case "enum" | "required":
+            if not is_array(value) or (not value and keyword == "enum") or len(value) > MAX_COUNT:
+                raise ValueError(f"{keyword} is a list of at most {MAX_COUNT} values")
+        case _ if keyword not in _ONE | _MANY | _NAMED | _COUNTS | _PLAIN:
+            raise ValueError(f"the keyword {keyword!r} is not supported")
+        case _:
+            pass
+
+
+def _check_pattern(value: object) -> None:
+    """Check a regular expression: its length, its groups, and how often it repeats."""
+    if not isinstance(value, str) or len(value) > MAX_PATTERN:
+        raise ValueError(f"pattern is a text of at most {MAX_PATTERN} characters")
+    is_whole = True
+    try:
+        re.compile(re.sub(r"\\[pP]\{[^}]*\}", "x", value))  # classes that Python does not know count as a character
+    except (re.error, RecursionError, OverflowError):
+        is_whole = False
+    if value.count("(") > MAX_GROUPS or not is_whole:
+        raise ValueError(f"pattern is a regular expression with at most {MAX_GROUPS} groups")
+    counts = prod(max(int(least or 1), int(most or 1), 1) for least, most in _REPETITION.findall(value))
+    if counts > MAX_COUNT:
+        raise ValueError(f"the repetitions in pattern multiply to more than {MAX_COUNT}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+from array import array
 from collections.abc import Callable
 from typing import Generic, TypeVar, cast
 
@@ -52,8 +53,6 @@ class ServedStream(Generic[T]):
     Args:
         source: The stream of events; subscribed to by `start`.
         linger: Seconds that it lives without a watcher.
-        max_chars: Characters that it may hold; a longer answer fails.
-        max_unread: Characters that the producer may be ahead of the fastest watcher before it waits.
         on_end: Called once when the stream has ended, on the thread that ends it.
         approvals: The questions of this stream. Default: new ones.
         id: The name under which clients find the stream. Default: a random one.
@@ -64,8 +63,6 @@ class ServedStream(Generic[T]):
         source: Observable[T],
         *,
         linger: float = 0.0,
-        max_chars: int = MAX_CHARS,
-        max_unread: int = MAX_UNREAD_CHARS,
         on_end: Callable[[ServedStream[T]], None] | None = None,
         approvals: Approvals | None = None,
         id: str | None = None,  # noqa: A002 - the field's name
@@ -81,11 +78,8 @@ class ServedStream(Generic[T]):
         """The number of the last event of a watcher that has left to ask its user, and returns within 300 s."""
         self._source = source
         self._linger = linger
-        self._max_chars = max_chars
-        self._max_unread = max_unread
-        self._chars = 0
-        self._chars_taken = 0
-        """Characters that the fastest watcher has taken."""
+        self._chars = array("Q", [0])
+        """The characters of all events up to each one, by its number."""
         self._taken_to = 0
         """The number of the newest event that a watcher has taken."""
         self._room = threading.Event()
@@ -160,13 +154,8 @@ class ServedStream(Generic[T]):
 
         Returns at most about `AT_ONCE` characters: call again for the rest.
         """
-        chars = self._chars
         entries = tuple(self._log.after(after, AT_ONCE))
         if entries and entries[-1].id > self._taken_to:
-            if entries[-1].id >= self.last:
-                self._chars_taken = max(self._chars_taken, chars)
-            elif after == self._taken_to:
-                self._chars_taken += sum(_size(entry.event) for entry in entries)
             self._taken_to = entries[-1].id
             if self._is_producer_waiting:
                 self._room.set()
@@ -196,26 +185,25 @@ class ServedStream(Generic[T]):
 
     def _append(self, event: T) -> None:
         """Add an event to the log and wake the watchers; wait for one if too much is unread."""
-        self._chars += _size(event)
-        if self._chars > self._max_chars:
+        size = len(delta_text(cast(Delta, event))) if merge_key(event) is not None else _EVENT_CHARS
+        chars = self._chars[-1] + size
+        if chars > MAX_CHARS:
             self._close(StreamError("the answer is longer than this server keeps"))
             self._upstream.dispose()
             return
         if isinstance(event, ApprovalRequest):
             self.approvals.expect(event.call.id)
+        self._chars.append(chars)
         self.last = self._log.append(event)
         self._notify()
-        if self._chars - self._chars_taken > self._max_unread:
+        if chars - self._chars[self._taken_to] > MAX_UNREAD_CHARS and running_loop() is None:  # which must not block
             self._wait_for_a_watcher()
 
     def _wait_for_a_watcher(self) -> None:
         """Block the producer until a watcher has caught up, all have left, or the stream has ended."""
-        if running_loop() is not None:  # which must not be blocked
-            return
         self._is_producer_waiting = True
-        while self._chars - self._chars_taken > self._max_unread and self._watchers and self.state == "open":
-            if self._taken_to >= self.last:  # a reader that was interrupted in `since` counted too little
-                self._chars_taken = self._chars
+        while self._watchers and self.state == "open":
+            if self._chars[-1] - self._chars[self._taken_to] <= MAX_UNREAD_CHARS:
                 break
             self._room.wait(_LOOK_SECONDS)
             self._room.clear()
@@ -254,8 +242,3 @@ class ServedStream(Generic[T]):
         """Stop the stream if it has no watcher; on a worker, as what is disposed may block."""
         if not self._watchers:
             self.stop()
-
-
-def _size(event: object) -> int:
-    """Return the characters that `event` counts for."""
-    return len(delta_text(cast(Delta, event))) if merge_key(event) is not None else _EVENT_CHARS

@@ -6,7 +6,6 @@ HTTP requests reach it through `routes`, from the servers in `asgi` and `wsgi`.
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias, TypeVar, cast
@@ -40,8 +39,6 @@ class Service:
         streams: The streams and their limits.
         linger: Seconds that a stream that can be resumed lives without a watcher. Default: 30.
         keep_alive: Seconds without data on a connection after which a keep-alive is sent. Default: 15.
-        sessions: How many WebSockets there may be at once. Default: 1000.
-        sessions_per_client: How many of them one client (a user, or else an address) may have. Default: 256.
         client_roles: The roles that messages of clients may have. Leave out "system" to keep that word to yourself.
     """
 
@@ -54,8 +51,6 @@ class Service:
         streams: Streams[object] | None = None,
         linger: float = 30.0,
         keep_alive: float = 15.0,
-        sessions: int = 1000,
-        sessions_per_client: int = 256,
         client_roles: Collection[Role] = ROLES,
     ) -> None:
         if not offers:
@@ -69,11 +64,8 @@ class Service:
         """Whether `admit` may block."""
         self._authenticate = authenticate
         self._roles = frozenset(client_roles)
-        self._max_sessions = sessions
-        self._max_sessions_per_client = sessions_per_client
-        self._sessions: list[str] = []
+        self.web_sockets: list[str] = []
         """The account of each open WebSocket."""
-        self._sessions_lock = threading.Lock()
 
     def admit(self, request: HttpRequest, *, query_token: str = "") -> HttpRequest:
         """Return a request with its client and its user; its body need not have been read.
@@ -181,20 +173,6 @@ class Service:
         """
         wait = self.linger if linger is None else linger
         return self.streams.open(cast("Observable[object]", source), user=user, linger=wait)
-
-    def enter_session(self, request: HttpRequest) -> bool:
-        """Return whether this client may have one more WebSocket. If so, the caller must call `leave_session` later."""
-        with self._sessions_lock:
-            of_client = self._sessions.count(request.account)
-            if len(self._sessions) >= self._max_sessions or of_client >= self._max_sessions_per_client:
-                return False
-            self._sessions.append(request.account)
-        return True
-
-    def leave_session(self, request: HttpRequest) -> None:
-        """Free the place of a WebSocket of this client that has ended."""
-        with self._sessions_lock:
-            self._sessions.remove(request.account)
 
     def close(self, seconds: float = 10.0) -> None:
         """Start no more streams, wait up to `seconds` for those under way, and dispose the rest. Blocks."""

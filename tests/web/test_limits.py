@@ -119,11 +119,12 @@ class TestLimits:
             assert (503, "1") == (refused.status_code, refused.headers["retry-after"])
             first.close()
 
-    def test_an_answer_without_end_is_cut(self) -> None:
+    def test_an_answer_without_end_is_cut(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A stream is kept in memory, so it has a bound."""
+        monkeypatch.setattr("rxllm.web.served_stream.MAX_CHARS", 100)
         source = Subject[object]()
         disposed = threading.Event()
-        stream = ServedStream(source.pipe(reactivex.operators.finally_action(disposed.set)), max_chars=100, linger=60)
+        stream = ServedStream(source.pipe(reactivex.operators.finally_action(disposed.set)), linger=60)
         stream.start()
         for _ in range(11):
             source.on_next(TextDelta("0123456789"))
@@ -252,11 +253,15 @@ def test_in_an_application_of_ones_own(llm: LLMServer) -> None:
 class TestSlowReaders:
     """The producer is never far ahead of its fastest reader."""
 
+    @pytest.fixture(autouse=True)
+    def at_most_1000_ahead(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("rxllm.web.served_stream.MAX_UNREAD_CHARS", 1000)
+
     def begin(self, **options: object) -> tuple[ServedStream[object], threading.Event]:
         """A stream whose producer has much to say, and whether it has said everything."""
         source = Subject[object]()
         said = threading.Event()
-        stream = ServedStream[object](source, linger=60, max_unread=1000, **options)  # type: ignore[arg-type]
+        stream = ServedStream[object](source, linger=60, **options)  # type: ignore[arg-type]
         stream.start()
         stream.watch(lambda: None)
 
@@ -281,7 +286,7 @@ class TestSlowReaders:
     def test_a_reader_that_is_interrupted_loses_no_count(self) -> None:
         """The producer says much while the reader is between two steps: it still goes on when that is read."""
         source, said = Subject[object](), threading.Event()
-        stream = ServedStream[object](source, linger=60, max_unread=1000)
+        stream = ServedStream[object](source, linger=60)
         stream.start()
         stream.watch(lambda: None)
         read = stream._log.after

@@ -180,19 +180,19 @@ class TestWhoMayConnect:
         with pytest.raises(InvalidStatus):
             open_socket(url, origin="https://evil.example")
 
-    def test_no_more_than_the_limit(self, llm: LLMServer) -> None:
+    def test_no_more_than_the_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """And again when one has left."""
-        with running(Service({"m": lambda _: reactivex.never()}, sessions=1)) as url:
+        monkeypatch.setattr("rxllm.web.asgi.MAX_WEBSOCKETS", 1)
+        with running(Service({"m": lambda _: reactivex.never()})) as url:
             with open_socket(url) as _, pytest.raises(InvalidStatus), open_socket(url):
                 pass
             say_when_there_is_room(url, type="ping")
 
-    def test_no_more_of_one_client_than_its_limit(self) -> None:
+    def test_no_more_of_one_client_than_its_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Others still come in."""
+        monkeypatch.setattr("rxllm.web.asgi.MAX_WEBSOCKETS_PER_CLIENT", 1)
         service = Service(
-            {"m": lambda _: reactivex.never()},
-            sessions_per_client=1,
-            authenticate=lambda http: http.headers.get("authorization"),
+            {"m": lambda _: reactivex.never()}, authenticate=lambda http: http.headers.get("authorization")
         )
         ann, bob = {"authorization": "ann"}, {"authorization": "bob"}
         with running(service) as url, open_socket(url, additional_headers=ann):

@@ -18,7 +18,7 @@ import requests
 from reactivex import Observable
 
 from rxllm.assistant import Assistant
-from rxllm.errors import APIConnectionError, OverloadedError
+from rxllm.errors import OverloadedError
 from rxllm.messages import ToolCall
 from rxllm.testing import Gate, LLMServer, Reply
 from rxllm.web import ChatRequest, ServedStream, Service
@@ -356,7 +356,7 @@ def test_without_redis_nothing_of_it_is_loaded() -> None:
 
 
 def unreachable(*_: object) -> None:
-    raise APIConnectionError("Redis is away")
+    raise OverloadedError("Redis is away", status_code=503)
 
 
 class TestQuestions:

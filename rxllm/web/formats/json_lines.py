@@ -12,21 +12,14 @@ stream is {"type": "end"}, {"type": "stopped"} or {"type": "error", "error": {..
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 
 from ..._json import encode, object_at
 from ...assistant.events import with_json_value
 from ...errors import LLMError, StreamInterruptedError
-from ...providers._writer import SSE_COMMENT
 from .errors import error_facts, error_from_facts
-from .stream_format import MOVED, STOPPED
-
-SSE_HEADERS: Mapping[str, str] = {
-    "content-type": "text/event-stream; charset=utf-8",
-    "cache-control": "no-cache, no-transform",
-    "x-accel-buffering": "no",  # nginx would hold the stream back
-}
+from .stream_format import MOVED, SSE_HEADERS, STOPPED, StreamFormat
 
 
 def event_line(event: object, seq: int | None = None) -> str:
@@ -58,22 +51,15 @@ def last_event_id(header: str | None) -> int:
     return int(header) if header is not None and header.isascii() and header.isdecimal() and len(header) < 19 else 0
 
 
-class LineFormat(ABC):
-    """A `StreamFormat` of lines of JSON, from after the event `after`.
+class LineFormat(StreamFormat):
+    """Lines of JSON, from after the event `after`.
 
     Args:
         after: The number of the last event that the reader has seen.
     """
 
-    headers: Mapping[str, str] = {}
-    keep_alive = ""
-
     def __init__(self, after: int = 0) -> None:
         self._last = after
-
-    def begin(self) -> str:
-        """Return nothing: the first event is the beginning."""
-        return ""
 
     def event(self, number: int, event: object) -> str:
         """Return one event."""
@@ -101,9 +87,6 @@ class SSE(LineFormat):
     (`Last-Event-ID`). The last one is named "end". It has a number too: a reader that continues after it has seen
     everything.
     """
-
-    headers = SSE_HEADERS
-    keep_alive = SSE_COMMENT
 
     def begin(self) -> str:
         """Return when to connect again, in milliseconds: it is part of the first event."""

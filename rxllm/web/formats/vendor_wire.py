@@ -24,22 +24,19 @@ from ...events import (
     ToolCallEnd,
     ToolCallStart,
 )
-from ...providers._writer import SSE_COMMENT, AnswerWriter
+from ...providers._writer import AnswerWriter
 from .errors import ErrorDialect, error_facts
-from .json_lines import SSE_HEADERS
+from .stream_format import StreamFormat
 
 
-class VendorStream:
-    """A streamed answer.
+class VendorStream(StreamFormat):
+    """A streamed answer. Keep-alives are comments: a vendor's own events may not come before the first one.
 
     Args:
         writer: Writes the events.
         errors: How the vendor's clients read errors.
         tools: Whether the client brought tools of its own, and so gets tool calls.
     """
-
-    headers: Mapping[str, str] = SSE_HEADERS
-    keep_alive = SSE_COMMENT  # vendors' own events may not come before the first one of an answer
 
     def __init__(self, writer: AnswerWriter, errors: ErrorDialect, *, tools: bool = False) -> None:
         self._writer = writer
@@ -81,7 +78,7 @@ class VendorStream:
         return self._writer.error(error_facts(error).message, self._errors.type_of(error))
 
 
-class VendorDocument:
+class VendorDocument(StreamFormat):
     """A whole answer as one JSON document: nothing but white space is sent before it is complete.
 
     Args:
@@ -95,10 +92,6 @@ class VendorDocument:
     def __init__(self, writer: AnswerWriter, *, tools: bool = False) -> None:
         self._writer = writer
         self._tools = tools
-
-    def begin(self) -> str:
-        """Return nothing."""
-        return ""
 
     def event(self, number: int, event: object) -> str:
         """Return the document when the answer is complete."""

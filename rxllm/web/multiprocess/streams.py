@@ -65,12 +65,12 @@ class RelayedStreams(Streams[object]):
         keep_seconds: float = KEEP_SECONDS,
         max_frames: int = 200_000,
     ) -> None:
+        self._options = PublishOptions(lease=lease, keep=keep_seconds, max_frames=max_frames)
         self._notes = RedisNotes(redis, prefix, keep_seconds)
         secret = self._notes.once("secret", secrets.token_bytes(32))
         super().__init__(limit=limit, per_client=per_client, keep=keep, secret=secret)
         self._redis = redis
         self._prefix = prefix
-        self._options = PublishOptions(lease=lease, keep=keep_seconds, max_frames=max_frames)
         self._max_followed = limit
         self._followed: dict[str, FollowedStream] = {}
         self._following = threading.Lock()
