@@ -78,7 +78,7 @@ class _Talk(NamedTuple):
         """Return the response that shows a stream as a `useChat` turn, from the event after `after`."""
         turn = UITurn(
             message,
-            stream=stream,
+            approvals=stream.approvals,
             ask=partial(self.ask, stream.id),
             seal=partial(self.service.streams.signatures.sign, "parts", self.http.user),
             open_calls=open_calls,

@@ -14,37 +14,16 @@ from typing import Literal, cast
 
 import msgspec
 
+from .. import events
 from .._json import encode
-from ..assistant.events import (
-    ApprovalRequest,
-    StepEnd,
-    StepStart,
-    StructuredAnswer,
-    ToolEnd,
-    ToolProgress,
-    ToolStart,
-    with_json_value,
-)
-from ..events import (
-    FinishReason,
-    ReasoningDelta,
-    Response,
-    StreamEnd,
-    StreamReset,
-    StreamStart,
-    TextDelta,
-    ToolCallDelta,
-    ToolCallEnd,
-    ToolCallStart,
-    UsageUpdate,
-    VendorEvent,
-)
+from ..assistant import events as turn_events
+from ..assistant.events import with_json_value
 from ..messages import ReasoningPart, ToolCall, VendorPart
+from .approvals import Approvals
 from .formats.errors import error_facts
 from .formats.stream_format import SSE_HEADERS, STOPPED, StreamFormat
-from .served_stream import ServedStream
 
-_FINISH: Mapping[FinishReason | None, str] = {
+_FINISH: Mapping[events.FinishReason | None, str] = {
     "stop": "stop",
     "length": "length",
     "tool_calls": "tool-calls",
@@ -63,14 +42,14 @@ class UITurn(StreamFormat):
 
     Args:
         message_id: The id of the message; None leaves it to the client.
-        stream: The stream that is written, for its approvals. None: no tool call waits for the client.
+        approvals: The questions of the stream. Default: no tool call waits for the client.
         ask: Returns the id of the question about a call, valid from then on. Default: the call's own id.
         seal: Returns the signature of vendor data that the client keeps. Default: such data is left out.
         open_calls: The ids of calls of an earlier response that have no results.
 
     Example:
     >>> turn = UITurn("m1")
-    >>> print(turn.begin() + turn.event(1, TextDelta("Hi")) + turn.end(None), end="")
+    >>> print(turn.begin() + turn.event(1, events.TextDelta("Hi")) + turn.end(None), end="")
     data: {"type":"start","messageId":"m1"}
     <BLANKLINE>
     data: {"type":"start-step"}
@@ -96,13 +75,13 @@ class UITurn(StreamFormat):
         self,
         message_id: str | None = None,
         *,
-        stream: ServedStream[object] | None = None,
-        ask: Callable[[ToolCall], str] | None = None,
+        approvals: Approvals | None = None,
+        ask: Callable[[ToolCall], str] = lambda call: call.id,
         seal: Callable[[object], str] | None = None,
         open_calls: Collection[str] = (),
     ) -> None:
         self._message_id = message_id
-        self._approvals = None if stream is None else stream.approvals
+        self._approvals = approvals or Approvals()
         self._ask_for_approval = ask
         self._seal = seal
         self._open_calls = set(open_calls)
@@ -125,22 +104,22 @@ class UITurn(StreamFormat):
         """Return the chunks of one event."""
         shown = with_json_value(event)
         match shown:
-            case StepStart():
+            case turn_events.StepStart():
                 return self._start_step()
-            case StepEnd(_, response):
+            case turn_events.StepEnd(_, response):
                 self._open_calls = {call.id for call in response.tool_calls}
                 return self._carry(response)  # its tools are part of the step: the next one's start ends it
-            case ApprovalRequest(call):
+            case turn_events.ApprovalRequest(call):
                 return self._ask(call)
-            case ToolStart():
+            case turn_events.ToolStart():
                 return ""
-            case ToolProgress(id, _, value):
+            case turn_events.ToolProgress(id, _, value):
                 return chunk("tool-output-available", toolCallId=id, output=value, preliminary=True)
-            case ToolEnd(call) as end:
+            case turn_events.ToolEnd(call) as end:
                 self._open_calls.discard(call.id)
                 return self._tool_end(end)
-            case StructuredAnswer():
-                return chunk("data-answer", data=cast("StructuredAnswer[object]", shown).value)
+            case turn_events.StructuredAnswer():
+                return chunk("data-answer", data=cast("turn_events.StructuredAnswer[object]", shown).value)
             case _:
                 begin = "" if self._in_step else self._start_step()
                 return begin + self._token_event(shown)
@@ -148,26 +127,25 @@ class UITurn(StreamFormat):
     def _token_event(self, event: object) -> str:
         """Return the chunks of a token event."""
         match event:
-            case TextDelta(text):
+            case events.TextDelta(text):
                 return self._delta("text", text)
-            case ReasoningDelta(text):
+            case events.ReasoningDelta(text):
                 return self._delta("reasoning", text)
-            case ToolCallStart(index, id, name):
+            case events.ToolCallStart(index, id, name):
                 self._calls[index] = id
                 return self._close() + chunk("tool-input-start", toolCallId=id, toolName=name)
-            case ToolCallDelta(index, arguments):
+            case events.ToolCallDelta(index, arguments):
                 return chunk("tool-input-delta", toolCallId=self._calls.get(index, ""), inputTextDelta=arguments)
-            case ToolCallEnd(_, call):
+            case events.ToolCallEnd(_, call):
                 return chunk("tool-input-available", toolCallId=call.id, toolName=call.name, input=call.arguments)
-            case VendorEvent(name, data):
+            case events.VendorEvent(name, data):
                 return "" if name == "keep_alive" else chunk("data-vendor", data={"name": name, "data": data})
-            case StreamReset(reason):
+            case events.StreamReset(reason):
                 return self._close() + chunk("data-reset", data={"reason": reason})
-            case StreamEnd(response):
-                return self._carry(response) + self._finish(
-                    _FINISH.get(response.finish_reason, "other"), _metadata(response)
-                )
-            case StreamStart() | UsageUpdate() | _:  # the last: no token event
+            case events.StreamEnd(response):
+                reason = _FINISH.get(response.finish_reason, "other")
+                return self._carry(response) + self._finish(reason, **_metadata(response))
+            case _:
                 return ""
 
     def _start_step(self) -> str:
@@ -178,7 +156,7 @@ class UITurn(StreamFormat):
         self._in_step = True
         return before + chunk("start-step")
 
-    def _carry(self, response: Response) -> str:
+    def _carry(self, response: events.Response) -> str:
         """Return what the vendor wants back unchanged, such as signatures of calls, for the client to keep."""
         if self._carried or self._seal is None or not _is_to_be_carried(response):
             return ""
@@ -194,19 +172,20 @@ class UITurn(StreamFormat):
 
     def pause(self) -> str:
         """Return the end of a response if all open calls wait for the user: another one continues the message."""
-        if self._approvals is None or not self._open_calls or not self._asked.issuperset(self._open_calls):
+        calls = self._open_calls
+        if not calls or not self._asked.issuperset(calls) or not self._approvals.are_open(calls):
             return ""
-        return self._finish("tool-calls", {}) + _DONE if self._approvals.are_open(self._open_calls) else ""
+        return self._finish("tool-calls") + _DONE
 
     def end(self, error: Exception | None) -> str:
         """Return the end of the stream; `useChat` shows the text of an error as its `error`."""
         if error is None:
-            return ("" if self._finished else self._finish("other", {})) + _DONE
+            return ("" if self._finished else self._finish("other")) + _DONE
         stopped = error is STOPPED
         last = chunk("abort", reason="stopped") if stopped else chunk("error", errorText=error_facts(error).message)
         return self._close() + last + _DONE
 
-    def _finish(self, reason: str, metadata: Mapping[str, object]) -> str:
+    def _finish(self, reason: str, **metadata: object) -> str:
         self._finished = True
         extra = {"messageMetadata": metadata} if metadata else {}
         return self._finish_step() + chunk("finish", finishReason=reason, **extra)
@@ -228,13 +207,12 @@ class UITurn(StreamFormat):
         return chunk(f"{kind}-end", id=str(self._parts))
 
     def _ask(self, call: ToolCall) -> str:
-        if self._approvals is not None and self._approvals.is_decided(call):
+        if self._approvals.is_decided(call):
             return ""  # the client's message says so already
         self._asked.add(call.id)
-        question = call.id if self._ask_for_approval is None else self._ask_for_approval(call)
-        return chunk("tool-approval-request", approvalId=question, toolCallId=call.id)
+        return chunk("tool-approval-request", approvalId=self._ask_for_approval(call), toolCallId=call.id)
 
-    def _tool_end(self, end: ToolEnd) -> str:
+    def _tool_end(self, end: turn_events.ToolEnd) -> str:
         call, said = end.call.id, end.result.content
         if end.refused:
             return chunk("tool-output-denied", toolCallId=call)
@@ -243,11 +221,9 @@ class UITurn(StreamFormat):
         return chunk("tool-output-available", toolCallId=call, output=said)
 
 
-def _is_to_be_carried(response: Response) -> bool:
-    if any(isinstance(part, VendorPart) for part in response.parts):
-        return True
+def _is_to_be_carried(response: events.Response) -> bool:
     signed = any(isinstance(part, ReasoningPart | ToolCall) and part.vendor for part in response.parts)
-    return signed and bool(response.tool_calls)
+    return any(isinstance(part, VendorPart) for part in response.parts) or (signed and bool(response.tool_calls))
 
 
 _DONE = "data: [DONE]\n\n"
@@ -263,7 +239,7 @@ def chunk(kind: str, **fields: object) -> str:
     return f"data: {encode({'type': kind, **fields}).decode()}\n\n"
 
 
-def _metadata(response: Response) -> dict[str, object]:
+def _metadata(response: events.Response) -> dict[str, object]:
     usage = {name: count for name, count in msgspec.structs.asdict(response.usage).items() if count is not None}
     counted = any(name.endswith("tokens") for name in usage)
     facts = {"model": response.model, "provider": response.provider, "usage": usage if counted else None}

@@ -30,12 +30,12 @@ from starlette.websockets import WebSocket
 from ..errors import APIStatusError, BadRequestError, OverloadedError
 from ..sinks._async_wakeup import AsyncWakeup
 from . import routes
-from .http import MAX_BODY_BYTES, HttpRequest, HttpResponse, StreamBody, checked_keep_alive
+from .http import MAX_BODY_BYTES, HttpRequest, StreamBody, checked_keep_alive
 from .loop_calls import new_wakeup
 from .service import Service
 from .websocket_session import WebSocketSession
 
-__all__ = ["StreamResponse", "asgi_app", "serve_websocket"]
+__all__ = ["StreamResponse", "asgi_app"]
 
 log = logging.getLogger("rxllm")
 
@@ -144,17 +144,6 @@ def asgi_app(service: Service, *, drain_seconds: float = 10.0) -> Router:
         service: The models and streams.
         drain_seconds: Seconds that streams have to end at shutdown.
     """
-    bodies = _BodyBudget(MAX_BODY_BYTES_AT_ONCE)
-
-    class Endpoint:
-        """As a class, an endpoint gets requests of all methods."""
-
-        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-            response = await _handle(service, StarletteRequest(scope, receive, send), bodies)
-            await response(scope, receive, send)
-
-    async def websocket(socket: WebSocket) -> None:
-        await serve_websocket(service, socket)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Router) -> AsyncGenerator[None, None]:
@@ -162,16 +151,12 @@ def asgi_app(service: Service, *, drain_seconds: float = 10.0) -> Router:
             yield
         await asyncio.to_thread(service.close, drain_seconds)
 
-    return Router([WebSocketRoute("/api/ws", websocket), Route("/{path:path}", Endpoint())], lifespan=lifespan)
+    web_socket = WebSocketRoute("/api/ws", partial(_serve_websocket, service, []))
+    return Router([web_socket, Route("/{path:path}", _Endpoint(service))], lifespan=lifespan)
 
 
-async def serve_websocket(service: Service, socket: WebSocket) -> None:
-    """Serve a session on `socket` until either side ends it.
-
-    Args:
-        service: The models and streams.
-        socket: A WebSocket that has not been accepted yet.
-    """
+async def _serve_websocket(service: Service, others: list[str], socket: WebSocket) -> None:
+    """Serve a session until either side ends it; `others` has the account of each that there is."""
     head = _head(socket, "GET")
     try:
         head = await _admit(service, head, socket.query_params.get("token", ""))
@@ -179,7 +164,6 @@ async def serve_websocket(service: Service, socket: WebSocket) -> None:
         routes.refuse(service, head, error)  # for the log
         await socket.close(_POLICY_VIOLATION, "refused")
         return
-    others = service.web_sockets
     if len(others) >= MAX_WEBSOCKETS or others.count(head.account) >= MAX_WEBSOCKETS_PER_CLIENT:
         await socket.close(_POLICY_VIOLATION, "too many connections")
         return
@@ -191,45 +175,49 @@ async def serve_websocket(service: Service, socket: WebSocket) -> None:
         others.remove(head.account)
 
 
-async def _handle(service: Service, request: StarletteRequest, bodies: _BodyBudget) -> Response:
-    """Return the response to a request; its body is read after it was admitted."""
-    head = _head(request, request.method)
-    try:
-        head = await _admit(service, head)
-        body = await bodies.read(request)
-    except ClientDisconnect:
-        return Response(status_code=400)
-    except Exception as error:
-        refusal = routes.refuse(service, head, error)
-        return _response(service, refusal.with_headers({"connection": "close"}))  # the rest of the body is not read
-    response = await asyncio.to_thread(routes.respond, service, replace(head, body=body))  # functions may block
-    return _response(service, response)
-
-
 async def _admit(service: Service, head: HttpRequest, query_token: str = "") -> HttpRequest:
     if not service.authenticates:
         return service.admit(head, query_token=query_token)
     return await asyncio.to_thread(service.admit, head, query_token=query_token)
 
 
-def _response(service: Service, response: HttpResponse) -> Response:
-    headers = dict(response.headers)
-    if isinstance(response.body, StreamBody):
-        return StreamResponse(response.body, keep_alive=service.keep_alive, headers=headers)
-    return Response(response.body, response.status, headers)
+class _Endpoint:
+    """Answers HTTP requests; as it is no function, it gets those of all methods. For one event loop.
 
+    Bodies are bounded in size and time, and all together in size.
+    """
 
-class _BodyBudget:
-    """Reads bodies, each bounded in size and time, all together in size. For one event loop."""
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._bytes_left = MAX_BODY_BYTES_AT_ONCE
 
-    def __init__(self, max_bytes: int) -> None:
-        self._bytes_left = max_bytes
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; its body is read after it was admitted."""
+        request = StarletteRequest(scope, receive)
+        head = _head(request, request.method)
+        try:
+            head = await _admit(self._service, head)
+            head = replace(head, body=await self._body(request))
+            made = await asyncio.to_thread(routes.respond, self._service, head)  # functions on offer may block
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            made = routes.refuse(self._service, head, error)
+            made = made.with_headers({"connection": "close"})  # the rest of the body is not read
+        if isinstance(made.body, StreamBody):
+            response: Response = StreamResponse(
+                made.body, keep_alive=self._service.keep_alive, headers=dict(made.headers)
+            )
+        else:
+            response = Response(made.body, made.status, made.headers)
+        await response(scope, receive, send)
 
-    async def read(self, request: StarletteRequest) -> bytes:
+    async def _body(self, request: StarletteRequest) -> bytes:
         """Return the body; raises the `LLMError` that refuses it."""
+        too_large = BadRequestError("the request is too large", status_code=413)
         declared = request.headers.get("content-length", "0")
         if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
-            raise BadRequestError("the request is too large", status_code=413)
+            raise too_large
         read = 0
         blocks: list[bytes] = []
         try:
@@ -241,7 +229,7 @@ class _BodyBudget:
                     read += len(block)
                     self._bytes_left -= len(block)
                     if read > MAX_BODY_BYTES:
-                        raise BadRequestError("the request is too large", status_code=413)
+                        raise too_large
                     if self._bytes_left < 0:
                         raise OverloadedError("the server reads too many requests", status_code=503, retry_after=1.0)
                     blocks.append(block)

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import msgspec
 from reactivex import Observable
 
-from .._json import is_array, is_object
+from .._json import is_array, objects_at
 from ..errors import ConfigurationError
 from ..messages import (
     AudioPart,
@@ -92,14 +92,10 @@ Offer: TypeAlias = StreamingModel | AnswerFunction
 
 def check_size(body: Mapping[str, object]) -> None:
     """Refuse a body with so many messages and parts that reading them would keep the server from its other clients."""
-    for name in ("messages", "input"):
-        messages = body.get(name)
-        items = messages if is_array(messages) else ()
-        if len(items) > MAX_ITEMS:
-            raise ConfigurationError(f"a conversation has at most {MAX_ITEMS} messages and parts")
-        parts = (value for item in items if is_object(item) for value in item.values() if is_array(value))
-        if len(items) + sum(map(len, parts)) > MAX_ITEMS:
-            raise ConfigurationError(f"a conversation has at most {MAX_ITEMS} messages and parts")
+    items = objects_at(body, "messages") + objects_at(body, "input")
+    parts = sum(len(value) for item in items for value in item.values() if is_array(value))
+    if len(items) + parts > MAX_ITEMS:
+        raise ConfigurationError(f"a conversation has at most {MAX_ITEMS} messages and parts")
 
 
 def check_conversation(

@@ -64,8 +64,6 @@ class Service:
         """Whether `admit` may block."""
         self._authenticate = authenticate
         self._roles = frozenset(client_roles)
-        self.web_sockets: list[str] = []
-        """The account of each open WebSocket."""
 
     def admit(self, request: HttpRequest, *, query_token: str = "") -> HttpRequest:
         """Return a request with its client and its user; its body need not have been read.

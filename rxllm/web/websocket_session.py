@@ -11,6 +11,7 @@ import logging
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from .._json import encode
 from ..errors import ConfigurationError, LLMError
 from . import stream_api
 from .formats import websocket
@@ -87,8 +88,8 @@ class WebSocketSession:
                 case Ask(body, request):
                     self._refuse_too_many()
                     started = stream_api.ask(self._service, self._http, body)
-                    messages = StreamBody(started, WebSocketMessages(started.id))
-                    return websocket.started(started.id, request), messages
+                    reply = encode({"type": "started", "stream": started.id, "request": request}).decode()
+                    return reply, StreamBody(started, WebSocketMessages(started.id))
                 case Resume(stream, after):
                     self._refuse_too_many()
                     found = self._service.stream(self._http, stream)
@@ -103,7 +104,7 @@ class WebSocketSession:
             error = ConfigurationError(TOO_DEEP) if isinstance(caught, RecursionError) else caught
             if not isinstance(error, LLMError):
                 log.exception("a command failed")
-            return websocket.refused(error, request=request, stream=stream), None
+            return websocket.refused(error, request, stream), None
         return "", None
 
     def _refuse_too_many(self) -> None:

@@ -11,19 +11,9 @@ from typing import cast
 
 import msgspec
 
+from ... import events
 from ..._json import encode
 from ...errors import StreamInterruptedError
-from ...events import (
-    ReasoningDelta,
-    Response,
-    StreamEnd,
-    StreamReset,
-    TextDelta,
-    TokenEvent,
-    ToolCallDelta,
-    ToolCallEnd,
-    ToolCallStart,
-)
 from ...providers._writer import AnswerWriter
 from .errors import ErrorDialect, error_facts
 from .stream_format import StreamFormat
@@ -54,15 +44,15 @@ class VendorStream(StreamFormat):
         if self._ended:
             return ""
         match event:
-            case TextDelta() | ReasoningDelta():
+            case events.TextDelta() | events.ReasoningDelta():
                 self._has_content = True
                 return self._writer.event(event)
-            case ToolCallStart() | ToolCallDelta() | ToolCallEnd() if self._tools:
+            case events.ToolCallStart() | events.ToolCallDelta() | events.ToolCallEnd() if self._tools:
                 self._has_content = True
-                return self._writer.event(cast(TokenEvent, event))
-            case StreamReset() if self._has_content:
+                return self._writer.event(cast("events.TokenEvent", event))
+            case events.StreamReset() if self._has_content:
                 return self.end(StreamInterruptedError("the answer broke off and began again"))
-            case StreamEnd(response):
+            case events.StreamEnd(response):
                 self._ended = True
                 return self._writer.end(response)
             case _:
@@ -74,7 +64,7 @@ class VendorStream(StreamFormat):
             return ""
         self._ended = True
         if error is None:
-            return self._writer.end(Response(finish_reason="stop"))
+            return self._writer.end(events.Response(finish_reason="stop"))
         return self._writer.error(error_facts(error).message, self._errors.type_of(error))
 
 
@@ -95,7 +85,7 @@ class VendorDocument(StreamFormat):
 
     def event(self, number: int, event: object) -> str:
         """Return the document when the answer is complete."""
-        if not isinstance(event, StreamEnd):
+        if not isinstance(event, events.StreamEnd):
             return ""
         response = event.response if self._tools else msgspec.structs.replace(event.response, tool_calls=())
         return encode(self._writer.document(response)).decode()

@@ -70,12 +70,7 @@ def command_of(text: str | bytes) -> Command:
         raise ConfigurationError("unknown command") from error
 
 
-def started(stream: str, request: str) -> str:
-    """Return that the prompt `request` has become a stream."""
-    return encode({"type": "started", "stream": stream, "request": request}).decode()
-
-
-def refused(error: Exception, *, request: str = "", stream: str = "") -> str:
+def refused(error: Exception, request: str, stream: str) -> str:
     """Return that a command was refused."""
     return encode({"type": "refused", "request": request, "stream": stream, "error": error_facts(error)}).decode()
 
