@@ -123,8 +123,10 @@ class Service:
         if refuse_extra and extra and isinstance(offer, StreamingModel):
             raise ConfigurationError(f"unknown parameters: {', '.join(sorted(extra))}")
         request = ChatRequest(name, said, options, approvals or Approvals(), http.user or None, http.headers, extra)
-        is_model = isinstance(offer, StreamingModel)
-        answer = cast("Observable[object]", offer.stream(said, **options)) if is_model else offer(request)
+        if isinstance(offer, StreamingModel):
+            answer = cast("Observable[object]", offer.stream(said, **options))
+        else:
+            answer = offer(request)
         return self.streams.open(
             answer,
             client=http.account,

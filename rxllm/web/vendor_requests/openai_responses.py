@@ -60,7 +60,8 @@ def _options_in(body: Mapping[str, object]) -> CallOptions:
 
 def _joined(messages: Iterable[Message]) -> Iterator[Message]:
     """Yield the messages; neighbouring items of one answer, and neighbouring results, make one message."""
-    for role, items in groupby(messages, attrgetter("role")):
+    for role, group in groupby(messages, attrgetter("role")):
+        items = list(group)
         if role in ("assistant", "tool"):
             items = [Message(role, tuple(part for item in items for part in item.parts))]
         yield from (item for item in items if item.parts)
