@@ -39,8 +39,8 @@ class Fence:
         return len(line.strip()) >= len(self._mark) and self._only_marks(line)
 
     def maybe_closed_by(self, line: str) -> bool:
-        """Return whether `line` may become the closing fence."""
-        return not line.endswith("\n") and len(line) <= LONGEST and self._only_marks(line)
+        """Return whether `line`, which has not ended, may become the closing fence."""
+        return len(line) <= LONGEST and self._only_marks(line)
 
     def unindented(self, line: str) -> str:
         """Return a line of code without the indent of the fence."""
@@ -136,11 +136,13 @@ class CodeBlocks:
         """Return the events that follow from `text`."""
         events: list[CodeBlockEvent] = []
         for piece in PIECE.findall(text):
+            is_end = piece.endswith("\n")
             if self._held is not None:
-                self._held = self._line(self._held + piece, events)
+                line = self._held + piece
+                self._held = None if self._recognise(line, events, is_whole=is_end) else line
             elif self._fence:
                 self._code.append(piece)
-            if piece.endswith("\n"):
+            if is_end:
                 self._held = ""
         self._show(events)
         return events
@@ -149,29 +151,26 @@ class CodeBlocks:
         """Return the end of a block that is not closed."""
         events: list[CodeBlockEvent] = []
         if self._held:
-            self._line(self._held + "\n", events)
-            if self._fence and self._code:
-                self._code[-1] = self._code[-1].removesuffix("\n")
+            self._recognise(self._held, events, is_whole=True)
         self._end(events, closed=False)
         self._held = ""
         return events
 
-    def _line(self, line: str, events: list[CodeBlockEvent]) -> str | None:
-        """Recognise a line by its beginning; return the beginning if more of it is needed, else None."""
+    def _recognise(self, line: str, events: list[CodeBlockEvent], *, is_whole: bool) -> bool:
+        """Recognise a line by its beginning; return False if more of it is needed."""
         if self._fence is None:
-            if maybe_opening_fence(line):
-                return line
+            if not is_whole and maybe_opening_fence(line):
+                return False
             self._fence = opening_fence(line)
             if self._fence is not None:
                 events.append(CodeBlockStart(self._index, self._fence.language))
-            return None
-        if self._fence.maybe_closed_by(line):
-            return line
-        if line.endswith("\n") and self._fence.closed_by(line):
+        elif not is_whole and self._fence.maybe_closed_by(line):
+            return False
+        elif is_whole and self._fence.closed_by(line):
             self._end(events, closed=True)
         else:
             self._code.append(self._fence.unindented(line))
-        return None
+        return True
 
     def _show(self, events: list[CodeBlockEvent]) -> None:
         new = "".join(self._code[self._shown :])

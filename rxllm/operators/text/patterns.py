@@ -93,7 +93,7 @@ def replace(
         return match.expand(replacement) if isinstance(replacement, str) else replacement(match)
 
     check_number("replace(longest=...)", longest, 1)
-    return filter_text("replace", lambda: _Replacing(compiled, expanded, longest))
+    return filter_text("replace", lambda: _Replacing(compiled, expanded, longest, None))
 
 
 def redact(
@@ -116,7 +116,7 @@ def redact(
     """
     compiled = _compiled(pattern)
     check_number("redact(longest=...)", longest, 1)
-    return filter_text("redact", lambda: _Redacting(compiled, lambda _: mask, longest, mask))
+    return filter_text("redact", lambda: _Replacing(compiled, lambda _: mask, longest, mask))
 
 
 def grapheme_safe() -> Operator[TokenEvent, TokenEvent]:
@@ -133,18 +133,20 @@ def grapheme_safe() -> Operator[TokenEvent, TokenEvent]:
 
 
 class _Replacing:
-    """The filter of `replace`.
+    """The filter of `replace` and `redact`.
 
     A match is decided when no later text can change it. So the result does not depend on how the text is cut, nor on
     when it is searched. A place where a match may still begin holds back the text from there on. After `longest`
     characters it is forced to a decision, at exactly that length: the text is therefore searched at that length too.
+    With a `mask`, it then masks the rest of the run.
     """
 
-    def __init__(self, pattern: Pattern, expanded: Callable[[Match], str], longest: int) -> None:
+    def __init__(self, pattern: Pattern, expanded: Callable[[Match], str], longest: int, mask: str | None) -> None:
         self._pattern = pattern
         self._unwatched = _unwatched_length(pattern.pattern)
         self._expanded = expanded
         self._longest = longest
+        self._mask = mask
         self._text: str = ""
         """Some text that has been passed on, then the held text."""
         self._at = 0
@@ -157,7 +159,7 @@ class _Replacing:
         self._line_end = ""
         """Line feeds that are not searched yet: "$" matches before one that is the last character of the text."""
         self._rest_is_masked = False
-        """The rest of the run is masked (`_Redacting`)."""
+        """A mask stands for the rest of the run."""
 
     def feed(self, text: str, /) -> Sequence[TextDelta]:
         """Return the text that is decided. Text is dropped once the rest of the run is masked."""
@@ -252,7 +254,11 @@ class _Replacing:
         return MAX_SECONDS if len(self._text) - self._at > self._unwatched else None
 
     def _force(self, out: list[str]) -> None:
-        """Decide on the match that may begin at the held text, with the text that is there."""
+        """Decide on the match that may begin at the held text, with the text that is there; or mask the rest."""
+        if self._mask is not None:
+            out.append(self._mask)
+            self._text, self._at, self._rest_is_masked = "", 0, True
+            return
         match = self._pattern.match(self._text, self._at, timeout=MAX_SECONDS)
         if match is None or match.end() == match.start():
             self._pass(out, self._at + 1)
@@ -263,18 +269,6 @@ class _Replacing:
     def _pass(self, out: list[str], end: int) -> None:
         out.append(self._text[self._at : end])
         self._at = end
-
-
-class _Redacting(_Replacing):
-    """The filter of `redact`: it masks the rest of the run after a match that is too long."""
-
-    def __init__(self, pattern: Pattern, expanded: Callable[[Match], str], longest: int, mask: str) -> None:
-        super().__init__(pattern, expanded, longest)
-        self._mask = mask
-
-    def _force(self, out: list[str]) -> None:
-        out.append(self._mask)
-        self._text, self._at, self._rest_is_masked = "", 0, True
 
 
 class _Clusters:
@@ -300,10 +294,8 @@ class _Clusters:
             return len(text)
         if text.isascii():
             return max(0, len(text) - 1)
-        border = 0
-        for cluster in self._clusters.finditer(text):
-            border = cluster.start()
-        return border if len(text) - border <= _MAX_MATCH else len(text)
+        *_, last = self._clusters.finditer(text)
+        return last.start() if len(last[0]) <= _MAX_MATCH else len(text)
 
 
 def _unwatched_length(pattern: str) -> int:

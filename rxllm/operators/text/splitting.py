@@ -7,8 +7,8 @@ when the text ends. The units are the same however the text was cut.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 
 from ...events import TokenEvent
 from .._operator import Operator
@@ -27,7 +27,8 @@ def words() -> Operator[TokenEvent | str, str]:
     你
     好。
     """
-    return split_text(_Words)
+    word, border = _word_patterns()
+    return split_text(lambda: _Units(partial(_cut_words, word), border))
 
 
 def lines() -> Operator[TokenEvent | str, str]:
@@ -39,7 +40,7 @@ def lines() -> Operator[TokenEvent | str, str]:
     ''
     'two'
     """
-    return split_text(_Lines)
+    return split_text(lambda: _Units(_cut_lines, _LINE_BREAK))
 
 
 def paragraphs() -> Operator[TokenEvent | str, str]:
@@ -53,7 +54,8 @@ def paragraphs() -> Operator[TokenEvent | str, str]:
 _CJK = "\u3041-\u3096\u30a1-\u30fa\u30fc\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _CJK_OPENS = "\u3008\u300a\u300c\u300e\u3010\u3014\u3016\uff08\uff3b\uff5b"
 _CJK_CLOSES = "\u3001\u3002\u3009\u300b\u300d\u300f\u3011\u3015\u3017\u301c\uff01-\uff0f\uff1a-\uff20\uff3d\uff5d\uff61"
-_LINE_END = re.compile(r"\r\n|\n|\r")
+_LINE_END = re.compile(r"\r\n|\n|\r(?!\Z)")
+_LINE_BREAK = re.compile(r"[\r\n]")
 
 
 @cache
@@ -65,64 +67,56 @@ def _word_patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
     )
 
 
-class _Words:
-    def __init__(self) -> None:
-        self._pattern, self._border = _word_patterns()
-        self._held: list[str] = []  # the pieces of a word that may continue
+def _cut_words(word: re.Pattern[str], text: str) -> tuple[list[str], str]:
+    """Return the words that have ended, and the one that may continue."""
+    found: list[str] = word.findall(text)
+    return found, found.pop() if found and not text[-1].isspace() else ""
+
+
+def _cut_lines(text: str) -> tuple[list[str], str]:
+    r"""Return the lines that have ended, and the one that may continue; `\r` at its end may be half of a line end."""
+    *ended, rest = _LINE_END.split(text)
+    return ended, rest
+
+
+class _Units:
+    """Cuts text into words or lines. A unit that may continue is held in pieces, so that the cost is linear."""
+
+    def __init__(self, cut: Callable[[str], tuple[list[str], str]], border: re.Pattern[str]) -> None:
+        self._cut = cut
+        self._border = border
+        self._held: list[str] = []
 
     def feed(self, text: str, /) -> Sequence[str]:
-        """Return the words that have ended; a word that may go on is held in pieces, so that the cost is linear."""
-        if self._held and not self._border.search(text) and not self._border.match(self._held[0]):
-            self._held.append(text)
+        """Return the units that have ended."""
+        held = self._held
+        if held and self._border.search(text) is None and self._border.search(held[0]) is None:
+            held.append(text)
             return ()
-        joined = "".join(self._held) + text
-        found: list[str] = self._pattern.findall(joined)
-        self._held = [found.pop()] if found and not joined[-1].isspace() else []
-        return found
+        units, rest = self._cut("".join(held) + text)
+        self._held = [rest] if rest else []
+        return units
 
     def close(self) -> Sequence[str]:
-        held, self._held = self._held, []
-        return ("".join(held),) if held else ()
-
-
-class _Lines:
-    def __init__(self) -> None:
-        self._held: list[str] = []  # the pieces of a line that may continue
-        self._carriage_return = ""  # a "\r" that may be half of an "\r\n"
-
-    def feed(self, text: str, /) -> Sequence[str]:
-        """Return the lines that have ended; a carriage return at the end waits for its line feed."""
-        text = self._carriage_return + text
-        self._carriage_return = "\r" if text.endswith("\r") else ""
-        *ended, rest = _LINE_END.split(text[:-1] if self._carriage_return else text)
-        if ended:
-            ended[0] = "".join((*self._held, ended[0]))
-            self._held = []
-        if rest:
-            self._held.append(rest)
-        return ended
-
-    def close(self) -> Sequence[str]:
-        held, ended = "".join(self._held), self._carriage_return
-        self._held, self._carriage_return = [], ""
-        return (held,) if held or ended else ()
+        rest = "".join(self._held)
+        self._held = []
+        return (rest.removesuffix("\r"),) if rest else ()
 
 
 class _Paragraphs:
     def __init__(self) -> None:
-        self._lines = _Lines()
+        self._lines = _Units(_cut_lines, _LINE_BREAK)
         self._held: list[str] = []
 
     def feed(self, text: str, /) -> Sequence[str]:
         return [paragraph for line in self._lines.feed(text) for paragraph in self._add(line)]
 
     def close(self) -> Sequence[str]:
-        ended = [paragraph for line in self._lines.close() for paragraph in self._add(line)]
-        return [*ended, *self._add("")]
+        return [paragraph for line in (*self._lines.close(), "") for paragraph in self._add(line)]
 
     def _add(self, line: str) -> Sequence[str]:
-        if not line or line.isspace():
-            held, self._held = self._held, []
-            return ("\n".join(held),) if held else ()
-        self._held.append(line)
-        return ()
+        if line and not line.isspace():
+            self._held.append(line)
+            return ()
+        held, self._held = self._held, []
+        return ("\n".join(held),) if held else ()

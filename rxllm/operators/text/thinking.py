@@ -8,6 +8,7 @@ from functools import cache
 from itertools import starmap
 from typing import NamedTuple
 
+from ..._core.delta_merge import merge_deltas
 from ..._json import table
 from ...errors import ConfigurationError
 from ...events import ReasoningDelta, TextDelta, TokenEvent
@@ -107,14 +108,15 @@ class _ThinkTags:
 
     def __init__(self, forms: Sequence[_Form], opened: bool) -> None:
         self._forms = forms
+        self._out: list[TextDelta | ReasoningDelta] = []
         self._start_run(forms[0] if opened else None)
 
     def _start_run(self, form: _Form | None) -> None:
         """Forget the run of text before; `form` is the reasoning that the next run begins in."""
         self._form = form
         """The tags of the reasoning; None outside of it."""
-        self._last_form: _Form | None = None
-        """The tags of the newest reasoning."""
+        self._end_of_answer = ""
+        """What the vendor of the newest tags writes after the answer."""
         self._in_answer = False
         """Text that is no reasoning has begun."""
         self._thought_begun = False
@@ -127,27 +129,26 @@ class _ThinkTags:
     def feed(self, text: str, /) -> Sequence[TextDelta | ReasoningDelta]:
         """Return the reasoning and the answer in `text`; hold back what may be a tag."""
         text, self._held = self._held + text, ""
-        out: list[TextDelta | ReasoningDelta] = []
         while text and not self._in_answer:
-            text = self._read_start(text, out) if self._form is None else self._read_thought(text, out, self._form)
-        if text:
-            self._add_answer(text, out)
-        return out
+            text = self._read_start(text) if self._form is None else self._read_thought(text, self._form)
+        if self._end_of_answer and text:
+            text = text.replace(self._end_of_answer, "")
+            safe = possible_start(text, self._end_of_answer)
+            text, self._held = text[:safe], text[safe:]
+        self._add(TextDelta, text)
+        return self._take()
 
     def close(self) -> Sequence[TextDelta | ReasoningDelta]:
         """Return what was held back, and start anew: the next run of text may think again."""
-        out: list[TextDelta | ReasoningDelta] = []
-        if self._after_closing is not None:
-            _add(out, TextDelta, self._after_closing + self._held)
-        else:
-            _add(out, TextDelta if self._form is None else ReasoningDelta, self._held)
+        in_thought = self._form is not None and self._after_closing is None
+        self._add(ReasoningDelta if in_thought else TextDelta, (self._after_closing or "") + self._held)
         self._start_run(None)
-        return out
+        return self._take()
 
-    def _read_start(self, text: str, out: list[TextDelta | ReasoningDelta]) -> str:
+    def _read_start(self, text: str) -> str:
         """Read up to the first opening tag; return the rest. A closing tag before it is dropped."""
         begin = _BLANK.match(text).end()  # type: ignore[union-attr]  # it always matches
-        _add(out, TextDelta, text[:begin])
+        self._add(TextDelta, text[:begin])
         text = text[begin:]
         for form in self._forms:
             match = form.tag.match(text)
@@ -157,7 +158,7 @@ class _ThinkTags:
                 self._held = text
                 return ""
             if match.lastgroup == "opening" and not _closes_itself(match):
-                self._last_form = form
+                self._end_of_answer = form.end
                 self._form = form if form.closing else None
                 self._in_answer = not form.closing
                 self._thought_begun = False
@@ -165,64 +166,48 @@ class _ThinkTags:
         self._in_answer = bool(text)
         return text
 
-    def _read_thought(self, text: str, out: list[TextDelta | ReasoningDelta], form: _Form) -> str:
-        """Read up to the next tag; return the rest."""
+    def _read_thought(self, text: str, form: _Form) -> str:
+        """Read up to the next tag; return the rest. A nested tag stays in the reasoning, a repeated one does not."""
         match = form.tag.search(text)
         if match is None:
-            self._add_thought(text, out)
+            self._think(text)
             return ""
-        before, rest = text[: match.start()], text[match.end() :]
+        before, tag = text[: match.start()], match[0]
+        opens = match.lastgroup == "opening" and not _closes_itself(match)
+        is_repeated = opens and not self._thought_begun and not before.strip()
+        self._nested += opens and not is_repeated
+        self._think(before + tag if match.lastgroup == "opening" and not is_repeated else before)
         if match.lastgroup == "maybe":
-            self._add_thought(before, out)
-            self._held = match[0]
+            self._held = tag
         elif match.lastgroup == "closing":
-            self._read_closing(before, out, form)
-        elif not self._thought_begun and not before.strip() and not _closes_itself(match):
-            self._add_thought(before, out)  # a repeated opening tag is dropped
-        else:
-            self._nested += not _closes_itself(match)
-            self._add_thought(before + match[0], out)
-        return rest
+            self._close_thought(form)
+        return text[match.end() :]
 
-    def _read_closing(self, before: str, out: list[TextDelta | ReasoningDelta], form: _Form) -> None:
-        """Read a closing tag; whether one of nested tags was the last is known only after the next one."""
-        self._add_thought(before, out)
+    def _close_thought(self, form: _Form) -> None:
+        """End the reasoning at a closing tag; whether one of nested tags was the last is known after the next one."""
         if self._after_closing is not None:  # the closing tag before this one was a nested one
-            _add(out, ReasoningDelta, form.closing + self._after_closing)
-            self._after_closing = None
-        if self._nested == 0:
-            self._form = None
-        else:
-            self._nested -= 1
-            self._after_closing = ""
+            self._add(ReasoningDelta, form.closing + self._after_closing)
+        self._form, self._after_closing = (form, "") if self._nested else (None, None)
+        self._nested = max(0, self._nested - 1)
 
-    def _add_thought(self, text: str, out: list[TextDelta | ReasoningDelta]) -> None:
-        """Add reasoning to `out`; hold it back if a closing tag before it may have been the last: it may be answer."""
+    def _think(self, text: str) -> None:
+        """Add reasoning; hold it back if a closing tag before it may have been the last: it may be answer."""
         if self._after_closing is not None:
             self._after_closing += text
             return
         self._thought_begun = self._thought_begun or bool(text.strip())
-        _add(out, ReasoningDelta, text)
+        self._add(ReasoningDelta, text)
 
-    def _add_answer(self, text: str, out: list[TextDelta | ReasoningDelta]) -> None:
-        end = self._last_form.end if self._last_form is not None else ""
-        if end:
-            text = text.replace(end, "")
-            safe = possible_start(text, end)
-            text, self._held = text[:safe], text[safe:]
-        _add(out, TextDelta, text)
+    def _add(self, kind: type[TextDelta] | type[ReasoningDelta], text: str) -> None:
+        if text:
+            self._out.append(kind(text))
+
+    def _take(self) -> Sequence[TextDelta | ReasoningDelta]:
+        """Return what was added, adjacent deltas of a kind as one."""
+        out, self._out = self._out, []
+        return out if len(out) < 2 else merge_deltas(out)
 
 
 def _closes_itself(opening: re.Match[str]) -> bool:
     """Return whether the opening tag closes itself: `<think/>`."""
     return bool(opening.groupdict().get("closes_itself"))
-
-
-def _add(out: list[TextDelta | ReasoningDelta], kind: type[TextDelta] | type[ReasoningDelta], text: str) -> None:
-    """Append `text`, as part of the last delta if that is of its kind."""
-    if not text:
-        return
-    if out and type(out[-1]) is kind:
-        out[-1] = kind(out[-1].text + text)
-    else:
-        out.append(kind(text))

@@ -262,7 +262,7 @@ class TestRedact:
                 searches += 1
                 return compiled.search(*arguments, **options)
 
-        filtering = _Replacing(Counting(), lambda match: "x", 20_000)  # type: ignore[arg-type]  # all that is used of one
+        filtering = _Replacing(Counting(), lambda match: "x", 20_000, None)  # type: ignore[arg-type]  # all that is used of one
         filtering.feed("<")
         for _ in range(9_000):
             filtering.feed("ab")
