@@ -33,7 +33,7 @@ B = TypeVar("B")
 
 def read_json(start: Callable[[], TextReader[B]], tool: str | None) -> Operator[TokenEvent | str, B]:
     """Return the operator that reads the text, or each call of `tool`, with a new reader of one JSON document."""
-    return run_steps(lambda: _TextStep(start) if tool is None else _ToolStep(start, tool))
+    return run_steps(lambda: _JsonStep(start, tool))
 
 
 def json_values(text: str) -> Iterator[object]:
@@ -158,46 +158,25 @@ class JsonDocument:
         self._place, self.tree = "other", JsonTree(self._items_at)
 
 
-class _TextStep(Step[TokenEvent | str, B]):
-    """Reads the text as the document."""
+class _JsonStep(Step[TokenEvent | str, B]):
+    """Reads the text as a document, or the arguments of each call of a tool."""
 
-    def __init__(self, start: Callable[[], TextReader[B]]) -> None:
-        self._start = start
-        self._reader: TextReader[B] | None = start()
-
-    def feed(self, item: TokenEvent | str, /) -> Sequence[B]:
-        """Read the text of an event, or a string. A reset starts again; the end of the answer closes the document."""
-        if type(item) is TextDelta:
-            return self._reader.feed(item.text) if self._reader is not None else ()
-        if isinstance(item, str):
-            return self._reader.feed(item) if self._reader is not None else ()
-        if type(item) is StreamReset:
-            self._reader = self._start()
-        elif type(item) is StreamEnd:
-            try:
-                return self.close()
-            except OutputParsingError as error:
-                error.partial = item.response
-                raise
-        return ()
-
-    def close(self) -> Sequence[B]:
-        reader, self._reader = self._reader, None
-        return () if reader is None else reader.close()
-
-
-class _ToolStep(Step[TokenEvent | str, B]):
-    """Reads the arguments of each call of the tool as a document."""
-
-    def __init__(self, start: Callable[[], TextReader[B]], tool: str) -> None:
+    def __init__(self, start: Callable[[], TextReader[B]], tool: str | None) -> None:
         self._start = start
         self._tool = tool
+        self._text = start() if tool is None else None
+        """Reads the text, until it has ended."""
         self._readers: dict[int, TextReader[B]] = {}
+        """Read the calls of the tool that have begun, by their index."""
         self._begun: set[int] = set()  # the calls whose arguments came in deltas
 
     def feed(self, item: TokenEvent | str, /) -> Sequence[B]:
-        """Read the arguments as they come in deltas; those of a call that has none, at its end."""
+        """Read text or arguments. A reset starts again; the end of the answer, or of a call, closes a document."""
+        if type(item) is TextDelta:
+            return self._text.feed(item.text) if self._text is not None else ()
         match item:
+            case str() if self._text is not None:
+                return self._text.feed(item)
             case ToolCallStart(index=index, name=name) if name == self._tool:
                 self._readers[index] = self._start()
             case ToolCallDelta(index, arguments) if index in self._readers:
@@ -212,11 +191,20 @@ class _ToolStep(Step[TokenEvent | str, B]):
                 self._begun.discard(index)
                 return (*whole, *reader.close())
             case StreamReset():
+                self._text = self._start() if self._tool is None else None
                 self._readers.clear()
                 self._begun.clear()
+            case StreamEnd(response):
+                try:
+                    return self.close()
+                except OutputParsingError as error:
+                    error.partial = response
+                    raise
             case _:
                 pass
         return ()
 
     def close(self) -> Sequence[B]:
-        return [value for reader in self._readers.values() for value in reader.close()]
+        readers = [*self._readers.values()] if self._text is None else [self._text]
+        self._text, self._readers = None, {}
+        return [value for reader in readers for value in reader.close()]

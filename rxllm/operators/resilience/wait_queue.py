@@ -6,7 +6,6 @@ stream is started or disposed, or delivers.
 
 from __future__ import annotations
 
-import math
 import threading
 from abc import abstractmethod
 from collections.abc import Callable
@@ -15,15 +14,13 @@ from typing import Any, ClassVar, Generic, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import SerialDisposable, SingleAssignmentDisposable
 
-from ..._core.attempts import capture_context, scheduler_seconds
+from ..._core.attempts import capture_context
 from ..._core.scheduling import timer_scheduler
 from ...events import TokenEvent
 from .._operator import Outcome, WatchedStream
 
 _SOON = 1e-6
 """Seconds below which no timer is set: clocks that are datetimes have microseconds."""
-_SAME = 1e-3
-"""Seconds by which a timer may be wrong before it is set again."""
 
 
 L = TypeVar("L", bound="SharedLimit")
@@ -42,8 +39,6 @@ class SharedLimit:
         self._waiting: dict[LimitedStream[Any], None] = {}
         self._admitting = False
         self._timer = SerialDisposable()
-        self._due = math.inf
-        """When the timer fires, in the scheduler's seconds."""
 
     def __call__(self, source: Observable[TokenEvent]) -> Observable[TokenEvent]:
         """Return the stream that waits for this limit when it is subscribed to.
@@ -102,20 +97,11 @@ class SharedLimit:
             return None
 
     def _set_timer(self, stream: LimitedStream[Any] | None, wait: float | None) -> None:
-        """Set the timer for the first stream in the queue, unless it is set already. Must hold the lock."""
-        due = math.inf if stream is None or wait is None else scheduler_seconds(stream.timers) + wait
-        if abs(due - self._due) < _SAME or due == self._due:
-            return
-        self._due = due
-        slot = SingleAssignmentDisposable()
+        """Set the timer for the first stream in the queue, in place of the one before. Must hold the lock."""
+        slot = SingleAssignmentDisposable()  # filled after the fact: the scheduler may run the timer at once
         self._timer.disposable = slot
         if stream is not None and wait is not None:
-            slot.disposable = stream.timers.schedule_relative(wait, self._on_timer)
-
-    def _on_timer(self, _: abc.SchedulerBase, __: object = None) -> None:
-        with self.lock:
-            self._due = math.inf
-        self.admit()
+            slot.disposable = stream.timers.schedule_relative(wait, lambda _, __: self.admit())
 
 
 class LimitedStream(WatchedStream[TokenEvent], Generic[L]):

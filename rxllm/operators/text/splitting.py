@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache
 
 from ...events import TokenEvent
 from .._operator import Operator
@@ -28,7 +28,13 @@ def words() -> Operator[TokenEvent | str, str]:
     好。
     """
     word, border = _word_patterns()
-    return split_text(lambda: _Units(partial(_cut_words, word), border))
+
+    def cut(text: str) -> tuple[list[str], str]:
+        """Return the words that have ended, and the one that may continue."""
+        found: list[str] = word.findall(text)
+        return found, found.pop() if found and not text[-1].isspace() else ""
+
+    return split_text(lambda: _Units(cut, border))
 
 
 def lines() -> Operator[TokenEvent | str, str]:
@@ -65,12 +71,6 @@ def _word_patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
         re.compile(rf"[{_CJK_OPENS}]*[{_CJK}][{_CJK_CLOSES}]*|[^\s{_CJK}{_CJK_OPENS}]+|[{_CJK_OPENS}]+"),
         re.compile(rf"[\s{_CJK}{_CJK_OPENS}]"),
     )
-
-
-def _cut_words(word: re.Pattern[str], text: str) -> tuple[list[str], str]:
-    """Return the words that have ended, and the one that may continue."""
-    found: list[str] = word.findall(text)
-    return found, found.pop() if found and not text[-1].isspace() else ""
 
 
 def _cut_lines(text: str) -> tuple[list[str], str]:
