@@ -8,11 +8,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, TypeAlias
 
-from .._json import encode
-from ..events import Response, TokenEvent, Usage
+from .._json import Json, encode
+from ..events import (
+    ReasoningDelta,
+    Response,
+    TextDelta,
+    TokenEvent,
+    ToolCallDelta,
+    ToolCallEnd,
+    ToolCallStart,
+    Usage,
+)
+from ..messages import ToolCall
 from ._words import Words
 
 SSE_COMMENT = ": keep-alive\n\n"
@@ -37,6 +47,9 @@ class AnswerHead:
     usage: bool = True
     input_tokens: int = 0
     unknown_finish: str = "stop"
+
+
+_NO_CALL = ToolCall("", "", {})
 
 
 class AnswerWriter(ABC):
@@ -73,12 +86,103 @@ class AnswerWriter(ABC):
         return SSE_COMMENT
 
     @abstractmethod
-    def document(self, response: Response) -> dict[str, object]:
+    def document(self, response: Response) -> Json:
         """Return the answer as the one JSON document of a request without streaming."""
 
     def _finish(self, response: Response) -> str:
         """Return the vendor's word for the finish reason."""
         return self.words.word_for(response.finish_reason or "stop") or self._head.unknown_finish
+
+
+BlockKey: TypeAlias = Literal["text", "reasoning"] | int
+"""What a block holds: text, reasoning, or the tool call of an index."""
+
+
+@dataclass
+class Block:
+    """A block of an answer, such as Anthropic's content blocks and the output items of OpenAI Responses."""
+
+    key: BlockKey
+    index: int
+    call: ToolCall
+    """Its tool call, if it is one; without arguments."""
+    pieces: list[str] = field(default_factory=list[str])
+
+
+class BlockWriter(AnswerWriter):
+    """An answer of blocks that open and close one after the other: what comes beside an open tool call waits."""
+
+    def __init__(self, head: AnswerHead) -> None:
+        super().__init__(head)
+        self._blocks: list[Block] = []
+        self._open: Block | None = None
+        self._waiting: list[TokenEvent] = []
+
+    @abstractmethod
+    def _opened(self, block: Block) -> str:
+        """Return the events that begin a block."""
+
+    @abstractmethod
+    def _added(self, block: Block, piece: str) -> str:
+        """Return the event of a delta."""
+
+    @abstractmethod
+    def _closed(self, block: Block) -> str:
+        """Return the events that end a block."""
+
+    def event(self, event: TokenEvent) -> str:
+        """Return the events of a delta or of a part of a tool call, and of what has waited for its end."""
+        match event:
+            case TextDelta(text):
+                return self._add(event, "text", text)
+            case ReasoningDelta(text):
+                return self._add(event, "reasoning", text)
+            case ToolCallStart(index, id, name):
+                return self._add(event, index, "", ToolCall(id, name, {}))
+            case ToolCallDelta(index, arguments):
+                return self._add(event, index, arguments)
+            case ToolCallEnd(index, call):
+                block = self._open
+                if block is None or block.key != index:
+                    return self._add(event, index, "")
+                missing = "" if block.pieces else self._add(event, index, encode(call.arguments).decode())
+                return missing + self._close()
+            case _:
+                return ""
+
+    def _add(self, event: TokenEvent, key: BlockKey, piece: str, call: ToolCall = _NO_CALL) -> str:
+        """Return the events of a piece of a block, which is opened if need be, or keep the event for later."""
+        before = self._open
+        if before is not None and before.key != key and isinstance(before.key, int):
+            self._waiting.append(event)
+            return ""
+        closed = "" if before is None or before.key == key else self._close()
+        block = self._open
+        if block is None:
+            block = self._open = self._new_block(key, call)
+            closed += self._opened(block)
+        if not piece:
+            return closed
+        block.pieces.append(piece)
+        return closed + self._added(block, piece)
+
+    def _new_block(self, key: BlockKey, call: ToolCall = _NO_CALL) -> Block:
+        self._blocks.append(Block(key, len(self._blocks), call))
+        return self._blocks[-1]
+
+    def _close(self) -> str:
+        """Return the events that end the open block, if there is one, and those of what has waited."""
+        block, self._open = self._open, None
+        waiting, self._waiting = self._waiting, []
+        closed = "" if block is None else self._closed(block)
+        return closed + "".join(map(self.event, waiting))
+
+    def _close_all(self) -> str:
+        """Return the events that end all blocks."""
+        closed = ""
+        while self._open is not None:
+            closed += self._close()
+        return closed
 
 
 def sse(payload: Mapping[str, object], event: str = "") -> str:
