@@ -162,10 +162,10 @@ class GeminiDecoder(AnswerDecoder):
                 raise ProtocolError("a function call has no name")
             return
         whole = object_at(call, "args")
-        text = arguments.begin(whole) if whole and not arguments.value else ""
-        text += "".join(map(arguments.add, objects_at(call, "partialArgs")))
-        if text:
-            yield self._answer.add_arguments(self._last_call(), text)
+        if not arguments.value:
+            arguments.value.update(whole)
+        for leaf in objects_at(call, "partialArgs"):
+            arguments.add(leaf)
         if not (call.get("willContinue") or arguments.unfinished):
             yield from self._end_streamed_call()
 
@@ -188,9 +188,7 @@ class GeminiDecoder(AnswerDecoder):
         arguments, self._streamed_arguments = self._streamed_arguments, None
         self._may_get_arguments = False
         if arguments is not None:
-            if text := arguments.end():
-                yield self._answer.add_arguments(self._last_call(), text)
-            yield from self._answer.end_call(self._last_call(), arguments.value)
+            yield from self._answer.end_call_with(self._last_call(), arguments.value)
 
     def _last_call(self) -> int:
         return len(self._answer.calls) - 1
