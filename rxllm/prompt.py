@@ -10,18 +10,7 @@ import msgspec
 
 from ._json import decode, encode, is_object
 from .errors import ConfigurationError
-from .messages import (
-    AudioPart,
-    DocumentPart,
-    Ending,
-    ImagePart,
-    Message,
-    Part,
-    Role,
-    TextPart,
-    ToolCall,
-    ToolResult,
-)
+from .messages import AudioPart, DocumentPart, Ending, ImagePart, Message, Part, Role, TextPart, ToolCall, ToolResult
 
 __all__ = ["Prompt", "messages_of"]
 

@@ -12,16 +12,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeAlias
 
 from .._json import Json, encode
-from ..events import (
-    ReasoningDelta,
-    Response,
-    TextDelta,
-    TokenEvent,
-    ToolCallDelta,
-    ToolCallEnd,
-    ToolCallStart,
-    Usage,
-)
+from ..events import ReasoningDelta, Response, TextDelta, TokenEvent, ToolCallDelta, ToolCallEnd, ToolCallStart, Usage
 from ..messages import ToolCall
 from ._words import Words
 

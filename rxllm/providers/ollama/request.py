@@ -11,16 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ..._json import Json
-from ...messages import (
-    ImagePart,
-    MediaPart,
-    Message,
-    ReasoningPart,
-    TextPart,
-    ToolCall,
-    ToolResult,
-    VendorPart,
-)
+from ...messages import ImagePart, MediaPart, Message, ReasoningPart, TextPart, ToolCall, ToolResult, VendorPart
 from ...options import Options
 from .._conversation import calls_by_id
 from .._request import inline, merged, result_text, without_none

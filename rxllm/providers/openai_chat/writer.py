@@ -8,15 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..._json import encode
-from ...events import (
-    ReasoningDelta,
-    Response,
-    TextDelta,
-    TokenEvent,
-    ToolCallDelta,
-    ToolCallEnd,
-    ToolCallStart,
-)
+from ...events import ReasoningDelta, Response, TextDelta, TokenEvent, ToolCallDelta, ToolCallEnd, ToolCallStart
 from ...messages import ToolCall
 from .._words import WORDS
 from .._writer import AnswerHead, AnswerWriter, is_counted, sse
