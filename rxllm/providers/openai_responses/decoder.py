@@ -37,7 +37,6 @@ class OpenAIResponsesDecoder(AnswerDecoder):
         self._output = OutputReader(self._answer)
         self._next: int | None = None
         self._missing = 0
-        self._streamed: set[tuple[str, object]] = set()
 
     def feed(self, frame: Frame, /) -> Sequence[TokenEvent]:
         """Return the token events of one event."""
@@ -89,18 +88,8 @@ class OpenAIResponsesDecoder(AnswerDecoder):
             yield from self._end(kind, event)
         elif kind in _ERRORS or (event.get("error") and not kind.startswith("response.")):
             raise provider_error(event)
-        elif event and kind not in _IGNORED and not self._is_repetition(kind, event):
+        elif event and kind not in _IGNORED:
             yield VendorEvent(kind or "unknown", dict(event))
-
-    def _is_repetition(self, kind: str, event: JsonObject) -> bool:
-        """Return whether an unmodelled event is an empty delta, or the end of what was already streamed."""
-        stem, _, stage = kind.rpartition(".")
-        index = int_at(event, "output_index")
-        of = (stem, text_at(event, "item_id") if index is None else index)
-        if stage == "delta":
-            self._streamed.add(of)
-            return not event.get("delta")
-        return stage == "done" and of in self._streamed
 
     def _set_identity(self, response: JsonObject) -> None:
         """Keep the answer's first id (gateways change it) and its newest model."""
@@ -160,8 +149,8 @@ _OUTPUT_HANDLERS: Mapping[str, _Handler] = {
     "response.reasoning_summary_part.done": OutputReader.part_done,
     "response.function_call_arguments.delta": OutputReader.arguments_delta,
     "response.function_call_arguments.done": OutputReader.arguments_done,
-    "response.output_item.added": OutputReader.item_added,
-    "response.output_item.done": OutputReader.item_done,
+    "response.output_item.added": OutputReader.item,
+    "response.output_item.done": OutputReader.item,
     "response.output_text.annotation.added": OutputReader.annotation_added,
 }
 _STARTS = frozenset({"response.created", "response.queued", "response.in_progress"})

@@ -102,28 +102,27 @@ class OutputReader:
         self._text_item(event, "text").annotated = True
         yield VendorEvent(name, dict(event))
 
-    def item_added(self, name: str, event: JsonObject) -> Iterator[TokenEvent]:
-        """Begin an item."""
-        data = _item_data(name, event)
-        known = self._items.by_id(data)
-        if known is not None and not known.done and known is self._items.of_event(event, text_at(data, "type")):
-            return  # a repetition
-        yield from self._add_item(event, data)
-        if self._items.all[-1].type not in _MODELLED:
-            yield VendorEvent(name, dict(event))
-
-    def item_done(self, name: str, event: JsonObject) -> Iterator[TokenEvent]:
-        """End an item, with its whole JSON."""
-        data = _item_data(name, event)
+    def item(self, name: str, event: JsonObject) -> Iterator[TokenEvent]:
+        """Begin an item, or end it with its whole JSON; a repetition says nothing."""
+        data = event.get("item")
+        if not is_object(data):
+            raise ProtocolError(f"{name}: its item is not an object")
         item = self._items.of_event(event, text_at(data, "type"))
-        if item is not None and item.done and item.data == data:
-            return  # a repetition
+        if name == _ADDED:
+            if item is not None and not item.done and item is self._items.by_id(data):
+                return
+            item = None
+        elif item is not None and item.done and item.data == data:
+            return
         if item is None or item.done:
-            yield from self._server_call(event)
+            yield from self._server_call(event) if name == _DONE else ()
             yield from self._add_item(event, data)
             item = self._items.all[-1]
-        item.update(data)
-        yield from self._end_item(item, event, cut=False)
+            if name == _ADDED and item.type not in _MODELLED:
+                yield VendorEvent(name, dict(event))
+        if name == _DONE:
+            item.update(data)
+            yield from self._end_item(item, event, cut=False)
 
     def finish(self, output: Sequence[dict[str, object]], *, cut: bool) -> Iterator[TokenEvent]:
         """Take the final list of items, and end the items that no event ended.
@@ -280,13 +279,6 @@ def _delta_of(name: str, event: JsonObject) -> str:
 def _part_index(event: JsonObject) -> int:
     index = int_at(event, "summary_index")
     return index if index is not None else int_at(event, "content_index") or 0
-
-
-def _item_data(name: str, event: JsonObject) -> JsonObject:
-    data = event.get("item")
-    if is_object(data):
-        return data
-    raise ProtocolError(f"{name}: its item is not an object")
 
 
 def _texts(item: JsonObject, field: str, key: str) -> list[str]:

@@ -289,14 +289,13 @@ class TestVendor:
         assert isinstance(first, VendorEvent)
         assert first.data["item"] == {"id": "item_0", "type": "web_search_call", "n": 0}
 
-    def test_pieces_are_not_told_again_as_a_whole(self) -> None:
-        """Pieces of another kind go on one by one; empty ones, and the repeat of all, do not."""
+    def test_pieces_of_another_kind(self) -> None:
+        """Each event goes on as it is, the one with the whole too."""
         piece = delta("print", of="code_interpreter_call_code")
-        whole, other = (told("code_interpreter_call_code.done", at, code="print") for at in (0, 1))
-        empty = delta("", of="code_interpreter_call_code")
-        assert said(piece, empty, whole, other, completed()) == (
+        whole = told("code_interpreter_call_code.done", code="print")
+        assert said(piece, whole, completed()) == (
             VendorEvent("response.code_interpreter_call_code.delta", piece),
-            VendorEvent("response.code_interpreter_call_code.done", other),
+            VendorEvent("response.code_interpreter_call_code.done", whole),
         )
 
     def test_an_event_of_the_future(self) -> None:
