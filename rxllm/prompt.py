@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias, TypeGuard, cast
+from typing import Any, TypeAlias, TypeGuard, cast
 
 import msgspec
 
-from ._json import decode, encode, is_object
+from ._json import Json, encode
 from .errors import ConfigurationError
-from .messages import AudioPart, DocumentPart, Ending, ImagePart, Message, Part, Role, TextPart, ToolCall, ToolResult
+from .messages import AudioPart, DocumentPart, ImagePart, Message, Part, Role, TextPart, ToolCall, ToolResult
 
 __all__ = ["Prompt", "messages_of"]
 
@@ -44,7 +43,6 @@ _ROLES: Mapping[object, Role] = {
     "assistant": "assistant",
     "tool": "tool",
 }
-_ENDINGS: Mapping[object, Ending] = {"stopped": "stopped", "failed": "failed"}
 
 
 def _items(prompt: object) -> Sequence[object]:
@@ -63,11 +61,11 @@ def _message(value: object) -> Message:
         return Message.user(value)
     if not _is_mapping(value):
         raise _not_a_prompt(value)
+    if "parts" in value:
+        return cast(Message, _converted(value, Message))
     role = _ROLES.get(value.get("role"))
     if role is None:
         raise ConfigurationError(f"a message's role is system, user, assistant or tool; got {value.get('role')!r}")
-    if "parts" in value:
-        return Message(role, _converted(value["parts"]), _ENDINGS.get(value.get("ending")))
     if role == "tool":
         return _tool_message(value)
     calls = value.get("tool_calls") or ()
@@ -111,74 +109,91 @@ def _part(item: object) -> Part:
         return TextPart(item)
     if isinstance(item, Part):
         return item
-    if _is_mapping(item):
-        match item.get("type"):
-            case "image_url":
-                image = item.get("image_url")
-                return ImagePart(url=str(image.get("url") if _is_mapping(image) else image))
-            case "input_audio":
-                return _audio(item.get("input_audio"))
-            case "file":
-                return _document(item.get("file"))
-            case "refusal":
-                return TextPart(str(item.get("refusal")))
-            case _:
-                pass
-    return _converted([item])[0]
+    part: _AnyPart = _converted(item, _AnyPart)
+    match part:
+        case _ImageUrl(image):
+            return ImagePart(url=image if isinstance(image, str) else image.url)
+        case _InputAudio(sound):
+            return AudioPart(data=sound.data, media_type=f"audio/{sound.format}")
+        case _File(file):
+            if not file.file_data.startswith("data:"):
+                raise ConfigurationError("the file_data of a part of type 'file' is a data URL")
+            return DocumentPart(url=file.file_data, name=file.filename)
+        case _Refusal(refusal):
+            return TextPart(refusal)
+        case _:
+            return part
 
 
 def _is_text(item: object) -> bool:
     return isinstance(item, str) or (_is_mapping(item) and item.get("type") in ("text", "refusal"))
 
 
-def _audio(audio: object) -> AudioPart:
-    data, form = (audio.get("data"), audio.get("format")) if _is_mapping(audio) else (None, None)
-    if not isinstance(data, str) or not isinstance(form, str):
-        raise ConfigurationError("a part of type 'input_audio' has the form {'input_audio': {'data', 'format'}}")
-    return AudioPart(data=_from_base64(data), media_type=f"audio/{form}")
-
-
-def _document(file: object) -> DocumentPart:
-    """Return the document in a part of OpenAI's type "file"."""
-    url = file.get("file_data") if _is_mapping(file) else None
-    if not _is_mapping(file) or not isinstance(url, str) or not url.startswith("data:"):
-        raise ConfigurationError("a part of type 'file' needs file_data, a data URL; file_id is not supported")
-    head, _, data = url.removeprefix("data:").partition(",")
-    name = file.get("filename")
-    media_type = head.partition(";")[0] or "application/octet-stream"
-    return DocumentPart(data=_from_base64(data), media_type=media_type, name=name if isinstance(name, str) else None)
-
-
-def _from_base64(data: str) -> bytes:
-    try:
-        return base64.b64decode(data, validate=True)
-    except ValueError as error:
-        raise ConfigurationError("the data of a message part is not base64") from error
-
-
 def _tool_call(item: object) -> ToolCall:
     """Return the call in a dict of OpenAI's form."""
     if isinstance(item, ToolCall):
         return item
-    function = item.get("function") if _is_mapping(item) else None
-    if not _is_mapping(item) or not _is_mapping(function):
-        raise ConfigurationError("a tool call in a dict has the form {'id', 'function': {'name', 'arguments'}}")
-    arguments = function.get("arguments") or "{}"
+    call: _Call = _converted(item, _Call)
+    arguments = call.function.arguments or {}
     try:
-        parsed = decode(arguments) if isinstance(arguments, str) else arguments
+        parsed = msgspec.json.decode(arguments, type=Json) if isinstance(arguments, str) else arguments
     except (ValueError, RecursionError) as error:
-        raise ConfigurationError(f"a tool call's arguments in the prompt are not JSON: {error}") from error
-    name = function.get("name")
-    if not is_object(parsed) or not isinstance(name, str):
-        raise ConfigurationError("a tool call in the prompt needs a name, and a JSON object as its arguments")
-    return ToolCall(str(item.get("id") or ""), name, parsed)
+        raise ConfigurationError(f"a tool call's arguments in the prompt are no JSON object: {error}") from error
+    return ToolCall(call.id or "", call.function.name, parsed)
 
 
-def _converted(parts: object) -> tuple[Part, ...]:
+def _converted(value: object, kind: Any) -> Any:
     try:
-        return msgspec.convert(parts, tuple[Part, ...])
+        return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise ConfigurationError(f"not a message part this package knows: {error}") from error
+        raise ConfigurationError(f"not a message, or a part of one, in a form this package knows: {error}") from error
+
+
+class _Address(msgspec.Struct):
+    url: str
+
+
+class _ImageUrl(msgspec.Struct, tag="image_url"):
+    """OpenAI's parts, of which each has its content under its type."""
+
+    image_url: _Address | str
+
+
+class _Sound(msgspec.Struct):
+    data: bytes
+    format: str
+
+
+class _InputAudio(msgspec.Struct, tag="input_audio"):
+    input_audio: _Sound
+
+
+class _FileData(msgspec.Struct):
+    file_data: str
+    filename: str | None = None
+
+
+class _File(msgspec.Struct, tag="file"):
+    file: _FileData
+
+
+class _Refusal(msgspec.Struct, tag="refusal"):
+    refusal: str
+
+
+class _Function(msgspec.Struct):
+    name: str
+    arguments: Json | str | None = None
+
+
+class _Call(msgspec.Struct):
+    """OpenAI's form of a tool call."""
+
+    function: _Function
+    id: str | None = None
+
+
+_AnyPart: TypeAlias = Part | _ImageUrl | _InputAudio | _File | _Refusal
 
 
 def _is_mapping(value: object) -> TypeGuard[Mapping[str, object]]:
