@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Unpack, cast
 
 from reactivex import Observable, abc
@@ -96,6 +97,7 @@ def continuing(asked: StreamingModel, /, **options: Unpack[CallOptions]) -> Ask:
     return ask
 
 
+@dataclass(eq=False, repr=False)
 class ResilientModel(StreamingModel):
     """The model that `resilient_model` returns. A response names the model that gave it.
 
@@ -103,27 +105,19 @@ class ResilientModel(StreamingModel):
         models: The models, in the order in which they are tried.
         breakers: Their circuit breakers, one for each; empty: none.
         max_retries: Further attempts with each model.
-        recover: What follows an error after the first content event.
+        recovery: What follows an error after the first content event.
         scheduler: Runs the delays.
     """
 
-    def __init__(
-        self,
-        models: Sequence[StreamingModel],
-        breakers: Sequence[CircuitBreaker],
-        max_retries: int,
-        recover: RecoverMode | None,
-        scheduler: abc.SchedulerBase | None,
-    ) -> None:
-        self.provider = models[0].provider
-        self.model = models[0].model
-        self.models = tuple(models)
-        """The models, in the order in which they are tried."""
-        self.breakers = tuple(breakers)
-        """Their circuit breakers, one for each; empty if there are none."""
-        self._max_retries = max_retries
-        self._recover: RecoverMode | None = recover
-        self._scheduler = scheduler
+    models: tuple[StreamingModel, ...]
+    breakers: tuple[CircuitBreaker, ...]
+    max_retries: int
+    recovery: RecoverMode | None
+    scheduler: abc.SchedulerBase | None
+
+    def __post_init__(self) -> None:
+        self.provider = self.models[0].provider
+        self.model = self.models[0].model
 
     def __repr__(self) -> str:
         return f"<ResilientModel {', '.join(f'{model.provider}:{model.model}' for model in self.models)}>"
@@ -140,13 +134,13 @@ class ResilientModel(StreamingModel):
         """
         messages = messages_of(prompt)
         events = self._asked(messages, options)
-        if self._recover is None:
+        if self.recovery is None:
             return events
 
         def ask(given: Sequence[Message]) -> Observable[TokenEvent]:
             return self._asked(given, options, goes_on=given != messages)
 
-        return recover(self._recover, ask, messages, scheduler=self._scheduler)(events)
+        return recover(self.recovery, ask, messages, scheduler=self.scheduler)(events)
 
     def close(self) -> None:
         """Close the idle connections of all models."""
@@ -178,15 +172,15 @@ class ResilientModel(StreamingModel):
             stream = continuing(model, **call)(messages)
         else:
             return None
-        tried = retry_transient(options.get("max_retries", self._max_retries), scheduler=self._scheduler)(stream)
+        tried = retry_transient(options.get("max_retries", self.max_retries), scheduler=self.scheduler)(stream)
         return self.breakers[place](tried) if self.breakers else tried
 
 
-def _breakers(given: CircuitBreaker | bool, count: int) -> list[CircuitBreaker]:
+def _breakers(given: CircuitBreaker | bool, count: int) -> tuple[CircuitBreaker, ...]:
     if given is False:
-        return []
+        return ()
     first = CircuitBreaker() if given is True else given
-    return [first, *(first.fresh() for _ in range(count - 1))]
+    return (first, *(first.fresh() for _ in range(count - 1)))
 
 
 def _prefix_options(form: PrefixForm, options: CallOptions) -> CallOptions:

@@ -23,8 +23,7 @@ from ..model import StreamingModel
 from ..operators._response_builder import ResponseBuilder
 from ..options import CallOptions
 from ..prompt import Prompt, messages_of
-from ._script import counted_usage, error_body
-from ._writers import reply_pieces
+from ._script import counted_usage, error_body, reply_pieces
 from .replies import Drop, ErrorReply, Fail, Hang, Reply, Reset, Truncate
 from .scripted_stream import Step, ending, scripted
 

@@ -13,12 +13,10 @@ import threading
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable
-from types import TracebackType
 from typing import IO, Self, TypeAlias
 
 from .._json import encode
-from ._connection import read_request, write_response
-from ._exchange import Exchange
+from ._connection import Exchange, read_request, write_response
 from ._script import Chunk, Script, script_of
 from ._sockets import Sockets
 from .recorded import RecordedRequest
@@ -83,9 +81,7 @@ class LLMServer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def base_url(self, provider: str = "openai") -> str:

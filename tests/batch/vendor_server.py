@@ -21,7 +21,7 @@ from typing import Literal, Self, TypeAlias
 from rxllm._json import decode, encode, is_object, object_at, objects_at
 from rxllm.events import Response, Usage
 from rxllm.providers._writer import AnswerHead
-from rxllm.testing._writers import WRITERS
+from rxllm.testing._script import WRITERS
 from rxllm.testing.recorded import RecordedRequest, WireName
 
 Outcome: TypeAlias = str | tuple[int, str]
