@@ -112,7 +112,7 @@ class SessionSettings:
                 raise
             raise ConfigurationError(f"a hook of session= raised {type(error).__name__}: {error}") from error
         answer: Body = getattr(result.raw, "body", body)
-        if answer is not body:
+        if result is not response and answer is not body:  # a hook has sent another request
             body.close()
         return answer
 

@@ -17,16 +17,16 @@ import itertools
 import threading
 import time
 from pathlib import Path
-from typing import Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 import requests
-import urllib3
 from reactivex import Observable, abc
 from reactivex.scheduler import EventLoopScheduler
 
 from .._core.error_format import redacted
 from .._core.recording_format import read_recording
+from .._transport.body import Body
 from ..errors import StreamInterruptedError
 from ..events import TokenEvent
 from .replies import Drop, RawReply
@@ -149,7 +149,8 @@ class _WireLog:
         number = next(self._numbers)
         url = response.url.partition("?")[0].rpartition("@")[2]
         self.write(_WireLine(self.now(), number, url, response.status_code, response.headers.get("content-type")))
-        response.raw = _RecordedBody(cast(urllib3.HTTPResponse, response.raw), self, number)
+        raw: Any = response.raw  # the transport's: it reads the `body` that it finds here after the hooks
+        raw.body = _RecordedBody(raw.body, self, number)
 
     def now(self) -> float:
         return round(time.monotonic() - self._started, 6)
@@ -160,36 +161,34 @@ class _WireLog:
             file.write(msgspec.json.encode(line) + b"\n")
 
 
-class _RecordedBody:
-    """A response's raw body that records what is read of it."""
+class _RecordedBody(Body):
+    """The body of a response that records what is read of it. It takes the place of `body`."""
 
-    def __init__(self, raw: urllib3.HTTPResponse, log: _WireLog, number: int) -> None:
-        self._raw = raw
+    __slots__ = ("_ended", "_log", "_number")
+
+    def __init__(self, body: Body, log: _WireLog, number: int) -> None:  # pyright: ignore[reportMissingSuperCall]
+        for name in Body.__slots__:
+            setattr(self, name, getattr(body, name))
         self._log = log
         self._number = number
         self._ended = False
 
-    def __getattr__(self, name: str) -> object:
-        if name == "_fp":  # the transport bypasses urllib3 if it finds this, and nothing would be recorded
-            raise AttributeError(name)
-        return getattr(self._raw, name)
-
-    def read1(self, amt: int | None = None, decode_content: bool | None = None) -> bytes:
-        """Read a block and record it; an empty one is the end."""
+    def read(self) -> bytes:
+        """Read a block and record it."""
         try:
-            block = self._raw.read1(amt, decode_content=decode_content)
-        except Exception:
+            block = super().read()
+        except BaseException:
             self._end("broken")
             raise
         if block:
             self._piece(block)
-        else:
+        if self.at_end:
             self._end("complete")
         return block
 
     def close(self) -> None:
         self._end("closed")
-        self._raw.close()
+        super().close()
 
     def _piece(self, block: bytes) -> None:
         try:
