@@ -20,8 +20,11 @@ class AwaitableObservable(Observable[T]):
     """``await`` returns its last item, or raises its error; cancelling the task disposes the subscription.
 
     reactivex's own ``await`` sets its future from the emitting thread, which does not wake the event loop. What `pipe`
-    returns can be awaited too.
+    returns can be awaited too. A `for` loop over it raises `TypeError`, as reactivex's
+    ``__getitem__`` would make the loop endless.
     """
+
+    __iter__ = None
 
     def __await__(self) -> Generator[Any, None, T]:
         return last(self).__await__()

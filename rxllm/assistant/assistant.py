@@ -10,6 +10,7 @@ from reactivex import operators as rx_ops
 from typing_extensions import TypeVar, Unpack
 
 from .._arguments import check_arguments
+from .._core.awaitable import AwaitableObservable
 from ..errors import ConfigurationError
 from ..events import Response, StreamEnd
 from ..messages import Message
@@ -153,7 +154,7 @@ class Assistant:
         ) -> abc.DisposableBase:
             return ToolLoop(request, observer).start()
 
-        return cast("Observable[TypedEvent[T]]", Observable(subscribe))
+        return cast("Observable[TypedEvent[T]]", AwaitableObservable(subscribe))
 
     def chat(
         self,

@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias, Unpack
 from reactivex import Observable, abc
 from reactivex import operators as rx_ops
 
+from .._core.awaitable import AwaitableObservable
 from .._transport.vendor_errors import Fault as VendorFault
 from .._transport.vendor_errors import status_error, stream_error
 from ..errors import LLMError, StreamInterruptedError
@@ -119,7 +120,7 @@ class ScriptedModel(StreamingModel):
             answer = reply(call) if callable(reply) else reply
             return _tracked(self._events(answer, call), call).subscribe(observer, scheduler=scheduler)
 
-        return Observable(subscribe)
+        return AwaitableObservable(subscribe)
 
     def _events(self, reply: ModelReply, call: ScriptedCall) -> Observable[TokenEvent]:
         """Return the stream of a reply."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from reactivex import operators as rx_ops
 import rxllm
 from rxllm import operators as ops
 from rxllm._core.awaitable import AwaitableObservable
-from rxllm.testing import LLMServer, Reply
+from rxllm.assistant import Assistant
+from rxllm.testing import LLMServer, Reply, ScriptedModel
 
 from ..raw_server import LIMIT, Connection, RawServer
 
@@ -64,6 +66,16 @@ def test_cancelling_closes_the_connection() -> None:
         model = rxllm.create_streaming_model("openai", model="m", api_key="k", base_url=server.url)
         asyncio.run(cancel(model.stream("Hi")))
         assert server.connections[0].closed.wait(LIMIT)
+
+
+@pytest.mark.parametrize("make", [lambda model: model, Assistant])
+def test_a_stream_is_not_iterable(make: Callable[[Any], Any]) -> None:
+    """A `for` loop fails at once, also behind an operator: reactivex's Observables would give it items without end."""
+    real = rxllm.create_streaming_model("openai", model="m", api_key="k")
+    for stream in (make(real).stream("Hi"), make(ScriptedModel()).stream("Hi").pipe(rx_ops.count())):
+        assert not isinstance(stream, Iterable)
+        with pytest.raises(TypeError, match="not iterable"):
+            iter(stream)
 
 
 def test_an_empty_stream_has_no_last_item() -> None:
