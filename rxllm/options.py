@@ -221,7 +221,10 @@ def tool_of(value: object) -> Tool:
             return msgspec.convert(function, Tool)
         except msgspec.ValidationError as error:
             raise ConfigurationError(f"not a tool definition: {error}") from error
-    raise ConfigurationError(f"a tool is an rxllm.Tool or a dict with name, description and parameters; got {value!r}")
+    raise ConfigurationError(
+        "a tool is an rxllm.Tool or a dict with name, description and parameters (an Assistant also takes functions);"
+        f" got {value!r}"
+    )
 
 
 def stop_of(value: str | Sequence[str] | None) -> tuple[str, ...] | None:
