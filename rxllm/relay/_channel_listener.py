@@ -53,16 +53,11 @@ class _Listener:
         for message in self._redis.messages(self._channel, _CHECK_SECONDS):
             if self._ended.is_set():
                 return
-            if message is not None:
-                self.callbacks.get(message.decode(), _nothing)()
-            elif not listening:
-                listening = True
-                for poke in list(self.callbacks.values()):  # for messages that were sent before
+            name = None if message is None else message.decode()
+            for key, poke in list(self.callbacks.items()):
+                if key == name or not listening:
                     poke()
-
-
-def _nothing() -> None:
-    """Ignore a message about a stream of another process."""
+            listening = True
 
 
 _listeners: dict[tuple[str, str], _Listener] = {}

@@ -65,6 +65,8 @@ class LogReader(abc.DisposableBase):
         self._pause = _FIRST_RETRY
         self._ended_before = False
         self._disposed = threading.Event()
+        self._error: LLMError | None = None
+        """The error that the stream ends with."""
 
     def start(self) -> LogReader:
         """Start the reading thread."""
@@ -79,54 +81,44 @@ class LogReader(abc.DisposableBase):
         self._redis.close()
 
     def _run(self) -> None:
-        """Read the log until it ends or fails, or the reader is closed."""
+        """Deliver the log until it ends or fails, or the reader is closed. Runs on the reading thread."""
+        on_next = self._observer.on_next
         try:
-            error = self._deliver()
+            for batch in self._batches():
+                for entry in batch:
+                    if self._disposed.is_set():
+                        return
+                    on_next(entry)
             if self._disposed.is_set():
                 return
-            if error is None:
+            if self._error is None:
                 self._observer.on_completed()
             else:
-                self._fail(error)
-        except Exception:
-            # Raised by the subscriber.
+                if self._error.partial is None:
+                    self._error.partial = self._partial()
+                emit_error(self._observer, self._error)
+        except Exception:  # raised by the subscriber
             report_exception()
         finally:
             self._redis.close()
 
-    def _deliver(self) -> LLMError | None:
-        """Deliver all events; return the error that the stream ends with, if any."""
-        batches = self._batches()
-        on_next = self._observer.on_next
-        while not self._disposed.is_set():
-            try:
-                batch = next(batches, None)
-            except Exception as error:
-                # A connection that another thread closed can fail with any error.
-                if not self._disposed.is_set() and not isinstance(error, LLMError):
-                    return StreamError(f"the log could not be read: {type(error).__name__}: {error}")
-                return error if isinstance(error, LLMError) else None
-            if batch is None:
-                return None
-            for entry in batch:
-                if self._disposed.is_set():
-                    return None
-                on_next(entry)
-        return None
-
-    def _fail(self, error: LLMError) -> None:
-        if error.partial is None:
-            error.partial = self._partial()
-        emit_error(self._observer, error)
-
     def _batches(self) -> Generator[Sequence[Entry[TokenEvent]], None, None]:
-        """Yield the events, segment by segment, until the end. Raises the error that the stream ends with."""
+        """Yield the events, segment by segment, until the end; set `_error` if it is an error."""
+        try:
+            yield from self._segments()
+        except LLMError as error:
+            self._error = error
+        except Exception as error:  # a connection that `dispose` closes can fail with any error
+            self._error = StreamError(f"the log could not be read: {type(error).__name__}: {error}")
+
+    def _segments(self) -> Generator[Sequence[Entry[TokenEvent]], None, None]:
+        """Yield the events of each segment until the end. Raises the error that the stream ends with."""
         while not self._disposed.is_set():
+            rows: list[Fields] = []
             try:
-                if self._after is None:
-                    self._look()
-                    continue
-                rows = self._redis.read(self._keys.log, f"{self._after}-0", self._block())
+                if self._after is not None:
+                    block = 0.001 if self._ended_before else min(_LONGEST_BLOCK, self._lease / 4)
+                    rows = self._redis.read(self._keys.log, f"{self._after}-0", block)
                 if not rows:
                     self._look()
             except APIConnectionError as error:
@@ -139,25 +131,19 @@ class LogReader(abc.DisposableBase):
                 if (ending := row.get(b"end")) is not None:
                     _raise_if_failed(ending_from_json(ending))
                     return
-                if b"frame" in row:
-                    yield self._entries(row)
-                else:
-                    raise StreamError("the stream's log has an entry that rxllm did not write")
+                yield self._entries(row)
 
     def _entries(self, row: Fields) -> list[Entry[TokenEvent]]:
         """Return the new events in a row of the log."""
         assert self._after is not None
         try:
             entries = list(entries_in(row[b"frame"], self._after, self._pieces_of, joined=self._joined))
-        except (ValueError, msgspec.MsgspecError) as error:
+        except (KeyError, ValueError, msgspec.MsgspecError) as error:
             raise StreamError(f"the stream's log has an entry that rxllm did not write: {error}") from error
         for entry in entries:
             self._answer.add(entry.event)
             self._after = entry.id
         return entries
-
-    def _block(self) -> float:
-        return 0.001 if self._ended_before else min(_LONGEST_BLOCK, self._lease / 4)
 
     def _look(self) -> None:
         """Ask Redis, after a silence, whether the stream is still open and its producer alive."""
@@ -206,10 +192,7 @@ class LogReader(abc.DisposableBase):
             return self._answer.response()
         answer, after = ResponseBuilder(), 0
         try:
-            while rows := self._redis.read(self._keys.log, f"{after}-0"):
-                frames = [row[b"frame"] for row in rows if b"frame" in row]
-                if not frames:
-                    break
+            while frames := self._frames(after):
                 for frame in frames:
                     for entry in entries_in(frame, after, self._pieces_of):
                         answer.add(entry.event)
@@ -217,6 +200,9 @@ class LogReader(abc.DisposableBase):
         except LLMError:
             return self._answer.response()
         return answer.response()
+
+    def _frames(self, after: int) -> list[bytes]:
+        return [row[b"frame"] for row in self._redis.read(self._keys.log, f"{after}-0") if b"frame" in row]
 
 
 def _raise_if_failed(ending: Ending) -> None:

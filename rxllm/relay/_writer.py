@@ -17,6 +17,8 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from operator import attrgetter
+from typing import cast
 
 import msgspec
 
@@ -76,7 +78,7 @@ class LogWriter:
         self.state: LogState = "open"
         self.error: LLMError | None = None
         self.ended = threading.Event()
-        self._stop: Callable[[], None] = _nothing
+        self._stop: Callable[[], None] = lambda: None
         self._redis = SharedConnections(address, timeout=min(SOCKET_SECONDS, options.lease / 3))
         self._keys = keys
         self._options = options
@@ -204,7 +206,7 @@ class LogWriter:
         ending = self._gather()
         began = time.monotonic()
         while self.state == "open":
-            at = bisect_right(self._segments, self._acknowledged, key=_last_of)
+            at = bisect_right(self._segments, self._acknowledged, key=attrgetter("last"))
             segment = self._segments[at] if at < len(self._segments) else None
             self._heed(*self._write(segment, ending if at + 1 >= len(self._segments) else None))
             if ending is None and self._acknowledged >= self._gathered:
@@ -247,7 +249,7 @@ class LogWriter:
             else:
                 if renew:
                     self._renew_at = began + self._options.lease / 6
-                return _text_of(state), int(number)
+                return cast(bytes, state).decode(), int(number)
 
     def _heed(self, said: str, last: int) -> None:
         """Act on the state that Redis returned."""
@@ -277,20 +279,8 @@ _live: set[LogWriter] = set()
 _numbers = itertools.count(1)
 
 
-def _last_of(segment: Segment) -> int:
-    return segment.last
-
-
 def _milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000))
-
-
-def _text_of(value: bytes | int) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _nothing() -> None:
-    pass
 
 
 @atexit.register

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from typing import cast
 
 from reactivex import Observable, abc
@@ -65,7 +66,7 @@ class RedisLog:
         """Whether and how the stream ended; asks Redis. Raises `StreamGoneError` if there is none."""
         found = self.look()
         if found is None:
-            raise self._unknown()
+            raise StreamGoneError(f"there is no stream {self.id!r}")
         return found[0]
 
     def look(self) -> tuple[LogState, int] | None:
@@ -119,7 +120,7 @@ class RedisLog:
             StreamGoneError: There is no such stream.
         """
         if self._call(CANCEL, ending_to_json(_CANCELLED), self._channel) == [-1]:
-            raise self._unknown()
+            raise StreamGoneError(f"there is no stream {self.id!r}")
 
     def read(self, after: int | None = 0, *, joined: bool = True) -> Observable[Entry[TokenEvent]]:
         """Return the entries after a number, then the live ones, then the end.
@@ -142,14 +143,8 @@ class RedisLog:
         return Observable(subscribe)
 
     def _call(self, script: Script, *arguments: str | bytes) -> list[bytes | int]:
-        connections = SharedConnections(self._address)
-        try:
+        with closing(SharedConnections(self._address)) as connections:
             return connections.call(script, self._keys, *arguments)
-        finally:
-            connections.close()
-
-    def _unknown(self) -> StreamGoneError:
-        return StreamGoneError(f"there is no stream {self.id!r}")
 
     def _claimed(self) -> LogWriter:
         if self._writer is None:
