@@ -70,7 +70,7 @@ def jobs_of(items: Iterable[object], columns: Columns, fingerprint: bytes) -> Ge
             job = _job_of(row, columns, position, fingerprint)
         except BaseException as error:  # of a function of the user's, or of a value of any kind
             if position == 0 and isinstance(error, ColumnError):
-                raise
+                raise ColumnError(f"row 0: {error}") from error
             yield _invalid(as_exception(error), row, columns, position, fingerprint)
         else:
             yield job
@@ -81,10 +81,10 @@ class ColumnError(ConfigurationError):
 
 
 def _job_of(row: RowIn, columns: Columns, position: int, fingerprint: bytes) -> Job:
-    key = _key_of(row, columns, position)
-    kept = _kept(row, columns, position)
-    prompt = messages_of(cast("Prompt", _taken(row, columns.prompt, position)))
-    options = _options_of(row, columns.options, position)
+    key = position if columns.key is None else _key_of(row, columns.key)
+    kept = _kept(row, columns.keep)
+    prompt = messages_of(cast("Prompt", _taken(row, columns.prompt)))
+    options = _options_of(None if columns.options is None else _taken(row, columns.options))
     digest = _digest(fingerprint, encode([prompt, plain_options(options)]))
     return Job(key, position, digest, prompt, options, kept)
 
@@ -93,83 +93,56 @@ def _invalid(error: Exception, row: RowIn, columns: Columns, position: int, fing
     """Return the failure row of a row, with as much of its key and columns as can be stored."""
     key: Key = position
     kept: dict[str, object] = {}
-    try:
-        key = _key_of(row, columns, position)
-        kept = _kept(row, columns, position)
-    except Exception:
-        if columns.key is not None and key == position:
-            key = _printable(str(row.get(columns.key, f"row {position}")))
+    if columns.key is not None:
+        try:
+            key = _key_of(row, columns.key)
+        except Exception:
+            key = str(row.get(columns.key, f"row {position}")).encode("utf-8", "backslashreplace").decode()
+    with suppress(Exception):
+        kept = _kept(row, columns.keep)
     failure = failure_of(error, key, kept, 0)
-    if f"row {position}" not in failure.message:
-        failure = msgspec.structs.replace(failure, message=f"row {position}: {failure.message}")
+    failure = msgspec.structs.replace(failure, message=f"row {position}: {failure.message}")
     return Settled(position, _digest(fingerprint, failure.message.encode()), failure)
-
-
-def _kept(row: RowIn, columns: Columns, position: int) -> dict[str, object]:
-    kept = {name: _plain(_column(row, name, position), name, position) for name in columns.keep}
-    if kept:
-        encode(kept)  # raises if text is not Unicode
-    return kept
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _is_row(item: object) -> TypeGuard[RowIn]:
     return isinstance(item, Mapping) and "role" not in item
 
 
-def _taken(row: RowIn, what: str | Callable[[RowIn], object], position: int) -> object:
-    return _column(row, what, position) if isinstance(what, str) else what(row)
+def _taken(row: RowIn, what: str | Callable[[RowIn], object]) -> object:
+    return _column(row, what) if isinstance(what, str) else what(row)
 
 
-def _column(row: RowIn, name: str, position: int) -> object:
+def _column(row: RowIn, name: str) -> object:
     if name not in row:
-        raise ColumnError(f"row {position} has no column {name!r}; it has {', '.join(map(repr, row)) or 'none'}")
+        raise ColumnError(f"there is no column {name!r}; there is {', '.join(map(repr, row)) or 'none'}")
     return row[name]
 
 
-def _key_of(row: RowIn, columns: Columns, position: int) -> Key:
-    """Return the row's key: its position, or the text or whole number in the key column."""
-    name = columns.key
-    if name is None:
-        return position
-    value = _column(row, name, position)
+def _key_of(row: RowIn, name: str) -> Key:
+    """Return the text or whole number in the key column."""
+    value = _column(row, name)
     if isinstance(value, str):
         return value.encode().decode()  # raises if it is not Unicode; of numpy's text, a plain one
     try:
         number = operator.index(cast("int", value))  # numpy's integers too
     except TypeError:
-        raise ColumnError(f"a key is text or a whole number; row {position} has {value!r} as {name!r}") from None
+        raise ColumnError(f"a key is text or a whole number; {name!r} is {value!r}") from None
     if not -(2**63) <= number < 2**63:
-        raise ConfigurationError(f"a key that is a number has at most 64 bits; row {position} has {number} as {name!r}")
+        raise ConfigurationError(f"a key that is a number has at most 64 bits; {name!r} is {number}")
     return number
 
 
-def _options_of(row: RowIn, what: str | Callable[[RowIn], object] | None, position: int) -> CallOptions:
-    """Return the options of a row that are set; raise `ConfigurationError` if there are no such options."""
-    given = None if what is None else _taken(row, what, position)
-    if given is None:
-        return {}
-    if not is_object(given):
-        raise ConfigurationError(f"the options of row {position} are a dict; got a {type(given).__name__}")
-    unknown = given.keys() - CallOptions.__annotations__.keys()
-    if unknown:
-        raise ConfigurationError(f"row {position} has options that do not exist: {', '.join(sorted(unknown))}")
-    if not is_plain_format(given.get("response_format")):
-        raise ConfigurationError(
-            f'the response_format of row {position} is "json" or a JSON schema; a type is for all rows, for ModelSpec'
-        )
-    # In a table each row has all columns; None stands for an option that is not set.
-    return cast("CallOptions", {name: value for name, value in given.items() if value is not None})
-
-
-def _plain(value: object, name: str, position: int) -> object:
-    try:
-        return msgspec.to_builtins(value, str_keys=True, enc_hook=_from_numpy)
-    except TypeError as error:
-        raise ColumnError(f"column {name!r} of row {position} cannot be kept as JSON: {error}") from error
+def _kept(row: RowIn, names: Sequence[str]) -> dict[str, object]:
+    """Return the columns that are kept, as JSON values."""
+    kept: dict[str, object] = {}
+    for name in names:
+        try:
+            kept[name] = msgspec.to_builtins(_column(row, name), str_keys=True, enc_hook=_from_numpy)
+        except TypeError as error:
+            raise ColumnError(f"the column {name!r} cannot be kept as JSON: {error}") from error
+    encode(kept)  # raises if text is not Unicode
+    return kept
 
 
 def _from_numpy(value: object) -> object:
@@ -177,6 +150,23 @@ def _from_numpy(value: object) -> object:
     if not callable(to_list):
         raise TypeError(f"it holds a {type(value).__name__}")
     return to_list()
+
+
+def _options_of(given: object) -> CallOptions:
+    """Return the options of a row that are set; raise `ConfigurationError` if there are no such options."""
+    if given is None:
+        return {}
+    if not is_object(given):
+        raise ConfigurationError(f"the options are a dict; got a {type(given).__name__}")
+    unknown = given.keys() - CallOptions.__annotations__.keys()
+    if unknown:
+        raise ConfigurationError(f"there are options that do not exist: {', '.join(sorted(unknown))}")
+    if not is_plain_format(given.get("response_format")):
+        raise ConfigurationError(
+            'the response_format of a row is "json" or a JSON schema; a type is for all rows, for ModelSpec'
+        )
+    # In a table each row has all columns; None stands for an option that is not set.
+    return cast("CallOptions", {name: value for name, value in given.items() if value is not None})
 
 
 def _digest(*parts: bytes) -> bytes:

@@ -70,11 +70,9 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     outage_timeout: Number = 600.0
     stop_after_equal_failures: Count = 20
     total: Count | None = None
-    job: str = ""
     version: str = ""
     progress_every: Number = 1.0
     show_progress: bool = False
-    sync: Number = 1.0
     start_timeout: Number = 600.0
     worker_options: Mapping[str, object] | None = None
     poll_seconds: Number = 10.0
@@ -143,9 +141,8 @@ class BaseRun(abc.DisposableBase):
     def _run(self) -> None:
         """Open the checkpoint, do the work and end the stream. Runs on the thread of the run."""
         atexit.register(self._exit)  # runs before Ray's own handler, which was registered earlier
-        about: dict[str, object] = {"job": self._settings.job, "key": self._plan.columns.key}
         try:
-            with closing(Checkpoint(self._plan.checkpoint, about, sync=self._settings.sync)) as self._file:
+            with closing(Checkpoint(self._plan.checkpoint, {"key": self._plan.columns.key})) as self._file:
                 try:
                     self._work()
                 finally:

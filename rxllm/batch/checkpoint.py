@@ -2,7 +2,7 @@
 
 A run appends to the file's write-ahead log. A commit survives when the process is killed; one that was interrupted
 leaves nothing. The writing process holds the file locked, by a lock that ends with the process; so two runs cannot
-share a file, and nothing must be cleaned up after a crash. A power cut may lose the commits of the last `sync` seconds.
+share a file, and nothing must be cleaned up after a crash. A power cut may lose the commits of the last second.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ Standing: TypeAlias = Literal["new", "settled", "twice"]
 PATIENCE_SECONDS = 6.0
 """Seconds that a disposed run takes at most to store what was ready and to close its file."""
 
+_SYNC_SECONDS = 1.0
 _MAGIC = 0x52584C42  # "RXLB"
 _FORMAT = 1
 _SCHEMA = """
@@ -44,11 +45,8 @@ class Checkpoint:
     is a `ConfigurationError`.
     """
 
-    def __init__(
-        self, path: Path, about: dict[str, object] | None, *, sync: float = 1.0, patience: float = PATIENCE_SECONDS
-    ) -> None:
+    def __init__(self, path: Path, about: dict[str, object] | None, *, patience: float = PATIENCE_SECONDS) -> None:
         self._path = path
-        self._sync = sync
         self._synced = time.monotonic()
         with _explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +94,7 @@ class Checkpoint:
                 raise
             self._file.execute("COMMIT")
             now = time.monotonic()
-            if now - self._synced >= self._sync:
+            if now - self._synced >= _SYNC_SECONDS:
                 self._synced = now
                 self._file.execute("PRAGMA wal_checkpoint(PASSIVE)")  # which syncs the log first
 

@@ -50,16 +50,12 @@ class RunOptions(TypedDict, total=False):
     """The run ends if its first prompts, this many, fail with the same permanent error: 20. 0 turns that off."""
     total: int
     """Number of prompts, for `BatchProgress.eta`; default: the length of `prompts`, if it has one."""
-    job: str
-    """Name of the job in its checkpoint; a run with another name is refused. Default: ""."""
     version: str
     """Change it when a model factory or what it closes over has changed: then all prompts are sent again."""
     progress_every: float
     """Seconds between two `BatchProgress`: 1."""
     show_progress: bool
     """Draw a progress bar on stderr, with the package rich: False."""
-    sync: float
-    """Seconds of work that a power cut (not a crash) may lose: 1."""
     start_timeout: float
     """With a cluster: seconds until the first worker must have started, machines that must boot included: 600."""
     worker_options: Mapping[str, object]

@@ -39,7 +39,6 @@ def write_parquet(
     directory: str | Path,
     *,
     rows_per_file: int = 50_000,
-    types: Mapping[str, str] | None = None,
 ) -> int:
     """Write rows as part files, in place of those of an earlier call; return the number of rows.
 
@@ -48,9 +47,7 @@ def write_parquet(
     Args:
         rows: Rows, such as those of `read_rows`; one file's worth is held in memory.
         directory: Where the files go; it may hold nothing but files of an earlier call.
-        rows_per_file: Rows in each file.
-        types: Arrow types of columns that `keep=` named, such as `{"score": "double"}`; default: as the values of the
-            first file look.
+        rows_per_file: Rows in each file. The first ones tell the types of the columns that `keep=` named.
 
     Raises:
         ImportError: The package pyarrow is missing.
@@ -71,7 +68,7 @@ def write_parquet(
         fresh.mkdir()
         left = map(row_record, rows)
         while (records := list(itertools.islice(left, rows_per_file))) or schema is None:
-            schema = schema or _schema(pyarrow, records, types or {})
+            schema = schema or _schema(pyarrow, records)
             writer.write_table(_table(pyarrow, records, schema), fresh / _PART.format(written // rows_per_file))
             written += len(records)
         if target.exists():
@@ -131,10 +128,10 @@ def _json(value: object) -> str | None:
     return None if value is None else encode(value).decode()
 
 
-def _schema(pyarrow: Any, records: Sequence[Mapping[str, object]], types: Mapping[str, str]) -> Any:
-    """Return the columns: our own, and the kept ones with the types in `types` or as their values look."""
+def _schema(pyarrow: Any, records: Sequence[Mapping[str, object]]) -> Any:
+    """Return the columns: our own, and the kept ones with the types that their values have."""
     has_numbers = not records or isinstance(records[0]["key"], int)
-    given = {"key": "int64" if has_numbers else "string", **OWN_COLUMNS, **types}
+    given = {"key": "int64" if has_numbers else "string", **OWN_COLUMNS}
     fields = {name: pyarrow.type_for_alias(kind) for name, kind in given.items()}
     for name in {name: None for record in records for name in record if name not in given}:
         looks = pyarrow.infer_type([record.get(name) for record in records])
@@ -146,10 +143,10 @@ def _table(pyarrow: Any, records: Sequence[Mapping[str, object]], schema: Any) -
     """Return the records as a table of the first file's schema; raise `ConfigurationError` if one does not fit."""
     unknown = next((name for record in records for name in record if name not in schema.names), None)
     if unknown is not None:
-        raise ConfigurationError(
-            f"the column {unknown!r} is not in the first file's rows: pass types={{{unknown!r}: ...}}"
-        )
+        raise ConfigurationError(f"the column {unknown!r} is not in the first file's rows: pass more rows_per_file=")
     try:
         return pyarrow.Table.from_pylist(records, schema=schema)
     except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
-        raise ConfigurationError(f"a value is not of its column's type (pass types={{...}}): {error}") from error
+        raise ConfigurationError(
+            f"a value is not of its column's type in the first file (pass more rows_per_file=): {error}"
+        ) from error

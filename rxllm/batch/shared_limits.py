@@ -18,7 +18,6 @@ from typing import TypeAlias
 import msgspec
 
 from .._transport.rate_limit_headers import MINUTE
-from ..errors import ConfigurationError
 from ..operators.resilience.limits import RateLimit
 from ..operators.resilience.rate_window import SlidingWindow
 
@@ -49,10 +48,7 @@ class RateLimits(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None = None
 
     def __post_init__(self) -> None:
-        for field in ("requests_per_minute", "tokens_per_minute"):
-            limit = getattr(self, field)
-            if limit is not None and not limit > 0:
-                raise ConfigurationError(f"RateLimits({field}=...) takes a number above 0; got {limit!r}")
+        RateLimit(self.requests_per_minute, self.tokens_per_minute)  # raises if one is not above 0
 
 
 LeaseNumber: TypeAlias = tuple[int, int]

@@ -157,9 +157,10 @@ def test_a_file_that_is_given_free_is_waited_for(tmp_path: Path) -> None:
     later.close()
 
 
-def test_a_torn_last_write_costs_only_itself(tmp_path: Path) -> None:
+def test_a_torn_last_write_costs_only_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The log cut anywhere: what stands is a whole number of commits, from the first on, and can be gone on with."""
-    file = Checkpoint(tmp_path / "job", JOB, sync=1e9)
+    monkeypatch.setattr("rxllm.batch.checkpoint._SYNC_SECONDS", 1e9)
+    file = Checkpoint(tmp_path / "job", JOB)
     for batch in range(6):
         file.write([answer(10 * batch + n, "x" * 300) for n in range(10)])
     copies = tmp_path / "copies"

@@ -57,7 +57,7 @@ def _raises_for_b(row: Any) -> str:
         ({"id": "b", "prompt": "hi \ud83d", "x": 1}, {}, "surrogates not allowed"),
         ({"id": "b\udc81", "prompt": "b", "x": 1}, {}, "surrogates not allowed"),
         ({"id": 2**63, "prompt": "b", "x": 1}, {}, "at most 64 bits"),
-        ({"id": None, "prompt": "b", "x": 1}, {}, "has None as 'id'"),
+        ({"id": None, "prompt": "b", "x": 1}, {}, "'id' is None"),
         ({"prompt": "b", "x": 1}, {}, "no column 'id'"),
         ({"id": "b", "x": 1}, {}, "no column 'prompt'"),
         ({"id": "b", "prompt": "b"}, {}, "no column 'x'"),
@@ -187,7 +187,7 @@ def test_few_prompts_or_different_errors_are_failures(llm_server: LLMServer, tmp
     assert 5 == len(rows(run(llm_server, tmp_path, [str(n) for n in range(5)])))
     llm_server.default = lambda request: ErrorReply(400, f"prompt {request.prompt} is refused")
     many = [f"p{n}" for n in range(50)]
-    seen = run(llm_server, tmp_path, many, job="")
+    seen = run(llm_server, tmp_path, many)
     assert seen.completed
     assert all(isinstance(row, FailureRow) and row.error == BadRequestError.__name__ for row in rows(seen))
     assert 50 == len(rows(seen))
@@ -296,7 +296,7 @@ def test_a_frame_is_not_taken_for_its_column_names(tmp_path: Path) -> None:
 def test_numbers_and_texts_of_numpy(llm_server: LLMServer, tmp_path: Path) -> None:
     """As options, prompts and keys; a key that could not be written stopped the run for ever."""
     prompts: Any = [{"prompt": text, "id": text} for text in numpy.array(["a", "b"])]
-    more: Any = {"total": numpy.int64(2), "sync": numpy.float64(1)}
+    more: Any = {"total": numpy.int64(2), "progress_every": numpy.float64(1)}
     seen = run(llm_server, tmp_path, prompts, key="id", **more)
     assert ["a", "b"] == sorted(str(row.key) for row in rows(seen))
 

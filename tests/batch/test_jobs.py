@@ -80,12 +80,12 @@ def test_text_of_another_class_is_plain_text() -> None:
 @pytest.mark.parametrize(
     ("row", "columns", "says"),
     [
-        ({"question": "?"}, Columns(), "row 0 has no column 'prompt'; it has 'question'"),
-        ({"prompt": "?"}, Columns(key="id"), "no column 'id'"),
-        ({"prompt": "?", "id": 1.5}, Columns(key="id"), "a key is text or a whole number; row 0 has 1.5"),
-        ({"prompt": "?", "id": None}, Columns(key="id"), "row 0 has None as 'id'"),
-        ({"prompt": "?"}, Columns(options="o"), "no column 'o'"),
-        ({"prompt": "?", "c": object()}, Columns(keep=("c",)), "column 'c' of row 0 cannot be kept as JSON"),
+        ({"question": "?"}, Columns(), "row 0: there is no column 'prompt'; there is 'question'"),
+        ({"prompt": "?"}, Columns(key="id"), "row 0: there is no column 'id'"),
+        ({"prompt": "?", "id": 1.5}, Columns(key="id"), "row 0: a key is text or a whole number; 'id' is 1.5"),
+        ({"prompt": "?", "id": None}, Columns(key="id"), "row 0: a key is text or a whole number; 'id' is None"),
+        ({"prompt": "?"}, Columns(options="o"), "row 0: there is no column 'o'"),
+        ({"prompt": "?", "c": object()}, Columns(keep=("c",)), "row 0: the column 'c' cannot be kept as JSON"),
     ],
 )
 def test_a_wrong_column_ends_it_all(row: dict[str, object], columns: Columns, says: str) -> None:
@@ -100,7 +100,7 @@ def test_a_wrong_column_ends_it_all(row: dict[str, object], columns: Columns, sa
         ({"prompt": 5}, "a prompt is text"),
         ({"prompt": []}, "the prompt is empty"),
         ({"prompt": "?", "o": {"nonsense": 1}}, "options that do not exist: nonsense"),
-        ({"prompt": "?", "o": 7}, "the options of row 0 are a dict"),
+        ({"prompt": "?", "o": 7}, "row 0: the options are a dict"),
         ({"prompt": "?", "o": {"response_format": dict[str, int]}}, "a type is for all rows"),
         ({"prompt": "?", "o": {"response_format": "xml"}}, "response_format is"),
     ],

@@ -402,7 +402,7 @@ def test_what_every_prompt_would_meet_ends_the_run(desk: Desk, reply: ErrorReply
 @pytest.mark.parametrize(
     ("items", "says"),
     [
-        ([{"prompt": "y"}, {"id": "a", "prompt": "x"}], "row 0 has no column 'id'"),
+        ([{"prompt": "y"}, {"id": "a", "prompt": "x"}], "row 0: there is no column 'id'"),
         ([{"id": "a", "prompt": "x"}, {"id": "a", "prompt": "y"}], "two prompts have the key 'a'"),
     ],
 )
