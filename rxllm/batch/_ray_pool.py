@@ -21,9 +21,10 @@ except ImportError as missing:  # pragma: no cover - the package is there wherev
 
 from ..errors import ConfigurationError
 from ._jobs import Job
-from ._worker import EncodedRow, Settings, Worker
+from ._worker import Settings, Worker
 from ._worker_pool import Outcome, WorkerPool
 from .errors import WorkerLostError
+from .rows import Row
 from .shared_limits import Lease, LeasedLimit, LeaseRequest, PermitServer, RateLimits
 
 ray: Any = typed_in_part  # the border: what comes from it is given its type here
@@ -80,7 +81,7 @@ class RayPool(WorkerPool):
 
     def exchange(self, worker: int, jobs: Sequence[Job]) -> None:
         """Send jobs; the rows arrive in the mailbox."""
-        future = cast("Future[Sequence[EncodedRow]]", self._handles[worker].exchange.remote(jobs).future())
+        future = cast("Future[Sequence[Row]]", self._handles[worker].exchange.remote(jobs).future())
         future.add_done_callback(partial(self._arrived, worker))
 
     def end_worker(self, worker: int) -> None:
@@ -109,7 +110,7 @@ class RayPool(WorkerPool):
         if self._server is not None and self._limits is not None and self._limits.name is None and ray.is_initialized():
             ray.kill(self._server)
 
-    def _arrived(self, worker: int, future: Future[Sequence[EncodedRow]]) -> None:
+    def _arrived(self, worker: int, future: Future[Sequence[Row]]) -> None:
         """Put the outcome into the mailbox; called on a thread of Ray."""
         try:
             outcome: Outcome = future.result()

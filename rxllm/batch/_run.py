@@ -27,12 +27,11 @@ from ..operators.json.typed import Target
 from ._early_stop import EarlyStop
 from ._job_queue import JobQueue
 from ._jobs import Columns, Job, JobSource, jobs_of
-from ._worker import EncodedRow
 from ._worker_pool import Outcome, WorkerPool
 from .checkpoint import Checkpoint, Retry
 from .errors import WorkerLostError
 from .progress import BatchProgress, ProgressCounter
-from .rows import AnswerRow, FailureRow, Row, Settled, failure_of, row_from_json, usage_of
+from .rows import AnswerRow, FailureRow, Row, Settled, failure_of, usage_of
 
 log = logging.getLogger("rxllm")
 
@@ -305,21 +304,16 @@ class Run(BaseRun):
             self._failed_starts = 0
             self._give(worker)
         elif self._busy.pop(worker, None) is not None:
-            self._settle(self._decoded(worker, outcome))
-            for row in outcome:
-                if row.fatal is not None:
-                    raise row.fatal
+            self._settle(self._settled(worker, outcome))
             self._give(worker)
 
-    def _decoded(self, worker: int, rows: Sequence[EncodedRow]) -> list[Settled]:
-        """Return the rows of a worker, checked; without those whose error ends the run."""
-        settled: list[Settled] = []
-        for encoded in rows:
-            job = self._queue.settle(worker, encoded.key)
-            if encoded.fatal is None:  # else the next run asks it again
-                row = self._checked(row_from_json(encoded.row), "response_format" in job.options)
-                settled.append(Settled(job.position, job.digest, row))
-        return settled
+    def _settled(self, worker: int, rows: Sequence[Row]) -> list[Settled]:
+        """Return the rows of a worker, checked."""
+        jobs = [self._queue.settle(worker, row.key) for row in rows]
+        return [
+            Settled(job.position, job.digest, self._checked(row, "response_format" in job.options))
+            for job, row in zip(jobs, rows, strict=True)
+        ]
 
     def _give(self, worker: int) -> None:
         """Send further jobs to a worker, which returns rows that are ready; it is idle if it has no job at all."""
@@ -378,8 +372,7 @@ class Run(BaseRun):
             while self._busy and (left := until - time.monotonic()) > 0:
                 worker, outcome = self._pool.next(left) or (_NO_WORKER, ())
                 if self._busy.pop(worker, None) is not None and not isinstance(outcome, Exception):
-                    rows = self._decoded(worker, outcome)
-                    self._file.write([settled for settled in rows if isinstance(settled.row, AnswerRow)])
+                    self._file.write([row for row in self._settled(worker, outcome) if isinstance(row.row, AnswerRow)])
         except LLMError as error:  # such as a full disk, which ended the run
             log.warning("some rows are lost; the next run asks them again: %s", error)
         finally:

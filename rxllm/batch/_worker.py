@@ -8,8 +8,8 @@ the pace.
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 import reactivex
@@ -32,17 +32,6 @@ POLL_SECONDS = 1.0
 """`exchange` returns after at most this time, with or without rows: it shows that the worker is alive."""
 _COLLECT_SECONDS = 0.05
 """How long the first row waits for others to be returned with it."""
-
-
-class EncodedRow(msgspec.Struct, frozen=True):
-    """A row on its way to the driver; `row` is its JSON, as it is stored.
-
-    With `fatal`, an error that every other prompt would meet too, the row is not stored.
-    """
-
-    key: Key
-    row: bytes
-    fatal: LLMError | None = None
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -69,32 +58,38 @@ class Worker:
         self._model: StreamingModel | None = None
         self._jobs: Subject[_JobState] = Subject()
         self._changed = threading.Condition()
-        self._rows: deque[EncodedRow] = deque()
+        self._rows: list[Row] = []
         self._running = 0
+        self._fatal: Exception | None = None
+        """An error that every other prompt would meet too."""
         self._stopped = False
         pool = map_prompts(self._ask, max_concurrent=settings.max_concurrent, max_waiting=None, ordered=False)
         self._subscription = self._jobs.pipe(pool).subscribe(self._settle)
 
-    def exchange(self, jobs: Sequence[Job]) -> list[EncodedRow]:
+    def exchange(self, jobs: Sequence[Job]) -> list[Row]:
         """Start `jobs`; return the rows that are ready. Blocks for at most `POLL_SECONDS` while there are none.
 
-        The first call creates the model; it raises an `LLMError` if that fails.
+        The first call creates the model. Raises an `LLMError` that all prompts would meet: no model, a refused key, no
+        credit.
         """
         if self._model is None:
             self._model = _model_of(self._settings.model)
         with self._changed:
+            if self._fatal is not None:
+                raise self._fatal
             self._running += len(jobs)
         for job in jobs:
             self._jobs.on_next(_JobState(job))
         enough = max(1, self._settings.max_concurrent // 2)
         with self._changed:
-            self._changed.wait_for(lambda: self._rows or not self._running or self._stopped, POLL_SECONDS)
-            self._changed.wait_for(
-                lambda: len(self._rows) >= enough or not self._running or self._stopped, _COLLECT_SECONDS
-            )
-            rows = list(self._rows)
-            self._rows.clear()
+            self._changed.wait_for(partial(self._has, 1), POLL_SECONDS)
+            self._changed.wait_for(partial(self._has, enough), _COLLECT_SECONDS)
+            rows, self._rows = self._rows, []
         return rows
+
+    def _has(self, count: int) -> bool:
+        """Return whether that many rows are ready, or there is nothing to wait for. Must hold the lock."""
+        return len(self._rows) >= count or not self._running or self._stopped or self._fatal is not None
 
     def stop(self) -> None:
         """Close the connections of all requests now. Rows that are ready can still be fetched."""
@@ -125,21 +120,22 @@ class Worker:
     def _settle(self, result: PromptAnswer[_JobState, None] | PromptFailure[_JobState]) -> None:
         """Add the row of an answer or a failure to the rows to return."""
         job, tries = result.prompt.job, result.prompt.tries
-        fatal = None
         try:
             if isinstance(result, PromptFailure):
-                fatal = _fatal(result.error)
                 row: Row = failure_of(result.error, job.key, job.columns, tries)
             else:
                 is_json = wants_json(self._settings.model, job.options)
                 row = answer_row(job.key, result.response, is_json, job.columns, tries)
-            data = row_to_json(row)
+            row_to_json(row)  # raises if it cannot be stored
         except BaseException as error:  # of a user's type, or text that is not Unicode: the prompt gets its row
-            row = failure_of(as_exception(error), job.key, job.columns, tries)
-            data = row_to_json(msgspec.structs.replace(row, partial=None))
+            failure = failure_of(as_exception(error), job.key, job.columns, tries)
+            row = msgspec.structs.replace(failure, partial=None)
         with self._changed:
             self._running -= 1
-            self._rows.append(EncodedRow(job.key, data, fatal))
+            if isinstance(result, PromptFailure) and _is_fatal(result.error):
+                self._fatal = result.error  # the prompt has no row: the next run asks it again
+            else:
+                self._rows.append(row)
             self._changed.notify_all()
 
 
@@ -173,13 +169,13 @@ class _JobState(msgspec.Struct, eq=False):
     tries: int = 0
 
 
-def _fatal(error: Exception) -> LLMError | None:
-    """Return `error` if it concerns the key or the credit, so that every other prompt would fail the same way."""
+def _is_fatal(error: Exception) -> bool:
+    """Return whether `error` concerns the key or the credit, so that every other prompt would fail the same way."""
     match error:
         case AuthenticationError() | RateLimitError(transient=False) | APIStatusError(status_code=402):
-            return error
+            return True
         case _:
-            return None
+            return False
 
 
 def _is_end(event: TokenEvent) -> bool:

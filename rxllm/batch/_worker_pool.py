@@ -11,11 +11,11 @@ from typing import TypeAlias
 from ..errors import ConfigurationError
 from ..operators.resilience.limits import RateLimit
 from ._jobs import Job
-from ._worker import EncodedRow, Settings, Worker
-from .rows import as_exception
+from ._worker import Settings, Worker
+from .rows import Row, as_exception
 from .shared_limits import RateLimits
 
-Outcome: TypeAlias = Sequence[EncodedRow] | Exception
+Outcome: TypeAlias = Sequence[Row] | Exception
 """What one `exchange` returned; none after a start. `WorkerLostError`: the worker has ended. Any other error is one of
 the program, which all workers would have."""
 

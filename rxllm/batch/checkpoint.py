@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
-from .._json import decode, encode
+from .._json import encode
 from ..errors import ConfigurationError
 from .rows import FailureRow, Key, Row, Settled, row_from_json, row_to_json
 
@@ -45,7 +45,7 @@ class Checkpoint:
     is a `ConfigurationError`.
     """
 
-    def __init__(self, path: Path, about: dict[str, object] | None, *, patience: float = PATIENCE_SECONDS) -> None:
+    def __init__(self, path: Path, about: Mapping[str, object] | None, *, patience: float = PATIENCE_SECONDS) -> None:
         self._path = path
         self._synced = time.monotonic()
         with _explained(path):
@@ -85,14 +85,9 @@ class Checkpoint:
     def transaction(self) -> Generator[None]:
         """Make one commit of what is written inside."""
         with _explained(self._path):
-            self._file.execute("BEGIN")
-            try:
+            with self._file:  # commits or rolls back
+                self._file.execute("BEGIN")
                 yield
-            except BaseException:
-                if self._file.in_transaction:
-                    self._file.execute("ROLLBACK")
-                raise
-            self._file.execute("COMMIT")
             now = time.monotonic()
             if now - self._synced >= _SYNC_SECONDS:
                 self._synced = now
@@ -108,7 +103,7 @@ class Checkpoint:
             outcome = _FAILED_FOR_NOW if row.transient else _FAILED
         return (row.key, settled.position, settled.digest, outcome, self.run, row_to_json(row))
 
-    def _prepare(self, about: dict[str, object] | None) -> None:
+    def _prepare(self, about: Mapping[str, object] | None) -> None:
         """Lock the file, create its tables if it is new, and check that it belongs to this job."""
         run = self._file.execute
         run("PRAGMA locking_mode = EXCLUSIVE")
@@ -122,23 +117,20 @@ class Checkpoint:
         run(f"PRAGMA application_id = {_MAGIC}")
         for statement in _SCHEMA.split(";"):
             run(statement)
-        if about is not None:
-            self._check_job({"format": _FORMAT, **about})
+        there = run("SELECT about FROM job").fetchone()
+        if about is not None and there is None:
+            run("INSERT INTO job VALUES (?)", (_job_text(about),))
         self.run: int = run("SELECT coalesce(max(run), 0) + 1 FROM rows").fetchone()[0]
         run("COMMIT")
-
-    def _check_job(self, about: dict[str, object]) -> None:
-        """Store what the job is, or raise if the file belongs to another job."""
-        found = self._file.execute("SELECT about FROM job").fetchone()
-        if found is None:
-            self._file.execute("INSERT INTO job VALUES (?)", (encode(about).decode(),))
-            return
-        there = decode(found[0])
-        if there != about:
+        if about is not None and there is not None and there[0] != _job_text(about):
             raise ConfigurationError(
-                f"{str(self._path)!r} is the checkpoint of another job: {encode(there).decode()} there, "
-                f"{encode(about).decode()} here. Use another file"
+                f"{str(self._path)!r} is the checkpoint of another job: {there[0]} there, {_job_text(about)} here. "
+                "Use another file"
             )
+
+
+def _job_text(about: Mapping[str, object]) -> str:
+    return encode({"format": _FORMAT, **about}).decode()
 
 
 def read_rows(checkpoint: str | Path, *, patience: float = PATIENCE_SECONDS) -> Iterator[Row]:

@@ -40,30 +40,36 @@ _RunFactory: TypeAlias = Callable[[abc.ObserverBase[BatchEvent]], BaseRun]
 
 
 class RunOptions(TypedDict, total=False):
-    """More arguments of `map_prompts`, all with defaults."""
+    """More arguments of `map_prompts`, all with defaults.
+
+    Attributes:
+        max_retries: Retries after transient errors, also in the middle of an answer; default: those of the model, or 2.
+        outage_timeout: Seconds that requests wait while nearly all of them fail transiently: 600. 0 turns that off.
+        stop_after_equal_failures: The run ends if its first prompts, this many, fail with the same permanent error: 20.
+            0 turns that off.
+        total: Number of prompts, for `BatchProgress.eta`; default: the length of `prompts`, if it has one.
+        version: Change it when a model factory or what it closes over has changed: then all prompts are sent again.
+        progress_every: Seconds between two `BatchProgress`: 1.
+        show_progress: Draw a progress bar on stderr, with the package rich: False.
+        start_timeout: With a cluster: seconds until the first worker must have started, machines that must boot
+            included: 600.
+        worker_options: With a cluster: options of the Ray actors, such as `{"num_gpus": 1}`.
+        poll_seconds: With `mode="vendor_batch"`: seconds between two looks at the jobs, at first: 10. They grow to ten
+            times that.
+        batch_size: With `mode="vendor_batch"`: most prompts in one job; default: the vendor's limit.
+    """
 
     max_retries: int
-    """Retries after transient errors, also in the middle of an answer; default: those of the model, or 2."""
     outage_timeout: float
-    """Seconds that requests wait while nearly all of them fail transiently: 600. 0 turns that off."""
     stop_after_equal_failures: int
-    """The run ends if its first prompts, this many, fail with the same permanent error: 20. 0 turns that off."""
     total: int
-    """Number of prompts, for `BatchProgress.eta`; default: the length of `prompts`, if it has one."""
     version: str
-    """Change it when a model factory or what it closes over has changed: then all prompts are sent again."""
     progress_every: float
-    """Seconds between two `BatchProgress`: 1."""
     show_progress: bool
-    """Draw a progress bar on stderr, with the package rich: False."""
     start_timeout: float
-    """With a cluster: seconds until the first worker must have started, machines that must boot included: 600."""
     worker_options: Mapping[str, object]
-    """With a cluster: options of the Ray actors, such as `{"num_gpus": 1}`."""
     poll_seconds: float
-    """With `mode="vendor_batch"`: seconds between two looks at the jobs, at first: 10. They grow to ten times that."""
     batch_size: int
-    """With `mode="vendor_batch"`: most prompts in one job; default: the vendor's limit."""
 
 
 def map_prompts(

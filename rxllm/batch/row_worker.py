@@ -13,7 +13,7 @@ from ._jobs import Columns, Job, RowIn, jobs_of
 from ._worker import Settings, Worker
 from .model_spec import ModelFactory, ModelSpec, fingerprint
 from .parquet import OWN_COLUMNS, row_record
-from .rows import Row, Settled, row_from_json
+from .rows import Row, Settled
 
 
 class RowWorker:
@@ -79,13 +79,15 @@ class RowWorker:
                 jobs.append(job)
         pending = len(jobs)
         while pending:
-            for encoded in worker.exchange(jobs):
-                if encoded.fatal is not None:
-                    worker.stop()
-                    del self._local.worker
-                    raise encoded.fatal
-                found[cast(int, encoded.key)] = row_from_json(encoded.row)
-                pending -= 1
+            try:
+                answered = worker.exchange(jobs)
+            except Exception:
+                worker.stop()
+                del self._local.worker
+                raise
+            for row in answered:
+                found[cast(int, row.key)] = row
+            pending -= len(answered)
             jobs = []
         return cast("list[Row]", found)
 

@@ -45,7 +45,7 @@ class KillablePool(WorkerPool):
         made = Worker(self._settings)
         with self._lock:
             self._alive[worker] = made
-        threading.Thread(target=self._exchange, args=(worker, made, []), daemon=True).start()
+        self._exchange(worker, made, [])
 
     def exchange(self, worker: int, jobs: Sequence[Job]) -> None:
         self.exchanges.append((worker, [job.key for job in jobs]))
