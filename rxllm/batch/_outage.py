@@ -3,46 +3,84 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
-import sys
+import threading
+import time
 from collections.abc import Callable
 
 import reactivex
 from reactivex import Observable, abc
-from reactivex import operators as rx_ops
 
 from .._core.attempts import Attempt, OnFailure, stream_attempts
 from .._transport.rate_limit_headers import MAX_RETRY_AFTER
 from ..errors import LLMError
 from ..events import TokenEvent
-from ..operators.resilience.circuit_breaker import CircuitBreaker, CircuitState
 from ..operators.resilience.fallback import backoff, error_class
 
 log = logging.getLogger("rxllm")
 
 MIN_FAILURES = 5
 """Fewer transient failures in a row are never an outage."""
-_PROBE_SECONDS = 5.0
-"""Seconds between two probes."""
+_FIRST_PROBE, _LAST_PROBE = 1.0, 30.0
+"""Seconds between two probes; doubled with each that fails."""
 
 
 class Outages:
-    """A circuit breaker that opens when nearly everything fails; never if `timeout` is 0 seconds. For all streams."""
+    """Decides when requests may start: all while the vendor works, one at a time during an outage. Thread-safe.
 
-    def __init__(self, max_concurrent: int, timeout: float, scheduler: abc.SchedulerBase | None = None) -> None:
-        threshold = max(MIN_FAILURES, max_concurrent) if timeout > 0 else sys.maxsize
+    An outage begins with as many transient failures in a row as there are concurrent requests. It ends with an answer,
+    or with an error that is not transient. A `timeout` of 0 seconds turns it off. `clock` returns seconds.
+    """
+
+    def __init__(self, max_concurrent: int, timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.timeout = timeout
-        self.is_open = False
-        """Whether an outage lasts."""
-        self.breaker = CircuitBreaker(threshold, 1, _PROBE_SECONDS, scheduler=scheduler)
-        self.breaker.state.subscribe(self._on_state)
+        self._threshold = max(MIN_FAILURES, max_concurrent) if timeout > 0 else math.inf
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._delay = _FIRST_PROBE
+        self._probe_at = 0.0
+        self._is_probing = False
 
-    def _on_state(self, state: CircuitState) -> None:
-        was_open, self.is_open = self.is_open, state != "closed"
-        if self.is_open and not was_open:
-            log.warning("nearly all requests fail; the run waits and probes")
-        elif was_open and not self.is_open:
+    @property
+    def lasts(self) -> bool:
+        """Whether there is an outage."""
+        return self._failures >= self._threshold
+
+    def wait(self) -> float:
+        """Return 0.0 if a request may start now, else the seconds after which to ask again."""
+        with self._lock:
+            left = self._probe_at - self._clock()
+            if self.lasts and (self._is_probing or left > 0):
+                return max(left, _FIRST_PROBE)
+            self._is_probing = self.lasts
+            return 0.0
+
+    def answered(self) -> None:
+        """Record that the vendor answered."""
+        with self._lock:
+            lasted, self._failures, self._delay = self.lasts, 0, _FIRST_PROBE
+        if lasted:
             log.warning("the vendor answers again; the run continues")
+
+    def failed(self, error: Exception) -> None:
+        """Record a transient failure."""
+        with self._lock:
+            self._delay = min(self._delay * 2, _LAST_PROBE) if self.lasts else _FIRST_PROBE
+            self._failures += 1
+            self._probe_at = self._clock() + max(_asked_delay(error), self._delay)
+            self._is_probing = False
+        if self._failures == self._threshold:
+            log.warning("the last %d requests failed; the run waits and probes: %s", self._failures, error)
+
+
+class _Refused(Exception):
+    """A request must not start, because an outage lasts: ask again after `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
 
 
 def with_retries(
@@ -52,55 +90,46 @@ def with_retries(
     *,
     jitter: Callable[[float, float], float] = random.uniform,
 ) -> Observable[TokenEvent]:
-    """Retry `attempt` after transient errors, and through outages.
+    """Retry `attempt` after transient errors, and through outages. The caller records answers in `outages`.
 
     At most `max_retries` retries count. Attempts during outages do not count, until the timeout of `outages`, nor do
     those after a delay that the server asked for (Retry-After), until these delays add up to an hour.
     """
     delay_of = backoff(0.5, MAX_RETRY_AFTER, jitter)
 
+    def admit(_: abc.SchedulerBase) -> Observable[TokenEvent]:
+        seconds = outages.wait()
+        return reactivex.throw(_Refused(seconds)) if seconds else attempt
+
     def start() -> tuple[Attempt, OnFailure]:
         """Return the first attempt, and the function that decides what follows a failure."""
         retries = 0
         asked_seconds = outage_seconds = 0.0
-        failure: Exception | None = None
-        """The last error that is not the breaker's own."""
-
-        def hide(error: Exception, _: object) -> Observable[TokenEvent]:
-            """Hide an error that is not transient from the breaker: the vendor has answered."""
-            nonlocal failure
-            failure = error
-            return reactivex.throw(error) if _is_transient(error) else reactivex.empty()
-
-        def reveal(_: abc.SchedulerBase) -> Observable[TokenEvent]:
-            if failure is None or _is_transient(failure):
-                return reactivex.empty()
-            return reactivex.throw(failure)
-
-        guarded = outages.breaker(attempt.pipe(rx_ops.catch(hide)))
-        guarded = guarded.pipe(rx_ops.concat(reactivex.defer(reveal)))
+        admitted = reactivex.defer(admit)
 
         def decide(error: Exception, _: bool) -> Attempt | Exception:
             """Return the next attempt, or the error if none is left."""
             nonlocal retries, asked_seconds, outage_seconds
-            if not _is_transient(error):
+            if isinstance(error, _Refused):
+                outage_seconds += error.seconds
+                return Attempt(admitted if outage_seconds < outages.timeout else attempt, error.seconds)
+            if error_class(error) != "retry":
+                outages.answered()
                 return error
-            if outages.is_open and outage_seconds < outages.timeout:
-                outage_seconds += _PROBE_SECONDS
-                return Attempt(guarded, _PROBE_SECONDS)
-            if error is not failure:
-                return failure or error  # refused by the breaker: the outage lasts too long
-            asked = (error.retry_after if isinstance(error, LLMError) else None) or 0.0
+            outages.failed(error)
+            if outages.lasts and outage_seconds < outages.timeout:
+                return Attempt(admitted)
+            asked = _asked_delay(error)
             asked_seconds += asked
             if not asked or asked_seconds > MAX_RETRY_AFTER:
                 retries += 1
             delay = delay_of(error, retries - 1) if retries <= max_retries else None
-            return error if delay is None else Attempt(guarded, delay)
+            return error if delay is None else Attempt(admitted, delay)
 
-        return Attempt(guarded), decide
+        return Attempt(admitted), decide
 
     return stream_attempts(start, None)
 
 
-def _is_transient(error: Exception) -> bool:
-    return error_class(error) == "retry"
+def _asked_delay(error: Exception) -> float:
+    return (error.retry_after if isinstance(error, LLMError) else None) or 0.0

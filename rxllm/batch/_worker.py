@@ -124,6 +124,7 @@ class Worker:
             if isinstance(result, PromptFailure):
                 row: Row = failure_of(result.error, job.key, job.columns, tries)
             else:
+                self._outages.answered()
                 is_json = wants_json(self._settings.model, job.options)
                 row = answer_row(job.key, result.response, is_json, job.columns, tries)
             row_to_json(row)  # raises if it cannot be stored

@@ -112,7 +112,7 @@ def test_an_outage_turns_no_prompt_into_a_failure(
     llm_server: LLMServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While everything fails there is one request at a time; then the run goes on."""
-    monkeypatch.setattr("rxllm.batch._outage._PROBE_SECONDS", 0.05)
+    monkeypatch.setattr("rxllm.batch._outage._FIRST_PROBE", 0.05)
     failing = threading.Event()
     failing.set()
     failures = 0
@@ -143,9 +143,9 @@ def _failing(errors: list[Exception | None], made: list[int]) -> reactivex.Obser
 
 
 def test_an_outage_ends_by_its_timeout() -> None:
-    """In virtual time: one probe every 5 seconds, and after the timeout failures count again."""
+    """In virtual time: probes grow apart, and after the timeout failures count again."""
     clock = VirtualTimeScheduler()
-    outages, made, ended = Outages(1, 100.0, clock), list[int](), list[Exception]()
+    outages, made, ended = Outages(1, 100.0, lambda: float(clock.clock)), list[int](), list[Exception]()
     forever: list[Exception | None] = [ServerError("down", status_code=503)] * 1000
     stream = with_retries(_failing(forever, made), outages, 9, jitter=lambda low, high: high)
     stream.subscribe(on_error=ended.append, scheduler=clock)
@@ -160,7 +160,7 @@ def test_told_waits_are_not_counted_as_retries() -> None:
     clock = VirtualTimeScheduler()
     told = [rxllm.RateLimitError("slow", status_code=429, retry_after=1.0) for _ in range(4)]
     made, ended = list[int](), list[object]()
-    outages = Outages(50, 100.0, clock)
+    outages = Outages(50, 100.0, lambda: float(clock.clock))
     with_retries(_failing([*told, ServerError("x", status_code=500)], made), outages, 1).subscribe(
         ended.append, ended.append, scheduler=clock
     )
