@@ -91,7 +91,7 @@ def settled(event: batch.BatchEvent) -> str:
 assert_type(batch.map_prompts(["a", "b"], "openai:gpt-5.4-mini", checkpoint="job"), Observable[batch.BatchEvent])
 described = batch.ModelSpec("openai", model="gpt-5.4-mini", response_format=list[str])
 rows: list[dict[str, str]] = [{"id": "a", "text": "hi"}]
-batch.map_prompts(rows, described, checkpoint="job", prompt="text", key="id", max_retries=3, job="mine")
+batch.map_prompts(rows, described, checkpoint="job", prompt="text", key="id", max_retries=3)
 batch.map_prompts(lambda: (str(n) for n in range(9)), lambda: model, checkpoint="job", total=9)
 assert_type(list(batch.read_rows("job")), list[batch.Row])
 
