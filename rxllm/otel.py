@@ -14,12 +14,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Self
 
 from opentelemetry import context, metrics, trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.util.types import AttributeValue
 from reactivex import Observable, abc
-from reactivex.disposable import CompositeDisposable, Disposable
 
 from ._json import encode
 from ._values import json_data
@@ -30,6 +30,7 @@ from .assistant.listeners import ModelListener, ModelRequest
 from .errors import LLMError
 from .events import FinishReason, Response, StreamEnd
 from .messages import Message, Part, ReasoningPart, TextPart, ToolCall, ToolResult
+from .operators._operator import Outcome, WatchedStream, subscribing
 from .options import Tool, stop_of
 
 __all__ = ["OpenTelemetryListener", "traced"]
@@ -179,61 +180,50 @@ def traced(
     if conversation is not None:
         attributes["gen_ai.conversation.id"] = conversation
 
-    def operator(source: Observable[AssistantEvent]) -> Observable[AssistantEvent]:
-        """Return the turn with its spans."""
+    def trace_turn(
+        observer: abc.ObserverBase[AssistantEvent], source: Observable[AssistantEvent], given: abc.SchedulerBase | None
+    ) -> abc.DisposableBase:
+        span = tracer.start_span(f"invoke_agent {agent}", attributes=attributes)
+        return _TurnTrace(tracer, span, observer, content).start(source, given)
 
-        def subscribe(
-            observer: abc.ObserverBase[AssistantEvent], scheduler: abc.SchedulerBase | None = None
-        ) -> abc.DisposableBase:
-            span = tracer.start_span(f"invoke_agent {agent}", attributes=attributes)
-            return _TurnTrace(tracer, span, observer, content).subscribe(source, scheduler)
-
-        return Observable(subscribe)
-
-    return operator
+    return subscribing(trace_turn)
 
 
-class _TurnTrace:
+class _TurnTrace(WatchedStream[AssistantEvent]):
     """The spans of one turn."""
 
     def __init__(
         self, tracer: trace.Tracer, span: Span, observer: abc.ObserverBase[AssistantEvent], content: bool
     ) -> None:
+        super().__init__(observer)
         self._tracer = tracer
         self._span = span
         self._context = trace.set_span_in_context(span)
-        self._observer = observer
         self._content = content
         self._started: set[str] = set()
         """The ids of the calls of which a tool has started: the others were refused."""
-        self._end = Disposable(span.end)
 
-    def subscribe(self, source: Observable[AssistantEvent], scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
+    def start(self, source: Observable[AssistantEvent], given: abc.SchedulerBase | None) -> Self:
         """Subscribe with the span as the current one; tools that start in the turn call `_start_tool`."""
         # The turn's threads run in copies of the context that it is subscribed in.
         token = context.attach(self._context)
         hook = tool_span.set(self._start_tool)
         try:
-            subscription = source.subscribe(self._on_next, self._on_error, self._on_completed, scheduler=scheduler)
+            return super().start(source, given)
         finally:
             tool_span.reset(hook)
             context.detach(token)
-        return CompositeDisposable(subscription, self._end)
 
-    def _on_next(self, event: AssistantEvent) -> None:
+    def on_next(self, event: AssistantEvent, /) -> None:
         kind = type(event)
         if kind is ToolStart or kind is ToolEnd or kind is StreamEnd:
             self._note(event)
-        self._observer.on_next(event)
+        self._emit(event)
 
-    def _on_error(self, error: Exception) -> None:
-        _fail(self._span, error, content=self._content)
-        self._end.dispose()
-        self._observer.on_error(error)
-
-    def _on_completed(self) -> None:
-        self._end.dispose()
-        self._observer.on_completed()
+    def ended(self, outcome: Outcome, /) -> None:
+        if isinstance(outcome, Exception):
+            _fail(self._span, outcome, content=self._content)
+        self._span.end()
 
     def _note(self, event: AssistantEvent) -> None:
         """Record a tool's start or end, or the answer. A refused call has a span too, made at its end."""

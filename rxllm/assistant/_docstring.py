@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import NamedTuple
 
 _SECTION = re.compile(
@@ -31,55 +31,36 @@ def read_docstring(text: str | None, names: Iterable[str]) -> Docstring:
     >>> read_docstring("Add.\n\nArgs:\n    a: The first.\n    b (int): The\n        second.", ["a", "b"])
     Docstring(summary='Add.', parameters={'a': 'The first.', 'b': 'The second.'})
     """
-    reader = _Reader(frozenset(names))
+    wanted = frozenset(names)
+    summary: list[str] = []
+    parameters: dict[str, list[str]] = {}
+    place, in_parameters = summary, False
     for line in inspect.cleandoc(text or "").splitlines():
-        reader.read(line)
-    return Docstring(
-        "\n".join(reader.summary).strip(),
-        {name: " ".join(filter(None, lines)) for name, lines in reader.parameters.items()},
-    )
-
-
-class _Reader:
-    """Reads line by line; `_place` is where a line belongs that begins nothing new."""
-
-    def __init__(self, names: frozenset[str]) -> None:
-        self.summary: list[str] = []
-        self.parameters: dict[str, list[str]] = {}
-        self._names = names
-        self._place: list[str] = self.summary
-        self._in_parameters = False
-
-    def read(self, line: str) -> None:
-        """Read one line: it begins a section or a parameter, or continues the one before."""
         bare = line.strip()
         if bare == line and _SECTION.fullmatch(bare):
-            self._in_parameters = bool(_PARAMETERS.fullmatch(bare))
-            self._place = []
-        elif set(bare) == {"-"}:
-            pass  # NumPy's line under the name of a section
-        elif found := _SPHINX.fullmatch(bare):
-            self._begin(found[1], found[2])
-        elif _FIELD.match(bare):
-            self._place = []
-        elif not (self._in_parameters and self._begins_parameter(bare, line)):
-            self._place.append(bare)
+            place, in_parameters = [], bool(_PARAMETERS.fullmatch(bare))
+        elif found := _field(bare) or (in_parameters and _parameter(bare, line, wanted - parameters.keys())):
+            name, description = found
+            place = [description]
+            if name in wanted:
+                parameters[name] = place
+        elif set(bare) != {"-"}:  # NumPy's line under the name of a section
+            place.append(bare)
+    described = {name: " ".join(filter(None, lines)) for name, lines in parameters.items()}
+    return Docstring("\n".join(summary).strip(), described)
 
-    def _begins_parameter(self, bare: str, line: str) -> bool:
-        """Begin a parameter if the line does, in Google or NumPy style; return whether it does."""
-        if found := _GOOGLE.fullmatch(bare):
-            description = found[2] if bare != line else ""  # in NumPy's style the type stands there
-        elif found := _NUMPY.fullmatch(bare):
-            description = ""
-        else:
-            return False
-        if found[1] not in self._names or found[1] in self.parameters:
-            return False
-        self._begin(found[1], description)
-        return True
 
-    def _begin(self, name: str, description: str) -> None:
-        if name in self._names:
-            self._place = self.parameters[name] = [description]
-        else:
-            self._place = []
+def _field(bare: str) -> tuple[str, str] | None:
+    """Return the parameter and the description of a Sphinx field; empty ones if it is of something else."""
+    if found := _SPHINX.fullmatch(bare):
+        return found[1], found[2]
+    return ("", "") if _FIELD.match(bare) else None
+
+
+def _parameter(bare: str, line: str, names: Set[str]) -> tuple[str, str] | None:
+    """Return the parameter that a line begins in Google or NumPy style, if it is one of `names`, and what it says."""
+    google = _GOOGLE.fullmatch(bare)
+    found = google or _NUMPY.fullmatch(bare)
+    if found is None or found[1] not in names:
+        return None
+    return found[1], google[2] if google and bare != line else ""  # in NumPy's style the type stands there

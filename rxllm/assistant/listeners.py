@@ -12,7 +12,6 @@ from functools import reduce
 
 import msgspec
 from reactivex import Observable, abc
-from reactivex.disposable import CompositeDisposable, Disposable
 from typing_extensions import Unpack
 
 from .._arguments import check_arguments
@@ -21,6 +20,7 @@ from ..errors import LLMError
 from ..events import Response, StreamEnd, TokenEvent, Usage
 from ..messages import Message
 from ..model import StreamingModel
+from ..operators._operator import Outcome, WatchedStream, subscribing
 from ..options import CallOptions
 from ..prompt import Prompt, messages_of
 from .errors import error_text
@@ -212,60 +212,50 @@ class _ObservedModel(StreamingModel):
 
     def stream(self, prompt: Prompt, **options: Unpack[CallOptions]) -> Observable[TokenEvent]:
         """Return the stream of the model, whose subscriptions call the listeners."""
-        events, messages = self._model.stream(prompt, **options), messages_of(prompt)
+        messages = messages_of(prompt)
 
-        def subscribe(
-            observer: abc.ObserverBase[TokenEvent], scheduler: abc.SchedulerBase | None = None
+        def watch(
+            observer: abc.ObserverBase[TokenEvent], source: Observable[TokenEvent], given: abc.SchedulerBase | None
         ) -> abc.DisposableBase:
             request = ModelRequest(self.provider, options.get("model") or self.model, messages, options)
-            return _Subscription(request, self._listeners, observer).to(events, scheduler)
+            return _ObservedStream(request, self._listeners, observer).start(source, given)
 
-        return Observable(subscribe)
+        return subscribing(watch)(self._model.stream(prompt, **options))
 
     def close(self) -> None:
         self._model.close()
 
 
-class _Subscription:
-    """One request with its listeners."""
+class _ObservedStream(WatchedStream[TokenEvent]):
+    """One request with its listeners, which hear of an answer before the subscriber gets its end."""
 
     def __init__(
         self, request: ModelRequest, listeners: tuple[ModelListener, ...], observer: abc.ObserverBase[TokenEvent]
     ) -> None:
+        super().__init__(observer)
         self._request = request
         self._listeners = listeners
-        self._observer = observer
-        self._on_next = observer.on_next
-        self._running = threading.Lock()
-        """Acquired by the first ending, and never released."""
+        self._running = threading.Lock()  # acquired by what ends the request first, and never released
+        self._notify(lambda listener: listener.on_request(request))
 
-    def to(self, events: Observable[TokenEvent], scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
-        """Subscribe to `events`; disposing calls the listeners too."""
-        self._notify(lambda listener: listener.on_request(self._request))
-        subscription = events.subscribe(
-            self._on_event, self._on_error, self._observer.on_completed, scheduler=scheduler
-        )
-        return CompositeDisposable(subscription, Disposable(self._cancelled))
-
-    def _on_event(self, event: TokenEvent) -> None:
+    def on_next(self, event: TokenEvent, /) -> None:
         """Pass an event on, after the listeners if it is the end; a subscriber that raises has cancelled."""
         if type(event) is StreamEnd:
             response = event.response
-            self._end(lambda listener: listener.on_response(self._request, response))
+            self._notify_end(lambda listener: listener.on_response(self._request, response))
         try:
-            self._on_next(event)
+            self._emit(event)
         except BaseException:
-            self._cancelled()
+            self.dispose()
             raise
 
-    def _on_error(self, error: Exception) -> None:
-        self._end(lambda listener: listener.on_error(self._request, error))
-        self._observer.on_error(error)
+    def ended(self, outcome: Outcome, /) -> None:
+        if isinstance(outcome, Exception):
+            self._notify_end(lambda listener: listener.on_error(self._request, outcome))
+        else:
+            self._notify_end(lambda listener: listener.on_cancel(self._request))
 
-    def _cancelled(self) -> None:
-        self._end(lambda listener: listener.on_cancel(self._request))
-
-    def _end(self, call: Callable[[ModelListener], None]) -> None:
+    def _notify_end(self, call: Callable[[ModelListener], None]) -> None:
         if self._running.acquire(blocking=False):
             self._notify(call)
 
