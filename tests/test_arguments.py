@@ -38,6 +38,8 @@ WRONG: list[tuple[str, Callable[[], object]]] = [
     ("retry_transient(max_retries=...)", lambda: ops.retry_transient("2")),
     ("tap(action=...)", lambda: ops.tap("log")),
     ("tee(observer=...)", lambda: ops.tee(None)),
+    ("source takes Observable; got a value of type ScriptedModel", lambda: list(rxllm.iter_events(MODEL))),
+    ("source takes Observable; got a value of type str", lambda: list(rxllm.iter_text("Hello"))),
     ("record(path=...)", lambda: ops.record(5)),
     ("cost(prices=...)", lambda: ops.cost("cheap")),
     ("array_items(path=...)", lambda: ops.array_items(path=5)),

@@ -16,7 +16,9 @@ from typing import Generic, TypeVar
 from reactivex import Observable
 from reactivex.disposable import SingleAssignmentDisposable
 
+from .._arguments import check_type
 from .._core.scheduling import waiting_for_stream
+from ..errors import ConfigurationError
 
 T = TypeVar("T")
 
@@ -42,7 +44,7 @@ class Handoff(Generic[T]):
 
     def __init__(self, bound: int, wake: Callable[[], bool], alive: Callable[[], bool] = lambda: True) -> None:
         if bound < 1:
-            raise ValueError(f"a buffer must hold at least 1 item; got {bound!r}")
+            raise ConfigurationError(f"a buffer must hold at least 1 item; got {bound!r}")
         self._bound = bound
         self._resume_at = bound // 2
         self._wake = wake
@@ -59,6 +61,7 @@ class Handoff(Generic[T]):
 
     def start(self, source: Observable[T]) -> None:
         """Subscribe; called once, on the consumer's thread."""
+        check_type("source", source, Observable)
         self._consumer = threading.get_ident()
         with waiting_for_stream():
             self._subscription.disposable = source.subscribe(self._put, self._end, self._end)

@@ -148,5 +148,5 @@ def test_items_that_are_pushed_by_the_loop_itself() -> None:
 
 def test_a_buffer_holds_something() -> None:
     """At least one item."""
-    with pytest.raises(ValueError, match="at least 1 item; got 0"):
+    with pytest.raises(rxllm.ConfigurationError, match="at least 1 item; got 0"):
         list(iter_events(reactivex.of(1), buffer=0))
