@@ -9,7 +9,7 @@ from reactivex import abc
 from .._core.token_usage import with_estimate
 from .._json import encode
 from ..errors import LLMError
-from ..events import Response, StreamEnd, StreamReset, TextDelta, TokenEvent
+from ..events import Response, StreamEnd, TextDelta, TokenEvent
 from ..prompt import Prompt, messages_of
 from ._operator import Operator, Outcome, WatchedStream, not_an_event, subscribing
 from ._response_builder import ResponseBuilder
@@ -48,21 +48,13 @@ class _AnswerWatch(WatchedStream[TokenEvent]):
         self._action = action
         self._body = body
         self._events: list[TokenEvent] = []
-        self._response: Response | None = None
 
     def on_next(self, item: TokenEvent, /) -> None:
-        """Keep the event and pass it on; most are text, so they are looked at first."""
-        if type(item) is TextDelta:
-            self._events.append(item)
-        elif type(item) is StreamEnd:
-            self._response = item.response
-        elif type(item) is StreamReset:
-            self._events.clear()
-        elif isinstance(item, str):
+        """Keep the event and pass it on; dispose if the subscriber raises."""
+        if type(item) is not TextDelta and isinstance(item, str):
             self.on_error(not_an_event("finally_response"))
             return
-        else:
-            self._events.append(item)
+        self._events.append(item)
         try:
             self._emit(item)
         except BaseException:
@@ -72,11 +64,13 @@ class _AnswerWatch(WatchedStream[TokenEvent]):
     def ended(self, outcome: Outcome, /) -> None:
         """Call the user's function with the answer, or the part of it that the error holds or that has arrived."""
         partial = outcome.partial if isinstance(outcome, LLMError) else None
-        self._action(partial or self._response or self._response_so_far())
+        self._action(partial or self._response_so_far())
 
     def _response_so_far(self) -> Response:
+        events = self._events.copy()
+        if events and isinstance(end := events[-1], StreamEnd):
+            return end.response
         builder = ResponseBuilder()
-        for event in self._events.copy():
+        for event in events:
             builder.add(event)
-        response = builder.response()
-        return with_estimate(response, self._body) if self._events else response
+        return with_estimate(builder.response(), self._body) if events else Response()

@@ -51,8 +51,8 @@ class _Broadcast(Generic[T]):
     def __init__(self, source: Observable[T]) -> None:
         self._source = source
         self._lock = threading.Lock()
-        self._log: MemoryLog[T] | None = None
-        self._upstream = SingleAssignmentDisposable()
+        self._request: tuple[MemoryLog[T], SingleAssignmentDisposable] | None = None
+        """The log and the subscription of the request; None before it and after its disposal."""
         self._count = 0
 
     def subscribe(
@@ -60,15 +60,22 @@ class _Broadcast(Generic[T]):
     ) -> abc.DisposableBase:
         """Replay the log to the observer, then follow it; the first subscriber starts the request."""
         with self._lock:
-            log = self._log
-            starts = log is None
-            if log is None:
-                log = self._log = MemoryLog[T]()
-                self._upstream = SingleAssignmentDisposable()
+            starts = self._request is None
+            log, upstream = self._request = self._request or (MemoryLog[T](), SingleAssignmentDisposable())
             self._count += 1
-            upstream = self._upstream
         reading = SingleAssignmentDisposable()
-        removal = Disposable(lambda: self._remove(log, reading))
+
+        def leave() -> None:
+            """Stop a subscriber; the last one before the end stops the request."""
+            reading.dispose()
+            with self._lock:
+                self._count -= 1
+                if self._count > 0 or log.state != "open":
+                    return
+                self._request = None
+            upstream.dispose()
+
+        removal = Disposable(leave)
 
         def append(event: T) -> None:
             log.append(event)
@@ -84,17 +91,6 @@ class _Broadcast(Generic[T]):
         if starts:
             upstream.disposable = self._source.subscribe(append, log.close, log.close, scheduler=scheduler)
         return removal
-
-    def _remove(self, log: MemoryLog[T], reading: abc.DisposableBase) -> None:
-        """Stop a subscriber; the last one before the end stops the request."""
-        reading.dispose()
-        with self._lock:
-            self._count -= 1
-            if self._count > 0 or log.state != "open":
-                return
-            self._log = None
-            upstream = self._upstream
-        upstream.dispose()
 
 
 def tee(observer: abc.ObserverBase[T]) -> Operator[T, T]:

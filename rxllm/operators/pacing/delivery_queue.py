@@ -69,11 +69,13 @@ class DeliveryQueue(Subscription[T, T]):
 
     def on_error(self, error: Exception) -> None:
         """Queue the failure. Called on the producer's thread."""
-        self._end_with(partial(self._observer.on_error, error))
+        self._end = partial(self._observer.on_error, error)
+        self._wake_up()
 
     def on_completed(self) -> None:
         """Queue the completion. Called on the producer's thread."""
-        self._end_with(self._observer.on_completed)
+        self._end = self._observer.on_completed
+        self._wake_up()
 
     def dispose(self) -> None:
         """Stop: dispose the source and deliver nothing more. Thread-safe, may be repeated."""
@@ -117,11 +119,6 @@ class DeliveryQueue(Subscription[T, T]):
                 self._delivering = False
                 self._wake_up_pending = self._wake_up_pending and not woken
         if not self._wake_up_pending and (self._end is not None or self._is_waiting()):
-            self._wake_up()
-
-    def _end_with(self, end: Callable[[], None]) -> None:
-        if self._end is None:
-            self._end = end
             self._wake_up()
 
     def _wake_up(self) -> None:

@@ -14,6 +14,7 @@ from reactivex import abc
 from reactivex.disposable import SerialDisposable
 
 from ..._core.attempts import scheduler_seconds
+from ..._core.delta_merge import delta_text
 from ...events import ReasoningDelta, TextDelta, ToolCallDelta
 from .._operator import Subscription
 
@@ -110,8 +111,6 @@ class ListBuffer(Subscription[T, list[T]]):
 
 def length(item: object) -> int:
     """Return the number of characters in `item`: of text, of reasoning, or of a tool call's arguments."""
-    if isinstance(item, TextDelta | ReasoningDelta):
-        return len(item.text)
-    if isinstance(item, ToolCallDelta):
-        return len(item.arguments)
+    if isinstance(item, TextDelta | ReasoningDelta | ToolCallDelta):
+        return len(delta_text(item))
     return len(item) if isinstance(item, str) else 0
