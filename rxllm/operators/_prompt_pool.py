@@ -7,11 +7,12 @@ is called by one thread at a time, and while the subscriber is busy no new promp
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Generic, Literal, NamedTuple, Self, TypeAlias, TypeVar
+from typing import Generic, Literal, Self, TypeAlias, TypeVar
 
 import msgspec
 from reactivex import Observable, abc
@@ -87,17 +88,6 @@ class PromptFailure(msgspec.Struct, Generic[P_co], frozen=True, tag="failure"):
     progress: Progress
 
 
-class PoolSettings(NamedTuple, Generic[P, V_co]):
-    """The settings of a `PromptPool`; see `map_prompts`."""
-
-    ask: Callable[[P], Observable[tuple[Response, V_co]]]
-    """Returns the stream of one item, the answer and its value."""
-    max_concurrent: int
-    max_waiting: float
-    overflow: PromptOverflow
-    ordered: bool
-
-
 class _PromptRun(Generic[P, V_co]):
     """One prompt, from its arrival to the delivery of its result."""
 
@@ -112,14 +102,26 @@ class _PromptRun(Generic[P, V_co]):
 
 
 class PromptPool(Subscription[P, PromptAnswer[P, V_co] | PromptFailure[P]]):
-    """One subscription to `map_prompts`."""
+    """One subscription to `map_prompts`.
+
+    `ask` returns the stream of one item, the answer and its value. At most `capacity` prompts are in hand.
+    """
 
     def __init__(
-        self, observer: abc.ObserverBase[PromptAnswer[P, V_co] | PromptFailure[P]], settings: PoolSettings[P, V_co]
+        self,
+        observer: abc.ObserverBase[PromptAnswer[P, V_co] | PromptFailure[P]],
+        ask: Callable[[P], Observable[tuple[Response, V_co]]],
+        max_concurrent: int,
+        capacity: float,
+        overflow: PromptOverflow,
+        ordered: bool,
     ) -> None:
         super().__init__(observer)
-        self._settings = settings
-        self._capacity = settings.max_concurrent + settings.max_waiting
+        self._ask = ask
+        self._max_concurrent = max_concurrent
+        self._capacity = capacity
+        self._overflow: PromptOverflow = overflow
+        self._ordered = ordered
         self._changed = threading.Condition()
         """Guards all attributes below. Not held while a stream, the source or the subscriber runs."""
         self._waiting: deque[_PromptRun[P, V_co]] = deque()
@@ -139,7 +141,7 @@ class PromptPool(Subscription[P, PromptAnswer[P, V_co] | PromptFailure[P]]):
     def start(self, source: Observable[P], given: abc.SchedulerBase | None) -> Self:
         """Subscribe to the prompts; a source that may be blocked gets a thread of its own, not the caller's."""
         self._given = given
-        may_block = self._settings.overflow == "block" and self._settings.max_waiting != float("inf")
+        may_block = self._overflow == "block" and self._capacity != math.inf
         return super().start(source, NewThreadScheduler() if given is None and may_block else given)
 
     def dispose(self) -> None:
@@ -161,7 +163,7 @@ class PromptPool(Subscription[P, PromptAnswer[P, V_co] | PromptFailure[P]]):
             self._received += 1
         self._pump()
         with self._changed:
-            if self._settings.overflow == "block" and not isinstance(self._given, VirtualTimeScheduler):
+            if self._overflow == "block" and not isinstance(self._given, VirtualTimeScheduler):
                 if self._pumping_thread != threading.get_ident():  # the subscriber's own prompt cannot wait for itself
                     self._changed.wait_for(lambda: self._in_hand() < self._capacity or self._closed or self._error)
             elif self._in_hand() > self._capacity:
@@ -183,7 +185,7 @@ class PromptPool(Subscription[P, PromptAnswer[P, V_co] | PromptFailure[P]]):
 
     def _handle_overflow(self) -> None:
         """Apply the overflow policy: one prompt too many is in hand. Must hold the lock."""
-        match self._settings.overflow:
+        match self._overflow:
             case "block":
                 self._error = StreamError("map_prompts(overflow='block') cannot block a source on virtual time")
             case "error":
@@ -240,16 +242,16 @@ class PromptPool(Subscription[P, PromptAnswer[P, V_co] | PromptFailure[P]]):
     def _take_due(self) -> _PromptRun[P, V_co] | None:
         """Remove and return the run whose result is due; None if there is none. Must hold the lock."""
         while True:
-            run = self._over.pop(self._next_due if self._settings.ordered else next(iter(self._over), -1), None)
+            run = self._over.pop(self._next_due if self._ordered else next(iter(self._over), -1), None)
             self._next_due += run is not None
             if run is None or not run.is_dropped:
                 return run
 
     def _may_start(self) -> bool:
-        if not self._waiting or len(self._running) >= self._settings.max_concurrent:
+        if not self._waiting or len(self._running) >= self._max_concurrent:
             return False
         ahead = self._waiting[0].index - self._next_due
-        return not self._settings.ordered or ahead < _AHEAD * self._settings.max_concurrent
+        return not self._ordered or ahead < _AHEAD * self._max_concurrent
 
     def _result(self, run: _PromptRun[P, V_co]) -> PromptAnswer[P, V_co] | PromptFailure[P]:
         """Return the result of a run, with the progress so far. Must hold the lock."""
@@ -273,7 +275,7 @@ class PromptPool(Subscription[P, PromptAnswer[P, V_co] | PromptFailure[P]]):
             run.outcome = error
             self._ended(run)
 
-        run.stream.disposable = self._settings.ask(run.prompt).subscribe(
+        run.stream.disposable = self._ask(run.prompt).subscribe(
             on_next, on_error, partial(self._ended, run), scheduler=self._given
         )
 

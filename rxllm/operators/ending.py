@@ -67,6 +67,7 @@ class _AnswerWatch(WatchedStream[TokenEvent]):
         self._action(partial or self._response_so_far())
 
     def _response_so_far(self) -> Response:
+        """Return the answer of a stream that has ended by itself, else what has arrived of it."""
         events = self._events.copy()
         if events and isinstance(end := events[-1], StreamEnd):
             return end.response

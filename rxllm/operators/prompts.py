@@ -18,11 +18,11 @@ from ..events import Response, TokenEvent, Usage
 from ..messages import Message
 from ..prompt import Prompt, messages_of
 from ._operator import Operator, check_number, subscribing
-from ._prompt_pool import PoolSettings, PromptPool
 from ._prompt_pool import Progress as Progress
 from ._prompt_pool import PromptAnswer as PromptAnswer
 from ._prompt_pool import PromptFailure as PromptFailure
 from ._prompt_pool import PromptOverflow as PromptOverflow
+from ._prompt_pool import PromptPool
 from .json.structured import value_of
 from .json.typed import Target
 from .resilience.fallback import stream_of
@@ -119,14 +119,13 @@ def map_prompts(
     if response_type is not None and hasattr(model, "stream"):
         asked_type = cast("type[V]", object_type(response_type))
     ask, ask_again = _asking(model, asked_type)
-    settings: PoolSettings[P, V | None] = PoolSettings(
-        _answers(ask, ask_again, None if asked_type is None else Target(asked_type)),
-        max_concurrent,
-        math.inf if max_waiting is None else max_waiting,
-        overflow,
-        ordered,
+    answer = _answers(ask, ask_again, None if asked_type is None else Target(asked_type))
+    capacity = max_concurrent + (math.inf if max_waiting is None else max_waiting)
+    return subscribing(
+        lambda observer, source, given: PromptPool(observer, answer, max_concurrent, capacity, overflow, ordered).start(
+            source, given
+        )
     )
-    return subscribing(lambda observer, source, scheduler: PromptPool(observer, settings).start(source, scheduler))
 
 
 def _asking(model: Source[P], response_type: type[object] | None) -> tuple[_Ask[P], _AskAgain[P]]:
@@ -158,6 +157,7 @@ def _answers(
         """Return the answer of a stream; the usage of an `earlier` one is added."""
 
         def with_value(answer: Response) -> tuple[Response, V | None]:
+            """Return the answer with its value; raise `OutputParsingError` if it has none."""
             if earlier is not None:
                 answer = msgspec.structs.replace(answer, usage=add_usage(earlier, answer.usage))
             try:

@@ -61,7 +61,8 @@ class _Broadcast(Generic[T]):
         """Replay the log to the observer, then follow it; the first subscriber starts the request."""
         with self._lock:
             starts = self._request is None
-            log, upstream = self._request = self._request or (MemoryLog[T](), SingleAssignmentDisposable())
+            self._request = self._request or (MemoryLog[T](), SingleAssignmentDisposable())
+            log, upstream = self._request
             self._count += 1
         reading = SingleAssignmentDisposable()
 

@@ -110,6 +110,8 @@ def recover(
     delay_of = backoff(base_delay, max_delay, jitter)
 
     def operator(source: Observable[TokenEvent]) -> Observable[TokenEvent]:
+        """Return the stream with its recoveries; each subscription has its own."""
+
         def start() -> tuple[Attempt, OnFailure]:
             """Return the stream itself as the first attempt, and the function that chooses the next ones."""
             attempt = _RecoverAttempt(None, Usage())
