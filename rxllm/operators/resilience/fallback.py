@@ -6,10 +6,10 @@ All of this happens before the first content event, so the subscriber does not s
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias, TypeGuard, cast
+from typing import TypeAlias
 
 import reactivex
-from reactivex import Observable, abc
+from reactivex import Observable
 
 from ..._core.attempts import Attempt, OnFailure, stream_attempts
 from ..._core.retry import MAX_DELAY as MAX_DELAY
@@ -76,15 +76,4 @@ def fallback_to(
 
 def stream_of(alternative: Alternative) -> Observable[TokenEvent]:
     """Return the stream; an exception of the function that makes it goes to on_error."""
-    if _is_stream(alternative):
-        return alternative
-    make = cast("Callable[[], Observable[TokenEvent]]", alternative)
-
-    def made(_: abc.SchedulerBase) -> Observable[TokenEvent]:
-        return make()
-
-    return reactivex.defer(made)
-
-
-def _is_stream(alternative: Alternative) -> TypeGuard[Observable[TokenEvent]]:
-    return isinstance(alternative, Observable)
+    return reactivex.defer(lambda _: alternative()) if callable(alternative) else alternative

@@ -143,7 +143,6 @@ class _Replacing:
 
     def __init__(self, pattern: Pattern, expanded: Callable[[Match], str], longest: int, mask: str | None) -> None:
         self._pattern = pattern
-        self._unwatched = _unwatched_length(pattern.pattern)
         self._expanded = expanded
         self._longest = longest
         self._mask = mask
@@ -154,8 +153,8 @@ class _Replacing:
         self._searched = 0
         """The length of the held text when it was last searched."""
         self._has_end = "$" in pattern.pattern
-        self._quick = min(_PIECE, longest - 1, self._unwatched)
-        """The length of held text up to which a search is quick, and no decision is forced."""
+        self._quick = min(_PIECE, longest - 1, _unwatched_length(pattern.pattern))
+        """The length of held text up to which a search needs no time limit, and no decision is forced."""
         self._line_end = ""
         """Line feeds that are not searched yet: "$" matches before one that is the last character of the text."""
         self._rest_is_masked = False
@@ -212,7 +211,7 @@ class _Replacing:
         """Move text that is decided from the held text to `out`; raise `ConfigurationError` if that takes too long."""
         try:
             while (length := len(self._text)) > self._at:
-                match = self._pattern.search(self._text, self._at, None, None, not closing, self._time_limit())
+                match = self._pattern.search(self._text, self._at, None, None, not closing, MAX_SECONDS)
                 if match is None:
                     self._pass(out, length)
                 elif not closing and (start := self._undecided_start(match)) is not None:
@@ -245,13 +244,9 @@ class _Replacing:
         """Return where the first match begins that later text may complete, lengthen or forbid."""
         if match.partial:
             return match.start()
-        seconds = self._time_limit()
         places = range(self._at, match.start() + 1)
         fullmatch = self._pattern.fullmatch
-        return next((at for at in places if fullmatch(self._text, at, None, None, True, seconds)), None)
-
-    def _time_limit(self) -> float | None:
-        return MAX_SECONDS if len(self._text) - self._at > self._unwatched else None
+        return next((at for at in places if fullmatch(self._text, at, None, None, True, MAX_SECONDS)), None)
 
     def _force(self, out: list[str]) -> None:
         """Decide on the match that may begin at the held text, with the text that is there; or mask the rest."""
