@@ -105,10 +105,11 @@ class ChatView(Vertical):
         try:
             while await changed.wait():
                 changed.clear()
-                await self._show(self.session.state)
-        except Exception:
-            if self.is_attached and self.display:  # else it is being removed, or the program is closing
-                raise
+                try:
+                    await self._show(self.session.state)
+                except Exception:
+                    if self.is_attached and self.display:  # else it is being removed, or the program is closing
+                        raise
         finally:
             states.dispose()
             self.session.stop()

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import escape
 from importlib import import_module
 from typing import Any, overload
 
@@ -26,9 +27,8 @@ from reactivex import Observer
 from .._inert_text import inert_text
 from ..events import Response, StreamEnd, StreamReset, TextDelta, TokenEvent
 from ._binding import Binding, StreamBinding, Streamed, as_events, error_line
-from ._html import to_html
 from ._loop_scheduler import LoopScheduler
-from ._markdown import MarkdownParser
+from ._markdown import MarkdownParser, Paragraph, Run
 
 __all__ = ["CellScheduler", "Live", "LiveRow", "live"]
 
@@ -38,6 +38,20 @@ _CHARACTERS_PER_SECOND = 1_000_000
 
 _LOOK_SECONDS = 1.0
 """How long an interrupt may go unseen if the system cannot interrupt a wait (Windows)."""
+
+
+_TAGS = {"bold": "b", "italic": "i", "strike": "s", "code": "code"}
+
+_FORMS = {
+    "heading": "<h{level}>{text}</h{level}>",
+    "item": '<div style="margin-left:{indent}em">{marker} {text}</div>',
+    "quote": "<blockquote>{text}</blockquote>",
+    "code": '<pre style="margin:0">{text}</pre>',
+    "rule": "<hr>",
+}
+
+_GOES_ON = "</table><table continued>"
+"""Between the parts of a long table; text cannot contain it, as its `<` is escaped."""
 
 
 class _Displayed(ABC):
@@ -121,7 +135,7 @@ class Live(_Displayed):
         """Return what has come so far, as HTML that loads nothing."""
         parser = MarkdownParser()
         parser.feed(inert_text(self.markdown) + "\n")
-        return to_html(parser.paragraphs)
+        return _to_html(parser.paragraphs)
 
     def start(self, scheduler: CellScheduler, show: Callable[[], object]) -> Binding:
         """Subscribe to the stream.
@@ -213,3 +227,38 @@ class CellScheduler(LoopScheduler):
             if self._woken.wait(_LOOK_SECONDS):
                 self._woken.clear()
                 self._drain()
+
+
+def _to_html(paragraphs: Iterable[Paragraph]) -> str:
+    """Return paragraphs as HTML.
+
+    >>> _to_html([Paragraph("text", (Run("<b>", ("bold",)), Run("x", (), "https://a.b/?c&d")))])
+    '<p><b>&lt;b&gt;</b><a href="https://a.b/?c&amp;d" rel="noopener noreferrer">x</a></p>'
+    """
+    return "".join(map(_paragraph, paragraphs)).replace(_GOES_ON, "")
+
+
+def _paragraph(paragraph: Paragraph) -> str:
+    """Return one paragraph as HTML."""
+    if paragraph.kind == "table":
+        rows = ("".join(f"<td>{_runs(cell)}</td>" for cell in row) for row in paragraph.rows)
+        table = "".join(f"<tr>{row}</tr>" for row in rows)
+        return f"<table continued>{table}</table>" if paragraph.level else f"<table>{table}</table>"
+    level, marker = paragraph.level, escape(paragraph.marker)
+    form = _FORMS.get(paragraph.kind, "<p>{text}</p>")
+    return form.format(level=level, marker=marker, indent=1.5 * level + 1, text=_runs(paragraph.runs) or " ")
+
+
+def _runs(runs: Sequence[Run]) -> str:
+    return "".join(map(_run, runs))
+
+
+def _run(run: Run) -> str:
+    """Return one run as HTML: its styles as tags, its link as an anchor."""
+    text = escape(run.text).replace("\n", "<br>")
+    for style in run.styles:
+        if tag := _TAGS.get(style):
+            text = f"<{tag}>{text}</{tag}>"
+    if run.link:
+        text = f'<a href="{escape(run.link)}" rel="noopener noreferrer">{text}</a>'
+    return text

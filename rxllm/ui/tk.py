@@ -29,11 +29,10 @@ from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
 
 from ..assistant import ChatSession
-from ._binding import Binding, StreamBinding, Streamed, as_each, as_events, as_text
+from ._binding import Binding, StopBinding, StreamBinding, Streamed, as_each, as_events, as_text
 from ._binding import bind_enabled as bind_enabled_on
 from ._loop_scheduler import LoopScheduler
 from ._markdown_view import MarkdownView
-from ._stop_binding import StopBinding
 from ._tk_chat import ChatFrame
 from ._tk_text import TkRegion
 
@@ -62,16 +61,24 @@ class TkScheduler(LoopScheduler):
         self._command = self._root.register(self._drain)
         self._after: str | None = None
         self._longest = _POLL_SECONDS if poll else math.inf
-        self._bell: _Bell | None = None
+        self._bell: tuple[socket.socket, socket.socket] | None = None
+        """Tk watches the first socket, any thread writes to the second; none if the loop polls."""
         if poll:
             self._arm(None)
         else:
-            self._bell = _Bell(self._root, self._drain)
+            self._bell = socket.socketpair()
+            for end in self._bell:
+                end.setblocking(False)
+            self._root.tk.createfilehandler(self._bell[0], tkinter.READABLE, self._rung)
         self._root.bind("<Destroy>", self._destroyed, add="+")
 
     def _ring(self, _: object) -> None:
         if self._bell is not None:
-            self._bell.ring()
+            self._bell[1].send(b"!")
+
+    def _rung(self, bell: socket.socket, _: object) -> None:
+        bell.recv(64)
+        self._drain()
 
     def _arm(self, seconds: float | None) -> None:
         if self._after is not None:
@@ -93,7 +100,9 @@ class TkScheduler(LoopScheduler):
         self.close()
         with self._lock:  # no producer is about to ring
             if self._bell is not None:
-                self._bell.remove()
+                self._root.tk.deletefilehandler(self._bell[0])
+                for end in self._bell:
+                    end.close()
                 self._bell = None
 
 
@@ -260,27 +269,3 @@ def _forget(widget: tkinter.Misc) -> None:
     """Dispose what is bound to a widget that is destroyed; called for its children, too."""
     if widget in _bound:
         _bound.pop(widget).dispose()
-
-
-class _Bell:
-    """A socket pair: Tk watches one end, any thread writes to the other."""
-
-    def __init__(self, root: tkinter.Tk, on_ring: Callable[[], None]) -> None:
-        self._tk = root.tk
-        self._on_ring = on_ring
-        self._inside, self._outside = socket.socketpair()
-        self._inside.setblocking(False)
-        self._outside.setblocking(False)
-        self._tk.createfilehandler(self._inside, tkinter.READABLE, self._rung)
-
-    def ring(self) -> None:
-        self._outside.send(b"!")
-
-    def remove(self) -> None:
-        self._tk.deletefilehandler(self._inside)
-        self._inside.close()
-        self._outside.close()
-
-    def _rung(self, *_: object) -> None:
-        self._inside.recv(64)
-        self._on_ring()
