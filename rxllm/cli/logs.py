@@ -21,8 +21,6 @@ CREATE TABLE IF NOT EXISTS answers (
     model TEXT NOT NULL,         -- PROVIDER:NAME
     prompt TEXT NOT NULL,
     answer TEXT NOT NULL,
-    input_tokens INTEGER,
-    output_tokens INTEGER,
     messages TEXT NOT NULL       -- the whole conversation with this answer, as JSON
 )
 """
@@ -53,19 +51,12 @@ class AnswerLog:
     def add(self, model: str, messages: Sequence[Message], response: Response, earlier: LogEntry | None) -> None:
         """Store an answer. `earlier` is the entry that it continues. Raises `ConfigurationError` if that fails."""
         text = messages_to_json([*messages, response.message])
+        conversation = None if earlier is None else earlier.conversation
         with self._connection() as connection:
-            fields = "time, conversation, model, prompt, answer, input_tokens, output_tokens, messages"
-            values = (
-                time.time(),
-                None if earlier is None else earlier.conversation,
-                model,
-                messages[-1].text,
-                response.text,
-                response.usage.input_tokens,
-                response.usage.output_tokens,
-                text,
+            connection.execute(
+                "INSERT INTO answers (time, conversation, model, prompt, answer, messages) VALUES (?, ?, ?, ?, ?, ?)",
+                (time.time(), conversation, model, messages[-1].text, response.text, text),
             )
-            connection.execute(f"INSERT INTO answers ({fields}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608 - constants
 
     def latest(self, count: int = 1) -> list[LogEntry]:
         """Return the last `count` entries, the newest first."""

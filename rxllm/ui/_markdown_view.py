@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from itertools import zip_longest
 from operator import eq
 
 from msgspec.structs import replace
@@ -159,17 +158,13 @@ def _difference(old: Sequence[Run], new: Sequence[Run]) -> tuple[list[Run], list
     >>> _difference([Run("a "), Run("b", ("bold",))], [Run("a "), Run("bc", ("bold",)), Run("d")])
     ([], [Run(text='c', styles=('bold',), link=''), Run(text='d', styles=(), link='')])
     """
-    for at, (before, after) in enumerate(zip_longest(old, new)):
-        if before == after:
-            continue
-        removed, added = list(old[at:]), list(new[at:])
-        if before is not None and after is not None and before.styles == after.styles and before.link == after.link:
-            grown = after.text.startswith(before.text)
-            length = len(before.text) if grown else common_length(before.text, after.text)
-            removed[0] = Run(before.text[length:])
-            added[0] = replace(after, text=after.text[length:])
-        return [run for run in removed if run.text], [run for run in added if run.text]
-    return [], []
+    at = common_length(old, new)
+    removed, added = list(old[at:]), list(new[at:])
+    if removed and added and (removed[0].styles, removed[0].link) == (added[0].styles, added[0].link):
+        length = common_length(removed[0].text, added[0].text)
+        removed[0] = Run(removed[0].text[length:])
+        added[0] = replace(added[0], text=added[0].text[length:])
+    return [run for run in removed if run.text], [run for run in added if run.text]
 
 
 def common_length(one: Sequence[object], other: Sequence[object]) -> int:
@@ -178,5 +173,7 @@ def common_length(one: Sequence[object], other: Sequence[object]) -> int:
     >>> common_length("abc", "abd"), common_length("ab", "abc")
     (2, 2)
     """
+    if one == other[: len(one)]:  # the usual case: it has grown
+        return len(one)
     same = list(map(eq, one, other))
     return len(same) if all(same) else same.index(False)
