@@ -15,6 +15,7 @@ from ..errors import ConfigurationError
 from ..events import Response, StreamEnd
 from ..messages import Message
 from ..model import StreamingModel
+from ..operators._operator import check_number
 from ..options import CallOptions
 from ..prompt import messages_of
 from ..sinks.iterate import iter_events
@@ -33,7 +34,7 @@ from .events import AssistantEvent, StructuredAnswer, TypedEvent
 from .memory import Memory
 from .structured import Structure, StructuredMode
 from .templates import render
-from .tools import ToolLike, as_tools, check_count, check_timeout
+from .tools import ToolLike, as_tools
 
 T = TypeVar("T", default=object)
 AnswerT = TypeVar("AnswerT", default=Response)
@@ -84,8 +85,8 @@ class Assistant:
         scheduler: abc.SchedulerBase | None = None,
         options: CallOptions | None = None,
     ) -> None:
-        check_count("max_iterations", max_iterations, 1)
-        check_timeout("tool_timeout", tool_timeout)
+        check_number("Assistant(max_iterations=...)", max_iterations, 1)
+        check_number("Assistant(tool_timeout=...)", tool_timeout)
         named = as_tools(tools)
         for name, tool in named.items():
             if approve is None and getattr(tool, "approve", None):
@@ -105,6 +106,7 @@ class Assistant:
         )
         self._checked({})
 
+    @check_arguments
     def stream(
         self,
         user_input: str | Message | Sequence[Message],
@@ -136,7 +138,7 @@ class Assistant:
         Raises:
             ConfigurationError: A variable is missing, or an option or the mode is not supported.
         """
-        check_count("max_corrections", max_corrections, 0)
+        check_number("max_corrections=", max_corrections, 0)
         given: Mapping[str, object] = variables or {}
         turn_input = self._input(user_input, variables)
         system = self._settings.system

@@ -23,10 +23,10 @@ from ..errors import ConfigurationError, LLMError
 from ..events import Response, TokenEvent
 from ..messages import Message, ReasoningPart, TextPart, ToolCall, ToolResult
 from ..model import StreamingModel
+from ..operators._operator import check_number
 from ..operators.text.plain import response
 from ..providers.presets import model_preset
 from .errors import MemoryStoreError, error_text
-from .tools import check_count
 
 log = logging.getLogger("rxllm")
 
@@ -264,6 +264,7 @@ def store_errors(action: str) -> Generator[None, None, None]:
         raise MemoryStoreError(f"the conversation could not be {action}: {error_text(error)}") from error
 
 
+@check_arguments
 def last_messages(count: int) -> Window:
     """Return a window of at most the last `count` messages, cut before a user message; it keeps the newest turn whole.
 
@@ -275,7 +276,7 @@ def last_messages(count: int) -> Window:
     Raises:
         ConfigurationError: `count` is not a whole number, 0 or more.
     """
-    check_count("the count of last_messages", count, 0)
+    check_number("last_messages(count=...)", count, 0)
 
     def window(messages: Sequence[Message]) -> Sequence[Message]:
         head = _head(messages)
@@ -284,6 +285,7 @@ def last_messages(count: int) -> Window:
     return window
 
 
+@check_arguments
 def last_tokens(budget: int, *, count: Callable[[Message], int] | None = None) -> Window:
     """Return a window of the last turns that fit in `budget` tokens; it keeps the newest turn whole.
 
@@ -296,7 +298,7 @@ def last_tokens(budget: int, *, count: Callable[[Message], int] | None = None) -
     Raises:
         ConfigurationError: `budget` is not a whole number, 0 or more.
     """
-    check_count("the budget of last_tokens", budget, 0)
+    check_number("last_tokens(budget=...)", budget, 0)
     counted = count or message_tokens
 
     def window(messages: Sequence[Message]) -> Sequence[Message]:

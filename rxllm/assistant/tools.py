@@ -13,11 +13,13 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeAlias, TypeGuard, runtime_checkable
 
+from .._arguments import check_arguments
 from .._json import encode, is_object, valid_text
 from .._values import json_data
 from ..errors import ConfigurationError
 from ..messages import MediaPart, TextPart, ToolCall
-from ..options import Tool, is_duration, tool_of
+from ..operators._operator import check_number
+from ..options import Tool, tool_of
 from ._signature import GivenSchema, Signature
 
 
@@ -93,6 +95,7 @@ class FunctionTool:
     {'a': {'type': 'integer'}, 'b': {'type': 'integer', 'default': 1}}
     """
 
+    @check_arguments
     def __init__(
         self,
         function: Callable[..., object],
@@ -103,8 +106,8 @@ class FunctionTool:
         timeout: float | None = None,
         approve: bool | None = None,
     ) -> None:
-        check_timeout("timeout", timeout)
-        if schema is not None and (not is_object(schema) or schema.get("type", "object") != "object"):
+        check_number("FunctionTool(timeout=...)", timeout)
+        if schema is not None and schema.get("type", "object") != "object":
             raise ConfigurationError(f"FunctionTool(schema=...) is the JSON schema of an object; got {schema!r}")
         self.timeout = timeout
         self.approve = approve
@@ -145,8 +148,6 @@ def as_tools(tools: Iterable[ToolLike]) -> dict[str, RunnableTool]:
     Raises:
         ConfigurationError: Something is not a tool, or two tools have the same name.
     """
-    if not hasattr(tools, "__iter__") or is_object(tools):
-        raise ConfigurationError(f"tools= is a list of functions and tools; got {tools!r}")
     made: dict[str, RunnableTool] = {}
     for given in tools:
         tool = _as_tool(given)
@@ -154,29 +155,6 @@ def as_tools(tools: Iterable[ToolLike]) -> dict[str, RunnableTool]:
             raise ConfigurationError(f"two tools are named {tool.tool.name!r}: give one of them name=")
         made[tool.tool.name] = tool
     return made
-
-
-def check_timeout(name: str, seconds: object) -> None:
-    """Raise `ConfigurationError` unless `seconds` is None or a number above 0.
-
-    Args:
-        name: The name of the setting.
-        seconds: Its value.
-    """
-    if seconds is not None and not is_duration(seconds):
-        raise ConfigurationError(f"{name} must be a number of seconds above 0, or None; got {seconds!r}")
-
-
-def check_count(name: str, value: object, least: int) -> None:
-    """Raise `ConfigurationError` unless `value` is a whole number, `least` or more.
-
-    Args:
-        name: The name of the setting.
-        value: Its value.
-        least: The smallest value that it may have.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigurationError(f"{name} must be a whole number, {least} or more; got {value!r}")
 
 
 def result_text(value: object) -> str:

@@ -76,7 +76,7 @@ _logs: dict[Hashable, MemoryLog[object]] = {}
 
 
 def _log_of(key: Hashable, factory: Callable[[], Observable[object]]) -> MemoryLog[object]:
-    """Return the log of `key`, as the newest; start the stream if there is none."""
+    """Return the log of `key`, as the newest; start the stream if there is none. What `factory` raises is its error."""
     upstream = SingleAssignmentDisposable()
     with _lock:
         log = _logs.pop(key, None)
@@ -84,30 +84,19 @@ def _log_of(key: Hashable, factory: Callable[[], Observable[object]]) -> MemoryL
         if log is None:
             log = MemoryLog[object](on_cancel=upstream.dispose)
         _logs[key] = log
-        _drop_oldest_ended()
+        ended = [other for other, kept in _logs.items() if kept.state != "open"]
+        for other in ended[: max(0, len(ended) - KEPT)]:
+            del _logs[other]
     if starts:
-        _start(log, upstream, factory)
+
+        def append(event: object) -> None:
+            log.append(event)
+
+        try:
+            upstream.disposable = factory().subscribe(append, log.close, log.close)
+        except Exception as error:  # each subscriber receives it
+            log.close(error)
     return log
-
-
-def _start(
-    log: MemoryLog[object], upstream: SingleAssignmentDisposable, factory: Callable[[], Observable[object]]
-) -> None:
-    """Start the stream and write it to the log; what the factory raises is the stream's error."""
-
-    def append(event: object) -> None:
-        log.append(event)
-
-    try:
-        upstream.disposable = factory().subscribe(append, log.close, log.close)
-    except Exception as error:  # each subscriber receives it
-        log.close(error)
-
-
-def _drop_oldest_ended() -> None:
-    ended = [key for key, log in _logs.items() if log.state != "open"]
-    for key in ended[: max(0, len(ended) - KEPT)]:
-        del _logs[key]
 
 
 def _event_of(entry: Entry[T]) -> T:

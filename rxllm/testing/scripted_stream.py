@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
-from datetime import timedelta
 from typing import TypeAlias, cast, get_args
 
 from msgspec import structs
@@ -13,7 +12,6 @@ from reactivex.disposable import MultipleAssignmentDisposable
 from reactivex.notification import OnError, OnNext
 from reactivex.observable.marbles import parse
 from reactivex.scheduler import EventLoopScheduler
-from reactivex.typing import RelativeTime
 
 from ..errors import LLMError, StreamInterruptedError
 from ..events import FinishReason, StreamEnd, TextDelta, TokenEvent
@@ -90,13 +88,14 @@ def marble(
     failure = error or StreamInterruptedError("the diagram ends with an error")
     steps: list[Step] = []
     answer = ResponseBuilder()
-    for seconds, note in parse(diagram, timespan, lookup=lookup):
+    for time, note in parse(diagram, timespan, lookup=lookup):
+        seconds = cast("float", time)
         if isinstance(note, OnNext):
             event = _event(cast("object", note.value))
             answer.add(event)
-            steps.append((_seconds(seconds), event))
+            steps.append((seconds, event))
         else:
-            steps.append((_seconds(seconds), failure if isinstance(note, OnError) else ending(answer)))
+            steps.append((seconds, failure if isinstance(note, OnError) else ending(answer)))
     return scripted(steps, ends=False, scheduler=scheduler)
 
 
@@ -173,7 +172,3 @@ def ending(answer: ResponseBuilder, finish_reason: FinishReason | None = None) -
 def _event(value: object) -> TokenEvent:
     """Return the event of an element of a diagram. reactivex parses "1" as a number."""
     return cast("TokenEvent", value) if isinstance(value, _EVENTS) else TextDelta(str(value))
-
-
-def _seconds(time: RelativeTime) -> float:
-    return time.total_seconds() if isinstance(time, timedelta) else time
