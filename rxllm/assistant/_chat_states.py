@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections.abc import Callable
 
@@ -61,8 +62,15 @@ class StateEmitter:
     def _next(self) -> ChatState | None:
         """Return the state to emit; None if it is that of before, and the emitting ends."""
         with self._lock:
-            state = self._take()
-            if state != self.states.value:
+            state, before = self._take(), self.states.value
+            if not _is_same(state, before):
                 return state
             self._emitting = self.closed  # nothing is emitted after completion
             return None
+
+
+def _is_same(one: ChatState, other: ChatState) -> bool:
+    """Return whether two states have the same objects. Values of tools in them may have no usable equality."""
+    if (one.status, len(one.messages)) != (other.status, len(other.messages)) or one.error is not other.error:
+        return False
+    return all(map(operator.is_, one.messages, other.messages))

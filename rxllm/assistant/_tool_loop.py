@@ -226,25 +226,27 @@ class ToolLoop(abc.DisposableBase):
             self._options = {**self._options, "tool_choice": None}
 
     def _start_tools(self) -> None:
-        calls = () if self._running is None else self._running.tool_calls
+        """Start the calls that have no result yet."""
+        calls, results = () if self._running is None else self._running.tool_calls, self._results
+        conversation, settings = self._request.conversation, self._settings
         runs = [
-            ToolRun(call, self._request.conversation, self._settings, self._values, partial(self._on_tool_event, at))
+            ToolRun(call, conversation, settings, self._values, partial(self._on_tool_event, results, at))
             for at, call in enumerate(calls)
-            if self._results[at] is None
+            if results[at] is None
         ]
         self._current.disposable = CompositeDisposable(*runs)
         for run in runs:
             run.start()
 
-    def _on_tool_event(self, at: int, event: ToolEvent) -> None:
+    def _on_tool_event(self, results: list[ToolResult | None], at: int, event: ToolEvent) -> None:
         """Keep a result and emit the event; the last result goes on with the turn."""
         with self._emitting:
-            if self._ended or self._results[at] is not None:
+            if self._ended or results[at] is not None:
                 return
             if isinstance(event, ToolEnd):
-                self._results[at] = event.result
+                results[at] = event.result
             self._emit(event)
-            if isinstance(event, ToolEnd) and None not in self._results:
+            if isinstance(event, ToolEnd) and None not in results:
                 self._advance()
 
     def _keep(self, messages: Sequence[Message]) -> None:

@@ -30,6 +30,7 @@ from rxllm.assistant import (
     Memory,
     MemoryStore,
     SQLiteStore,
+    ToolContext,
     ToolPart,
     ask_user,
     last_messages,
@@ -330,6 +331,28 @@ class TestTools:
         sent = model.calls[1].messages
         assert [m.role for m in sent] == ["user", "assistant", "tool", "user"]
         assert isinstance(sent[2].parts[0], ToolResult)
+
+    def test_progress_that_cannot_be_compared_is_shown(self) -> None:
+        """As arrays of numpy, whose comparison has no truth value."""
+
+        class Odd:
+            def __eq__(self, other: object) -> bool:
+                raise ValueError("ambiguous")
+
+            __hash__ = None  # type: ignore[assignment]
+
+        def work(context: ToolContext) -> str:
+            context.report(Odd())
+            context.report(Odd())
+            return "done"
+
+        model = ScriptedModel(Reply(tool_calls=[rxllm.ToolCall("c1", "work", {})]), "Well.")
+        session = ChatSession(Assistant(model, tools=[work]), frame=0.001)
+        session.send("Go")
+        state = session.wait(LIMIT_SECONDS)
+        part = state.messages[1].parts[0]
+        assert isinstance(part, ToolPart)
+        assert (part.state, state.status, state.messages[1].text) == ("done", "ready", "Well.")
 
     def test_outside_of_a_session_a_call_is_refused(self) -> None:
         """As no one can be asked."""
