@@ -218,38 +218,27 @@ def _counting(name: str, nothing: T, add: Callable[[T, Response], T]) -> Operato
     """Return the operator `name` that adds each answer to the count so far, at first `nothing`, and emits the sum."""
 
     def subscribe(
-        observer: abc.ObserverBase[T], source: Observable[Counted], scheduler: abc.SchedulerBase | None
+        observer: abc.ObserverBase[Response], source: Observable[Counted], scheduler: abc.SchedulerBase | None
     ) -> abc.DisposableBase:
-        """Subscribe with a count of its own."""
-        count = nothing
-
-        def emit_count(response: Response | None) -> None:
-            """Add an answer, if there is one, and emit the count; if the user's function raises, the stream ends."""
-            nonlocal count
-            if response is None:
-                return
-            try:
-                count = add(count, response)
-            except Exception as error:  # of the user's function
-                observer.on_error(error)
-            else:
-                observer.on_next(count)
+        """Emit each answer, and what had arrived of one that fails."""
 
         def on_next(item: Counted | str) -> None:
             if type(item) is TextDelta:  # most items are
                 return
             if isinstance(item, str):
                 observer.on_error(not_an_event(name))
-            else:
-                emit_count(_answer_in(item))
+            elif (response := _answer_in(item)) is not None:
+                observer.on_next(response)
 
         def on_error(error: Exception) -> None:
-            emit_count(_partial(error))
+            if (response := _partial(error)) is not None:
+                observer.on_next(response)
             observer.on_error(error)
 
         return source.subscribe(on_next, on_error, observer.on_completed, scheduler=scheduler)
 
-    return subscribing(subscribe)
+    answers: Operator[Counted, Response] = subscribing(subscribe)
+    return lambda source: answers(source).pipe(rx_ops.scan(add, nothing))
 
 
 def _answer_in(item: Counted) -> Response | None:

@@ -83,7 +83,7 @@ class SharedLimit:
                 stream.left()
 
     def _next(self) -> LimitedStream[Any] | None:
-        """Return the next stream that may start now; else None, stop admitting, and set a timer if one is needed."""
+        """Return the next stream that may start now; else None, stop admitting, and set the timer for the first one."""
         with self.lock:
             stream = next(iter(self._waiting), None)
             wait = None if stream is None else stream.wait()
@@ -93,15 +93,11 @@ class SharedLimit:
                 stream.entered()
                 return stream
             self._admitting = False
-            self._set_timer(stream, wait)
+            slot = SingleAssignmentDisposable()  # filled after the fact: the scheduler may run the timer at once
+            self._timer.disposable = slot
+            if stream is not None and wait is not None:
+                slot.disposable = stream.timers.schedule_relative(wait, lambda _, __: self.admit())
             return None
-
-    def _set_timer(self, stream: LimitedStream[Any] | None, wait: float | None) -> None:
-        """Set the timer for the first stream in the queue, in place of the one before. Must hold the lock."""
-        slot = SingleAssignmentDisposable()  # filled after the fact: the scheduler may run the timer at once
-        self._timer.disposable = slot
-        if stream is not None and wait is not None:
-            slot.disposable = stream.timers.schedule_relative(wait, lambda _, __: self.admit())
 
 
 class LimitedStream(WatchedStream[TokenEvent], Generic[L]):
