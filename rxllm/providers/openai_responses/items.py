@@ -12,16 +12,11 @@ from typing import Literal, Self, TypeAlias
 
 import msgspec
 
-from ..._json import int_at, is_object, text_at
+from ..._json import int_at, object_at, text_at
 from ..._protocol import JsonObject
 
 TextKind: TypeAlias = Literal["text", "refusal", "reasoning", "summary"]
 """The kind of text in a content part; "summary" is a summary of reasoning."""
-
-
-def call_fields(data: JsonObject) -> dict[str, object]:
-    """Return the fields of a function_call item that a `ToolCall` has no attribute for."""
-    return {name: value for name, value in data.items() if name not in _CALL_FIELDS and value is not None}
 
 
 class ContentPart(msgspec.Struct):
@@ -51,6 +46,9 @@ class Item(msgspec.Struct):
     """The newest JSON of the item; parts of the answer that carry it back share this very object."""
     announced: bool
     """An output_item.added or .done event has named it."""
+    index: int | None
+    names: frozenset[str]
+    """The ids by which events name it."""
     done: bool = False
     annotated: bool = False
     call: int | None = None
@@ -79,39 +77,28 @@ class Items:
 
     def __init__(self) -> None:
         self.all: list[Item] = []
-        self._by_index: dict[int, Item] = {}
-        self._by_id: dict[str, Item] = {}
 
     def add(self, event: JsonObject, data: JsonObject, *, announced: bool = True) -> Item:
         """Add the item that `event` is about, and return it."""
-        item = Item(text_at(data, "type") or "unknown", dict(data), announced)
-        self.all.append(item)
         index = int_at(event, "output_index")
-        if index is not None:
-            self._by_index[index] = item
-        for name in (text_at(data, "id"), text_at(data, "call_id"), text_at(event, "item_id")):
-            if name is not None:
-                self._by_id[name] = item
+        item = Item(text_at(data, "type") or "unknown", dict(data), announced, index, _names(event, data))
+        self.all.append(item)
         return item
 
     def of_event(self, event: JsonObject, item_type: str | None = None) -> Item | None:
-        """Return the item that `event` is about; None if it is unknown, or not of `item_type`."""
-        data = event.get("item")
-        item = self._by_id.get(text_at(event, "item_id") or "")
-        if item is None and is_object(data):
-            item = self.by_id(data)
-        if item is None or item_type not in (None, item.type):
-            index = int_at(event, "output_index")
-            if index is not None:
-                item = self._by_index.get(index)
-            elif item is None and not is_object(data) and text_at(event, "item_id") is None:
-                item = self.all[-1] if self.all else None
-        return item if item is not None and item_type in (None, item.type) else None
-
-    def by_id(self, data: JsonObject) -> Item | None:
-        """Return the known item that has the id or call_id of the item in `data`."""
-        names = (text_at(data, "id"), text_at(data, "call_id"))
-        return next((self._by_id[name] for name in names if name is not None and name in self._by_id), None)
+        """Return the newest item that `event` is about; None if it is unknown, or not of `item_type`."""
+        data, index = object_at(event, "item"), int_at(event, "output_index")
+        names = _names(event, data)
+        of_type = [item for item in reversed(self.all) if item_type in (None, item.type)]
+        for item in of_type:
+            if not names.isdisjoint(item.names):
+                return item
+        if index is not None:
+            return next((item for item in of_type if item.index == index), None)
+        return of_type[0] if of_type and of_type[0] is self.all[-1] and not (names or data) else None
 
 
-_CALL_FIELDS = frozenset({"type", "id", "call_id", "name", "arguments", "status"})
+def _names(event: JsonObject, data: JsonObject) -> frozenset[str]:
+    """Return the ids by which an event names its item."""
+    names = (text_at(event, "item_id"), text_at(data, "id"), text_at(data, "call_id"))
+    return frozenset(name for name in names if name is not None)

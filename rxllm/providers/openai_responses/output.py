@@ -14,7 +14,8 @@ from ..._protocol import JsonObject
 from ...errors import ProtocolError
 from ...events import TokenEvent, VendorEvent
 from .._answer_builder import AnswerBuilder, arguments_of
-from .items import ContentPart, Item, Items, TextKind, call_fields
+from .._frames import fields_back
+from .items import ContentPart, Item, Items, TextKind
 
 DELTAS: Mapping[str, TextKind] = {
     "response.output_text.delta": "text",
@@ -109,7 +110,7 @@ class OutputReader:
             raise ProtocolError(f"{name}: its item is not an object")
         item = self._items.of_event(event, text_at(data, "type"))
         if name == _ADDED:
-            if item is not None and not item.done and item is self._items.by_id(data):
+            if item is not None and not item.done and item is self._items.of_event({"item": data}):
                 return
             item = None
         elif item is not None and item.done and item.data == data:
@@ -133,7 +134,7 @@ class OutputReader:
         streamed = {item.type for item in self._items.all}
         for data in output:
             event: dict[str, object] = {"type": _DONE, "item": data}
-            item = self._items.by_id(data)
+            item = self._items.of_event({"item": data})
             if item is None and text_at(data, "type") not in streamed:
                 yield from self._add_item(event, data)
                 item = self._items.all[-1]
@@ -238,7 +239,9 @@ class OutputReader:
         name, call_id = text_at(item.data, "name"), text_at(item.data, "call_id") or text_at(item.data, "id")
         if item.call is None and name is not None:
             item.call = len(self._answer.calls)
-            yield self._answer.start_call(item.call, call_id or f"call_{item.call}", name, call_fields(item.data))
+            yield self._answer.start_call(
+                item.call, call_id or f"call_{item.call}", name, fields_back(item.data, _CALL_FIELDS)
+            )
 
     def _end_call(self, item: Item, *, cut: bool) -> Iterator[TokenEvent]:
         """End a call; the arguments of its end event count, whatever was streamed."""
@@ -258,6 +261,7 @@ class OutputReader:
 NO_PART = ContentPart("")
 """A part that no event continues."""
 
+_CALL_FIELDS = frozenset({"type", "id", "call_id", "name", "arguments", "status"})
 _MODELLED = ("message", "reasoning", "function_call")
 _ADDED = "response.output_item.added"
 _DONE = "response.output_item.done"
