@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..._json import int_at, is_array, is_object, object_at, objects_at, text_at
+from ..._json import Json, int_at, is_array, is_object, object_at, objects_at, text_at
 from ..._protocol import Frame
 from ..._transport.vendor_errors import fault_of
 from ...errors import StreamInterruptedError
@@ -79,19 +79,13 @@ class OpenAIChatDecoder(AnswerDecoder):
                 raise
             return ()  # cut after its finish_reason: the answer itself is whole
 
-    def _payload(self, kind: str, payload: dict[str, object]) -> Sequence[TokenEvent]:
-        """Return the events of one chunk, those of the first ones behind StreamStart."""
-        events = list(self._chunk(kind, payload))
-        answer = self._answer
-        answer.id = answer.id or text_at(payload, "id")
-        answer.model = answer.model or text_at(payload, "model")
-        return events
-
-    def _chunk(self, kind: str, chunk: dict[str, object]) -> Iterator[TokenEvent]:
+    def _payload(self, kind: str, payload: Json) -> Iterator[TokenEvent]:
         """Yield what a chunk holds; usage and errors may stand in several places, by vendor."""
+        chunk, answer = payload, self._answer
+        answer.id = answer.id or text_at(chunk, "id")
+        answer.model = answer.model or text_at(chunk, "model")
         groq = object_at(chunk, "x_groq")
-        if counts := object_at(chunk, "usage") or object_at(groq, "usage"):
-            yield from self._usage(counts)
+        yield from self._usage(object_at(chunk, "usage") or object_at(groq, "usage"))
         for source in (chunk, groq):
             if source.get("error") or source.get("errors"):
                 raise provider_error(source)
@@ -108,7 +102,7 @@ class OpenAIChatDecoder(AnswerDecoder):
         else:
             yield from _other_payload(kind or text_at(chunk, "object") or "unknown", chunk)
 
-    def _choice(self, choice: dict[str, object]) -> Iterator[TokenEvent]:
+    def _choice(self, choice: Json) -> Iterator[TokenEvent]:
         """Yield what a choice holds: a delta, a whole message, or the text of a legacy completion."""
         delta = object_at(choice, "delta")
         if "delta" not in choice and "message" not in choice:
@@ -116,22 +110,17 @@ class OpenAIChatDecoder(AnswerDecoder):
         elif not self._answered and "delta" not in choice:
             delta = object_at(choice, "message")  # the whole answer at once, from what does not stream
         self._answered = True
-        if (reasoning := reasoning_of(delta))[0]:
-            yield from self._reasoning(*reasoning)
+        yield from self._reasoning(*reasoning_of(delta))
         if delta.get(DETAILS):
             self._fields.setdefault(DETAILS, []).append(delta[DETAILS])
-        if content := delta.get("content"):
-            yield from self._content(content)
-        if refusal := text_at(delta, "refusal"):
-            yield self._refused(refusal)
-        if calls := calls_of(delta):
-            yield from self._calls.add(calls)
+        yield from self._content(delta.get("content"))
+        yield from self._refused(text_at(delta, "refusal"))
+        yield from self._calls.add(calls_of(delta))
         for name, value in unknown_fields(delta, DELTA_FIELDS).items():
             yield _vendor_event(name, value)
             if name not in _NOT_SENT_BACK:
                 self._fields.setdefault(name, []).append(value)
-        if counts := object_at(choice, "usage"):
-            yield from self._usage(counts)
+        yield from self._usage(object_at(choice, "usage"))
         logprobs = choice.get("logprobs")
         if is_filled(logprobs):
             yield _vendor_event("logprobs", logprobs)
@@ -145,40 +134,38 @@ class OpenAIChatDecoder(AnswerDecoder):
             raise provider_error(choice)
 
     def _reasoning(self, thought: str, field: str) -> Iterator[TokenEvent]:
-        self._reasoning_field = field
-        yield self._answer.reasoning(thought)
-        self._answer.sign("reasoning", {"field": field})
+        if thought:
+            self._reasoning_field = field
+            yield self._answer.reasoning(thought)
+            self._answer.sign("reasoning", {"field": field})
 
     def _content(self, content: object) -> Iterator[TokenEvent]:
-        """Yield the events of what stands under `content`: text, one part, or a list of either."""
-        if isinstance(content, str) and content:
-            yield self._answer.text(content)
-        elif is_array(content):
+        """Yield the events of what stands under `content`: text, a typed part, or a list of either."""
+        if is_array(content):
             for part in content:
                 yield from self._content(part)
+        elif isinstance(content, str) and content:
+            yield self._answer.text(content)
         elif is_object(content):
-            yield from self._part(content)
+            match kind := text_at(content, "type") or "content":
+                case "text" | "output_text":
+                    yield from self._content(content.get("text"))
+                case "thinking" | "reasoning":
+                    yield from self._reasoning(nested_text(content), "content")
+                case "refusal":
+                    yield from self._refused(text_at(content, "refusal"))
+                case _:
+                    yield VendorEvent(kind, content)
 
-    def _part(self, part: dict[str, object]) -> Iterator[TokenEvent]:
-        """Yield the events of a part of the content: text, thinking, or something else."""
-        kind = text_at(part, "type") or "content"
-        if kind in ("text", "output_text"):
-            yield from self._content(part.get("text"))
-        elif kind in ("thinking", "reasoning"):
-            if thought := nested_text(part):
-                yield from self._reasoning(thought, "content")
-        elif kind == "refusal":
-            if refusal := text_at(part, "refusal"):
-                yield self._refused(refusal)
-        else:
-            yield VendorEvent(kind, part)
+    def _refused(self, refusal: str | None) -> Iterator[TokenEvent]:
+        if refusal:
+            self._refusal.append(refusal)
+            yield VendorEvent("refusal", {"refusal": refusal})
 
-    def _refused(self, refusal: str) -> TokenEvent:
-        self._refusal.append(refusal)
-        return VendorEvent("refusal", {"refusal": refusal})
-
-    def _usage(self, counts: dict[str, object]) -> Iterator[TokenEvent]:
+    def _usage(self, counts: Json) -> Iterator[TokenEvent]:
         """Replace the running total of tokens; what is missing or null stays as it was."""
+        if not counts:
+            return
         yield from self._answer.use(self._words.usage_of(counts, self._answer.usage))
         yield from self._answer.vendor_events({"usage": self._words.unmodelled_counts(counts)}, frozenset())
 
@@ -191,10 +178,10 @@ class OpenAIChatDecoder(AnswerDecoder):
         if reason not in ("refusal", "content_filter"):
             events += self._calls.end()
             broken = self._calls.broken()
-            if broken is not None and (self._raw_finish is None or reason in ("stop", "tool_calls")):
-                raise (
-                    interrupted_before("a tool call was whole") if self._raw_finish is None else arguments_error(broken)
-                )
+            if broken is not None and self._raw_finish is None:
+                raise interrupted_before("a tool call was whole")
+            if broken is not None and reason in ("stop", "tool_calls"):
+                raise arguments_error(broken)
         fields = {name: joined_field(pieces) for name, pieces in self._fields.items()}
         if self._refusal:
             fields["refusal"] = "".join(self._refusal)
@@ -217,7 +204,7 @@ _NOT_SENT_BACK = frozenset({"annotations", "audio", "citations", "images", "sear
 """Fields of a delta that are results for you: no vendor takes them in an earlier answer."""
 
 
-def _other_payload(kind: str, payload: dict[str, object]) -> Iterator[TokenEvent]:
+def _other_payload(kind: str, payload: Json) -> Iterator[TokenEvent]:
     """Yield the event of a payload that is not a completion chunk, unless it is an error or keeps alive only."""
     if kind in _KEEP_ALIVES:
         return
