@@ -81,7 +81,7 @@ class Items:
     def add(self, event: JsonObject, data: JsonObject, *, announced: bool = True) -> Item:
         """Add the item that `event` is about, and return it."""
         index = int_at(event, "output_index")
-        item = Item(text_at(data, "type") or "unknown", dict(data), announced, index, _names(event, data))
+        item = Item(text_at(data, "type") or "unknown", dict(data), announced, index, frozenset(_names(event, data)))
         self.all.append(item)
         return item
 
@@ -91,14 +91,14 @@ class Items:
         names = _names(event, data)
         of_type = [item for item in reversed(self.all) if item_type in (None, item.type)]
         for item in of_type:
-            if not names.isdisjoint(item.names):
+            if item.names.intersection(names):
                 return item
         if index is not None:
             return next((item for item in of_type if item.index == index), None)
         return of_type[0] if of_type and of_type[0] is self.all[-1] and not (names or data) else None
 
 
-def _names(event: JsonObject, data: JsonObject) -> frozenset[str]:
+def _names(event: JsonObject, data: JsonObject) -> list[str]:
     """Return the ids by which an event names its item."""
-    names = (text_at(event, "item_id"), text_at(data, "id"), text_at(data, "call_id"))
-    return frozenset(name for name in names if name is not None)
+    names = (event.get("item_id"), data.get("id"), data.get("call_id"))
+    return [name for name in names if isinstance(name, str) and name]

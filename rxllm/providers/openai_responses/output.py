@@ -42,6 +42,8 @@ class OutputReader:
         """Records a delta of that part and returns its token event."""
         self.length_differs = False
         """A part that was streamed from its start is not as long as its end event shows."""
+        self._call_place: tuple[object, ...] = ()
+        self._call: Item | None = None
         self._orphan_arguments = False
         """Arguments came for a call that was not announced; its end, or the final list, may still name it."""
 
@@ -81,8 +83,10 @@ class OutputReader:
 
     def arguments_delta(self, name: str, event: JsonObject) -> Iterable[TokenEvent]:
         """Take a delta of a call's arguments; none if the call was not announced: its end brings them whole."""
-        item = self._items.of_event(event, "function_call")
-        delta = _delta_of(name, event)
+        place = (len(self._items.all), event.get("output_index"), event.get("item_id"))
+        if place != self._call_place:  # else it is the call of the last delta
+            self._call_place, self._call = place, self._items.of_event(event, "function_call")
+        item, delta = self._call, _delta_of(name, event)
         if not delta or item is None or item.done:
             self._orphan_arguments |= bool(delta) and item is None
             return ()
