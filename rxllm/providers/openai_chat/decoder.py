@@ -85,7 +85,8 @@ class OpenAIChatDecoder(AnswerDecoder):
         answer.id = answer.id or text_at(chunk, "id")
         answer.model = answer.model or text_at(chunk, "model")
         groq = object_at(chunk, "x_groq")
-        yield from self._usage(object_at(chunk, "usage") or object_at(groq, "usage"))
+        if counts := object_at(chunk, "usage") or object_at(groq, "usage"):
+            yield from self._usage(counts)
         for source in (chunk, groq):
             if source.get("error") or source.get("errors"):
                 raise provider_error(source)
@@ -114,13 +115,16 @@ class OpenAIChatDecoder(AnswerDecoder):
         if delta.get(DETAILS):
             self._fields.setdefault(DETAILS, []).append(delta[DETAILS])
         yield from self._content(delta.get("content"))
-        yield from self._refused(text_at(delta, "refusal"))
-        yield from self._calls.add(calls_of(delta))
+        if refusal := text_at(delta, "refusal"):
+            yield from self._refused(refusal)
+        if calls := calls_of(delta):
+            yield from self._calls.add(calls)
         for name, value in unknown_fields(delta, DELTA_FIELDS).items():
             yield _vendor_event(name, value)
             if name not in _NOT_SENT_BACK:
                 self._fields.setdefault(name, []).append(value)
-        yield from self._usage(object_at(choice, "usage"))
+        if counts := object_at(choice, "usage"):
+            yield from self._usage(counts)
         logprobs = choice.get("logprobs")
         if is_filled(logprobs):
             yield _vendor_event("logprobs", logprobs)
@@ -141,11 +145,11 @@ class OpenAIChatDecoder(AnswerDecoder):
 
     def _content(self, content: object) -> Iterator[TokenEvent]:
         """Yield the events of what stands under `content`: text, a typed part, or a list of either."""
-        if is_array(content):
+        if isinstance(content, str) and content:
+            yield self._answer.text(content)
+        elif is_array(content):
             for part in content:
                 yield from self._content(part)
-        elif isinstance(content, str) and content:
-            yield self._answer.text(content)
         elif is_object(content):
             match kind := text_at(content, "type") or "content":
                 case "text" | "output_text":
@@ -164,8 +168,6 @@ class OpenAIChatDecoder(AnswerDecoder):
 
     def _usage(self, counts: Json) -> Iterator[TokenEvent]:
         """Replace the running total of tokens; what is missing or null stays as it was."""
-        if not counts:
-            return
         yield from self._answer.use(self._words.usage_of(counts, self._answer.usage))
         yield from self._answer.vendor_events({"usage": self._words.unmodelled_counts(counts)}, frozenset())
 
