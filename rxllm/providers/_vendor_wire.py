@@ -7,7 +7,7 @@ of conversations, the options that every API has under some name, tools, and ref
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 from .._json import Json
@@ -137,12 +137,17 @@ class VendorWire(ABC):
         """Return a tool as both APIs of OpenAI take it."""
         return self._tool_fields(tool, "parameters", StrictSchema if tool.strict else None, strict=strict)
 
-    def _chosen_tool(self, options: Options) -> str:
-        """Return the API's name of the tool that `tool_choice` names; raise `ConfigurationError` if there is none."""
-        choice = options.tool_choice or ""
+    def _tool_choice(self, options: Options, words: Mapping[str, object], named: Callable[[str], object]) -> object:
+        """Return the API's word for `tool_choice`, or what `named` makes of the API's name of the one tool.
+
+        Raises `ConfigurationError` if there is no such tool.
+        """
+        choice = options.tool_choice
+        if choice is None or choice in words:
+            return words.get(choice or "")
         if choice not in [tool.name for tool in options.tools]:
             raise ConfigurationError(f'tool_choice is "auto", "none", "required" or the name of a tool; got {choice!r}')
-        return self._endpoint.wire_name(choice)
+        return named(self._endpoint.wire_name(choice))
 
     def _format_schema(self, wanted: JsonFormat, rewriter: type[Rewriter]) -> Json | None:
         """Return the rewritten schema of an answer, if it has one; raise `ConfigurationError` if that cannot be."""

@@ -54,6 +54,7 @@ _ADAPTIVE = {"type": "adaptive", "display": "summarized"}
 _BEFORE_EFFORT = re.compile(r"claude-(?:[123]\b|instant|(?:opus|sonnet|haiku)-4(?:[-.][015])?(?=$|[@:]|-\D|-\d{8}))")
 """Models up to Claude 4.5, which think by a budget only."""
 
+_CHOICES = {"auto": {"type": "auto"}, "none": {"type": "none"}, "required": {"type": "any"}}
 _CHECKS_PREFIX = re.compile(r"claude-[a-z]+-(?:5-[1-9](?!\d)|[6-9]|\d\d)")
 """Models from 5.1 on, which refuse thoughts if anything before them has changed: a shorter history, other tools."""
 _DROP_THOUGHTS: Mapping[str, object] = {"block_binding": {"prefix_mismatch_behavior": "drop_block"}}
@@ -97,7 +98,7 @@ class Anthropic(VendorWire):
             "thinking": thinking,
             "output_config": without_none(effort=effort, format=self._format(options)) or None,
             "tools": [self._tool(tool) for tool in options.tools] or None,
-            "tool_choice": self._tool_choice(options),
+            "tool_choice": self._tool_choice(options, _CHOICES, lambda name: {"type": "tool", "name": name}),
             "stream": True,
         }
 
@@ -147,17 +148,6 @@ class Anthropic(VendorWire):
 
     def _tool(self, tool: Tool) -> Json:
         return self._tool_fields(tool, "input_schema", AnthropicSchema if tool.strict else None, strict=tool.strict)
-
-    def _tool_choice(self, options: Options) -> Json | None:
-        match options.tool_choice:
-            case None:
-                return None
-            case "required":
-                return {"type": "any"}
-            case "auto" | "none" as choice:
-                return {"type": choice}
-            case _:
-                return {"type": "tool", "name": self._chosen_tool(options)}
 
     def _container(self, messages: Sequence[Message]) -> object:
         """Return the id of the container in which the newest answer's code runs, if any."""

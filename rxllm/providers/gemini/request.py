@@ -126,16 +126,13 @@ class Gemini(VendorWire):
 
         Every mode but AUTO enforces their schemas; VALIDATED is AUTO that does.
         """
-        choice, names = options.tool_choice, None
-        if choice in (None, "auto") and any(tool.strict for tool in options.tools):
-            mode = "VALIDATED"
-        elif choice is None:
-            return None
-        elif choice in _MODES:
-            mode = _MODES[choice]
-        else:
-            mode, names = "ANY", [self._chosen_tool(options)]
-        return {"functionCallingConfig": without_none(mode=mode, allowedFunctionNames=names)}
+        is_strict = any(tool.strict for tool in options.tools)
+        words = {"auto": "VALIDATED" if is_strict else "AUTO", "none": "NONE", "required": "ANY"}
+        modes = {choice: {"mode": mode} for choice, mode in words.items()}
+        config = self._tool_choice(options, modes, lambda name: {"mode": "ANY", "allowedFunctionNames": [name]})
+        if config is None and is_strict:
+            config = modes["auto"]
+        return {"functionCallingConfig": config} if config else None
 
     def _contents(self, messages: Sequence[Message], model: str) -> list[Json]:
         """Return the turns; in each message to a model that checks signatures, the first call has one."""
@@ -205,6 +202,3 @@ def _thinking(model: str, wanted: str | int | None, rules: ModelRules | None) ->
     if isinstance(wanted, str) and not (_BEFORE_LEVELS.search(model) and wanted in _BUDGETS):
         return {"thinkingLevel": wanted.upper(), "includeThoughts": True}
     return {"thinkingBudget": wanted if isinstance(wanted, int) else _BUDGETS[wanted], "includeThoughts": True}
-
-
-_MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}

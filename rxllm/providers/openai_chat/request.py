@@ -84,7 +84,11 @@ class OpenAIChat(VendorWire):
             **self._option_fields(options),
             "response_format": self._response_format(options),
             "tools": [self._tool(tool) for tool in options.tools] or None,
-            "tool_choice": self._tool_choice(options),
+            "tool_choice": self._tool_choice(
+                options,
+                {"auto": "auto", "none": "none", "required": dialect.required_choice},
+                lambda name: {"type": "function", "function": {"name": name}},
+            ),
             **self._reasoning(options.reasoning, rules),
         }
 
@@ -120,15 +124,6 @@ class OpenAIChat(VendorWire):
 
     def _tool(self, tool: Tool) -> Json:
         return {"type": "function", "function": self._openai_tool(tool, strict=tool.strict)}
-
-    def _tool_choice(self, options: Options) -> object:
-        match options.tool_choice:
-            case None | "auto" | "none" as choice:
-                return choice
-            case "required":
-                return self._dialect.required_choice
-            case _:
-                return {"type": "function", "function": {"name": self._chosen_tool(options)}}
 
     def _messages(self, messages: Sequence[Message], *, with_tools: bool) -> list[Json]:
         """Return the `messages` field; each tool result becomes a wire message of its own.

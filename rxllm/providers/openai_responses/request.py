@@ -37,6 +37,7 @@ from .decoder import OpenAIResponsesDecoder
 
 _STORED = ("previous_response_id", "conversation")
 """Fields of `extra_body` that name what the server holds: calls of it may be answered here."""
+_CHOICES = {name: name for name in ("auto", "none", "required")}
 _REASONING_MODELS = re.compile(r"(^|/)(o\d|gpt-([5-9]|1\d)(?!\d|.*chat)|codex)")
 """Models of OpenAI that reason unasked: o1 and its heirs, gpt-5 and later but for their chat variants."""
 
@@ -66,7 +67,7 @@ class OpenAIResponses(VendorWire):
             "reasoning": self._reasoning(options, model),
             "text": self._text(options),
             "tools": [self._tool(tool) for tool in options.tools] or None,
-            "tool_choice": self._tool_choice(options),
+            "tool_choice": self._tool_choice(options, _CHOICES, lambda name: {"type": "function", "name": name}),
         }
 
     def _reasoning(self, options: Options, model: str) -> Json | None:
@@ -93,11 +94,6 @@ class OpenAIResponses(VendorWire):
         Source: https://developers.openai.com/api/docs/guides/migrate-to-responses
         """
         return {"type": "function", **self._openai_tool(tool, strict=bool(tool.strict))}
-
-    def _tool_choice(self, options: Options) -> object:
-        if options.tool_choice in (None, "auto", "none", "required"):
-            return options.tool_choice
-        return {"type": "function", "name": self._chosen_tool(options)}
 
     def _input(self, messages: Sequence[Message]) -> Iterator[Json]:
         """Yield the items of the conversation, in its order; neighbouring parts of one phase are one message."""
