@@ -57,8 +57,8 @@ def stream_attempts(
     def subscribe(observer: abc.ObserverBase[TokenEvent], given: abc.SchedulerBase | None = None) -> abc.DisposableBase:
         first, on_failure = start()
         attempts = _Attempts(observer, on_failure, given, timer_scheduler(scheduler, given))
-        attempts.subscribe(first)
-        return attempts
+        attempts.start(first)
+        return attempts.current
 
     return AwaitableObservable(subscribe)
 
@@ -130,7 +130,7 @@ class _Candidate:
         return held
 
 
-class _Attempts(abc.DisposableBase):
+class _Attempts:
     """The attempts of one subscription."""
 
     def __init__(
@@ -140,6 +140,8 @@ class _Attempts(abc.DisposableBase):
         given: abc.SchedulerBase | None,
         timers: abc.SchedulerBase,
     ) -> None:
+        self.current = SerialDisposable()
+        """Disposes the delay or the attempt that runs, and those that follow."""
         self._observer = observer
         self._answered = False
         """The observer has received a part of an answer."""
@@ -147,17 +149,12 @@ class _Attempts(abc.DisposableBase):
         self._given = given
         self._timers = timers
         self._before: tuple[TokenEvent, ...] = ()
-        self._current = SerialDisposable()
-        """Disposes the delay or the attempt that runs."""
         self._in_context: Callable[[Callable[[], None]], None] = capture_context()
 
-    def dispose(self) -> None:
-        self._current.dispose()
-
-    def subscribe(self, attempt: Attempt) -> None:
+    def start(self, attempt: Attempt) -> None:
         self._before = attempt.before
         candidate = _Candidate(self._observer.on_next, self._claim, self._ended)
-        self._current.disposable = candidate.subscription  # disposes it, if this is disposed
+        self.current.disposable = candidate.subscription
         candidate.subscribe(attempt.stream, self._given)
 
     def _claim(self, candidate: _Candidate) -> bool:
@@ -184,16 +181,16 @@ class _Attempts(abc.DisposableBase):
             return
         attempt = decision
 
-        def start(*_: object) -> None:
-            self._in_context(partial(self.subscribe, attempt))
+        def start_next(*_: object) -> None:
+            self._in_context(partial(self.start, attempt))
 
         if attempt.delay <= 0:
-            start()
+            start_next()
             return
         slot = SingleAssignmentDisposable()
-        self._current.disposable = slot
+        self.current.disposable = slot
         try:
-            slot.disposable = self._timers.schedule_relative(attempt.delay, start)
+            slot.disposable = self._timers.schedule_relative(attempt.delay, start_next)
         except Exception as failure:  # no thread for the timer: the stream still ends
             error.add_note(f"no further attempt: the delay could not be scheduled: {failure!r}")
             self._observer.on_error(error)

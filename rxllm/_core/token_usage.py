@@ -47,25 +47,13 @@ def with_estimate(partial: Response, body: bytes | None) -> Response:
     usage = partial.usage
     if usage.output_tokens is not None:
         return partial
-    output = estimated_output(partial)
-    counted = usage.input_tokens
-    taken = counted if counted is not None or body is None else estimated_input(body)
-    return msgspec.structs.replace(
-        partial,
-        usage=msgspec.structs.replace(
-            usage,
-            input_tokens=taken,
-            output_tokens=output,
-            total_tokens=None if taken is None else taken + output,
-            estimated=True,
-        ),
-    )
-
-
-def estimated_output(response: Response) -> int:
-    """Return an estimate of the tokens of an answer's text, reasoning and tool calls."""
-    calls = sum(estimated_tokens(call.name + encode(call.arguments).decode()) for call in response.tool_calls)
-    return estimated_tokens(response.text) + estimated_tokens(response.reasoning) + calls
+    calls = (call.name + encode(call.arguments).decode() for call in partial.tool_calls)
+    output = sum(map(estimated_tokens, (partial.text, partial.reasoning, *calls)))
+    known = usage.input_tokens
+    taken = estimated_input(body) if known is None and body is not None else known
+    total = None if taken is None else taken + output
+    usage = msgspec.structs.replace(usage, input_tokens=taken, output_tokens=output, total_tokens=total, estimated=True)
+    return msgspec.structs.replace(partial, usage=usage)
 
 
 def add_usage(first: Usage, second: Usage) -> Usage:
@@ -77,21 +65,17 @@ def add_usage(first: Usage, second: Usage) -> Usage:
     Usage(input_tokens=22, output_tokens=5, total_tokens=27, cached_input_tokens=None, reasoning_tokens=None, \
 estimated=False)
     """
-    known = [usage for usage in (first, second) if usage != Usage()]
-    if len(known) < 2:
-        return known[0] if known else first
-    lacking = any(
-        (getattr(first, name) is None) != (getattr(second, name) is None) for name in ("input_tokens", "output_tokens")
-    )
-    no_totals = first.total_tokens is None and second.total_tokens is None
-    return Usage(
-        input_tokens=_sum(first.input_tokens, second.input_tokens),
-        output_tokens=_sum(first.output_tokens, second.output_tokens),
-        total_tokens=None if no_totals else _sum(_total(first), _total(second)),
-        cached_input_tokens=_sum(first.cached_input_tokens, second.cached_input_tokens),
-        reasoning_tokens=_sum(first.reasoning_tokens, second.reasoning_tokens),
-        estimated=first.estimated or second.estimated or lacking,
-    )
+    if Usage() in (first, second):
+        return second if first == Usage() else first
+    counts = {name: _sum(getattr(first, name), getattr(second, name)) for name in _COUNTS}
+    is_lacking = any((getattr(first, name) is None) != (getattr(second, name) is None) for name in _COUNTS[:2])
+    total = None
+    if first.total_tokens is not None or second.total_tokens is not None:
+        total = _sum(_total(first), _total(second))
+    return Usage(**counts, total_tokens=total, estimated=first.estimated or second.estimated or is_lacking)
+
+
+_COUNTS = ("input_tokens", "output_tokens", "cached_input_tokens", "reasoning_tokens")
 
 
 def _total(usage: Usage) -> int | None:
