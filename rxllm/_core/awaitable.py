@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from collections import deque
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -46,32 +47,29 @@ async def last(source: Observable[T]) -> T:
         LookupError: The stream completed without an item. An error of the stream is raised unchanged.
     """
     loop = asyncio.get_running_loop()
-    outcome: asyncio.Future[list[T]] = loop.create_future()
-    items: list[T] = []
+    ended: asyncio.Future[None] = loop.create_future()
+    items = deque[T](maxlen=1)
 
-    def keep(item: T) -> None:
-        items[:] = (item,)
+    def settle(error: Exception | None) -> None:
+        if ended.done():
+            return
+        if error is None:
+            ended.set_result(None)
+        else:
+            ended.set_exception(error)
 
-    def settle(error: Exception | None = None) -> None:
+    def end(error: Exception | None = None) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(_settle, outcome, items, error)
+            loop.call_soon_threadsafe(settle, error)
 
-    subscription = source.subscribe(keep, settle, settle)
+    subscription = source.subscribe(items.append, end, end)
     try:
-        for item in await outcome:
-            return item
-        raise LookupError("the stream completed without an item")
+        await ended
     finally:
         subscription.dispose()
-
-
-def _settle(outcome: asyncio.Future[list[T]], items: list[T], error: Exception | None) -> None:
-    if outcome.done():
-        return
-    if error is None:
-        outcome.set_result(items)
-    else:
-        outcome.set_exception(error)
+    if not items:
+        raise LookupError("the stream completed without an item")
+    return items[0]
 
 
 def wait_for_response(events: Observable[TokenEvent]) -> Response:

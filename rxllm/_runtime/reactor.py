@@ -23,7 +23,6 @@ from functools import partial
 from typing import NamedTuple
 
 from . import platform
-from .errors import report_exception
 from .platform import POLL_SECONDS, READABLE, after_fork, max_selected_sockets, open_poll, small_selector
 from .thread_cache import Workers, workers
 
@@ -85,7 +84,7 @@ class Reactor:
         Args:
             fd: The socket's descriptor; it must stay open until `read` returns False.
             read: Reads once, in a copy of the caller's context. It must raise nothing.
-            fail: Called instead of `read`, once, if the socket can be watched no longer.
+            fail: Called instead of `read`, once, if the socket can be watched no longer. It must raise nothing.
 
         Raises:
             OSError: The socket cannot be watched, the selector is full, or the reactor has no descriptors for itself.
@@ -202,7 +201,7 @@ class Reactor:
             self._ready.extend(poll.wait())
         except Exception as error:
             with self._lock:
-                for reader in poll.readers:
+                for reader in tuple(poll.readers.values()):
                     poll.drop(reader)
                     self._ready.append(reader._replace(read=partial(_fail, reader, error)))  # it may block there
                 poll.reopen()
@@ -251,10 +250,7 @@ class _Reader(NamedTuple):
 
 def _fail(reader: _Reader, error: Exception) -> bool:
     """End a stream. Return False: it is not read again."""
-    try:
-        reader.fail(error)
-    except Exception:
-        report_exception()
+    reader.fail(error)
     return False
 
 
@@ -264,27 +260,23 @@ class _Poll:
     def __init__(self, lock: threading.RLock) -> None:
         self._lock = lock
         self._poll = open_poll()
-        self._readers: dict[int, _Reader] = {}
-
-    @property
-    def readers(self) -> list[_Reader]:
-        """Those whose sockets are watched."""
-        return list(self._readers.values())
+        self.readers: dict[int, _Reader] = {}
+        """By the descriptor of the socket."""
 
     def watch(self, reader: _Reader) -> None:
         """Watch a socket from now on, also in a `wait` that has begun."""
-        self._readers[reader.fd] = reader
+        self.readers[reader.fd] = reader
         try:
             self._poll.register(reader.fd, READABLE)
         except FileExistsError:  # its stream has left it
             pass
         except BaseException:
-            del self._readers[reader.fd]
+            del self.readers[reader.fd]
             raise
 
     def wait(self) -> list[_Reader]:
         """Block until a socket is readable, but not for long; return the readers of the readable ones."""
-        readers, events = self._readers, self._poll.poll(POLL_SECONDS)
+        readers, events = self.readers, self._poll.poll(POLL_SECONDS)
         try:
             return [readers[fd] for fd, _ in events]
         except KeyError:
@@ -296,7 +288,7 @@ class _Poll:
         """Forget closed sockets that a forked process has open: they would be reported for ever, under any name."""
         try:
             new = open_poll()
-            for fd in self._readers:
+            for fd in self.readers:
                 new.register(fd, READABLE)
         except OSError:  # no descriptor: until there is one, the old selector costs time, but no stream
             return
@@ -305,8 +297,8 @@ class _Poll:
 
     def drop(self, reader: _Reader) -> None:
         """Watch this one no longer. Its socket may have been closed already, and its descriptor be another's."""
-        if self._readers.get(reader.fd) is reader:
-            del self._readers[reader.fd]
+        if self.readers.get(reader.fd) is reader:
+            del self.readers[reader.fd]
             with contextlib.suppress(OSError, ValueError):  # the socket, or the selector, is closed
                 self._poll.unregister(reader.fd)
                 return

@@ -15,8 +15,8 @@ MAX_HEAD_BYTES = 64 * 1024
 _MAX_HEADERS = 256
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)(?: .*)?", re.DOTALL)
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_ILLEGAL_VALUE = re.compile(r"[\0\r\n]")
+_HEADER_LINE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [^\0\r\n\u0100-\U0010ffff]*")
+_BLANK_LINE = re.compile(rb"\n\r?\n")
 _FRAMING_HEADERS = frozenset(
     {"connection", "content-length", "expect", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 )
@@ -53,7 +53,7 @@ def check_headers(headers: Mapping[str, str]) -> None:
             raise ConfigurationError(f"the value of the header {name!r} must be a string; got {kind}")
         if name.lower() in _FRAMING_HEADERS:
             raise ConfigurationError(f"the header {name!r} is set by rxllm itself and cannot be overridden")
-        _check_header(name, value)
+        _header_line(name, value)
 
 
 def request_head(target: str, headers: Iterable[tuple[str, str]]) -> bytes:
@@ -62,21 +62,17 @@ def request_head(target: str, headers: Iterable[tuple[str, str]]) -> bytes:
     Raises:
         ConfigurationError: A header contains characters that HTTP does not allow.
     """
-    lines = [f"POST {target} HTTP/1.1"]
-    for name, value in headers:
-        _check_header(name, value)
-        lines.append(f"{name}: {value}")
-    try:
-        return "\r\n".join((*lines, "", "")).encode("latin-1")
-    except UnicodeEncodeError:
-        raise ConfigurationError("a header contains characters outside Latin-1, which HTTP does not allow") from None
+    lines = (f"POST {target} HTTP/1.1", *(_header_line(name, value) for name, value in headers), "", "")
+    return "\r\n".join(lines).encode("latin-1")
 
 
-def _check_header(name: str, value: str) -> None:
-    if not _TOKEN.fullmatch(name):
-        raise ConfigurationError(f"{name!r} is not a header name that HTTP allows")
-    if _ILLEGAL_VALUE.search(value):
-        raise ConfigurationError(f"the value of the header {name!r} contains a character that HTTP does not allow")
+def _header_line(name: str, value: str) -> str:
+    line = f"{name}: {value}"
+    if not _HEADER_LINE.fullmatch(line):
+        raise ConfigurationError(
+            f"the name or the value of the header {name!r} has a character that HTTP does not allow"
+        )
+    return line
 
 
 def parse_head(data: bytes) -> tuple[ResponseHead, bytes] | None:
@@ -91,15 +87,13 @@ def parse_head(data: bytes) -> tuple[ResponseHead, bytes] | None:
     """
     size = len(data)  # with the empty lines before the response, which are endless from a bad server
     data = data.lstrip(b"\r\n") if data[:1] in (b"\r", b"\n") else data
-    end, length = data.find(b"\n\r\n"), 3
-    bare = data.find(b"\n\n", 0, end + 1 if end >= 0 else len(data))  # a body may contain the other blank line
-    if bare >= 0:
-        end, length = bare, 2
-    if end > MAX_HEAD_BYTES or (end < 0 and size > MAX_HEAD_BYTES):
+    blank = _BLANK_LINE.search(data)
+    end = size if blank is None else blank.start()
+    if end > MAX_HEAD_BYTES:
         raise ProtocolError(f"the headers of the response exceed {MAX_HEAD_BYTES} bytes")
     if not b"HTTP/1.".startswith(data[:7]):
         raise ProtocolError(f"the response is not HTTP/1: {data[:40]!r}")
-    if end < 0:
+    if blank is None:
         return None
     status_line, *lines = data[:end].removesuffix(b"\r").replace(b"\r\n", b"\n").split(b"\n")
     match = _STATUS_LINE.fullmatch(status_line)
@@ -111,7 +105,7 @@ def parse_head(data: bytes) -> tuple[ResponseHead, bytes] | None:
     options = headers.get("connection", "").lower()
     keeps_alive = "close" not in options if match[1] == b"1" else "keep-alive" in options
     keeps_alive = keeps_alive and not {"transfer-encoding", "content-length"} <= headers.keys()  # RFC 9112, section 6.1
-    return ResponseHead(int(match[2]), headers, cookies, keeps_alive), data[end + length :]
+    return ResponseHead(int(match[2]), headers, cookies, keeps_alive), data[blank.end() :]
 
 
 def _headers(lines: Iterable[bytes]) -> tuple[dict[str, str], tuple[str, ...]]:
