@@ -148,11 +148,7 @@ class Body:
 
         Waits for at most `seconds`, or 64 KiB. Returns whether the body has ended; its connection is pooled then.
         """
-        self._deadline = time.monotonic() + seconds
-        left = _DRAIN_BYTES
-        with contextlib.suppress(LLMError, CallAborted):
-            while not self.at_end and left > 0:
-                left -= max(1, len(self.read()))
+        self._read_more(_DRAIN_BYTES, seconds)
         if self.at_end:
             self.close()
         return self.at_end
@@ -182,14 +178,22 @@ class Body:
                     "to another server: check base_url",
                     status_code=self.status,
                 )
-            body = bytearray()
-            self._deadline = time.monotonic() + _ERROR_SECONDS
-            with contextlib.suppress(LLMError, CallAborted):  # what arrived of the body, and the status, are the error
-                while len(body) < MAX_ERROR_BYTES and not self.at_end:
-                    body += self.read()
-            return status_error(self.status, self.headers, bytes(body[:MAX_ERROR_BYTES]), time.time())
+            body = self._read_more(MAX_ERROR_BYTES, _ERROR_SECONDS)
+            return status_error(self.status, self.headers, body[:MAX_ERROR_BYTES], time.time())
         finally:
             self.close()
+
+    def _read_more(self, size: int, seconds: float) -> bytes:
+        """Return what arrives within `seconds`, about `size` bytes at most. What fails is taken for the end."""
+        self._deadline = time.monotonic() + seconds
+        data = bytearray()
+        left = size
+        with contextlib.suppress(LLMError, CallAborted):
+            while not self.at_end and left > 0:
+                block = self.read()
+                data += block
+                left -= max(1, len(block))  # a read of framing only counts too
+        return bytes(data)
 
 
 class Decompressor:

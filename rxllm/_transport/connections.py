@@ -29,7 +29,7 @@ from urllib3.util.ssltransport import SSLTransport
 
 from .._runtime import platform
 from ..errors import APIConnectionError
-from .http1 import parse_head
+from .http1 import parse_final_head
 from .lookup import Address, addresses, interleaved, is_address, start_lookup
 from .settings import SOCKS_TYPES, Route, parsed_proxy, port_of, proxy_headers, socks_settings, ssl_context
 
@@ -275,10 +275,7 @@ def _open_tunnel(sock: socket.socket, route: Route, headers: Mapping[str, str]) 
     lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}", *(f"{each}: {headers[each]}" for each in headers)]
     sock.sendall("\r\n".join((*lines, "", "")).encode("latin-1"))
     data = b""
-    while (parsed := parse_head(data)) is None or 100 <= parsed[0].status < 200:
-        if parsed is not None:
-            data = parsed[1]
-            continue  # the final response may have come with this one
+    while (parsed := parse_final_head(data)) is None:
         block = sock.recv(4096)
         if not block:
             raise ConnectionResetError("the proxy closed the connection before its answer to CONNECT")

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import urllib3
 
 from .._protocol import WireRequest, response_headers_listener
-from ..errors import APIConnectionError, ConfigurationError, LLMError, ProtocolError
+from ..errors import APIConnectionError, ConfigurationError, LLMError
 from .body import Body, reason
 from .connections import Call, CallAborted, Connection, TunnelRefused, connect
-from .http1 import parse_head, request_head
+from .http1 import parse_final_head, request_head
 from .pool import Pool
 from .session import SessionSettings
 from .settings import Settings, origin, own_settings
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 _SEND_BYTES = 256 * 1024
 _HEAD_BLOCK_BYTES = 16 * 1024
-_MAX_INTERIM = 100
-"""Interim (1xx) responses before the final one."""
 
 
 class Transport:
@@ -86,7 +84,6 @@ class PendingResponse:
         """The request must be sent again."""
         self._send_failure: OSError | None = None
         self._data = b""
-        self._interim = 0
         pooled = transport.pool.take(settings.route)
         if pooled is not None:
             self._send(pooled)
@@ -189,35 +186,25 @@ class PendingResponse:
             if not block:
                 raise self._send_failure or ConnectionResetError("the server closed the connection without an answer")
             self._data += block
-            body = self._parse(connection)
+            parsed = parse_final_head(self._data)
+            if parsed is None:
+                return None
+            head, rest = parsed
+            if head.status == 408 and self._is_reused and not head.keeps_alive:
+                self._data = b""
+                raise ConnectionResetError("an idle timeout crossed the request")  # RFC 9110, section 15.5.9
+            body = Body(connection, head, rest, self._call, self._transport.pool)
         except BaseException as error:
             self._fail(error)
             return None
-        if body is not None:
-            self._connection = None
+        self._connection = None
         return body
-
-    def _parse(self, connection: Connection) -> Body | None:
-        """Return the body if the head of its response has arrived, after any number of interim ones."""
-        while (parsed := parse_head(self._data)) is not None:
-            head, self._data = parsed
-            if head.status >= 200:
-                if head.status == 408 and self._is_reused and not head.keeps_alive:
-                    self._data = b""
-                    raise ConnectionResetError("an idle timeout crossed the request")  # RFC 9110, section 15.5.9
-                return Body(connection, head, self._data, self._call, self._transport.pool)
-            if head.status == 101:
-                raise ProtocolError("the server switched protocols (HTTP 101), which the request did not ask for")
-            self._interim += 1
-            if self._interim == _MAX_INTERIM:
-                raise ProtocolError(f"the server sent {_MAX_INTERIM} interim responses")
-        return None
 
     def _fail(self, error: BaseException) -> None:
         """Close the connection after `error`; set `_is_stale` if the request may be sent again, else raise `error`."""
         self.close()
-        has_answer = self._data or self._interim
-        self._is_stale = self._is_reused and not has_answer and isinstance(error, OSError) and not self._call.aborted
+        may_repeat = self._is_reused and not self._data  # the connection may have been closed before the request came
+        self._is_stale = may_repeat and isinstance(error, OSError) and not self._call.aborted
         if not self._is_stale:
             raise error
 

@@ -13,6 +13,8 @@ from ..errors import ConfigurationError, ProtocolError
 
 MAX_HEAD_BYTES = 64 * 1024
 _MAX_HEADERS = 256
+_MAX_INTERIM = 100
+"""Interim (1xx) responses before the final one."""
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5]\d\d)(?: .*)?", re.DOTALL)
 _HEADER_LINE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [^\0\r\n\u0100-\U0010ffff]*")
@@ -106,6 +108,22 @@ def parse_head(data: bytes) -> tuple[ResponseHead, bytes] | None:
     keeps_alive = "close" not in options if match[1] == b"1" else "keep-alive" in options
     keeps_alive = keeps_alive and not {"transfer-encoding", "content-length"} <= headers.keys()  # RFC 9112, section 6.1
     return ResponseHead(int(match[2]), headers, cookies, keeps_alive), data[blank.end() :]
+
+
+def parse_final_head(data: bytes) -> tuple[ResponseHead, bytes] | None:
+    """Return the head of the first response that is not interim (1xx), and the bytes that follow it; None if it lacks.
+
+    Raises:
+        ProtocolError: As `parse_head`; or there are too many interim responses, or one that switches protocols.
+    """
+    for _ in range(_MAX_INTERIM):
+        parsed = parse_head(data)
+        if parsed is None or parsed[0].status >= 200:
+            return parsed
+        if parsed[0].status == 101:
+            raise ProtocolError("the server switched protocols (HTTP 101), which the request did not ask for")
+        data = parsed[1]
+    raise ProtocolError(f"the server sent {_MAX_INTERIM} interim responses")
 
 
 def _headers(lines: Iterable[bytes]) -> tuple[dict[str, str], tuple[str, ...]]:

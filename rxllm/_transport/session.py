@@ -103,17 +103,13 @@ class SessionSettings:
         response: Any = self._response(prepared, body, exchange)
         try:
             cookies.extract_cookies_to_jar(self._session.cookies, prepared, response.raw)
-            result: Any = hooks.dispatch_hook(
-                "response", prepared.hooks, response, timeout=None, **settings.environment
-            )
+            result = hooks.dispatch_hook("response", prepared.hooks, response, timeout=None, **settings.environment)
         except BaseException as error:
             body.close()
             if isinstance(error, LLMError | CallAborted | OSError) or not isinstance(error, Exception):
                 raise
             raise ConfigurationError(f"a hook of session= raised {type(error).__name__}: {error}") from error
         answer: Body = getattr(result.raw, "body", body)
-        if result is not response and answer is not body:  # a hook has sent another request
-            body.close()
         return answer
 
     def _settings(self, prepared: requests.PreparedRequest, environment: Mapping[str, Any]) -> Settings:
@@ -152,6 +148,7 @@ class SessionSettings:
         from requests.adapters import HTTPAdapter
 
         def send_again(request: requests.PreparedRequest, **environment: Any) -> requests.Response:
+            body.close()  # first: it would release the connection that the call owns
             environment.pop("timeout", None)
             return self._response(request, exchange(self._settings(request, environment)), exchange)
 

@@ -548,6 +548,45 @@ class TestSession:
                 post(Transport(session), server.url)
             assert server.connections[0].closed.wait(LIMIT)
 
+    def test_digest_authentication_sends_again_and_the_second_answer_can_be_aborted(self) -> None:
+        """Its hook asks for a second request, on the same connection."""
+        session = requests.Session()
+        session.auth = requests.auth.HTTPDigestAuth("user", "secret")
+        sent: list[str] = []
+        each = call()
+
+        def handle(connection: Connection) -> None:
+            for _ in range(2):
+                sent.append(connection.read_request()[1].get("authorization", ""))
+                challenge = b'WWW-Authenticate: Digest realm="r", nonce="n", qop="auth"'
+                if len(sent) == 1:
+                    connection.send(b"HTTP/1.1 401 No\r\n%b\r\nContent-Length: 4\r\n\r\nnone" % challenge)
+                else:
+                    connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbody")
+                    connection.wait_closed()
+
+        with RawServer(handle) as server:
+            body = open_response(Transport(session), WireRequest(server.url, {}, b"{}"), each)
+            assert body.read() == b"body"
+            assert (len(server.connections), sent[0], sent[1][:16]) == (1, "", "Digest username=")
+            each.abort()
+            assert server.connections[0].closed.wait(LIMIT)
+            with pytest.raises(CallAborted):
+                body.read()
+            body.close()
+
+    def test_an_adapter_whose_settings_cannot_be_used_is_refused(self) -> None:
+        """Instead of connections without them."""
+
+        class Fingerprint(HTTPAdapter):
+            def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+                super().init_poolmanager(*args, assert_fingerprint="aa" * 20, **kwargs)
+
+        session = requests.Session()
+        session.mount("https://", Fingerprint())
+        with pytest.raises(ConfigurationError, match="assert_fingerprint"):
+            Transport(session)
+
 
 class TestProxies:
     """HTTP proxies, tunnels and SOCKS."""
