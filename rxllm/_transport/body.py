@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import APIStatusError, LLMError, ProtocolError, StreamInterruptedError
 from .chunked import ChunkedDecoder
-from .connections import Call, CallAborted, Connection
+from .connections import Call, CallAborted, Connection, receive
 from .http1 import ResponseHead, body_framing
 from .pool import Pool
 from .vendor_errors import status_error
@@ -31,8 +31,8 @@ class Body:
     """
 
     __slots__ = (
-        *("head", "status", "is_success", "headers", "at_end", "failure", "_connection", "_call", "_pool", "_rest"),
-        *("_chunks", "_left", "_surplus", "_block_bytes", "_deadline", "_closed", "_decompressor"),
+        *("head", "status", "is_success", "headers", "at_end", "failure", "_connection", "_socket", "_call", "_pool"),
+        *("_rest", "_chunks", "_left", "_surplus", "_block_bytes", "_deadline", "_closed", "_decompressor"),
     )
 
     def __init__(self, connection: Connection, head: ResponseHead, rest: bytes, call: Call, pool: Pool) -> None:
@@ -43,6 +43,7 @@ class Body:
         self.failure: LLMError | None = None
         """What ends the body after the bytes that `read` has returned; the next read raises it."""
         self._connection = connection
+        self._socket = connection.sock
         self._call = call
         self._pool = pool
         self._rest = rest
@@ -109,8 +110,8 @@ class Body:
             self._rest = b""
         else:
             if self._deadline is not None:
-                self._connection.sock.settimeout(max(0.0, self._deadline - time.monotonic()))
-            data = self._connection.receive(self._block_bytes)
+                self._socket.settimeout(max(0.0, self._deadline - time.monotonic()))
+            data = receive(self._socket, self._block_bytes)
             if data is None:
                 if self._deadline is not None:
                     raise TimeoutError
@@ -141,7 +142,7 @@ class Body:
 
     def set_blocking(self, blocking: bool) -> None:
         """Let `read` wait for bytes, or return b"" without them."""
-        self._connection.sock.setblocking(blocking)
+        self._socket.setblocking(blocking)
 
     def finish(self, seconds: float = DRAIN_SECONDS) -> bool:
         """Read the rest of a body whose answer is complete, so that its connection can serve again.

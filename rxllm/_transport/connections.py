@@ -90,6 +90,19 @@ def _ignore(_: CallPhase) -> None:
     pass
 
 
+def receive(sock: socket.socket, size: int) -> bytes | None:
+    """Read once; return b"" at the end of the connection, None if a non-blocking socket has nothing to read.
+
+    TLS without close_notify ends as TCP does. A readable TLS socket may have nothing but TLS's own messages.
+    """
+    try:
+        return sock.recv(size)
+    except ssl.SSLEOFError:
+        return b""
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return None
+
+
 class Connection:
     """A connection that is established; `route` says what it can serve. A call that uses it owns its `shut_down`."""
 
@@ -107,18 +120,6 @@ class Connection:
         is_socket = isinstance(self.sock, socket.socket)  # pyright: ignore[reportUnnecessaryIsInstance]
         return self.sock.fileno() if is_socket else None
 
-    def receive(self, size: int) -> bytes | None:
-        """Read once; return b"" at the end of the connection, None if a non-blocking socket has nothing to read.
-
-        TLS without close_notify ends as TCP does. A readable TLS socket may have nothing but TLS's own messages.
-        """
-        try:
-            return self.sock.recv(size)
-        except ssl.SSLEOFError:
-            return b""
-        except (BlockingIOError, ssl.SSLWantReadError):
-            return None
-
     def unsolicited(self) -> bytes | None:
         """Return what has come on an idle connection, which cannot serve then; None if it can.
 
@@ -128,7 +129,7 @@ class Connection:
             return b""
         try:
             self.sock.settimeout(0)
-            received = self.receive(1024)
+            received = receive(self.sock, 1024)
             self.sock.settimeout(None)
         except (OSError, ValueError):
             return b""

@@ -17,7 +17,7 @@ import urllib3
 from .._protocol import WireRequest, response_headers_listener
 from ..errors import APIConnectionError, ConfigurationError, LLMError
 from .body import Body, reason
-from .connections import Call, CallAborted, Connection, TunnelRefused, connect
+from .connections import Call, CallAborted, Connection, TunnelRefused, connect, receive
 from .http1 import parse_final_head, request_head
 from .pool import Pool
 from .session import SessionSettings
@@ -180,7 +180,7 @@ class PendingResponse:
         if connection is None:
             return None
         try:
-            block = connection.receive(_HEAD_BLOCK_BYTES)
+            block = receive(connection.sock, _HEAD_BLOCK_BYTES)
             if block is None:
                 return None
             if not block:
