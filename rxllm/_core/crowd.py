@@ -32,11 +32,7 @@ class Stream(Protocol):
         """Read and deliver nothing more, and leave the connection open: takes no lock."""
 
 
-def _is_busy() -> bool:
-    return reactor.is_busy
-
-
-admission = Admission(_is_busy)
+admission = Admission(lambda: reactor.is_busy)
 reactor = Reactor(admission.admit)
 live: set[Stream] = set()
 """The streams that have begun and not ended."""

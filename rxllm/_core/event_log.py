@@ -14,6 +14,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
+from operator import attrgetter
 from typing import Generic, Literal, NamedTuple, TypeAlias, TypeVar, cast
 
 import msgspec
@@ -229,7 +230,7 @@ class _History(Generic[T]):
 
     def _from(self, number: int) -> Iterator[Entry[T]]:
         """Yield the entries after `number`: from the packed blocks, then those that are not packed yet."""
-        for at in range(bisect_right(self._blocks, number, key=_last_of), len(self._blocks)):
+        for at in range(bisect_right(self._blocks, number, key=attrgetter("last")), len(self._blocks)):
             block = self._blocks[at]
             seen = number - (block.last - len(block.ends))
             yield Entry(block.last, block.event if seen <= 0 else _rest_of(block, seen))
@@ -243,10 +244,6 @@ class _History(Generic[T]):
             number += len(lengths) or 1
             self._blocks.append(_Block(number, event, array("Q", accumulate(lengths)) if lengths else ()))
         self._raw.clear()
-
-
-def _last_of(block: _Block[T]) -> int:
-    return block.last
 
 
 def _rest_of(block: _Block[T], seen: int) -> T:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 from .._runtime.deadlines import Watch, watchdog
@@ -26,7 +27,7 @@ class TimeLimits(Watch):
 
     __slots__ = (
         *("started_at", "expired", "phase", "is_waiting", "has_content", "has_noise", "_timeout", "_idle"),
-        *("_silence", "_waiting_since", "_content_at", "_on_expired"),
+        *("_silence", "_waiting_since", "_content_at"),
     )
 
     def __init__(self, timeout: Timeout, on_expired: Callable[[], None]) -> None:
@@ -44,9 +45,8 @@ class TimeLimits(Watch):
         self._idle, self._silence = _or_infinite(timeout.idle), _or_infinite(timeout.silence)
         self._waiting_since = self._content_at = math.inf
         """When the limit on the wait for content passes."""
-        self._on_expired = on_expired
         total_at = min(self.started_at + _or_infinite(timeout.total), total_deadline.get())
-        super().__init__(total_at, min(self._idle, self._silence), self._expire)
+        super().__init__(total_at, min(self._idle, self._silence), partial(self._expire, on_expired))
 
     def due(self) -> float:
         """Return when the first limit passes: computed here, because this is seldom called, and `reset` always."""
@@ -62,7 +62,6 @@ class TimeLimits(Watch):
     def stop(self) -> None:
         """Stop all limits, and drop the reference to the callback."""
         watchdog.stop(self)
-        self._on_expired = _nothing
 
     def start_connect(self) -> None:
         """Limit the wait for a connection; raises `RuntimeError` if there is no thread to watch it."""
@@ -98,10 +97,10 @@ class TimeLimits(Watch):
         seconds: float | None = getattr(self._timeout, phase)
         return self.at - self.started_at if seconds is None else seconds
 
-    def _expire(self) -> None:
+    def _expire(self, on_expired: Callable[[], None]) -> None:
         now = time.monotonic()
         self.expired = "total" if now >= self.at else self.phase if now >= self._content_at else "silence"
-        self._on_expired()
+        on_expired()
 
 
 _MESSAGES: dict[TimeoutPhase, str] = {
@@ -111,10 +110,6 @@ _MESSAGES: dict[TimeoutPhase, str] = {
     "idle": "no further content came",
     "total": "the answer was not complete",
 }
-
-
-def _nothing() -> None:
-    pass
 
 
 def _or_infinite(seconds: float | None) -> float:

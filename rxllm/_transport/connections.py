@@ -245,12 +245,16 @@ def _connect_socks(found: list[Address], route: Route, proxy: Url, call: Call) -
 
 def _with_tls(sock: socket.socket, route: Route, proxy: Url | None) -> socket.socket:
     """Return `sock` with TLS to an https proxy, and with a tunnel and TLS to an https server."""
-    if proxy is not None and proxy.scheme == "https":
-        sock = _wrapped(sock, ssl_context(route.verify), str(proxy.host))
-    if route.scheme == "https":
-        if proxy is not None:
-            _open_tunnel(sock, route, proxy_headers(proxy))
-        sock = _wrapped(sock, ssl_context(route.verify, route.cert, route.adapter.get("ssl_context")), route.host)
+    try:
+        if proxy is not None and proxy.scheme == "https":
+            sock = _wrapped(sock, ssl_context(route.verify), str(proxy.host))
+        if route.scheme == "https":
+            if proxy is not None:
+                _open_tunnel(sock, route, proxy_headers(proxy))
+            sock = _wrapped(sock, ssl_context(route.verify, route.cert, route.adapter.get("ssl_context")), route.host)
+    except BaseException:
+        sock.close()
+        raise
     return sock
 
 
