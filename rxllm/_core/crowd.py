@@ -33,7 +33,7 @@ class Stream(Protocol):
 
 
 admission = Admission(lambda: reactor.is_busy)
-reactor = Reactor(admission.admit)
+reactor: Reactor = Reactor(admission.admit)
 live: set[Stream] = set()
 """The streams that have begun and not ended."""
 
