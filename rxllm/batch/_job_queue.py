@@ -50,7 +50,9 @@ class JobQueue:
         """Return further jobs for the worker: those to be asked again, then new ones, which `fresh` returns."""
         hand = self._in_hand.setdefault(worker, {})
         jobs: list[Job] = []
-        room = 0 if any(map(self._is_suspect, hand.values())) else self._backlog - len(hand)
+        room = self._backlog - len(hand)
+        if any(map(self._is_suspect, hand.values())):
+            room = 0  # it has a suspect, and gets nothing else
         while len(jobs) < room:
             if self._again and self._is_suspect(self._again[0]):
                 if hand:
@@ -63,6 +65,11 @@ class JobQueue:
             hand[job.key] = job
             jobs.append(job)
         return jobs
+
+    def add(self, job: Job) -> None:
+        """Add a job for the next worker that asks."""
+        self._keys.add(job.key)
+        self._again.append(job)
 
     def settle(self, worker: int, key: Key) -> Job:
         """Remove and return the worker's job with this key: it has its row."""

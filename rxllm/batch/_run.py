@@ -241,8 +241,6 @@ class Run(BaseRun):
         concurrent = plan.settings.max_concurrent
         self._backlog = concurrent + max(2, concurrent // 2)
         self._queue = JobQueue(self._backlog)
-        self._first: Job | None = None
-        """The first job that needs a worker, until it is given to one."""
         self._numbers = itertools.count()
         self._failed_starts = 0
         self._starting: dict[int, float] = {}
@@ -262,10 +260,12 @@ class Run(BaseRun):
         """Read the prompts, start the workers, and process their outcomes until each prompt has its row."""
         source = self._read_prompts(self._backlog, lambda: self._pool.mailbox.put(None))
         self._report()
-        while self._first is None and not source.is_exhausted and not self._stopped.is_set():
-            self._first = self._next_job(_TICK_SECONDS)
+        while self._queue.is_empty and not source.is_exhausted and not self._stopped.is_set():
+            first = self._next_job(_TICK_SECONDS)
+            if first is not None:
+                self._queue.add(first)
             self._report_if_due()
-        if self._first is not None:  # no worker is started before there is work
+        if not self._queue.is_empty:  # no worker is started before there is work
             self._pool.open()
             while not self._stopped.is_set() and not self._is_complete(source):
                 if time.monotonic() >= self._look_at and self._pool.mailbox.empty():
@@ -281,13 +281,11 @@ class Run(BaseRun):
         """Give idle workers the prompts that wait; return whether every prompt has its row."""
         for worker in tuple(self._idle):
             self._give(worker)
-        return source.is_exhausted and self._first is None and not self._busy and self._queue.is_empty
+        return source.is_exhausted and not self._busy and self._queue.is_empty
 
     def _next_job(self, timeout: float = 0.0) -> Job | None:
         """Return the next prompt that needs an answer; None if none is read within `timeout` seconds."""
-        first, self._first = self._first, None
-        if first is not None or self._source is None:
-            return first
+        assert self._source is not None
         while not self._stopped.is_set() and (found := self._source.take(timeout)) is not None:
             job = self._unanswered(found, is_in_hand=self._queue.holds(found.key))
             if job is not None:

@@ -34,12 +34,7 @@ OWN_COLUMNS: Mapping[str, str] = {
 _PART = "part-{:05}.parquet"
 
 
-def write_parquet(
-    rows: Iterable[Row],
-    directory: str | Path,
-    *,
-    rows_per_file: int = 50_000,
-) -> int:
+def write_parquet(rows: Iterable[Row], directory: str | Path, *, rows_per_file: int = 50_000) -> int:
     """Write rows as part files, in place of those of an earlier call; return the number of rows.
 
     The directory is replaced as a whole or not at all. The columns are those of `row_record`.

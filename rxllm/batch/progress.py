@@ -72,6 +72,9 @@ class ProgressCounter:
         seconds = max(now - since, 1e-6)
         rate = (self._settled - rows) / seconds
         left = None if self._total is None else max(0, self._total - self.skipped - self._settled)
+        eta = 0.0 if left == 0 else None
+        if left and rate:
+            eta = left / rate
         return BatchProgress(
             settled=self._settled,
             failed=self._failed,
@@ -85,5 +88,5 @@ class ProgressCounter:
             tokens_per_second=(all_tokens - tokens) / seconds,
             elapsed=now - self._started,
             total=self._total,
-            eta=None if left is None else 0.0 if left == 0 else left / rate if rate else None,
+            eta=eta,
         )

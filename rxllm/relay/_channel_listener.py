@@ -27,8 +27,6 @@ class _Listener:
         self._redis = RedisConnections(address)
         self._channel = channel
         self._ended = threading.Event()
-
-    def start(self) -> None:
         threading.Thread(target=self._run, name="rxllm-relay-listener", daemon=True).start()
 
     def stop(self) -> None:
@@ -74,7 +72,6 @@ def listen(address: RedisAddress, server: str, channel: str, key: str, poke: Cal
         listener = _listeners.get(name)
         if listener is None:
             listener = _listeners[name] = _Listener(address, channel)
-            listener.start()
         listener.callbacks[key] = poke
 
     def leave() -> None:

@@ -7,10 +7,7 @@ from functools import partial
 from typing import Any, TypeAlias, cast
 from urllib.parse import urlsplit
 
-try:
-    import redis
-except ImportError as missing:  # pragma: no cover - the package is there wherever the tests run
-    raise ImportError("rxllm.relay needs the package redis: pip install 'rxllm[relay]'") from missing
+import redis
 from redis import cluster, sentinel
 from redis.backoff import NoBackoff
 from redis.retry import Retry

@@ -88,10 +88,6 @@ class PendingJobs:
         found = self._file.execute(query, token, custom_id).fetchone()
         return None if found is None else _prompt_in(found[0])
 
-    def is_prompt_of(self, token: str, custom_id: str) -> bool:
-        """Return whether the job contains a prompt with this id and without a row."""
-        return self.prompt(token, custom_id) is not None
-
     def prompts_of(self, token: str, limit: int) -> list[PendingPrompt]:
         """Return prompts of a job that have no row yet."""
         found = self._file.execute("SELECT prompt FROM vendor_prompts WHERE token = ? LIMIT ?", token, limit)
