@@ -6,7 +6,7 @@ from reactivex import Observable, abc
 from reactivex import operators as rx
 from reactivex.disposable import SingleAssignmentDisposable
 
-from .._core.event_log import LogState
+from .._core.event_log import Entry, LogState
 from ..errors import LLMError
 from ..events import TokenEvent
 from ._deployment import RedisAddress
@@ -89,8 +89,7 @@ def subscribe(
         prefix: First part of the keys in Redis.
     """
     after = last_id if last_id is not None else (0 if from_start else None)
-    entries = RedisLog(id, redis, prefix=prefix, wait=wait, patience=patience).read(after)
-    return entries.pipe(rx.map(lambda entry: entry.event))
+    return RedisLog(id, redis, prefix=prefix, wait=wait, patience=patience).read(after).pipe(rx.map(_event_of))
 
 
 def cancel(id: str, *, redis: RedisAddress, prefix: str = "rxllm") -> None:  # noqa: A002 - the field's name
@@ -153,3 +152,7 @@ class Publication(abc.DisposableBase):
         """Dispose the upstream and end all readers, as `cancel` does. Does not block."""
         self._upstream.dispose()
         self._writer.close(Ending("cancelled"))
+
+
+def _event_of(entry: Entry[TokenEvent]) -> TokenEvent:
+    return entry.event
