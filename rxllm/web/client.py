@@ -149,7 +149,7 @@ class _Server:
         """Return the answer to `prompt`, or the rest of the stream if it has an id already."""
         if reading.stream is None:
             return self._events("/api/chat", prompt, reading)
-        return self._events(_path(reading.stream), encode({"after": reading.after}), reading)
+        return self._events(f"{_path(reading.stream)}?after={reading.after}", b"{}", reading)
 
     def stop(self, stream: str) -> None:
         """Ask the service to stop a stream, without waiting for it."""

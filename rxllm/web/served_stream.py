@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Callable
 from typing import Generic, TypeVar, cast
 
-from reactivex import Observable, abc
+from reactivex import Observable
 from reactivex.disposable import Disposable, SerialDisposable, SingleAssignmentDisposable
 
 from .._core.delta_merge import Delta, delta_text, merge_key
@@ -233,12 +233,9 @@ class ServedStream(Generic[T]):
         with self._lock:
             if not self._watchers:
                 timer = TimerScheduler.singleton()
-                self._timer.disposable = timer.schedule_relative(seconds, self._on_timer)
+                self._timer.disposable = timer.schedule_relative(seconds, self._abandon)
 
-    def _on_timer(self, _: abc.SchedulerBase, __: object = None) -> None:
-        self._abandon()
-
-    def _abandon(self) -> None:
+    def _abandon(self, *_: object) -> None:
         """Stop the stream if it has no watcher; on a worker, as what is disposed may block."""
         if not self._watchers:
             self.stop()

@@ -6,7 +6,7 @@ from typing import Annotated, cast
 
 import msgspec
 
-from .._json import int_at, is_array, is_object
+from .._json import is_array, is_object
 from ..errors import ConfigurationError
 from ..messages import Message
 from ..prompt import Prompt, messages_of
@@ -62,8 +62,7 @@ def ask(service: Service, http: HttpRequest, body: dict[str, object]) -> ServedS
 def resume(service: Service, http: HttpRequest, id: str) -> HttpResponse:  # noqa: A002 - the field's name
     """Return the rest of a stream; 204, on which an EventSource gives up, if the client has seen its end."""
     stream = service.stream(http, id)
-    body = http.json() if http.method == "POST" else {}
-    after = int_at(body, "after") or last_event_id(http.headers.get("last-event-id") or http.query.get("after"))
+    after = last_event_id(http.headers.get("last-event-id") or http.query.get("after"))
     if stream.has_nothing_after(after):
         return HttpResponse(204)
     return _body(stream, http, after)

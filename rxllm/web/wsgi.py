@@ -76,7 +76,12 @@ def wsgi_app(service: Service, *, keep_alive: float = WSGI_KEEP_ALIVE_SECONDS) -
     checked_keep_alive(keep_alive)
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        response = _respond(service, environ)
+        head = _head(environ)
+        try:
+            head = service.admit(head)
+            response = routes.respond(service, replace(head, body=_body(environ)))
+        except Exception as error:
+            response = routes.refuse(service, head, error)
         if isinstance(response.body, StreamBody):
             application = StreamApplication(response.body, keep_alive=keep_alive, headers=response.headers)
             return application(environ, start_response)
@@ -132,19 +137,13 @@ def _leaving(environ: WSGIEnvironment) -> Callable[[], bool] | None:
     return None
 
 
-def _respond(service: Service, environ: WSGIEnvironment) -> HttpResponse:
-    """Return the response to a request; its body is read after it was admitted."""
-    head = _head(environ)
+def _body(environ: WSGIEnvironment) -> bytes:
+    """Return the body; raises `BadRequestError` (413) if it is too large."""
     length = environ.get("CONTENT_LENGTH") or "0"
     size = int(length) if length.isascii() and length.isdecimal() else 0
-    try:
-        head = service.admit(head)
-        if size > MAX_BODY_BYTES:
-            raise BadRequestError("the request is too large", status_code=413)
-    except Exception as error:
-        return routes.refuse(service, head, error)
-    body = environ["wsgi.input"].read(size) if size else b""
-    return routes.respond(service, replace(head, body=body))
+    if size > MAX_BODY_BYTES:
+        raise BadRequestError("the request is too large", status_code=413)
+    return environ["wsgi.input"].read(size) if size else b""
 
 
 def _head(environ: WSGIEnvironment) -> HttpRequest:

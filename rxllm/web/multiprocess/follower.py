@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable
 
 import msgspec
-from reactivex import abc
 from reactivex import operators as rx
 from reactivex.disposable import SerialDisposable
 
@@ -94,7 +93,7 @@ class FollowedStream(ServedStream[object]):
     def _note_in(self, seconds: float) -> None:
         self._next_note.disposable = TimerScheduler.singleton().schedule_relative(seconds, self._note)
 
-    def _note(self, _: abc.SchedulerBase, __: object = None) -> None:
+    def _note(self, *_: object) -> None:
         """Note, again and again, that the stream is watched here, so that its process does not abandon it."""
         with contextlib.suppress(LLMError):  # its own process does not reach Redis either, and waits
             self._notes.put(f"{self.id}:watched", b"1", WATCHED_SECONDS)
@@ -122,7 +121,7 @@ class FollowedStream(ServedStream[object]):
         self._next_note.dispose()
         super()._ended()
 
-    def _abandon(self) -> None:
+    def _abandon(self, *_: object) -> None:
         if not self.is_watched:
             self.release()
 

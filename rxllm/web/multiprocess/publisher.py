@@ -77,7 +77,7 @@ class PublishedStream(ServedStream[object]):
             super()._close(self._writer.error)
             self._upstream.dispose()
 
-    def _abandon(self) -> None:
+    def _abandon(self, *_: object) -> None:
         """Dispose the stream, unless another process's clients watch it: then check again later."""
         try:
             is_watched = self._notes.get(f"{self.id}:watched") is not None

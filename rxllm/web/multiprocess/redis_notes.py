@@ -17,7 +17,7 @@ from ...relay._channel_listener import listen
 from ...relay._deployment import RedisAddress
 from ...relay._lua_scripts import ADD_ANSWER, GET_ANSWERS, GET_NOTE, SET_NOTE, SET_NOTE_ONCE, Script
 from ...relay._redis import SharedConnections
-from ..streams import Verdict
+from ..streams import APPROVAL_SECONDS, Verdict
 
 log = logging.getLogger("rxllm")
 
@@ -69,11 +69,11 @@ class RedisNotes:
         (found,) = self._redis.call(SET_NOTE_ONCE, [self._key(name)], value)
         return found if isinstance(found, bytes) else value
 
-    def open_question(self, name: str, question: str, seconds: float) -> None:
+    def open_question(self, name: str, question: str) -> None:
         """Store that one of the questions of `name` is open, unless it is stored already."""
-        self._ask(_OPEN_QUESTION, name, _milliseconds(seconds), question)
+        self._ask(_OPEN_QUESTION, name, _milliseconds(APPROVAL_SECONDS), question)
 
-    def close_questions(self, name: str, questions: Sequence[str], verdict: Verdict, seconds: float) -> bool:
+    def close_questions(self, name: str, questions: Sequence[str], verdict: Verdict) -> bool:
         """Store how questions of `name` are closed; see `Streams.close_questions`.
 
         "used" is stored with a word that only this call knows, and that the next one takes over if Redis fails: it may
@@ -82,7 +82,7 @@ class RedisNotes:
         these = (name, *questions)
         mark = self._unsure.pop(these, f"used {secrets.token_hex(16)}") if verdict == "used" else verdict
         try:
-            (closed,) = self._ask(_CLOSE_QUESTIONS, name, _milliseconds(seconds), mark, *questions)
+            (closed,) = self._ask(_CLOSE_QUESTIONS, name, _milliseconds(APPROVAL_SECONDS), mark, *questions)
         except OverloadedError:
             if verdict == "used" and len(self._unsure) < _MAX_UNSURE:
                 self._unsure[these] = mark

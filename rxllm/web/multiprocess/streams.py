@@ -22,7 +22,7 @@ from ...errors import OverloadedError
 from ...relay import PublishOptions, RedisLog
 from ..approvals import Approvals
 from ..served_stream import ServedStream
-from ..streams import APPROVAL_SECONDS, Chat, Streams, Verdict
+from ..streams import Chat, Streams, Verdict
 from .follower import FollowedStream
 from .publisher import PublishedStream
 from .redis_notes import RedisNotes, reaching_redis
@@ -94,12 +94,12 @@ class RelayedStreams(Streams[object]):
     def open_question(self, stream: str, call: str) -> None:
         """Note, for all processes, that `stream` asks about `call`."""
         self._keep_secret()
-        self._notes.open_question(f"questions:{stream}", call, APPROVAL_SECONDS)
+        self._notes.open_question(f"questions:{stream}", call)
 
     def close_questions(self, stream: str, calls: Sequence[str], verdict: Verdict) -> bool:
         """Store, for all processes, how these questions are closed; return whether they may be."""
         self._keep_secret()
-        return self._notes.close_questions(f"questions:{stream}", calls, verdict, APPROVAL_SECONDS)
+        return self._notes.close_questions(f"questions:{stream}", calls, verdict)
 
     def drain(self, seconds: float = 10.0) -> bool:
         """Close as `Streams` does. Watchers of other processes' streams get no end, so that they continue elsewhere."""
