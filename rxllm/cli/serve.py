@@ -164,7 +164,7 @@ def _bounded_protocol() -> type[asyncio.Protocol]:
     return BoundedProtocol
 
 
-def _streams(redis: str | None, limit: int, per_client: int, max_frames: int) -> Streams[object]:
+def _streams(redis: str | None, limit: int, per_client: int, max_frames: int) -> Streams:
     """Return the registry of streams, in this process or shared through Redis."""
     if redis is None:
         return Streams(limit=limit, per_client=per_client)

@@ -44,14 +44,14 @@ class UIChatBody(msgspec.Struct, frozen=True, rename="camel"):
 _KNOWN = OPTION_NAMES | {"messages", "id", "model", "resumable", "trigger", "messageId"}
 
 
-class _Talk(NamedTuple):
+class _UserChat(NamedTuple):
     """One user's chat, under the name that its client has given it."""
 
     service: Service
     http: HttpRequest
     name: str
 
-    def stream(self) -> ServedStream[object] | None:
+    def stream(self) -> ServedStream | None:
         """Return the stream that answers, or answered last; None if there is none."""
         known = self.service.streams.chat(self.http.user, self.name) if self.name else None
         return None if known is None else self.service.streams.get(known.stream, self.http.user)
@@ -73,7 +73,7 @@ class _Talk(NamedTuple):
         return self.service.streams.signatures.is_own(signature, "parts", self.http.user, data)
 
     def response(
-        self, stream: ServedStream[object], message: str | None, open_calls: Collection[str] = (), *, after: int = 0
+        self, stream: ServedStream, message: str | None, open_calls: Collection[str] = (), *, after: int = 0
     ) -> HttpResponse:
         """Return the response that shows a stream as a `useChat` turn, from the event after `after`."""
         turn = UITurn(
@@ -94,19 +94,18 @@ def chat(service: Service, http: HttpRequest, _: str) -> HttpResponse:
     body = http.json()
     check_size(body)
     asked = converted(body, UIChatBody, "the request")
-    talk = _Talk(service, http, asked.id)
-    said = ui_conversation(asked.messages, talk.is_own)
-    asking = {decision.call.id: talk.stream_that_asked(decision) for decision in said.open_calls}
+    this = _UserChat(service, http, asked.id)
+    said = ui_conversation(asked.messages, this.is_own)
+    asked_by = {decision.call.id: this.stream_that_asked(decision) for decision in said.open_calls}
     last = asked.messages[-1]
     message = last.id if last.role == "assistant" else None
-    before = talk.stream()
+    before = this.stream()
     if before is not None and before.is_under_way:
-        if set(asking.values()) == {before.id} and before.approvals.were_asked(asking):
+        if set(asked_by.values()) == {before.id} and before.approvals.were_asked(asked_by):
             after = _deliver(service, before, said.open_calls)
-            return talk.response(before, message, asking, after=after)
-        if before.paused_after is not None or asking:
+            return this.response(before, message, asked_by, after=after)
+        if before.paused_after is not None or asked_by:
             before.stop()  # its question is not answered any more
-    issued = [decision.call for decision in said.open_calls]
     for call, _question, answer in said.open_calls:
         if answer is True and may_be_rounded(call.arguments):
             raise ConfigurationError(
@@ -115,8 +114,8 @@ def chat(service: Service, http: HttpRequest, _: str) -> HttpResponse:
             )
 
     def close_questions() -> None:
-        for stream in set(asking.values()):
-            calls = [call for call, asking_stream in asking.items() if asking_stream == stream]
+        for stream in set(asked_by.values()):
+            calls = [call for call, asker in asked_by.items() if asker == stream]
             if not service.streams.close_questions(stream, calls, "used"):
                 raise ConfigurationError("the approval of a tool call was used already, or has expired")
 
@@ -128,34 +127,34 @@ def chat(service: Service, http: HttpRequest, _: str) -> HttpResponse:
         linger=service.linger if asked.resumable else 0.0,
         extra={name: value for name, value in body.items() if name not in _KNOWN},
         approvals=Approvals((call, answer) for call, _question, answer in said.open_calls if answer is not None),
-        issued=issued,
+        issued=[decision.call for decision in said.open_calls],
         on_admitted=close_questions,
     )
     message = message or stream.id
     if asked.id:
         service.streams.remember(http.user, asked.id, Chat(stream.id, message))
-    return talk.response(stream, message, asking)
+    return this.response(stream, message, asked_by)
 
 
 def resume(service: Service, http: HttpRequest, name: str) -> HttpResponse:
     """Return the stream of a chat from its beginning; 204 if none is under way."""
-    talk, known = _Talk(service, http, name), service.streams.chat(http.user, name)
-    stream = talk.stream()
+    this, known = _UserChat(service, http, name), service.streams.chat(http.user, name)
+    stream = this.stream()
     if stream is None or known is None or not stream.is_under_way:
         return HttpResponse(204)
-    return talk.response(stream, known.message)
+    return this.response(stream, known.message)
 
 
 def stop(service: Service, http: HttpRequest, name: str) -> HttpResponse:
     """Stop the stream of a chat."""
-    stream = _Talk(service, http, name).stream()
+    stream = _UserChat(service, http, name).stream()
     if stream is None:
         raise NotFoundError("there is no stream for that chat", status_code=404)
     stream.stop()
     return HttpResponse(204)
 
 
-def _deliver(service: Service, stream: ServedStream[object], open_calls: Sequence[Decision]) -> int:
+def _deliver(service: Service, stream: ServedStream, open_calls: Sequence[Decision]) -> int:
     """Deliver the user's decisions to a waiting stream; return the event after which its reader goes on."""
     after, stream.paused_after = stream.paused_after, None
     decided = [decision for decision in open_calls if decision.answer is not None]

@@ -62,7 +62,7 @@ def openai_chunks(
     return StreamBody(_served(source), form, error_response=OPENAI_ERRORS.response)
 
 
-def _served(source: Observable[T]) -> ServedStream[object]:
+def _served(source: Observable[T]) -> ServedStream:
     stream = ServedStream(cast("Observable[object]", source))
     stream.start()
     return stream

@@ -103,7 +103,7 @@ class StreamBody:
 
     def __init__(
         self,
-        stream: ServedStream[object],
+        stream: ServedStream,
         format: StreamFormat,  # noqa: A002 - the field's name
         *,
         after: int = 0,

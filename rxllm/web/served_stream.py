@@ -11,7 +11,7 @@ import secrets
 import threading
 from array import array
 from collections.abc import Callable
-from typing import Generic, TypeVar, cast
+from typing import cast
 
 from reactivex import Observable
 from reactivex.disposable import Disposable, SerialDisposable, SingleAssignmentDisposable
@@ -24,8 +24,6 @@ from ..errors import StreamError
 from ..sinks._async_wakeup import running_loop
 from .approvals import Approvals
 from .formats.stream_format import STOPPED
-
-T = TypeVar("T")
 
 MAX_CHARS = 2_000_000
 """Characters that one stream may hold; a longer answer fails."""
@@ -47,7 +45,7 @@ _LOOK_SECONDS = 1.0
 """Seconds between two checks of a producer that waits whether its watchers have left."""
 
 
-class ServedStream(Generic[T]):
+class ServedStream:
     """One stream under way, or ended. Made by `Streams.open`. Thread-safe.
 
     Args:
@@ -60,10 +58,10 @@ class ServedStream(Generic[T]):
 
     def __init__(
         self,
-        source: Observable[T],
+        source: Observable[object],
         *,
         linger: float = 0.0,
-        on_end: Callable[[ServedStream[T]], None] | None = None,
+        on_end: Callable[[ServedStream], None] | None = None,
         approvals: Approvals | None = None,
         id: str | None = None,  # noqa: A002 - the field's name
     ) -> None:
@@ -87,7 +85,7 @@ class ServedStream(Generic[T]):
         self._on_end = on_end
         self._error: Exception | None = None
         self._upstream = SingleAssignmentDisposable()
-        self._log = MemoryLog[T](self._upstream.dispose)
+        self._log = MemoryLog[object](self._upstream.dispose)
         self._watchers: tuple[Callable[[], object], ...] = ()
         """Replaced, never changed: read without the lock."""
         self._lock = threading.Lock()
@@ -149,7 +147,7 @@ class ServedStream(Generic[T]):
         self._log.cancel()
         self._ended()
 
-    def since(self, after: int) -> tuple[Entry[T], ...]:
+    def since(self, after: int) -> tuple[Entry[object], ...]:
         """Return the entries after the event `after`, adjacent deltas merged; empty if there is nothing new.
 
         Returns at most about `AT_ONCE` characters: call again for the rest.
@@ -183,7 +181,7 @@ class ServedStream(Generic[T]):
         else:
             self.stop()
 
-    def _append(self, event: T) -> None:
+    def _append(self, event: object) -> None:
         """Add an event to the log and wake the watchers; wait for one if too much is unread."""
         size = len(delta_text(cast(Delta, event))) if merge_key(event) is not None else _EVENT_CHARS
         chars = self._chars[-1] + size

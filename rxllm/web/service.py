@@ -48,7 +48,7 @@ class Service:
         *,
         guard: Guard | None = None,
         authenticate: Authenticate | None = None,
-        streams: Streams[object] | None = None,
+        streams: Streams | None = None,
         linger: float = 30.0,
         keep_alive: float = 15.0,
         client_roles: Collection[Role] = ROLES,
@@ -57,7 +57,7 @@ class Service:
             raise ConfigurationError("a service offers at least one model")
         self.offers = dict(offers)
         self.guard = guard or Guard()
-        self.streams = Streams[object]() if streams is None else streams
+        self.streams = Streams() if streams is None else streams
         self.linger = linger
         self.keep_alive = checked_keep_alive(keep_alive)
         self.authenticates = authenticate is not None
@@ -98,7 +98,7 @@ class Service:
         approvals: Approvals | None = None,
         issued: Sequence[ToolCall] | None = None,
         on_admitted: Callable[[], object] = lambda: None,
-    ) -> ServedStream[object]:
+    ) -> ServedStream:
         """Check a client's conversation and start the stream that answers it.
 
         Args:
@@ -144,14 +144,14 @@ class Service:
         names = ", ".join(self.offers)
         raise NotFoundError(f"this server offers no model {wanted!r}; it offers {names}", model=wanted, status_code=404)
 
-    def stream(self, http: HttpRequest, id: str) -> ServedStream[object]:  # noqa: A002 - the field's name
+    def stream(self, http: HttpRequest, id: str) -> ServedStream:  # noqa: A002 - the field's name
         """Return this user's stream with this id; raises `NotFoundError` (404)."""
         found = self.streams.get(id, http.user)
         if found is None:
             raise NotFoundError("there is no such stream, or it is no longer kept", status_code=404)
         return found
 
-    def approve(self, stream: ServedStream[object], call_id: str, approved: bool, reason: str) -> None:
+    def approve(self, stream: ServedStream, call_id: str, approved: bool, reason: str) -> None:
         """Answer a stream's question, once; raises `LLMError` if it was not asked, or has its answer."""
         if not stream.may_ask(call_id):
             raise NotFoundError(f"no tool call {call_id!r} waits for approval", status_code=404)
@@ -161,9 +161,7 @@ class Service:
                 return
         raise ConfigurationError(f"the tool call {call_id!r} has been approved or denied already")
 
-    def publish(
-        self, source: Observable[T], *, user: str | None = None, linger: float | None = None
-    ) -> ServedStream[object]:
+    def publish(self, source: Observable[T], *, user: str | None = None, linger: float | None = None) -> ServedStream:
         """Start a stream of the application's own for any number of watchers.
 
         Args:

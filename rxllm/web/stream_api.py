@@ -6,13 +6,10 @@ from typing import Annotated, cast
 
 import msgspec
 
-from .._json import is_array, is_object
-from ..errors import ConfigurationError
-from ..messages import Message
 from ..prompt import Prompt, messages_of
 from .chat_request import check_size
 from .formats.json_lines import NDJSON, SSE, last_event_id
-from .formats.websocket import MAX_CALL_ID
+from .formats.websocket import Approve
 from .http import HttpRequest, HttpResponse, StreamBody, json_response
 from .options import OPTION_NAMES, converted, options_of
 from .served_stream import ServedStream
@@ -31,14 +28,6 @@ class ChatBody(msgspec.Struct, frozen=True):
 _KNOWN = OPTION_NAMES | frozenset(ChatBody.__struct_fields__)
 
 
-class Approval(msgspec.Struct, frozen=True):
-    """The body of `POST /api/streams/ID/approve`."""
-
-    call: Annotated[str, msgspec.Meta(max_length=MAX_CALL_ID)]
-    approved: bool
-    reason: str = ""
-
-
 def models(service: Service, http: HttpRequest, _: str) -> HttpResponse:
     """Return the names on offer, the default first."""
     return json_response({"models": list(service.offers)})
@@ -49,13 +38,13 @@ def chat(service: Service, http: HttpRequest, _: str) -> HttpResponse:
     return _body(ask(service, http, http.json()), http, 0)
 
 
-def ask(service: Service, http: HttpRequest, body: dict[str, object]) -> ServedStream[object]:
+def ask(service: Service, http: HttpRequest, body: dict[str, object]) -> ServedStream:
     """Start the stream that answers `body`; shared with the WebSocket."""
     check_size(body)
     asked = converted(body, ChatBody, "the request")
     linger = service.linger if asked.linger is None else min(asked.linger, service.linger)
     extra = {name: value for name, value in body.items() if name not in _KNOWN}
-    said = _conversation(asked)
+    said = messages_of(cast(Prompt, asked.prompt if asked.messages is None else asked.messages))
     return service.start(http, asked.model, said, options_of(body), linger=linger, extra=extra)
 
 
@@ -76,19 +65,14 @@ def stop(service: Service, http: HttpRequest, id: str) -> HttpResponse:  # noqa:
 
 def approve(service: Service, http: HttpRequest, id: str) -> HttpResponse:  # noqa: A002 - the field's name
     """Answer an approval request."""
-    answer = converted(http.json(), Approval, 'an approval is {"call": "id", "approved": true or false}')
+    answer = converted(
+        {**http.json(), "stream": id}, Approve, 'an approval is {"call": "id", "approved": true or false}'
+    )
     service.approve(service.stream(http, id), answer.call, answer.approved, answer.reason)
     return HttpResponse(204)
 
 
-def _conversation(asked: ChatBody) -> tuple[Message, ...]:
-    said = asked.prompt if asked.messages is None else asked.messages
-    if not isinstance(said, str) and not is_array(said) and not is_object(said):
-        raise ConfigurationError('a request has "messages", or a "prompt" of text')
-    return messages_of(cast(Prompt, said))
-
-
-def _body(stream: ServedStream[object], http: HttpRequest, after: int) -> HttpResponse:
+def _body(stream: ServedStream, http: HttpRequest, after: int) -> HttpResponse:
     lines = "application/x-ndjson" in http.headers.get("accept", "")
     body = StreamBody(stream, NDJSON() if lines else SSE(after), after=after)
     return HttpResponse(200, {"x-rxllm-stream": stream.id}, body)

@@ -16,7 +16,6 @@ from ..errors import LLMError, OverloadedError, RateLimitError
 from .approvals import Approvals, Signatures
 from .served_stream import ServedStream
 
-T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
@@ -67,7 +66,7 @@ class _Kept(Generic[K, V]):
             del self._entries[next(key for key, (_, owner) in self._entries.items() if owner == most)]
 
 
-class Streams(Generic[T]):
+class Streams:
     """The streams under way, and those that have ended lately. Thread-safe.
 
     A stream's id holds a signature of its user, so that no other user's request finds the stream.
@@ -86,8 +85,8 @@ class Streams(Generic[T]):
         self._limit = limit
         self._per_client = per_client
         self._changed = threading.Condition()
-        self._open: dict[str, tuple[ServedStream[T], str]] = {}
-        self._ended = _Kept[str, ServedStream[T]](keep)
+        self._open: dict[str, tuple[ServedStream, str]] = {}
+        self._ended = _Kept[str, ServedStream](keep)
         self._draining = False
         self._chats = _Kept[tuple[str, str], Chat](_MAX_CHATS)
         self._questions = _Kept[tuple[str, str], tuple[Verdict | None, float]](_MAX_QUESTIONS)
@@ -100,14 +99,14 @@ class Streams(Generic[T]):
 
     def open(
         self,
-        source: Observable[T],
+        source: Observable[object],
         *,
         client: str = "",
         user: str | None = "",
         linger: float = 0.0,
         approvals: Approvals | None = None,
         on_admitted: Callable[[], object] = lambda: None,
-    ) -> ServedStream[T]:
+    ) -> ServedStream:
         """Start a stream.
 
         Args:
@@ -137,7 +136,7 @@ class Streams(Generic[T]):
             raise
         return stream
 
-    def get(self, id: str, user: str = "") -> ServedStream[T] | None:  # noqa: A002 - the field's name
+    def get(self, id: str, user: str = "") -> ServedStream | None:  # noqa: A002 - the field's name
         """Return this user's stream with this id if it is under way or has ended lately, else None."""
         unique, signature = id[:_UNIQUE_CHARS], id[_UNIQUE_CHARS:]
         is_allowed = any(self.signatures.is_own(signature, "stream", unique, one) for one in (user, None))
@@ -202,11 +201,11 @@ class Streams(Generic[T]):
         owner = self._open[stream][1] if stream in self._open else self._ended.owner(stream)
         self._questions.put((stream, call), (closed, time.monotonic() + APPROVAL_SECONDS), owner)
 
-    def _find(self, stream_id: str, user: str) -> ServedStream[T] | None:
+    def _find(self, stream_id: str, user: str) -> ServedStream | None:
         found = self._open.get(stream_id)
         return self._ended.get(stream_id) if found is None else found[0]
 
-    def _make(self, source: Observable[T], stream_id: str, linger: float, approvals: Approvals) -> ServedStream[T]:
+    def _make(self, source: Observable[object], stream_id: str, linger: float, approvals: Approvals) -> ServedStream:
         """Return the stream for `open` to start."""
         return ServedStream(source, id=stream_id, linger=linger, on_end=self._on_end, approvals=approvals)
 
@@ -219,7 +218,7 @@ class Streams(Generic[T]):
         if len(self._open) >= self._limit:
             raise OverloadedError("the server runs as many streams as it may", status_code=503, retry_after=1.0)
 
-    def _on_end(self, stream: ServedStream[T]) -> None:
+    def _on_end(self, stream: ServedStream) -> None:
         """Count an ended stream no longer, and keep it for readers that come late."""
         if stream.error is not None and not isinstance(stream.error, LLMError):
             log.error("a stream that is served failed", exc_info=stream.error)

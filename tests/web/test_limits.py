@@ -95,7 +95,7 @@ class TestLimits:
 
     def test_one_client_and_all_together(self) -> None:
         """429 and 503."""
-        streams = Streams[object](limit=3, per_client=2)
+        streams = Streams(limit=3, per_client=2)
         opened = [streams.open(reactivex.never(), client="a", linger=60) for _ in range(2)]
         with pytest.raises(RateLimitError):
             streams.open(reactivex.never(), client="a")
@@ -133,7 +133,7 @@ class TestLimits:
 
     def test_ended_streams_are_kept_for_a_while(self) -> None:
         """The newest so many."""
-        streams = Streams[object](keep=2)
+        streams = Streams(keep=2)
         ids = [streams.open(reactivex.of(1)).id for _ in range(3)]
         assert [False, True, True] == [streams.get(name) is not None for name in ids]
 
@@ -142,7 +142,7 @@ class TestFairness:
     """Who has the most of what is kept loses the oldest: no user pushes out what is another's."""
 
     def test_ended_streams(self) -> None:
-        streams = Streams[object](keep=3)
+        streams = Streams(keep=3)
         hers = streams.open(reactivex.empty(), client="ann", user="ann")
         his = [streams.open(reactivex.empty(), client="bob", user="bob") for _ in range(10)]
         assert streams.get(hers.id, "ann") is hers
@@ -150,7 +150,7 @@ class TestFairness:
 
     def test_open_questions(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("rxllm.web.streams._MAX_QUESTIONS", 3)
-        streams = Streams[object]()
+        streams = Streams()
         hers, his = (streams.open(reactivex.never(), client=user, user=user) for user in ("ann", "bob"))
         streams.open_question(hers.id, "c1")
         for number in range(10):
@@ -162,7 +162,7 @@ class TestFairness:
 
     def test_names_of_conversations(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("rxllm.web.streams._MAX_CHATS", 3)
-        streams = Streams[object]()
+        streams = Streams()
         streams.remember("ann", "talk", Chat("s", "m"))
         for number in range(10):
             streams.remember("bob", f"talk {number}", Chat("s", "m"))
@@ -175,7 +175,7 @@ class TestWatching:
 
     def test_a_stream_is_stopped_when_the_last_has_left(self) -> None:
         """Not before."""
-        stream = ServedStream[object](reactivex.never())
+        stream = ServedStream(reactivex.never())
         stream.start()
         bells = [lambda: None, lambda: None]
         for bell in bells:
@@ -188,7 +188,7 @@ class TestWatching:
     def test_one_that_lingers_waits_for_somebody_to_come_back(self) -> None:
         """And is stopped when nobody does."""
         ended = threading.Event()
-        stream = ServedStream[object](reactivex.never(), linger=0.05, on_end=lambda _: ended.set())
+        stream = ServedStream(reactivex.never(), linger=0.05, on_end=lambda _: ended.set())
         stream.start()
         stream.watch(len)  # type: ignore[arg-type]  # never called
         stream.unwatch(len)  # type: ignore[arg-type]
@@ -197,7 +197,7 @@ class TestWatching:
 
     def test_a_source_that_fails_at_once_is_a_stream_that_failed(self) -> None:
         """Told to who watches, without its words where they are not ours."""
-        stream = Streams[object]().open(reactivex.throw(ValueError("the password is hunter2")))
+        stream = Streams().open(reactivex.throw(ValueError("the password is hunter2")))
         assert ("failed", ()) == (stream.state, stream.since(0))
 
 
@@ -206,7 +206,7 @@ class TestEndings:
 
     def test_draining_lets_streams_end_and_stops_the_rest(self) -> None:
         """And takes no new ones."""
-        streams = Streams[object]()
+        streams = Streams()
         source = Subject[object]()
         ends = streams.open(source, linger=60)
         stays = streams.open(reactivex.never(), linger=60)
@@ -257,11 +257,11 @@ class TestSlowReaders:
     def at_most_1000_ahead(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("rxllm.web.served_stream.MAX_UNREAD_CHARS", 1000)
 
-    def begin(self, **options: object) -> tuple[ServedStream[object], threading.Event]:
+    def begin(self, **options: object) -> tuple[ServedStream, threading.Event]:
         """A stream whose producer has much to say, and whether it has said everything."""
         source = Subject[object]()
         said = threading.Event()
-        stream = ServedStream[object](source, linger=60, **options)  # type: ignore[arg-type]
+        stream = ServedStream(source, linger=60, **options)  # type: ignore[arg-type]
         stream.start()
         stream.watch(lambda: None)
 
@@ -286,7 +286,7 @@ class TestSlowReaders:
     def test_a_reader_that_is_interrupted_loses_no_count(self) -> None:
         """The producer says much while the reader is between two steps: it still goes on when that is read."""
         source, said = Subject[object](), threading.Event()
-        stream = ServedStream[object](source, linger=60)
+        stream = ServedStream(source, linger=60)
         stream.start()
         stream.watch(lambda: None)
         read = stream._log.after

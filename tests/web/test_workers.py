@@ -365,7 +365,7 @@ class TestQuestions:
     @pytest.mark.parametrize("shared", [True, False])
     def test_several_are_closed_together_or_not_at_all(self, redis_server: RedisServer, shared: bool) -> None:
         """One that is refused uses up none of the others."""
-        streams = RelayedStreams(redis_server.url, prefix="several") if shared else Streams[object]()
+        streams = RelayedStreams(redis_server.url, prefix="several") if shared else Streams()
         for call in ("c1", "c2", "c3"):
             streams.open_question("stream", call)
         assert streams.close_questions("stream", ["c3"], "denied")
@@ -410,7 +410,7 @@ class TestQuestions:
         other = RelayedStreams(redis_server.url, prefix="places", per_client=1)
         users = ("ann", "ann", "bob", "", "")
         streams = [(user, one.open(reactivex.never(), client="c", user=user, linger=60)) for user in users]
-        watched: list[tuple[str, ServedStream[object]]] = []
+        watched: list[tuple[str, ServedStream]] = []
         notify = threading.Event().set
         for user, stream in streams:
             if user in [name for name, _ in watched if name]:

@@ -24,7 +24,7 @@ WATCHED_SECONDS = 15.0
 _LINGER_SECONDS = 5.0
 
 
-class FollowedStream(ServedStream[object]):
+class FollowedStream(ServedStream):
     """A `ServedStream` with the events, the numbers and the end of another process's.
 
     It is read from its beginning as soon as it is watched; `on_enter` is called then, and `on_end` when that ends.
@@ -37,7 +37,7 @@ class FollowedStream(ServedStream[object]):
         notes: RedisNotes,
         user: str,
         on_enter: Callable[[FollowedStream], None],
-        on_end: Callable[[ServedStream[object]], None],
+        on_end: Callable[[ServedStream], None],
     ) -> None:
         events = log.read(joined=False).pipe(rx.map(_event_of))
         super().__init__(events, linger=_LINGER_SECONDS, id=log.id, on_end=on_end)

@@ -23,7 +23,7 @@ from .redis_notes import RedisNotes, reaching_redis
 _KNOWN = frozenset(get_args(AssistantEvent))
 
 
-class PublishedStream(ServedStream[object]):
+class PublishedStream(ServedStream):
     """A `ServedStream` that is published. Here it is watched as any other; elsewhere, as a `FollowedStream`."""
 
     def __init__(
@@ -34,7 +34,7 @@ class PublishedStream(ServedStream[object]):
         notes: RedisNotes,
         *,
         linger: float,
-        on_end: Callable[[ServedStream[object]], None],
+        on_end: Callable[[ServedStream], None],
         approvals: Approvals,
     ) -> None:
         super().__init__(source, id=published.id, linger=linger, on_end=on_end, approvals=approvals)

@@ -36,7 +36,7 @@ KEEP_SECONDS = 3600.0
 _ID = re.compile(r"[\w-]{1,64}")
 
 
-class RelayedStreams(Streams[object]):
+class RelayedStreams(Streams):
     """`Streams` for a `Service` in each of several processes. Connects when it is made.
 
     Args:
@@ -109,7 +109,7 @@ class RelayedStreams(Streams[object]):
             stream.release()
         return super().drain(seconds)
 
-    def _find(self, stream_id: str, user: str) -> ServedStream[object] | None:
+    def _find(self, stream_id: str, user: str) -> ServedStream | None:
         """Return a stream of this process, or one that follows another process's; None if there is none."""
         own = super()._find(stream_id, user)
         if own is not None or _ID.fullmatch(stream_id) is None:
@@ -130,9 +130,7 @@ class RelayedStreams(Streams[object]):
         followed.known = found
         return followed
 
-    def _make(
-        self, source: Observable[object], stream_id: str, linger: float, approvals: Approvals
-    ) -> ServedStream[object]:
+    def _make(self, source: Observable[object], stream_id: str, linger: float, approvals: Approvals) -> ServedStream:
         """Create a stream that is published in Redis, unless it ends with its client."""
         if linger <= 0:
             return super()._make(source, stream_id, linger, approvals)
@@ -155,7 +153,7 @@ class RelayedStreams(Streams[object]):
         with self._following:
             self._followed[followed.id] = followed
 
-    def _leave(self, followed: ServedStream[object]) -> None:
+    def _leave(self, followed: ServedStream) -> None:
         with self._following:
             if self._followed.get(followed.id) is followed:
                 del self._followed[followed.id]

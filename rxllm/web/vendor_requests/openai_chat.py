@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from ..._json import is_array
-from ...errors import ConfigurationError
 from ...messages import Message
 from ...prompt import Prompt, messages_of
 from ..options import OPTION_NAMES, options_of
@@ -36,10 +34,7 @@ _KNOWN = OPTION_NAMES | _IGNORED | {"model", "messages", "prompt", "stream", "st
 
 
 def _messages_in(body: Mapping[str, object]) -> tuple[Message, ...]:
-    said = body.get("messages", body.get("prompt"))
-    if not isinstance(said, str) and not is_array(said):
-        raise ConfigurationError("messages is a list of messages")
-    return messages_of(cast(Prompt, said))
+    return messages_of(cast(Prompt, body.get("messages", body.get("prompt"))))
 
 
 READER = VendorReader(_messages_in, options_of, _NEUTRAL, _KNOWN)
