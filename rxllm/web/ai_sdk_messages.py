@@ -132,7 +132,7 @@ def _steps(message: UIMessage, is_own: Callable[[object, str], bool]) -> Iterato
         parts = tuple(made for part in step if (made := _part(part, message.role)) is not None)
         tools = {part.tool_call_id: part for part in step if part.is_tool}
         kept = next((_kept(part, is_own) for part in step if part.type == PARTS), ())
-        if {part.id for part in kept if isinstance(part, ToolCall)} == tools.keys():
+        if {part.id for part in kept if isinstance(part, ToolCall)} == tools.keys():  # not if the client removed a call
             parts = kept or parts
         if parts:
             yield _Step(Message(message.role, parts), tools.values())
