@@ -145,7 +145,7 @@ class _Chat:
         self._view = weakref.ref(view)
         self._browser = browser = widget_ref(view.browser)
         session = view.session
-        self._transcript = Transcript(session, QtRegion(QtGui, browser), self)
+        self._transcript = Transcript(session, lambda: QtRegion(QtGui, browser), self)
         widget_ref(view).end_with_widget(bind_each(QtScheduler(), self.show, self._transcript.changes, latest=True))
         view.input.returnPressed.connect(lambda: self.send())
         view.send_button.clicked.connect(lambda _=False: self.send())

@@ -36,7 +36,7 @@ class ChatFrame(tkinter.Frame):
         self.columnconfigure(0, weight=1)
         self.rowconfigure(0, weight=1)
         self.input.bind("<Return>", lambda _: self.submit())
-        self.transcript = Transcript(session, TkRegion(self.text, self._click), self)
+        self.transcript = Transcript(session, lambda: TkRegion(self.text, self._click), self)
 
     def show(self, _: object = None) -> None:
         """Show the session's state."""

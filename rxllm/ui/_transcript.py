@@ -6,7 +6,7 @@ contain such links.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from typing import Literal, Protocol
 
@@ -58,12 +58,12 @@ class ChatActions(Protocol):
 
 
 class Transcript:
-    """Shows the messages of a session in a region of a widget. All on the UI thread."""
+    """Shows the messages of a session, each in a region of its own. All on the UI thread."""
 
-    def __init__(self, session: ChatSession, region: MarkdownRegion, actions: ChatActions) -> None:
-        """Begin with no message shown."""
+    def __init__(self, session: ChatSession, new_region: Callable[[], MarkdownRegion], actions: ChatActions) -> None:
+        """Begin with no message shown; `new_region` makes a region at the end of the widget."""
         self._session = session
-        self._view = ParagraphView(region)
+        self._new_region = new_region
         self._actions = actions
         self._highlighter = Highlighter()
         self._shown: dict[str, _ShownMessage] = {}
@@ -85,10 +85,14 @@ class Transcript:
             self._session.send(text)
 
     def show(self, messages: Sequence[ChatMessage]) -> None:
-        """Show these messages instead of the current ones."""
-        before = self._shown
-        self._shown = {each.id: before.get(each.id) or _ShownMessage(self._highlighter) for each in messages}
-        self._view.show([found for each in messages for found in self._shown[each.id].paragraphs_of(each)])
+        """Show these messages instead of the current ones. The first ones with the same ids keep their regions."""
+        ids = list(self._shown)
+        for name in reversed(ids[common_length(ids, [each.id for each in messages]) :]):
+            self._shown.pop(name).view.clear()
+        for each in messages:
+            if each.id not in self._shown:
+                self._shown[each.id] = _ShownMessage(self._new_region(), self._highlighter)
+            self._shown[each.id].show(each)
 
     def click(self, address: str) -> None:
         """Run the action of a link."""
@@ -105,17 +109,17 @@ class Transcript:
             self._actions.copy(shown.code_at(int(detail)))
         elif action == "fold":
             shown.toggle(int(detail))
-            self.show(self._session.state.messages)
         else:
             self._session.approve(detail, action == "allow", "the user said no")
 
 
 class _ShownMessage:
-    """The paragraphs of one message, made again only if it has changed."""
+    """One message in its region."""
 
-    def __init__(self, highlighter: Highlighter) -> None:
+    def __init__(self, region: MarkdownRegion, highlighter: Highlighter) -> None:
         """Show nothing yet."""
         self.message = ChatMessage("", "user")
+        self.view = ParagraphView(region)
         self._highlighter = highlighter
         self._languages: int = 0
         """Those that had been loaded when this was shown last."""
@@ -125,21 +129,24 @@ class _ShownMessage:
         self._open: set[int] = set()
         """The parts with reasoning that are unfolded."""
 
-    def paragraphs_of(self, message: ChatMessage) -> Sequence[Paragraph]:
-        """Return the paragraphs of the message, whose code has the colours of the languages that are loaded."""
+    def show(self, message: ChatMessage) -> None:
+        """Show the message, unless neither it nor the set of known languages has changed."""
         languages = len(self._highlighter.lexers)
         if languages != self._languages:
             self._parsed.clear()
-        elif message is self.message and self._paragraphs:
-            return self._paragraphs
+        elif message is self.message:
+            return
         self.message, self._languages = message, languages
-        self._paragraphs = list(self._all_paragraphs())
-        return self._paragraphs
+        self._render()
 
     def toggle(self, part: int) -> None:
         """Fold or unfold reasoning."""
         self._open ^= {part}
-        self._paragraphs.clear()
+        self._render()
+
+    def _render(self) -> None:
+        self._paragraphs = list(self._all_paragraphs())
+        self.view.show(self._paragraphs)
 
     def code_at(self, at: int) -> str:
         """Return the code below the paragraph with this index."""
