@@ -22,10 +22,8 @@ from .prompts import CanStream
 K = TypeVar("K")
 T = TypeVar("T")
 P = TypeVar("P")
-V = TypeVar("V")
 K_co = TypeVar("K_co", covariant=True)
 T_co = TypeVar("T_co", covariant=True)
-P_contra = TypeVar("P_contra", contravariant=True)
 
 
 class Labelled(msgspec.Struct, Generic[K_co, T_co], frozen=True, gc=False):

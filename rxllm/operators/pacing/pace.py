@@ -17,8 +17,6 @@ from .list_buffer import ListBuffer
 from .overflow import QUEUES, Overflow
 from .ui_frames import SmoothFrames, UiFrames
 
-A = TypeVar("A")
-B = TypeVar("B")
 T = TypeVar("T")
 
 
