@@ -75,12 +75,6 @@ class TurnInput(msgspec.Struct, frozen=True):
     results: tuple[ToolResult, ...] = ()
 
 
-def question_input(question: Message) -> TurnInput:
-    """Return the input of a turn that begins with a question."""
-    question = with_valid_text(question)
-    return TurnInput((question,), question)
-
-
 def conversation_input(conversation: Sequence[Message]) -> TurnInput:
     """Return the input of a turn that continues `conversation`; raise `ConfigurationError` if it has no question."""
     messages = tuple(map(with_valid_text, repair_history(conversation, keep_open=True)))

@@ -28,7 +28,6 @@ from ._turn_request import (
     TurnInput,
     TurnRequest,
     conversation_input,
-    question_input,
 )
 from .events import AssistantEvent, StructuredAnswer, TypedEvent
 from .memory import Memory
@@ -205,7 +204,7 @@ class Assistant:
     ) -> TurnInput:
         """Return the input of a turn: a question, or a whole conversation if there is no memory."""
         if isinstance(user_input, str | Message):
-            return question_input(_question(user_input, variables))
+            return conversation_input([_question(user_input, variables)])
         if self._settings.memory is not None:
             raise ConfigurationError("this assistant has a memory: give it the question, not the whole conversation")
         return conversation_input(messages_of(user_input) if user_input else ())

@@ -155,12 +155,8 @@ _decoder: msgspec.json.Decoder[AssistantEvent] = msgspec.json.Decoder(AssistantE
 
 def token_events() -> Callable[[Observable[AssistantEvent]], Observable[TokenEvent]]:
     """Keep the token events of a turn, for operators of `rxllm.operators`."""
-
-    def operator(source: Observable[AssistantEvent]) -> Observable[TokenEvent]:
-        # The type of `filter` does not narrow.
-        return cast("Observable[TokenEvent]", source.pipe(rx_ops.filter(_is_token_event)))
-
-    return operator
+    # The type of `filter` does not narrow.
+    return cast("Callable[[Observable[AssistantEvent]], Observable[TokenEvent]]", rx_ops.filter(_is_token_event))
 
 
 def assistant_event_to_json(event: AssistantEvent) -> str:

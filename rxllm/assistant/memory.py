@@ -277,12 +277,7 @@ def last_messages(count: int) -> Window:
         ConfigurationError: `count` is not a whole number, 0 or more.
     """
     check_number("last_messages(count=...)", count, 0)
-
-    def window(messages: Sequence[Message]) -> Sequence[Message]:
-        head = _head(messages)
-        return _from_turn(messages, head, max(head, len(messages) - count))
-
-    return window
+    return last_tokens(count, count=lambda message: int(message.role != "system"))
 
 
 @check_arguments

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, TypeAlias, Unpack
 
 from reactivex import Observable, abc
-from reactivex import operators as rx_ops
 
 from .._core.awaitable import AwaitableObservable
 from .._transport.vendor_errors import Fault as VendorFault
@@ -21,6 +20,7 @@ from ..events import (
 )
 from ..messages import Message, messages_to_json
 from ..model import StreamingModel
+from ..operators._operator import Outcome, WatchedStream
 from ..operators._response_builder import ResponseBuilder
 from ..options import CallOptions
 from ..prompt import Prompt, messages_of
@@ -118,7 +118,7 @@ class ScriptedModel(StreamingModel):
                 self.calls.append(call)
                 reply = self._replies.popleft() if self._replies else self._default
             answer = reply(call) if callable(reply) else reply
-            return _tracked(self._events(answer, call), call).subscribe(observer, scheduler=scheduler)
+            return _TrackedStream(call, observer).start(self._events(answer, call), scheduler)
 
         return AwaitableObservable(subscribe)
 
@@ -140,17 +140,15 @@ class ScriptedModel(StreamingModel):
         return scripted(steps, ends=False, scheduler=self._scheduler)
 
 
-def _tracked(source: Observable[TokenEvent], call: ScriptedCall) -> Observable[TokenEvent]:
-    """Return `source`, which records in `call` how it ends."""
+class _TrackedStream(WatchedStream[TokenEvent]):
+    """A stream whose call knows how it has ended."""
 
-    def end(state: Literal["completed", "failed", "disposed"]) -> None:
-        if call.state == "running":
-            call.state = state
+    def __init__(self, call: ScriptedCall, observer: abc.ObserverBase[TokenEvent]) -> None:
+        super().__init__(observer)
+        self._call = call
 
-    return source.pipe(
-        rx_ops.do_action(on_error=lambda _: end("failed"), on_completed=lambda: end("completed")),
-        rx_ops.finally_action(lambda: end("disposed")),
-    )
+    def ended(self, outcome: Outcome, /) -> None:
+        self._call.state = "failed" if isinstance(outcome, Exception) else outcome
 
 
 def _status_error(reply: ErrorReply) -> LLMError:
