@@ -154,17 +154,15 @@ def body_framing(head: ResponseHead) -> BodyFraming:
     """
     if head.status in (204, 304):
         return BodyFraming(chunked=False, length=0)
-    codings = [
-        coding.strip().lower()
-        for name in ("content-encoding", "transfer-encoding")
-        for coding in head.headers.get(name, "").split(",")
-    ]
-    chunked = codings[-1] == "chunked"
-    compressions = [coding for coding in codings[: -1 if chunked else None] if coding not in ("", "identity")]
+    content, transfer = head.headers.get("content-encoding", ""), head.headers.get("transfer-encoding")
+    codings = [coding.strip().lower() for coding in f"{content},{transfer or ''}".split(",")]
+    codings = [coding for coding in codings if coding not in ("", "identity")]
+    chunked = transfer is not None and codings[-1:] == ["chunked"]
+    compressions = codings[:-1] if chunked else codings
     if len(compressions) > 1 or not _COMPRESSIONS.issuperset(compressions):
         raise ProtocolError(f"the body is encoded as {', '.join(compressions)!r}, which rxllm cannot read")
     lengths = {length.strip() for length in head.headers.get("content-length", "").split(",")} - {""}
-    if "transfer-encoding" in head.headers:
+    if transfer is not None:
         return BodyFraming(chunked, None, bool(compressions))
     if len(lengths) > 1:
         raise ProtocolError("the response has several Content-Length headers that differ")

@@ -91,11 +91,11 @@ def allowances_of(headers: Mapping[str, str], now: float) -> dict[str, Allowance
     >>> allowances_of({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1m30s"}, now=0)
     {'requests': Allowance(kind='requests', left=0.0, limit=None, reset=90.0)}
     """
-    return {
-        what: Allowance("tokens" if "tokens" in what else "requests", left, limit, _bounded(reset))
-        for what, (left, limit, known) in _limits_in(headers, now).items()
-        for reset in (MINUTE if known is None else known,)
-    }
+    allowed: dict[str, Allowance] = {}
+    for what, (left, limit, reset) in _limits_in(headers, now).items():
+        kind: Kind = "tokens" if "tokens" in what else "requests"
+        allowed[what] = Allowance(kind, left, limit, _bounded(MINUTE if reset is None else reset))
+    return allowed
 
 
 _NAME = re.compile(r"(?:x-|anthropic-)?ratelimit(bysize)?-(.+)")

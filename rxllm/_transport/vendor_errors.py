@@ -280,6 +280,7 @@ def _by_words(fault: Fault) -> type[errors.APIStatusError] | None:
 
 
 def _kind(fault: Fault, status: int) -> type[errors.APIStatusError]:
+    """Return the class of the error: by its status, refined by what the vendor says."""
     base = _BY_STATUS.get(status) or (errors.ServerError if status >= 500 else errors.APIStatusError)
     named = _by_words(fault)
     if named is None or base in (errors.AuthenticationError, errors.RateLimitError):
