@@ -69,6 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    """Ask the model that the arguments, the template or the conversation that is continued name."""
     template = read_template(arguments.template) if arguments.template else PromptTemplate()
     log = AnswerLog()
     earlier = log.last() if arguments.go_on else None

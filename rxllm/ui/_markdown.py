@@ -116,7 +116,6 @@ class MarkdownParser:
         """Of the paragraphs that are whole."""
         self._open: _Open | None = None
         self._fence: Fence | None = None
-        self._language = ""
         self._indents: list[int] = []
         """The indents of the list items around this line."""
         self._tail = ""
@@ -142,17 +141,17 @@ class MarkdownParser:
         self._open, self._fence, self._indents = opened, fence, indents
 
     def _read(self, line: str) -> None:
-        """Read a line."""
+        """Read a line: of code, an empty one, a fence, the address of a link, or text."""
         if self._fence is not None:
             if self._fence.closed_by(line):
                 self._fence = None
             else:
-                self._add(_Open("code", (line,), marker=self._language))
+                self._add(_Open("code", (line,), marker=self._fence.language))
         elif not line.strip():
             self._close()
         elif (fence := opening_fence(line.lstrip())) is not None:
             self._close()
-            self._fence, self._language = fence, fence.language
+            self._fence = fence
         elif self._open is None and (found := _DEFINITION.match(line)):
             self._define(found[1].casefold(), found[2])
         else:

@@ -110,6 +110,7 @@ class ParagraphView:
         return True
 
     def _append(self, paragraph: Paragraph, previous: Paragraph | None) -> None:
+        """Append a paragraph, with its bullet, number or line."""
         region = self._region
         self._begins.append(region.written)
         if paragraph.kind == "table":

@@ -89,13 +89,14 @@ class QtRegion(MarkdownRegion):
         if key not in self._formats:
             self._formats[key] = self._block_format(paragraph, previous)
         looks = self._formats[key]
-        block = self._end.block()
-        if block.length() == 1 and (previous is None or previous.kind == "table"):
+        on_a_line_of_others = previous is None or previous.kind == "table"
+        if on_a_line_of_others and self._end.block().length() == 1:
             self._end.setBlockFormat(looks)
-        elif self._end.positionInBlock() == 0 and (previous is None or previous.kind == "table"):
+        elif on_a_line_of_others and self._end.positionInBlock() == 0:
             self._push_down_text_of_others(looks)
         else:
-            self._write_block(looks)
+            self._end.insertBlock(looks, self._plain)
+            self.written += 1
 
     def insert(self, run: Run, paragraph: Paragraph) -> None:
         """Append text to the last paragraph."""
@@ -173,10 +174,6 @@ class QtRegion(MarkdownRegion):
     def _write(self, text: str, looks: Any) -> None:
         self._end.insertText(text, looks)
         self.written += self.units(text)
-
-    def _write_block(self, looks: Any) -> None:
-        self._end.insertBlock(looks, self._plain)
-        self.written += 1
 
     def _begin_writing(self) -> None:
         """Make text that is inserted at an end of the region part of it."""
