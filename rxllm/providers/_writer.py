@@ -123,39 +123,37 @@ class BlockWriter(AnswerWriter):
 
     def event(self, event: TokenEvent) -> str:
         """Return the events of a delta or of a part of a tool call, and of what has waited for its end."""
+        key: BlockKey
+        call, piece = _NO_CALL, ""
         match event:
-            case TextDelta(text):
-                return self._add(event, "text", text)
-            case ReasoningDelta(text):
-                return self._add(event, "reasoning", text)
-            case ToolCallStart(index, id, name):
-                return self._add(event, index, "", ToolCall(id, name, {}))
-            case ToolCallDelta(index, arguments):
-                return self._add(event, index, arguments)
-            case ToolCallEnd(index, call):
-                block = self._open
-                if block is None or block.key != index:
-                    return self._add(event, index, "")
-                missing = "" if block.pieces else self._add(event, index, encode(call.arguments).decode())
-                return missing + self._close()
+            case TextDelta(piece):
+                key = "text"
+            case ReasoningDelta(piece):
+                key = "reasoning"
+            case ToolCallStart(key, id, name):
+                call = ToolCall(id, name, {})
+            case ToolCallDelta(key, piece):
+                pass
+            case ToolCallEnd(key, call):
+                pass
             case _:
                 return ""
-
-    def _add(self, event: TokenEvent, key: BlockKey, piece: str, call: ToolCall = _NO_CALL) -> str:
-        """Return the events of a piece of a block, which is opened if need be, or keep the event for later."""
         before = self._open
         if before is not None and before.key != key and isinstance(before.key, int):
             self._waiting.append(event)
             return ""
-        closed = "" if before is None or before.key == key else self._close()
+        written = "" if before is None or before.key == key else self._close()
         block = self._open
         if block is None:
             block = self._open = self._new_block(key, call)
-            closed += self._opened(block)
-        if not piece:
-            return closed
-        block.pieces.append(piece)
-        return closed + self._added(block, piece)
+            written += self._opened(block)
+        ends = isinstance(event, ToolCallEnd)
+        if ends and not block.pieces:
+            piece = encode(call.arguments).decode()
+        if piece:
+            block.pieces.append(piece)
+            written += self._added(block, piece)
+        return written + (self._close() if ends else "")
 
     def _new_block(self, key: BlockKey, call: ToolCall = _NO_CALL) -> Block:
         self._blocks.append(Block(key, len(self._blocks), call))

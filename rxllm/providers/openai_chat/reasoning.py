@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..._json import is_array, is_object, objects_at
+from ..._json import Json, is_array, is_object, objects_at
 from ..._protocol import JsonObject
 
 DETAILS = "reasoning_details"
@@ -45,32 +45,24 @@ def joined_field(pieces: Sequence[object]) -> object:
     return pieces[-1]
 
 
-def _joined_entries(pieces: Sequence[dict[str, object]]) -> list[dict[str, object]]:
+def _joined_entries(pieces: Sequence[Json]) -> list[Json]:
     """Return the entries of such a list, `reasoning_details` and the like: deltas of one entry joined."""
-    entries: list[dict[str, object]] = []
-    words: list[list[str]] = []
-    names: list[str] = []
+    groups: list[list[Json]] = []
     for piece in pieces:
-        name = next((name for name in _JOINED if isinstance(piece.get(name), str)), None)
-        last = entries[-1] if entries else None
-        rest = {key: value for key, value in piece.items() if key != name and value is not None}
-        if last is None or any(last.get(key) != piece.get(key) for key in ("type", "index")) or "data" in piece:
-            entries.append(rest)
-            words.append([])
-            names.append(name or _name_of_text(piece))
-        else:
-            last.update(rest)
-        if name is not None:
-            words[-1].append(str(piece[name]))
-    for entry, name, parts in zip(entries, names, words, strict=True):
-        if parts:
-            entry[name] = "".join(parts)
-    return entries
+        is_other = not groups or any(groups[-1][0].get(key) != piece.get(key) for key in ("type", "index"))
+        if is_other or "data" in piece:
+            groups.append([])
+        groups[-1].append(piece)
+    return list(map(_joined_entry, groups))
 
 
-def _name_of_text(entry: dict[str, object]) -> str:
-    kind = str(entry.get("type"))
-    return "summary" if kind.endswith("summary") else "thinking" if kind == "thinking" else "text"
+def _joined_entry(pieces: Sequence[Json]) -> Json:
+    """Return one entry: its texts joined, of everything else the last value."""
+    entry = {key: value for piece in pieces for key, value in piece.items() if value is not None}
+    for name in _JOINED:
+        texts = [str(piece[name]) for piece in pieces if isinstance(piece.get(name), str)]
+        entry |= {name: "".join(texts)} if texts else {}
+    return entry
 
 
 _JOINED = ("text", "summary", "thinking")
