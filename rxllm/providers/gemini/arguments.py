@@ -41,7 +41,9 @@ class StreamedArguments:
         kind = next((kind for kind in _KINDS if kind in leaf), None)
         if kind == "stringValue":
             begun = _child(container, path[-1]) if path in self.unfinished else ""
-            (self.unfinished.add if leaf.get("willContinue") else self.unfinished.discard)(path)
+            self.unfinished.discard(path)
+            if leaf.get("willContinue"):
+                self.unfinished.add(path)
             _put(container, path[-1], f"{begun}{leaf[kind] or ''}")
         elif kind is not None:
             _put(container, path[-1], None if kind == "nullValue" else leaf[kind])
