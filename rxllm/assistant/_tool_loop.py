@@ -7,6 +7,7 @@ messages so far when it fails or is disposed.
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import logging
 import threading
@@ -101,6 +102,8 @@ class ToolLoop(abc.DisposableBase):
         ended = self._end()
         self._start.dispose()
         self._current.dispose()
+        with contextlib.suppress(ValueError):  # it runs now, and ends at its next wait
+            self._waits.close()
         if ended and self._settings.keep_partial:
             try:
                 self._request.save(self._so_far())
