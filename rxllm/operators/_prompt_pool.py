@@ -20,7 +20,7 @@ from reactivex.disposable import SingleAssignmentDisposable
 from reactivex.scheduler import NewThreadScheduler, VirtualTimeScheduler
 
 from .._core.attempts import capture_context
-from ..errors import StreamError, StreamInterruptedError
+from ..errors import LLMError, StreamError, StreamInterruptedError
 from ..events import Response
 from ._operator import Subscription
 
@@ -115,6 +115,7 @@ class PromptPool(Subscription[P, PromptAnswer[P, V_co] | PromptFailure[P]]):
         capacity: float,
         overflow: PromptOverflow,
         ordered: bool,
+        stop_after_failures: float,
     ) -> None:
         super().__init__(observer)
         self._ask = ask
@@ -122,6 +123,7 @@ class PromptPool(Subscription[P, PromptAnswer[P, V_co] | PromptFailure[P]]):
         self._capacity = capacity
         self._overflow: PromptOverflow = overflow
         self._ordered = ordered
+        self._stop_after_failures = stop_after_failures
         self._changed = threading.Condition()
         """Guards all attributes below. Not held while a stream, the source or the subscriber runs."""
         self._waiting: deque[_PromptRun[P, V_co]] = deque()
@@ -131,6 +133,8 @@ class PromptPool(Subscription[P, PromptAnswer[P, V_co] | PromptFailure[P]]):
         self._received = self._done = self._failed = self._dropped = 0
         self._next_due = 0
         """The index of the result that is due next, if results come in order."""
+        self._equal_failures: list[Exception] = []
+        """The last results, while they are the same permanent error."""
         self._source_completed = False
         self._error: Exception | None = None
         self._closed = False
@@ -261,9 +265,22 @@ class PromptPool(Subscription[P, PromptAnswer[P, V_co] | PromptFailure[P]]):
         total = self._received if self._source_completed else None
         progress = Progress(self._done, self._failed, len(self._running), len(self._waiting), total, self._dropped)
         if isinstance(outcome, Exception):
+            self._count_failure(outcome)
             return PromptFailure(run.index, run.prompt, outcome, progress)
+        self._equal_failures.clear()
         response, value = outcome
         return PromptAnswer(run.index, run.prompt, response, progress, value)
+
+    def _count_failure(self, error: Exception) -> None:
+        """End the stream if the last results have all failed with the same permanent error. Must hold the lock."""
+        if isinstance(error, LLMError) and error.transient:
+            return
+        if self._equal_failures and _kind(error) != _kind(self._equal_failures[-1]):
+            self._equal_failures.clear()
+        self._equal_failures.append(error)
+        if len(self._equal_failures) >= self._stop_after_failures:
+            error.add_note(f"stopped: {len(self._equal_failures)} prompts in a row have failed with this error")
+            self._error = error
 
     def _begin(self, run: _PromptRun[P, V_co]) -> None:
         """Subscribe to the answer of a prompt."""
@@ -288,3 +305,7 @@ class PromptPool(Subscription[P, PromptAnswer[P, V_co] | PromptFailure[P]]):
             self._changed.notify_all()
             self._over[run.index] = run
         self._pump()
+
+
+def _kind(error: Exception) -> tuple[type[Exception], int | None]:
+    return type(error), error.status_code if isinstance(error, LLMError) else None

@@ -58,6 +58,7 @@ class _Settings(TypedDict, total=False):
     max_waiting: int | None
     overflow: PromptOverflow
     ordered: bool
+    stop_after_failures: int | None
 
 
 @overload
@@ -76,6 +77,7 @@ def map_prompts(
     max_waiting: int | None = 64,
     overflow: PromptOverflow = "block",
     ordered: bool = True,
+    stop_after_failures: int | None = None,
 ) -> Operator[P, PromptAnswer[P, V | None] | PromptFailure[P]]:
     """Ask `model` each prompt, `max_concurrent` at a time; emit a result for each, with the progress.
 
@@ -101,6 +103,8 @@ def map_prompts(
             "drop_oldest": the prompt that has waited longest is dropped. "drop_newest": the new prompt is dropped.
             "error": the stream ends with a `StreamError`.
         ordered: True: results come in the order of the prompts. False: each comes when it is ready.
+        stop_after_failures: End the stream with the error, when that many results in a row have failed with the same
+            error that is not transient (same class and status: a wrong model name, for example); default: never.
 
     Raises:
         ConfigurationError: A number is out of range, a word is unknown, or JSON cannot be read as `response_type`.
@@ -113,6 +117,7 @@ def map_prompts(
     """
     check_number("map_prompts(max_concurrent=...)", max_concurrent, 1)
     check_number("map_prompts(max_waiting=...)", max_waiting, 0)
+    check_number("map_prompts(stop_after_failures=...)", stop_after_failures, 1)
     if overflow not in get_args(PromptOverflow):
         raise ConfigurationError(f"overflow is one of {', '.join(get_args(PromptOverflow))}; got {overflow!r}")
     asked_type = response_type
@@ -121,10 +126,11 @@ def map_prompts(
     ask, ask_again = _asking(model, asked_type)
     answer = _answers(ask, ask_again, None if asked_type is None else Target(asked_type))
     capacity = max_concurrent + (math.inf if max_waiting is None else max_waiting)
+    stop_after = stop_after_failures or math.inf
     return subscribing(
-        lambda observer, source, given: PromptPool(observer, answer, max_concurrent, capacity, overflow, ordered).start(
-            source, given
-        )
+        lambda observer, source, given: PromptPool(
+            observer, answer, max_concurrent, capacity, overflow, ordered, stop_after
+        ).start(source, given)
     )
 
 

@@ -463,6 +463,27 @@ class TestTypedAnswers:
         assert [1] == result.value
 
 
+class TestStopAfterFailures:
+    """What all prompts meet ends the run early."""
+
+    def test_the_same_permanent_error_in_a_row(self) -> None:
+        """Three times the model is unknown: no fourth request."""
+        model = ScriptedModel(*[ErrorReply(404)] * 100)
+        run = play(ops.map_prompts(model, max_concurrent=1, stop_after_failures=3), map(str, range(20)))
+        assert len(run.values) == 3
+        assert isinstance(run.error, rxllm.NotFoundError)
+        assert "3 prompts in a row" in run.error.__notes__[0]
+        assert len(model.calls) <= 4
+
+    def test_transient_errors_and_answers_between_do_not_stop(self) -> None:
+        """Only the same error, only in a row."""
+        replies = [ErrorReply(404), "a", ErrorReply(404), ErrorReply(503), ErrorReply(400)] * 4
+        model = ScriptedModel(*replies)
+        run = play(ops.map_prompts(model, max_concurrent=1, stop_after_failures=2), map(str, range(20)))
+        assert run.completed
+        assert len(run.values) == 20
+
+
 class TestFirstToFinish:
     """The answer that is complete first."""
 
