@@ -153,7 +153,7 @@ class _Server:
 
     def stop(self, stream: str) -> None:
         """Ask the service to stop a stream, without waiting for it."""
-        self._events(f"{_path(stream)}/stop", b"{}", _Reading(stream)).subscribe(_ignore, _ignore)
+        self._events(f"{_path(stream)}/stop", b"{}", _Reading(stream)).subscribe(on_error=lambda _: None)
 
     def _events(self, path: str, body: bytes, reading: _Reading) -> Observable[AssistantEvent]:
         """Return the events of the SSE response to a POST of `body`; each subscription sends it."""
@@ -212,7 +212,3 @@ def _without_vendor_fields(message: Message) -> Message:
         if not isinstance(part, VendorPart)
     )
     return Message(message.role, parts)
-
-
-def _ignore(_: object) -> None:
-    """Ignore how a request to stop ends."""

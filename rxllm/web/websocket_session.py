@@ -14,8 +14,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from .._json import encode
 from ..errors import ConfigurationError, LLMError
 from . import stream_api
-from .formats import websocket
-from .formats.websocket import Approve, Ask, Ping, Resume, Stop, WebSocketMessages
+from .formats.errors import error_facts
+from .formats.websocket import Approve, Ask, Ping, Resume, Stop, WebSocketMessages, command_of
 from .http import TOO_DEEP, HttpRequest, StreamBody
 from .loop_calls import new_wakeup
 from .service import Service
@@ -84,11 +84,11 @@ class WebSocketSession:
         """Return the reply to a command ("" for none), and the stream to watch from now on. May block."""
         request = stream = ""
         try:
-            match websocket.command_of(text):
+            match command_of(text):
                 case Ask(body, request):
                     self._refuse_too_many()
                     started = stream_api.ask(self._service, self._http, body)
-                    reply = encode({"type": "started", "stream": started.id, "request": request}).decode()
+                    reply = _message("started", stream=started.id, request=request)
                     return reply, StreamBody(started, WebSocketMessages(started.id))
                 case Resume(stream, after):
                     self._refuse_too_many()
@@ -99,14 +99,18 @@ class WebSocketSession:
                 case Approve(stream, call, approved, reason):
                     self._service.approve(self._service.stream(self._http, stream), call, approved, reason)
                 case Ping():
-                    return websocket.PONG, None
+                    return _message("pong"), None
         except Exception as caught:
             error = ConfigurationError(TOO_DEEP) if isinstance(caught, RecursionError) else caught
             if not isinstance(error, LLMError):
                 log.exception("a command failed")
-            return websocket.refused(error, request, stream), None
+            return _message("refused", request=request, stream=stream, error=error_facts(error)), None
         return "", None
 
     def _refuse_too_many(self) -> None:
         if len(self._watched) >= MAX_WATCHED:
             raise ConfigurationError(f"a connection watches at most {MAX_WATCHED} streams")
+
+
+def _message(kind: str, **fields: object) -> str:
+    return encode({"type": kind, **fields}).decode()

@@ -13,7 +13,6 @@ import msgspec
 
 from ..._json import encode
 from ...errors import ConfigurationError
-from .errors import error_facts
 from .json_lines import LineFormat
 
 MAX_CALL_ID = 1000
@@ -68,14 +67,6 @@ def command_of(text: str | bytes) -> Command:
         return _decoder.decode(text)
     except (ValueError, RecursionError) as error:
         raise ConfigurationError("unknown command") from error
-
-
-def refused(error: Exception, request: str, stream: str) -> str:
-    """Return that a command was refused."""
-    return encode({"type": "refused", "request": request, "stream": stream, "error": error_facts(error)}).decode()
-
-
-PONG = '{"type":"pong"}'
 
 
 class WebSocketMessages(LineFormat):
