@@ -9,15 +9,14 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import msgspec
 
 from ..._core.crowd import abort_live_streams
-from ..._json import decode, encode, int_at, is_array, is_object, object_at, objects_at, text_at
+from ..._json import decode, encode, int_at, is_object, object_at, text_at
 from ..._runtime.platform import after_fork, child_options, is_running
 from ...errors import ConfigurationError, ContextWindowExceededError
 
@@ -30,8 +29,9 @@ If other programs use the cores, the thread waited for does not run meanwhile. M
 default, 37 with 1,000 turns of the loop, 15 with 5,000. On quiet ones 1,000 turns cost 4 %, and 3,000 nothing.
 """
 
-_PIECE = 2**17
-"""Characters of a long prompt that are counted at once: about 0.1 s."""
+_LONGEST_TOKEN = 512
+"""Bytes of JSON that one token stands for at most. The engine counts all tokens before it refuses a prompt: for 10 MB
+that takes a minute."""
 
 _PROGRAM = Path(__file__).with_name("engine.py")
 
@@ -84,7 +84,6 @@ class EngineProcess:
             reason = text_at(reply, "error") or f"its process ended with status {status}"
             raise problem(f"llama.cpp could not start ({reason})")
         self._props = object_at(reply, "props")
-        self._api_key = launch.api_key
 
     @property
     def pid(self) -> int:
@@ -116,7 +115,7 @@ class EngineProcess:
                 self._process.stdin.flush()
 
     def check(self, body: bytes) -> None:
-        """Check that the model can take a request. Blocks for about 0.2 s if the prompt is long.
+        """Check that the model can take a request.
 
         Args:
             body: The JSON of the request.
@@ -134,42 +133,13 @@ class EngineProcess:
             # Inside a string the quotes are escaped, so that text cannot look like this.
             if supported is False and mark in body:
                 raise problem(f"the embedded model does not support {name}")
-        if len(body) > _PIECE:
-            self._check_length(decode(body))
-
-    def _check_length(self, request: object) -> None:
-        """Count the tokens until they are too many. The engine counts all before it refuses: 10 MB for a minute."""
-        text = "".join(_texts(objects_at(request, "messages"))) if is_object(request) else ""
-        limit = int_at(self._props, "n_ctx") or sys.maxsize
-        tokens = 0
-        for at in range(0, len(text), _PIECE):
-            counted = self.count_tokens(text[at : at + _PIECE])
-            if not counted:
-                return  # the engine is busy, or too old
-            tokens += counted
-            if tokens > limit + limit // 10:  # the cuts may have added some
-                raise ContextWindowExceededError(
-                    f"the prompt has more than {tokens} tokens, and the context of the embedded model {limit}",
-                    provider="local",
-                )
-
-    def count_tokens(self, text: str) -> int:
-        """Return the number of tokens of a text; 0 if the engine does not answer. Blocks.
-
-        Args:
-            text: The text.
-        """
-        connection = HTTPConnection(self.address.removeprefix("http://"), timeout=10)
-        try:
-            headers = {"Authorization": f"Bearer {self._api_key}"}
-            connection.request("POST", "/tokenize", encode({"content": text}), headers)
-            reply = decode(connection.getresponse().read())
-        except (OSError, HTTPException, ValueError):
-            return 0
-        finally:
-            connection.close()
-        tokens = reply.get("tokens") if is_object(reply) else None
-        return len(tokens) if is_array(tokens) else 0
+        # A body with media is longer than its prompt; without any, all of it is text.
+        tokens, limit = len(body) // _LONGEST_TOKEN, int_at(self._props, "n_ctx")
+        if limit is not None and tokens > limit and not (modalities.get("vision") or modalities.get("audio")):
+            raise ContextWindowExceededError(
+                f"the prompt has more than {tokens} tokens, and the context of the embedded model {limit}",
+                provider="local",
+            )
 
     def _exchange(self, request: bytes) -> Mapping[str, object]:
         """Send the request; block until the reply. Return an empty one if the process ends before."""
@@ -234,14 +204,6 @@ def release_engine(user: object) -> None:
                     del _entries[launch]
                     entry.engine.finish()
                     _finishing.append(entry.engine)
-
-
-def _texts(messages: list[dict[str, object]]) -> Iterator[str]:
-    """Yield the texts of the messages of a Chat Completions request."""
-    for message in messages:
-        yield text_at(message, "content") or ""
-        for part in objects_at(message, "content"):
-            yield text_at(part, "text") or ""
 
 
 def problem(message: str) -> ConfigurationError:

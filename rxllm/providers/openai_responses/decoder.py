@@ -22,7 +22,7 @@ from ...errors import ProtocolError
 from ...events import FinishReason, TokenEvent, Usage, UsageUpdate, VendorEvent
 from .._answer_builder import AnswerDecoder
 from .._endpoint import Endpoint
-from .._frames import provider_error
+from .._frames import provider_error, unknown_fields
 from .output import DELTAS, DONES, NO_PART, OutputReader
 
 
@@ -178,14 +178,12 @@ def _response_of(event: JsonObject) -> JsonObject:
 
 def _unmodelled_outcome(event: JsonObject) -> dict[str, object]:
     """Return the fields of the last event that are neither the answer nor an echo of the request."""
-    response = object_at(event, "response")
-    data = {**response, **{name: value for name, value in event.items() if name not in _ENVELOPE}}
-    return {name: value for name, value in data.items() if name not in _KNOWN and value}
+    return unknown_fields({**object_at(event, "response"), **event}, _KNOWN)
 
 
-_ENVELOPE = ("type", "response", "sequence_number")
 _KNOWN = frozenset(
     {
+        *("type", "response", "sequence_number"),
         *("id", "object", "model", "status", "output", "output_text", "usage", "error", "created_at", "completed_at"),
         *("instructions", "input", "tools", "tool_choice", "parallel_tool_calls", "max_tool_calls", "text"),
         *("temperature", "top_p", "top_logprobs", "frequency_penalty", "presence_penalty", "max_output_tokens"),
