@@ -163,7 +163,8 @@ class PendingResponse:
             self._send_failure = _send_all(connection.sock, self._head + self._settings.body, call)
             call.on_phase("waiting")
         except BaseException as error:
-            self._fail(error)
+            if not self._may_send_again(error):
+                raise
 
     def _wait(self) -> Body:
         """Return the body once the head of the response has arrived. Blocks."""
@@ -195,18 +196,18 @@ class PendingResponse:
                 raise ConnectionResetError("an idle timeout crossed the request")  # RFC 9110, section 15.5.9
             body = Body(connection, head, rest, self._call, self._transport.pool)
         except BaseException as error:
-            self._fail(error)
+            if not self._may_send_again(error):
+                raise
             return None
         self._connection = None
         return body
 
-    def _fail(self, error: BaseException) -> None:
-        """Close the connection after `error`; set `_is_stale` if the request may be sent again, else raise `error`."""
+    def _may_send_again(self, error: BaseException) -> bool:
+        """Close the connection after `error`; set `_is_stale`, and return it."""
         self.close()
         may_repeat = self._is_reused and not self._data  # the connection may have been closed before the request came
         self._is_stale = may_repeat and isinstance(error, OSError) and not self._call.aborted
-        if not self._is_stale:
-            raise error
+        return self._is_stale
 
 
 @contextmanager

@@ -159,13 +159,15 @@ def body_framing(head: ResponseHead) -> BodyFraming:
     codings = [coding for coding in codings if coding not in ("", "identity")]
     chunked = transfer is not None and codings[-1:] == ["chunked"]
     compressions = codings[:-1] if chunked else codings
-    if len(compressions) > 1 or not _COMPRESSIONS.issuperset(compressions):
+    is_readable = len(compressions) <= 1 and _COMPRESSIONS.issuperset(compressions)
+    if not is_readable and head.status < 300:  # of other statuses, the status alone is an error
         raise ProtocolError(f"the body is encoded as {', '.join(compressions)!r}, which rxllm cannot read")
+    is_compressed = bool(compressions) and is_readable
     lengths = {length.strip() for length in head.headers.get("content-length", "").split(",")} - {""}
     if transfer is not None:
-        return BodyFraming(chunked, None, bool(compressions))
+        return BodyFraming(chunked, None, is_compressed)
     if len(lengths) > 1:
         raise ProtocolError("the response has several Content-Length headers that differ")
     length = next(iter(lengths), "")
     size = int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None
-    return BodyFraming(chunked, size, bool(compressions))
+    return BodyFraming(chunked, size, is_compressed)

@@ -109,7 +109,10 @@ class SessionSettings:
             if isinstance(error, LLMError | CallAborted | OSError) or not isinstance(error, Exception):
                 raise
             raise ConfigurationError(f"a hook of session= raised {type(error).__name__}: {error}") from error
-        answer: Body = getattr(result.raw, "body", body)
+        answer: Body | None = getattr(result.raw, "body", None)
+        if answer is None:
+            body.close()
+            raise ConfigurationError("a hook of session= returned a response whose raw= rxllm cannot read")
         return answer
 
     def _settings(self, prepared: requests.PreparedRequest, environment: Mapping[str, Any]) -> Settings:
@@ -124,6 +127,7 @@ class SessionSettings:
         body = prepared.body if isinstance(prepared.body, bytes) else str(prepared.body or "").encode()
         given: Mapping[str, Any] = prepared.headers
         headers = {name: text.decode("latin-1") if isinstance(text, bytes) else text for name, text in given.items()}
+        headers = {name: text for name, text in headers.items() if name.lower() != "content-length"}
         headers = merged_headers({"Host": host_header(url)}, headers)
         return make_settings(route, url, headers, body, prepared, environment)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import ipaddress
 import os
@@ -13,7 +14,7 @@ from urllib.parse import unquote
 
 import certifi
 import urllib3
-from urllib3.util import Url, make_headers, parse_url
+from urllib3.util import Url, parse_url
 from urllib3.util.ssl_ import create_urllib3_context
 
 from .._protocol import WireRequest
@@ -185,7 +186,11 @@ def select_proxy(url: str, proxies: Any) -> str | None:
 
 
 def proxy_headers(proxy: Url) -> dict[str, str]:
-    return make_headers(proxy_basic_auth=unquote(proxy.auth)) if proxy.auth else {}
+    if not proxy.auth:
+        return {}
+    user, _, password = proxy.auth.partition(":")
+    credentials = base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
+    return {"Proxy-Authorization": f"Basic {credentials}"}
 
 
 def socks_settings(proxy: Url) -> dict[str, Any]:
@@ -210,9 +215,12 @@ def ssl_context(
     """Return the TLS settings, in the user's `own` if there is one. They are kept: loading them takes milliseconds.
 
     Raises:
-        ConfigurationError: A file is missing or holds no certificate.
+        ConfigurationError: A file is missing or holds no certificate, or the user's context must verify, but
+            `verify` is False: the context is not changed, because other requests use it.
     """
     context = own or create_urllib3_context()
+    if not verify and own and own.verify_mode != ssl.CERT_NONE:
+        raise ConfigurationError("verify=False of session=, but the ssl_context of its adapter verifies certificates")
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import errno
+import io
 import select
 import socket
 import sys
@@ -321,6 +322,13 @@ class TestBodies:
             post(Transport(), server.url)
         assert sent < 50_000_000
 
+    @pytest.mark.parametrize("coding", ["br", "none", "gzip, gzip"])
+    def test_an_error_whose_body_cannot_be_decoded_is_still_that_error(self, coding: str) -> None:
+        """Gateways compress their pages unasked; the status says enough."""
+        head = f"HTTP/1.1 401 No\r\nContent-Encoding: {coding}\r\nContent-Length: 3\r\n\r\n"
+        with RawServer(serving(head.encode() + b"\xff\x00\xfe")) as server, pytest.raises(AuthenticationError):
+            post(Transport(), server.url)
+
     def test_an_error_whose_body_stalls_is_still_that_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A wrong key is no timeout."""
         monkeypatch.setattr("rxllm._transport.body._ERROR_SECONDS", 0.2)
@@ -587,9 +595,116 @@ class TestSession:
         with pytest.raises(ConfigurationError, match="assert_fingerprint"):
             Transport(session)
 
+    @pytest.mark.parametrize("closes", [False, True])
+    @pytest.mark.parametrize("reads", [False, True])
+    @pytest.mark.parametrize("new_connection", [False, True])
+    def test_a_request_that_a_hook_sends_again_can_be_aborted(
+        self, closes: bool, reads: bool, new_connection: bool
+    ) -> None:
+        """Whatever the hook does with the first response."""
+        waiting = threading.Event()
+
+        def hook(response: requests.Response, **settings: Any) -> requests.Response:
+            if response.status_code != 401:
+                return response
+            if reads:
+                assert response.content == b"no"
+            if closes:
+                response.close()
+            adapter: Any = response
+            again: requests.Response = adapter.connection.send(response.request, **settings)
+            return again
+
+        def handle(connection: Connection) -> None:
+            if connection.number == 0:
+                connection.read_request()
+                headers = ["Connection: close", "Content-Length: 2"] if new_connection else []
+                connection.respond(b"no", *headers, status="401 No")
+                if new_connection:
+                    connection.wait_closed()
+                    return
+            try:
+                connection.read_request()
+            except ConnectionResetError:
+                return
+            connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbody")
+            connection.wait_closed()
+
+        session = requests.Session()
+        session.hooks["response"] = [hook]
+        each = call()
+        outcome: list[BaseException] = []
+
+        def work() -> None:
+            body = open_response(Transport(session), WireRequest(server.url, {}, b"{}"), each)
+            try:
+                while body.read():
+                    waiting.set()
+            except CallAborted as aborted:
+                outcome.append(aborted)
+            finally:
+                body.close()
+
+        with RawServer(handle) as server:
+            thread = threading.Thread(target=work, daemon=True)
+            thread.start()
+            assert waiting.wait(LIMIT)
+            each.abort()
+            thread.join(LIMIT)
+            assert len(outcome) == 1
+            assert server.connections[-1].closed.wait(LIMIT)
+
+    def test_a_hook_that_replaces_what_is_read_is_told_so(self) -> None:
+        """Its bytes are not ignored in silence."""
+
+        def hook(response: requests.Response, **_: Any) -> requests.Response:
+            response.raw = io.BytesIO(b"other")
+            return response
+
+        session = requests.Session()
+        session.hooks["response"] = [hook]
+        with RawServer(serving(ANSWER + b"body")) as server, pytest.raises(ConfigurationError, match="raw"):
+            post(Transport(session), server.url)
+
+    def test_the_request_has_one_length(self) -> None:
+        """Also if an auth function of the session's sets one, in its own case."""
+        seen: list[bytes] = []
+
+        def auth(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
+            prepared.headers["content-length"] = "7"
+            return prepared
+
+        def handle(connection: Connection) -> None:
+            while b"{}" not in b"".join(seen):
+                seen.append(connection.receive())
+            connection.send(ANSWER + b"body")
+
+        session = requests.Session()
+        session.auth = auth
+        with RawServer(handle) as server:
+            assert post(Transport(session), server.url) == b"body"
+        assert b"".join(seen).lower().count(b"content-length") == 1
+
 
 class TestProxies:
     """HTTP proxies, tunnels and SOCKS."""
+
+    @pytest.mark.parametrize(
+        ("given", "sent"), [("user", "user:"), ("us:p%C3%A9", "us:p\u00e9"), ("us:%E2%82%AC", "us:\u20ac")]
+    )
+    def test_credentials_are_utf_8(self, given: str, sent: str) -> None:
+        """And have a colon (RFC 7617, section 2)."""
+        seen: list[str | None] = []
+
+        def handle(connection: Connection) -> None:
+            seen.append(connection.read_request()[1].get("proxy-authorization"))
+            connection.send(ANSWER + b"body")
+
+        with RawServer(handle) as proxy:
+            session = requests.Session()
+            session.proxies = {"http": proxy.url.replace("//", f"//{given}@")}
+            assert post(Transport(session), "http://api.test/v1") == b"body"
+        assert seen == [f"Basic {base64.b64encode(sent.encode()).decode()}"]
 
     def test_plain_http_goes_through_the_proxy_with_its_credentials(self) -> None:
         """As an absolute URL (RFC 9112, section 3.2.2)."""

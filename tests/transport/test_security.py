@@ -9,11 +9,12 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 import requests
 import trustme
+from requests.adapters import HTTPAdapter
 
 import rxllm
 from rxllm.testing import Drop, ErrorReply, LLMServer, RawReply, Reply
@@ -184,6 +185,43 @@ class TestTLS:
             with model_at("https://api.test", session=session) as model:
                 assert [model.chat("Hi").text for _ in range(3)] == ["Hello"] * 3
                 assert len(proxy.connections) == 3
+
+    @pytest.mark.parametrize("granted", [False, True])
+    def test_a_failed_tunnel_leaves_no_connection(self, authority: trustme.CA, tmp_path: Path, granted: bool) -> None:
+        """To an HTTPS proxy, while the error is kept: the tunnel is refused, or TLS through it fails."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+
+        def handle(connection: Connection) -> None:
+            connection.start_tls(context)
+            connection.read_request()
+            connection.send(b"HTTP/1.1 200 OK\r\n\r\nno TLS" if granted else b"HTTP/1.1 407 No\r\n\r\n")
+            connection.wait_closed()
+
+        with RawServer(handle) as proxy, authority.cert_pem.tempfile(dir=str(tmp_path)) as path:
+            session = requests.Session()
+            session.verify = path
+            session.proxies = {"https": proxy.url.replace("http:", "https:")}
+            error = error_of(model_at("https://api.test", session=session))
+            assert proxy.connections[0].closed.wait(LIMIT)
+            assert isinstance(error, rxllm.APIConnectionError)
+
+    def test_a_verifying_context_of_the_users_is_never_weakened(self, server: RawServer) -> None:
+        """verify=False of one request would switch off the verification of all others."""
+        context = ssl.create_default_context()
+
+        class Verifying(HTTPAdapter):
+            def init_poolmanager(self, *args: Any, **options: Any) -> None:
+                super().init_poolmanager(*args, ssl_context=context, **options)
+
+        session = requests.Session()
+        session.mount("https://", Verifying())
+        session.verify = False
+        model = model_at(server.url.replace("http:", "https:"), session=session)
+        assert isinstance(error_of(model), rxllm.ConfigurationError)
+        session.verify = True
+        assert "certificate" in str(error_of(model)).lower()
+        assert context.verify_mode == ssl.CERT_REQUIRED
 
 
 def answer(body: bytes) -> bytes:
