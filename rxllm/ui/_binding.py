@@ -201,6 +201,33 @@ def as_text(view: TextView, finish: Callable[[], None] | None = None) -> abc.Obs
     return Observer(show, view.fail, finish)
 
 
+class GrowingLabel:
+    """The text that one stream adds to a label, which `read` returns and `write` replaces.
+
+    >>> shown = ["Answer: "]
+    >>> label = GrowingLabel(lambda: shown[-1], shown.append)
+    >>> label.add("4"); label.add("2"); shown[-1]
+    'Answer: 42'
+    """
+
+    def __init__(self, read: Callable[[], str], write: Callable[[str], object]) -> None:
+        self._read = read
+        self._write = write
+        self._before = read()
+
+    def add(self, text: str) -> None:
+        """Append."""
+        self._write(self._read() + text)
+
+    def reset(self) -> None:
+        """Remove all that was added."""
+        self._write(self._before)
+
+    def fail(self, error: Exception) -> None:
+        """Show an error on a line of its own."""
+        self._write(f"{self._read()}\n{error_line(error)}".lstrip("\n"))
+
+
 def as_each(show: Callable[[T], Any], on_error: Callable[[Exception], Any] | None = None) -> abc.ObserverBase[T]:
     """Return the observer that calls `show` with each item."""
     return Observer(show, on_error or (lambda _: None))

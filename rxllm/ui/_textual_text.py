@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import Generic, TypeVar, cast
 
 from textual.await_complete import AwaitComplete
+from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Log, Markdown, TextArea
+from textual.widgets import Log, Markdown, Static, TextArea
 
 from ._binding import error_line
 
@@ -131,6 +132,24 @@ class LogText(TextRegion[Log]):
     def _replace(self, text: str) -> None:
         self.widget.clear()
         self._append(text)
+
+
+class StaticText(TextRegion[Static]):
+    """What one stream adds to a Static, or a Label, as plain text; for short texts: all of it is drawn each time."""
+
+    def _read(self) -> str:
+        return str(self.widget.content)
+
+    def _end(self) -> object:
+        return self._read()
+
+    def _append(self, text: str) -> None:
+        self._replace(self._before + self._own)
+
+    def _replace(self, text: str) -> None:
+        followed = follow_end(self.widget)
+        self.widget.update(Content(text))
+        followed()
 
 
 class TextAreaText(TextRegion[TextArea]):

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from reactivex import Observable, Observer, abc
 
 from ..events import TokenEvent
-from ._binding import Binding, StreamBinding, Streamed, as_each, as_events, as_text
+from ._binding import Binding, GrowingLabel, StreamBinding, Streamed, as_each, as_events, as_text
 from ._markdown import SAFE_LINK
 from ._markdown_view import MarkdownView
 from ._qt_scheduler import QtScheduler, check_widget, qt_module
@@ -30,7 +30,7 @@ from ._qt_text import QtRegion
 from ._qt_widget import WidgetRef, bind_enabled, widget_ref
 
 if TYPE_CHECKING:
-    from PySide6.QtWidgets import QPlainTextEdit, QTextEdit, QWidget
+    from PySide6.QtWidgets import QLabel, QPlainTextEdit, QTextEdit, QWidget
 
     from ._qt_chat import ChatModel, ChatView, StopButton
 
@@ -48,12 +48,12 @@ __all__ = [
 T = TypeVar("T")
 
 
-def bind_text(widget: QPlainTextEdit | QTextEdit, stream: Streamed, *, while_hidden: bool = False) -> Binding:
+def bind_text(widget: QPlainTextEdit | QTextEdit | QLabel, stream: Streamed, *, while_hidden: bool = False) -> Binding:
     """Append the visible text of a stream to a widget, at most once per frame, and the error that it ends with.
 
     Args:
-        widget: Shows the text, as plain text. The view follows the end while the end is in view. (For a QLabel see
-            the example of `bind_each`.)
+        widget: Shows the text, as plain text. A view follows the end while the end is in view. A QLabel is
+            for short texts: all of it is drawn each time.
         stream: A model's events, or strings. Subscribed to at once, which makes the request.
         while_hidden: True lets the stream run on when the window is hidden, into the tray for example. Then closing the
             window does not end it, unless that destroys it.
@@ -65,9 +65,10 @@ def bind_text(widget: QPlainTextEdit | QTextEdit, stream: Streamed, *, while_hid
         TypeError: The widget is of another class.
         ConfigurationError: The widget is of a Qt binding that is not supported.
     """
-    check_widget(widget, "QPlainTextEdit", "QTextEdit")
+    check_widget(widget, "QPlainTextEdit", "QTextEdit", "QLabel")
     ref = widget_ref(widget)
-    return _bind(ref, stream, as_text(QtRegion(qt_module("QtGui"), ref)), while_hidden=while_hidden)
+    view = QtRegion(qt_module("QtGui"), ref) if hasattr(widget, "document") else _label(ref)
+    return _bind(ref, stream, as_text(view), while_hidden=while_hidden)
 
 
 def bind_markdown(widget: QTextEdit, stream: Streamed, *, while_hidden: bool = False) -> Binding:
@@ -127,6 +128,10 @@ if not TYPE_CHECKING:
         if name in ("ChatModel", "ChatView", "StopButton"):
             return getattr(import_module("._qt_chat", __package__), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _label(ref: WidgetRef) -> GrowingLabel:
+    return GrowingLabel(lambda: ref.call("text") or "", partial(ref.call, "setText"))
 
 
 def _bind(ref: WidgetRef, stream: Streamed, observer: abc.ObserverBase[TokenEvent], *, while_hidden: bool) -> Binding:

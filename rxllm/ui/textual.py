@@ -27,7 +27,7 @@ from .._inert_text import inert_text
 from ._binding import Binding, Settle, StopBinding, StreamBinding, Streamed, as_each, as_events, as_text
 from ._binding import bind_enabled as bind_enabled_on
 from ._textual_chat import ChatView
-from ._textual_text import LogText, MarkdownText, TextAreaText, TextRegion
+from ._textual_text import LogText, MarkdownText, StaticText, TextAreaText, TextRegion
 from .asyncio import AsyncIOScheduler
 
 __all__ = ["ChatView", "StopButton", "TextualScheduler", "bind_each", "bind_enabled", "bind_text"]
@@ -54,14 +54,14 @@ class TextualScheduler(AsyncIOScheduler):
         self._call_later(fail)
 
 
-def bind_text(widget: Markdown | Log | TextArea, stream: Streamed) -> Binding:
+def bind_text(widget: Markdown | Log | TextArea | Static, stream: Streamed) -> Binding:
     """Append the visible text of a stream to a widget, at most once per frame, and the error that it ends with.
 
     Control characters are made visible: an answer can send nothing to the terminal.
 
     Args:
-        widget: A Markdown renders the text as it comes. The view follows the end while the end is in view. (For a
-            Static or Label see the example of `bind_each`.)
+        widget: A Markdown renders the text as it comes. The view follows the end while the end is in view. A
+            Static or Label is for short texts: all of it is drawn each time.
         stream: A model's events, or strings. Subscribed to at once, which makes the request.
 
     Returns:
@@ -78,8 +78,10 @@ def bind_text(widget: Markdown | Log | TextArea, stream: Streamed) -> Binding:
             view = LogText(widget)
         case TextArea():
             view = TextAreaText(widget)
+        case Static():
+            view = StaticText(widget)
         case _:
-            raise TypeError(f"bind_text needs a Markdown, Log or TextArea; got {type(widget).__name__}")
+            raise TypeError(f"bind_text needs a Markdown, Log, TextArea or Static; got {type(widget).__name__}")
     return _bind(widget, as_events(stream), as_text(view), view.settle)
 
 

@@ -23,13 +23,14 @@ import sys
 import tkinter
 from collections.abc import Callable
 from functools import partial
+from tkinter import ttk
 from typing import Any, TypeVar
 
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
 
 from ..assistant import ChatSession
-from ._binding import Binding, StopBinding, StreamBinding, Streamed, as_each, as_events, as_text
+from ._binding import Binding, GrowingLabel, StopBinding, StreamBinding, Streamed, as_each, as_events, as_text
 from ._binding import bind_enabled as bind_enabled_on
 from ._loop_scheduler import LoopScheduler
 from ._markdown_view import MarkdownView
@@ -106,12 +107,12 @@ class TkScheduler(LoopScheduler):
                 self._bell = None
 
 
-def bind_text(widget: tkinter.Text, stream: Streamed) -> Binding:
+def bind_text(widget: tkinter.Text | tkinter.Label | ttk.Label, stream: Streamed) -> Binding:
     """Append the visible text of a stream to a widget, at most once per frame, and the error that it ends with.
 
     Args:
-        widget: A Text, or customtkinter's CTkTextbox. A disabled (read-only) one is written to all the same. The view
-            follows the end while the end is in view. (For a Label see the example of `bind_each`.)
+        widget: A Text or Label, or customtkinter's. A disabled (read-only) Text is written to all the same, and follows
+            the end while the end is in view. A Label is for short texts: all of it is drawn each time.
         stream: A model's events, or strings. Subscribed to at once, which makes the request.
 
     Returns:
@@ -120,7 +121,9 @@ def bind_text(widget: tkinter.Text, stream: Streamed) -> Binding:
     Raises:
         TypeError: The widget is of another class.
     """
-    return _bind(widget, as_events(stream), as_text(TkRegion(_text_of(widget))))
+    is_label = isinstance(widget, tkinter.Label | ttk.Label) or type(widget).__name__ == "CTkLabel"
+    view = _label(widget) if is_label else TkRegion(_text_of(widget))
+    return _bind(widget, as_events(stream), as_text(view))
 
 
 def bind_markdown(widget: tkinter.Text, stream: Streamed) -> Binding:
@@ -226,6 +229,10 @@ def _text_of(widget: object) -> tkinter.Text:
     if not isinstance(inner, tkinter.Text):
         raise TypeError(f"this needs a Text; got {type(widget).__name__}")
     return inner
+
+
+def _label(widget: Any) -> GrowingLabel:
+    return GrowingLabel(lambda: str(widget.cget("text")), lambda text: widget.configure(text=text))
 
 
 _schedulers: dict[tkinter.Misc, TkScheduler] = {}

@@ -60,6 +60,10 @@ class QtHost(WidgetHost):
         self._windows.append(window := QtText(self.widgets))
         return window
 
+    def label(self, text: TextWidget) -> tuple[Any, Callable[[], str]]:
+        label = self.widgets.QLabel(text.window)
+        return label, label.text
+
     def button(self, text: TextWidget) -> Any:
         button = self.ui.StopButton()
         text.widget.window().layout().addWidget(button)

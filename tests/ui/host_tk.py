@@ -48,6 +48,10 @@ class TkHost(WidgetHost):
     def text(self) -> TkText:
         return TkText(self.root)
 
+    def label(self, text: TextWidget) -> tuple[Any, Callable[[], str]]:
+        label = tkinter.Label(text.window)
+        return label, lambda: str(label["text"])
+
     def button(self, text: TextWidget) -> Any:
         button = tk.StopButton(text.widget.winfo_toplevel())
         button.pack()

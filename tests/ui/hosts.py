@@ -91,6 +91,10 @@ class WidgetHost(Host):
         """A text widget in a window that is shown."""
 
     @abstractmethod
+    def label(self, text: TextWidget) -> tuple[Any, Callable[[], str]]:
+        """A label beside it, and what reads it."""
+
+    @abstractmethod
     def button(self, text: TextWidget) -> Any:
         """A `StopButton` beside it."""
 

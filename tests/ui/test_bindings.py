@@ -280,6 +280,16 @@ class TestEnabling:
         assert not host.enabled(button)
 
 
+def test_a_label_shows_a_short_text(host: WidgetHost) -> None:
+    """For captions and status lines; errors included."""
+    text = host.text()
+    label, read = host.label(text)
+    events = reactivex.of(rxllm.TextDelta("x"), rxllm.StreamReset("again"), rxllm.TextDelta("Done"))
+    failing = events.pipe(operators.concat(reactivex.throw(ValueError("or not"))))
+    host.run(lambda stop: when_over(host.ui.bind_text(label, failing), stop))
+    assert read() == "Done\n⚠ or not"
+
+
 def test_each_item_can_be_shown_in_the_programs_own_way(host: WidgetHost) -> None:
     """On the UI thread, in order; an error is for others to show."""
     text = host.text()

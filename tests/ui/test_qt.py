@@ -524,7 +524,7 @@ class Bound:
 @pytest.mark.parametrize("kind", ["QLineEdit", "QPushButton", "QListWidget"])
 def test_a_widget_that_shows_no_text_is_refused(host: QtHost, kind: str) -> None:
     """With its name."""
-    with pytest.raises(TypeError, match=f"needs a QPlainTextEdit or QTextEdit; got {kind}"):
+    with pytest.raises(TypeError, match=f"needs a QPlainTextEdit or QTextEdit or QLabel; got {kind}"):
         qt.bind_text(getattr(host.widgets, kind)(), reactivex.never())
 
 

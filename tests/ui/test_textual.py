@@ -14,7 +14,7 @@ from reactivex.subject import BehaviorSubject, Subject
 from textual.app import App, ComposeResult
 from textual.containers import VerticalScroll
 from textual.pilot import Pilot
-from textual.widgets import Button, Input, Label, Log, Markdown, TextArea
+from textual.widgets import Button, Input, Label, Log, Markdown, Static, TextArea
 
 import rxllm
 from rxllm.testing import Fail, Gate, LLMServer, Reply
@@ -29,13 +29,15 @@ READ: dict[str, tuple[Callable[[], Any], Callable[[Any], str]]] = {
     "log": (Log, lambda widget: "\n".join(widget.lines)),
     "text-area": (lambda: TextArea(read_only=True), lambda widget: widget.text),
     "markdown": (Markdown, lambda widget: widget.source),
+    "static": (Static, lambda widget: str(widget.content)),
+    "label": (Label, lambda widget: str(widget.content)),
 }
 
 
 class Screen(App[None]):
     """A widget that shows text, and a button to stop it."""
 
-    def __init__(self, kind: str = "log") -> None:
+    def __init__(self, kind: str = "static") -> None:
         super().__init__()
         make, self._read = READ[kind]
         self.shown = make()
@@ -146,7 +148,7 @@ def test_an_error_is_shown_where_the_user_looks(app: Screen, server: LLMServer) 
     run(app, body)
 
 
-@pytest.mark.parametrize("app", ["markdown"], indirect=True)
+@pytest.mark.parametrize("app", ["markdown", "static"], indirect=True)
 def test_short_text_stands_at_the_top(app: Screen) -> None:
     """Of the container that scrolls; again when a long text is taken back."""
     long: list[rxllm.TokenEvent | str] = [*(f"line {n}\n\n" for n in range(100)), rxllm.StreamReset("again"), "short"]
@@ -161,7 +163,7 @@ def test_short_text_stands_at_the_top(app: Screen) -> None:
     run(app, body)
 
 
-@pytest.mark.parametrize("app", ["log", "text-area", "markdown"], indirect=True)
+@pytest.mark.parametrize("app", ["log", "text-area", "markdown", "static"], indirect=True)
 def test_the_view_follows_the_end_until_the_user_scrolls(app: Screen) -> None:
     """And then stays where the user is."""
     lines = "".join(f"line {number}\n\n" for number in range(100))
@@ -290,7 +292,7 @@ class TestScheduler:
 
 def test_each_item_can_be_shown_in_the_programs_own_way() -> None:
     """In the app, in order; an error is for others to show."""
-    app = Screen()
+    app = Screen("label")
     seen: list[int] = []
     failing: Observable[int] = reactivex.concat(Produced([1, 2, 3]).observable, reactivex.throw(ValueError("no more")))
 
@@ -313,7 +315,7 @@ def test_text_of_others_stays(app: Screen) -> None:
             return widget.write(text)
         if isinstance(widget, TextArea):
             return widget.insert(text, widget.document.end)
-        raise TypeError
+        return widget.update(str(widget.content) + text)
 
     async def body(pilot: Pilot[None]) -> None:
         bind_text(app.shown, source)
@@ -343,14 +345,13 @@ def test_nothing_reaches_the_terminal(app: Screen) -> None:
 
 def test_markup_in_each_item_is_text() -> None:
     """Where it goes to the label's own `update`."""
-    label = Label()
+    app = Screen("label")
 
     async def body(pilot: Pilot[None]) -> None:
-        await pilot.app.mount(label)
-        await over(bind_each(label, label.update, reactivex.of("a [/red] \x1b")))
-        assert str(label.content) == "a [/red] ␛"
+        await over(bind_each(app.shown, app.shown.update, reactivex.of("a [/red] \x1b")))
+        assert app.content == "a [/red] ␛"
 
-    run(Screen(), body)
+    run(app, body)
 
 
 @pytest.mark.parametrize("app", list(READ), indirect=True)

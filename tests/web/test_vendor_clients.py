@@ -186,6 +186,24 @@ class TestModels:
         assert "model_not_found" == raised.value.code
 
 
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        (ErrorReply(429, "slow down"), "rate_limit_exceeded"),
+        (ErrorReply(400, "too long", kind="context_length_exceeded"), "context_length_exceeded"),
+    ],
+    ids=["rate limit", "context"],
+)
+def test_errors_have_the_codes_of_openai(reply: ErrorReply, code: str) -> None:
+    """Programs look for them."""
+    openai = pytest.importorskip("openai")
+    with running(Service({"m": ScriptedModel(reply)})) as url:
+        client = openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0)
+        with pytest.raises(openai.APIStatusError) as raised:
+            client.chat.completions.create(model="m", messages=[{"role": "user", "content": "Hi"}])
+    assert code == raised.value.code
+
+
 @pytest.mark.parametrize("path", ["/v1/nothing", "/v1/chat/completions", "/v1/models"])
 def test_errors_have_the_shape_of_openai(url: str, path: str) -> None:
     """For each path and method under /v1."""

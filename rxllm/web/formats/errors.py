@@ -84,8 +84,17 @@ class ErrorDialect(NamedTuple):
         return response.with_headers({"retry-after": str(max(1, round(facts.retry_after)))})
 
 
+_OPENAI_CODES: Mapping[str, str] = {
+    "AuthenticationError": "invalid_api_key",
+    "ContextWindowExceededError": "context_length_exceeded",
+    "RateLimitError": "rate_limit_exceeded",
+}
+"""What clients of OpenAI look for, by the class of the error; other errors have the name of their class."""
+
+
 def _openai_document(facts: ErrorRecord, kind: str) -> object:
-    code = "model_not_found" if facts.kind == "NotFoundError" and facts.model is not None else facts.kind
+    is_model = facts.kind == "NotFoundError" and facts.model is not None
+    code = "model_not_found" if is_model else _OPENAI_CODES.get(facts.kind, facts.kind)
     return {"error": {"message": facts.message, "type": kind, "param": None, "code": code}}
 
 

@@ -10,7 +10,7 @@ from reactivex import operators as rx
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 from textual.screen import ModalScreen
-from textual.widgets import Button, Log, Markdown, TextArea
+from textual.widgets import Button, Log, Markdown, Static, TextArea
 
 import rxllm
 from rxllm.assistant import Assistant, ChatSession, FunctionTool, ask_user
@@ -29,7 +29,7 @@ class Program(App[None]):
     """Widgets of each kind."""
 
     def compose(self) -> ComposeResult:
-        yield from (Markdown(), Log(), TextArea(), textual.StopButton(), Button("Send"))
+        yield from (Markdown(), Log(), TextArea(), Static(), textual.StopButton(), Button("Send"))
 
 
 class Dialog(ModalScreen[None]):
@@ -44,10 +44,10 @@ class Dialog(ModalScreen[None]):
 
 async def starts_and_stops(app: Program, pilot: Pilot[None]) -> None:
     """200 times, in each kind of widget."""
-    kinds = (Markdown, Log, TextArea)
+    kinds = (Markdown, Log, TextArea, Static)
     stop, send = app.query_one(textual.StopButton), app.query_one(Button)
     for number in range(200):
-        answer = textual.bind_text(app.query_one(kinds[number % 3]), words())
+        answer = textual.bind_text(app.query_one(kinds[number % 4]), words())
         stop.connect_to(answer)
         textual.bind_enabled(send, answer.idle)
         if number % 10 == 0:
@@ -58,7 +58,7 @@ async def starts_and_stops(app: Program, pilot: Pilot[None]) -> None:
 async def removed(app: Program, pilot: Pilot[None]) -> None:
     """Widgets are removed at any moment."""
     for number in range(30):
-        widget = (Markdown, Log, TextArea)[number % 3]()
+        widget = (Markdown, Log, TextArea, Static)[number % 4]()
         await app.mount(widget)
         answer = textual.bind_text(widget, words())
         await pilot.pause(0.002 * (number % 5))
