@@ -94,7 +94,10 @@ class ToolLoop(abc.DisposableBase):
 
     def start(self) -> ToolLoop:
         """Begin, on the scheduler."""
-        self._start.disposable = run_on(self._settings.scheduler, self._advance, "turn", self._values)
+        try:
+            self._start.disposable = run_on(self._settings.scheduler, self._advance, "turn", self._values)
+        except Exception as error:  # there is no thread, or the scheduler is disposed
+            self._fail(error)
         return self
 
     def dispose(self) -> None:

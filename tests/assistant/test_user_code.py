@@ -154,6 +154,17 @@ def test_a_memory_that_raises(method: str, raised: Callable[[], BaseException]) 
         assert isinstance(error.__cause__, type(raised()))
 
 
+def test_a_turn_for_which_there_is_no_thread_ends_with_a_typed_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not with the bare RuntimeError."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("rxllm.assistant._tool_run.workers.run", refuse)
+    with pytest.raises(rxllm.StreamError, match="can't start new thread"):
+        Assistant(ScriptedModel("never asked")).chat("?")
+
+
 def test_async_tools_of_an_assistant_share_one_loop() -> None:
     """A queue that is made in one call serves the next ones, at the same time and later; no thread stays."""
     shared: list[asyncio.Queue[int]] = []
