@@ -1,4 +1,4 @@
-"""A progress bar for a batch, drawn with rich if it is installed."""
+"""A progress bar for a batch, drawn with rich or tqdm if one of them is installed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .progress import BatchProgress
 
 
 def with_progress_bar(events: Observable[BatchEvent]) -> Observable[BatchEvent]:
-    """Draw a bar on stderr while `events` run; a line with the totals at the end if there is no rich or terminal."""
+    """Draw a bar on stderr while `events` run; a line with the totals at the end if there is no terminal."""
 
     def start(_: abc.SchedulerBase) -> Observable[BatchEvent]:
         """Start the run with a new bar, which is closed before the subscriber sees the end."""
-        bar = _RichBar() if sys.stderr.isatty() and find_spec("rich") else _LastLine()
+        bar = _new_bar()
 
         def on_event(event: BatchEvent) -> None:
             if isinstance(event, BatchProgress):
@@ -38,6 +38,15 @@ def summary(progress: BatchProgress) -> str:
     total = "" if progress.total is None else f" of {progress.total:,}"
     failed = f", {progress.failed:,} failed" if progress.failed else ""
     return f"{done:,}{total} rows{failed}, {progress.rows_per_second:,.1f} rows/s"
+
+
+def _new_bar() -> _LastLine | _RichBar | _TqdmBar:
+    """Return a bar; without rich, tqdm or a terminal, what prints one last line."""
+    if sys.stderr.isatty() and find_spec("rich"):
+        return _RichBar()
+    if sys.stderr.isatty() and find_spec("tqdm"):
+        return _TqdmBar()
+    return _LastLine()
 
 
 class _LastLine:
@@ -68,3 +77,18 @@ class _RichBar:
 
     def close(self) -> None:
         self._bar.stop()
+
+
+class _TqdmBar:
+    """A bar of tqdm."""
+
+    def __init__(self) -> None:
+        self._bar: Any = import_module("tqdm").tqdm(unit="row", file=sys.stderr, mininterval=0.5)
+
+    def draw(self, progress: BatchProgress) -> None:
+        self._bar.total = progress.total
+        self._bar.set_postfix_str(f"{progress.failed} failed", refresh=False)
+        self._bar.update(progress.settled + progress.skipped - self._bar.n)
+
+    def close(self) -> None:
+        self._bar.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import threading
 import time
 from collections import Counter
@@ -18,7 +19,7 @@ from reactivex.scheduler import VirtualTimeScheduler
 
 import rxllm
 from rxllm import batch
-from rxllm.batch import AnswerRow, BatchProgress, FailureRow, ModelSpec, read_rows
+from rxllm.batch import AnswerRow, BatchProgress, FailureRow, ModelSpec, _progress_bar, read_rows
 from rxllm.batch._outage import Outages, with_retries
 from rxllm.errors import BadRequestError, ConfigurationError, NotFoundError, ServerError
 from rxllm.events import Response, StreamEnd
@@ -284,6 +285,25 @@ def test_a_progress_bar_ends_with_a_line(
     """Where stderr is no terminal: counts and rate, once."""
     run(llm_server, tmp_path, ["a", "b"], show_progress=True)
     assert capsys.readouterr().err.startswith("2 of 2 rows, ")
+
+
+class Terminal(io.StringIO):
+    """What a program writes to a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("package", "shown"), [("rich", "2 of 2 rows"), ("tqdm", "2/2")])
+def test_a_progress_bar_on_a_terminal(
+    llm_server: LLMServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, shown: str
+) -> None:
+    """Of the package that is installed."""
+    pytest.importorskip(package, reason=f"{package} is not installed")
+    monkeypatch.setattr(_progress_bar, "find_spec", lambda name: name == package)
+    monkeypatch.setattr("sys.stderr", terminal := Terminal())
+    run(llm_server, tmp_path, ["a", "b"], show_progress=True)
+    assert shown in terminal.getvalue()
 
 
 def test_a_frame_is_not_taken_for_its_column_names(tmp_path: Path) -> None:
