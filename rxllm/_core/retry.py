@@ -101,13 +101,14 @@ def retry_transient(
     def operator(source: Observable[TokenEvent]) -> Observable[TokenEvent]:
         def start() -> tuple[Attempt, OnFailure]:
             attempts = 0
+            deadline = total_deadline.get()
 
             def decide(error: Exception, answered: bool) -> Attempt | Exception:
                 nonlocal attempts
                 if answered or attempts >= max_retries or error_class(error) != "retry":
                     return error
                 delay = delay_of(error, attempts)
-                if delay is None or time.monotonic() + delay >= total_deadline.get():
+                if delay is None or time.monotonic() + delay >= deadline:
                     return error
                 attempts += 1
                 return Attempt(source, delay)

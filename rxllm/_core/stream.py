@@ -116,7 +116,7 @@ class _Subscription(abc.DisposableBase):
         """Start on a worker or on the producing scheduler, in a copy of the subscriber's context."""
         run = contextvars.copy_context().run
         try:
-            self._limits.start()
+            run(self._limits.start)
             if self._source.scheduler is None:
                 admission.submit(self, self._thread_name(), partial(run, self._run), self._start_failed)
             else:

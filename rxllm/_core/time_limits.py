@@ -55,7 +55,8 @@ class TimeLimits(Watch):
         return min(self._content_at, self._waiting_since + self._silence, self.at)
 
     def start(self) -> None:
-        """Start `total`; raises `RuntimeError` if there is no thread to watch it."""
+        """Start `total`, in the context of the stream; raises `RuntimeError` if there is no thread to watch it."""
+        total_deadline.set(math.inf)  # it is not for streams that a subscriber starts inside its on_next
         if self.at < math.inf:
             watchdog.add(self)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import threading
 
 import pytest
 
 import rxllm
 from rxllm import APITimeoutError, ConfigurationError, StreamingModel, Timeout
+from rxllm import operators as ops
+from rxllm._core.retry import total_deadline
 
 from ..raw_server import LIMIT, Connection, RawServer
 
@@ -106,6 +109,19 @@ def test_a_server_that_says_nothing_is_asked_again() -> None:
 
     with RawServer(handle) as server:
         assert model_at(server, Timeout(first_token=1.0)).chat("Hi").text == "Hi"
+
+
+def test_total_is_not_for_streams_that_a_subscriber_starts() -> None:
+    """Inside its on_next: they have limits of their own."""
+    inside: list[float] = []
+
+    def handle(connection: Connection) -> None:
+        connection.read_request()
+        connection.respond(chunk(TEXT + END) + b"0\r\n\r\n", "Transfer-Encoding: chunked")
+
+    with RawServer(handle) as server, model_at(server, Timeout(total=LIMIT), max_retries=2) as model:
+        model.stream("Hi").pipe(ops.tap(lambda _: inside.append(total_deadline.get()))).run()
+    assert set(inside) == {math.inf}
 
 
 def test_total_covers_all_attempts() -> None:
