@@ -247,10 +247,12 @@ def test_a_slow_subscriber_slows_the_asking(desk: Desk) -> None:
     seen.subscribe(desk.batch(numbered(200), max_concurrent=2))
     assert first.wait(LIMIT)
     full = 2 * 4 + 4  # two workers with full hands, and what the first had handed over
-    desk.server.wait_for_request(8, LIMIT)
-    while not threading.Event().wait(0.3) and (before := len(desk.server.requests)) != len(desk.server.requests):
-        assert before <= full
-    assert len(desk.server.requests) <= full
+    asked = -1
+    while asked != (
+        asked := len(desk.server.requests)
+    ):  # until the workers rest; on a busy machine we may look too early
+        threading.Event().wait(0.5)
+    assert 2 <= asked <= full
     gate.set()
     seen.wait()
     assert numbered(200) == texts(seen)
