@@ -20,7 +20,7 @@ from ..providers.catalog import split_model, vendor_named
 from ..web.asgi import asgi_app
 from ..web.guard import LOOPBACK_NAMES, Guard
 from ..web.service import Service
-from ..web.streams import Streams
+from ..web.stream_registry import Streams
 from .availability import choose, is_ready
 
 PORT = 8642
@@ -169,7 +169,7 @@ def _streams(redis: str | None, limit: int, per_client: int, max_frames: int) ->
     if redis is None:
         return Streams(limit=limit, per_client=per_client)
     try:
-        from ..web.multiprocess.streams import RelayedStreams
+        from ..web.multiprocess.relayed_streams import RelayedStreams
 
         return RelayedStreams(redis, limit=limit, per_client=per_client, max_frames=max_frames)
     except (ImportError, ValueError) as error:  # no package, or a wrong address or number

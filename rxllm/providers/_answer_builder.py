@@ -33,7 +33,7 @@ from ..events import (
 )
 from ..messages import Part, ReasoningPart, TextPart, ToolCall, VendorFields, VendorPart
 from ._endpoint import Endpoint
-from ._frames import FrameReader, arguments_error, error_event, interrupted_before, unknown_fields
+from ._frame_reader import FrameReader, arguments_error, error_event, interrupted_before, unknown_fields
 from ._words import WORDS
 
 BROKEN_OFF = frozenset(

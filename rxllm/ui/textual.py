@@ -24,8 +24,9 @@ from textual.widget import Widget
 from textual.widgets import Button, Input, Log, Markdown, Static, TextArea
 
 from .._inert_text import inert_text
-from ._binding import Binding, Settle, StopBinding, StreamBinding, Streamed, as_each, as_events, as_text
+from ._binding import Binding, Settle, StreamBinding, Streamed, as_each, as_events, as_text
 from ._binding import bind_enabled as bind_enabled_on
+from ._stop_button import StopBinding
 from ._textual_chat import ChatView
 from ._textual_text import LogText, MarkdownText, StaticText, TextAreaText, TextRegion
 from .asyncio import AsyncIOScheduler

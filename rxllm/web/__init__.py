@@ -7,7 +7,7 @@ Which one do I need?
   it.
 - Everything, with resuming, stopping, users, limits, the vendors' APIs and the chat page: a `Service` of named models,
   and `rxllm.web.asgi.asgi_app` or `rxllm.web.wsgi.wsgi_app`.
-- The same in several processes: `rxllm.web.multiprocess.streams.RelayedStreams`, which share a Redis.
+- The same in several processes: `rxllm.web.multiprocess.relayed_streams.RelayedStreams`, which share a Redis.
 
 Only `asgi` needs Starlette, and `rxllm serve` uvicorn: ``pip install "rxllm[web]"``.
 """
@@ -19,7 +19,7 @@ from .guard import Guard
 from .http import HttpRequest, HttpResponse, StreamBody
 from .served_stream import ServedStream
 from .service import Service
-from .streams import Streams
+from .stream_registry import Streams
 
 __all__ = [
     "AnswerFunction",

@@ -27,7 +27,7 @@ from .http import HttpRequest, HttpResponse, StreamBody
 from .options import OPTION_NAMES, converted, options_of
 from .served_stream import ServedStream
 from .service import Service
-from .streams import Chat
+from .stream_registry import Chat
 
 
 class UIChatBody(msgspec.Struct, frozen=True, rename="camel"):

@@ -21,7 +21,7 @@ from .chat_request import ROLES, ChatRequest, Offer, check_conversation
 from .guard import Guard
 from .http import HttpRequest, checked_keep_alive
 from .served_stream import ServedStream
-from .streams import Streams
+from .stream_registry import Streams
 
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ from redis.retry import Retry
 from rxllm.errors import OverloadedError, PermissionDeniedError, StreamError
 from rxllm.events import Response, StreamEnd, StreamStart, TextDelta, TokenEvent
 from rxllm.relay import ProducerLostError, Publication, RedisLog, StreamGoneError, cancel, publish, subscribe
-from rxllm.web.multiprocess.streams import RelayedStreams
+from rxllm.web.multiprocess.relayed_streams import RelayedStreams
 
 from ..operators.threads import LIMIT, Seen
 from .processes import ANY_SERVER, Process, RedisServer, each_server, needs_redis, text_of

@@ -17,7 +17,7 @@ from rxllm.events import Response, StreamEnd, TextDelta
 from rxllm.testing import Gate, LLMServer, Reply
 from rxllm.web import Guard, ServedStream, Service, Streams, sse
 from rxllm.web.asgi import StreamResponse, asgi_app
-from rxllm.web.streams import Chat
+from rxllm.web.stream_registry import Chat
 
 from .running import model_of, running
 
@@ -149,7 +149,7 @@ class TestFairness:
         assert [None] * 8 + his[8:] == [streams.get(one.id, "bob") for one in his]
 
     def test_open_questions(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("rxllm.web.streams._MAX_QUESTIONS", 3)
+        monkeypatch.setattr("rxllm.web.stream_registry._MAX_QUESTIONS", 3)
         streams = Streams()
         hers, his = (streams.open(reactivex.never(), client=user, user=user) for user in ("ann", "bob"))
         streams.open_question(hers.id, "c1")
@@ -161,7 +161,7 @@ class TestFairness:
         streams.drain(0)
 
     def test_names_of_conversations(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("rxllm.web.streams._MAX_CHATS", 3)
+        monkeypatch.setattr("rxllm.web.stream_registry._MAX_CHATS", 3)
         streams = Streams()
         streams.remember("ann", "talk", Chat("s", "m"))
         for number in range(10):

@@ -15,7 +15,7 @@ from rxllm.assistant import Assistant
 from rxllm.messages import ToolCall
 from rxllm.testing import Reply, ScriptedModel
 from rxllm.web import ChatRequest, Service
-from rxllm.web.streams import Streams
+from rxllm.web.stream_registry import Streams
 
 from .running import running
 

@@ -24,8 +24,8 @@ from rxllm.testing import Gate, LLMServer, Reply
 from rxllm.web import ChatRequest, ServedStream, Service
 from rxllm.web.multiprocess import follower
 from rxllm.web.multiprocess.redis_notes import RedisNotes
-from rxllm.web.multiprocess.streams import RelayedStreams
-from rxllm.web.streams import Streams
+from rxllm.web.multiprocess.relayed_streams import RelayedStreams
+from rxllm.web.stream_registry import Streams
 
 from ..relay.processes import RedisServer, needs_redis
 from .running import model_of, running

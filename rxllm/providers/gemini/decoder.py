@@ -27,7 +27,7 @@ from ...errors import ProtocolError
 from ...events import Response, TokenEvent, Usage, VendorEvent
 from .._answer_builder import AnswerDecoder
 from .._endpoint import Endpoint
-from .._frames import fields_back, provider_error
+from .._frame_reader import fields_back, provider_error
 from .arguments import StreamedArguments
 
 

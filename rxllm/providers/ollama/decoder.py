@@ -22,7 +22,7 @@ from ...errors import ProtocolError
 from ...events import TokenEvent, VendorEvent
 from .._answer_builder import AnswerDecoder
 from .._endpoint import Endpoint
-from .._frames import fields_back, provider_error, unknown_fields
+from .._frame_reader import fields_back, provider_error, unknown_fields
 
 
 class OllamaDecoder(AnswerDecoder):

@@ -20,7 +20,7 @@ from ...errors import StreamInterruptedError
 from ...events import FinishReason, TokenEvent, VendorEvent
 from .._answer_builder import BROKEN_OFF, AnswerDecoder
 from .._endpoint import Endpoint
-from .._frames import arguments_error, interrupted_before, is_filled, provider_error, unknown_fields
+from .._frame_reader import arguments_error, interrupted_before, is_filled, provider_error, unknown_fields
 from .chunk import CHUNK_FIELDS, DELTA_FIELDS, plain_chunk
 from .reasoning import DETAILS, joined_field, nested_text, reasoning_of
 from .tool_calls import ToolCalls, calls_of

@@ -22,7 +22,7 @@ from ...errors import ProtocolError
 from ...events import FinishReason, TokenEvent, Usage, UsageUpdate, VendorEvent
 from .._answer_builder import AnswerDecoder
 from .._endpoint import Endpoint
-from .._frames import provider_error, unknown_fields
+from .._frame_reader import provider_error, unknown_fields
 from .output import DELTAS, DONES, NO_PART, OutputReader
 
 

@@ -17,7 +17,7 @@ from ...relay._channel_listener import listen
 from ...relay._deployment import RedisAddress
 from ...relay._lua_scripts import ADD_ANSWER, GET_ANSWERS, GET_NOTE, SET_NOTE, SET_NOTE_ONCE, Script
 from ...relay._redis import SharedConnections
-from ..streams import APPROVAL_SECONDS, Verdict
+from ..stream_registry import APPROVAL_SECONDS, Verdict
 
 log = logging.getLogger("rxllm")
 

@@ -26,7 +26,8 @@ from rxllm.events import (
     UsageUpdate,
 )
 from rxllm.messages import ReasoningPart, TextPart
-from rxllm.operators.resilience.recover import Ask, OverlapRemover, join_responses, recover
+from rxllm.operators.resilience.continuation import OverlapRemover, join_responses
+from rxllm.operators.resilience.recover import Ask, recover
 
 from .. import kit
 from ..kit import Case, OperatorContract

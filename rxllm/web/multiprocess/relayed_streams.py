@@ -22,7 +22,7 @@ from ...errors import OverloadedError
 from ...relay import PublishOptions, RedisLog
 from ..approvals import Approvals
 from ..served_stream import ServedStream
-from ..streams import Chat, Streams, Verdict
+from ..stream_registry import Chat, Streams, Verdict
 from .follower import FollowedStream
 from .publisher import PublishedStream
 from .redis_notes import RedisNotes, reaching_redis
