@@ -35,7 +35,7 @@ from ...prompt import Prompt, messages_of
 from .._operator import Operator, Step, run_steps
 from .._response_builder import ResponseBuilder
 from ..text.text_operator import text_delta
-from .continuation import OverlapRemover, join_responses
+from .answer_joining import OverlapRemover, join_responses
 from .fallback import MAX_DELAY, backoff, is_worth_another, stream_of
 
 RecoverMode: TypeAlias = Literal["continue", "restart"]

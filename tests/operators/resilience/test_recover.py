@@ -26,7 +26,7 @@ from rxllm.events import (
     UsageUpdate,
 )
 from rxllm.messages import ReasoningPart, TextPart
-from rxllm.operators.resilience.continuation import OverlapRemover, join_responses
+from rxllm.operators.resilience.answer_joining import OverlapRemover, join_responses
 from rxllm.operators.resilience.recover import Ask, recover
 
 from .. import kit
