@@ -158,7 +158,7 @@ def test_short_text_stands_at_the_top(app: Screen) -> None:
         for stream in (reactivex.of("short\n\n"), reactivex.from_iterable(long)):
             await over(bind_text(app.shown, stream))
             await until(pilot, lambda: "short" in app.content and app.shown.region.y == box.region.y)
-            assert box.scroll_offset.y == 0
+            await until(pilot, lambda: box.scroll_offset.y == 0)
 
     run(app, body)
 
