@@ -25,7 +25,7 @@ from rxllm.events import Response, StreamEnd, TextDelta, TokenEvent, VendorEvent
 from rxllm.options import Timeout
 from rxllm.providers._answer_builder import AnswerBuilder
 from rxllm.providers._endpoint import Endpoint
-from rxllm.providers._frames import interrupted_before
+from rxllm.providers._frame_reader import interrupted_before
 
 from ..raw_server import LIMIT, Connection, Handler, RawServer
 
