@@ -13,6 +13,7 @@ def lazy_names(package: str, names: Sequence[str], modules: Sequence[str]) -> Ca
     """
 
     def load(name: str) -> object:
+        """Import and return the module or the object called `name`; raises `AttributeError` if there is none."""
         if name in modules:
             return import_module(f"{package}.{name}")
         if name not in names:

@@ -99,7 +99,10 @@ def retry_transient(
     delay_of = backoff(base_delay, max_delay, jitter)
 
     def operator(source: Observable[TokenEvent]) -> Observable[TokenEvent]:
+        """Return `source` with retries; `source` itself if `max_retries` is 0."""
+
         def start() -> tuple[Attempt, OnFailure]:
+            """Return the first attempt of a subscription, and what decides about the next one."""
             attempts = 0
             deadline = total_deadline.get()
 

@@ -183,11 +183,11 @@ class _Subscription(abc.DisposableBase):
         return f"rxllm-{self._source.provider}-{next(_thread_numbers)}"
 
     def _read_once(self) -> bool:
-        """Read once and deliver the events. Return whether the calling thread must go on. Raises nothing.
+        """Read once and deliver the events. Return whether the calling thread must read again.
 
-        Only on a scheduler of the user's an interrupt is raised: it may be the main thread.
+        Raises nothing, except KeyboardInterrupt and the like on a scheduler of the user: it may use the main thread.
         """
-        goes_on = False
+        continues = False
         events: list[TokenEvent] = []
         try:
             try:
@@ -212,16 +212,16 @@ class _Subscription(abc.DisposableBase):
                 self._end()
             else:
                 self._limits.reset()
-                goes_on = True
+                continues = True
         except BaseException as error:
             self._close()
             if not isinstance(error, Exception) and self._source.scheduler is not None:
                 raise
             report_exception()
         finally:
-            if not goes_on:
+            if not continues:
                 self._release()
-        return goes_on and not (self._must_block and self._leave_crowd())
+        return continues and not (self._must_block and self._leave_crowd())  # the reactor's thread must not block
 
     def _leave_crowd(self) -> bool:
         """Let a thread of its own read this stream. Return True: the reactor does not go on."""
@@ -259,21 +259,21 @@ class _Subscription(abc.DisposableBase):
             self._limits.enter(phase)
 
     def _read(self, body: Body, events: list[TokenEvent]) -> None:
-        """Add the events in the next bytes. Only `total` limits the time that the subscriber takes for them."""
+        """Read the next bytes, and add the events in them to `events`."""
         block = body.read()
         limits = self._limits
-        limits.is_waiting = False
+        limits.is_waiting = False  # until the next read, only `total` limits the time that the subscriber takes
         decoder = self._decoder
         feed = decoder.feed
         frames = self._framing.feed(block)
         at_end = body.at_end
-        is_noted = False  # one piece of content in a read is enough
+        has_content = False
         for frame in chain(frames, self._framing.close()) if at_end else frames:
             batch = feed(frame) if frame.data else ()
             if batch:
                 events += batch
-                if not is_noted:
-                    is_noted = self._note(batch)
+                if not has_content:  # once per read is enough for the limits
+                    has_content = self._note(batch)
                 if decoder.finished:
                     break
             else:

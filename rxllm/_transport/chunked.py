@@ -96,7 +96,7 @@ class ChunkedDecoder:
             raise StreamInterruptedError("the connection was closed in the middle of the answer")
 
     def _line(self, line: bytes) -> None:
-        """Take the next line that is not data; lines end in LF or CRLF."""
+        """Process a line that is not data: the empty line after a chunk, a trailer, or a chunk's header."""
         line = line.rstrip(b"\r")
         if self._after_data:
             if line:
@@ -109,7 +109,7 @@ class ChunkedDecoder:
                 raise ProtocolError("the server's chunked body has trailers that do not end")
         else:
             self._left = _size(line)
-            self._in_trailers = not self._left
+            self._in_trailers = not self._left  # the last chunk has size 0; trailers may follow
 
 
 def _whole_chunks(wire: bytes, position: int, body: list[bytes]) -> int:

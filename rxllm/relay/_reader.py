@@ -175,11 +175,11 @@ class LogReader(abc.DisposableBase):
                 _raise_if_failed(lost)
 
     def _wait_for_redis(self, error: APIConnectionError) -> None:
-        """Sleep before the next attempt; raise `error` once Redis has been away for `patience` seconds."""
+        """Sleep after a failed call, longer each time, or raise `error` if Redis is away for `patience` seconds."""
         if self._disposed.is_set():
             return
         now = time.monotonic()
-        self._unheld_since = None
+        self._unheld_since = None  # the producer could not renew its lease either: it gets a whole one again
         self._away_since = self._away_since or now
         if now - self._away_since >= self._patience:
             raise error

@@ -226,10 +226,13 @@ class LogWriter:
         return ending
 
     def _write(self, segment: Segment | None, ending: Ending | None) -> tuple[str, int]:
-        """Send a segment, repeatedly while Redis is away; return the stream's state there and its last number."""
+        """Send a segment and the ending, if any; repeat while Redis is away, for `patience` seconds.
+
+        Without a segment the call renews the lease. Returns the stream's state in Redis and its last event's number.
+        """
         before, last, payload = segment or Segment(self._acknowledged, self._acknowledged, b"")
         closing = ("", b"") if ending is None else (ending.state, ending_to_json(ending))
-        pause, give_up_at = _FIRST_RETRY, 0.0
+        delay, give_up_at = _FIRST_RETRY, 0.0
         while True:
             began = time.monotonic()
             renew = int(segment is None or began >= self._renew_at)
@@ -243,9 +246,9 @@ class LogWriter:
                     raise
                 if ending is None:
                     self._gather()  # events that arrive meanwhile are kept merged
-                time.sleep(pause)
-                pause = min(pause * 2, _LAST_RETRY, self._options.lease / 4)
-                self._renew_at = 0.0
+                time.sleep(delay)
+                delay = min(delay * 2, _LAST_RETRY, self._options.lease / 4)  # soon enough to keep the lease
+                self._renew_at = 0.0  # the lease may have run low: the next attempt renews it
             else:
                 if renew:
                     self._renew_at = began + self._options.lease / 6

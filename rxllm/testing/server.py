@@ -69,10 +69,14 @@ class LLMServer:
         self.connections = 0
         self._replies = deque(replies)
         self._attempts: Counter[tuple[str, bytes]] = Counter()
+        """How often each request came, by path and body."""
         self._changed = threading.Condition()
-        self._open: dict[socket.socket, Exchange | None] = {}  # the latest request of each
+        """Guards the state that threads share; notified when a request has come."""
+        self._open: dict[socket.socket, Exchange | None] = {}
+        """The latest request of each open connection; None before its first."""
         self._threads: list[threading.Thread] = []
         self._names = itertools.count(1)
+        """Numbers in the names of the threads."""
         self._closing = False
         listener = socket.create_server(("127.0.0.1", port), backlog=1024)
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"

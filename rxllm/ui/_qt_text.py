@@ -147,19 +147,22 @@ class QtRegion(MarkdownRegion):
         self._end.setPosition(table.lastPosition() + 1)
 
     def _column_widths(self, rows: Sequence[Sequence[Sequence[Run]]]) -> list[Any]:
-        """Return the widths that columns need to show these rows, as parts of the page's."""
+        """Return the widths that the columns of these rows need, in percent of the page's width.
+
+        If they need more than the page has, the widest columns become narrower, at most to about `_INDENT`.
+        """
         font = self._ref().font()
-        font.setBold(True)
+        font.setBold(True)  # cells may be bold, and bold text is wider
         advance = self._gui.QFontMetrics(font).horizontalAdvance
         needed = [
             max(advance("".join(run.text for run in cell)) for cell in column) + 2 * _PADDING + _MARGIN
             for column in zip_longest(*rows, fillvalue=())
         ]
-        page, most = self._ref().viewport().width(), max(needed)
-        while sum(min(width, most) for width in needed) > 0.96 * page and most > _INDENT:
-            most -= _MARGIN  # the widest columns become narrower
+        page, widest = self._ref().viewport().width(), max(needed)
+        while sum(min(width, widest) for width in needed) > 0.96 * page and widest > _INDENT:
+            widest -= _MARGIN
         kind = self._gui.QTextLength.Type.PercentageLength
-        return [self._gui.QTextLength(kind, 100 * min(width, most) / max(page, 1)) for width in needed]
+        return [self._gui.QTextLength(kind, 100 * min(width, widest) / max(page, 1)) for width in needed]
 
     def remove_last(self, units: int) -> None:
         """Remove characters from the end, or all that is left of the region."""

@@ -94,14 +94,15 @@ class TkRegion(MarkdownRegion):
             self.written = 0
 
     def begin(self, paragraph: Paragraph, previous: Paragraph | None) -> None:
-        """Begin a paragraph on a line of its own."""
+        """Begin a paragraph on a line of its own; `previous` is None for the first one of the region."""
         widget = self._widget
         if previous is not None:
             self._write("\n", (self._looks.tag(previous, ()),))
         else:
             if widget.compare(self._end, "!=", f"{self._end} linestart"):
                 self._write("\n", ())
-            if widget.compare(self._end, "!=", f"{self._end} lineend"):  # text of others follows on this line
+            if widget.compare(self._end, "!=", f"{self._end} lineend"):
+                # Text of others follows on this line: move it to the next one, with a newline outside of the region.
                 widget.mark_gravity(self._end, "left")
                 widget.insert(self._end, "\n")
                 widget.mark_gravity(self._end, "right")

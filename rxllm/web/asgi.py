@@ -213,22 +213,22 @@ class _Endpoint:
         await response(scope, receive, send)
 
     async def _body(self, request: StarletteRequest) -> bytes:
-        """Return the body; raises the `LLMError` that refuses it."""
+        """Return the body. Raises an `LLMError` if it is too large or too slow, or too many bodies are on their way."""
         too_large = BadRequestError("the request is too large", status_code=413)
         declared = request.headers.get("content-length", "0")
         if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
             raise too_large
-        read = 0
+        received = 0
         blocks: list[bytes] = []
         try:
             loop = asyncio.get_running_loop()
-            latest = loop.time() + BODY_SECONDS
+            deadline = loop.time() + BODY_SECONDS
             async with asyncio.timeout(BODY_IDLE_SECONDS) as limit:
                 async for block in request.stream():
-                    limit.reschedule(min(latest, loop.time() + BODY_IDLE_SECONDS))
-                    read += len(block)
-                    self._bytes_left -= len(block)
-                    if read > MAX_BODY_BYTES:
+                    limit.reschedule(min(deadline, loop.time() + BODY_IDLE_SECONDS))
+                    received += len(block)
+                    self._bytes_left -= len(block)  # all requests share them
+                    if received > MAX_BODY_BYTES:
                         raise too_large
                     if self._bytes_left < 0:
                         raise OverloadedError("the server reads too many requests", status_code=503, retry_after=1.0)
@@ -236,7 +236,7 @@ class _Endpoint:
         except TimeoutError as error:
             raise APIStatusError("the request's body did not arrive in time", status_code=408) from error
         finally:
-            self._bytes_left += read
+            self._bytes_left += received
         return b"".join(blocks)
 
 

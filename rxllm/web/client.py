@@ -156,10 +156,13 @@ class _Server:
         self._events(f"{_path(stream)}/stop", b"{}", _Reading(stream)).subscribe(on_error=lambda _: None)
 
     def _events(self, path: str, body: bytes, reading: _Reading) -> Observable[AssistantEvent]:
-        """Return the events of the SSE response to a POST of `body`; each subscription sends it."""
+        """Return the events of the SSE response to a POST of `body`; each subscription sends one.
+
+        `reading` decodes them and takes the stream's id from the headers, so that a new connection can continue.
+        """
 
         def request() -> WireRequest:
-            response_headers_listener.set(reading.hear)  # in this stream's own copy of the context
+            response_headers_listener.set(reading.hear)  # no other stream sees it: this runs in a copy of the context
             return WireRequest(self._url + path, self._headers, body)
 
         source = Source(

@@ -130,15 +130,15 @@ class ServedStream:
         return self.approvals.were_asked([call_id])
 
     def approve(self, call_id: str, approved: bool, reason: str = "") -> None:
-        """Answer the stream's question whether a tool call may run.
+        """Allow or refuse a tool call that waits for approval.
 
         Args:
             call_id: The call's id.
             approved: Whether it may run.
-            reason: Why not; the model reads it.
+            reason: Why it may not run; the model reads it.
 
         Raises:
-            NotFoundError: The call does not wait for an answer.
+            NotFoundError: The call does not wait for approval.
         """
         self.approvals.answer(call_id, approved, reason)
 

@@ -76,6 +76,7 @@ def wsgi_app(service: Service, *, keep_alive: float = WSGI_KEEP_ALIVE_SECONDS) -
     checked_keep_alive(keep_alive)
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request; its body is read only after the service has admitted it."""
         head = _head(environ)
         try:
             head = service.admit(head)

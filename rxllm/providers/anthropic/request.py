@@ -84,6 +84,7 @@ class Anthropic(VendorWire):
         return msgspec.structs.replace(request, headers={**request.headers, name: ",".join(betas)})
 
     def _body(self, messages: Sequence[Message], model: str, options: Options) -> Json:
+        """Return the fields of a Messages request; None marks a field to leave out."""
         rules = checked_rules("anthropic", model, options, self._provider)
         max_tokens, thinking, effort = self._thinking(model, options, rules)
         if self._may_be_refused(messages, model) and (thinking or _ADAPTIVE)["type"] == "adaptive":

@@ -49,6 +49,7 @@ class MessagesWriter(BlockWriter):
         return self._message(content, response, stop_reason=self._finish(response))
 
     def _message(self, content: list[Json], response: Response, *, stop_reason: str | None) -> Json:
+        """Return a `message` object with this content and the token counts of `response`."""
         counts = {"input_tokens": self._head.input_tokens, "output_tokens": 0}
         return {
             "id": self._head.id,
@@ -62,6 +63,7 @@ class MessagesWriter(BlockWriter):
         }
 
     def _opened(self, block: Block) -> str:
+        """Return the event that begins a block, and an empty delta for a tool call."""
         match block.key:
             case "text":
                 content: Json = {"type": "text", "text": ""}

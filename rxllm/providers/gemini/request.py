@@ -84,6 +84,7 @@ class Gemini(VendorWire):
         return endpoint_url(self._base_url, self.version, path, "alt=sse", pasted=self.pasted)
 
     def _body(self, messages: Sequence[Message], model: str, options: Options) -> Json:
+        """Return the fields of a `streamGenerateContent` request; None marks a field to leave out."""
         if _BEFORE_LEVELS.search(model):
             self._refuse_format_beside_tools(options)
         rules = checked_rules("gemini", model, options, self._provider)

@@ -68,15 +68,16 @@ def _watch_stdin(finish: threading.Event) -> None:
 
 
 def _start(settings: dict[str, object]) -> Any:
-    """Start a llama.cpp server in this process; dotted names set fields of nested parameter objects."""
+    """Start a llama.cpp server in this process; a dotted name in `settings` sets a field of a nested object."""
     engine = import_module("xllamacpp")
     params = engine.CommonParams()
     for name, value in settings.items():
         target = params
-        *parents, last = name.split(".")
+        *parents, field = name.split(".")
         for parent in parents:
             target = getattr(target, parent)
-        setattr(target, last, set(cast("list[str]", value)) if name == "model_alias" else value)
+        # The engine takes the aliases as a set, which JSON does not have.
+        setattr(target, field, set(cast("list[str]", value)) if name == "model_alias" else value)
     return engine.Server(params)
 
 

@@ -35,6 +35,7 @@ class Ollama(VendorWire):
     refuses_orphans = False
 
     def _body(self, messages: Sequence[Message], model: str, options: Options) -> Json:
+        """Return the fields of an `/api/chat` request; None marks a field to leave out."""
         # https://github.com/ollama/ollama/issues/11185: a format keeps the model from the words that call a tool.
         self._refuse_format_beside_tools(options)
         wanted = options.response_format

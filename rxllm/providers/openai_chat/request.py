@@ -69,6 +69,7 @@ class OpenAIChat(VendorWire):
         super().__init__(provider=provider, base_url=base_url, api_key=api_key, headers=headers)
 
     def _body(self, messages: Sequence[Message], model: str, options: Options) -> Json:
+        """Return the fields of a Chat Completions request in the vendor's dialect; None marks a field to leave out."""
         dialect = self._dialect
         refuse_options(dialect.unsupported, options, self._provider, "extra_body= sends fields that only it knows")
         rules = checked_rules(dialect.rules, model, options, self._provider)

@@ -53,6 +53,7 @@ class OpenAIResponses(VendorWire):
     media_in_results = True
 
     def _body(self, messages: Sequence[Message], model: str, options: Options) -> Json:
+        """Return the fields of a Responses request; None marks a field to leave out."""
         stored = any(name in (options.extra_body or {}) for name in _STORED)
         instructions, rest = _instructions(self._repaired(messages, stored=stored))
         thinks = options.reasoning is not None or _REASONING_MODELS.search(model)
@@ -163,6 +164,7 @@ class OpenAIResponses(VendorWire):
         ]
 
     def _media(self, part: MediaPart) -> Json:
+        """Return an image or a document as an input item; raises for sound."""
         match part:
             case ImagePart(detail=detail):
                 return without_none(type="input_image", image_url=data_url(part), detail=detail)

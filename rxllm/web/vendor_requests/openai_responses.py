@@ -45,6 +45,7 @@ def _messages_in(body: Mapping[str, object]) -> tuple[Message, ...]:
 
 
 def _options_in(body: Mapping[str, object]) -> CallOptions:
+    """Return the options that the body of a Responses request sets."""
     return options_of(
         {
             "temperature": body.get("temperature"),
