@@ -424,7 +424,8 @@ def test_all_producers_of_a_process_share_connections(server: RedisServer) -> No
     before = int(client.info("clients")["connected_clients"])
     sources: list[Subject[TokenEvent]] = [Subject() for _ in range(20)]
     publications = [publish(source, f"p{n}", redis=server.url, lease=LIMIT) for n, source in enumerate(sources)]
-    assert int(client.info("clients")["connected_clients"]) - before <= 10  # 5 or 6, as timing has it
+    # One that listens, and no more than commands run at a time: about 5, all 20 on a busy machine. Alone each has two.
+    assert int(client.info("clients")["connected_clients"]) - before <= 21
     for source, publication in zip(sources, publications, strict=True):
         source.on_completed()
         assert publication.wait(LIMIT)
