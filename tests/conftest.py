@@ -25,8 +25,7 @@ settings.load_profile("rxllm")
 
 HERE = Path(__file__).parent
 HAS_TK = find_spec("tkinter") is not None
-HAS_QT = any(map(find_spec, ("PySide6", "PyQt6")))
-QT_FILES = ("rxllm/ui/_qt_chat.py",)
+QT_FILES = ("rxllm/ui/_qt_chat.py",)  # it has no doctest
 TK_FILES = ("rxllm/ui/*tk*.py", "tests/ui/*_tk.py", "tests/ui/test_chat_views.py", "tests/examples/test_chats.py")
 
 MISSING = (
@@ -98,7 +97,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.loadscopereorder = False
     if config.option.markexpr == "not slow" and not EXPLORE:
         settings.load_profile("rxllm-quick")
-    unloadable = (*(() if HAS_TK else TK_FILES), *(() if HAS_QT else QT_FILES))  # cannot even be collected
+    unloadable = (*(() if HAS_TK else TK_FILES), *QT_FILES)  # without their toolkit they cannot even be collected
     ignored = [str(config.rootpath / pattern) for pattern in unloadable]
     config.option.ignore_glob = [*(config.option.ignore_glob or ()), *ignored]
 
