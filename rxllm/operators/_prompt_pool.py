@@ -133,8 +133,9 @@ class PromptPool(Subscription[P, PromptAnswer[P, V_co] | PromptFailure[P]]):
         self._received = self._done = self._failed = self._dropped = 0
         self._next_due = 0
         """The index of the result that is due next, if results come in order."""
-        self._equal_failures: list[Exception] = []
-        """The last results, while they are the same permanent error."""
+        self._equal_failures = 0
+        """How many of the last results have failed with the same permanent error, of the kind `_last_kind`."""
+        self._last_kind: tuple[type[Exception], int | None] | None = None
         self._source_completed = False
         self._error: Exception | None = None
         self._closed = False
@@ -267,7 +268,7 @@ class PromptPool(Subscription[P, PromptAnswer[P, V_co] | PromptFailure[P]]):
         if isinstance(outcome, Exception):
             self._count_failure(outcome)
             return PromptFailure(run.index, run.prompt, outcome, progress)
-        self._equal_failures.clear()
+        self._equal_failures = 0
         response, value = outcome
         return PromptAnswer(run.index, run.prompt, response, progress, value)
 
@@ -275,11 +276,11 @@ class PromptPool(Subscription[P, PromptAnswer[P, V_co] | PromptFailure[P]]):
         """End the stream if the last results have all failed with the same permanent error. Must hold the lock."""
         if isinstance(error, LLMError) and error.transient:
             return
-        if self._equal_failures and _kind(error) != _kind(self._equal_failures[-1]):
-            self._equal_failures.clear()
-        self._equal_failures.append(error)
-        if len(self._equal_failures) >= self._stop_after_failures:
-            error.add_note(f"stopped: {len(self._equal_failures)} prompts in a row have failed with this error")
+        kind = (type(error), error.status_code if isinstance(error, LLMError) else None)
+        self._equal_failures = self._equal_failures + 1 if kind == self._last_kind else 1
+        self._last_kind = kind
+        if self._equal_failures >= self._stop_after_failures:
+            error.add_note(f"stopped: {self._equal_failures} prompts in a row have failed with this error")
             self._error = error
 
     def _begin(self, run: _PromptRun[P, V_co]) -> None:
@@ -305,7 +306,3 @@ class PromptPool(Subscription[P, PromptAnswer[P, V_co] | PromptFailure[P]]):
             self._changed.notify_all()
             self._over[run.index] = run
         self._pump()
-
-
-def _kind(error: Exception) -> tuple[type[Exception], int | None]:
-    return type(error), error.status_code if isinstance(error, LLMError) else None

@@ -3,7 +3,7 @@
     {"jsonPath": "$.steps[0].text", "stringValue": "Boil ", "willContinue": true}
     {"jsonPath": "$.steps[0].text", "stringValue": "water."}
 
-Strings may grow in turns, and leaves jump back: so only the whole value is told, when it is complete.
+Strings may grow in turns, and leaves jump back: so only the whole value is emitted, when it is complete.
 
 Source: https://cloud.google.com/vertex-ai/generative-ai/docs/multimodal/function-calling#streaming-function-call-arguments
 """

@@ -22,7 +22,7 @@ class TestArguments:
     """Pieces of arguments to calls."""
 
     def test_arguments_that_come_leaf_by_leaf(self) -> None:
-        """Vertex streams them under JSON paths; they are told when they are whole."""
+        """Vertex streams them under JSON paths; they are emitted when they are whole."""
         payloads = [
             chunk({"functionCall": {"name": "cook", "willContinue": True}, "thoughtSignature": "s"}),
             chunk(leaf("$.steps[0].text", stringValue="Boil ", willContinue=True)),
