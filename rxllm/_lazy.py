@@ -1,8 +1,9 @@
-"""Load the public names of a package when they are first used (PEP 562)."""
+"""Load what is not always needed: public names when they are first used (PEP 562), and packages of extras."""
 
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from typing import Any
 
 
 def lazy_names(package: str, names: Sequence[str], modules: Sequence[str]) -> Callable[[str], object]:
@@ -26,3 +27,21 @@ def lazy_names(package: str, names: Sequence[str], modules: Sequence[str]) -> Ca
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     return load
+
+
+def needed(module: str, use: str, install: str) -> Any:
+    """Import and return a module of another package, or raise `ConfigurationError` saying how to get it.
+
+    Args:
+        module: The module's full name.
+        use: What needs it, such as "cost()".
+        install: The requirement to install, such as "rxllm[cost]".
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        from .errors import ConfigurationError  # not before: pytest loads this module in every run
+
+        raise ConfigurationError(
+            f'{use} needs the package {module.partition(".")[0]}: pip install "{install}"'
+        ) from error

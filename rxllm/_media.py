@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import mimetypes
 import os
-from importlib import import_module
 from pathlib import Path
 from typing import Protocol, TypedDict, cast
+
+from ._lazy import needed
 
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -66,11 +67,7 @@ def image_of_array(array: object) -> PILImage:
         array = array.astype("uint8") * 255  # type: ignore[attr-defined]  # numpy's
     elif kind != "uint8":
         raise ValueError(f"an image array is of uint8, or of floats from 0 to 1; got {kind}")
-    try:
-        pillow = import_module("PIL.Image")
-    except ImportError as error:
-        raise ImportError("encoding pixels needs Pillow: pip install pillow") from error
-    return cast("PILImage", pillow.fromarray(array))
+    return cast("PILImage", needed("PIL.Image", "encoding pixels", "pillow").fromarray(array))
 
 
 def encoded_image(image: PILImage, format: str | None, quality: int) -> Media:  # noqa: A002

@@ -135,7 +135,7 @@ class ImagePart(msgspec.Struct, frozen=True, tag="image"):
 
         Raises:
             ValueError: The array has another shape or type.
-            ImportError: Pillow is not installed.
+            ConfigurationError: Pillow is not installed.
         """
         return cls(detail=detail, **encoded_image(image_of_array(array), format, quality))
 

@@ -35,6 +35,7 @@ from reactivex.disposable import SingleAssignmentDisposable
 from reactivex.subject import AsyncSubject
 
 from .._arguments import check_arguments
+from .._core.awaitable import AwaitableObservable
 from .._core.scheduling import TimerScheduler
 from ..messages import Message, Part, ToolCall
 from ..model import StreamingModel
@@ -126,7 +127,7 @@ class ChatSession(abc.DisposableBase):
     @property
     def states(self) -> Observable[ChatState]:
         """The state now and after each change, on the thread that brought the change; completes at `close`."""
-        return self._emitter.states
+        return AwaitableObservable(lambda observer, _: self._emitter.states.subscribe(observer))
 
     @property
     def messages(self) -> Observable[tuple[ChatMessage, ...]]:
@@ -259,7 +260,7 @@ class ChatSession(abc.DisposableBase):
         self.close()
 
     def _part(self, choose: Callable[[ChatState], T]) -> Observable[T]:
-        return self._emitter.states.pipe(rx.map(choose), rx.distinct_until_changed(comparer=operator.is_))
+        return self.states.pipe(rx.map(choose), rx.distinct_until_changed(comparer=operator.is_))
 
     def _ask(self, content: Sequence[str | Part] | None, place: Callable[[], int]) -> str:
         """Put a message of the user at `place()`, or keep the one there; drop what follows it, and ask again."""

@@ -13,12 +13,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, cast
 
-try:
-    import ray as typed_in_part
-    from ray import exceptions as theirs
-except ImportError as missing:  # pragma: no cover - the package is there wherever the tests run
-    raise ImportError("batches need the package ray: pip install 'rxllm[ray]'") from missing
-
+from .._lazy import needed
 from ..errors import ConfigurationError
 from ._jobs import Job
 from ._worker import Settings, Worker
@@ -27,7 +22,8 @@ from .errors import WorkerLostError
 from .rows import Row
 from .shared_limits import Lease, LeasedLimit, LeaseRequest, PermitServer, RateLimits
 
-ray: Any = typed_in_part  # the border: what comes from it is given its type here
+ray = needed("ray", "cluster=True", "rxllm[ray]")  # the border: what comes from it is given its type here
+theirs = needed("ray.exceptions", "cluster=True", "rxllm[ray]")
 
 _NAMESPACE = "rxllm"
 _SHUT_DOWN = "Ray was shut down while the batch ran"

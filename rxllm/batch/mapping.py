@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Protocol, TypeAlias, TypedDict, Unpack, cast
 
 import msgspec
-import reactivex
 from reactivex import Observable, abc
 
+from .._core.awaitable import AwaitableObservable
 from ..errors import ConfigurationError
 from ..options import CallOptions
 from ..prompt import Prompt
@@ -128,7 +128,6 @@ def map_prompts(
 
     Raises:
         ConfigurationError: An argument is wrong.
-        ImportError: `cluster` without the package ray.
 
     Example:
         >>> events = map_prompts(["a", "b"], "openai:gpt-4o-mini", checkpoint="job.sqlite", max_concurrent=4)
@@ -155,7 +154,7 @@ def map_prompts(
 
 def batch_of(run: _RunFactory) -> Observable[BatchEvent]:
     """Return the batch: each subscription starts the run that `run` returns for its observer."""
-    return reactivex.create(lambda observer, _: run(observer).start())
+    return AwaitableObservable(lambda observer, _: run(observer).start())
 
 
 def _run_of(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from .._json import encode, is_array, is_object
+from .._lazy import needed
 from ..errors import ConfigurationError
 from .rows import AnswerRow, Row
 
@@ -45,14 +45,11 @@ def write_parquet(rows: Iterable[Row], directory: str | Path, *, rows_per_file: 
         rows_per_file: Rows in each file. The first ones tell the types of the columns that `keep=` named.
 
     Raises:
-        ImportError: The package pyarrow is missing.
-        ConfigurationError: The directory holds other files, or a value is not of its column's type.
+        ConfigurationError: The package pyarrow is missing, the directory holds other files, or a value is not of its
+            column's type.
     """
-    try:
-        pyarrow: Any = import_module("pyarrow")
-        writer: Any = import_module("pyarrow.parquet")
-    except ImportError as missing:  # pragma: no cover - the package is there wherever the tests run
-        raise ImportError("Parquet needs the package pyarrow: pip install pyarrow") from missing
+    pyarrow = needed("pyarrow", "Parquet", "pyarrow")
+    writer = needed("pyarrow.parquet", "Parquet", "pyarrow")
     target = Path(directory)
     _refuse_other_files(target)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from importlib import import_module
-from types import ModuleType
 from typing import Any, NamedTuple
 
-from ..errors import ConfigurationError
+from .._lazy import needed
 from ..events import Response
 
 _NAMES = {"gemini": "google", "openai-responses": "openai", "xai": "x-ai"}
@@ -39,7 +37,7 @@ def listed_price(response: Response) -> Decimal | None:
     Raises:
         ConfigurationError: genai-prices is not installed.
     """
-    prices = _genai_prices()
+    prices = needed("genai_prices", "cost() without prices=", "rxllm[cost]")
     billed = billed_tokens(response)
     if billed is None or response.model is None or response.provider is None:
         return None
@@ -75,12 +73,3 @@ def billed_tokens(response: Response) -> Billed | None:
     ):
         answered = max(answered, total - given)
     return Billed(given, cached, 0, answered)
-
-
-def _genai_prices() -> ModuleType:
-    try:
-        return import_module("genai_prices")
-    except ImportError as error:
-        raise ConfigurationError(
-            'cost() needs the package genai-prices (pip install "rxllm[cost]"), or prices= of your own'
-        ) from error

@@ -13,6 +13,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, SingleAssignmentDisposable
 
 from .._core.attempts import Race
+from .._core.awaitable import AwaitableObservable
 from .._core.delta_merge import merge_deltas
 from ..errors import ConfigurationError
 from ..events import StreamEnd, StreamReset, TokenEvent
@@ -86,7 +87,7 @@ def race(*streams: Observable[TokenEvent]) -> Observable[TokenEvent]:
             race.start(stream)
         return race
 
-    return Observable(subscribe)
+    return AwaitableObservable(subscribe)
 
 
 def first_to_finish(*streams: Observable[TokenEvent]) -> Observable[TokenEvent]:
@@ -173,7 +174,7 @@ def merge_labelled(streams: Mapping[K, Observable[T]]) -> Observable[Labelled[K,
             )
         return upstreams
 
-    return Observable(subscribe)
+    return AwaitableObservable(subscribe)
 
 
 def ensemble(models: Mapping[K, CanStream[P]], prompt: P) -> Observable[Labelled[K, TokenEvent] | LabelledError[K]]:

@@ -8,6 +8,7 @@ from typing import cast
 
 from reactivex import Observable, abc
 
+from .._core.awaitable import AwaitableObservable
 from .._core.error_format import ErrorRecord
 from .._core.event_log import Entry, LogState
 from ..errors import ConfigurationError
@@ -140,7 +141,7 @@ class RedisLog:
             )
             return reading.start()
 
-        return Observable(subscribe)
+        return AwaitableObservable(subscribe)
 
     def _call(self, script: Script, *arguments: str | bytes) -> list[bytes | int]:
         with closing(SharedConnections(self._address)) as connections:

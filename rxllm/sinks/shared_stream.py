@@ -14,6 +14,7 @@ from reactivex import operators as rx
 from reactivex.disposable import SingleAssignmentDisposable
 from reactivex.scheduler import EventLoopScheduler
 
+from .._core.awaitable import AwaitableObservable
 from .._core.event_log import Entry, MemoryLog
 from ..operators.pacing.pace import bounded
 
@@ -55,7 +56,7 @@ def shared_stream(key: Hashable, factory: Callable[[], Observable[T]]) -> Observ
         events: Observable[T] = log.read().pipe(rx.map(_event_of))
         return events.pipe(bounded(own_thread, overflow="coalesce")).subscribe(observer)
 
-    return Observable(subscribe)
+    return AwaitableObservable(subscribe)
 
 
 def forget_shared_stream(key: Hashable) -> None:

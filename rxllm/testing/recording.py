@@ -24,6 +24,7 @@ import requests
 from reactivex import Observable, abc
 from reactivex.scheduler import EventLoopScheduler
 
+from .._core.awaitable import AwaitableObservable
 from .._core.error_format import redacted
 from .._core.recording_format import read_recording
 from .._transport.body import Body
@@ -62,7 +63,7 @@ def replay(
         plays_on = scheduler or EventLoopScheduler(exit_if_empty=True)
         return Playback(iter(_recorded_steps(path, speed)), observer, plays_on).start()
 
-    return Observable(subscribe)
+    return AwaitableObservable(subscribe)
 
 
 def record_wire(path: str | Path) -> requests.Session:

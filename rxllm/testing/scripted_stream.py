@@ -13,6 +13,7 @@ from reactivex.notification import OnError, OnNext
 from reactivex.observable.marbles import parse
 from reactivex.scheduler import EventLoopScheduler
 
+from .._core.awaitable import AwaitableObservable
 from ..errors import LLMError, StreamInterruptedError
 from ..events import FinishReason, StreamEnd, TextDelta, TokenEvent
 from ..operators._operator import stopwatch
@@ -56,7 +57,7 @@ def scripted(
         chosen = scheduler or scheduler_ or EventLoopScheduler(exit_if_empty=True)
         return Playback(_events(steps, ends), observer, chosen).start()
 
-    return Observable(subscribe)
+    return AwaitableObservable(subscribe)
 
 
 def marble(

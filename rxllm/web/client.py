@@ -11,9 +11,10 @@ from typing import cast
 from urllib.parse import quote
 
 import msgspec
-from reactivex import Observable, abc, defer, throw, timer
+from reactivex import Observable, abc, throw, timer
 from reactivex import operators as rx
 
+from .._core.awaitable import AwaitableObservable
 from .._core.stream import Source, token_stream
 from .._json import decode, encode, int_at, is_object
 from .._protocol import Frame, WireRequest, response_headers_listener
@@ -181,7 +182,9 @@ def _stream(
 ) -> Observable[AssistantEvent]:
     """Return the stream that begins anew with each subscription; disposing it stops the server's stream if `stops`."""
 
-    def subscribe(_: abc.SchedulerBase) -> Observable[AssistantEvent]:
+    def subscribe(
+        observer: abc.ObserverBase[AssistantEvent], scheduler: abc.SchedulerBase | None = None
+    ) -> abc.DisposableBase:
         """Begin a reading that goes on with a new connection, after a delay, whenever one breaks."""
         reading = begin()
 
@@ -199,9 +202,9 @@ def _stream(
             if stops and reading.stream is not None and not reading.finished:
                 server.stop(reading.stream)
 
-        return read().pipe(rx.finally_action(stop))
+        return read().pipe(rx.finally_action(stop)).subscribe(observer, scheduler=scheduler)
 
-    return defer(subscribe)
+    return AwaitableObservable(subscribe)
 
 
 def _path(stream: str) -> str:

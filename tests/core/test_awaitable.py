@@ -11,10 +11,12 @@ import reactivex as rx
 from reactivex import operators as rx_ops
 
 import rxllm
+from rxllm import batch
 from rxllm import operators as ops
 from rxllm._core.awaitable import AwaitableObservable
-from rxllm.assistant import Assistant
-from rxllm.testing import LLMServer, Reply, ScriptedModel
+from rxllm.assistant import Assistant, ChatSession
+from rxllm.testing import LLMServer, Reply, ScriptedModel, marble, replay
+from rxllm.web import client
 
 from ..raw_server import LIMIT, Connection, RawServer
 
@@ -68,14 +70,35 @@ def test_cancelling_closes_the_connection() -> None:
         assert server.connections[0].closed.wait(LIMIT)
 
 
-@pytest.mark.parametrize("make", [lambda model: model, Assistant])
-def test_a_stream_is_not_iterable(make: Callable[[Any], Any]) -> None:
+def made_by_a_vendor() -> rxllm.StreamingModel:
+    return rxllm.create_streaming_model("openai", model="m", api_key="k")
+
+
+STREAMS: dict[str, Callable[[], Any]] = {
+    "model": lambda: made_by_a_vendor().stream("Hi"),
+    "scripted model": lambda: ScriptedModel().stream("Hi"),
+    "assistant": lambda: Assistant(made_by_a_vendor()).stream("Hi"),
+    "resilient model": lambda: rxllm.resilient_model(made_by_a_vendor()).stream("Hi"),
+    "messages of a session": lambda: ChatSession(ScriptedModel()).messages,
+    "race": lambda: ops.race(marble("a|"), marble("b|")),
+    "first_to_finish": lambda: ops.first_to_finish(marble("a|")),
+    "ensemble": lambda: ops.ensemble({"a": ScriptedModel()}, "Hi"),
+    "shared_stream": lambda: rxllm.shared_stream("key", lambda: marble("a|")),
+    "marble": lambda: marble("a|"),
+    "replay": lambda: replay("a file"),
+    "web.client": lambda: client.ask("http://127.0.0.1:9", "Hi"),
+    "batch": lambda: batch.map_prompts(["Hi"], "openai:m", checkpoint="a file"),
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_stream_is_not_iterable(name: str) -> None:
     """A `for` loop fails at once, also behind an operator: reactivex's Observables would give it items without end."""
-    real = rxllm.create_streaming_model("openai", model="m", api_key="k")
-    for stream in (make(real).stream("Hi"), make(ScriptedModel()).stream("Hi").pipe(rx_ops.count())):
-        assert not isinstance(stream, Iterable)
+    stream = STREAMS[name]()
+    for of in (stream, stream.pipe(rx_ops.count())):
+        assert not isinstance(of, Iterable)
         with pytest.raises(TypeError, match="not iterable"):
-            iter(stream)
+            iter(of)
 
 
 def test_an_empty_stream_has_no_last_item() -> None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from ..._json import table
+from ..._lazy import needed
 from ...errors import ConfigurationError
 from ...events import TextDelta, TokenEvent
 from .._operator import Operator, check_number
@@ -305,16 +306,13 @@ def _unwatched_length(pattern: str) -> int:
 
 def _compiled(pattern: str | re.Pattern[str]) -> Pattern:
     """Return the pattern compiled by the package regex, which can match partially."""
-    try:
-        import regex
-    except ImportError as error:
-        raise ConfigurationError('this operator needs the package "regex": pip install "rxllm[text]"') from error
+    regex = needed("regex", "this operator", "rxllm[text]")
     source, used = (pattern.pattern, pattern.flags) if isinstance(pattern, re.Pattern) else (pattern, 0)
     flags = regex.RegexFlag(0)
     for name in ("ASCII", "IGNORECASE", "MULTILINE", "DOTALL", "VERBOSE"):
         if used & re.RegexFlag[name]:
             flags |= regex.RegexFlag[name]
     try:
-        return regex.compile(source, flags)
+        return cast("Pattern", regex.compile(source, flags))
     except (regex.error, TypeError) as error:
         raise ConfigurationError(f"the package regex does not accept the pattern: {error}") from error

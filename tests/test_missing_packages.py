@@ -1,0 +1,51 @@
+"""A call that needs a package that is not installed says how to install it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import rxllm
+from rxllm import batch
+from rxllm import operators as ops
+from rxllm.testing import marble
+
+
+class Pixels:
+    """One pixel, described as NumPy does it."""
+
+    dtype = "uint8"
+    shape = (1, 1)
+
+
+USES: dict[str, tuple[str, str, Callable[[Path], object]]] = {
+    "pixels": ("PIL", "pillow", lambda _: rxllm.ImagePart.from_array(Pixels())),
+    "redact": ("regex", "rxllm[text]", lambda _: ops.redact("[0-9]+")),
+    "cost": (
+        "genai_prices",
+        "rxllm[cost]",
+        lambda _: marble("a|").pipe(ops.response(), ops.cost()).run(),
+    ),
+    "parquet": ("pyarrow", "pyarrow", lambda folder: batch.write_parquet([], folder / "rows")),
+    "ray": (
+        "ray",
+        "rxllm[ray]",
+        lambda folder: batch.map_prompts(["Hi"], "openai:m", checkpoint=folder / "job", cluster=True).run(),
+    ),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_missing_package_is_named(use: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the requirement to install."""
+    package, requirement, call = USES[use]
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "rxllm.batch._ray_pool", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(rxllm.ConfigurationError) as caught:
+        call(tmp_path)
+    assert f'needs the package {package}: pip install "{requirement}"' in str(caught.value)
