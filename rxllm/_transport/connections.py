@@ -197,10 +197,10 @@ def _held(sock: socket.socket, call: Call) -> Generator[None]:
 
 
 def _prepare(route: Route, sock: socket.socket) -> None:
-    for option in (*platform.socket_options(), *route.adapter.get("socket_options", ())):
+    for option in (*platform.socket_options(), *route.socket_options):
         sock.setsockopt(*option)
-    if "source_address" in route.adapter:
-        sock.bind(route.adapter["source_address"])
+    if route.source_address is not None:
+        sock.bind(route.source_address)
 
 
 def _look_up(host: str, port: int, call: Call) -> list[Address]:
@@ -251,7 +251,7 @@ def _with_tls(sock: socket.socket, route: Route, proxy: Url | None) -> socket.so
         if route.scheme == "https":
             if proxy is not None:
                 _open_tunnel(sock, route, proxy_headers(proxy))
-            sock = _wrapped(sock, ssl_context(route.verify, route.cert, route.adapter.get("ssl_context")), route.host)
+            sock = _wrapped(sock, ssl_context(route.verify, route.cert, route.ssl_context), route.host)
     except BaseException:
         sock.close()
         raise
@@ -266,14 +266,6 @@ def _wrapped(sock: socket.socket, context: ssl.SSLContext, host: str) -> socket.
     return secured
 
 
-class TunnelRefused(Exception):
-    """A proxy answered CONNECT with another status than 200."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(f"the proxy refused the tunnel with HTTP {status}")
-        self.status = status
-
-
 def _open_tunnel(sock: socket.socket, route: Route, headers: Mapping[str, str]) -> None:
     """Open a tunnel through an HTTP proxy."""
     authority = f"{route.host}:{route.port}"
@@ -285,8 +277,10 @@ def _open_tunnel(sock: socket.socket, route: Route, headers: Mapping[str, str]) 
         if not block:
             raise ConnectionResetError("the proxy closed the connection before its answer to CONNECT")
         data += block
-    if not 200 <= parsed[0].status < 300:
-        raise TunnelRefused(parsed[0].status)
+    status = parsed[0].status
+    if not 200 <= status < 300:
+        message = f"no connection to {authority}: the proxy refused the tunnel with HTTP {status}"
+        raise APIConnectionError(message, transient=status >= 500 or status in (408, 429))
     if parsed[1]:
         raise APIConnectionError("the proxy sent data that belongs to no answer", transient=False)
 

@@ -17,7 +17,7 @@ import urllib3
 from .._protocol import WireRequest, response_headers_listener
 from ..errors import APIConnectionError, ConfigurationError, LLMError
 from .body import Body, reason
-from .connections import Call, CallAborted, Connection, TunnelRefused, connect, receive
+from .connections import Call, CallAborted, Connection, connect, receive
 from .http1 import parse_final_head, request_head
 from .pool import Pool
 from .session import SessionSettings
@@ -239,9 +239,6 @@ def _connection_error(error: Exception, request: WireRequest) -> LLMError:
     where = origin(request.url)
     if isinstance(error, LLMError):
         return error
-    if isinstance(error, TunnelRefused):
-        transient = error.status >= 500 or error.status in (408, 429)
-        return APIConnectionError(f"no connection to {where}: {error}", transient=transient)
     if isinstance(error, UnicodeError):
         return ConfigurationError(f"the host name in {where} is not valid")
     if isinstance(error, ssl.SSLError):

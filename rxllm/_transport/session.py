@@ -20,23 +20,12 @@ from .._protocol import WireRequest
 from ..errors import ConfigurationError, LLMError
 from .body import Body
 from .connections import CallAborted
-from .settings import (
-    AdapterOptions,
-    Route,
-    Settings,
-    host_header,
-    make_settings,
-    merged_headers,
-    parsed_url,
-    port_of,
-    select_proxy,
-)
+from .settings import Route, Settings, host_header, make_settings, merged_headers, parsed_url, port_of, select_proxy
 
 if TYPE_CHECKING:
     import requests
     from requests.adapters import BaseAdapter
 
-_ADAPTER_KEYWORDS = frozenset({"socket_options", "source_address", "ssl_context"})
 _REFUSED_KEYWORDS = re.compile(r"assert_\w+|server_hostname|ssl_\w*version|ca_cert\w*")
 
 
@@ -54,10 +43,9 @@ class SessionSettings:
         if type(session).send is not requests.Session.send or type(session).request is not requests.Session.request:
             raise _refused("session", type(session), "send() or request()")
         self._session = session
-        self._options: dict[int, tuple[BaseAdapter, AdapterOptions]] = {}
         for prefix in ("https://", "http://"):
             if prefix in session.adapters:
-                self._adapter_options(session.adapters[prefix])
+                _adapter_options(session.adapters[prefix])
 
     def of(self, request: WireRequest) -> Settings:
         """Return the settings of one request.
@@ -121,29 +109,15 @@ class SessionSettings:
         url = parsed_url(address)
         scheme = url.scheme or ""
         proxy = select_proxy(address, environment["proxies"])
-        options = self._adapter_options(self._session.get_adapter(address))
+        options = _adapter_options(self._session.get_adapter(address))
         port, verify, cert = url.port or port_of(scheme), environment["verify"], environment["cert"]
-        route = Route(scheme, url.host or "", port, proxy, verify, cert, options)
+        route = Route(scheme, url.host or "", port, proxy, verify, cert, **options)
         body = prepared.body if isinstance(prepared.body, bytes) else str(prepared.body or "").encode()
         given: Mapping[str, Any] = prepared.headers
         headers = {name: text.decode("latin-1") if isinstance(text, bytes) else text for name, text in given.items()}
         headers = {name: text for name, text in headers.items() if name.lower() != "content-length"}
         headers = merged_headers({"Host": host_header(url)}, headers)
-        return make_settings(route, url, headers, body, prepared, environment)
-
-    def _adapter_options(self, adapter: BaseAdapter) -> AdapterOptions | None:
-        """Return what an adapter sets for its connections; raise `ConfigurationError` if it has its own `send`."""
-        from requests.adapters import HTTPAdapter
-
-        if not isinstance(adapter, HTTPAdapter) or type(adapter).send is not HTTPAdapter.send:
-            raise _refused("adapter", type(adapter), "send()")
-        keywords: Mapping[str, Any] = adapter.poolmanager.connection_pool_kw
-        given = {name: value for name, value in keywords.items() if value is not None}
-        refused = next(filter(_REFUSED_KEYWORDS.fullmatch, given), None)
-        if refused is not None:
-            raise ConfigurationError(f"session=: an adapter sets {refused}, which rxllm cannot use: set ssl_context")
-        kept = {name: value for name, value in given.items() if name in _ADAPTER_KEYWORDS}
-        return self._options.setdefault(id(adapter), (adapter, AdapterOptions(kept)))[1] if kept else None
+        return make_settings(route, url, headers, body)._replace(prepared=prepared, environment=environment)
 
     def _response(
         self, prepared: requests.PreparedRequest, body: Body, exchange: Callable[[Settings], Body]
@@ -186,6 +160,24 @@ class _RawResponse:
 
     def close(self) -> None:
         self.body.close()
+
+
+def _adapter_options(adapter: BaseAdapter) -> dict[str, Any]:
+    """Return what an adapter sets for its connections; raise `ConfigurationError` if it has its own `send`."""
+    from requests.adapters import HTTPAdapter
+
+    if not isinstance(adapter, HTTPAdapter) or type(adapter).send is not HTTPAdapter.send:
+        raise _refused("adapter", type(adapter), "send()")
+    keywords: Mapping[str, Any] = adapter.poolmanager.connection_pool_kw
+    given = [name for name in keywords if keywords[name] is not None]
+    refused = next(filter(_REFUSED_KEYWORDS.fullmatch, given), None)
+    if refused is not None:
+        raise ConfigurationError(f"session=: an adapter sets {refused}, which rxllm cannot use: set ssl_context")
+    return {
+        "socket_options": tuple(map(tuple, keywords.get("socket_options") or ())),
+        "source_address": keywords.get("source_address"),
+        "ssl_context": keywords.get("ssl_context"),
+    }
 
 
 def _unchanged(prepared: requests.PreparedRequest) -> requests.PreparedRequest:

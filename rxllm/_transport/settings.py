@@ -39,19 +39,10 @@ class Route(NamedTuple):
     """The proxy's URL, with its credentials."""
     verify: bool | str = True
     cert: str | tuple[str, str] | None = None
-    options: AdapterOptions | None = None
-
-    @property
-    def adapter(self) -> Mapping[str, Any]:
-        """The keywords that a user's adapter has for the connection."""
-        return self.options.keywords if self.options else {}
-
-
-class AdapterOptions:
-    """The keywords that a user's adapter has for its connections; equal only to itself."""
-
-    def __init__(self, keywords: Mapping[str, Any]) -> None:
-        self.keywords = keywords
+    socket_options: tuple[tuple[Any, ...], ...] = ()
+    """This and the rest: what the adapter of a user's session sets for its connections."""
+    source_address: tuple[str, int] | None = None
+    ssl_context: ssl.SSLContext | None = None
 
 
 class Settings(NamedTuple):
@@ -71,30 +62,21 @@ def own_settings(request: WireRequest) -> Settings:
     """Return the settings of a request without a session: the environment's proxies and certificates."""
     url = parsed_url(request.url)
     scheme, host = url.scheme or "", url.host or ""
-    proxy, verify = None, True
-    if not is_loopback(host):
-        proxy = _environment_proxy(scheme, f"{scheme}://{url.netloc}", _environment())
+    proxy = None if is_loopback(host) else _environment_proxy(scheme, f"{scheme}://{url.netloc}", _environment())
     bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-    route = Route(scheme, host, url.port or port_of(scheme), proxy, bundle or verify)
+    route = Route(scheme, host, url.port or port_of(scheme), proxy, bundle or True)
     headers = {"Host": host_header(url), "User-Agent": "rxllm", "Accept": "*/*", "Accept-Encoding": "identity"}
     return make_settings(route, url, merged_headers(headers, request.headers), request.body)
 
 
-def make_settings(
-    route: Route,
-    url: Url,
-    headers: dict[str, str],
-    body: bytes,
-    prepared: requests.PreparedRequest | None = None,
-    environment: Mapping[str, Any] | None = None,
-) -> Settings:
+def make_settings(route: Route, url: Url, headers: dict[str, str], body: bytes) -> Settings:
     """Return the settings of a request with the headers that follow from its route and its body."""
     target = url.request_uri
     if route.proxy is not None and route.scheme == "http" and not route.proxy.startswith("socks"):
         target = f"http://{host_header(url)}{target}"
         headers = {**headers, **proxy_headers(parsed_proxy(route.proxy))}
     headers["Content-Length"] = str(len(body))
-    return Settings(route, target, headers, body, prepared, environment or {})
+    return Settings(route, target, headers, body)
 
 
 def merged_headers(defaults: dict[str, str], headers: Mapping[str, str]) -> dict[str, str]:
