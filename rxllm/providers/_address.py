@@ -1,6 +1,6 @@
-"""Where a request goes and what headers go with it: checked before anything is sent.
+"""Where a request goes: checked before anything is sent.
 
-A refusal never shows the address or the header's value: either may hold a secret.
+A refusal never shows the address, which may hold a secret.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
 from urllib.parse import SplitResult, parse_qs, urlsplit, urlunsplit
 
 from ..errors import ConfigurationError
@@ -31,16 +30,6 @@ def checked_address(address: str, provider: str) -> str:
     if parts.username is not None or parts.password is not None:
         raise _refused(provider, "holds a user name or password: give a key by api_key=, or credentials by headers=")
     return address
-
-
-def checked_headers(headers: Mapping[str, str], provider: str) -> dict[str, str]:
-    """Return `headers` if they can be sent unchanged; otherwise raise `ConfigurationError` naming the wrong one."""
-    for name, value in headers.items():
-        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
-            raise ConfigurationError(f"headers for {provider!r}: a name has a character that is not allowed")
-        if not is_sendable(value):
-            raise ConfigurationError(f"the header {name!r} for {provider!r} has a line break or another such character")
-    return dict(headers)
 
 
 def is_sendable(value: str) -> bool:

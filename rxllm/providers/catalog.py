@@ -25,7 +25,6 @@ from ..errors import ConfigurationError
 from ._address import (
     azure_address,
     checked_address,
-    checked_headers,
     completed_address,
     is_loopback,
     is_sendable,
@@ -183,7 +182,7 @@ def wire_for(
     key = api_key or _variable(vendor.key_variables)
     if key is not None and not is_sendable(key):
         raise ConfigurationError(f"the key for {vendor.name!r} has a character that no header may have, such as LF")
-    given = checked_headers(headers or {}, vendor.name)
+    given = headers or {}
     if key is None and vendor.needs_key and not is_loopback(address) and not _brings_credentials(given):
         raise ConfigurationError(f"provider {vendor.name!r} needs a key: give api_key={_or_set(vendor.key_variables)}")
     return _factory(vendor, address)(provider=vendor.name, base_url=address, api_key=key, headers=given)
