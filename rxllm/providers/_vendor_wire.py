@@ -19,7 +19,9 @@ from ._answer_builder import AnswerDecoder
 from ._conversation import with_fitting_media, with_results_behind_calls
 from ._endpoint import TOOL_NAME, Endpoint
 from ._request import body_bytes, endpoint_url, header_fields, refuse_options, unsupported_option, without_none
-from ._schemas import Rewriter, SchemaError, StrictSchema, format_name, inlined_parameters, tool_parameters
+from ._schemas.rewriter import Rewriter, SchemaError, format_name
+from ._schemas.strict import StrictSchema
+from ._schemas.tools import inlined_parameters, tool_parameters
 
 _OPTIONS = (
     *("temperature", "max_tokens", "top_p", "top_k"),

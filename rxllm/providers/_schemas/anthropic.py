@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..._json import int_at, is_array, is_object, object_at, objects_at, text_at
-from .nodes import Schema, SchemaError, required_names
-from .rewriter import ClosedRewriter
+from .rewriter import ClosedRewriter, Schema, SchemaError, required_names
 
 _FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"})
 _MAX_OPTIONAL, _MAX_UNIONS = 24, 16

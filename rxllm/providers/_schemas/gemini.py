@@ -6,8 +6,7 @@ Source: https://ai.google.dev/api/generate-content#v1beta.GenerationConfig (resp
 from __future__ import annotations
 
 from ..._json import is_array, is_object, objects_at
-from .nodes import ANNOTATIONS, Schema, SchemaError, definition, references, types_of
-from .rewriter import Rewriter
+from .rewriter import ANNOTATIONS, Rewriter, Schema, SchemaError, definition, references, types_of
 
 _TYPES: dict[type, str] = {bool: "boolean", int: "integer", float: "number", type(None): "null"}
 
@@ -16,10 +15,7 @@ class GeminiSchema(Rewriter):
     """Rewrites a schema for Gemini."""
 
     kept = frozenset(
-        {
-            *("type", "format", "description", "minItems", "maxItems", "minimum", "maximum"),
-            "propertyOrdering",
-        }
+        {"type", "format", "description", "minItems", "maxItems", "minimum", "maximum", "propertyOrdering"}
     )
     left_out = ANNOTATIONS | {"title", "default"}
 

@@ -14,8 +14,9 @@ import re
 from collections.abc import Sequence
 
 from ..._json import is_array, is_object, object_at, objects_at, text_at
-from .nodes import (
+from .rewriter import (
     ANNOTATIONS,
+    ClosedRewriter,
     Schema,
     SchemaError,
     definition,
@@ -24,7 +25,6 @@ from .nodes import (
     required_names,
     types_of,
 )
-from .rewriter import ClosedRewriter
 
 _REFUSED = frozenset(
     {

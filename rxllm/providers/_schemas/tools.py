@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ..._json import is_array, is_object, object_at, objects_at
 from ...options import Tool
-from .nodes import (
+from .rewriter import (
     Schema,
     SchemaError,
     definition_name,

@@ -36,7 +36,7 @@ from ...messages import (
 from ...options import Options, Tool
 from .._conversation import system_texts, turns_of
 from .._request import inline, result_text, unsupported_option, without_none
-from .._schemas import AnthropicSchema
+from .._schemas.anthropic import AnthropicSchema
 from .._vendor_wire import VendorWire, option_fields
 from ..model_rules import ModelRules, checked_rules, is_off
 from .decoder import CONTAINER, AnthropicDecoder

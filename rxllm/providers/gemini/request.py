@@ -32,7 +32,7 @@ from ...messages import (
 from ...options import Options, Tool
 from .._conversation import calls_by_id, system_texts, turns_of
 from .._request import endpoint_url, inline, merged, result_text, without_none
-from .._schemas import GeminiAnswerSchema, GeminiSchema
+from .._schemas.gemini import GeminiAnswerSchema, GeminiSchema
 from .._vendor_wire import VendorWire, option_fields
 from ..model_rules import ModelRules, checked_rules, is_off
 from .decoder import GeminiDecoder
