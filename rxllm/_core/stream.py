@@ -22,7 +22,6 @@ import msgspec
 from reactivex import Observable, abc
 
 from .._protocol import Decoder, WireRequest
-from .._runtime.ending import is_ending
 from .._runtime.errors import report_exception
 from .._runtime.thread_cache import Task, workers
 from .._transport.body import DRAIN_SECONDS, Body
@@ -33,7 +32,7 @@ from ..errors import APIConnectionError, LLMError, StreamError
 from ..events import ReasoningDelta, Response, StreamEnd, TextDelta, Timing, TokenEvent, VendorEvent, is_content
 from ..options import Timeout
 from .awaitable import AwaitableObservable
-from .crowd import admission, is_crowded, live, reactor
+from .crowd import admission, interpreter_ends, is_crowded, live, reactor
 from .scheduling import schedule_after_subscribe
 from .stream_errors import emit_error, unexpected_error
 from .time_limits import TimeLimits
@@ -140,7 +139,7 @@ class _Subscription(abc.DisposableBase):
     def _start_failed(self, error: Exception) -> None:
         """End a stream for which there is no thread, unless it runs (then a limit or its scheduler has failed)."""
         if self._is_started.acquire(blocking=False):
-            self._disposed = self._disposed or is_ending()
+            self._disposed = self._disposed or interpreter_ends.is_set()
             self._abandon("the stream could not be started", error)
 
     def _abandon(self, what: str, error: Exception) -> None:
@@ -221,16 +220,18 @@ class _Subscription(abc.DisposableBase):
         finally:
             if not continues:
                 self._release()
-        return continues and not (self._must_block and self._leave_crowd())  # the reactor's thread must not block
+        if continues and self._must_block:  # the reactor's thread must not block
+            self._leave_crowd()
+            return False
+        return continues
 
-    def _leave_crowd(self) -> bool:
-        """Let a thread of its own read this stream. Return True: the reactor does not go on."""
+    def _leave_crowd(self) -> None:
+        """Let a thread of its own read this stream."""
         self._must_block = self._in_crowd = False
         try:
             workers.run(self._thread_name(), partial(contextvars.copy_context().run, self._read_here))
         except RuntimeError as error:
             self._abandon("the connection could not be read", error)
-        return True
 
     def _open(self) -> None:
         """Send the request."""
@@ -316,7 +317,7 @@ class _Subscription(abc.DisposableBase):
                     raise StreamError(f"the answer exceeds {limit} characters (max_answer_chars)")
 
     def _fail(self, error: Exception) -> None:
-        """Record what ends the stream: an error, or (None) that it was disposed."""
+        """Record the error that ends the stream; none for an abort, unless a time limit caused it."""
         self._ended = True
         if isinstance(error, CallAborted):
             expired = self._limits.expired
@@ -384,10 +385,13 @@ class _Subscription(abc.DisposableBase):
         return msgspec.structs.replace(response, timing=timing)
 
     def _on_expired(self) -> None:
-        """Abort the call after a time limit has passed; runs on the watchdog's thread."""
+        """Abort the call after a time limit has passed; runs on the watchdog's thread.
+
+        The thread that reads wakes and ends the stream. If none has started yet, another one ends it.
+        """
         self._halted = self._halted or self._limits.expired == "total"
         self._call.abort()
-        if self._is_started.acquire(blocking=False):  # the stream still waits for a thread
+        if self._is_started.acquire(blocking=False):
             self._fail(CallAborted())
             try:
                 workers.run(self._thread_name(), self._read_once)

@@ -60,8 +60,10 @@ class Reactor:
         """A socket is readable that has not been read."""
         self._on_idle = on_idle
         self._threads = threads
-        self._max_read_seconds = self._patience = max_read_seconds
-        self._numbers = itertools.count(1)
+        self._max_read_seconds = max_read_seconds
+        self._check_seconds = max_read_seconds
+        """After so long the follower checks the leader next; less after it has taken over from a slow one."""
+        self._thread_numbers = itertools.count(1)
         self._reset()
         after_fork(self._reset)
 
@@ -119,7 +121,7 @@ class Reactor:
                 return
             self._has_follower = True
         try:
-            self._threads.run(f"rxllm-reactor-{next(self._numbers)}", self._follow)
+            self._threads.run(f"rxllm-reactor-{next(self._thread_numbers)}", self._follow)
         except Exception:
             self._has_follower = False
 
@@ -128,7 +130,7 @@ class Reactor:
 
         Another thread leads if one read took so long that it took over. This thread then reads that slow stream alone.
         """
-        threading.current_thread().name = f"rxllm-reactor-{next(self._numbers)}"
+        threading.current_thread().name = f"rxllm-reactor-{next(self._thread_numbers)}"
         ready = self._ready
         while True:
             if not ready:
@@ -145,14 +147,10 @@ class Reactor:
                 break
             if not goes_on:
                 with self._lock:
-                    self._remove(reader)
+                    self._size -= 1
+                    if self._poll is not None:
+                        self._poll.drop(reader)
         self._return(reader, goes_on and self._read_alone(reader))
-
-    def _remove(self, reader: _Reader) -> None:
-        """Watch a stream no longer. The caller must hold the lock."""
-        self._size -= 1
-        if self._poll is not None:
-            self._poll.drop(reader)
 
     def _read_alone(self, reader: _Reader) -> bool:
         """Read a slow stream on this thread until it was prompt three times in a row. Return False if it ended."""
@@ -222,7 +220,7 @@ class Reactor:
         """Take over as the leader when the leader is slow in one read; return when no stream is left."""
         seen = self._reads
         while True:
-            time.sleep(self._patience)
+            time.sleep(self._check_seconds)
             with self._lock:
                 if self._turn is None or self._poll is None:
                     self._has_follower = False
@@ -232,9 +230,9 @@ class Reactor:
                         self._poll.drop(self._turn.pop())
                         self._turn = turn = list[_Reader]()
                         self._has_follower = False
-                        self._patience = self._max_read_seconds / _HURRY
+                        self._check_seconds = self._max_read_seconds / _HURRY
                         break
-                seen, self._patience = self._reads, self._max_read_seconds
+                seen, self._check_seconds = self._reads, self._max_read_seconds
         self._start_follower()
         self._lead(turn)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from urllib.parse import SplitResult, parse_qs, urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from ..errors import ConfigurationError
 
@@ -85,9 +85,12 @@ def azure_address(endpoint: str) -> str:
     'https://me.openai.azure.com/openai/deployments/mini?api-version=2024-06-01'
     """
     parts = urlsplit(endpoint)
-    if parts.path in ("", "/", "/openai", "/openai/"):
+    if parts.path.rstrip("/") in ("", "/openai"):
         return urlunsplit(parts._replace(path="/openai/v1"))
-    return urlunsplit(_versioned(parts)) if "/deployments/" in parts.path else endpoint
+    if "/deployments/" not in parts.path or "api-version" in parse_qs(parts.query):
+        return endpoint
+    version = f"api-version={os.environ.get('OPENAI_API_VERSION') or _AZURE_API_VERSION}"
+    return urlunsplit(parts._replace(query=f"{parts.query}&{version}" if parts.query else version))
 
 
 def completed_address(address: str, default: str) -> str:
@@ -106,13 +109,6 @@ def completed_address(address: str, default: str) -> str:
     if path == whole or not certain or not f"{whole}/".startswith(f"{path}/"):
         return address
     return urlunsplit(parts._replace(path=whole))
-
-
-def _versioned(parts: SplitResult) -> SplitResult:
-    if "api-version" in parse_qs(parts.query):
-        return parts
-    version = f"api-version={os.environ.get('OPENAI_API_VERSION') or _AZURE_API_VERSION}"
-    return parts._replace(query=f"{parts.query}&{version}" if parts.query else version)
 
 
 def _refused(provider: str, why: str) -> ConfigurationError:

@@ -82,31 +82,27 @@ class AnswerBuilder:
     def text(self, piece: str) -> TextDelta:
         """Record a piece of visible text."""
         if self._kind != "text":
-            self._begin_part("text")
+            self.end_part("text")
         self._pieces.write(piece)
         return TextDelta(piece)
 
     def reasoning(self, piece: str) -> ReasoningDelta:
         """Record a piece of reasoning."""
         if self._kind != "reasoning":
-            self._begin_part("reasoning")
+            self.end_part("reasoning")
         self._pieces.write(piece)
         return ReasoningDelta(piece)
 
     def sign(self, kind: Literal["text", "reasoning"], own: Json) -> None:
         """Attach what the vendor wants sent back to the part under way, which is of `kind` (empty if need be)."""
         if self._kind != kind:
-            self._begin_part(kind)
+            self.end_part(kind)
         self._own = own if self._own is None else {**self._own, **own}
 
-    def _begin_part(self, kind: Literal["text", "reasoning"]) -> None:
-        self.end_part()
-        self._kind = kind
-
-    def end_part(self) -> None:
-        """Close the text or reasoning part under way, so that the next piece begins another."""
+    def end_part(self, following: Literal["text", "reasoning"] | None = None) -> None:
+        """Close the text or reasoning part under way; the next piece begins another one, of the kind `following`."""
         self._parts += self._part_under_way()
-        self._kind, self._pieces, self._own = None, StringIO(), None
+        self._kind, self._pieces, self._own = following, StringIO(), None
 
     def vendor_part(self, data: Json) -> None:
         """Record a whole item to be carried back."""
@@ -162,10 +158,6 @@ class AnswerBuilder:
         text = arguments if isinstance(arguments, str) else encode(arguments or {}).decode()
         added: list[TokenEvent] = [self.add_arguments(index, text)] if text else []
         return added + self.end_call(index)
-
-    def end_calls(self) -> list[TokenEvent]:
-        """End all tool calls still open whose arguments are whole."""
-        return [event for index in self.calls for event in self.end_call(index)]
 
     def unfinished_call(self) -> str | None:
         """Return the name of a tool call whose arguments never became a JSON object; None if there is none."""
@@ -249,12 +241,10 @@ class AnswerDecoder(ABC):
         self._answer = AnswerBuilder(endpoint or Endpoint(self.wire, provider))
         self._reader = FrameReader()
         self._words = WORDS[self.wire]
-        self._started = False
-        """An event has been returned."""
         self._is_open = False
-        """The answer has begun, and not ended: plain deltas may be read the fast way."""
-        self._early: list[TokenEvent] = []
-        """Events that came before StreamStart, which waits for the id or the model."""
+        """The answer has begun, and not ended: a `feed` may read plain deltas the fast way, without `_read`."""
+        self._early: list[TokenEvent] | None = []
+        """Events that came before StreamStart, which waits for the id or the model; None once it was returned."""
 
     @abstractmethod
     def feed(self, frame: Frame, /) -> Sequence[TokenEvent]:
@@ -288,14 +278,14 @@ class AnswerDecoder(ABC):
 
     def _with_start(self, events: Sequence[TokenEvent]) -> Sequence[TokenEvent]:
         """Return StreamStart and the first events; keep them until the id, the model or the answer itself comes."""
-        if self._started:
+        if self._early is None:
             return events
-        self._early += events
+        early = self._early = [*self._early, *events]
         identity = (self._answer.id, self._answer.model)
-        if identity == (None, None) and all(isinstance(event, VendorEvent | UsageUpdate) for event in self._early):
+        if identity == (None, None) and all(isinstance(event, VendorEvent | UsageUpdate) for event in early):
             return ()
-        self._started, self._is_open = True, not self.finished
-        return self._early if identity == (None, None) else [StreamStart(*identity), *self._early]
+        self._early, self._is_open = None, not self.finished
+        return early if identity == (None, None) else [StreamStart(*identity), *early]
 
     def _finish(self, reason: FinishReason, raw: str | None) -> StreamEnd:
         """Return the terminal event; nothing is read any more."""

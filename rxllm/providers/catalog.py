@@ -22,6 +22,7 @@ import msgspec
 from .._json import table
 from .._protocol import Wire
 from ..errors import ConfigurationError
+from ..messages import Message, VendorPart
 from ._address import (
     azure_address,
     checked_address,
@@ -30,7 +31,6 @@ from ._address import (
     is_sendable,
     ollama_address,
 )
-from ._prefix import PrefixForm
 from .openai_chat.dialect import GATEWAY, Dialect
 
 __all__ = [
@@ -55,6 +55,41 @@ class WireFactory(Protocol):
     def __call__(self, *, provider: str, base_url: str, api_key: str | None, headers: Mapping[str, str]) -> Wire:
         """Return the wire to `provider` at `base_url`, whose requests carry the key and the headers."""
         ...
+
+
+class PrefixForm(msgspec.Struct, frozen=True, kw_only=True):
+    """How one vendor wants to be asked to continue a cut answer.
+
+    To continue means to send the text so far as the beginning of the assistant's answer (a prefix, or
+    "prefill") and to get what follows it. Each vendor has a way of its own, and most have none: there a
+    last message of the assistant's is refused, or answered from its start, which would repeat the text.
+
+    Sources, looked up in 2026:
+    - Anthropic: Claude up to 4.5, without thinking; from 4.6 on it is a 400.
+      https://platform.claude.com/docs/en/about-claude/models/whats-new-claude-4-6
+    - DeepSeek: `prefix`, on the beta address. https://api-docs.deepseek.com/guides/chat_prefix_completion
+    - Mistral: `prefix`; the answer repeats the prefix. https://docs.mistral.ai/guides/prefix
+    - Groq: https://console.groq.com/docs/prefilling
+    - OpenRouter: what the model behind it allows. https://openrouter.ai/docs/api-reference/overview
+    - Ollama: ollama/ollama issue 6778. llama.cpp: pull request 13174; not while it thinks (15404).
+    - vLLM: `continue_final_message`. https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html
+    - Gemini: up to 3.1; later ones answer 400 (pipecat-ai/pipecat pull request 5821). Google does not document it.
+    """
+
+    models: str = ""
+    """Pattern for the start of the model names that accept a prefix; empty: all models."""
+    message_fields: Mapping[str, object] | None = None
+    """Fields of that message, on the wire of OpenAI Chat Completions."""
+    body_fields: Mapping[str, object] | None = None
+    """Fields of the request."""
+    thinks: bool = True
+    """Whether the model may think before it continues."""
+
+    def marked(self, message: Message) -> Message:
+        """Return the message as this vendor wants it."""
+        if self.message_fields is None:
+            return message
+        return Message(message.role, (*message.parts, VendorPart("openai-chat", dict(self.message_fields))))
 
 
 class Vendor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -130,11 +165,10 @@ def vendor_named(name: str) -> Vendor:
     if name in _vendors:
         return _vendors[name]
     names = sorted({*_vendors, *entry_points(group=ENTRY_POINTS).names})
+    # The name of a model ("gpt-5.4") in the place of a provider's: its first word tells whose it is.
     family = re.match("[a-z]+(?=-|[0-9])", name.lower())
-    close = [
-        f"{each.name}:{name}" for each in _vendors.values() if family and f"{each.default_model}".startswith(family[0])
-    ]
-    close = close or get_close_matches(name.lower(), names, n=1, cutoff=0.7)
+    makers = [each.name for each in _vendors.values() if family and f"{each.default_model}".startswith(family[0])]
+    close = [f"{maker}:{name}" for maker in makers] or get_close_matches(name.lower(), names, n=1, cutoff=0.7)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise ConfigurationError(f"there is no provider {name!r}.{hint} There are: {', '.join(names)}")
 

@@ -120,14 +120,10 @@ def model_rules(maker: str, model: str) -> ModelRules | None:
     >>> model_rules("openai", "gpt-5.1-2025-11-13").efforts
     ('low', 'medium', 'high')
     """
-    rows = RULES.get(maker, ())
-    name = model.lower()
-    if maker == "anthropic":
-        found = re.search(r"claude-.*", name.replace(".", "-"))
-        name = found[0] if found else name
-    elif maker != "groq":
-        name = name.rpartition("/")[2]
-    return next((row for row in rows if re.match(row.models, name)), None)
+    name = model.lower().rpartition("/")[2]
+    if maker == "anthropic":  # Bedrock and Vertex write "us.anthropic.claude-opus-4-7-v1:0" and the like
+        name = re.sub(r"^.*?(?=claude-)", "", name.replace(".", "-"))
+    return next((row for row in RULES.get(maker, ()) if re.match(row.models, name)), None)
 
 
 def checked_rules(maker: str, model: str, options: Options, provider: str) -> ModelRules | None:

@@ -156,7 +156,10 @@ def format_name(name: str) -> str:
 
 
 def with_definitions(schema: Mapping[str, object]) -> Schema:
-    """Return the schema with `definitions` as `$defs`, under plain names, and a reference at its root resolved."""
+    """Return the schema with its definitions under `$defs`, and a reference at its root resolved.
+
+    Older drafts call them `definitions`. Their names become letters, digits, _ and -, which need no escapes.
+    """
     root = dict(schema)
     definitions = {**object_at(root, "definitions"), **object_at(root, "$defs")}
     names = {name: re.sub(r"[^a-zA-Z0-9_-]", "_", name) for name in definitions}

@@ -39,8 +39,9 @@ class ToolCalls:
         self._by_index: dict[int, int] = {}
         self._by_id: dict[str, int] = {}
         self._last: int | None = None
+        """The number of the call that was added to last: a piece without index and id continues it."""
         self._last_list: list[int | None] = []
-        """The calls in the last list of several."""
+        """The numbers of the calls in the last list of several."""
         self._free = 0
         """A number above those of all calls."""
 
@@ -48,7 +49,7 @@ class ToolCalls:
         """Add the entries of one `tool_calls` list, and yield their events."""
         calls: list[int | None] = []
         for position, item in enumerate(items):
-            if len(items) == len(self._last_list):
+            if len(items) == len(self._last_list):  # the same calls again: without an index or id, the place counts
                 self._last = self._last_list[position]
             yield from self._add_piece(item)
             calls.append(self._last)
@@ -72,7 +73,8 @@ class ToolCalls:
                 yield from self._begin(at, call)
             if call.placeholder and call.begun and not call.pieces:
                 yield self._answer.add_arguments(at, call.placeholder)
-        yield from self._answer.end_calls()
+        for index in self._answer.calls:
+            yield from self._answer.end_call(index)
 
     def broken(self) -> str | None:
         """Return, after `end`, the name of a call that could not be ended ("" if it has none), or None."""
