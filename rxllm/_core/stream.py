@@ -332,7 +332,6 @@ class _Subscription(abc.DisposableBase):
 
         A complete answer is reported before the rest of its body has arrived.
         """
-        self._ended = True
         body = self._body
         if body is None or not self._decoder.finished:
             self._close()
@@ -385,10 +384,7 @@ class _Subscription(abc.DisposableBase):
         return msgspec.structs.replace(response, timing=timing)
 
     def _on_expired(self) -> None:
-        """Abort the call after a time limit has passed; runs on the watchdog's thread.
-
-        The thread that reads wakes and ends the stream. If none has started yet, another one ends it.
-        """
+        """Abort the call after a time limit; runs on the watchdog's thread. Ends a stream that no thread reads yet."""
         self._halted = self._halted or self._limits.expired == "total"
         self._call.abort()
         if self._is_started.acquire(blocking=False):
