@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from textwrap import indent
+from textwrap import dedent, indent
 from typing import Any
 
 import griffe
@@ -18,7 +18,8 @@ class DocstringSections(griffe.Extension):
             return
         text = re.sub(r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE)
         text = re.sub(r"^>>> (?:.+\n?)+", _as_examples, text, flags=re.MULTILINE)
-        text = re.sub(r"^::\n|:(?=:$)", "", text, flags=re.MULTILINE)  # Markdown knows a block of code by its indent
+        text = re.sub(r"^::\n\n((?: {4}.*\n?|\n)+)", _as_fence, text, flags=re.MULTILINE)
+        text = re.sub(r":(?=:$)", "", text, flags=re.MULTILINE)  # Markdown knows a block of code by its indent
         if isinstance(obj, griffe.Class) and not list(obj.parameters):  # griffe sees no constructor of a struct
             text = re.sub(r"^Args:$", "Attributes:", text, flags=re.MULTILINE)
         obj.docstring.value = text
@@ -26,3 +27,8 @@ class DocstringSections(griffe.Extension):
 
 def _as_examples(doctest: re.Match[str]) -> str:
     return "Examples:\n" + indent(doctest[0], "    ")
+
+
+def _as_fence(block: re.Match[str]) -> str:
+    """Fences end a section such as Args; an indented block would be read as a part of it."""
+    return f"```text\n{dedent(block[1]).strip(chr(10))}\n```\n"
