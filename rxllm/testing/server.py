@@ -1,29 +1,31 @@
 """A language-model server on the loopback interface whose answers a test chooses.
 
-It is a real HTTP/1.1 server (keep-alive, one thread for each connection) and speaks five protocols.
+It is a real HTTP/1.1 server (keep-alive, two threads for each connection) and speaks five protocols.
 Any client can use it through its base URL; nothing is patched.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import socket
 import threading
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import IO, Self, TypeAlias
+from typing import Self, TypeAlias
 
 from .._json import encode
+from .._runtime.platform import reset_when_closed
 from ._connection import Exchange, read_request, write_response
 from ._script import Chunk, Script, script_of
-from ._sockets import Sockets
 from .recorded import RecordedRequest
 from .replies import Answer, ErrorReply, Hang, Reply
 
 Answering: TypeAlias = Answer | str | Callable[[RecordedRequest], Answer | str]
 """An answer, text (a `Reply`), or a function from the request to one of these."""
+
+_LOOK_SECONDS = 1.0
+"""Seconds after which the accepting thread checks whether the server is closed, if `close` could not wake it."""
 
 _WITHOUT_V1 = frozenset({"anthropic", "gemini", "ollama"})
 
@@ -74,13 +76,12 @@ class LLMServer:
         """Guards the state that threads share; notified when a request has come."""
         self._open: dict[socket.socket, Exchange | None] = {}
         """The latest request of each open connection; None before its first."""
-        self._threads: list[threading.Thread] = []
-        self._names = itertools.count(1)
-        """Numbers in the names of the threads."""
         self._closing = False
-        listener = socket.create_server(("127.0.0.1", port), backlog=1024)
-        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        self._sockets = Sockets(listener, self._accepted)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=1024)
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._listener.settimeout(_LOOK_SECONDS)
+        self._threads: list[threading.Thread] = []
+        self._start("llm-server-accept", self._accept_all)
 
     def __enter__(self) -> Self:
         return self
@@ -132,47 +133,58 @@ class LLMServer:
                 request.close_by_server()
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # wakes the accepting thread
+            socket.create_connection(self._listener.getsockname()).close()
         for thread in threads:
             thread.join()
-        self._sockets.stop()
+        self._listener.close()
 
-    def _accepted(self, connection: socket.socket) -> None:
-        """Start a thread for the connection. Runs on the thread of `Sockets`."""
-        name = f"llm-server-{next(self._names)}"
-        thread = threading.Thread(target=self._serve, args=(connection,), name=name, daemon=True)
-        with self._changed:
-            self.connections += 1
-            if self._closing:
-                self._sockets.close(connection)
-                return
-            self._open[connection] = None
-            self._threads = [thread, *(other for other in self._threads if other.is_alive())]
-            thread.start()
+    def _accept_all(self) -> None:
+        """Start a thread for each connection, until `close`. Runs on the accepting thread."""
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:  # nothing came for a while, or the client has closed the connection already
+                if self._closing:
+                    return
+                continue
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with self._changed:
+                if self._closing:
+                    connection.close()
+                    return
+                self.connections += 1
+                self._open[connection] = None
+                self._start(f"llm-server-{self.connections}", self._serve, connection)
+
+    def _start(self, name: str, work: Callable[..., object], *arguments: object) -> None:
+        """Run `work` on a thread that `close` waits for."""
+        thread = threading.Thread(target=work, args=arguments, name=name, daemon=True)
+        self._threads = [thread, *(other for other in self._threads if other.is_alive())]
+        thread.start()
 
     def _serve(self, connection: socket.socket) -> None:
-        """Answer the requests of one connection in turn. Runs on the connection's own thread."""
-        ending = "drop"
-        try:
-            with connection.makefile("rb") as reader:
-                ending = self._answer_all(connection, reader)
-        finally:
+        """Read the requests of one connection until either side ends it. Runs on the connection's own thread.
+
+        A second thread answers, so that this one always reads, and sees at once that the client has closed the
+        connection, also while the other one sends, sleeps or waits at a gate.
+        """
+        request = answering = None
+        with connection, connection.makefile("rb") as reader:
+            while (following := read_request(reader)) is not None:
+                if answering is not None:
+                    answering.join()
+                request = following
+                self._record(connection, request)
+                name = f"{threading.current_thread().name}-answer"
+                answering = threading.Thread(target=self._respond, args=(connection, request), name=name, daemon=True)
+                answering.start()
+            if request is not None:
+                request.client_left()
+            if answering is not None:
+                answering.join()
             with self._changed:
                 del self._open[connection]
-            self._sockets.close(connection, reset=ending == "reset")
-
-    def _answer_all(self, connection: socket.socket, reader: IO[bytes]) -> str:
-        """Answer until one side ends the connection. Return how it ends."""
-        request = None
-        while (following := read_request(reader)) is not None:
-            request = following
-            self._record(connection, request)
-            self._sockets.watch(connection, request.client_left)
-            ending = self._respond(connection, request)
-            if ending != "whole" or request.headers.get("connection", "").lower() == "close":
-                return ending
-        if request is not None:
-            request.client_left()
-        return "whole"
 
     def _record(self, connection: socket.socket, request: Exchange) -> None:
         """Keep the request, and note how often the same one has come."""
@@ -186,8 +198,23 @@ class LLMServer:
                 self.requests.append(request)
                 self._changed.notify_all()
 
-    def _respond(self, connection: socket.socket, request: Exchange) -> str:
-        """Answer `request`. Return whether the connection continues or how it ends."""
+    def _respond(self, connection: socket.socket, request: Exchange) -> None:
+        """Answer `request`, and end the connection if that is how the answer ends, or if it raises."""
+        ending = "drop"
+        try:
+            ending = self._answer(connection, request)
+        finally:
+            if ending != "whole" or request.headers.get("connection", "").lower() == "close":
+                request.close_by_server()
+                with contextlib.suppress(OSError):  # wakes the reading thread, which closes the socket
+                    if ending == "reset":
+                        reset_when_closed(connection)
+                        connection.shutdown(socket.SHUT_RD)  # the other direction would end without a reset
+                    else:
+                        connection.shutdown(socket.SHUT_RDWR)
+
+    def _answer(self, connection: socket.socket, request: Exchange) -> str:
+        """Answer `request`. Return how the connection ends, "whole" if it continues."""
         answer = self._script(request)
         try:
             if answer is None:
@@ -196,7 +223,7 @@ class LLMServer:
                 return "drop"
         except OSError:
             if not self._closing:
-                request.client_left()
+                request.client_left()  # before this thread marks the connection as closed by the server
             return "drop"
         if answer.ending == "whole":
             request.answered.set()

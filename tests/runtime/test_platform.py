@@ -327,7 +327,6 @@ def test_no_other_module_asks_for_the_system() -> None:
         for path in package.rglob("*.py")
     }
     expected = {
-        "testing/_sockets.py": ["DefaultSelector"],
         "ui/tk.py": ["sys.platform"],
     }
     assert {path: names for path, names in found.items() if names and path != "_runtime/platform.py"} == expected
