@@ -247,12 +247,12 @@ def test_a_slow_subscriber_slows_the_asking(desk: Desk) -> None:
     seen.subscribe(desk.batch(numbered(200), max_concurrent=2))
     assert first.wait(LIMIT)
     full = 2 * 4 + 4  # two workers with full hands, and what the first had handed over
-    asked = -1
-    while asked != (
-        asked := len(desk.server.requests)
-    ):  # until the workers rest; on a busy machine we may look too early
-        threading.Event().wait(0.5)
-    assert 2 <= asked <= full
+    assert desk.pool is not None
+    given = [key for _, keys in desk.pool.exchanges for key in keys]
+    assert len(given) <= full
+    desk.server.wait_for_request(len(given), LIMIT)
+    assert given == [key for _, keys in desk.pool.exchanges for key in keys]
+    assert len(given) == len(desk.server.requests)
     gate.set()
     seen.wait()
     assert numbered(200) == texts(seen)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from rxllm._runtime import platform
 from rxllm._runtime.reactor import _HURRY, _PROMPT_READS, Reactor, _Poll
 from rxllm._runtime.thread_cache import Workers
 
@@ -424,16 +425,37 @@ def test_if_all_streams_fail_one_that_is_slow_to_end_delays_no_other(
         assert ended.acquire(timeout=LIMIT)
 
 
-def test_a_closed_selector_fails_its_streams(reactor: Reactor) -> None:
+@pytest.mark.parametrize("when", ["while it waits", "while it reads"])
+def test_a_closed_selector_fails_its_streams(when: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As when a program closes all descriptors; the reactor works again for the next ones."""
-    first, second = Reader(), Reader()
+
+    class ClosedByTheProgram:
+        """The first selector: a wait that has begun reports what has come though it is closed meanwhile."""
+
+        def __init__(self) -> None:
+            monkeypatch.undo()
+            self._poll = platform.open_poll()
+            self.close, self.register, self.unregister = self._poll.close, self._poll.register, self._poll.unregister
+
+        def poll(self, seconds: float) -> Any:
+            events = self._poll.poll(seconds)
+            if events and when == "while it waits":
+                self._poll.close()
+            return events
+
+    monkeypatch.setattr("rxllm._runtime.reactor.open_poll", ClosedByTheProgram)
+    reactor = Reactor(lambda: None, Workers(), max_read_seconds=5)  # no other thread takes over
+    poll: Any = None
+    first, second = Reader(lambda: poll.close() if when == "while it reads" else None), Reader()
     add(reactor, first)
+    assert reactor._poll is not None
+    poll = reactor._poll._poll
     add(reactor, second)
-    poll: Any = reactor._poll
-    poll._poll.close()
-    first.peer.send(b"a")  # reported by the wait that has begun, if one has
+    first.say(b"a")
     assert first.ended.wait(LIMIT)
     assert second.ended.wait(LIMIT)
+    assert first.got == [b"a"]
+    assert [ValueError] * 2 == [type(reader.failure) for reader in (first, second)]
     first.peer.close()
     second.peer.close()
     third = Reader()
