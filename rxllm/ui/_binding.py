@@ -17,7 +17,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from reactivex import Observable, Observer, abc
 from reactivex import operators as rx
-from reactivex.disposable import CompositeDisposable, SingleAssignmentDisposable
+from reactivex.disposable import CompositeDisposable, SerialDisposable, SingleAssignmentDisposable
 from reactivex.subject import ReplaySubject
 
 from .._inert_text import inert_text
@@ -157,6 +157,25 @@ def bind_enabled(scheduler: LoopScheduler, set_enabled: Callable[[bool], object]
     return binding
 
 
+class StopBinding:
+    """What a stop button is connected to: one stream at a time; `bind_enabled` enables the button while that runs."""
+
+    def __init__(self, bind_enabled: Callable[[Observable[bool]], Binding]) -> None:
+        self._bind_enabled = bind_enabled
+        self._enabled = SerialDisposable()
+        self._stream: Binding | None = None
+
+    def connect(self, stream: Binding) -> None:
+        """Connect the button to this stream in place of the one before."""
+        self._stream = stream
+        self._enabled.disposable = self._bind_enabled(stream.running)
+
+    def stop(self, *_: object) -> None:
+        """Dispose the stream; called when the button is clicked."""
+        if self._stream is not None:
+            self._stream.dispose()
+
+
 class TextView(Protocol):
     """A widget's part in showing text; called on the UI thread only."""
 
@@ -180,33 +199,6 @@ def as_text(view: TextView, finish: Callable[[], None] | None = None) -> abc.Obs
             view.reset()
 
     return Observer(show, view.fail, finish)
-
-
-class GrowingLabel:
-    """The text that one stream adds to a label, which `read` returns and `write` replaces.
-
-    >>> shown = ["Answer: "]
-    >>> label = GrowingLabel(lambda: shown[-1], shown.append)
-    >>> label.add("4"); label.add("2"); shown[-1]
-    'Answer: 42'
-    """
-
-    def __init__(self, read: Callable[[], str], write: Callable[[str], object]) -> None:
-        self._read = read
-        self._write = write
-        self._before = read()
-
-    def add(self, text: str) -> None:
-        """Append."""
-        self._write(self._read() + text)
-
-    def reset(self) -> None:
-        """Remove all that was added."""
-        self._write(self._before)
-
-    def fail(self, error: Exception) -> None:
-        """Show an error on a line of its own."""
-        self._write(f"{self._read()}\n{error_line(error)}".lstrip("\n"))
 
 
 def as_each(show: Callable[[T], Any], on_error: Callable[[Exception], Any] | None = None) -> abc.ObserverBase[T]:

@@ -77,7 +77,7 @@ class _Open(Struct, frozen=True, gc=False):
 
 
 _TABLE_LINES = 30
-"""In one paragraph: a widget computes the layout of all of a table again for each change."""
+"""In one paragraph of a widget, which computes the layout of all of a table again for each change."""
 
 _HELD = re.compile(
     r"[ \t]*(?:#{1,6}|[-*+=]{1,3}|\d{1,9}[.)]?|`{1,2}|`{3}[^`]*|~{1,2}|~{3}.*|>"
@@ -107,10 +107,14 @@ _MARKS: dict[str, tuple[Style, ...]] = {"*": ("italic",), "**": ("bold",), "***"
 
 
 class MarkdownParser:
-    """Parses Markdown that grows. `paragraphs` is what it has come to."""
+    """Parses Markdown that grows. `paragraphs` is what it has come to.
 
-    def __init__(self) -> None:
+    A table of more than `table_lines` lines is several paragraphs.
+    """
+
+    def __init__(self, table_lines: float = _TABLE_LINES) -> None:
         """Begin with an empty text."""
+        self._table_lines = table_lines
         self.paragraphs: list[Paragraph] = []
         self._sources: list[_Open] = []
         """Of the paragraphs that are whole."""
@@ -200,7 +204,7 @@ class MarkdownParser:
         """Add a line to the paragraph under way, or begin one if that is of another kind."""
         opened = self._open
         goes_on = opened is not None and opened.kind == kind
-        if opened is not None and goes_on and (kind != "table" or len(opened.lines) < _TABLE_LINES):
+        if opened is not None and goes_on and (kind != "table" or len(opened.lines) < self._table_lines):
             self._open = replace(opened, lines=(*opened.lines, line))
         else:
             self._close()

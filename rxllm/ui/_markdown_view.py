@@ -156,6 +156,8 @@ class MarkdownView:
 def _difference(old: Sequence[Run], new: Sequence[Run]) -> tuple[list[Run], list[Run]]:
     """Return what to remove from the end of `old` and what to append then, to get `new`.
 
+    A run that has only grown is not removed. Of what is removed only the length counts, so it has no styles.
+
     >>> _difference([Run("a "), Run("b", ("bold",))], [Run("a "), Run("bc", ("bold",)), Run("d")])
     ([], [Run(text='c', styles=('bold',), link=''), Run(text='d', styles=(), link='')])
     """

@@ -14,6 +14,7 @@ on while other cells run see `rxllm.shared_stream`.
 
 from __future__ import annotations
 
+import math
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -49,9 +50,6 @@ _FORMS = {
     "code": '<pre style="margin:0">{text}</pre>',
     "rule": "<hr>",
 }
-
-_GOES_ON = "</table><table continued>"
-"""Between the parts of a long table; text cannot contain it, as its `<` is escaped."""
 
 
 class _Displayed(ABC):
@@ -133,7 +131,7 @@ class Live(_Displayed):
 
     def html(self) -> str:
         """Return what has come so far, as HTML that loads nothing."""
-        parser = MarkdownParser()
+        parser = MarkdownParser(table_lines=math.inf)
         parser.feed(inert_text(self.markdown) + "\n")
         return _to_html(parser.paragraphs)
 
@@ -235,15 +233,14 @@ def _to_html(paragraphs: Iterable[Paragraph]) -> str:
     >>> _to_html([Paragraph("text", (Run("<b>", ("bold",)), Run("x", (), "https://a.b/?c&d")))])
     '<p><b>&lt;b&gt;</b><a href="https://a.b/?c&amp;d" rel="noopener noreferrer">x</a></p>'
     """
-    return "".join(map(_paragraph, paragraphs)).replace(_GOES_ON, "")
+    return "".join(map(_paragraph, paragraphs))
 
 
 def _paragraph(paragraph: Paragraph) -> str:
     """Return one paragraph as HTML."""
     if paragraph.kind == "table":
         rows = ("".join(f"<td>{_runs(cell)}</td>" for cell in row) for row in paragraph.rows)
-        table = "".join(f"<tr>{row}</tr>" for row in rows)
-        return f"<table continued>{table}</table>" if paragraph.level else f"<table>{table}</table>"
+        return f"<table>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
     level, marker = paragraph.level, escape(paragraph.marker)
     form = _FORMS.get(paragraph.kind, "<p>{text}</p>")
     return form.format(level=level, marker=marker, indent=1.5 * level + 1, text=_runs(paragraph.runs) or " ")

@@ -22,12 +22,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from reactivex import Observable, Observer, abc
 
 from ..events import TokenEvent
-from ._binding import Binding, GrowingLabel, StreamBinding, Streamed, as_each, as_events, as_text
+from ._binding import Binding, StreamBinding, Streamed, as_each, as_events, as_text
 from ._markdown import SAFE_LINK
 from ._markdown_view import MarkdownView
 from ._qt_scheduler import QtScheduler, check_widget, qt_module
 from ._qt_text import QtRegion
 from ._qt_widget import WidgetRef, bind_enabled, widget_ref
+from ._text_region import TextRegion
 
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QLabel, QPlainTextEdit, QTextEdit, QWidget
@@ -130,8 +131,8 @@ if not TYPE_CHECKING:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _label(ref: WidgetRef) -> GrowingLabel:
-    return GrowingLabel(lambda: ref.call("text") or "", partial(ref.call, "setText"))
+def _label(ref: WidgetRef) -> TextRegion:
+    return TextRegion(lambda: ref.call("text") or "", partial(ref.call, "setText"))
 
 
 def _bind(ref: WidgetRef, stream: Streamed, observer: abc.ObserverBase[TokenEvent], *, while_hidden: bool) -> Binding:

@@ -24,11 +24,10 @@ from textual.widget import Widget
 from textual.widgets import Button, Input, Log, Markdown, Static, TextArea
 
 from .._inert_text import inert_text
-from ._binding import Binding, Settle, StreamBinding, Streamed, as_each, as_events, as_text
+from ._binding import Binding, Settle, StopBinding, StreamBinding, Streamed, as_each, as_events, as_text
 from ._binding import bind_enabled as bind_enabled_on
-from ._stop_button import StopBinding
 from ._textual_chat import ChatView
-from ._textual_text import LogText, MarkdownText, StaticText, TextAreaText, TextRegion
+from ._textual_text import MarkdownText, log_text, static_text, text_area_text
 from .asyncio import AsyncIOScheduler
 
 __all__ = ["ChatView", "StopButton", "TextualScheduler", "bind_each", "bind_enabled", "bind_text"]
@@ -71,19 +70,19 @@ def bind_text(widget: Markdown | Log | TextArea | Static, stream: Streamed) -> B
     Raises:
         TypeError: The widget is of another class.
     """
-    view: TextRegion[Any]
     match widget:
         case Markdown():
-            view = MarkdownText(widget)
+            markdown = MarkdownText(widget)
+            return _bind(widget, as_events(stream), as_text(markdown), markdown.settle)
         case Log():
-            view = LogText(widget)
+            view = log_text(widget)
         case TextArea():
-            view = TextAreaText(widget)
+            view = text_area_text(widget)
         case Static():
-            view = StaticText(widget)
+            view = static_text(widget)
         case _:
             raise TypeError(f"bind_text needs a Markdown, Log, TextArea or Static; got {type(widget).__name__}")
-    return _bind(widget, as_events(stream), as_text(view), view.settle)
+    return _bind(widget, as_events(stream), as_text(view), widget.call_after_refresh)
 
 
 def bind_enabled(widget: Widget, when: Observable[bool]) -> Binding:

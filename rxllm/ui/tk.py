@@ -21,22 +21,23 @@ import math
 import socket
 import sys
 import tkinter
+import webbrowser
 from collections.abc import Callable
 from functools import partial
 from tkinter import ttk
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
 
 from ..assistant import ChatSession
-from ._binding import Binding, GrowingLabel, StreamBinding, Streamed, as_each, as_events, as_text
+from ._binding import Binding, StopBinding, StreamBinding, Streamed, as_each, as_events, as_text
 from ._binding import bind_enabled as bind_enabled_on
 from ._loop_scheduler import LoopScheduler
 from ._markdown_view import MarkdownView
-from ._stop_button import StopBinding
-from ._tk_chat import ChatFrame
+from ._text_region import TextRegion
 from ._tk_text import TkRegion
+from ._transcript import STATUS_TEXTS, Transcript
 
 __all__ = ["ChatView", "StopButton", "TkScheduler", "bind_each", "bind_enabled", "bind_markdown", "bind_text"]
 
@@ -187,7 +188,7 @@ def bind_each(
     return _bind(widget, stream, as_each(show), latest=latest)
 
 
-class ChatView(ChatFrame):
+class ChatView(tkinter.Frame):
     """A whole chat: Markdown, code with colours and a link that copies it, reasoning folded, tools with approval.
 
     Its widgets are `text`, `input`, `send_button`, `stop_button`, `retry_button` and `status`. When the view is
@@ -199,8 +200,74 @@ class ChatView(ChatFrame):
     """
 
     def __init__(self, master: tkinter.Misc | None, session: ChatSession) -> None:
-        super().__init__(master, session)
-        bind_each(self, self.show, self.transcript.changes, latest=True)
+        super().__init__(master, padx=6, pady=6)
+        self.session = session
+        self.text = tkinter.Text(self, state="disabled", wrap="word", padx=8, pady=8, font="TkTextFont")
+        scroll = cast("Callable[..., None]", self.text.yview)  # pyright: ignore[reportUnknownMemberType] - not typed
+        bar = tkinter.Scrollbar(self, command=scroll)
+        self.text.configure(yscrollcommand=bar.set)
+        self.status = tkinter.Label(self)
+        self.input = tkinter.Entry(self)
+        self.send_button = tkinter.Button(self, text="Send", command=self.submit)
+        self.stop_button = tkinter.Button(self, text="Stop", command=session.stop)
+        self.retry_button = tkinter.Button(self, text="Retry", command=session.regenerate)
+        self.text.grid(row=0, column=0, columnspan=4, sticky="nsew")
+        bar.grid(row=0, column=4, sticky="ns")
+        self.status.grid(row=1, column=0, columnspan=5, sticky="w")
+        for column, widget in enumerate((self.input, self.send_button, self.stop_button, self.retry_button)):
+            widget.grid(row=2, column=column, sticky="ew", padx=2, pady=4)
+        self.columnconfigure(0, weight=1)
+        self.rowconfigure(0, weight=1)
+        self.input.bind("<Return>", lambda _: self.submit())
+        self._transcript = Transcript(session, lambda: TkRegion(self.text, self._click), self)
+        bind_each(self, self._show, self._transcript.changes, latest=True)
+
+    def _show(self, _: object) -> None:
+        """Show the session's state."""
+        state = self.session.state
+        self._transcript.show(state.messages)
+        self.send_button.configure(state="disabled" if state.running else "normal")
+        self.stop_button.configure(state="normal" if state.running else "disabled")
+        self.retry_button.configure(state="normal" if state.messages and not state.running else "disabled")
+        self.status.configure(text=STATUS_TEXTS[state.status])
+
+    def submit(self) -> None:
+        """Send what is typed, unless an answer runs."""
+        text = self.input.get().strip()
+        if not text or str(self.send_button["state"]) == "disabled":
+            return
+        self.input.delete(0, "end")
+        self._transcript.send(text)
+
+    def copy(self, text: str) -> None:
+        """Put text on the clipboard.
+
+        Args:
+            text: The text.
+        """
+        self.clipboard_clear()
+        self.clipboard_append(text)
+
+    def edit(self, text: str) -> None:
+        """Put a text into the input.
+
+        Args:
+            text: The text.
+        """
+        self.input.delete(0, "end")
+        self.input.insert(0, text)
+        self.input.focus_set()
+
+    def open_link(self, address: str) -> None:
+        """Open an address in the desktop's browser.
+
+        Args:
+            address: The address.
+        """
+        webbrowser.open(address)
+
+    def _click(self, address: str) -> None:
+        self._transcript.click(address)
 
 
 class StopButton(tkinter.Button):
@@ -232,8 +299,8 @@ def _text_of(widget: object) -> tkinter.Text:
     return inner
 
 
-def _label(widget: Any) -> GrowingLabel:
-    return GrowingLabel(lambda: str(widget.cget("text")), lambda text: widget.configure(text=text))
+def _label(widget: Any) -> TextRegion:
+    return TextRegion(lambda: str(widget.cget("text")), lambda text: widget.configure(text=text))
 
 
 _schedulers: dict[tkinter.Misc, TkScheduler] = {}

@@ -10,7 +10,7 @@ import pytest
 import reactivex
 from reactivex import Observable, Observer, abc, operators
 from reactivex.disposable import Disposable
-from reactivex.subject import BehaviorSubject
+from reactivex.subject import BehaviorSubject, Subject
 
 import rxllm
 from rxllm.testing import Fail, Gate, LLMServer, Reply
@@ -288,6 +288,30 @@ def test_a_label_shows_a_short_text(host: WidgetHost) -> None:
     failing = events.pipe(operators.concat(reactivex.throw(ValueError("or not"))))
     host.run(lambda stop: when_over(host.ui.bind_text(label, failing), stop))
     assert read() == "Done\n⚠ or not"
+
+
+def test_text_of_others_in_a_label_stays(host: WidgetHost) -> None:
+    """After the answer, when that goes on, and when it is taken back."""
+    label, read = host.label(host.text())
+    source: Subject[rxllm.TokenEvent] = Subject()
+
+    def body(stop: Stop) -> None:
+        host.ui.bind_text(label, source)
+        source.on_next(rxllm.TextDelta("mine"))
+
+        def add() -> None:
+            change = label.setText if hasattr(label, "setText") else lambda text: label.configure(text=text)
+            change("mine, OTHERS")
+            source.on_next(rxllm.TextDelta(" too"))
+            when(host, lambda: read() == "mine too, OTHERS", take_back)
+
+        def take_back() -> None:
+            source.on_next(rxllm.StreamReset("again"))
+            when(host, lambda: read() == ", OTHERS", stop)
+
+        when(host, lambda: read() == "mine", add)
+
+    host.run(body)
 
 
 def test_each_item_can_be_shown_in_the_programs_own_way(host: WidgetHost) -> None:

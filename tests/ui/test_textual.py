@@ -148,6 +148,18 @@ def test_an_error_is_shown_where_the_user_looks(app: Screen, server: LLMServer) 
     run(app, body)
 
 
+def test_an_error_before_any_text_is_below_what_was_there(app: Screen) -> None:
+    """On a line of its own."""
+
+    async def body(pilot: Pilot[None]) -> None:
+        await over(bind_text(app.shown, reactivex.of("Status:")))
+        await over(bind_text(app.shown, reactivex.throw(ValueError("no answer"))))
+        assert app.content.split("\n")[0] == "Status:"
+        assert app.content.split("\n")[-1] == "⚠ no answer"
+
+    run(app, body)
+
+
 @pytest.mark.parametrize("app", ["markdown", "static"], indirect=True)
 def test_short_text_stands_at_the_top(app: Screen) -> None:
     """Of the container that scrolls; again when a long text is taken back."""
