@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
 import pytest
@@ -64,6 +64,38 @@ def submitted(vendor: VendorBatchServer) -> Counter[str]:
 
 def numbered(count: int) -> list[str]:
     return [f"{number:04}" for number in range(count)]
+
+
+class Verdict(TypedDict):
+    """What the model is asked for."""
+
+    mood: str
+
+
+def test_an_answer_is_of_the_type_unless_its_prompt_has_a_format_of_its_own(
+    vendor: VendorBatchServer, tmp_path: Path
+) -> None:
+    """The model echoes the prompt."""
+    spec = ModelSpec("openai", model="m", base_url=vendor.base_url(), api_key="k", response_format=Verdict)
+    prompts = [
+        {"prompt": '{"mood": "good"}', "o": None},
+        {"prompt": '{"n": 1}', "o": {"response_format": "json"}},
+        {"prompt": '{"n": 2}', "o": None},
+    ]
+    seen = Seen()
+    seen.subscribe(
+        batch.map_prompts(
+            prompts, spec, checkpoint=tmp_path / "job", mode="vendor_batch", options="o", poll_seconds=0.02
+        )
+    )
+    seen.wait()
+    good, own, wrong = rows(seen)
+    assert isinstance(good, AnswerRow)
+    assert {"mood": "good"} == good.value
+    assert isinstance(own, AnswerRow)
+    assert {"n": 1} == own.value
+    assert isinstance(wrong, FailureRow)
+    assert "OutputParsingError" == wrong.error
 
 
 @every_vendor

@@ -45,7 +45,10 @@ class AnthropicBatches(VendorApi):
         return required_text(self._json("POST", self._url, prepared, timeout=600.0), "id")
 
     def find(self, noted: NotedJob, known: Collection[str], is_in_job: Callable[[str], bool]) -> str | None:
-        """Look among the batches created since, with as many requests, for one with results of the job's prompts."""
+        """Look for a batch with as many requests, created since, whose first result is that of a prompt in the job.
+
+        One that has not ended has no results, so it cannot be decided yet whether it is the job.
+        """
         undecided = False
         for batch in objects_at(self._json("GET", f"{self._url}?limit=100"), "data"):
             created = text_at(batch, "created_at")

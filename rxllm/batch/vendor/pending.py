@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
@@ -33,6 +34,8 @@ class PendingPrompt(msgspec.Struct, frozen=True):
     digest: bytes
     columns: dict[str, object]
     wants_json: bool
+    has_own_format: bool = False
+    """Whether its own options have a `response_format`: then its answer is not of the model's type."""
 
 
 class PendingJobs:
@@ -75,12 +78,15 @@ class PendingJobs:
             self._file.execute("DELETE FROM vendor_prompts WHERE token = ?", token)
             self._file.execute("DELETE FROM vendor_jobs WHERE token = ?", token)
 
-    def holds(self, key: Key, digest: bytes) -> str | None:
-        """Return "now" or "before" if this run or an earlier one has submitted the prompt, unchanged; else None."""
+    def submitted_by(self, key: Key, digest: bytes) -> Literal["this run", "an earlier run"] | None:
+        """Return which run has submitted the prompt, which has no row yet; None: none has.
+
+        A prompt of an earlier run under the same key that differs is another: the new one takes its place.
+        """
         found = self._file.execute("SELECT token, prompt FROM vendor_prompts WHERE key = ?", key).fetchone()
         if found is not None and found[0] in self._noted:
-            return "now"
-        return "before" if found is not None and _prompt_in(found[1]).digest == digest else None
+            return "this run"
+        return "an earlier run" if found is not None and _prompt_in(found[1]).digest == digest else None
 
     def prompt(self, token: str, custom_id: str) -> PendingPrompt | None:
         """Return a prompt of a job; None if it has its row, or is in no such job."""

@@ -32,7 +32,7 @@ from ..model_spec import ModelSpec, wants_json
 from ..progress import BatchProgress
 from ..rows import Settled, failure_of, row_to_json
 from . import connected
-from .api import NotedJob, VendorApi, VendorJob, VendorResult, wire_request
+from .api import NotedJob, VendorApi, VendorJob, wire_request
 from .pending import PendingJobs, PendingPrompt
 
 T = TypeVar("T")
@@ -60,22 +60,19 @@ class VendorRun(BaseRun):
         super().__init__(plan, observer)
         self._spec = spec
         self._open: list[NotedJob] = []
-        self._waiting = 0
-        """Prompts that the vendor has."""
         self._is_first_result = True
 
     def _interrupt(self) -> None:
         """Do nothing: calls are short, and the thread checks `_stopped`."""
 
     def _progress(self, now: float) -> BatchProgress:
-        return self._counter.progress(now, self._waiting, len(self._open))
+        return self._counter.progress(now, self._pending.count(), len(self._open))
 
     def _work(self) -> None:
         """Submit all prompts, then poll the jobs until each has its row."""
         self._pending = PendingJobs(self._file)
         with connected(self._spec) as (self._model, self._wire, self._api):
             self._open = self._pending.jobs()
-            self._waiting = self._pending.count()
             self._report()
             self._submit_all()
             self._store(self._early_stop.release())
@@ -96,12 +93,14 @@ class VendorRun(BaseRun):
                 return
             noted = self._pending.note(secrets.token_hex(12), prepared, [prompt for prompt, _ in group])
             self._open.append(noted)
-            self._waiting += len(group)
             self._create(noted)
             self._report()
 
     def _entries(self) -> Iterator[tuple[PendingPrompt, bytes]]:
-        """Yield the prompts that have no row yet and that no open job contains, and their entries in a job."""
+        """Yield the prompts that have no row yet and are in no job, each with its entry in the next job.
+
+        The custom id of a prompt is that of no other run, as the vendor may still have jobs of those.
+        """
         run_id = secrets.token_hex(12)
         source = self._read_prompts(256)
         while not self._stopped.is_set() and not source.is_exhausted:
@@ -109,11 +108,11 @@ class VendorRun(BaseRun):
             found = source.take(1.0)
             if found is None:
                 continue
-            held = self._pending.holds(found.key, found.digest)
-            job = self._unanswered(found, is_in_hand=held == "now")
-            if job is None or held is not None:
+            submitted_by = self._pending.submitted_by(found.key, found.digest)
+            job = self._unanswered(found, is_in_hand=submitted_by == "this run")
+            if job is None or submitted_by is not None:
                 continue
-            self._store(self._early_stop.release())
+            self._store(self._early_stop.release())  # this prompt can be asked: the first ones do not all fail alike
             try:
                 yield self._entry(job, f"{run_id}-{job.position}")
             except ConfigurationError as error:
@@ -128,8 +127,9 @@ class VendorRun(BaseRun):
         most = self._api.max_bytes
         if len(entry) > most:
             raise ConfigurationError(f"the prompt takes {len(entry):,} bytes, a batch of this vendor at most {most:,}")
-        is_json = wants_json(self._spec, job.options)
-        return PendingPrompt(custom_id, job.key, job.position, job.digest, job.columns, is_json), entry
+        is_json, has_own_format = wants_json(self._spec, job.options), "response_format" in job.options
+        prompt = PendingPrompt(custom_id, job.key, job.position, job.digest, job.columns, is_json, has_own_format)
+        return prompt, entry
 
     def _create(self, noted: NotedJob) -> None:
         """Create a noted job. After an error that leaves open whether it exists, `_find` looks for it."""
@@ -210,7 +210,7 @@ class VendorRun(BaseRun):
         Prompts without a result fail; then the job is forgotten.
         """
         results = self._api.results(found.document)
-        while (some := self._try(partial(_first_of, results))) and not self._stopped.is_set():
+        while (some := self._try(lambda: list(islice(results, _ROWS_PER_COMMIT)))) and not self._stopped.is_set():
             prompts = [(self._pending.prompt(noted.token, custom_id), outcome) for custom_id, outcome in some]
             self._settle_results(noted, [self._settled(prompt, outcome) for prompt, outcome in prompts if prompt])
         if some is None or self._stopped.is_set():
@@ -231,7 +231,6 @@ class VendorRun(BaseRun):
                 raise
             self._is_first_result = False
         self._pending.settle(noted.token, rows)
-        self._waiting -= len(rows)
         self._emit_rows(rows)
         self._report_if_due()
 
@@ -244,7 +243,7 @@ class VendorRun(BaseRun):
             row_to_json(row)  # raises if it cannot be stored
         except Exception as error:
             row = msgspec.structs.replace(failure_of(error, prompt.key, prompt.columns, 1), partial=None)
-        return Settled(prompt.position, prompt.digest, self._checked(row, False))
+        return Settled(prompt.position, prompt.digest, self._checked(row, prompt.has_own_format))
 
     def _try(self, call: Callable[[], T]) -> T | None:
         """Return what a free call returns; None after an error that may pass. Raises if the vendor refuses it."""
@@ -276,10 +275,6 @@ def _grouped(
         size += len(entry) + 1
     if group:
         yield group
-
-
-def _first_of(results: Iterator[VendorResult]) -> list[VendorResult]:
-    return list(islice(results, _ROWS_PER_COMMIT))
 
 
 def _is_refusal(error: LLMError) -> bool:
