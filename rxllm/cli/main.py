@@ -55,11 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         Keys().to_environment()
         name = words.pop(0) if words and words[0] in _COMMANDS else ""
-        close = get_close_matches(words[0], _COMMANDS, n=1, cutoff=0.8) if not name and 0 < len(words) <= 2 else []
-        if close:
-            return _fail(
-                f"there is no command {words[0]!r}. Did you mean `rxllm {close[0]}`? To ask it: rxllm -- ...", 2
-            )
+        if not name and 0 < len(words) <= 2:  # a line of more words is a question
+            for meant in get_close_matches(words[0], _COMMANDS, n=1, cutoff=0.8):
+                return _fail(
+                    f"there is no command {words[0]!r}. Did you mean `rxllm {meant}`? To ask it: rxllm -- ...", 2
+                )
         command = _COMMANDS[name] if name else _ASK
         parser = argparse.ArgumentParser(
             prog=f"rxllm {name}".strip(),
@@ -92,10 +92,6 @@ def _with_options(message: str) -> str:
 def _discard_output() -> None:
     """Send what is still buffered to the null device: the interpreter flushes it once more at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _no_arguments(_: argparse.ArgumentParser) -> None:
-    """Add nothing."""
 
 
 def _list_providers(_: argparse.Namespace) -> int:
@@ -229,11 +225,11 @@ def _fail(message: str, status: int = 1) -> int:
 
 
 _COMMANDS: Mapping[str, Command] = {
-    "providers": Command("list the providers, and what each needs", _no_arguments, _list_providers),
+    "providers": Command("list the providers, and what each needs", lambda _: None, _list_providers),
     "models": Command("list well-known models, with sizes and abilities", _add_provider, _list_models),
     "keys": Command("store the keys of providers", _add_keys_arguments, _manage_keys),
     "logs": Command("show the latest answers", _add_logs_arguments, _show_logs),
-    "templates": Command("list stored prompts", _no_arguments, _list_templates),
+    "templates": Command("list stored prompts", lambda _: None, _list_templates),
     "chat": _of_extra("chat with a model in the terminal", "cli.chat", "terminal"),
     "serve": _of_extra("serve a chat page and the APIs behind it", "cli.serve", "web"),
 }

@@ -139,7 +139,7 @@ def _bounded_protocol() -> type[asyncio.Protocol]:
     most = max(16, raise_file_limit(_MAX_FILES) // 2)  # room for other files
 
     class BoundedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # one of two classes
-        _open = 0
+        _open = 0  # connections, of all instances
         _is_closing = False
 
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -155,7 +155,8 @@ def _bounded_protocol() -> type[asyncio.Protocol]:
             super().connection_lost(exc)
 
         def _expire(self, transport: asyncio.BaseTransport) -> None:
-            if getattr(self, "cycle", None) is None or self._is_closing:  # no request has come, or nothing is taken
+            """Abort a connection without a request, or that was closing a period ago and still has data to send."""
+            if getattr(self, "cycle", None) is None or self._is_closing:  # `cycle` is uvicorn's: the latest request
                 cast(asyncio.Transport, transport).abort()
                 return
             self._is_closing = transport.is_closing()
