@@ -34,7 +34,7 @@ from rxllm.batch._jobs import Columns, Job, jobs_of
 from rxllm.batch._worker import Settings, Worker
 from rxllm.batch.checkpoint import Checkpoint
 from rxllm.batch.rows import Settled
-from rxllm.batch.shared_limits import Correction, LeaseRequest, PermitServer, RateLimits
+from rxllm.batch.shared_limits import Lease, LeaseRequest, PermitServer, RateLimits
 from rxllm.events import Response, Usage
 from rxllm.testing import Hang, LLMServer
 
@@ -190,8 +190,10 @@ def ledger_costs() -> list[tuple[str, str]]:
     server = PermitServer(limits, 0.0)
 
     def lease_all() -> None:
+        lease = Lease()
         for number in range(20_000):
-            server.lease(LeaseRequest(16, 200.0, [Correction((number, number), 1, 30.0)]), number / 1000)
+            spent = [(permit, 230.0) for permit in lease.permits]
+            lease = server.lease(LeaseRequest(16, 200.0, spent), number / 1000)
 
     pure = per(20_000, lease_all)
     actor = ray_pool._server_for(limits)

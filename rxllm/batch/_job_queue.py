@@ -26,25 +26,31 @@ class JobQueue:
         self._again: deque[Job] = deque()
         """Jobs of workers that died, suspects first."""
         self._deaths: Counter[Key] = Counter()
-        self._keys: set[Key] = set()
+        """How many workers died that had the job."""
 
     @property
     def running(self) -> int:
         """Number of jobs that workers have."""
-        return len(self._keys) - len(self._again)
+        return sum(map(len, self._in_hand.values()))
 
     @property
     def is_empty(self) -> bool:
         """Whether there is no job."""
-        return not self._keys
+        return not self._again and not self.running
 
     def holds(self, key: Key) -> bool:
         """Return whether there is a job with this key."""
-        return key in self._keys
+        return any(key in hand for hand in self._in_hand.values()) or any(job.key == key for job in self._again)
 
-    def in_hand_of(self, worker: int) -> int:
-        """Return the number of jobs that the worker has."""
-        return len(self._in_hand.get(worker, ()))
+    @property
+    def workers(self) -> int:
+        """Number of workers that have asked for jobs and are not lost."""
+        return len(self._in_hand)
+
+    @property
+    def idle(self) -> list[int]:
+        """Those of them that have no job."""
+        return [worker for worker, hand in self._in_hand.items() if not hand]
 
     def give(self, worker: int, fresh: Callable[[], Job | None]) -> list[Job]:
         """Return further jobs for the worker: those to be asked again, then new ones, which `fresh` returns."""
@@ -61,21 +67,18 @@ class JobQueue:
             job = self._again.popleft() if self._again else fresh()
             if job is None:
                 break
-            self._keys.add(job.key)  # now, so that `holds` knows it when the next is made
             hand[job.key] = job
             jobs.append(job)
         return jobs
 
     def add(self, job: Job) -> None:
         """Add a job for the next worker that asks."""
-        self._keys.add(job.key)
         self._again.append(job)
 
     def settle(self, worker: int, key: Key) -> Job:
         """Remove and return the worker's job with this key: it has its row."""
-        job = self._in_hand[worker].pop(key)
-        self._forget(key)
-        return job
+        self._deaths.pop(key, None)
+        return self._in_hand[worker].pop(key)
 
     def lose(self, worker: int) -> list[Job]:
         """Take back the jobs of a worker that died; return those that are given up."""
@@ -83,7 +86,7 @@ class JobQueue:
         for job in self._in_hand.pop(worker, {}).values():
             self._deaths[job.key] += 1
             if self._deaths[job.key] >= _GIVEN_UP:
-                self._forget(job.key)
+                del self._deaths[job.key]
                 given_up.append(job)
             else:
                 self._again.append(job)
@@ -92,7 +95,3 @@ class JobQueue:
 
     def _is_suspect(self, job: Job) -> bool:
         return self._deaths[job.key] >= _SUSPECT
-
-    def _forget(self, key: Key) -> None:
-        self._keys.discard(key)
-        self._deaths.pop(key, None)

@@ -201,7 +201,10 @@ class BaseRun(abc.DisposableBase):
             self._emit(settled.row)
 
     def _checked(self, row: Row, has_own_format: bool) -> Row:
-        """Return the row, or a failure if its value does not fit the type that you gave."""
+        """Return the row, or a failure if its value does not fit the type that you gave.
+
+        A prompt whose own options have a `response_format` is not asked for that type.
+        """
         target = self._target
         if target is None or not isinstance(row, AnswerRow) or has_own_format:
             return row
@@ -247,8 +250,6 @@ class Run(BaseRun):
         """Workers that are not ready yet, and since when."""
         self._busy: dict[int, float] = {}
         """Workers with an exchange under way, and since when."""
-        self._idle: set[int] = set()
-        """Workers that are ready and have nothing to do."""
         self._start_at = self._look_at = time.monotonic()
         """When missing workers are started next: not at once after a loss, the cluster itself may be shutting down."""
 
@@ -279,9 +280,9 @@ class Run(BaseRun):
 
     def _is_complete(self, source: JobSource) -> bool:
         """Give idle workers the prompts that wait; return whether every prompt has its row."""
-        for worker in tuple(self._idle):
+        for worker in self._queue.idle:
             self._give(worker)
-        return source.is_exhausted and not self._busy and self._queue.is_empty
+        return source.is_exhausted and self._queue.is_empty
 
     def _next_job(self, timeout: float = 0.0) -> Job | None:
         """Return the next prompt that needs an answer; None if none is read within `timeout` seconds."""
@@ -316,19 +317,16 @@ class Run(BaseRun):
     def _give(self, worker: int) -> None:
         """Send further jobs to a worker, which returns rows that are ready; it is idle if it has no job at all."""
         jobs = self._queue.give(worker, self._next_job)
-        if self._queue.in_hand_of(worker):
-            self._idle.discard(worker)
+        if worker not in self._queue.idle:
             self._busy[worker] = time.monotonic()
             self._pool.exchange(worker, jobs)
-        else:
-            self._idle.add(worker)
 
     def _lose(self, worker: int, reason: str) -> None:
         """Give the prompts of a lost worker to others; it is replaced after a delay."""
         delay = _TICK_SECONDS
         if self._starting.pop(worker, None) is not None:
             self._failed_starts += 1
-            if self._failed_starts >= _FAILED_STARTS and not (self._starting or self._idle or self._busy):
+            if self._failed_starts >= _FAILED_STARTS and not (self._starting or self._queue.workers):
                 raise WorkerLostError(f"{self._failed_starts} workers in a row did not start: {reason}")
             log.warning("a worker did not start: %s", reason)
             delay = min(2.0 ** (self._failed_starts - 1), _LONGEST_START_DELAY)
@@ -347,7 +345,7 @@ class Run(BaseRun):
         self._look_at = now + _TICK_SECONDS
         if now >= self._start_at:
             self._start_at = now + _RESIZE_SECONDS
-            for _ in range(self._pool.size() - len(self._starting) - len(self._busy) - len(self._idle)):
+            for _ in range(self._pool.size() - len(self._starting) - self._queue.workers):
                 worker = next(self._numbers)
                 self._starting[worker] = now
                 self._pool.start_worker(worker)
@@ -356,11 +354,11 @@ class Run(BaseRun):
                 self._pool.end_worker(worker)
                 self._lose(worker, f"silent for {_SILENT_SECONDS:.0f} seconds")
         waited = now - min(self._starting.values(), default=now)
-        if not self._idle and not self._busy and waited > self._settings.start_timeout:
+        if not self._queue.workers and waited > self._settings.start_timeout:
             raise WorkerLostError(f"no worker started within {waited:.0f} seconds: does the cluster have room for one?")
 
     def _progress(self, now: float) -> BatchProgress:
-        return self._counter.progress(now, self._queue.running, len(self._idle) + len(self._busy))
+        return self._counter.progress(now, self._queue.running, self._queue.workers)
 
     def _end(self) -> None:
         """Close all connections, store what is ready, end the workers."""

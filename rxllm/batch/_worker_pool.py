@@ -6,8 +6,10 @@ import queue
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from typing import TypeAlias
 
+from .._runtime.thread_cache import workers
 from ..errors import ConfigurationError
 from ..operators.resilience.limits import RateLimit
 from ._jobs import Job
@@ -63,48 +65,43 @@ class WorkerPool(ABC):
 
 
 class LocalPool(WorkerPool):
-    """One `Worker` in this process, called on a thread of its own."""
+    """One `Worker` in this process; each exchange runs on a thread of all workers of this package."""
 
     def __init__(self, settings: Settings, limit: RateLimit | None) -> None:
         super().__init__()
         self._worker = Worker(settings, limit)
-        self._jobs: queue.SimpleQueue[Sequence[Job] | None] = queue.SimpleQueue()
 
     def size(self) -> int:
         """Return 1."""
         return 1
 
     def start_worker(self, worker: int) -> None:
-        """Start the thread that calls the worker."""
-        name = f"rxllm-batch-worker-{worker}"
-        threading.Thread(target=self._run, args=(worker,), name=name, daemon=True).start()
-        self._jobs.put([])
+        """Make the first exchange, which creates the model."""
+        self.exchange(worker, [])
 
     def exchange(self, worker: int, jobs: Sequence[Job]) -> None:
-        """Pass jobs to the worker's thread."""
-        self._jobs.put(jobs)
+        """Pass jobs to the worker, on another thread."""
+        workers.run(f"rxllm-batch-worker-{worker}", partial(self._exchange, worker, jobs))
 
     def end_worker(self, worker: int) -> None:
-        """End the worker and its thread."""
-        self.close()
+        """Close all connections: there is one worker."""
+        self._worker.stop()
 
     def stop(self) -> None:
         """Close all connections."""
         self._worker.stop()
 
     def close(self) -> None:
-        """End the worker."""
+        """Close all connections."""
         self._worker.stop()
-        self._jobs.put(None)
 
-    def _run(self, worker: int) -> None:
-        """Exchange jobs for rows until there are no more. Runs on the thread of the worker."""
-        while (jobs := self._jobs.get()) is not None:
-            try:
-                outcome: Outcome = self._worker.exchange(jobs)
-            except BaseException as error:  # of a model of the user's
-                outcome = as_exception(error)
-            self.mailbox.put((worker, outcome))
+    def _exchange(self, worker: int, jobs: Sequence[Job]) -> None:
+        """Exchange jobs for rows, on a thread of `workers`."""
+        try:
+            outcome: Outcome = self._worker.exchange(jobs)
+        except BaseException as error:  # of a model of the user's
+            outcome = as_exception(error)
+        self.mailbox.put((worker, outcome))
 
 
 _named: dict[str, tuple[RateLimits, RateLimit]] = {}

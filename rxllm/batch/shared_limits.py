@@ -1,13 +1,14 @@
 """Limits that all workers of a cluster share: a permit server issues permits, many at a time.
 
 A worker takes a lease: permits for some requests, to be used within `LEASE` seconds. With its next lease it reports the
-permits that it did not use and the tokens that its answers took; so a permit costs a fraction of a message. The server
-counts a lease from the moment it was issued, over a minute and the lease's time: however late a permit is used, no 60
+tokens that its answers took and the permits that it did not use; so a permit costs a fraction of a message. The server
+counts a permit from the moment it was issued, over a minute and the lease's time: however late it is used, no 60
 seconds have more requests than the limit.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import threading
@@ -51,32 +52,32 @@ class RateLimits(msgspec.Struct, frozen=True, kw_only=True):
         RateLimit(self.requests_per_minute, self.tokens_per_minute)  # raises if one is not above 0
 
 
-LeaseNumber: TypeAlias = tuple[int, int]
-"""The entries of a lease in the windows of the permit server: of requests and of tokens."""
-
-
-class Correction(msgspec.Struct, frozen=True):
-    """A report on the lease `number`: permits that were not used, and tokens beyond the expected ones."""
-
-    number: LeaseNumber
-    unused: int = 0
-    tokens: float = 0.0
+Permit: TypeAlias = tuple[int, int]
+"""The right to start one request: its entries in the server's windows, of requests and of tokens."""
 
 
 class LeaseRequest(msgspec.Struct, frozen=True):
-    """A worker's request for permits, with reports on earlier leases and the seconds of a Retry-After (`silence`)."""
+    """A worker's request for permits, with its reports on earlier ones.
+
+    Attributes:
+        permits: How many it wants.
+        expected_tokens: What each counts for until its answer is reported.
+        spent: Permits whose answers have ended, and the tokens that these took.
+        unused: Permits that were not used in time.
+        silence: Seconds of a Retry-After.
+    """
 
     permits: int
     expected_tokens: float
-    corrections: Sequence[Correction] = ()
+    spent: Sequence[tuple[Permit, float]] = ()
+    unused: Sequence[Permit] = ()
     silence: float = 0.0
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """A number of permits; without any, `wait` is the seconds before the next request."""
+    """Some permits; without any, `wait` is the seconds before the next request."""
 
-    number: LeaseNumber = (0, 0)
-    permits: int = 0
+    permits: Sequence[Permit] = ()
     wait: float = 0.0
 
 
@@ -87,7 +88,7 @@ class PermitServer:
     expired.
 
     >>> server = PermitServer(RateLimits(requests_per_minute=3), now=0)
-    >>> [server.lease(LeaseRequest(2, 10), now=0).permits for _ in range(3)]
+    >>> [len(server.lease(LeaseRequest(2, 10), now=0).permits) for _ in range(3)]
     [2, 1, 0]
     """
 
@@ -100,37 +101,19 @@ class PermitServer:
 
     def lease(self, request: LeaseRequest, now: float) -> Lease:
         """Return as many permits as there are, at most the requested number."""
-        for correction in request.corrections:
-            self._correct(correction, now)
+        for (_, entry), tokens in request.spent:
+            self._tokens.correct(entry, now, tokens)
+        for requests_entry, tokens_entry in request.unused:
+            self._requests.correct(requests_entry, now, 0.0)
+            self._tokens.correct(tokens_entry, now, 0.0)
         self._closed_until = max(self._closed_until, now + request.silence)
-        if not request.permits:
-            return Lease()
-        tokens = request.expected_tokens
-        wait = max(self._closed_until - now, self._requests.wait(now, 1.0), self._tokens.wait(now, tokens))
-        if wait > 0:
-            return Lease(wait=min(wait, _MOST_SECONDS))
-        room = min(request.permits, self._requests.room(now), self._tokens.room(now) / tokens)
-        permits = max(1, int(room))  # a request larger than the whole limit starts when nothing else runs
-        return Lease((self._requests.take(now, permits), self._tokens.take(now, permits * tokens)), permits)
-
-    def _correct(self, correction: Correction, now: float) -> None:
-        """Return unused permits and tokens to the windows; book the tokens that exceeded the estimate."""
-        requests, tokens = correction.number
-        self._requests.give_back(requests, correction.unused)
-        if correction.tokens > 0:
-            self._tokens.take(now, correction.tokens)
-        else:
-            self._tokens.give_back(tokens, -correction.tokens)
-
-
-class _HeldLease(msgspec.Struct, eq=False):
-    """The permits left of a lease, and until when they may be used, on this machine's clock."""
-
-    number: LeaseNumber
-    left: int
-    tokens: float
-    """Tokens that each permit counts for at the server until it is corrected."""
-    use_by: float
+        tokens, permits = request.expected_tokens, list[Permit]()
+        while len(permits) < request.permits:
+            wait = max(self._closed_until - now, self._requests.wait(now, 1.0), self._tokens.wait(now, tokens))
+            if wait > 0:
+                return Lease(permits, min(wait, _MOST_SECONDS))
+            permits.append((self._requests.take(now, 1.0), self._tokens.take(now, tokens)))
+        return Lease(permits)
 
 
 class LeasedLimit(RateLimit):
@@ -143,10 +126,13 @@ class LeasedLimit(RateLimit):
     def __init__(self, lease: Callable[[LeaseRequest], Lease]) -> None:
         super().__init__()
         self._lease = lease
-        self._held = _HeldLease((0, 0), 0, 0.0, 0.0)
-        self._under_way: dict[int, _HeldLease] = {}
-        self._streams = 0
-        self._corrections: list[Correction] = []
+        self._permits: list[Permit] = []
+        """Those left of the last lease, to be used until `_use_by` on this machine's clock."""
+        self._use_by = 0.0
+        self._used: dict[int, Permit] = {}
+        """Permits of streams that run, by the number of the stream."""
+        self._numbers = itertools.count()
+        self._spent: list[tuple[Permit, float]] = []
         """Reports that the server does not have yet."""
         self._silence = 0.0
         self._wanted = threading.Event()
@@ -161,7 +147,7 @@ class LeasedLimit(RateLimit):
         vendor_wait = super().wait(now)
         if vendor_wait:
             return vendor_wait
-        if self._held.left and time.monotonic() < self._held.use_by:
+        if self._permits and time.monotonic() < self._use_by:
             return 0.0
         self._wanted.set()
         return None
@@ -169,17 +155,16 @@ class LeasedLimit(RateLimit):
     def take(self, now: float) -> int:
         """Use a permit; return the stream's number."""
         super().take(now)
-        self._held.left -= 1
-        self._streams += 1
-        self._under_way[self._streams] = self._held
-        return self._streams
+        number = next(self._numbers)
+        self._used[number] = self._permits.pop()
+        return number
 
     def spent(self, number: int, now: float, tokens: float | None) -> None:
         """Keep the tokens that a stream took for the next report to the server."""
         super().spent(number, now, tokens)
-        lease = self._under_way.pop(number)
+        permit = self._used.pop(number)
         if tokens is not None:
-            self._corrections.append(Correction(lease.number, 0, tokens - lease.tokens))
+            self._spent.append((permit, tokens))
 
     def close_for(self, seconds: float | None, now: float) -> None:
         """Start no stream for `seconds`, on all workers."""
@@ -199,7 +184,10 @@ class LeasedLimit(RateLimit):
         while self._wanted.wait() and not self._closed:
             self._wanted.clear()
             with self.lock:
-                request = self._request()
+                request = LeaseRequest(
+                    len(self._waiting), self._needs("tokens"), self._spent, self._permits, self._silence
+                )
+                self._spent, self._permits, self._silence = [], [], 0.0
             asked_at = time.monotonic()  # before the lease is issued, so that no permit is used after its time
             try:
                 lease = self._lease(request)
@@ -207,25 +195,16 @@ class LeasedLimit(RateLimit):
                 log.warning("the permit server is unreachable, trying again: %s", error)
                 lease = Lease(wait=_RETRY_SECONDS)
                 with self.lock:
-                    self._corrections.extend(request.corrections)
+                    self._spent.extend(request.spent)
+                    self._permits, self._use_by = list(request.unused), 0.0  # the server may have given them back
                     self._silence = max(self._silence, request.silence)
             if lease.permits:
                 with self.lock:
-                    self._held = _HeldLease(lease.number, lease.permits, request.expected_tokens, asked_at + LEASE)
+                    self._permits, self._use_by = list(lease.permits), asked_at + LEASE
                 self._let_in()
             elif lease.wait:
                 self._wanted.wait(lease.wait)
                 self._wanted.set()
-
-    def _request(self) -> LeaseRequest:
-        """Return the next request, with the reports that are due. Must hold the lock."""
-        held = self._held
-        if held.left:
-            self._corrections.append(Correction(held.number, held.left, -held.left * held.tokens))
-            held.left = 0
-        corrections, self._corrections = self._corrections, []
-        silence, self._silence = self._silence, 0.0
-        return LeaseRequest(len(self._waiting), self._needs("tokens"), corrections, silence)
 
     def _let_in(self) -> None:
         try:

@@ -32,7 +32,9 @@ def test_a_worker_has_no_more_than_its_backlog() -> None:
     assert [] == queue.give(0, fresh)
     queue.settle(0, 1)
     assert [3] == keys(queue.give(0, fresh))
-    assert 3 == queue.running == queue.in_hand_of(0)
+    assert 3 == queue.running
+    assert [] == queue.give(1, source(0))
+    assert [1] == queue.idle
 
 
 def test_prompts_of_a_dead_worker_go_to_others_before_new_ones() -> None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from reactivex import Observable
 
-from rxllm.batch.shared_limits import LEASE, Correction, Lease, LeasedLimit, LeaseRequest, PermitServer, RateLimits
+from rxllm.batch.shared_limits import LEASE, Lease, LeasedLimit, LeaseRequest, Permit, PermitServer, RateLimits
 from rxllm.errors import ConfigurationError, RateLimitError
 from rxllm.events import Response, StreamEnd, TokenEvent, Usage
 
 from ..operators.threads import LIMIT, Producer, Seen
+
+
+def permits(server: PermitServer, request: LeaseRequest, now: float) -> int:
+    return len(server.lease(request, now).permits)
 
 
 @given(
@@ -28,15 +31,13 @@ from ..operators.threads import LIMIT, Producer, Seen
 def test_no_minute_sees_more_than_the_limit(limit: int, steps: list[tuple[float, int, float, int]]) -> None:
     """However late in its lease a permit is used, and however many are given back."""
     server, now, used = PermitServer(RateLimits(requests_per_minute=limit), 0.0), 0.0, list[float]()
-    told: list[Correction] = []
+    unused: list[Permit] = []
     for pause, wanted, late, kept in steps:
         now += pause
-        lease = server.lease(LeaseRequest(wanted, 1.0, told), now)
-        told = []
+        lease = server.lease(LeaseRequest(wanted, 1.0, unused=unused), now)
+        unused = list(lease.permits[kept:])
         if lease.permits:
-            using = min(kept, lease.permits)
-            used += [now + late] * using
-            told = [Correction(lease.number, lease.permits - using)]
+            used += [now + late] * min(kept, len(lease.permits))
             now += late  # what is left is given back only after
     used.sort()
     for start in used:
@@ -47,28 +48,29 @@ def test_what_is_given_back_may_be_taken_at_once() -> None:
     """Permits that a worker had no use for are another's."""
     server = PermitServer(RateLimits(requests_per_minute=5), 0.0)
     first = server.lease(LeaseRequest(5, 1.0), 0.0)
-    assert 0 == server.lease(LeaseRequest(5, 1.0), 1.0).permits
-    assert 3 == server.lease(LeaseRequest(9, 1.0, [Correction(first.number, 3)]), 2.0).permits
+    assert 0 == permits(server, LeaseRequest(5, 1.0), 1.0)
+    assert 3 == permits(server, LeaseRequest(9, 1.0, unused=first.permits[2:]), 2.0)
 
 
 def test_tokens_count_as_expected_until_they_are_known() -> None:
     """More than expected is taken from what is left, less is given back."""
     server = PermitServer(RateLimits(tokens_per_minute=100), 0.0)
-    first = server.lease(LeaseRequest(4, 20.0), 0.0)
-    assert 4 == first.permits
-    assert 1 == server.lease(LeaseRequest(4, 20.0), 0.0).permits
-    assert 2 == server.lease(LeaseRequest(4, 20.0, [Correction(first.number, 0, -40.0)]), 0.0).permits
-    assert 0 == server.lease(LeaseRequest(1, 20.0, [Correction(first.number, 0, 500.0)]), 30.0).permits
-    assert 0 == server.lease(LeaseRequest(1, 20.0), 62.0).permits  # those 500 count from when they were known
-    assert 1 == server.lease(LeaseRequest(1, 20.0), 92.0).permits
+    one, *others = server.lease(LeaseRequest(4, 20.0), 0.0).permits
+    assert 3 == len(others)
+    assert 1 == permits(server, LeaseRequest(4, 20.0), 0.0)
+    few = [(each, 20.0 - 40.0 / 3) for each in others]
+    assert 2 == permits(server, LeaseRequest(4, 20.0, few), 0.0)
+    assert 0 == permits(server, LeaseRequest(1, 20.0, [(one, 520.0)]), 30.0)
+    assert 0 == permits(server, LeaseRequest(1, 20.0), 62.0)  # those 500 count from when they were known
+    assert 1 == permits(server, LeaseRequest(1, 20.0), 92.0)
 
 
 def test_an_answer_that_needs_more_than_the_limit_goes_alone() -> None:
     """It waits until nothing else is counted, and not for ever."""
     server = PermitServer(RateLimits(tokens_per_minute=10), 0.0)
-    assert 1 == server.lease(LeaseRequest(3, 50.0), 0.0).permits
-    assert 0 == server.lease(LeaseRequest(3, 50.0), 30.0).permits
-    assert 1 == server.lease(LeaseRequest(3, 50.0), 62.0).permits
+    assert 1 == permits(server, LeaseRequest(3, 50.0), 0.0)
+    assert 0 == permits(server, LeaseRequest(3, 50.0), 30.0)
+    assert 1 == permits(server, LeaseRequest(3, 50.0), 62.0)
 
 
 def test_a_vendor_that_wants_silence_gets_it_from_all() -> None:
@@ -76,15 +78,16 @@ def test_a_vendor_that_wants_silence_gets_it_from_all() -> None:
     server = PermitServer(RateLimits(), 0.0)
     server.lease(LeaseRequest(0, 1.0, silence=20.0), 0.0)
     lease = server.lease(LeaseRequest(3, 1.0), 10.0)
-    assert (0, 5.0) == (lease.permits, lease.wait)
-    assert 3 == server.lease(LeaseRequest(3, 1.0), 20.0).permits
+    assert (0, 5.0) == (len(lease.permits), lease.wait)
+    assert 3 == permits(server, LeaseRequest(3, 1.0), 20.0)
 
 
 def test_a_ledger_that_takes_the_place_of_a_lost_one_waits() -> None:
     """Until what that one gave has passed."""
     server = PermitServer(RateLimits(requests_per_minute=5), 0.0, blank=False)
-    assert 0 == server.lease(LeaseRequest(1, 1.0), 60.0).permits
-    assert 1 == server.lease(LeaseRequest(1, 1.0), 61.0).permits
+    lost = [((7, 7), 5.0)]  # of that one
+    assert 0 == permits(server, LeaseRequest(1, 1.0, lost, [(8, 8)]), 60.0)
+    assert 1 == permits(server, LeaseRequest(1, 1.0), 61.0)
 
 
 @pytest.mark.parametrize("field", ["requests_per_minute", "tokens_per_minute"])
@@ -147,10 +150,9 @@ def test_the_ledger_learns_what_answers_took() -> None:
                 break
     finally:
         limit.close()
-    told: Counter[int] = Counter()
-    for request in counted.wishes:
-        told.update({each.number: round(each.tokens) for each in request.corrections})
-    assert any(tokens < -900 for tokens in told.values())
+    told = [tokens for request in counted.wishes for _, tokens in request.spent]
+    assert told
+    assert {50.0} == set(told)
     assert any(request.expected_tokens == 50.0 for request in counted.wishes)
 
 
@@ -182,4 +184,4 @@ def test_a_retry_after_is_told_to_the_ledger() -> None:
     finally:
         limit.close()
     assert any(request.silence == 30.0 for request in counted.wishes)
-    assert 0 == counted.server.lease(LeaseRequest(1, 1.0), time.monotonic()).permits
+    assert 0 == permits(counted.server, LeaseRequest(1, 1.0), time.monotonic())

@@ -51,28 +51,17 @@ class SlidingWindow:
     def correct(self, number: int, now: float, amount: float) -> None:
         """Replace the estimate of entry `number` by the real amount; what it lacked is booked at `now`.
 
-        An entry that the window has passed by counts as nothing: then all of the real amount is booked.
+        An entry that the window has passed by, or does not know, counts as nothing: then all of the real amount is
+        booked.
         """
         place = number - self._first
-        taken = self._entries[place][1] if place >= 0 else 0.0
+        is_booked = 0 <= place < len(self._entries)
+        taken = self._entries[place][1] if is_booked else 0.0
         if amount > taken:
             self.take(now, amount - taken)
-        elif place >= 0:
+        elif is_booked:
             self._entries[place][1] = amount
             self._total += amount - taken
-
-    def room(self, now: float) -> float:
-        """Return how much may be taken now."""
-        self._forget(now)
-        return self.limit - self._total
-
-    def give_back(self, number: int, amount: float) -> None:
-        """Return `amount` of entry `number` to the budget; does nothing if there is no such entry."""
-        place = number - self._first
-        if 0 <= place < len(self._entries):
-            amount = min(amount, self._entries[place][1])
-            self._entries[place][1] -= amount
-            self._total -= amount
 
     def _forget(self, now: float) -> None:
         """Drop entries that are older than the span; entries in the future (the clock was set back) count from now."""
