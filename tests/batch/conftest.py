@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import ray
 
 RAY_SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": "240"}
 """Nothing is reported to anybody; and on a busy machine Ray takes long to start."""
@@ -17,6 +16,8 @@ RAY_SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": 
 @contextmanager
 def ray_on_this_machine() -> Generator[Path]:
     """Two CPUs, nothing reported to anybody; the directory of its logs."""
+    import ray  # takes seconds; most tests need none
+
     with pytest.MonkeyPatch.context() as patch:
         for name, value in RAY_SETTINGS.items():
             patch.setenv(name, value)

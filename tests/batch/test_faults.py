@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy
-import pandas
 import pytest
 import reactivex
 from reactivex.scheduler import VirtualTimeScheduler
@@ -308,6 +306,8 @@ def test_a_progress_bar_on_a_terminal(
 
 def test_a_frame_is_not_taken_for_its_column_names(tmp_path: Path) -> None:
     """The error says how to get its rows."""
+    import pandas
+
     frame: Any = pandas.DataFrame({"prompt": ["a"]})
     with pytest.raises(ConfigurationError, match="to_dict"):
         batch.map_prompts(frame, "openai:m", checkpoint=tmp_path / "job")
@@ -315,6 +315,8 @@ def test_a_frame_is_not_taken_for_its_column_names(tmp_path: Path) -> None:
 
 def test_numbers_and_texts_of_numpy(llm_server: LLMServer, tmp_path: Path) -> None:
     """As options, prompts and keys; a key that could not be written stopped the run for ever."""
+    import numpy
+
     prompts: Any = [{"prompt": text, "id": text} for text in numpy.array(["a", "b"])]
     more: Any = {"total": numpy.int64(2), "progress_every": numpy.float64(1)}
     seen = run(llm_server, tmp_path, prompts, key="id", **more)

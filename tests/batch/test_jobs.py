@@ -6,7 +6,6 @@ import pickle
 from collections.abc import Iterator
 from typing import cast
 
-import numpy
 import pytest
 
 import rxllm
@@ -59,6 +58,8 @@ def test_the_digest_is_of_prompt_options_and_model() -> None:
 
 def test_numpy_numbers_are_keys_and_columns() -> None:
     """As the rows of a Dataset hold them."""
+    import numpy
+
     row = {"prompt": "hi", "k": numpy.int64(3), "v": numpy.array([1, 2])}
     (job,) = jobs(row, columns=Columns(key="k", keep=("v",)))
     assert isinstance(job, Job)
@@ -71,6 +72,8 @@ class Name(str):
 
 def test_text_of_another_class_is_plain_text() -> None:
     """As prompt and as key: else no row could be written, and the run would wait for it."""
+    import numpy
+
     for text in (numpy.str_("a"), Name("a")):
         (job,) = jobs({"prompt": text, "k": text}, columns=Columns(key="k"))
         assert isinstance(job, Job)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import pandas
 import pyarrow.parquet
 import pytest
 
@@ -34,6 +33,8 @@ def test_a_row_goes_to_json_and_back(row: Row) -> None:
 
 def test_every_row_is_a_record(tmp_path: Path) -> None:
     """Answers and failures in one table, kept columns beside ours."""
+    import pandas
+
     assert 2 == write_parquet([ANSWER, FAILURE], tmp_path / "out")
     answered, failed = pandas.read_parquet(tmp_path / "out").to_dict("records")
     assert (0, "answered", "yes", '{"a":[1]}') == tuple(answered[name] for name in ("key", "status", "text", "value"))
@@ -47,6 +48,8 @@ def test_every_row_is_a_record(tmp_path: Path) -> None:
 
 def test_rows_are_taken_a_file_at_a_time(tmp_path: Path) -> None:
     """Millions of rows need the memory of one file's."""
+    import pandas
+
     out: list[int] = []
 
     def rows() -> Iterator[Row]:
@@ -73,6 +76,8 @@ def test_writing_again_takes_the_place_of_the_old_files(tmp_path: Path) -> None:
 
 def test_a_failed_export_leaves_what_there_was(tmp_path: Path) -> None:
     """In whole, or not at all."""
+    import pandas
+
     write_parquet([ANSWER], tmp_path / "out")
 
     def broken() -> Iterator[Row]:
@@ -97,6 +102,8 @@ def test_other_files_are_not_touched(tmp_path: Path) -> None:
 
 def test_no_rows_make_an_empty_table(tmp_path: Path) -> None:
     """With its columns."""
+    import pandas
+
     assert 0 == write_parquet([], tmp_path / "out")
     table = pandas.read_parquet(tmp_path / "out")
     assert 0 == len(table)

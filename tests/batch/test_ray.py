@@ -10,11 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict
 
-import pandas
 import psutil
 import pytest
-import ray
-import ray.data
 
 import rxllm
 from rxllm import batch
@@ -55,6 +52,8 @@ class Mood(TypedDict):
 @rays_own_warnings
 def test_a_dataset_becomes_rows_and_rows_a_dataset(llm_server: LLMServer, tmp_path: Path) -> None:
     """Columns say prompt, key, options and what to keep; a structured answer is data; Parquet is read back."""
+    import pandas
+    import ray.data
 
     def shouted(some: pandas.DataFrame) -> pandas.DataFrame:
         return some.assign(text=some["text"].str.upper())
@@ -90,6 +89,8 @@ def test_a_dataset_becomes_rows_and_rows_a_dataset(llm_server: LLMServer, tmp_pa
 @rays_own_warnings
 def test_a_dataset_needs_a_key(tmp_path: Path) -> None:
     """Its rows come in any order, so a number would be another row's tomorrow."""
+    import ray.data
+
     with pytest.raises(rxllm.ConfigurationError, match="key="):
         batch.map_prompts(ray.data.range(3), "openai:m", cluster=True, checkpoint=tmp_path / "job")
 
@@ -204,6 +205,8 @@ def test_dispose_closes_the_workers_connections_and_ends_them(llm_server: LLMSer
 def limits() -> Iterator[batch.RateLimits]:
     limits = batch.RateLimits(requests_per_minute=20, name="of-this-test")
     yield limits
+    import ray
+
     ray.kill(ray.get_actor("rxllm-limits-of-this-test", namespace="rxllm"))
 
 

@@ -6,9 +6,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-import pandas
 import pytest
-import ray
 
 from rxllm import batch
 from rxllm.errors import AuthenticationError
@@ -49,6 +47,8 @@ def test_pandas_frames(llm_server: LLMServer) -> None:
     """As Spark's mapInPandas passes them, and Dask's map_partitions: the same columns, failures or not."""
     llm_server.default = lambda request: ErrorReply(400, "no") if request.prompt == "q0" else request.prompt
     worker = worker_for(llm_server)
+    import pandas
+
     frames = [pandas.DataFrame({"id": [n], "question": [f"q{n}"]}) for n in range(2)]
     failed, answered = map(worker.frame, frames)
     assert list(failed.columns) == list(answered.columns)
@@ -62,6 +62,9 @@ def test_pandas_frames(llm_server: LLMServer) -> None:
 def test_ray_data(llm_server: LLMServer, tmp_path: Path) -> None:
     """The recipe of docs/batch.md."""
     worker = worker_for(llm_server)
+    import pandas
+    import ray.data
+
     dataset = ray.data.from_items([{"id": n, "question": f"q{n}"} for n in range(50)])
     dataset.map_batches(worker.frame, batch_size=10, batch_format="pandas").write_parquet(str(tmp_path / "rows"))
     table = pandas.read_parquet(tmp_path / "rows").sort_values("id")
@@ -72,6 +75,8 @@ def test_dask(llm_server: LLMServer) -> None:
     """The recipe of docs/batch.md."""
     dataframe: Any = pytest.importorskip("dask.dataframe", reason="pip install 'dask[dataframe]'")
     worker = worker_for(llm_server)
+    import pandas
+
     questions = pandas.DataFrame({"id": range(30), "question": [f"q{n}" for n in range(30)]})
     table = dataframe.from_pandas(questions, npartitions=3)
     answers = table.map_partitions(worker.frame, meta=worker.frame(questions.head(0))).compute(scheduler="threads")

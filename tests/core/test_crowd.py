@@ -420,9 +420,9 @@ def test_without_a_thread_for_what_blocks_the_stream_fails(monkeypatch: pytest.M
     held, start = Held(), Workers.run
 
     def refuse(self: Workers, name: str, task: Callable[[], None]) -> None:
-        if held.go_on.is_set() and name.startswith("rxllm-openai"):
+        if name.startswith("rxllm-openai"):
             raise RuntimeError("can't start new thread")
-        start(self, name, task)
+        start(self, name, task)  # the reactor's; what starts a request does not come here
 
     def handle(connection: Connection) -> None:
         connection.read_request()
@@ -439,7 +439,6 @@ def test_without_a_thread_for_what_blocks_the_stream_fails(monkeypatch: pytest.M
         assert waiting_threads() == []
         held.go_on.set()
         error = ends.wait()
-        if not isinstance(error, rxllm.ServerError):  # on a busy machine the stream has got a thread of its own before
-            assert isinstance(error, rxllm.APIConnectionError)
-            assert "can't start new thread" in str(error)
+        assert isinstance(error, rxllm.APIConnectionError)
+        assert "can't start new thread" in str(error)
         assert server.connections[0].closed.wait(LIMIT)

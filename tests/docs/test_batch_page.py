@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pandas
 import pytest
 
 from rxllm.testing import LLMServer, RecordedRequest
@@ -49,6 +48,8 @@ def test_the_page_works(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> N
     assert '{"id": "r99", "mood": "unfriendly"}\n' in (tmp_path / "verdicts.jsonl").read_text()
     assert "100 were settled before" in printed
     assert "failed" not in printed
+    import pandas
+
     table = pandas.read_parquet(tmp_path / "reviews")
     assert {f"r{n}" for n in range(100)} == set(table["key"])
     assert "Review 7: the soup was cold." in set(table["text_"])
