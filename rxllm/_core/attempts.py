@@ -87,11 +87,11 @@ def capture_context() -> Callable[[Callable[[], T]], T]:
 class _Candidate:
     """The observer of one of the streams: holds back its preliminary events until its answer begins.
 
-    `claim` is called at that moment and returns whether the answer may be delivered. `on_end` is called when
-    the stream ends: with its error, or with None if it completed.
+    `claim` is called at that moment: it emits what was held back and returns True, or False if the answer may not be
+    delivered. `on_end` is called when the stream ends: with its error, or with None if it completed.
     """
 
-    __slots__ = ("_claim", "_emit", "_held", "_on_end", "claimed", "subscription")
+    __slots__ = ("_claim", "_emit", "_on_end", "claimed", "held", "subscription")
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class _Candidate:
         self._emit = emit
         self._claim = claim
         self._on_end = on_end
-        self._held: list[TokenEvent] = []
+        self.held: list[TokenEvent] = []
 
     def subscribe(self, stream: Observable[TokenEvent], scheduler: abc.SchedulerBase | None) -> None:
         if not self.subscription.is_disposed:
@@ -113,21 +113,15 @@ class _Candidate:
             self.subscription.disposable = stream.subscribe(self.on_next, end, partial(end, None), scheduler=scheduler)
 
     def on_next(self, event: TokenEvent) -> None:
-        """Hold events back until content proves the answer; then claim the race, and pass on what was held."""
+        """Hold events back until content proves the answer; pass on all events once the answer is claimed."""
         if self.claimed:
             self._emit(event)
         elif not proves_answer(event):
-            self._held.append(event)
+            self.held.append(event)
         elif self._claim(self):
             self.claimed = True
-            for held in self.take_held():
-                self._emit(held)
+            self.held = []
             self._emit(event)
-
-    def take_held(self) -> list[TokenEvent]:
-        """Return the events held back, and forget them."""
-        held, self._held = self._held, []
-        return held
 
 
 class _Attempts:
@@ -160,7 +154,7 @@ class _Attempts:
     def _claim(self, candidate: _Candidate) -> bool:
         """Deliver what precedes the answer of `candidate`; only the first attempt shows its `StreamStart`."""
         answered, self._answered = self._answered, True
-        for event in (*self._before, *candidate.take_held()):
+        for event in (*self._before, *candidate.held):
             if not (answered and isinstance(event, StreamStart)):
                 self._observer.on_next(event)
         return True
@@ -231,7 +225,7 @@ class Race(abc.DisposableBase):
         with self._lock:
             if self.decided:
                 return
-            candidate = _Candidate(self._observer.on_next, self._decide, self._ended)
+            candidate = _Candidate(self._observer.on_next, self._claim, self._ended)
             self._candidates.append(candidate)
         self.subscriptions.add(candidate.subscription)
         self._in_context(lambda: candidate.subscribe(stream, self._scheduler))
@@ -243,6 +237,14 @@ class Race(abc.DisposableBase):
 
     def dispose(self) -> None:
         self.subscriptions.dispose()
+
+    def _claim(self, candidate: _Candidate) -> bool:
+        """Make `candidate` the winner and emit the events that precede its answer; return False if another has won."""
+        if not self._decide(candidate):
+            return False
+        for event in candidate.held:
+            self._observer.on_next(event)
+        return True
 
     def _decide(self, winner: _Candidate | None) -> bool:
         """Make `winner` the winner and dispose the others; return False if the race was decided before."""

@@ -35,6 +35,7 @@ class TimeLimits(Watch):
         self.expired: TimeoutPhase | None = None
         """The limit that has passed."""
         self.phase: TimeoutPhase = "connect"
+        """What `_content_at` limits."""
         self.is_waiting = True
         """The thread waits for the peer. While it does not, only `total` limits it: the subscriber takes its time."""
         self.has_content = False
@@ -43,8 +44,9 @@ class TimeLimits(Watch):
         """Signs of life without content have arrived since the last content."""
         self._timeout = timeout
         self._idle, self._silence = _or_infinite(timeout.idle), _or_infinite(timeout.silence)
-        self._waiting_since = self._content_at = math.inf
-        """When the limit on the wait for content passes."""
+        self._waiting_since = math.inf
+        self._content_at = math.inf
+        """When the limit on the wait for a connection, or for content, passes."""
         total_at = min(self.started_at + _or_infinite(timeout.total), total_deadline.get())
         super().__init__(total_at, min(self._idle, self._silence), partial(self._expire, on_expired))
 

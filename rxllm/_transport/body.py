@@ -204,15 +204,14 @@ class Decompressor:
         self.is_corrupt = False
         """The bytes that follow those that `feed` has returned cannot be decompressed."""
         self._is_first = True
-        self._member = zlib.decompressobj()
-        self._is_between = True
-        """The next byte begins a member."""
+        self._member: Any = None
+        """The member under way; None if the next byte begins one."""
 
     def feed(self, data: bytes) -> bytes:
         """Return what `data` decompresses to, up to a corrupt byte. What follows the first member may be garbage."""
         body = bytearray()
         while data and not self.is_corrupt:
-            if self._is_between:
+            if self._member is None:
                 has_header = data[0] & 15 in (8, 15)  # of zlib or gzip
                 self._member = zlib.decompressobj(zlib.MAX_WBITS | 32 if has_header else -zlib.MAX_WBITS)
             before = self._member.copy()
@@ -224,8 +223,8 @@ class Decompressor:
                     body += _before_corruption(before, data)
                 break
             data = self._member.unused_data
-            self._is_between = self._member.eof
-            self._is_first = self._is_first and not self._is_between
+            if self._member.eof:
+                self._member, self._is_first = None, False
         return bytes(body)
 
 

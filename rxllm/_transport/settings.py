@@ -62,7 +62,7 @@ def own_settings(request: WireRequest) -> Settings:
     """Return the settings of a request without a session: the environment's proxies and certificates."""
     url = parsed_url(request.url)
     scheme, host = url.scheme or "", url.host or ""
-    proxy = None if is_loopback(host) else _environment_proxy(scheme, f"{scheme}://{url.netloc}", _environment())
+    proxy = None if is_loopback(host) else _environment_proxy(f"{scheme}://{url.netloc}")
     bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
     route = Route(scheme, host, url.port or port_of(scheme), proxy, bundle or True)
     headers = {"Host": host_header(url), "User-Agent": "rxllm", "Accept": "*/*", "Accept-Encoding": "identity"}
@@ -126,7 +126,6 @@ def _parts(url: str) -> Url:
         return Url()
 
 
-@functools.lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """Return whether `host` is this machine."""
     host = host.strip("[]")
@@ -144,16 +143,10 @@ def host_header(url: Url) -> str:
     return host if url.port is None or url.port == port_of(url.scheme) else f"{host}:{url.port}"
 
 
-def _environment() -> tuple[str | None, ...]:
-    names = (*_PROXY_VARIABLES, "no_proxy", "NO_PROXY")
-    return tuple(map(os.environ.get, names))
-
-
-@functools.lru_cache(maxsize=256)
-def _environment_proxy(scheme: str, url: str, environment: tuple[str | None, ...]) -> str | None:
-    """Return the URL of the proxy for `url`. `environment` holds the variables, as part of the cache's key."""
-    if not any(environment[: len(_PROXY_VARIABLES)]) and not HAS_SYSTEM_PROXIES:
-        return None
+def _environment_proxy(url: str) -> str | None:
+    """Return the URL of the proxy that the environment, or the system, names for `url`."""
+    if not HAS_SYSTEM_PROXIES and not any(map(os.environ.get, _PROXY_VARIABLES)):
+        return None  # the import takes longer than a request
     from requests.utils import get_environ_proxies
 
     return select_proxy(url, get_environ_proxies(url, no_proxy=None))

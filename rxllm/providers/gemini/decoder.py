@@ -146,24 +146,24 @@ class GeminiDecoder(AnswerDecoder):
         name, leaves = text_at(call, "name"), call.get("partialArgs")
         if leaves and not is_array(leaves):
             raise ProtocolError("a function call's partialArgs is no list")
+        is_streamed = bool(call.get("willContinue") or leaves)
         if name is not None and not self._continues(name, text_at(call, "id")):
             yield from self._end_streamed_call()
             yield self._start_call(name, text_at(call, "id"), own)
-            if call.get("args") and not (call.get("willContinue") or leaves):
+            if call.get("args") and not is_streamed:
                 yield from self._answer.end_call_with(self._last_call(), call["args"])
                 return
             self._streamed_arguments = StreamedArguments()
-            if not (call.get("willContinue") or leaves):
-                self._may_get_arguments = True
+            self._may_get_arguments = not is_streamed
+            if not is_streamed:
                 return
         arguments = self._streamed_arguments
         if arguments is None:
             if call.get("args") or leaves:
                 raise ProtocolError("a function call has no name")
             return
-        whole = object_at(call, "args")
         if not arguments.value:
-            arguments.value.update(whole)
+            arguments.value.update(object_at(call, "args"))
         for leaf in objects_at(call, "partialArgs"):
             arguments.add(leaf)
         if not (call.get("willContinue") or arguments.unfinished):

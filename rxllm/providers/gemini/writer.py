@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..._json import Json
 from ...events import ReasoningDelta, Response, TextDelta, TokenEvent, ToolCallEnd
 from .._words import WORDS
 from .._writer import AnswerHead, AnswerWriter, sse
-
-_Json = dict[str, object]
 
 
 class GenerateContentWriter(AnswerWriter):
@@ -22,7 +21,7 @@ class GenerateContentWriter(AnswerWriter):
 
     def __init__(self, head: AnswerHead) -> None:
         super().__init__(head)
-        self._tail: _Json = {"modelVersion": head.model, "responseId": head.id}
+        self._tail: Json = {"modelVersion": head.model, "responseId": head.id}
 
     def event(self, event: TokenEvent) -> str:
         """Return the event of a delta, or of a whole tool call."""
@@ -44,14 +43,14 @@ class GenerateContentWriter(AnswerWriter):
         """Return the error."""
         return sse({"error": {"code": 503, "message": message, "status": kind.upper()}})
 
-    def document(self, response: Response) -> _Json:
+    def document(self, response: Response) -> Json:
         """Return the answer as one `GenerateContentResponse`."""
-        calls: list[_Json] = [
+        calls: list[Json] = [
             {"functionCall": {"id": call.id, "name": call.name, "args": call.arguments}} for call in response.tool_calls
         ]
         return self._document([{"text": response.text}, *calls], response)
 
-    def _document(self, parts: list[_Json], response: Response) -> _Json:
+    def _document(self, parts: list[Json], response: Response) -> Json:
         finish = self._finish(response)
         candidate = {"content": {"role": "model", "parts": parts}, "index": 0, "finishReason": finish}
         counts = self.words.written_counts(response.usage)

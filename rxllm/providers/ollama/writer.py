@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..._json import encode
+from ..._json import Json, encode
 from ...events import ReasoningDelta, Response, TextDelta, TokenEvent, ToolCallEnd
 from .._words import WORDS
 from .._writer import AnswerHead, AnswerWriter
-
-_Json = dict[str, object]
 
 
 class OllamaWriter(AnswerWriter):
@@ -23,7 +21,7 @@ class OllamaWriter(AnswerWriter):
 
     def __init__(self, head: AnswerHead) -> None:
         super().__init__(head)
-        self._line_head: _Json = {"model": head.model, "created_at": "2025-01-01T00:00:00.000000Z"}
+        self._line_head: Json = {"model": head.model, "created_at": "2025-01-01T00:00:00.000000Z"}
 
     def event(self, event: TokenEvent) -> str:
         """Return the line of a delta, or of a whole tool call."""
@@ -50,7 +48,7 @@ class OllamaWriter(AnswerWriter):
         """Return an empty line."""
         return "\n"
 
-    def document(self, response: Response) -> _Json:
+    def document(self, response: Response) -> Json:
         """Return the answer as one document."""
         calls = [
             {"id": call.id, "function": {"name": call.name, "arguments": call.arguments}}
@@ -58,7 +56,7 @@ class OllamaWriter(AnswerWriter):
         ]
         return self._document({"content": response.text, **({"tool_calls": calls} if calls else {})}, response)
 
-    def _document(self, message: Mapping[str, object], response: Response) -> _Json:
+    def _document(self, message: Mapping[str, object], response: Response) -> Json:
         reason = "length" if response.finish_reason == "length" else "stop"
         counts = self.words.written_counts(response.usage)
         said = {"role": "assistant", **message}

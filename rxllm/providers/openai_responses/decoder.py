@@ -112,7 +112,8 @@ class OpenAIResponsesDecoder(AnswerDecoder):
             raise ProtocolError(f"{self._missing} events of the stream were lost, and part of the answer with them")
         if answer.usage != Usage():
             yield UsageUpdate(answer.usage)
-        for name, data in (("usage", self._words.unmodelled_counts(counts)), (kind, _unmodelled_outcome(event))):
+        outcome = unknown_fields({**object_at(event, "response"), **event}, _KNOWN)
+        for name, data in (("usage", self._words.unmodelled_counts(counts)), (kind, outcome)):
             if data:
                 yield VendorEvent(name, data)
         yield self._finish(self._reason(status, response), status)
@@ -174,11 +175,6 @@ _IGNORED = frozenset(
 def _response_of(event: JsonObject) -> JsonObject:
     """Return the response in an event; Perplexity's Agent API puts its fields into the event itself."""
     return object_at(event, "response") or event
-
-
-def _unmodelled_outcome(event: JsonObject) -> dict[str, object]:
-    """Return the fields of the last event that are neither the answer nor an echo of the request."""
-    return unknown_fields({**object_at(event, "response"), **event}, _KNOWN)
 
 
 _KNOWN = frozenset(
