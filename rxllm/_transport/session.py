@@ -20,7 +20,7 @@ from .._protocol import WireRequest
 from ..errors import ConfigurationError, LLMError
 from .body import Body
 from .connections import CallAborted
-from .settings import Route, Settings, host_header, make_settings, merged_headers, parsed_url, port_of, select_proxy
+from .settings import Settings, make_settings, parsed_url, select_proxy
 
 if TYPE_CHECKING:
     import requests
@@ -106,18 +106,18 @@ class SessionSettings:
     def _settings(self, prepared: requests.PreparedRequest, environment: Mapping[str, Any]) -> Settings:
         """Return the settings of a request that requests has prepared."""
         address = str(prepared.url)
-        url = parsed_url(address)
-        scheme = url.scheme or ""
-        proxy = select_proxy(address, environment["proxies"])
-        options = _adapter_options(self._session.get_adapter(address))
-        port, verify, cert = url.port or port_of(scheme), environment["verify"], environment["cert"]
-        route = Route(scheme, url.host or "", port, proxy, verify, cert, **options)
+        on_route = {
+            "proxy": select_proxy(address, environment["proxies"]),
+            "verify": environment["verify"],
+            "cert": environment["cert"],
+            **_adapter_options(self._session.get_adapter(address)),
+        }
         body = prepared.body if isinstance(prepared.body, bytes) else str(prepared.body or "").encode()
         given: Mapping[str, Any] = prepared.headers
         headers = {name: text.decode("latin-1") if isinstance(text, bytes) else text for name, text in given.items()}
         headers = {name: text for name, text in headers.items() if name.lower() != "content-length"}
-        headers = merged_headers({"Host": host_header(url)}, headers)
-        return make_settings(route, url, headers, body)._replace(prepared=prepared, environment=environment)
+        settings = make_settings(parsed_url(address), headers, body, on_route)
+        return settings._replace(prepared=prepared, environment=environment)
 
     def _response(
         self, prepared: requests.PreparedRequest, body: Body, exchange: Callable[[Settings], Body]

@@ -61,20 +61,25 @@ class Settings(NamedTuple):
 def own_settings(request: WireRequest) -> Settings:
     """Return the settings of a request without a session: the environment's proxies and certificates."""
     url = parsed_url(request.url)
-    scheme, host = url.scheme or "", url.host or ""
-    proxy = None if is_loopback(host) else _environment_proxy(f"{scheme}://{url.netloc}")
+    proxy = None if is_loopback(url.host or "") else _environment_proxy(f"{url.scheme}://{url.netloc}")
     bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-    route = Route(scheme, host, url.port or port_of(scheme), proxy, bundle or True)
-    headers = {"Host": host_header(url), "User-Agent": "rxllm", "Accept": "*/*", "Accept-Encoding": "identity"}
-    return make_settings(route, url, merged_headers(headers, request.headers), request.body)
+    defaults = {"User-Agent": "rxllm", "Accept": "*/*", "Accept-Encoding": "identity"}
+    headers = merged_headers(defaults, request.headers)
+    return make_settings(url, headers, request.body, {"proxy": proxy, "verify": bundle or True})
 
 
-def make_settings(route: Route, url: Url, headers: dict[str, str], body: bytes) -> Settings:
-    """Return the settings of a request with the headers that follow from its route and its body."""
+def make_settings(url: Url, headers: Mapping[str, str], body: bytes, on_route: Mapping[str, Any]) -> Settings:
+    """Return the settings of a request to `url`, with the headers that follow from its route and its body.
+
+    `on_route` are the fields of the route that do not follow from the URL.
+    """
+    scheme = url.scheme or ""
+    route = Route(scheme, url.host or "", url.port or port_of(scheme), **on_route)
+    headers = merged_headers({"Host": host_header(url)}, headers)
     target = url.request_uri
-    if route.proxy is not None and route.scheme == "http" and not route.proxy.startswith("socks"):
+    if route.proxy is not None and scheme == "http" and not route.proxy.startswith("socks"):
         target = f"http://{host_header(url)}{target}"
-        headers = {**headers, **proxy_headers(parsed_proxy(route.proxy))}
+        headers |= proxy_headers(parsed_proxy(route.proxy))
     headers["Content-Length"] = str(len(body))
     return Settings(route, target, headers, body)
 

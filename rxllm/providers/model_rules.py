@@ -17,8 +17,6 @@ from ..errors import ConfigurationError
 from ..options import Options
 from ._request import refuse_options, unsupported_option
 
-__all__ = ["RULES", "ModelRules", "check_tools_on_chat", "is_off", "model_rules"]
-
 When: TypeAlias = Literal["always", "without thinking", "never"]
 """When a model takes an option: always, only while it does not think, or never."""
 

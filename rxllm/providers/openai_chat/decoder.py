@@ -88,11 +88,9 @@ class OpenAIChatDecoder(AnswerDecoder):
         if counts := object_at(chunk, "usage") or object_at(groq, "usage"):
             yield from self._usage(counts)
         for source in (chunk, groq):
-            if source.get("error") or source.get("errors"):
+            status = object_at(source, "base_resp").get("status_code")  # MiniMax; 0 is success
+            if source.get("error") or source.get("errors") or status:
                 raise provider_error(source)
-        status = chunk.get("base_resp")
-        if is_object(status) and status.get("status_code"):  # MiniMax; 0 is success
-            raise provider_error(status)
         for choice in objects_at(chunk, "choices"):
             if int_at(choice, "index"):
                 yield VendorEvent("candidate", choice)

@@ -217,7 +217,10 @@ class OutputReader:
                 yield VendorEvent(_DONE, dict(event))
 
     def _end_message(self, item: Item, event: JsonObject) -> Iterator[TokenEvent]:
-        """End a message: add what was not streamed, and keep a refusal for the vendor."""
+        """End a message: add what was not streamed, and keep a refusal for the vendor.
+
+        Its whole JSON is reported if it has annotations of which no event told.
+        """
         texts = _texts(item.data, "content", "text")
         streamed = item.text_length()
         if streamed is None:
