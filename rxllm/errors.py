@@ -29,6 +29,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from ._inert_text import inert_text
+
 if TYPE_CHECKING:  # messages raise these errors
     from .events import Response
 
@@ -56,10 +58,6 @@ __all__ = [
 ]
 
 TimeoutPhase: TypeAlias = Literal["connect", "silence", "first_token", "idle", "total"]
-
-
-_PRINTABLE = {code: "\ufffd" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
-"""Replaces control characters, which a server's message may contain, and which terminals and logs would obey."""
 
 
 class LLMError(Exception):
@@ -90,7 +88,7 @@ class LLMError(Exception):
         transient: bool | None = None,
         partial: Response | None = None,
     ) -> None:
-        super().__init__(message.translate(_PRINTABLE))
+        super().__init__(inert_text(message))  # a server's message may hold what terminals and logs would obey
         self.provider = provider
         self.model = model
         self.status_code = status_code

@@ -214,7 +214,7 @@ class TestErrors:
         ("reply", "said", "text"),
         [
             (ErrorReply(401, "wrong key"), "wrong key", ""),
-            (ErrorReply(400, "no\x1b[2Jway"), "no\ufffd[2Jway", ""),
+            (ErrorReply(400, "no\x1b[2Jway"), "no␛[2Jway", ""),
             (Reply("one two three", fault=Drop(2)), "closed in the middle", "one two\n"),
         ],
     )
