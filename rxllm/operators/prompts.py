@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol, TypeAlias, TypedDict, TypeVar, Unpack, cast, get_args, overload
+from typing import Protocol, TypeAlias, cast, get_args
 
 import msgspec
 from reactivex import Observable
 from reactivex import operators as rx_ops
+from typing_extensions import TypeVar
 
 from .._core.token_usage import add_usage
 from .._schema import object_type, unboxed
@@ -29,7 +30,7 @@ from .resilience.fallback import stream_of
 from .text.plain import response
 
 P = TypeVar("P")
-V = TypeVar("V")
+V = TypeVar("V", default=None)  # without a type, the values are None
 P_contra = TypeVar("P_contra", contravariant=True)
 
 
@@ -51,24 +52,6 @@ _AskAgain: TypeAlias = Callable[[P, OutputParsingError], Observable[TokenEvent]]
 """Asks a prompt once more, after an answer that is not of the type."""
 
 
-class _Settings(TypedDict, total=False):
-    """The arguments of `map_prompts` that do not change the type of its results."""
-
-    max_concurrent: int
-    max_waiting: int | None
-    overflow: PromptOverflow
-    ordered: bool
-    stop_after_failures: int | None
-
-
-@overload
-def map_prompts(
-    model: Source[P], *, response_type: type[V], **settings: Unpack[_Settings]
-) -> Operator[P, PromptAnswer[P, V] | PromptFailure[P]]: ...
-@overload
-def map_prompts(
-    model: Source[P], *, response_type: None = None, **settings: Unpack[_Settings]
-) -> Operator[P, PromptAnswer[P, None] | PromptFailure[P]]: ...
 def map_prompts(
     model: Source[P],
     *,
@@ -78,7 +61,7 @@ def map_prompts(
     overflow: PromptOverflow = "block",
     ordered: bool = True,
     stop_after_failures: int | None = None,
-) -> Operator[P, PromptAnswer[P, V | None] | PromptFailure[P]]:
+) -> Operator[P, PromptAnswer[P, V] | PromptFailure[P]]:
     """Ask `model` each prompt, `max_concurrent` at a time; emit a result for each, with the progress.
 
     on_next is called by one thread at a time. While it runs, no new prompt is sent. In order, no prompt is sent
@@ -154,28 +137,28 @@ def _asking(model: Source[P], response_type: type[object] | None) -> tuple[_Ask[
 
 def _answers(
     ask: _Ask[P], ask_again: _AskAgain[P], target: Target[V] | None
-) -> Callable[[P], Observable[tuple[Response, V | None]]]:
+) -> Callable[[P], Observable[tuple[Response, V]]]:
     """Return the function that asks a prompt: its stream emits the answer with the value, or fails."""
 
     def answered(
         make_stream: Callable[[], Observable[TokenEvent]], earlier: Usage | None = None
-    ) -> Observable[tuple[Response, V | None]]:
+    ) -> Observable[tuple[Response, V]]:
         """Return the answer of a stream; the usage of an `earlier` one is added."""
 
-        def with_value(answer: Response) -> tuple[Response, V | None]:
+        def with_value(answer: Response) -> tuple[Response, V]:
             """Return the answer with its value; raise `OutputParsingError` if it has none."""
             if earlier is not None:
                 answer = msgspec.structs.replace(answer, usage=add_usage(earlier, answer.usage))
             try:
-                return answer, None if target is None else cast("V", unboxed(value_of(target, answer.text)))
+                return answer, cast("V", None if target is None else unboxed(value_of(target, answer.text)))
             except OutputParsingError as error:
                 error.partial = answer
                 raise
 
         return stream_of(make_stream).pipe(response(), rx_ops.map(with_value))
 
-    def answer(prompt: P) -> Observable[tuple[Response, V | None]]:
-        def once_more(error: Exception, _: object) -> Observable[tuple[Response, V | None]]:
+    def answer(prompt: P) -> Observable[tuple[Response, V]]:
+        def once_more(error: Exception, _: object) -> Observable[tuple[Response, V]]:
             if target is None or not isinstance(error, OutputParsingError) or error.partial is None:
                 raise error
             return answered(partial(ask_again, prompt, error), error.partial.usage)

@@ -53,3 +53,13 @@ def of_json(events: Observable[TokenEvent], pieces: Observable[str]) -> None:
     assert_type(pieces.pipe(ops.parse()), Observable[object])
     assert_type(events.pipe(ops.array_items(Point, path="points")), Observable[Point])
     assert_type(events.pipe(ops.array_items(path=("a", "b"))), Observable[object])
+
+
+def of_prompts(prompts: Observable[str], model: ops.CanStream[str]) -> None:
+    """The values of answers are of the type that was asked for; without one they are None."""
+    untyped: Observable[ops.PromptAnswer[str, None] | ops.PromptFailure[str]] = prompts.pipe(ops.map_prompts(model))
+    typed: Observable[ops.PromptAnswer[str, Point] | ops.PromptFailure[str]] = prompts.pipe(
+        ops.map_prompts(model, response_type=Point, max_concurrent=2)
+    )
+    assert_type(untyped, Observable[ops.PromptAnswer[str, None] | ops.PromptFailure[str]])
+    assert_type(typed, Observable[ops.PromptAnswer[str, Point] | ops.PromptFailure[str]])

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Generic, TypeVar, overload
+from typing import Generic
+
+from typing_extensions import TypeVar
 
 from ..._json import decode, encode
 from ...errors import OutputParsingError
@@ -23,17 +25,13 @@ from .document import JsonDocument, json_scalars, json_values, not_json, read_js
 from .tree import JsonTree
 from .typed import Target
 
-T = TypeVar("T")
+T = TypeVar("T", default=object)  # without a type: JSON's own types
 
 _CREDIT_AT_START = 10_000_000
 _CREDIT_PER_CHARACTER = 200
 """What snapshots may cost (in units of `Target.cost`): about 0.05 s, and 1 us per character."""
 
 
-@overload
-def partial_json(type: None = None, *, tool: str | None = None) -> Operator[TokenEvent | str, object]: ...
-@overload
-def partial_json(type: type[T], *, tool: str | None = None) -> Operator[TokenEvent | str, T]: ...
 def partial_json(type: type[T] | None = None, *, tool: str | None = None) -> Operator[TokenEvent | str, T]:  # noqa: A002  the word users know
     """Emit the object or array as it grows, valid at every moment: a snapshot after each piece that changes it.
 
@@ -62,14 +60,6 @@ def partial_json(type: type[T] | None = None, *, tool: str | None = None) -> Ope
     return read_json(lambda: _Partial(target), tool)
 
 
-@overload
-def array_items(
-    type: None = None, *, path: str | Sequence[str] = (), tool: str | None = None
-) -> Operator[TokenEvent | str, object]: ...
-@overload
-def array_items(
-    type: type[T], *, path: str | Sequence[str] = (), tool: str | None = None
-) -> Operator[TokenEvent | str, T]: ...
 def array_items(
     type: type[T] | None = None,  # noqa: A002  see above
     *,
@@ -100,10 +90,6 @@ def array_items(
     return read_json(lambda: _Items(target, keys), tool)
 
 
-@overload
-def parse(type: None = None, *, tool: str | None = None) -> Operator[TokenEvent | str, object]: ...
-@overload
-def parse(type: type[T], *, tool: str | None = None) -> Operator[TokenEvent | str, T]: ...
 def parse(type: type[T] | None = None, *, tool: str | None = None) -> Operator[TokenEvent | str, T]:  # noqa: A002  see above
     """Emit the whole answer as one value, at its end; with `tool`, a value for each call.
 
