@@ -5,14 +5,13 @@ on_completed, or on_error with an `LLMError`. An event holds what is new, never 
 whole answer comes once, in `StreamEnd`. All values are frozen, compare by content, and convert to
 JSON and back (`event_to_json`, `event_from_json`).
 
-To add an event: write its class, add it to `TokenEvent` and to `EVENT_PROPERTIES`. The type
-checkers and `tests/test_events.py` then list the places that must handle it.
+To add an event: write its class, add it to `TokenEvent`, and to those of the tuples below that it belongs to. The
+type checkers and `tests/test_events.py` then list the places that must handle it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -20,10 +19,9 @@ from .messages import Message, Part, ToolCall
 
 __all__ = [
     "CONTENT_EVENTS",
-    "EVENT_PROPERTIES",
+    "DELTA_EVENTS",
     "NEVER_DROPPED_EVENTS",
     "PRELIMINARY_EVENTS",
-    "EventProperties",
     "FinishReason",
     "ReasoningDelta",
     "Response",
@@ -243,54 +241,20 @@ TokenEvent: TypeAlias = (
 )
 
 
-class EventProperties(NamedTuple):
-    """How the rest of the package treats an event class.
+CONTENT_EVENTS = (TextDelta, ReasoningDelta, ToolCallStart, ToolCallDelta, ToolCallEnd)
+"""Parts of the answer. They end the wait for a first token, and reset the time limit `Timeout.idle`.
 
-    Args:
-        content: Its events are part of the answer. They end the wait for a first token and reset the time limit
-            `Timeout.content` (empty deltas do not: see `is_content`).
-        proves_answer: Its events prove that the answer has begun, so a failed request is no longer repeated.
-        mergeable: Adjacent events of the class may be merged into one (`_core.delta_merge`).
-        droppable: Its events may be dropped if the user chose to drop events.
-    """
+Empty deltas do not: see `is_content`.
+"""
 
-    content: bool
-    proves_answer: bool
-    mergeable: bool
-    droppable: bool
+DELTA_EVENTS = frozenset({TextDelta, ReasoningDelta, ToolCallDelta})
+"""The frequent events: pieces of the answer. Of all others a stream has few."""
 
+PRELIMINARY_EVENTS = (StreamStart, UsageUpdate, VendorEvent, StreamReset)
+"""Events that may come before the answer begins. Every other item proves that it has begun: see `proves_answer`."""
 
-_TEXT = EventProperties(content=True, proves_answer=True, mergeable=True, droppable=True)
-_CALL = EventProperties(content=True, proves_answer=True, mergeable=False, droppable=False)
-_PRELIMINARY = EventProperties(content=False, proves_answer=False, mergeable=False, droppable=False)
-
-EVENT_PROPERTIES: Mapping[type[TokenEvent], EventProperties] = {
-    StreamStart: _PRELIMINARY,
-    TextDelta: _TEXT,
-    ReasoningDelta: _TEXT,
-    ToolCallStart: _CALL,
-    ToolCallDelta: _CALL._replace(mergeable=True),
-    ToolCallEnd: _CALL,
-    UsageUpdate: _PRELIMINARY,
-    VendorEvent: _PRELIMINARY,
-    StreamReset: _PRELIMINARY,
-    StreamEnd: _PRELIMINARY._replace(proves_answer=True),
-}
-"""The properties of each class in `TokenEvent`: the only place that states them."""
-
-
-def _classes(has_property: Callable[[EventProperties], bool]) -> tuple[type[TokenEvent], ...]:
-    return tuple(event_class for event_class, properties in EVENT_PROPERTIES.items() if has_property(properties))
-
-
-CONTENT_EVENTS = _classes(lambda properties: properties.content)
-"""The classes whose events are part of the answer itself."""
-
-PRELIMINARY_EVENTS = _classes(lambda properties: not properties.proves_answer)
-"""The classes whose events may come before the answer begins. Every other item proves that it has begun."""
-
-NEVER_DROPPED_EVENTS = _classes(lambda properties: not properties.droppable)
-"""The classes whose events are kept even if the user chose to drop events."""
+NEVER_DROPPED_EVENTS = (*PRELIMINARY_EVENTS, ToolCallStart, ToolCallDelta, ToolCallEnd, StreamEnd)
+"""Events that are kept even if the user chose to drop events: all but text and reasoning."""
 
 
 def is_content(event: TokenEvent) -> bool:

@@ -214,18 +214,12 @@ class _TurnTrace(WatchedStream[AssistantEvent]):
             tool_span.reset(hook)
             context.detach(token)
 
-    def on_next(self, event: AssistantEvent, /) -> None:
-        kind = type(event)
-        if kind is ToolStart or kind is ToolEnd or kind is StreamEnd:
-            self._note(event)
-        self._emit(event)
-
     def ended(self, outcome: Outcome, /) -> None:
         if isinstance(outcome, Exception):
             _fail(self._span, outcome, content=self._content)
         self._span.end()
 
-    def _note(self, event: AssistantEvent) -> None:
+    def note(self, event: AssistantEvent, /) -> None:
         """Record a tool's start or end, or the answer. A refused call has a span too, made at its end."""
         match event:
             case ToolStart(call):

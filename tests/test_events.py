@@ -12,7 +12,9 @@ import pytest
 
 from rxllm._core.delta_merge import Delta, merge_deltas, merge_key
 from rxllm.events import (
-    EVENT_PROPERTIES,
+    CONTENT_EVENTS,
+    NEVER_DROPPED_EVENTS,
+    PRELIMINARY_EVENTS,
     ReasoningDelta,
     Response,
     StreamEnd,
@@ -108,22 +110,29 @@ TABLE = {
 
 def test_every_event_has_its_properties() -> None:
     """A new event needs a decision on each property."""
-    assert TABLE == {event_class: tuple(EVENT_PROPERTIES[event_class]) for event_class in get_args(TokenEvent)}
-    assert set(EVENT_PROPERTIES) == set(get_args(TokenEvent))
+    assert TABLE == {
+        event_class: (
+            event_class in CONTENT_EVENTS,
+            event_class not in PRELIMINARY_EVENTS,
+            event_class in get_args(Delta),
+            event_class not in NEVER_DROPPED_EVENTS,
+        )
+        for event_class in get_args(TokenEvent)
+    }
 
 
 def test_the_mergeable_events_can_be_merged() -> None:
     """What may be merged has a merge key, and two of them become one; nothing else has a merge key."""
-    assert set(get_args(Delta)) == {event_class for event_class, properties in TABLE.items() if properties[2]}
     for event in EVENTS:
-        assert (merge_key(event) is not None) == EVENT_PROPERTIES[type(event)].mergeable
-        assert len(merge_deltas([event, event])) == (1 if EVENT_PROPERTIES[type(event)].mergeable else 2)
+        _, _, mergeable, _ = TABLE[type(event)]
+        assert (merge_key(event) is not None) == mergeable
+        assert len(merge_deltas([event, event])) == (1 if mergeable else 2)
 
 
 @pytest.mark.parametrize(
     ("event", "expected"),
     [
-        *((event, EVENT_PROPERTIES[type(event)].content) for event in EVENTS),
+        *((event, type(event) in CONTENT_EVENTS) for event in EVENTS),
         (TextDelta(""), False),
         (ReasoningDelta(""), False),
         (ToolCallDelta(0, ""), False),

@@ -16,7 +16,7 @@ from ..events import ReasoningDelta, TextDelta, ToolCallDelta
 T = TypeVar("T")
 
 Delta: TypeAlias = TextDelta | ReasoningDelta | ToolCallDelta
-"""The mergeable events (`EVENT_PROPERTIES`)."""
+"""The events that may be merged."""
 
 MergeKey: TypeAlias = type[TextDelta] | type[ReasoningDelta] | int
 """Adjacent deltas with equal keys may be merged: the class, or the index of a tool call."""

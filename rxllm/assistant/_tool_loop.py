@@ -25,17 +25,7 @@ from .._core.token_usage import add_usage
 from .._history import CANCELLED
 from .._runtime.errors import report_exception
 from ..errors import LLMError, OutputParsingError, StreamError, ToolArgumentsError
-from ..events import (
-    ReasoningDelta,
-    Response,
-    StreamEnd,
-    TextDelta,
-    Timing,
-    TokenEvent,
-    ToolCallDelta,
-    Usage,
-    UsageUpdate,
-)
+from ..events import DELTA_EVENTS, Response, StreamEnd, Timing, TokenEvent, Usage, UsageUpdate
 from ..messages import Message, TextPart, ToolResult
 from ..operators._response_builder import ResponseBuilder
 from ..options import CallOptions
@@ -52,9 +42,6 @@ T = TypeVar("T")
 Starts: TypeAlias = Generator[Callable[[], None], None, T]
 """A part of a turn that yields functions. Each starts something that calls `ToolLoop._advance` when it has ended."""
 
-_PASSED_ON = frozenset({TextDelta, ReasoningDelta, ToolCallDelta})
-"""Frequent events, which go to the subscriber unchanged."""
-
 
 class ToolLoop(abc.DisposableBase):
     """One subscription to a turn. `_turn` is all of it, in order; `_advance` runs it from one wait to the next."""
@@ -70,24 +57,31 @@ class ToolLoop(abc.DisposableBase):
         self._current = SerialDisposable()
         """The request or the tools that run now."""
         self._start = SingleAssignmentDisposable()
+        """The first `_advance`, until the scheduler has run it."""
         self._lock = threading.RLock()
         """Guards what the memory gets. Of the user's code only the memory runs under it."""
         self._emitting = threading.RLock()
         """Held while a tool emits an event."""
         self._ended = False
         self._waits = self._turn()
+        """Yields what must be started next, and stands still until that has ended."""
         self._call_ids = CallIds(())
         self._sent: list[Message] = []
+        """What the next request sends."""
         self._kept: list[Message] = [request.input.question]
         """What the memory keeps of the turn: messages that are complete without what is still to come."""
         self._running: Response | None = None
         """The answer whose tools run now."""
         self._results: list[ToolResult | None] = []
+        """The results of its calls; None for those that still run."""
         self._steps = 0
         self._corrections = 0
         self._seen: list[TokenEvent] = []
+        """The events of the current step, if a turn that is cut off is to be kept."""
         self._answer: Response | None = None
+        """The answer of the current step."""
         self._usage = Usage()
+        """Of the steps that have ended."""
         self._clock = self._settings.scheduler or TimerScheduler.singleton()
         self._started = self._clock.now
         self._first_token: float | None = None
@@ -194,7 +188,7 @@ class ToolLoop(abc.DisposableBase):
         return response
 
     def _on_event(self, event: TokenEvent) -> None:
-        if type(event) in _PASSED_ON:
+        if type(event) in DELTA_EVENTS:
             self._on_next(event)
         else:
             self._on_other(event)

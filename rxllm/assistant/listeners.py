@@ -227,7 +227,7 @@ class _ObservedModel(StreamingModel):
 
 
 class _ObservedStream(WatchedStream[TokenEvent]):
-    """One request with its listeners, which hear of an answer before the subscriber gets its end."""
+    """One request with its listeners, which hear of its end before the subscriber does."""
 
     def __init__(
         self, request: ModelRequest, listeners: tuple[ModelListener, ...], observer: abc.ObserverBase[TokenEvent]
@@ -235,29 +235,21 @@ class _ObservedStream(WatchedStream[TokenEvent]):
         super().__init__(observer)
         self._request = request
         self._listeners = listeners
-        self._running = threading.Lock()  # acquired by what ends the request first, and never released
+        self._response: Response | None = None
         self._notify(lambda listener: listener.on_request(request))
 
-    def on_next(self, event: TokenEvent, /) -> None:
-        """Pass an event on, after the listeners if it is the end; a subscriber that raises has cancelled."""
+    def note(self, event: TokenEvent, /) -> None:
         if type(event) is StreamEnd:
-            response = event.response
-            self._notify_end(lambda listener: listener.on_response(self._request, response))
-        try:
-            self._emit(event)
-        except BaseException:
-            self.dispose()
-            raise
+            self._response = event.response
 
     def ended(self, outcome: Outcome, /) -> None:
-        if isinstance(outcome, Exception):
-            self._notify_end(lambda listener: listener.on_error(self._request, outcome))
+        response = self._response
+        if response is not None:
+            self._notify(lambda listener: listener.on_response(self._request, response))
+        elif isinstance(outcome, Exception):
+            self._notify(lambda listener: listener.on_error(self._request, outcome))
         else:
-            self._notify_end(lambda listener: listener.on_cancel(self._request))
-
-    def _notify_end(self, call: Callable[[ModelListener], None]) -> None:
-        if self._running.acquire(blocking=False):
-            self._notify(call)
+            self._notify(lambda listener: listener.on_cancel(self._request))
 
     def _notify(self, call: Callable[[ModelListener], None]) -> None:
         for listener in self._listeners:

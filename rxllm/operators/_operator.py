@@ -27,7 +27,7 @@ from reactivex.disposable import SingleAssignmentDisposable
 
 from .._core.attempts import scheduler_seconds
 from ..errors import ConfigurationError
-from ..events import TextDelta
+from ..events import DELTA_EVENTS, TextDelta
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -135,8 +135,13 @@ class WatchedStream(Subscription[T, T]):
     def ended(self, outcome: Outcome, /) -> None:
         """Note the end of the stream. A subscriber that raises, or a source that cannot start, counts as disposed."""
 
+    def note(self, item: T, /) -> None:
+        """Note an item before it is passed on. Not called with deltas: they are too many."""
+
     def on_next(self, item: T, /) -> None:
         """Pass `item` on; dispose if the subscriber raises."""
+        if type(item) not in DELTA_EVENTS:
+            self.note(item)
         try:
             self._emit(item)
         except BaseException:

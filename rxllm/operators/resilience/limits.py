@@ -80,12 +80,11 @@ class _RatedStream(LimitedStream["RateLimit"]):
     def left(self) -> None:
         self.limit.spent(self._number, scheduler_seconds(self.timers), self._spent)
 
-    def on_next(self, event: TokenEvent, /) -> None:
+    def note(self, event: TokenEvent, /) -> None:
         if type(event) is StreamEnd:
             self._count(event.response.usage)
         elif type(event) is UsageUpdate:
             self._count(event.usage)
-        super().on_next(event)
 
     def on_error(self, error: Exception) -> None:
         """Make all streams wait if the error says so, and book its tokens; a refused request has cost none."""
