@@ -83,7 +83,11 @@ def _class_of(hint: Any) -> Any:
 
 @cache
 def _hints(function: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, tuple[type, ...]]]:
-    """Return the signature, and the classes that each parameter takes."""
+    """Return the signature, and the classes that each parameter takes; parameters that are not checked are left out.
+
+    Not checked are hints without a class (words, type variables), protocols, and `type[T]`: a type may also be an alias
+    such as `list[int]`, which is no instance of `type`.
+    """
     classes: dict[str, tuple[type, ...]] = {}
     for name, hint in get_type_hints(function).items():
         members = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)

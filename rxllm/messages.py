@@ -64,7 +64,27 @@ class TextPart(msgspec.Struct, frozen=True, tag="text"):
             msgspec.structs.force_setattr(self, "text", str.__str__(self.text))  # numpy's, for example, is no JSON
 
 
-class ImagePart(msgspec.Struct, frozen=True, tag="image"):
+class _Media(msgspec.Struct, frozen=True):
+    """What parts with a file have in common. Its bytes, or the address from which the vendor downloads it."""
+
+    url: str | None = None
+    data: bytes | None = None
+    media_type: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `ConfigurationError` unless there is one of `url` and `data`, and data has a media type."""
+        kind = type(self).__name__
+        if (self.url is None) == (self.data is None):
+            raise ConfigurationError(f"{kind} needs either url= or data=, and one of them only")
+        if self.data is not None and type(self.data) is not bytes:
+            advice = "ImagePart.from_array or from_pil encodes pixels" if kind == "ImagePart" else "the bytes of a file"
+            raise ConfigurationError(f"{kind}: data is bytes; got {type(self.data).__name__} ({advice})")
+        _check(self, url=(str, type(None)), media_type=(str, type(None)))
+        if self.data is not None and not self.media_type:
+            raise ConfigurationError(f'{kind}(data=...) needs media_type=, for example "image/png"')
+
+
+class ImagePart(_Media, frozen=True, tag="image"):
     """An image.
 
     Args:
@@ -74,13 +94,7 @@ class ImagePart(msgspec.Struct, frozen=True, tag="image"):
         detail: The resolution at which the vendor looks at it, if it offers a choice; None: the vendor's default.
     """
 
-    url: str | None = None
-    data: bytes | None = None
-    media_type: str | None = None
     detail: Literal["auto", "low", "high"] | None = None
-
-    def __post_init__(self) -> None:
-        _one_source(self)
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], *, detail: Literal["auto", "low", "high"] | None = None) -> Self:
@@ -140,7 +154,7 @@ class ImagePart(msgspec.Struct, frozen=True, tag="image"):
         return cls(detail=detail, **encoded_image(image_of_array(array), format, quality))
 
 
-class DocumentPart(msgspec.Struct, frozen=True, tag="document"):
+class DocumentPart(_Media, frozen=True, tag="document"):
     """A document such as a PDF.
 
     Args:
@@ -150,13 +164,7 @@ class DocumentPart(msgspec.Struct, frozen=True, tag="document"):
         name: The file name to send to the vendor.
     """
 
-    url: str | None = None
-    data: bytes | None = None
-    media_type: str | None = None
     name: str | None = None
-
-    def __post_init__(self) -> None:
-        _one_source(self)
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:
@@ -172,7 +180,7 @@ class DocumentPart(msgspec.Struct, frozen=True, tag="document"):
         return cls(name=os.path.basename(path), **media_of_file(path, ""))
 
 
-class AudioPart(msgspec.Struct, frozen=True, tag="audio"):
+class AudioPart(_Media, frozen=True, tag="audio"):
     """A sound recording.
 
     Args:
@@ -180,13 +188,6 @@ class AudioPart(msgspec.Struct, frozen=True, tag="audio"):
         data: The bytes of the file.
         media_type: The MIME type of `data`, e.g. "audio/wav".
     """
-
-    url: str | None = None
-    data: bytes | None = None
-    media_type: str | None = None
-
-    def __post_init__(self) -> None:
-        _one_source(self)
 
 
 MediaPart: TypeAlias = ImagePart | DocumentPart | AudioPart
@@ -350,19 +351,6 @@ def messages_from_json(text: str | bytes) -> tuple[Message, ...]:
         ValueError: The text is not the JSON of a conversation.
     """
     return msgspec.json.decode(text, type=tuple[Message, ...])
-
-
-def _one_source(part: ImagePart | DocumentPart | AudioPart) -> None:
-    """Raise `ConfigurationError` unless a part has one of `url` and `data`, and data has a media type."""
-    kind = type(part).__name__
-    if (part.url is None) == (part.data is None):
-        raise ConfigurationError(f"{kind} needs either url= or data=, and one of them only")
-    if part.data is not None and type(part.data) is not bytes:
-        advice = "ImagePart.from_array or from_pil encodes pixels" if kind == "ImagePart" else "the bytes of a file"
-        raise ConfigurationError(f"{kind}: data is bytes; got {type(part.data).__name__} ({advice})")
-    _check(part, url=(str, type(None)), media_type=(str, type(None)))
-    if part.data is not None and not part.media_type:
-        raise ConfigurationError(f'{kind}(data=...) needs media_type=, for example "image/png"')
 
 
 _ROLES = get_args(Role)

@@ -132,12 +132,12 @@ class ResilientModel(StreamingModel):
             ConfigurationError: One of the models does not support the prompt or an option.
         """
         messages = messages_of(prompt)
-        events = self._asked(messages, options)
+        events = self._first_answer(messages, options)
         if self.recovery is None:
             return events
 
         def ask(given: Sequence[Message]) -> Observable[TokenEvent]:
-            return self._asked(given, options, goes_on=given != messages)
+            return self._first_answer(given, options, continues=given != messages)
 
         return recover(self.recovery, ask, messages, scheduler=self.scheduler)(events)
 
@@ -146,26 +146,29 @@ class ResilientModel(StreamingModel):
         for model in self.models:
             model.close()
 
-    def _asked(
-        self, messages: Sequence[Message], options: CallOptions, *, goes_on: bool = False
+    def _first_answer(
+        self, messages: Sequence[Message], options: CallOptions, *, continues: bool = False
     ) -> Observable[TokenEvent]:
-        """Return the answer of the first model that succeeds; if it `goes_on`, of those that can continue one."""
+        """Return the answer of the first model that succeeds.
+
+        If the last message is the beginning of an answer that it `continues`, only models that can do that are asked.
+        """
         streams = [
-            stream for place in range(len(self.models)) if (stream := self._stream(place, messages, options, goes_on))
+            stream for place in range(len(self.models)) if (stream := self._stream(place, messages, options, continues))
         ]
         if not streams:
             raise _cannot_continue(*self.models)
         return fallback_to(*streams[1:])(streams[0]) if len(streams) > 1 else streams[0]
 
     def _stream(
-        self, place: int, messages: Sequence[Message], options: CallOptions, goes_on: bool
+        self, place: int, messages: Sequence[Message], options: CallOptions, continues: bool
     ) -> Observable[TokenEvent] | None:
-        """Return the stream of one model, continuing the answer if `goes_on`; None if that model cannot."""
+        """Return the stream of the model at `place`; None if the call `continues` an answer, and the model cannot."""
         model = self.models[place]
         call = cast("CallOptions", {**options, "max_retries": 0})
         if place:
             call.pop("model", None)
-        if not goes_on:
+        if not continues:
             stream = model.stream(messages, **call)
         elif prefix_form(model.provider, call.get("model", model.model)):
             stream = continuing(model, **call)(messages)

@@ -135,7 +135,8 @@ class ChatAnswer:
     def history(self) -> tuple[Message, ...]:
         """Return what later requests contain of the answer: its complete steps, and the text of one that was cut off.
 
-        A call without a result gets one that says so: vendors refuse conversations that lack it.
+        A call without a result gets one that says so: vendors refuse conversations that lack it, and an assistant that
+        is given such a conversation runs the call.
         """
         found: list[Message] = []
         for step in self._steps:

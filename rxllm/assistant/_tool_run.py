@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeAlias
 
 import msgspec
-from reactivex import abc, typing
+from reactivex import abc
 from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposable
 
 from .._core.scheduling import TimerScheduler
@@ -46,14 +46,7 @@ def run_on(
     if scheduler is None:
         workers.run(f"rxllm-{name}-{next(_numbers)}", partial(context.run, work))
         return Disposable()
-    return scheduler.schedule(_action(partial(context.run, work)))
-
-
-def _action(work: Callable[[], None]) -> typing.ScheduledAction[object]:
-    def action(_scheduler: abc.SchedulerBase, _state: object | None = None) -> None:
-        work()
-
-    return action
+    return scheduler.schedule(lambda _, __: context.run(work))
 
 
 class ToolRun(abc.DisposableBase):
@@ -149,7 +142,7 @@ class ToolRun(abc.DisposableBase):
         seconds = self._settings.tool_timeout if own is None else own
         if seconds is not None:
             expired = f"The tool did not answer within {seconds:g} s."
-            self._resources.add(self._clock.schedule_relative(seconds, _action(partial(self._fail, expired))))
+            self._resources.add(self._clock.schedule_relative(seconds, lambda _, __: self._fail(expired)))
         self._emit(ToolStart(self._call))
         self._start_span(tool)
         run = partial(tool.run, self._call.arguments, self._context)

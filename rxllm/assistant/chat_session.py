@@ -263,7 +263,11 @@ class ChatSession(abc.DisposableBase):
         return self.states.pipe(rx.map(choose), rx.distinct_until_changed(comparer=operator.is_))
 
     def _ask(self, content: Sequence[str | Part] | None, place: Callable[[], int]) -> str:
-        """Put a message of the user at `place()`, or keep the one there; drop what follows it, and ask again."""
+        """Put a message of the user at `place()`, or keep the one there; drop what follows it, and ask again.
+
+        `place` returns an index into `shown`, -1 for none. It is called under the lock, as another thread may change
+        the messages until then.
+        """
         message = None if content is None else Message.user(*content)
         with self._lock:
             if self._emitter.closed or place() < 0:

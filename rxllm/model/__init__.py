@@ -137,7 +137,7 @@ def create_streaming_model(
         extra_body=extra_body,
     )
 
-    def wire_with(headers: Mapping[str, str]) -> Wire:
+    def wire_with(headers: Mapping[str, str]) -> Wire:  # a call may bring its own headers
         return wire_for(vendor, api_key=api_key, base_url=base_url, headers=headers)
 
     settings = ModelSettings(

@@ -128,7 +128,7 @@ class PromptPool(Subscription[P, PromptAnswer[P, V_co] | PromptFailure[P]]):
         """Guards all attributes below. Not held while a stream, the source or the subscriber runs."""
         self._waiting: deque[_PromptRun[P, V_co]] = deque()
         self._running: dict[int, _PromptRun[P, V_co]] = {}
-        self._over: dict[int, _PromptRun[P, V_co]] = {}
+        self._undelivered: dict[int, _PromptRun[P, V_co]] = {}
         """Answered, failed or dropped, and not yet delivered."""
         self._received = self._done = self._failed = self._dropped = 0
         self._next_due = 0
@@ -200,7 +200,7 @@ class PromptPool(Subscription[P, PromptAnswer[P, V_co] | PromptFailure[P]]):
                 run = self._waiting.popleft() if which == "drop_oldest" else self._waiting.pop()
                 run.is_dropped = True
                 self._dropped += 1
-                self._over[run.index] = run
+                self._undelivered[run.index] = run
 
     def _pump(self) -> None:
         """Do the work that is due, on one thread at a time."""
@@ -235,7 +235,7 @@ class PromptPool(Subscription[P, PromptAnswer[P, V_co] | PromptFailure[P]]):
             run = self._waiting.popleft()
             self._running[run.index] = run
             return partial(self._in_context, partial(self._begin, run))
-        if self._source_completed and not (self._waiting or self._running or self._over):
+        if self._source_completed and not (self._waiting or self._running or self._undelivered):
             self._closed = True
             return self._observer.on_completed
         return None
@@ -247,7 +247,7 @@ class PromptPool(Subscription[P, PromptAnswer[P, V_co] | PromptFailure[P]]):
     def _take_due(self) -> _PromptRun[P, V_co] | None:
         """Remove and return the run whose result is due; None if there is none. Must hold the lock."""
         while True:
-            run = self._over.pop(self._next_due if self._ordered else next(iter(self._over), -1), None)
+            run = self._undelivered.pop(self._next_due if self._ordered else next(iter(self._undelivered), -1), None)
             self._next_due += run is not None
             if run is None or not run.is_dropped:
                 return run
@@ -298,11 +298,11 @@ class PromptPool(Subscription[P, PromptAnswer[P, V_co] | PromptFailure[P]]):
         )
 
     def _ended(self, run: _PromptRun[P, V_co]) -> None:
-        """Move an ended run from the running ones to those that are over."""
+        """Move an ended run from the running ones to the undelivered ones."""
         with self._changed:
             if self._closed:
                 return
             del self._running[run.index]
             self._changed.notify_all()
-            self._over[run.index] = run
+            self._undelivered[run.index] = run
         self._pump()

@@ -69,11 +69,7 @@ def iter_text(source: Observable[TokenEvent] | Observable[str], *, buffer: int =
     >>> "".join(iter_text(reactivex.of(TextDelta("Hel"), TextDelta("lo"))))
     'Hello'
     """
-    events = iter_events(cast("Observable[TokenEvent | str]", source), buffer=buffer)
-    try:
-        for event in events:
-            text = event if isinstance(event, str) else event.text if type(event) is TextDelta else ""
-            if text:
-                yield text
-    finally:
-        events.close()
+    for event in iter_events(cast("Observable[TokenEvent | str]", source), buffer=buffer):
+        text = event if isinstance(event, str) else event.text if type(event) is TextDelta else ""
+        if text:
+            yield text

@@ -58,7 +58,7 @@ class JsonTree:
         self.items_found = False
         """An array at `items_at` has opened."""
         self._items_at = items_at
-        self._items_depth = 0  # of the open array whose elements are wanted
+        self._items_depth = 0  # number of open containers down to the open array at `items_at`; 0: none is open
         self._root: object = None
         self.stack: list[Container] = []
         """The open containers, from the root on."""

@@ -74,8 +74,8 @@ class CircuitBreaker:
         self._states: BehaviorSubject[CircuitState] = BehaviorSubject("closed")
         self._lock = threading.Lock()
         self._current: CircuitState = "closed"
-        self._entries = 0
-        """Number of times that a state was entered. The counts below begin anew with each."""
+        self._period = 0
+        """The number of the current state: each change adds 1. The counts below begin anew with each."""
         self._running = self._failures = self._successes = 0
         self._half_opens_at = 0.0
         self._timer = SerialDisposable()
@@ -103,10 +103,10 @@ class CircuitBreaker:
         ) -> abc.DisposableBase:
             """Start the stream, or fail it if the breaker is open."""
             timers = timer_scheduler(self._scheduler, given)
-            entry = self._admit(scheduler_seconds(timers))
-            if isinstance(entry, int):
-                return _GuardedStream(observer, partial(self._count, entry, timers)).start(source, given)
-            observer.on_error(entry)
+            period = self._admit(scheduler_seconds(timers))
+            if isinstance(period, int):
+                return _GuardedStream(observer, partial(self._count, period, timers)).start(source, given)
+            observer.on_error(period)
             return Disposable()
 
         return Observable(subscribe)
@@ -119,7 +119,7 @@ class CircuitBreaker:
             may_try = self._current == "half_open" and self._running + self._successes < self._success_threshold
             if may_try or self._current == "closed":
                 self._running += 1
-                return self._entries
+                return self._period
             rest = max(0.0, self._half_opens_at - now)
         return APIConnectionError(
             f"the circuit breaker is {_WORDS[self._current]}: this provider failed "
@@ -127,10 +127,13 @@ class CircuitBreaker:
             retry_after=rest,
         )
 
-    def _count(self, entry: int, timers: abc.SchedulerBase, succeeded: bool | None) -> None:
-        """Count the end of a stream that was admitted in state number `entry`; None says nothing of the provider."""
+    def _count(self, period: int, timers: abc.SchedulerBase, succeeded: bool | None) -> None:
+        """Count the end of a stream that was admitted in `period`; None says nothing of the provider.
+
+        A change of the state follows if it is due. The time of the next trial counts only if the new state is "open".
+        """
         with self._lock:
-            if entry != self._entries:
+            if period != self._period:
                 return
             self._running -= 1
             if succeeded is not None:
@@ -163,7 +166,7 @@ class CircuitBreaker:
     def _enter(self, state: CircuitState) -> None:
         """Enter `state`. Must hold the lock."""
         self._current = state
-        self._entries += 1
+        self._period += 1
         self._running = self._failures = self._successes = 0
 
 
