@@ -247,7 +247,7 @@ CONTENT_EVENTS = (TextDelta, ReasoningDelta, ToolCallStart, ToolCallDelta, ToolC
 Empty deltas do not: see `is_content`.
 """
 
-DELTA_EVENTS = frozenset({TextDelta, ReasoningDelta, ToolCallDelta})
+DELTA_EVENTS: frozenset[type[object]] = frozenset({TextDelta, ReasoningDelta, ToolCallDelta})
 """The frequent events: pieces of the answer. Of all others a stream has few."""
 
 PRELIMINARY_EVENTS = (StreamStart, UsageUpdate, VendorEvent, StreamReset)
