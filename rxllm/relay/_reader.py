@@ -61,9 +61,13 @@ class LogReader(abc.DisposableBase):
         self._joined = joined
         self._answer = ResponseBuilder()
         self._unheld_since: float | None = None
+        """Since when each look at Redis has found that no producer holds the lease; None while one does."""
         self._away_since: float | None = None
-        self._pause = _FIRST_RETRY
+        """Since when all calls to Redis have failed; None after one that did not."""
+        self._delay = _FIRST_RETRY
+        """Seconds before the next call after one that failed."""
         self._ended_before = False
+        """Whether Redis has said that the stream has ended: its end is read next, or is gone."""
         self._disposed = threading.Event()
         self._error: LLMError | None = None
         """The error that the stream ends with."""
@@ -124,7 +128,7 @@ class LogReader(abc.DisposableBase):
             except APIConnectionError as error:
                 self._wait_for_redis(error)
                 continue
-            self._away_since, self._pause = None, _FIRST_RETRY
+            self._away_since, self._delay = None, _FIRST_RETRY
             if rows:
                 self._unheld_since = None
             for row in rows:
@@ -179,12 +183,12 @@ class LogReader(abc.DisposableBase):
         if self._disposed.is_set():
             return
         now = time.monotonic()
-        self._unheld_since = None  # the producer could not renew its lease either: it gets a whole one again
+        self._unheld_since = None  # the producer could not renew its lease either: it has a whole lease of time again
         self._away_since = self._away_since or now
         if now - self._away_since >= self._patience:
             raise error
-        self._disposed.wait(self._pause)
-        self._pause = min(self._pause * 2, _LAST_RETRY)
+        self._disposed.wait(self._delay)
+        self._delay = min(self._delay * 2, _LAST_RETRY)
 
     def _partial(self) -> Response:
         """Return the answer so far: everything that is kept, not only what this reader wanted."""

@@ -230,13 +230,13 @@ class LogWriter:
 
         Without a segment the call renews the lease. Returns the stream's state in Redis and its last event's number.
         """
-        before, last, payload = segment or Segment(self._acknowledged, self._acknowledged, b"")
-        closing = ("", b"") if ending is None else (ending.state, ending_to_json(ending))
+        before, last, payload = segment or Segment(self._acknowledged, self._acknowledged, b"")  # one that adds nothing
+        ending_of_log = ("", b"") if ending is None else (ending.state, ending_to_json(ending))
         delay, give_up_at = _FIRST_RETRY, 0.0
         while True:
             began = time.monotonic()
             renew = int(segment is None or began >= self._renew_at)
-            arguments = (self._token, before, last, payload, self._options.max_frames, renew, *closing)
+            arguments = (self._token, before, last, payload, self._options.max_frames, renew, *ending_of_log)
             try:
                 state, number = self._redis.call(WRITE, self._keys, *arguments)
             except APIConnectionError:
@@ -251,6 +251,7 @@ class LogWriter:
                 self._renew_at = 0.0  # the lease may have run low: the next attempt renews it
             else:
                 if renew:
+                    # Then an idle third of a lease may follow: half a lease without a renewal, at most.
                     self._renew_at = began + self._options.lease / 6
                 return cast(bytes, state).decode(), int(number)
 

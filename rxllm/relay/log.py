@@ -111,8 +111,9 @@ class RedisLog:
         self._claimed().close(ending)
 
     def abandon(self) -> None:
-        """Cancel the log as its producer. Does not wait for Redis."""
-        self._claimed().close(_CANCELLED)
+        """Cancel the log if this process produces it. Does not wait for Redis."""
+        if self._writer is not None:
+            self._writer.close(_CANCELLED)
 
     def cancel(self) -> None:
         """End the log for all readers and make its producer stop; asks Redis. Does nothing once it has ended.

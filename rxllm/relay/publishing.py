@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 from reactivex import Observable, abc
 from reactivex import operators as rx
 from reactivex.disposable import SingleAssignmentDisposable
 
-from .._core.event_log import Entry, LogState
+from .._core.event_log import LogState
 from ..errors import LLMError
 from ..events import TokenEvent
 from ._deployment import RedisAddress
-from ._segments import Ending
 from ._writer import PublishOptions
 from .log import RedisLog
 
@@ -89,7 +90,9 @@ def subscribe(
         prefix: First part of the keys in Redis.
     """
     after = last_id if last_id is not None else (0 if from_start else None)
-    return RedisLog(id, redis, prefix=prefix, wait=wait, patience=patience).read(after).pipe(rx.map(_event_of))
+    return (
+        RedisLog(id, redis, prefix=prefix, wait=wait, patience=patience).read(after).pipe(rx.map(attrgetter("event")))
+    )
 
 
 def cancel(id: str, *, redis: RedisAddress, prefix: str = "rxllm") -> None:  # noqa: A002 - the field's name
@@ -121,6 +124,7 @@ class Publication(abc.DisposableBase):
     def __init__(self, log: RedisLog, stream: Observable[TokenEvent], options: PublishOptions) -> None:
         self.id = log.id
         self._upstream = SingleAssignmentDisposable()
+        self._log = log
         self._writer = log.claim(self._upstream.dispose, options)
 
         def append(event: TokenEvent) -> None:
@@ -151,8 +155,4 @@ class Publication(abc.DisposableBase):
     def dispose(self) -> None:
         """Dispose the upstream and end all readers, as `cancel` does. Does not block."""
         self._upstream.dispose()
-        self._writer.close(Ending("cancelled"))
-
-
-def _event_of(entry: Entry[TokenEvent]) -> TokenEvent:
-    return entry.event
+        self._log.abandon()

@@ -83,18 +83,17 @@ class Script:
     ending: Ending = "whole"
 
 
-def script_of(answer: Reply | RawReply | ErrorReply, request: RecordedRequest) -> Script:
-    """Return the HTTP response that gives `answer` to `request`."""
+def script_of(reply: Reply | RawReply | ErrorReply, request: RecordedRequest) -> Script:
+    """Return the HTTP response that gives `reply` to `request`."""
     wire: WireName = request.wire or "openai-chat"
-    if isinstance(answer, ErrorReply):
-        chunks = [Chunk(error_body(answer, wire))]
-        return Script(chunks, "application/json", answer.status, answer.headers, "length")
-    ending = answer.fault.ending if answer.fault is not None else "whole"
-    status, content_type = 200, WRITERS[wire].content_type
-    if isinstance(answer, RawReply):
-        status, content_type = answer.status, answer.content_type or content_type
-    body = _reply_chunks(answer, request) if isinstance(answer, Reply) else _raw_chunks(answer)
-    return Script(body, content_type, status, answer.headers, answer.framing, ending)
+    if isinstance(reply, ErrorReply):
+        return Script([Chunk(error_body(reply, wire))], "application/json", reply.status, reply.headers, "length")
+    ending = reply.fault.ending if reply.fault is not None else "whole"
+    content_type = WRITERS[wire].content_type
+    if isinstance(reply, Reply):
+        return Script(_reply_chunks(reply, request), content_type, 200, reply.headers, reply.framing, ending)
+    body, content_type = _raw_chunks(reply), reply.content_type or content_type
+    return Script(body, content_type, reply.status, reply.headers, reply.framing, ending)
 
 
 def _reply_chunks(reply: Reply, request: RecordedRequest) -> Iterator[Chunk]:

@@ -102,16 +102,15 @@ def check_conversation(
     messages: Sequence[Message],
     *,
     roles: Collection[Role] = ROLES,
-    issued: Sequence[ToolCall] = (),
-    vendor_fields: bool = False,
+    issued: Sequence[ToolCall] | None = None,
 ) -> tuple[Message, ...]:
     """Return the conversation, with the bytes in its data URLs; refuse what a client may not send.
 
     Args:
         messages: The client's conversation.
         roles: The roles that clients of this server may use.
-        issued: The tool calls that may be without a result: this server issued them.
-        vendor_fields: Whether parts may have vendor fields: they bear this server's signature.
+        issued: The tool calls that may be without a result: this server issued them. None, unlike (): the client has
+            proved nothing, so that parts may have no vendor fields either.
 
     Raises:
         ConfigurationError: Names what is wrong: a role, a part, a vendor field, a tool call without a result.
@@ -123,13 +122,13 @@ def check_conversation(
         if message.role != "tool":
             _refuse(open_calls)
         for part in message.parts:
-            _check_part(part, message.role, vendor_fields)
+            _check_part(part, message.role, issued is not None)
             if isinstance(part, ToolResult):
                 open_calls.pop(part.id, None)
         if len({call.id for call in message.tool_calls}) < len(message.tool_calls):
             raise ConfigurationError("two tool calls in one message have the same id")
         open_calls.update({call.id: call for call in message.tool_calls})
-    for call in issued:
+    for call in issued or ():
         if call.id in open_calls and is_same_call(open_calls[call.id], call):
             del open_calls[call.id]
     _refuse(open_calls)

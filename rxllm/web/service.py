@@ -94,7 +94,6 @@ class Service:
         *,
         linger: float = 0.0,
         extra: Mapping[str, object],
-        refuse_extra: bool = False,
         approvals: Approvals | None = None,
         issued: Sequence[ToolCall] | None = None,
         on_admitted: Callable[[], object] = lambda: None,
@@ -108,20 +107,18 @@ class Service:
             options: The options that the client set, checked.
             linger: Seconds that the stream lives without a watcher.
             extra: Fields of the request's body without a meaning here: for functions on offer.
-            refuse_extra: Whether a model, which cannot use them, refuses `extra`.
             approvals: The stream's questions. Default: those that its client can answer.
-            issued: The tool calls that this server issued and that have no results yet. With it, even if empty, the
-                vendor fields in `messages` are this server's own too.
-            on_admitted: Called once there is room for the stream, before it starts.
+            issued: The tool calls that this server issued and that have no results yet; () if there are none, but the
+                caller has checked that the vendor fields in `messages` are this server's own. None: nothing is checked.
+            on_admitted: Called once there is room for the stream, before it starts: for what must happen only if
+                there is an answer, such as to use an approval up. What it raises, `start` raises.
 
         Raises:
             LLMError: The conversation or the options are refused, or there are too many streams.
         """
         name = self.offered(model)
         offer = self.offers[name]
-        said = check_conversation(messages, roles=self._roles, issued=issued or (), vendor_fields=issued is not None)
-        if refuse_extra and extra and isinstance(offer, StreamingModel):
-            raise ConfigurationError(f"unknown parameters: {', '.join(sorted(extra))}")
+        said = check_conversation(messages, roles=self._roles, issued=issued)
         request = ChatRequest(name, said, options, approvals or Approvals(), http.user or None, http.headers, extra)
         if isinstance(offer, StreamingModel):
             answer = cast("Observable[object]", offer.stream(said, **options))

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import msgspec
 
 from .._json import object_at
+from ..errors import ConfigurationError
+from ..model import StreamingModel
 from ..providers._writer import AnswerHead, AnswerWriter
 from ..providers.anthropic.writer import MessagesWriter
 from ..providers.openai_chat.writer import ChatCompletionsWriter
@@ -82,9 +84,11 @@ def _answer(api: _Api, service: Service, http: HttpRequest, _: str) -> HttpRespo
     extra = api.reader.extra_in(body)
     asked = converted(body, _Asked, "the request")
     name = service.offered(asked.model)
+    if extra and isinstance(service.offers[name], StreamingModel):  # a function on offer may use them
+        raise ConfigurationError(f"unknown parameters: {', '.join(sorted(extra))}")
     messages, options = api.reader.messages_in(body), api.reader.options_in(body)
     approvals = Approvals(refusal=_NO_APPROVALS)
-    stream = service.start(http, name, messages, options, extra=extra, refuse_extra=True, approvals=approvals)
+    stream = service.start(http, name, messages, options, extra=extra, approvals=approvals)
     size = sum(len(message.text) for message in messages)
     usage = api is not _CHAT or object_at(body, "stream_options").get("include_usage") is True
     writer = _writer(api, name, usage=usage, input_tokens=max(1, size // _CHARS_PER_TOKEN))

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from operator import attrgetter
 
 import msgspec
 from reactivex import operators as rx
 from reactivex.disposable import SerialDisposable
 
-from ..._core.event_log import Entry, LogState
+from ..._core.event_log import LogState
 from ..._core.scheduling import TimerScheduler
 from ...assistant.events import ToolEnd, ToolStart
 from ...errors import LLMError, NotFoundError
-from ...events import TokenEvent
 from ...relay import RedisLog
 from ..served_stream import ServedStream
 from .redis_notes import RedisNotes, reaching_redis
@@ -39,7 +39,7 @@ class FollowedStream(ServedStream):
         on_enter: Callable[[FollowedStream], None],
         on_end: Callable[[ServedStream], None],
     ) -> None:
-        events = log.read(joined=False).pipe(rx.map(_event_of))
+        events = log.read(joined=False).pipe(rx.map(attrgetter("event")))
         super().__init__(events, linger=_LINGER_SECONDS, id=log.id, on_end=on_end)
         self.known: tuple[LogState, int] = ("open", 0)
         """The state, and the number of the last event, that Redis had when it was last asked."""
@@ -124,7 +124,3 @@ class FollowedStream(ServedStream):
     def _abandon(self, *_: object) -> None:
         if not self.is_watched:
             self.release()
-
-
-def _event_of(entry: Entry[TokenEvent]) -> object:
-    return entry.event

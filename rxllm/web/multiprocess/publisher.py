@@ -41,21 +41,19 @@ class PublishedStream(ServedStream):
         self._notes = notes
         self._published = published
         self._options = options
-        self._is_claimed = False
-        self._hear_no_more: Callable[[], None] = lambda: None
+        self._stop_hearing: Callable[[], None] = lambda: None
+        """Ends the calls of `_answered`."""
 
     def prepare(self) -> None:
         """Claim the id. Raises `OverloadedError` if Redis is unreachable."""
         with reaching_redis():
             self._writer = self._published.claim(self._cut, self._options)
-            self._is_claimed = True
-            self._hear_no_more = self._notes.hear(f"{self.id}:answers", self._answered)
+            self._stop_hearing = self._notes.hear(f"{self.id}:answers", self._answered)
 
     def stop(self) -> None:
         """Dispose the stream for all watchers in all processes."""
         super().stop()
-        if self._is_claimed:
-            self._published.abandon()
+        self._published.abandon()
 
     def _append(self, event: object) -> None:
         super()._append(event)
@@ -67,7 +65,7 @@ class PublishedStream(ServedStream):
 
     def _ended(self) -> None:
         super()._ended()
-        self._hear_no_more()
+        self._stop_hearing()
 
     def _cut(self) -> None:
         """End the stream here after it ended in Redis: a client stopped it, or publishing failed (`writer.error`)."""

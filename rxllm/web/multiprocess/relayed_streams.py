@@ -12,6 +12,7 @@ import re
 import secrets
 import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -69,9 +70,7 @@ class RelayedStreams(Streams):
         self._notes = RedisNotes(redis, prefix, keep_seconds)
         secret = self._notes.once("secret", secrets.token_bytes(32))
         super().__init__(limit=limit, per_client=per_client, keep=keep, secret=secret)
-        self._redis = redis
-        self._prefix = prefix
-        self._max_followed = limit
+        self._log = partial(RedisLog, redis=redis, prefix=prefix, events=AssistantEvent)
         self._followed: dict[str, FollowedStream] = {}
         self._following = threading.Lock()
 
@@ -123,7 +122,7 @@ class RelayedStreams(Streams):
         with self._following:
             followed = self._followed.get(stream_id)
             users = sum(bool(user) and one.user == user for one in self._followed.values())
-            if followed is None and (len(self._followed) >= self._max_followed or users >= self._per_client):
+            if followed is None and (len(self._followed) >= self._limit or users >= self._per_client):
                 raise OverloadedError("the server watches as many streams as it can", status_code=503, retry_after=1.0)
         if followed is None:
             followed = FollowedStream(published, self._notes, user, self._enter, self._leave)
@@ -144,9 +143,6 @@ class RelayedStreams(Streams):
             on_end=self._on_end,
             approvals=approvals,
         )
-
-    def _log(self, stream_id: str) -> RedisLog:
-        return RedisLog(stream_id, self._redis, prefix=self._prefix, events=AssistantEvent)
 
     def _enter(self, followed: FollowedStream) -> None:
         """Register a stream of another process that is watched here from now on."""
