@@ -9,9 +9,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md", "architecture.md": "ARCHITECTURE.md"}
 SEARCH_BOOST = {
-    **dict.fromkeys(("get-started.md", "concepts.md", "messages.md", "operators.md", "troubleshooting.md"), 2.0),
-    **dict.fromkeys(("reference.md", "architecture.md", "contributing.md"), 0.5),
-    "changelog.md": 0.1,
+    **dict.fromkeys(("get-started.md", "concepts.md", "messages.md", "troubleshooting.md", "ui.md"), 2.0),
+    **dict.fromkeys(("batch.md", "web.md", "assistants.md", "testing.md"), 1.5),
+    "performance.md": 0.5,
+    **dict.fromkeys(("reference.md", "architecture.md", "contributing.md"), 0.02),
+    "changelog.md": 0.01,
 }
 """How much more a page counts in the search of the site: guides come before the reference."""
 

@@ -16,6 +16,7 @@ _SIGNATURES = (
     (b"GIF8", "image/gif"),
     (b"BM", "image/bmp"),
     (b"%PDF-", "application/pdf"),
+    (b"fLaC", "audio/flac"),
 )
 """The first bytes of a file identify its type; its name may be wrong."""
 
@@ -41,14 +42,14 @@ class PILImage(Protocol):
 
 
 def media_of_file(path: str | os.PathLike[str], kind: str) -> Media:
-    """Return the content of a file with its type; raise ValueError if it is not of the kind ("image")."""
+    """Return the content of a file with its type; raise ValueError if it is not of the kind ("image", "audio")."""
     data = Path(path).read_bytes()
     media_type = next((name for start, name in _SIGNATURES if data.startswith(start)), None)
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        media_type = "image/webp"
+    if data[:4] == b"RIFF":
+        media_type = {b"WEBP": "image/webp", b"WAVE": "audio/wav"}.get(data[8:12])
     media_type = media_type or mimetypes.guess_type(path)[0]
     if media_type is None or not media_type.startswith(kind):
-        wanted = "an image" if kind == "image" else "a file"
+        wanted = {"image": "an image", "audio": "a sound"}.get(kind, "a file")
         raise ValueError(f"{os.fspath(path)!r} is not {wanted} of a known type; give data= and media_type=")
     return {"data": data, "media_type": media_type}
 

@@ -189,6 +189,19 @@ class AudioPart(_Media, frozen=True, tag="audio"):
         media_type: The MIME type of `data`, e.g. "audio/wav".
     """
 
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> Self:
+        """Return the sound in a file.
+
+        Args:
+            path: The file.
+
+        Raises:
+            OSError: The file cannot be read.
+            ValueError: The file is not a sound of a known type.
+        """
+        return cls(**media_of_file(path, "audio"))
+
 
 MediaPart: TypeAlias = ImagePart | DocumentPart | AudioPart
 

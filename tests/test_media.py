@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rxllm import ConfigurationError, DocumentPart, ImagePart, Message, TextPart, ToolCall, ToolResult
+from rxllm import AudioPart, ConfigurationError, DocumentPart, ImagePart, Message, TextPart, ToolCall, ToolResult
 
 
 def pixels(part: ImagePart) -> Image.Image:
@@ -65,6 +65,13 @@ def test_files(tmp_path: Path) -> None:
     assert DocumentPart.from_file(notes) == DocumentPart(data=b"text", media_type="text/plain", name="notes.txt")
     with pytest.raises(ValueError, match="is not an image of a known type"):
         ImagePart.from_file(notes)
+    sound = tmp_path / "sound.mp3"
+    sound.write_bytes(b"ID3")
+    assert AudioPart.from_file(sound) == AudioPart(data=b"ID3", media_type="audio/mpeg")
+    sound.write_bytes(b"RIFF\x04\0\0\0WAVE")
+    assert AudioPart.from_file(sound).media_type == "audio/wav"
+    with pytest.raises(ValueError, match="is not a sound of a known type"):
+        AudioPart.from_file(notes)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ SAYS = {
     "Ask, and watch the turn (2)": ("It is done.",),
     "Give it tools": ("download 10 %", "download 100 %", "search page 2"),
     "Give it tools (2)": ("It is done.",),
-    "Ask the user before a tool runs": ("allow delete_file {'path': 'a.txt'} ?",),
+    "Ask the user before a tool runs": ("It is done.",),
+    "Ask the user before a tool runs (2)": ("allow delete_file {'path': 'a.txt'} ?",),
     "Stop a turn": ("['user', 'assistant']",),
     "Remember": ("It is done.", "['ada']"),
     "Keep within the model's context": (
@@ -76,6 +77,7 @@ def test_a_snippet_works(
     if "rxllm.otel" in RECIPES[title]:
         pytest.importorskip("opentelemetry", reason="the extra otel is not installed")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("builtins.input", lambda question: "y")
     with LLMServer(default=vendor) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.base_url())
         monkeypatch.setenv("OPENAI_API_KEY", "k")

@@ -66,6 +66,7 @@ def test_recipes_say_what_they_should(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert "Write a poem about A theme for a poem" == printed["A chain"]
     assert printed["A panel"].index("gpt-5.4-mini: ") < printed["A panel"].index("gpt-5.4: ")
     assert [str(number) for number in range(10)] == re.findall(r"number (\d)", printed["Map-reduce"])
+    assert ["bad 10", "bad 5", "good 10", "good 10", "good 10"] == sorted(printed["A data pipeline"].splitlines())
     assert "Hamsun?" == printed["An assistant as another's tool"]
     assert [f"{number} Classify ticket {number + 1}" for number in range(20)] == printed["Backpressure"].splitlines()
     assert printed["Rows to typed values"].startswith("kettle 5\nThe lamp broke: ")

@@ -19,6 +19,7 @@ from ..web.running import running
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "web.md").read_text()
 EXAMPLES = [textwrap.dedent(found) for found in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)]
+HTML = re.findall(r"```html\n(.*?)```", PAGE, re.DOTALL)
 UI_CHAT = {"id": "c", "messages": [{"id": "u", "role": "user", "parts": [{"type": "text", "text": "Hi"}]}]}
 
 
@@ -116,7 +117,7 @@ def test_the_client() -> None:
 def test_the_page_of_an_endpoint_asks_once(openai: LLMServer, browser: Any) -> None:
     """Its `EventSource` is closed at the end of an answer, of one that was cut too, and by the stop button."""
     starlette = example("Starlette(routes=[Route")["app"]
-    (page_source,) = re.findall(r"```html\n(.*?)```", PAGE, re.DOTALL)
+    page_source = HTML[0]
     starlette.add_route("/", lambda request: HTMLResponse(page_source))  # type: ignore[attr-defined]
     gate = Gate()
     openai.enqueue("Hello there", Reply("one two three", fault=Drop(2)), Reply("one two three", gate=gate))
@@ -133,3 +134,27 @@ def test_the_page_of_an_endpoint_asks_once(openai: LLMServer, browser: Any) -> N
         assert openai.requests[2].closed.wait(20)
         page.close()
     assert len(openai.requests) == 3
+
+
+def test_the_page_of_a_service_continues_after_a_reload(openai: LLMServer, browser: Any) -> None:
+    """It shows the whole answer again, and its stop button closes the vendor's connection."""
+    mounted = example("Mount(")["app"]
+    mounted.add_route("/", lambda request: HTMLResponse(HTML[1]))  # type: ignore[attr-defined]
+    gate = Gate()
+    openai.enqueue(Reply("one two three", gate=gate))
+    text_is = "text => document.querySelector('#answer').textContent === text"
+    with running(None, app=mounted) as url:  # type: ignore[arg-type]
+        page = browser.new_page()
+        page.goto(url)
+        page.click("#ask")
+        gate.release()
+        page.wait_for_function(text_is, arg="one")
+        page.reload()
+        page.wait_for_function(text_is, arg="one")
+        gate.release()
+        page.wait_for_function(text_is, arg="one two")
+        page.click("#stop")
+        assert openai.requests[0].closed.wait(20)
+        page.wait_for_function("() => source.readyState === EventSource.CLOSED")
+        page.close()
+    assert len(openai.requests) == 1
