@@ -14,7 +14,9 @@ from ._jobs import Job
 from .rows import Key
 
 _SUSPECT = 2
+"""Deaths of workers after which a job may be their cause."""
 _GIVEN_UP = 3
+"""Deaths after which a job is given up."""
 
 
 class JobQueue:

@@ -123,6 +123,7 @@ def with_retries(
             asked_seconds += asked
             if not asked or asked_seconds > MAX_RETRY_AFTER:
                 retries += 1
+            # Before the first retry that counts, the exponent is -1: the server has asked for the delay then.
             delay = delay_of(error, retries - 1) if retries <= max_retries else None
             return error if delay is None else Attempt(admitted, delay)
 

@@ -30,6 +30,7 @@ _SHUT_DOWN = "Ray was shut down while the batch ran"
 _THREADS = 3
 """Threads of an actor: one for `exchange`, one for `stop`, one spare."""
 _PERMIT_SECONDS = 10.0
+"""How long a worker waits for an answer of the permit server before it asks again."""
 
 
 class RayPool(WorkerPool):

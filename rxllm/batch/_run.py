@@ -40,13 +40,15 @@ BatchEvent: TypeAlias = Row | BatchProgress
 STOP_SECONDS = 5.0
 """Seconds that a run takes at most to store what is ready after it was disposed."""
 _TICK_SECONDS = 1.0
+"""How often a run looks after its workers; also how long it waits before it replaces a lost one."""
 _RESIZE_SECONDS = 5.0
+"""How often a run looks whether machines have joined, so that there is room for more workers."""
 _FAILED_STARTS = 3
 """Failed starts in a row that end a run which has no worker."""
 _LONGEST_START_DELAY = 60.0
+"""Seconds; the delay doubles with each failed start."""
 _SILENT_SECONDS = 60.0
 """A worker that sends nothing for this many seconds is taken for dead; a live one sends once a second."""
-_NO_WORKER = -1
 
 Mode: TypeAlias = Literal["stream", "vendor_batch"]
 """How prompts are sent: each in its own request, or through the vendor's batch API."""
@@ -366,8 +368,11 @@ class Run(BaseRun):
             self._pool.stop()
             until = time.monotonic() + STOP_SECONDS
             while self._busy and (left := until - time.monotonic()) > 0:
-                worker, outcome = self._pool.next(left) or (_NO_WORKER, ())
-                if self._busy.pop(worker, None) is not None and not isinstance(outcome, Exception):
+                arrived = self._pool.next(left)
+                if arrived is None or self._busy.pop(arrived[0], None) is None:
+                    continue
+                worker, outcome = arrived
+                if not isinstance(outcome, Exception):
                     self._file.write([row for row in self._settled(worker, outcome) if isinstance(row.row, AnswerRow)])
         except LLMError as error:  # such as a full disk, which ended the run
             log.warning("some rows are lost; the next run asks them again: %s", error)

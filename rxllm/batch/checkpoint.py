@@ -27,8 +27,11 @@ PATIENCE_SECONDS = 6.0
 """Seconds that a disposed run takes at most to store what was ready and to close its file."""
 
 _SYNC_SECONDS = 1.0
+"""Seconds between two syncs: a power cut loses no more."""
 _MAGIC = 0x52584C42  # "RXLB"
+"""The application id in the head of the SQLite file."""
 _FORMAT = 1
+"""A part of the job's description: a checkpoint in another format is that of another job."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS job (about TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS rows (
@@ -36,6 +39,7 @@ CREATE TABLE IF NOT EXISTS rows (
     failed INTEGER NOT NULL, run INTEGER NOT NULL, row BLOB NOT NULL);
 """
 _ANSWERED, _FAILED, _FAILED_FOR_NOW = 0, 1, 2
+"""What `failed` of a row says; the last: by a transient error."""
 
 
 class Checkpoint:

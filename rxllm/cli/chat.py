@@ -51,6 +51,7 @@ HELP = """\
 
 _FRAMES_PER_SECOND = 12
 _WIDEST = 200
+"""Characters of the last line of the reasoning that are shown: a line without end would fill the screen."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -94,6 +94,10 @@ def _discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _no_arguments(_: argparse.ArgumentParser) -> None:
+    """Add nothing."""
+
+
 def _list_providers(_: argparse.Namespace) -> int:
     rows = [("PROVIDER", "READY", "DEFAULT MODEL", "NEEDS")]
     rows += [
@@ -225,11 +229,11 @@ def _fail(message: str, status: int = 1) -> int:
 
 
 _COMMANDS: Mapping[str, Command] = {
-    "providers": Command("list the providers, and what each needs", lambda _: None, _list_providers),
+    "providers": Command("list the providers, and what each needs", _no_arguments, _list_providers),
     "models": Command("list well-known models, with sizes and abilities", _add_provider, _list_models),
     "keys": Command("store the keys of providers", _add_keys_arguments, _manage_keys),
     "logs": Command("show the latest answers", _add_logs_arguments, _show_logs),
-    "templates": Command("list stored prompts", lambda _: None, _list_templates),
+    "templates": Command("list stored prompts", _no_arguments, _list_templates),
     "chat": _of_extra("chat with a model in the terminal", "cli.chat", "terminal"),
     "serve": _of_extra("serve a chat page and the APIs behind it", "cli.serve", "web"),
 }

@@ -26,6 +26,7 @@ from .availability import choose, is_ready
 PORT = 8642
 
 _MAX_FILES = 65_536
+"""The number of open files that is asked of the system; half of them are for connections."""
 
 HEADER_SECONDS = 20.0
 """Seconds in which a new connection must have sent the head of a request."""

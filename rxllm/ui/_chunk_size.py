@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 _SMALLEST, _FIRST, _LARGEST = 256, 512, 1 << 20
+"""Characters."""
 
 
 class ChunkSize:

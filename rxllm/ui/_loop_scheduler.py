@@ -39,6 +39,7 @@ _BREATH_SECONDS = 0.002
 """How long the loop then has for itself."""
 
 _COMPACT_AT = 64
+"""Timed actions from which on disposed ones are dropped: a debounce leaves one for each item."""
 
 
 class LoopScheduler(PeriodicScheduler):

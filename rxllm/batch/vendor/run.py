@@ -44,6 +44,7 @@ _GRACE_POLLS = 12
 _NOT_YET_SECONDS = 300.0
 """For this long a new job may be unknown to the vendor."""
 _ROWS_PER_COMMIT = 500
+"""Of the results of a job: they are in memory together."""
 _GROWTH, _MOST_GROWTH = 1.5, 10
 """How the seconds between two polls grow, and to how many times `poll_seconds`."""
 
