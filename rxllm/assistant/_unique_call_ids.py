@@ -6,6 +6,7 @@ for example for an approval: a second call must not be taken for the first.
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from collections.abc import Iterable
 
 import msgspec
@@ -44,12 +45,12 @@ class CallIds:
 
     def _answer(self, response: Response) -> Response:
         """Return the answer with the new ids: calls of one vendor's id have them in the order of their starts."""
-        left = list(self._here.values())
-        calls: list[ToolCall] = []
-        for call in response.tool_calls:
-            ids = next((ids for ids in left if ids[0] == call.id), (call.id, call.id))
-            calls.append(with_id(call, ids[1]))
-            left = [other for other in left if other is not ids]
+        new_ids: defaultdict[str, deque[str]] = defaultdict(deque)
+        for given, new in self._here.values():
+            new_ids[given].append(new)
+        calls = [
+            with_id(call, new_ids[call.id].popleft()) if new_ids[call.id] else call for call in response.tool_calls
+        ]
         renamed = iter(calls)
         parts = tuple(next(renamed, part) if isinstance(part, ToolCall) else part for part in response.parts)
         return msgspec.structs.replace(response, tool_calls=tuple(calls), parts=parts)

@@ -191,12 +191,9 @@ class Assistant:
             max_corrections=max_corrections,
             **options,
         )
-        *before, last = iter_events(events.pipe(rx_ops.filter(_is_ending)))
-        answer = (
-            cast("StreamEnd", last).response
-            if response_type is None
-            else cast("StructuredAnswer[object]", before[-1]).value
-        )
+        wanted = StreamEnd if response_type is None else StructuredAnswer
+        (event,) = iter_events(events.pipe(rx_ops.filter(lambda event: type(event) is wanted)))  # a turn has one
+        answer = event.response if isinstance(event, StreamEnd) else cast("StructuredAnswer[object]", event).value
         return cast("AnswerT", answer)
 
     def _input(
@@ -226,7 +223,3 @@ def _question(user_input: str | Message, variables: Mapping[str, object] | None)
             raise ConfigurationError(f"a turn needs a message of the user; got one of the role {user_input.role!r}")
         return user_input
     return Message.user(user_input if variables is None else render(user_input, variables))
-
-
-def _is_ending(event: AssistantEvent) -> bool:
-    return isinstance(event, StreamEnd | StructuredAnswer)

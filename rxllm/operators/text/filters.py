@@ -41,7 +41,6 @@ class _StopStep(FilterStep):
     def __init__(self, texts: Sequence[str]) -> None:
         super().__init__("stop_at", lambda: _StopText(texts))
         self._builder = ResponseBuilder()
-        self.done = False
 
     def feed(self, event: TokenEvent, /) -> Sequence[TokenEvent]:
         """Pass the event on; at a stop text, end the stream with the answer up to there."""
@@ -78,9 +77,9 @@ class _StopText:
         return text_delta(held)
 
 
-def possible_start(text: str, whole: str, at: int = 0) -> int:
-    """Return where the end of `text` may be the beginning of `whole`; the length of `text` if nowhere after `at`."""
-    at = max(at, len(text) - len(whole) + 1)
+def possible_start(text: str, whole: str) -> int:
+    """Return where the end of `text` may be the beginning of `whole`; the length of `text` if nowhere."""
+    at = max(0, len(text) - len(whole) + 1)
     while (at := text.find(whole[0], at)) >= 0:
         if whole.startswith(text[at:]):
             return at

@@ -122,6 +122,7 @@ class _ThinkTags:
         self._thought_begun = False
         """A character of the reasoning, other than white space, has come."""
         self._nested = 0
+        """Opening tags within the reasoning that have no closing tag yet."""
         self._after_closing: str | None = None
         """Text after a closing tag that may have been a nested one."""
         self._held: str = ""
