@@ -43,7 +43,6 @@ class _Listener:
                 if not self._ended.is_set() and not isinstance(error, LLMError):
                     raise
                 self._ended.wait(_RETRY_SECONDS)
-        self._redis.close()
 
     def _listen(self) -> None:
         """Call the callback of each message; first all of them, for messages sent before it listened."""

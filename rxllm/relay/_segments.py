@@ -52,7 +52,8 @@ class NumberedEvents(msgspec.Struct, Generic[E], frozen=True, array_like=True, o
 SegmentReader: TypeAlias = Callable[[bytes], tuple[NumberedEvents[TokenEvent], ...]]
 
 _encode = msgspec.json.Encoder().encode
-_ending_of = msgspec.json.Decoder(Ending).decode
+ending_to_json: Callable[[Ending], bytes] = _encode
+ending_from_json = msgspec.json.Decoder(Ending).decode
 
 
 def segment_of(events: Sequence[TokenEvent], before: int) -> Segment:
@@ -106,13 +107,3 @@ def _apart(pieces: Sequence[NumberedEvents[TokenEvent]]) -> Iterator[NumberedEve
         for number, length in enumerate(piece.lengths, piece.before + 1):
             yield NumberedEvents(number, make_delta(kind, text[begin : begin + length]))
             begin += length
-
-
-def ending_to_json(ending: Ending) -> bytes:
-    """Return the JSON of an ending."""
-    return _encode(ending)
-
-
-def ending_from_json(text: bytes) -> Ending:
-    """Return the ending that `ending_to_json` wrote."""
-    return _ending_of(text)

@@ -134,7 +134,8 @@ class ScriptedModel(StreamingModel):
             case Hang():
                 steps = ()
             case ErrorReply():
-                steps = [(0.0, _status_error(reply))]
+                headers = {name.lower(): value for name, value in reply.headers.items()}
+                steps = [(0.0, status_error(reply.status, headers, error_body(reply, "openai-chat"), now=0.0))]
             case _:
                 steps = [(0.0, reply)]
         return scripted(steps, ends=False, scheduler=self._scheduler)
@@ -149,11 +150,6 @@ class _TrackedStream(WatchedStream[TokenEvent]):
 
     def ended(self, outcome: Outcome, /) -> None:
         self._call.state = "failed" if isinstance(outcome, Exception) else outcome
-
-
-def _status_error(reply: ErrorReply) -> LLMError:
-    headers = {name.lower(): value for name, value in reply.headers.items()}
-    return status_error(reply.status, headers, error_body(reply, "openai-chat"), now=0.0)
 
 
 def _steps(reply: Reply, call: ScriptedCall, model: str) -> Iterator[Step]:

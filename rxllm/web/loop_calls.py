@@ -35,10 +35,7 @@ class LoopCalls:
     @classmethod
     def of(cls, loop: asyncio.AbstractEventLoop) -> LoopCalls:
         """Return the calls of `loop`, the same object as long as it is in use. Must be called on the loop."""
-        found = _all.get(loop)
-        if found is None:
-            found = _all[loop] = cls(loop)
-        return found
+        return _all.setdefault(loop, cls(loop))
 
     def call(self, function: Callable[[], None]) -> None:
         """Call `function`, which must not block or raise, on the loop soon. Raises `RuntimeError` if it is closed."""

@@ -42,7 +42,7 @@ _ANSWER_SECONDS = 300.0
 """Seconds that a stream without watchers waits for its user's approval: it has no request under way."""
 
 _LOOK_SECONDS = 1.0
-"""Seconds between two checks of a producer that waits whether its watchers have left."""
+"""Seconds between two checks of a producer that waits whether the readers of its watchers have vanished."""
 
 
 class ServedStream:
@@ -81,7 +81,7 @@ class ServedStream:
         self._taken_to = 0
         """The number of the newest event that a watcher has taken."""
         self._room = threading.Event()
-        self._is_producer_waiting = False
+        """Set when a producer that waits should look again."""
         self._on_end = on_end
         self._error: Exception | None = None
         self._upstream = SingleAssignmentDisposable()
@@ -155,7 +155,7 @@ class ServedStream:
         entries = tuple(self._log.after(after, AT_ONCE))
         if entries and entries[-1].id > self._taken_to:
             self._taken_to = entries[-1].id
-            if self._is_producer_waiting:
+            if not self._room.is_set():
                 self._room.set()
         return entries
 
@@ -199,13 +199,13 @@ class ServedStream:
 
     def _wait_for_a_watcher(self) -> None:
         """Block the producer until a watcher has caught up, all have left, or the stream has ended."""
-        self._is_producer_waiting = True
-        while self._watchers and self.state == "open":
-            if self._chars[-1] - self._chars[self._taken_to] <= MAX_UNREAD_CHARS:
-                break
-            self._room.wait(_LOOK_SECONDS)
+        while True:
             self._room.clear()
-        self._is_producer_waiting = False
+            is_ahead = self._chars[-1] - self._chars[self._taken_to] > MAX_UNREAD_CHARS
+            if not is_ahead or not self._watchers or self.state != "open":
+                return
+            if not self._room.wait(_LOOK_SECONDS):
+                self._notify()  # drops watchers whose reader has vanished
 
     def _close(self, error: Exception | None = None) -> None:
         self._error = error

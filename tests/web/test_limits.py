@@ -299,7 +299,7 @@ class TestSlowReaders:
         def interrupted(*arguments: int) -> list[Entry[object]]:
             stream._log.after = read  # type: ignore[method-assign]
             threading.Thread(target=produce, daemon=True).start()
-            while not stream._is_producer_waiting:
+            while stream.last < 11:  # where the producer waits
                 threading.Event().wait(0.01)
             return read(*arguments)
 
@@ -314,11 +314,22 @@ class TestSlowReaders:
     def test_it_waits_for_nobody(self, end: str) -> None:
         """Who has left, or who has stopped it."""
         stream, said = self.begin()
-        while not stream._is_producer_waiting:
+        while stream.last < 11:  # where the producer waits
             threading.Event().wait(0.01)
         assert stream.last == 11
         if end == "the stream is stopped":
             stream.stop()
         else:
             stream.unwatch(stream._watchers[0])
+        assert said.wait(60)
+
+    def test_it_waits_for_no_reader_that_has_vanished(self) -> None:
+        """An event loop that was closed tells nobody: its watchers are asked while the producer waits."""
+        stream, said = self.begin()
+        has_vanished = threading.Event()
+        stream.watch(lambda: not has_vanished.is_set())
+        stream.unwatch(stream._watchers[0])
+        while stream.last < 11:  # where the producer waits
+            threading.Event().wait(0.01)
+        has_vanished.set()
         assert said.wait(60)

@@ -22,18 +22,6 @@ from .errors import error_facts, error_from_facts
 from .stream_format import MOVED, SSE_HEADERS, STOPPED, StreamFormat
 
 
-def event_line(event: object, seq: int | None = None) -> str:
-    """Return one event (a token event, or a struct of the same kind) as a line, with its number `seq`.
-
-    Example:
-        >>> from rxllm.events import TextDelta
-        >>> event_line(TextDelta("Hi"), 7)
-        '{"type":"text_delta","text":"Hi","seq":7}'
-    """
-    line = encode(with_json_value(event)).decode()
-    return line if seq is None else f'{line[:-1]},"seq":{seq}}}'
-
-
 def error_at_end(line: Mapping[str, object]) -> LLMError:
     """Return the error that a last line stands for to a reader that has had no `StreamEnd`."""
     if line.get("type") == "error":
@@ -62,9 +50,10 @@ class LineFormat(StreamFormat):
         self._last = after
 
     def event(self, number: int, event: object) -> str:
-        """Return one event."""
+        """Return one event (a token event, or a struct of the same kind), with its number as the last field."""
         self._last = number
-        return self._framed(event_line(event, number))
+        line = encode(with_json_value(event)).decode()
+        return self._framed(f'{line[:-1]},"seq":{number}}}')
 
     def end(self, error: Exception | None) -> str:
         """Return the last line; nothing for a stream that continues elsewhere, so that its reader does too."""

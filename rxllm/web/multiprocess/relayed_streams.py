@@ -8,7 +8,6 @@ process's stream follows it there. So a page that reloads, a stop and an approva
 from __future__ import annotations
 
 import logging
-import re
 import secrets
 import threading
 from collections.abc import Sequence
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("rxllm")
 
 KEEP_SECONDS = 3600.0
-_ID = re.compile(r"[\w-]{1,64}")
 
 
 class RelayedStreams(Streams):
@@ -111,7 +109,7 @@ class RelayedStreams(Streams):
     def _find(self, stream_id: str, user: str) -> ServedStream | None:
         """Return a stream of this process, or one that follows another process's; None if there is none."""
         own = super()._find(stream_id, user)
-        if own is not None or _ID.fullmatch(stream_id) is None:
+        if own is not None:
             return own
         self._keep_secret()
         published = self._log(stream_id)
