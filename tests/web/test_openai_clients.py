@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import reactivex
 import requests
@@ -17,14 +19,18 @@ from rxllm.web.served_stream import MAX_UNREAD_CHARS
 
 from .running import model_of, running
 
-openai = pytest.importorskip("openai", reason="the package openai is not installed")
-
 WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
 ASKED = [{"role": "user", "content": "Hi"}]
 
 
+@pytest.fixture(scope="module")
+def openai() -> Any:
+    """The package; it takes seconds to load, and not every process runs these tests."""
+    return pytest.importorskip("openai", reason="the package openai is not installed")
+
+
 @pytest.fixture
-def client(url: str):
+def client(url: str, openai: Any):
     with openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0, timeout=60) as made:
         yield made
 
@@ -107,14 +113,14 @@ class TestErrors:
         ("status", "kind"), [(429, "RateLimitError"), (400, "BadRequestError"), (500, "InternalServerError")]
     )
     def test_a_status_before_the_first_token(
-        self, llm: LLMServer, client, stream: bool, status: int, kind: str
+        self, llm: LLMServer, openai: Any, client, stream: bool, status: int, kind: str
     ) -> None:
         """So that the client's own retries and fallbacks work."""
         llm.enqueue(ErrorReply(status, "not now"))
         with pytest.raises(getattr(openai, kind), match="not now"):
             client.chat.completions.create(model="m", messages=ASKED, stream=stream)
 
-    def test_the_servers_own_key_is_the_servers_trouble(self, llm: LLMServer, client) -> None:
+    def test_the_servers_own_key_is_the_servers_trouble(self, llm: LLMServer, openai: Any, client) -> None:
         """A 401 from the provider is a 502 to the client, without the key."""
         llm.enqueue(ErrorReply(401, "Incorrect API key provided: sk-proj-abcdefgh12345678"))
         with pytest.raises(openai.InternalServerError) as raised:
@@ -122,7 +128,7 @@ class TestErrors:
         assert 502 == raised.value.status_code
         assert "sk-proj" not in str(raised.value)
 
-    def test_a_break_in_the_middle(self, llm: LLMServer, client) -> None:
+    def test_a_break_in_the_middle(self, llm: LLMServer, openai: Any, client) -> None:
         """Half an answer never looks whole."""
         llm.enqueue(Reply("one two three", fault=Drop(2)))
         pieces: list[str] = []
@@ -131,19 +137,19 @@ class TestErrors:
             pieces.extend(chunk.choices[0].delta.content for chunk in stream)
         assert "one two" == "".join(pieces)
 
-    def test_a_break_in_the_middle_of_what_is_asked_whole(self, llm: LLMServer, client) -> None:
+    def test_a_break_in_the_middle_of_what_is_asked_whole(self, llm: LLMServer, openai: Any, client) -> None:
         """Not half a document."""
         llm.enqueue(Reply("one two three", fault=Drop(2)))
         with pytest.raises(openai.InternalServerError):
             client.chat.completions.create(model="m", messages=ASKED)
 
-    def test_a_model_that_is_not_on_offer(self, client) -> None:
+    def test_a_model_that_is_not_on_offer(self, openai: Any, client) -> None:
         """And which ones are."""
         with pytest.raises(openai.NotFoundError, match="it offers m"):
             client.chat.completions.create(model="other", messages=ASKED)
 
 
-def test_a_composition_is_a_model_too(llm: LLMServer) -> None:
+def test_a_composition_is_a_model_too(llm: LLMServer, openai: Any) -> None:
     """Here one with a fallback; a client cannot tell."""
 
     def careful(request: ChatRequest) -> Observable[TokenEvent]:
@@ -157,7 +163,7 @@ def test_a_composition_is_a_model_too(llm: LLMServer) -> None:
     assert "Here I am" == answer.choices[0].message.content
 
 
-def test_a_composition_without_a_stream_end_gives_no_whole_answer() -> None:
+def test_a_composition_without_a_stream_end_gives_no_whole_answer(openai: Any) -> None:
     """But an error with a status: a client would take an error with the status 200 for an answer."""
     service = Service({"careless": lambda _: reactivex.of(TextDelta("half"))})
     with (

@@ -238,8 +238,9 @@ def test_langchain(llm: LLMServer, url: str) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
-def test_litellm(llm: LLMServer, url: str, provider: str) -> None:
+def test_litellm(llm: LLMServer, url: str, provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With its OpenAI and its Anthropic client."""
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else its import downloads a list of prices
     litellm = pytest.importorskip("litellm", reason="the package litellm is not installed")
     llm.enqueue("Hello there")
     base = f"{url}/v1" if provider == "openai" else url
