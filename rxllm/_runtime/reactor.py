@@ -193,8 +193,8 @@ class Reactor:
         if not self._has_follower:
             self._start_follower()
         poll = self._poll
-        if not self._size or poll is None:
-            return not self._end()
+        if poll is None or (not self._size and self._end(poll)):
+            return False
         try:
             self._ready.extend(poll.wait())
         except Exception as error:
@@ -206,15 +206,14 @@ class Reactor:
         self.is_busy = True
         return True
 
-    def _end(self) -> bool:
-        """End the reactor's work if no streams are left; return whether it has ended."""
+    def _end(self, poll: _Poll) -> bool:
+        """End the reactor's work unless a stream has just come; return whether it has ended."""
         with self._lock:
-            if not self._size:
-                self._turn = None
-                if self._poll is not None:
-                    self._poll.close()
-                    self._poll = None
-            return not self._size
+            if self._size:
+                return False
+            self._turn = self._poll = None
+            poll.close()
+            return True
 
     def _follow(self) -> None:
         """Take over as the leader when the leader is slow in one read; return when no stream is left."""

@@ -169,7 +169,7 @@ def connect(route: Route, call: Call) -> Connection:
     host, port = (str(proxy.host), proxy.port or port_of(proxy.scheme)) if proxy else (route.host, route.port)
     found = _look_up(host, port, call)
     if proxy is not None and proxy.scheme in SOCKS_TYPES:
-        sock, proxy = _connect_socks(found, route, proxy, call), None
+        sock, proxy = _connect_socks(found, route, proxy, call), None  # from here on, it is as if there were none
     else:
         sock = _connect_first(found, partial(_prepare, route), call)
     try:

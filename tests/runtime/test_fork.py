@@ -10,6 +10,7 @@ import pytest
 
 PROGRAM = """
 import atexit, os, socket, threading
+from unittest.mock import patch
 import rxllm
 from rxllm.testing import Hang, LLMServer, Reply, Stall
 
@@ -36,8 +37,8 @@ with LLMServer() as server:
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0, "the child's end"
     assert not ended.wait(0.1), endings
-    socket.socket.connect = None  # the idle connection is still good: no new one is made
-    assert model.chat("Still there?").text == "after"
+    with patch.object(socket.socket, "connect_ex", None):  # the idle connection is still good: no new one is made
+        assert model.chat("Still there?").text == "after"
     stalled.dispose()
 """
 

@@ -56,8 +56,8 @@ def _set_enum(schema: Schema, result: Schema, moved: Schema) -> None:
     moved.pop("const", None)
     if values is None:
         return
-    kept = [value for value in values if isinstance(value, str | int | float) and value != "" and value is not True]
-    kept = [value for value in kept if value is not False]
+    kept = [value for value in values if isinstance(value, str | int | float) and not isinstance(value, bool)]
+    kept = [value for value in kept if value != ""]  # the API refuses it
     if any(value not in kept and value not in (None, "") for value in values):
         moved["enum"] = values
     elif kept:

@@ -38,6 +38,7 @@ class ToolCalls:
         self._calls: dict[int, _PartialCall] = {}
         self._by_index: dict[int, int] = {}
         self._by_id: dict[str, int] = {}
+        """The numbers of the calls, by the index and by the id that the vendor gives them."""
         self._last: int | None = None
         """The number of the call that was added to last: a piece without index and id continues it."""
         self._last_list: list[int | None] = []
