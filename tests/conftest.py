@@ -15,7 +15,11 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 
+from rxllm.testing import LLMServer
+
 from . import threads_before
+
+LLMServer.wait_for_request.__defaults__ = (1, 60.0)  # its own limit of 10 seconds is short for a busy machine
 
 # A busy machine is no failure; how the time grows has tests of its own. RXLLM_EXPLORE=1 tries new examples in each run.
 EXPLORE = bool(os.environ.get("RXLLM_EXPLORE"))

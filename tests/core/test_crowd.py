@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -94,10 +95,11 @@ class Held:
 
 
 def waiting_threads() -> list[str]:
-    """The threads that read one stream, once those that only start it have had time to end."""
+    """The threads that read one stream, once those that only start it have ended, or lead the reactor."""
+    limit = time.monotonic() + LIMIT
     for thread in threading.enumerate():
-        if thread.name.startswith("rxllm-openai"):
-            thread.join(0.5)
+        while thread.is_alive() and thread.name.startswith("rxllm-openai") and time.monotonic() < limit:
+            thread.join(0.01)  # nothing tells when it gets another name
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("rxllm-openai")]
 
 

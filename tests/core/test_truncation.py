@@ -11,6 +11,7 @@ from rxllm.providers.catalog import vendor_named, wire_for
 from rxllm.testing import LLMServer, Reply
 
 from ..providers.recordings import play
+from ..raw_server import LIMIT
 
 PIECES = ["Hé", "llo ", "🌍, ", "how ", "are you?"]
 CALL = rxllm.ToolCall("call_1", "look_up", {"city": "Tromsø", "days": [1, 2]})
@@ -23,7 +24,7 @@ def test_every_byte_offset(provider: str, calls: tuple[rxllm.ToolCall, ...]) -> 
     with LLMServer(Reply(pieces=PIECES, reasoning="Think.", tool_calls=calls)) as server:
         wire = wire_for(vendor_named(provider), base_url=server.base_url(provider), api_key="k")
         request = wire.request((rxllm.Message.user("?"),), "m", Options())
-        body = requests.post(request.url, data=request.body, headers=request.headers, timeout=10).content
+        body = requests.post(request.url, data=request.body, headers=request.headers, timeout=LIMIT).content
     framing = request.framing
     whole = play(wire.decoder(), [body], framing)
     assert whole.error is None

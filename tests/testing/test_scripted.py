@@ -81,7 +81,7 @@ class TestScripted:
         before = set(threading.enumerate())
         assert scripted([(0.0, "a"), (0.001, "b")]).pipe(ops.response()).run().text == "ab"
         for thread in set(threading.enumerate()) - before:
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()
 
 

@@ -36,7 +36,7 @@ class Balancer:
         self._listener.close()
         self.choose("")
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()
 
     def _accept(self) -> None:
