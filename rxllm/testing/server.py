@@ -24,7 +24,7 @@ from .replies import Answer, ErrorReply, Hang, Reply
 Answering: TypeAlias = Answer | str | Callable[[RecordedRequest], Answer | str]
 """An answer, text (a `Reply`), or a function from the request to one of these."""
 
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS = 0.2
 """Seconds after which the accepting thread checks whether the server is closed, if `close` could not wake it."""
 
 _WITHOUT_V1 = frozenset({"anthropic", "gemini", "ollama"})
@@ -133,8 +133,8 @@ class LLMServer:
                 request.close_by_server()
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-        with contextlib.suppress(OSError):  # wakes the accepting thread
-            socket.create_connection(self._listener.getsockname()).close()
+        with contextlib.suppress(OSError):  # on Linux it wakes the accepting thread, which else looks by itself
+            self._listener.shutdown(socket.SHUT_RDWR)
         for thread in threads:
             thread.join()
         self._listener.close()
