@@ -173,8 +173,9 @@ def _adapter_options(adapter: BaseAdapter) -> dict[str, Any]:
     refused = next(filter(_REFUSED_KEYWORDS.fullmatch, given), None)
     if refused is not None:
         raise ConfigurationError(f"session=: an adapter sets {refused}, which rxllm cannot use: set ssl_context")
+    options: Any = keywords.get("socket_options") or ()
     return {
-        "socket_options": tuple(map(tuple, keywords.get("socket_options") or ())),
+        "socket_options": tuple(tuple[Any, ...](option) for option in options),
         "source_address": keywords.get("source_address"),
         "ssl_context": keywords.get("ssl_context"),
     }
