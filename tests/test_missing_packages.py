@@ -30,11 +30,6 @@ USES: dict[str, tuple[str, str, Callable[[Path], object]]] = {
         lambda _: marble("a|").pipe(ops.response(), ops.cost()).run(),
     ),
     "parquet": ("pyarrow", "pyarrow", lambda folder: batch.write_parquet([], folder / "rows")),
-    "ray": (
-        "ray",
-        "rxllm[ray]",
-        lambda folder: batch.map_prompts(["Hi"], "openai:m", checkpoint=folder / "job", cluster=True).run(),
-    ),
 }
 
 
@@ -44,7 +39,6 @@ def test_a_missing_package_is_named(use: str, tmp_path: Path, monkeypatch: pytes
     package, requirement, call = USES[use]
     for name in [name for name in sys.modules if name.partition(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delitem(sys.modules, "rxllm.batch._ray_pool", raising=False)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(rxllm.ConfigurationError) as caught:
         call(tmp_path)

@@ -352,12 +352,13 @@ def test_without_ray_the_error_says_what_to_install() -> None:
     script = """
 import sys
 sys.modules["ray"] = None
+import rxllm
 from rxllm import batch
 try:
     batch.map_prompts(["a"], "openai:m", cluster=True, checkpoint="job")
-except ImportError as error:
+except rxllm.ConfigurationError as error:
     print(error)
 print("pyarrow" in sys.modules)
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=LIMIT)
-    assert ["batches need the package ray: pip install 'rxllm[ray]'", "False"] == run.stdout.splitlines()
+    assert ['cluster=True needs the package ray: pip install "rxllm[ray]"', "False"] == run.stdout.splitlines()
