@@ -23,7 +23,7 @@ class Pool:
         self._idle: list[Connection] = []
         """In the order in which they became idle."""
         self._closed_at = 0.0
-        self._distrusted: set[Route] = set()
+        self._distrusted: list[Route] = []  # no set: a route holds what a user's adapter sets, which may be unhashable
         """Routes whose peers have sent bytes without a request: the next answer may belong to another request."""
         weakref.finalize(self, _close_all, self._idle).atexit = False  # for a model that is not closed
 
@@ -48,7 +48,7 @@ class Pool:
         if sent is None:
             return True
         if sent.strip() and sent.strip()[8:12] != b" 408":
-            self._distrusted.add(connection.route)
+            self._distrusted.append(connection.route)
         connection.close()
         return False
 

@@ -105,11 +105,11 @@ class SessionSettings:
 
     def _settings(self, prepared: requests.PreparedRequest, environment: Mapping[str, Any]) -> Settings:
         """Return the settings of a request that requests has prepared."""
-        address = str(prepared.url)
-        on_route = {
+        address, cert = str(prepared.url), environment["cert"]
+        on_route: dict[str, Any] = {
             "proxy": select_proxy(address, environment["proxies"]),
             "verify": environment["verify"],
-            "cert": environment["cert"],
+            "cert": cert if isinstance(cert, str | None) else tuple(cert),
             **_adapter_options(self._session.get_adapter(address)),
         }
         body = prepared.body if isinstance(prepared.body, bytes) else str(prepared.body or "").encode()

@@ -227,7 +227,7 @@ class _ObservedModel(StreamingModel):
 
 
 class _ObservedStream(WatchedStream[TokenEvent]):
-    """One request with its listeners, which hear of its end before the subscriber does."""
+    """One request with its listeners, which hear of an answer before the subscriber gets its end."""
 
     def __init__(
         self, request: ModelRequest, listeners: tuple[ModelListener, ...], observer: abc.ObserverBase[TokenEvent]
@@ -235,21 +235,23 @@ class _ObservedStream(WatchedStream[TokenEvent]):
         super().__init__(observer)
         self._request = request
         self._listeners = listeners
-        self._response: Response | None = None
+        self._running = threading.Lock()  # acquired by what ends the request first, and never released
         self._notify(lambda listener: listener.on_request(request))
 
     def note(self, event: TokenEvent, /) -> None:
-        if type(event) is StreamEnd:
-            self._response = event.response
+        if type(event) is StreamEnd:  # not at the completion, which comes after the subscriber has the answer
+            response = event.response
+            self._notify_end(lambda listener: listener.on_response(self._request, response))
 
     def ended(self, outcome: Outcome, /) -> None:
-        response = self._response
-        if response is not None:
-            self._notify(lambda listener: listener.on_response(self._request, response))
-        elif isinstance(outcome, Exception):
-            self._notify(lambda listener: listener.on_error(self._request, outcome))
+        if isinstance(outcome, Exception):
+            self._notify_end(lambda listener: listener.on_error(self._request, outcome))
         else:
-            self._notify(lambda listener: listener.on_cancel(self._request))
+            self._notify_end(lambda listener: listener.on_cancel(self._request))
+
+    def _notify_end(self, call: Callable[[ModelListener], None]) -> None:
+        if self._running.acquire(blocking=False):
+            self._notify(call)
 
     def _notify(self, call: Callable[[ModelListener], None]) -> None:
         for listener in self._listeners:

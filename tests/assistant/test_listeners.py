@@ -60,6 +60,20 @@ def test_a_subscriber_that_raises_has_left() -> None:
     assert ["request", "cancel"] == notes.heard
 
 
+def test_an_answer_is_heard_before_the_subscriber_gets_it() -> None:
+    """So the usage is counted when the subscriber looks at the answer; one that leaves then has not cancelled."""
+    notes = Notes()
+
+    def on_next(event: rxllm.TokenEvent) -> None:
+        if isinstance(event, rxllm.StreamEnd):
+            notes.heard.append("the end")
+            raise KeyError("a bug")
+
+    scripted = observed(ScriptedModel("Hello", scheduler=ImmediateScheduler()), notes)
+    scripted.stream("Hi").subscribe(on_next, lambda error: None)
+    assert ["request", "response Hello", "the end"] == notes.heard
+
+
 def test_a_listener_that_raises_harms_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """It is logged, and the others hear."""
 

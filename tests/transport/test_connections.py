@@ -7,6 +7,7 @@ import errno
 import io
 import select
 import socket
+import struct
 import sys
 import threading
 from collections.abc import Callable
@@ -512,6 +513,26 @@ class TestSession:
             for _ in range(2):
                 post(transport, server.url)
         assert seen == [None, None]
+
+    def test_settings_that_cannot_be_hashed_are_used(self) -> None:
+        """The package requests takes them too. The connection is kept for the next request."""
+
+        class Own(HTTPAdapter):
+            def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+                option = (socket.SOL_SOCKET, socket.SO_KEEPALIVE, bytearray(struct.pack("i", 1)))
+                super().init_poolmanager(*args, socket_options=[option], **kwargs)
+
+        def handle(connection: Connection) -> None:
+            for _ in range(2):
+                connection.read_request()
+                connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody")
+
+        session = requests.Session()
+        session.mount("http://", Own())
+        session.cert = ["a.pem", "b.pem"]  # type: ignore[assignment]  # requests does not check it
+        transport = Transport(session)
+        with RawServer(handle) as server:
+            assert [post(transport, server.url) for _ in range(2)] == [b"body", b"body"]
 
     def test_an_adapters_socket_options_are_used_and_the_call_can_be_aborted(self) -> None:
         """With any adapter that only configures."""
