@@ -29,7 +29,7 @@ _WORDS: dict[Any, str] = {
 def check_arguments(function: _F) -> _F:
     """Return `function` with a check: an argument that is not of its hinted classes raises `ConfigurationError`.
 
-    Hints that are no classes (protocols, type variables, words) are not checked.
+    Hints that are not classes (protocols, type variables, words) are not checked.
 
     Args:
         function: A function, or the `__init__` of a class.
@@ -86,7 +86,7 @@ def _hints(function: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, t
     """Return the signature, and the classes that each parameter takes; parameters that are not checked are left out.
 
     Not checked are hints without a class (words, type variables), protocols, and `type[T]`: a type may also be an alias
-    such as `list[int]`, which is no instance of `type`.
+    such as `list[int]`, which is not an instance of `type`.
     """
     classes: dict[str, tuple[type, ...]] = {}
     for name, hint in get_type_hints(function).items():

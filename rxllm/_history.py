@@ -80,7 +80,7 @@ def repair_history(
 
 
 def with_valid_text(message: Message) -> Message:
-    """Return the message without surrogates that are no pair, which neither JSON nor a database takes."""
+    """Return the message without unpaired surrogates, which neither JSON nor a database takes."""
     said = (TextPart, ReasoningPart)
     parts = tuple(
         msgspec.structs.replace(part, text=valid_text(part.text)) if isinstance(part, said) else part

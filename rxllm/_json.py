@@ -41,7 +41,7 @@ def table(package: str, name: str, kind: type[T]) -> T:
 
 
 def valid_text(text: str) -> str:
-    r"""Return `text` with surrogates that are no pair replaced by U+FFFD: no JSON, file or database takes them.
+    r"""Return `text` with unpaired surrogates replaced by U+FFFD: no JSON, file or database takes them.
 
     >>> valid_text("half \ud835 a pair") == "half \ufffd a pair"
     True

@@ -30,7 +30,7 @@ def lazy_names(package: str, names: Sequence[str], modules: Sequence[str]) -> Ca
 
 
 def needed(module: str, use: str, install: str) -> Any:
-    """Import and return a module of another package, or raise `ConfigurationError` saying how to get it.
+    """Import and return a module of another package, or raise `MissingPackageError` saying how to get it.
 
     Args:
         module: The module's full name.
@@ -40,8 +40,8 @@ def needed(module: str, use: str, install: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        from .errors import ConfigurationError  # not before: pytest loads this module in every run
+        from .errors import MissingPackageError  # not before: pytest loads this module in every run
 
-        raise ConfigurationError(
+        raise MissingPackageError(
             f'{use} needs the package {module.partition(".")[0]}: pip install "{install}"'
         ) from error

@@ -2,6 +2,7 @@
 
     LLMError
     ├── ConfigurationError              an option, a key or a package is missing or wrong
+    │   └── MissingPackageError         also an ImportError
     ├── APIConnectionError              no connection, or it failed before an answer began
     │   └── APITimeoutError             a limit of `Timeout` has passed; `phase` names it
     ├── APIStatusError                  the server answered with an HTTP error
@@ -29,7 +30,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from ._inert_text import inert_text
+from ._text_without_controls import inert_text
 
 if TYPE_CHECKING:  # messages raise these errors
     from .events import Response
@@ -43,6 +44,7 @@ __all__ = [
     "ConfigurationError",
     "ContextWindowExceededError",
     "LLMError",
+    "MissingPackageError",
     "NotFoundError",
     "OutputParsingError",
     "OverloadedError",
@@ -111,6 +113,10 @@ def _rebuild(kind: type[LLMError], args: tuple[object, ...], state: dict[str, ob
 
 class ConfigurationError(LLMError, ValueError):
     """An option, a key or a package is missing or wrong. Raised immediately, before any request."""
+
+
+class MissingPackageError(ConfigurationError, ImportError):
+    """A package that an extra brings is not installed; the message says how to install it."""
 
 
 class APIConnectionError(LLMError):

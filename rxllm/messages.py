@@ -61,7 +61,7 @@ class TextPart(msgspec.Struct, frozen=True, tag="text"):
     def __post_init__(self) -> None:
         if type(self.text) is not str:  # the usual case at the least cost: operators build one per token
             _check(self, text=str)
-            msgspec.structs.force_setattr(self, "text", str.__str__(self.text))  # numpy's, for example, is no JSON
+            msgspec.structs.force_setattr(self, "text", str.__str__(self.text))  # numpy's, for example, is not JSON
 
 
 class _Media(msgspec.Struct, frozen=True):

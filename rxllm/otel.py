@@ -21,10 +21,10 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.util.types import AttributeValue
 from reactivex import Observable, abc
 
+from ._core.error_format import error_text
 from ._json import encode
-from ._values import json_data
+from ._json_values import json_data
 from .assistant._tool_run import tool_span
-from .assistant.errors import error_text
 from .assistant.events import AssistantEvent, ToolEnd, ToolStart
 from .assistant.listeners import ModelListener, ModelRequest
 from .errors import LLMError

@@ -75,7 +75,7 @@ def _message(value: object) -> Message:
 
 
 def _tool_message(value: Mapping[str, object]) -> Message:
-    """Return the result in a dict with the role "tool"; content that is no text is written as JSON."""
+    """Return the result in a dict with the role "tool"; content that is not text is written as JSON."""
     content = value.get("content")
     if isinstance(content, str):
         text = content

@@ -148,10 +148,10 @@ EVENT_NAMES = {event_class.__name__ for event_class in get_args(TokenEvent)}
 
 
 PARTIAL = {
-    "operators/json/document.py": "reads the arguments of one tool",
+    "operators/json/json_in_answer.py": "reads the arguments of one tool",
     **{
         f"providers/{name}.py": "a vendor's wire has no form for the others"
-        for name in ("_writer", "gemini/writer", "ollama/writer", "openai_chat/writer")
+        for name in ("_answer_writer", "gemini/answer_writer", "ollama/answer_writer", "openai_chat/answer_writer")
     },
 }
 """Files with a `match` on events that has good reason for a wildcard."""

@@ -25,6 +25,34 @@ def redacted(text: str) -> str:
     return _KEY_SHAPE.sub("[redacted]", _NAMED_KEY.sub(r"\1[redacted]", text))
 
 
+def error_text(error: BaseException) -> str:
+    """Return the class and the message of any error, also if its `__str__` raises.
+
+    >>> error_text(KeyError("city")), error_text(TimeoutError())
+    ("KeyError: 'city'", 'TimeoutError')
+    """
+    name = type(error).__name__
+    text = _message_of(error)
+    if text is None:
+        text = "(its message cannot be read)"
+    return f"{name}: {text}" if text else name
+
+
+def as_exception(error: BaseException) -> Exception:
+    """Return an error of user code; a `StreamError` if it is not an `Exception`, or its message cannot be read."""
+    if isinstance(error, Exception) and _message_of(error) is not None:
+        return error
+    return StreamError(error_text(error))
+
+
+def _message_of(error: BaseException) -> str | None:
+    """Return the message of an error; None if its `__str__` raises."""
+    try:
+        return str(error)
+    except BaseException:
+        return None
+
+
 class ErrorRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """The data of an error.
 

@@ -32,7 +32,7 @@ from ..errors import APIConnectionError, LLMError, StreamError
 from ..events import ReasoningDelta, Response, StreamEnd, TextDelta, Timing, TokenEvent, VendorEvent, is_content
 from ..options import Timeout
 from .awaitable import AwaitableObservable
-from .crowd import admission, interpreter_ends, is_crowded, live, reactor
+from .reading_threads import admission, interpreter_ends, is_crowded, live, reactor
 from .scheduling import schedule_after_subscribe
 from .stream_errors import emit_error, unexpected_error
 from .time_limits import TimeLimits

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from reactivex import abc
 
-from .._inert_text import inert_text
+from .._text_without_controls import inert_text
 from ..errors import APIConnectionError, LLMError, ProtocolError, StreamError
 
 T = TypeVar("T")

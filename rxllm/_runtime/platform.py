@@ -171,7 +171,7 @@ def child_options() -> Mapping[str, Any]:
 
 
 def is_running(process: int) -> bool:
-    """Return whether a process runs that is no child of this one. Only for POSIX: on Windows, signal 0 is Ctrl-C."""
+    """Return whether a process runs that is not a child of this one. Only for POSIX: on Windows, signal 0 is Ctrl-C."""
     if IS_WINDOWS:
         raise NotImplementedError("Windows cannot look at a process by signal 0")
     try:

@@ -19,6 +19,7 @@ import msgspec
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, SerialDisposable, SingleAssignmentDisposable
 
+from .._core.error_format import error_text
 from .._core.scheduling import TimerScheduler
 from .._core.stream_errors import emit_error
 from .._core.token_usage import add_usage
@@ -32,7 +33,7 @@ from ..options import CallOptions
 from ._tool_run import ToolEvent, ToolRun, run_on
 from ._turn_request import TurnRequest
 from ._unique_call_ids import CallIds
-from .errors import MaxIterationsError, error_text
+from .errors import MaxIterationsError
 from .events import AnswerRejected, AssistantEvent, PartialAnswer, StepEnd, StepStart, StructuredAnswer, ToolEnd
 from .structured import Structure
 

@@ -13,6 +13,7 @@ import msgspec
 from reactivex import abc
 from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposable
 
+from .._core.error_format import error_text
 from .._core.scheduling import TimerScheduler
 from .._json import valid_text
 from .._runtime.thread_cache import workers
@@ -21,7 +22,6 @@ from ..messages import MediaPart, ToolCall, ToolResult
 from ..options import Tool
 from ._resolve import resolve
 from ._turn_request import Approve, AssistantSettings
-from .errors import error_text
 from .events import ApprovalRequest, ToolEnd, ToolProgress, ToolStart
 from .tools import RunnableTool, ToolContext, result_content
 

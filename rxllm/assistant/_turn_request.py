@@ -9,13 +9,13 @@ import msgspec
 import reactivex as rx
 from reactivex import Observable, abc
 
+from .._core.error_format import error_text
 from .._history import repair_history, with_valid_text
 from ..errors import ConfigurationError, LLMError
 from ..messages import Message, ToolCall, ToolResult
 from ..model import StreamingModel
 from ..options import CallOptions
 from ._resolve import AsyncioLoop
-from .errors import error_text
 from .memory import Memory, store_errors
 from .structured import Structure
 from .tools import RunnableTool

@@ -36,6 +36,7 @@ from reactivex.subject import AsyncSubject
 
 from .._arguments import check_arguments
 from .._core.awaitable import AwaitableObservable
+from .._core.error_format import as_exception
 from .._core.scheduling import TimerScheduler
 from ..messages import Message, Part, ToolCall
 from ..model import StreamingModel
@@ -46,7 +47,6 @@ from ._chat_log import ChatLog, Ending
 from ._chat_messages import ChatMessage, ChatState, ChatStatus
 from ._chat_states import StateEmitter
 from .assistant import Assistant
-from .errors import as_exception
 from .events import AssistantEvent
 from .memory import Memory, Window
 

@@ -17,7 +17,7 @@ from reactivex import Observable
 from reactivex import operators as rx_ops
 
 from .._json import encode
-from .._values import json_data, type_name
+from .._json_values import json_data, type_name
 from ..events import Response, TokenEvent
 from ..messages import ToolCall, ToolResult
 

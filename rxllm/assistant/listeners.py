@@ -15,6 +15,7 @@ from reactivex import Observable, abc
 from typing_extensions import Unpack
 
 from .._arguments import check_arguments
+from .._core.error_format import error_text
 from .._core.token_usage import add_usage
 from ..errors import LLMError
 from ..events import Response, StreamEnd, TokenEvent, Usage
@@ -23,7 +24,6 @@ from ..model import StreamingModel
 from ..operators._operator import Outcome, WatchedStream, subscribing
 from ..options import CallOptions
 from ..prompt import Prompt, messages_of
-from .errors import error_text
 
 log = logging.getLogger("rxllm")
 

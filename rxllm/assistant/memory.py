@@ -17,6 +17,7 @@ from reactivex import Observable
 from reactivex import operators as rx_ops
 
 from .._arguments import check_arguments
+from .._core.error_format import error_text
 from .._core.token_usage import estimated_tokens
 from .._json import encode
 from ..errors import ConfigurationError, LLMError
@@ -26,7 +27,7 @@ from ..model import StreamingModel
 from ..operators._operator import check_number
 from ..operators.text.plain import response
 from ..providers.presets import model_preset
-from .errors import MemoryStoreError, error_text
+from .errors import MemoryStoreError
 
 log = logging.getLogger("rxllm")
 

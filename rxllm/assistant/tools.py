@@ -15,12 +15,12 @@ from typing import Protocol, TypeAlias, TypeGuard, runtime_checkable
 
 from .._arguments import check_arguments
 from .._json import encode, is_object, valid_text
-from .._values import json_data
+from .._json_values import json_data
 from ..errors import ConfigurationError
 from ..messages import MediaPart, TextPart, ToolCall
 from ..operators._operator import check_number
 from ..options import Tool, tool_of
-from ._signature import GivenSchema, Signature
+from ._signature_schema import GivenSchema, Signature
 
 
 class ToolContext:

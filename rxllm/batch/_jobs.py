@@ -17,13 +17,14 @@ from typing import TypeAlias, TypeGuard, cast
 
 import msgspec
 
+from .._core.error_format import as_exception
 from .._json import encode, is_object
 from ..errors import ConfigurationError
 from ..messages import Message
 from ..options import CallOptions
 from ..prompt import Prompt, messages_of
 from .model_spec import is_plain_format, plain_options
-from .rows import Key, Settled, as_exception, failure_of
+from .rows import Key, Settled, failure_of
 
 RowIn: TypeAlias = Mapping[str, object]
 """A row: column names and values."""

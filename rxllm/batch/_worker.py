@@ -16,6 +16,7 @@ import reactivex
 from reactivex import Observable, Subject
 from reactivex import operators as rx_ops
 
+from .._core.error_format import as_exception
 from ..errors import APIStatusError, AuthenticationError, ConfigurationError, LLMError, RateLimitError
 from ..events import Response, StreamEnd, TokenEvent
 from ..model import StreamingModel
@@ -25,7 +26,7 @@ from ..operators.resilience.limits import RateLimit
 from ._jobs import Job
 from ._outage import Outages, with_retries
 from .model_spec import ModelFactory, ModelSpec, wants_json
-from .rows import AnswerRow, Key, Row, as_exception, failure_of, row_to_json
+from .rows import AnswerRow, Key, Row, failure_of, row_to_json
 from .shared_limits import LeasedLimit
 
 POLL_SECONDS = 1.0

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TypeAlias
 
+from .._core.error_format import as_exception
 from .._runtime.thread_cache import workers
 from ..errors import ConfigurationError
 from ..operators.resilience.limits import RateLimit
 from ._jobs import Job
 from ._worker import Settings, Worker
-from .rows import Row, as_exception
+from .rows import Row
 from .shared_limits import RateLimits
 
 Outcome: TypeAlias = Sequence[Row] | Exception

@@ -7,7 +7,6 @@ from typing import TypeAlias
 import msgspec
 
 from .._core.error_format import ErrorRecord
-from ..errors import StreamError
 from ..events import Response, Usage
 
 Key: TypeAlias = str | int
@@ -101,18 +100,6 @@ def failure_of(error: Exception, key: Key, columns: dict[str, object], tries: in
         columns=columns,
         tries=tries,
     )
-
-
-def as_exception(error: BaseException) -> Exception:
-    """Return what code of the user raised; a `StreamError` if it is no `Exception`, or its message cannot be read."""
-    try:
-        text = str(error)
-    except BaseException:
-        text = "its message cannot be read"
-    else:
-        if isinstance(error, Exception):
-            return error
-    return StreamError(f"{type(error).__name__}: {text}")
 
 
 def usage_of(row: Row) -> Usage:

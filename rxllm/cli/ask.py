@@ -18,10 +18,10 @@ from pathlib import Path
 import msgspec
 
 from .._core.error_format import ErrorRecord
-from .._inert_text import inert_text
 from .._json import decode, is_object
 from .._media import media_of_file
 from .._runtime.platform import has_input
+from .._text_without_controls import inert_text
 from ..errors import ConfigurationError, LLMError
 from ..events import Response, StreamEnd, TextDelta, TokenEvent
 from ..messages import AudioPart, DocumentPart, ImagePart, Message, Part
@@ -146,7 +146,7 @@ def read_schema(text: str) -> dict[str, object]:
 
 
 def read_prompt(words: Sequence[str]) -> str:
-    """Return the question: the words, with standard input in the place of "-", or after them if it is no terminal."""
+    """Return the question: the words, with standard input in place of "-", or after them if it is not a terminal."""
     words = [readable(word) for word in words]
     parts = [" ".join(words)]
     if "-" in words:

@@ -24,8 +24,8 @@ from rich.live import Live
 from rich.markdown import Markdown
 from rich.text import Text
 
-from .._inert_text import inert_text
 from .._runtime.platform import private_file, user_folder
+from .._text_without_controls import inert_text
 from ..assistant import ChatMessage, ChatSession
 from ..errors import ConfigurationError, LLMError
 from ..events import StreamReset, TextDelta, TokenEvent

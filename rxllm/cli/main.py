@@ -23,9 +23,9 @@ from importlib import import_module
 from textwrap import fill
 from typing import Any, NamedTuple
 
-from .._inert_text import inert_text
 from .._runtime.platform import is_closed_pipe, make_text_safe
-from ..errors import ConfigurationError, LLMError
+from .._text_without_controls import inert_text
+from ..errors import ConfigurationError, LLMError, MissingPackageError
 from ..providers.catalog import vendors
 from ..providers.presets import model_presets
 from . import ask
@@ -213,6 +213,8 @@ def _of_extra(description: str, module: str, extra: str) -> Command:
     def call(function: str, argument: object) -> Any:
         try:
             loaded = import_module(f"rxllm.{module}")
+        except MissingPackageError:
+            raise
         except ImportError as error:
             raise ConfigurationError(
                 f'this command needs more packages ({error}): pip install "rxllm[{extra}]"'

@@ -56,5 +56,5 @@ def _check_local(name: str) -> None:
     if name == vendor_named("local").default_model or name.endswith(".gguf") or Path(name).is_file():
         return
     if split_model(name)[1]:
-        vendor_named(split_model(name)[0])  # raises: the word before the colon is no provider
+        vendor_named(split_model(name)[0])  # raises: the word before the colon is not a provider
     raise ConfigurationError(f"no other provider is ready: name the one that has this model, as in -m openai:{name}")

@@ -11,10 +11,10 @@ from reactivex import Observable, abc
 
 from .._core.retry import retry_transient, with_total_limit
 from .._core.stream import Source, token_stream
+from .._json_values import json_data
 from .._protocol import Wire, WireRequest
 from .._transport.http import Transport
 from .._transport.http1 import check_headers
-from .._values import json_data
 from ..errors import ConfigurationError
 from ..events import TokenEvent
 from ..messages import Message

@@ -209,7 +209,7 @@ def stopwatch(scheduler: abc.SchedulerBase | None) -> Callable[[], float]:
 
 
 def check_number(what: str, value: float | None, least: float | None = None) -> None:
-    """Raise `ConfigurationError` if `value` is below `least`, or not above 0 if that is None; None is no number."""
+    """Raise `ConfigurationError` if `value` is below `least`, or not above 0 if that is None; None is not a number."""
     if value is not None and not (value > 0 if least is None else value >= least):
         wanted = "a number above 0" if least is None else f"{least} or more"
         raise ConfigurationError(f"{what} takes {wanted}; got {value!r}")

@@ -28,7 +28,7 @@ def finally_response(
         prompt: The prompt of the stream. With it an estimate counts the input tokens too.
 
     Raises:
-        ConfigurationError: `prompt` is no prompt.
+        ConfigurationError: `prompt` is not a prompt.
 
     ::
 

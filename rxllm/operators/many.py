@@ -54,7 +54,7 @@ class LabelledError(msgspec.Struct, Generic[K_co], frozen=True):
 def race(*streams: Observable[TokenEvent]) -> Observable[TokenEvent]:
     """Subscribe to all streams at once; keep the one whose content comes first, and dispose the others.
 
-    `StreamStart`, usage and empty deltas are no content. A stream that fails before its content loses; if all fail,
+    `StreamStart`, usage and empty deltas are not content. A stream that fails before its content loses; if all fail,
     the last error ends the race. To start the others only if the first one is slow, use `hedge`.
 
     Args:

@@ -55,7 +55,7 @@ def is_loopback(address: str) -> bool:
 def ollama_address(host: str) -> str:
     """Return the URL for a value of OLLAMA_HOST: scheme and port may be missing, and it may be a bind address.
 
-    What is no address is given back as it is, for `checked_address` to refuse.
+    What is not an address is returned unchanged, for `checked_address` to refuse.
 
     >>> ollama_address("0.0.0.0"), ollama_address("https://ollama.com")
     ('http://127.0.0.1:11434', 'https://ollama.com')

@@ -32,9 +32,9 @@ from ..events import (
     VendorEvent,
 )
 from ..messages import Part, ReasoningPart, TextPart, ToolCall, VendorFields, VendorPart
+from ._answer_frames import FrameReader, arguments_error, error_event, interrupted_before, unknown_fields
 from ._endpoint import Endpoint
-from ._frame_reader import FrameReader, arguments_error, error_event, interrupted_before, unknown_fields
-from ._words import WORDS
+from ._vendor_terms import WORDS
 
 BROKEN_OFF = frozenset(
     {
@@ -139,7 +139,7 @@ class AnswerBuilder:
         return ToolCallDelta(index, piece)
 
     def end_call(self, index: int, arguments: Mapping[str, object] | None = None) -> list[TokenEvent]:
-        """End the tool call `index`; nothing if it has ended, or its arguments are no JSON object.
+        """End the tool call `index`; nothing if it has ended, or its arguments are not a JSON object.
 
         `arguments` replaces the recorded text if the wire has them parsed. Empty text and the
         text "null" mean no arguments.

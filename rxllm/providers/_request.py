@@ -10,7 +10,7 @@ from typing import NamedTuple
 from urllib.parse import unquote_to_bytes, urlsplit, urlunsplit
 
 from .._json import Json, encode, is_array, is_object
-from .._values import json_data
+from .._json_values import json_data
 from ..errors import ConfigurationError
 from ..messages import MediaPart, ToolResult
 from ..options import Options

@@ -11,12 +11,9 @@ with `broadcast` in one process, there is one request, and every subscriber rece
 - `RedisLog` is the log itself: `read` with ids to continue after, `append`, `close`, `state`.
 """
 
-from importlib import import_module
+from .._lazy import needed
 
-try:
-    import_module("redis")  # fails with a clear message before the modules below import it
-except ImportError as missing:  # pragma: no cover - the package is there wherever the tests run
-    raise ImportError("rxllm.relay needs the package redis: pip install 'rxllm[relay]'") from missing
+needed("redis", "rxllm.relay", "rxllm[relay]")  # before the modules below import it
 
 from ._writer import PublishOptions
 from .errors import ProducerLostError, StreamGoneError, StreamTakenError

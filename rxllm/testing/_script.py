@@ -18,12 +18,12 @@ from ..events import (
     ToolCallStart,
     Usage,
 )
-from ..providers._writer import AnswerHead, AnswerWriter
-from ..providers.anthropic.writer import MessagesWriter
-from ..providers.gemini.writer import GenerateContentWriter
-from ..providers.ollama.writer import OllamaWriter
-from ..providers.openai_chat.writer import ChatCompletionsWriter
-from ..providers.openai_responses.writer import ResponsesWriter
+from ..providers._answer_writer import AnswerHead, AnswerWriter
+from ..providers.anthropic.answer_writer import MessagesWriter
+from ..providers.gemini.answer_writer import GenerateContentWriter
+from ..providers.ollama.answer_writer import OllamaWriter
+from ..providers.openai_chat.answer_writer import ChatCompletionsWriter
+from ..providers.openai_responses.answer_writer import ResponsesWriter
 from .gates import Gate
 from .recorded import RecordedRequest, WireName
 from .replies import Drop, Ending, ErrorReply, Fail, HttpFraming, KeepAlive, RawReply, Reply, Reset, Stall

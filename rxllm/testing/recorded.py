@@ -23,7 +23,7 @@ class RecordedRequest:
         attempt: how many requests with this path and body have come, from 1.
 
     Attributes:
-        wire: the protocol that the path belongs to; None if it is no request for an answer.
+        wire: the protocol that the path belongs to; None if it is not a request for an answer.
         json: the body as a JSON object; empty if it is none.
         received_at: when it came, in seconds of `time.monotonic`.
         closed: set once the client has closed the connection, inside the answer or long after it.

@@ -17,10 +17,10 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from reactivex import Observable, Observer, abc
 from reactivex import operators as rx
-from reactivex.disposable import CompositeDisposable, SerialDisposable, SingleAssignmentDisposable
+from reactivex.disposable import CompositeDisposable, SingleAssignmentDisposable
 from reactivex.subject import ReplaySubject
 
-from .._inert_text import inert_text
+from .._text_without_controls import inert_text
 from ..events import StreamReset, TextDelta, TokenEvent
 from ..operators.pacing.pace import observe_on_ui
 from ._chunk_size import ChunkSize
@@ -155,25 +155,6 @@ def bind_enabled(scheduler: LoopScheduler, set_enabled: Callable[[bool], object]
         change, lambda _: change(False, end=True), lambda: change(latest, end=True)
     )
     return binding
-
-
-class StopBinding:
-    """What a stop button is connected to: one stream at a time; `bind_enabled` enables the button while that runs."""
-
-    def __init__(self, bind_enabled: Callable[[Observable[bool]], Binding]) -> None:
-        self._bind_enabled = bind_enabled
-        self._enabled = SerialDisposable()
-        self._stream: Binding | None = None
-
-    def connect(self, stream: Binding) -> None:
-        """Connect the button to this stream in place of the one before."""
-        self._stream = stream
-        self._enabled.disposable = self._bind_enabled(stream.running)
-
-    def stop(self, *_: object) -> None:
-        """Dispose the stream; called when the button is clicked."""
-        if self._stream is not None:
-            self._stream.dispose()
 
 
 class TextView(Protocol):

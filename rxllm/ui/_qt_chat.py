@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..assistant import ChatMessage, ChatSession, ErrorPart, ToolPart
 from ..messages import ReasoningPart
-from ._binding import Binding, StopBinding, bind_each
+from ._binding import Binding, bind_each
 from ._qt_scheduler import QtScheduler, qt_module
 from ._qt_text import QtRegion
 from ._qt_widget import bind_enabled, when_destroyed, widget_ref
+from ._stop_button import StopBinding
 from ._transcript import STATUS_TEXTS, Transcript
 
 if TYPE_CHECKING:

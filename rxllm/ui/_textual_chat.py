@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Button, Collapsible, Input, Label, Markdown, Static
 
-from .._inert_text import inert_text
+from .._text_without_controls import inert_text
 from ..assistant import ChatMessage, ChatPart, ChatSession, ChatState, ErrorPart, ToolPart
 from ..messages import ReasoningPart, TextPart
 from ._textual_text import follow_end

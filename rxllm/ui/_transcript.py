@@ -14,8 +14,8 @@ import reactivex
 from reactivex import Observable
 from reactivex import operators as rx
 
-from .._inert_text import inert_text
 from .._json import encode
+from .._text_without_controls import inert_text
 from ..assistant import ChatMessage, ChatPart, ChatSession, ChatStatus, ErrorPart, ToolPart
 from ..messages import ReasoningPart, TextPart
 from ._highlight import Highlighter

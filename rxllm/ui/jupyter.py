@@ -25,7 +25,7 @@ from typing import Any, overload
 from IPython.display import DisplayHandle  # pyright: ignore[reportUnknownVariableType] - IPython is not typed
 from reactivex import Observer
 
-from .._inert_text import inert_text
+from .._text_without_controls import inert_text
 from ..events import Response, StreamEnd, StreamReset, TextDelta, TokenEvent
 from ._binding import Binding, StreamBinding, Streamed, as_events, error_line
 from ._loop_scheduler import LoopScheduler

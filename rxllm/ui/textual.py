@@ -18,14 +18,20 @@ from functools import partial
 from typing import Any, TypeVar, cast
 
 from reactivex import Observable, abc
+
+from .._lazy import needed
+
+needed("textual", "rxllm.ui.textual", "rxllm[textual]")  # before the imports below
+
 from textual.app import App
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Button, Input, Log, Markdown, Static, TextArea
 
-from .._inert_text import inert_text
-from ._binding import Binding, Settle, StopBinding, StreamBinding, Streamed, as_each, as_events, as_text
+from .._text_without_controls import inert_text
+from ._binding import Binding, Settle, StreamBinding, Streamed, as_each, as_events, as_text
 from ._binding import bind_enabled as bind_enabled_on
+from ._stop_button import StopBinding
 from ._textual_chat import ChatView
 from ._textual_text import MarkdownText, log_text, static_text, text_area_text
 from .asyncio import AsyncIOScheduler

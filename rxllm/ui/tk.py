@@ -31,10 +31,11 @@ from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, Disposable
 
 from ..assistant import ChatSession
-from ._binding import Binding, StopBinding, StreamBinding, Streamed, as_each, as_events, as_text
+from ._binding import Binding, StreamBinding, Streamed, as_each, as_events, as_text
 from ._binding import bind_enabled as bind_enabled_on
 from ._loop_scheduler import LoopScheduler
 from ._markdown_view import MarkdownView
+from ._stop_button import StopBinding
 from ._text_region import TextRegion
 from ._tk_text import TkRegion
 from ._transcript import STATUS_TEXTS, Transcript

@@ -20,6 +20,10 @@ from functools import partial
 from types import FrameType
 from typing import Any, cast
 
+from .._lazy import needed
+
+needed("starlette", "rxllm.web.asgi", "rxllm[web]")  # before the imports below
+
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as StarletteRequest
 from starlette.responses import Response
@@ -182,7 +186,7 @@ async def _admit(service: Service, head: HttpRequest, query_token: str = "") -> 
 
 
 class _Endpoint:
-    """Answers HTTP requests; as it is no function, it gets those of all methods. For one event loop.
+    """Answers HTTP requests; it is not a function, so it gets those of all methods. For one event loop.
 
     Bodies are bounded in size and time, and all together in size.
     """

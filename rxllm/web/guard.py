@@ -83,7 +83,7 @@ class Guard:
         return "*" in self.origins or origin in self.origins
 
     def client_of(self, headers: Mapping[str, str], peer: str) -> str:
-        """Return the address of the client: the last one in X-Forwarded-For that is no proxy, if `peer` is a proxy."""
+        """Return the client's address: the last one in X-Forwarded-For that is not a proxy, if `peer` is a proxy."""
         if peer not in self.proxies:
             return peer
         hops = [hop.strip() for hop in headers.get("x-forwarded-for", "").split(",")]

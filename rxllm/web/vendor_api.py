@@ -15,10 +15,10 @@ import msgspec
 from .._json import object_at
 from ..errors import ConfigurationError
 from ..model import StreamingModel
-from ..providers._writer import AnswerHead, AnswerWriter
-from ..providers.anthropic.writer import MessagesWriter
-from ..providers.openai_chat.writer import ChatCompletionsWriter
-from ..providers.openai_responses.writer import ResponsesWriter
+from ..providers._answer_writer import AnswerHead, AnswerWriter
+from ..providers.anthropic.answer_writer import MessagesWriter
+from ..providers.openai_chat.answer_writer import ChatCompletionsWriter
+from ..providers.openai_responses.answer_writer import ResponsesWriter
 from .approvals import Approvals
 from .chat_request import check_size
 from .formats.errors import ANTHROPIC_ERRORS, OPENAI_ERRORS, ErrorDialect

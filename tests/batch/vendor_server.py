@@ -20,7 +20,7 @@ from typing import Literal, Self, TypeAlias
 
 from rxllm._json import decode, encode, is_object, object_at, objects_at
 from rxllm.events import Response, Usage
-from rxllm.providers._writer import AnswerHead
+from rxllm.providers._answer_writer import AnswerHead
 from rxllm.testing._script import WRITERS
 from rxllm.testing.recorded import RecordedRequest, WireName
 

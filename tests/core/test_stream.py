@@ -24,8 +24,8 @@ from rxllm.errors import APIConnectionError, APITimeoutError, ProtocolError, Str
 from rxllm.events import Response, StreamEnd, TextDelta, TokenEvent, VendorEvent
 from rxllm.options import Timeout
 from rxllm.providers._answer_builder import AnswerBuilder
+from rxllm.providers._answer_frames import interrupted_before
 from rxllm.providers._endpoint import Endpoint
-from rxllm.providers._frame_reader import interrupted_before
 
 from ..raw_server import LIMIT, Connection, Handler, RawServer
 
@@ -36,7 +36,7 @@ CHUNKED = "Transfer-Encoding: chunked"
 def crowd(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of it holds for a stream that has a thread of its own, and for one that is read by the reactor."""
     if request.param == "crowd":
-        monkeypatch.setattr("rxllm._core.crowd.CROWD", 0)
+        monkeypatch.setattr("rxllm._core.reading_threads.CROWD", 0)
 
 
 class WordDecoder:

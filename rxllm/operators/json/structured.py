@@ -21,8 +21,8 @@ from ...errors import OutputParsingError
 from ...events import TokenEvent, ToolCallEnd
 from ...messages import ToolCall
 from .._operator import Operator, pick
-from .document import JsonDocument, json_scalars, json_values, not_json, read_json
-from .tree import JsonTree
+from .incremental_parser import JsonTree
+from .json_in_answer import JsonDocument, json_scalars, json_values, not_json, read_json
 from .typed import Target
 
 T = TypeVar("T", default=object)  # without a type: JSON's own types

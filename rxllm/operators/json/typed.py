@@ -16,7 +16,7 @@ import msgspec
 
 from ..._json import is_array, is_object, object_at, objects_at, text_at
 from ..._schema import schema_with_definitions
-from .tree import Container, JsonTree, extended
+from .incremental_parser import Container, JsonTree, extended
 
 T = TypeVar("T")
 

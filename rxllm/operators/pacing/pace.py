@@ -36,7 +36,7 @@ def bounded(scheduler: abc.SchedulerBase, size: int = 64, *, overflow: Overflow 
         size: Events that may wait, 1 or more.
         overflow: What happens when `size` events wait. "block": the producer blocks until there is room, and with it
             the socket; disposing unblocks it. "coalesce": deltas are merged into the newest event, nothing is lost.
-            "drop_oldest": the oldest text or reasoning delta, or the oldest item that is no token event, is dropped.
+            "drop_oldest": the oldest text or reasoning delta, or the oldest item that is not a token event, is dropped.
 
     Raises:
         ConfigurationError: `size` is below 1, or `overflow` is none of the three.

@@ -79,7 +79,7 @@ def recover(
         jitter: Returns a delay between two numbers of seconds; default: a random one.
 
     Raises:
-        ConfigurationError: `mode` is unknown, `prompt` is no prompt, or `ask` and `prompt` are not given together.
+        ConfigurationError: `mode` is unknown, `prompt` is not a prompt, or `ask` and `prompt` are not given together.
 
     ::
 

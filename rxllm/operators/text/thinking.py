@@ -118,7 +118,7 @@ class _ThinkTags:
         self._end_of_answer = ""
         """What the vendor of the newest tags writes after the answer."""
         self._in_answer = False
-        """Text that is no reasoning has begun."""
+        """Text that is not reasoning has begun."""
         self._thought_begun = False
         """A character of the reasoning, other than white space, has come."""
         self._nested = 0

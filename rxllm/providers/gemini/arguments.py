@@ -53,7 +53,7 @@ _KINDS = ("stringValue", "numberValue", "boolValue", "nullValue")
 
 
 def steps_of(path: object) -> tuple[Step, ...]:
-    """Return the steps of a JSON path that names one place; raise `ProtocolError` if it is no such path.
+    """Return the steps of a JSON path that names one place; raise `ProtocolError` if it names no single place.
 
     >>> steps_of("$.steps[0]['the text']")
     ('steps', 0, 'the text')

@@ -26,8 +26,8 @@ from ..._protocol import Frame
 from ...errors import ProtocolError
 from ...events import Response, TokenEvent, Usage, VendorEvent
 from .._answer_builder import AnswerDecoder
+from .._answer_frames import fields_back, provider_error
 from .._endpoint import Endpoint
-from .._frame_reader import fields_back, provider_error
 from .arguments import StreamedArguments
 
 
@@ -145,7 +145,7 @@ class GeminiDecoder(AnswerDecoder):
         """Add a function call, or a piece of one: a name begins it, a piece without willContinue ends it."""
         name, leaves = text_at(call, "name"), call.get("partialArgs")
         if leaves and not is_array(leaves):
-            raise ProtocolError("a function call's partialArgs is no list")
+            raise ProtocolError("a function call's partialArgs is not a list")
         is_streamed = bool(call.get("willContinue") or leaves)
         if name is not None and not self._continues(name, text_at(call, "id")):
             yield from self._end_streamed_call()

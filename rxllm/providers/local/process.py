@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from ..._core.crowd import abort_live_streams
+from ..._core.reading_threads import abort_live_streams
 from ..._json import decode, encode, int_at, is_object, object_at, text_at
 from ..._runtime.platform import after_fork, child_options, is_running
 from ...errors import ConfigurationError, ContextWindowExceededError
@@ -94,7 +94,7 @@ class EngineProcess:
         """Return whether the process runs."""
         if self._owner == os.getpid():
             return self._process.poll() is None
-        return is_running(self._process.pid)  # in a forked process it is no child
+        return is_running(self._process.pid)  # in a forked process it is not a child
 
     def stop(self) -> int | None:
         """End the process; streams that it serves fail. Return its status before that."""

@@ -1,4 +1,4 @@
-"""The contract of all stream formats, and the ends of streams that are no failures."""
+"""The contract of all stream formats, and the ends of streams that are not failures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 from ...errors import StreamInterruptedError
-from ...providers._writer import SSE_COMMENT
+from ...providers._answer_writer import SSE_COMMENT
 
 STOPPED = StreamInterruptedError("the stream was stopped at the server", transient=False)
 """The error of a stream that one of its watchers has stopped."""

@@ -14,7 +14,7 @@ import msgspec
 from ... import events
 from ..._json import encode
 from ...errors import StreamInterruptedError
-from ...providers._writer import AnswerWriter
+from ...providers._answer_writer import AnswerWriter
 from .errors import ErrorDialect, error_facts
 from .stream_format import StreamFormat
 

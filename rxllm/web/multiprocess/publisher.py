@@ -10,7 +10,7 @@ import msgspec
 from reactivex import Observable
 
 from ..._json import is_object
-from ..._values import json_data, type_name
+from ..._json_values import json_data, type_name
 from ...assistant.events import AssistantEvent, with_json_value
 from ...errors import LLMError, NotFoundError, OverloadedError, StreamError
 from ...events import TokenEvent, VendorEvent

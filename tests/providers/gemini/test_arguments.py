@@ -132,7 +132,7 @@ class TestArguments:
     @pytest.mark.parametrize("leaves", ['{"a', {"a": 1}, 7])
     def test_leaves_that_are_no_list_are_a_protocol_error(self, leaves: object) -> None:
         """They are not lost in silence."""
-        with pytest.raises(errors.ProtocolError, match="no list"):
+        with pytest.raises(errors.ProtocolError, match="not a list"):
             decoded(chunk({"functionCall": {"name": "cook", "partialArgs": leaves, "willContinue": True}}))
 
     @pytest.mark.parametrize("path", ["$", "a", "$.a[", "$[0]", "$.a[7]", "$.s.t", "$.l.x", None])

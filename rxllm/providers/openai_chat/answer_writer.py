@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from ..._json import encode
 from ...events import ReasoningDelta, Response, TextDelta, TokenEvent, ToolCallDelta, ToolCallEnd, ToolCallStart
 from ...messages import ToolCall
-from .._words import WORDS
-from .._writer import AnswerHead, AnswerWriter, is_counted, sse
+from .._answer_writer import AnswerHead, AnswerWriter, is_counted, sse
+from .._vendor_terms import WORDS
 
 
 class ChatCompletionsWriter(AnswerWriter):

@@ -14,7 +14,7 @@ from typing import ClassVar, Literal, TypeAlias
 from .._json import Json, encode
 from ..events import ReasoningDelta, Response, TextDelta, TokenEvent, ToolCallDelta, ToolCallEnd, ToolCallStart, Usage
 from ..messages import ToolCall
-from ._words import Words
+from ._vendor_terms import Words
 
 SSE_COMMENT = ": keep-alive\n\n"
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from ..._json import Json
 from ...events import Response
-from .._words import WORDS
-from .._writer import Block, BlockWriter, sse_event
+from .._answer_writer import Block, BlockWriter, sse_event
+from .._vendor_terms import WORDS
 
 
 class MessagesWriter(BlockWriter):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reactivex import Observer
 
 from rxllm._core.stream_errors import emit_error, unexpected_error
-from rxllm._inert_text import inert_text
+from rxllm._text_without_controls import inert_text
 from rxllm.errors import ProtocolError
 
 

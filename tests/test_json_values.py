@@ -19,7 +19,7 @@ import pydantic
 import pytest
 
 from rxllm._json import encode
-from rxllm._values import json_data, type_name
+from rxllm._json_values import json_data, type_name
 
 
 class Row(pydantic.BaseModel):

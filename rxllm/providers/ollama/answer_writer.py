@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 from ..._json import Json, encode
 from ...events import ReasoningDelta, Response, TextDelta, TokenEvent, ToolCallEnd
-from .._words import WORDS
-from .._writer import AnswerHead, AnswerWriter
+from .._answer_writer import AnswerHead, AnswerWriter
+from .._vendor_terms import WORDS
 
 
 class OllamaWriter(AnswerWriter):

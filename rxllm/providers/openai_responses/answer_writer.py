@@ -10,8 +10,8 @@ from typing import Literal, NamedTuple
 
 from ..._json import Json, encode
 from ...events import Response
-from .._words import WORDS
-from .._writer import AnswerHead, Block, BlockKey, BlockWriter, is_counted, sse
+from .._answer_writer import AnswerHead, Block, BlockKey, BlockWriter, is_counted, sse
+from .._vendor_terms import WORDS
 
 
 class ResponsesWriter(BlockWriter):

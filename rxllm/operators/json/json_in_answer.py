@@ -21,7 +21,7 @@ from ...errors import OutputParsingError
 from ...events import StreamEnd, StreamReset, TextDelta, TokenEvent, ToolCallDelta, ToolCallEnd, ToolCallStart
 from .._operator import Operator, Step, TextReader, run_steps
 from ..text.code_blocks import CodeBlockDelta, CodeBlockEnd, CodeBlocks, CodeBlockStart
-from .tree import JsonTree
+from .incremental_parser import JsonTree
 
 _SPACE = " \t\r\n\ufeff"
 _BRACKETS = ("{", "[")

@@ -8,11 +8,11 @@ from rxllm._protocol import Decoder
 from rxllm._transport.framing import SSEFraming
 from rxllm.events import ReasoningDelta, Response, TextDelta, TokenEvent, ToolCallDelta, ToolCallEnd, ToolCallStart
 from rxllm.messages import ToolCall
-from rxllm.providers._writer import AnswerHead, BlockWriter
+from rxllm.providers._answer_writer import AnswerHead, BlockWriter
 from rxllm.providers.anthropic import AnthropicDecoder
-from rxllm.providers.anthropic.writer import MessagesWriter
+from rxllm.providers.anthropic.answer_writer import MessagesWriter
 from rxllm.providers.openai_responses import OpenAIResponsesDecoder
-from rxllm.providers.openai_responses.writer import ResponsesWriter
+from rxllm.providers.openai_responses.answer_writer import ResponsesWriter
 from tests.framed import framed
 from tests.providers.recordings import play_frames
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rxllm.operators.json.tree import MAX_DEPTH, JsonTree
+from rxllm.operators.json.incremental_parser import MAX_DEPTH, JsonTree
 
 from ..kit import cuts
 

@@ -57,7 +57,7 @@ def is_crowded() -> bool:
 
 interpreter_ends = threading.Event()
 """Set when the main thread has ended and the interpreter shuts down. No thread can be started then, in Python 3.12.0
-to 3.12.2 even while others still run (https://github.com/python/cpython/issues/113964): that is no error to report."""
+to 3.12.2 even while others still run (https://github.com/python/cpython/issues/113964): not an error to report."""
 _register_atexit: Callable[[Callable[[], None]], None] | None = getattr(threading, "_register_atexit", None)
 if _register_atexit is not None:  # private, but older than Python 3.11; concurrent.futures uses it too
     _register_atexit(interpreter_ends.set)
