@@ -320,8 +320,8 @@ class Run(BaseRun):
         """Send further jobs to a worker, which returns rows that are ready; it is idle if it has no job at all."""
         jobs = self._queue.give(worker, self._next_job)
         if worker not in self._queue.idle:
-            self._busy[worker] = time.monotonic()
             self._pool.exchange(worker, jobs)
+            self._busy[worker] = time.monotonic()  # not before: nothing comes of an exchange that did not begin
 
     def _lose(self, worker: int, reason: str) -> None:
         """Give the prompts of a lost worker to others; it is replaced after a delay."""

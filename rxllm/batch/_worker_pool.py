@@ -15,6 +15,7 @@ from ..errors import ConfigurationError
 from ..operators.resilience.limits import RateLimit
 from ._jobs import Job
 from ._worker import Settings, Worker
+from .errors import WorkerLostError
 from .rows import Row
 from .shared_limits import RateLimits
 
@@ -81,8 +82,11 @@ class LocalPool(WorkerPool):
         self.exchange(worker, [])
 
     def exchange(self, worker: int, jobs: Sequence[Job]) -> None:
-        """Pass jobs to the worker, on another thread."""
-        workers.run(f"rxllm-batch-worker-{worker}", partial(self._exchange, worker, jobs))
+        """Pass jobs to the worker, on another thread. Raises `WorkerLostError` if none can be started."""
+        try:
+            workers.run(f"rxllm-batch-worker-{worker}", partial(self._exchange, worker, jobs))
+        except RuntimeError as error:
+            raise WorkerLostError(f"there is no thread for the batch: {error}") from error
 
     def end_worker(self, worker: int) -> None:
         """Close all connections: there is one worker."""

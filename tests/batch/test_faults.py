@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from reactivex.scheduler import VirtualTimeScheduler
 
 import rxllm
 from rxllm import batch
-from rxllm.batch import AnswerRow, BatchProgress, FailureRow, ModelSpec, _progress_bar, read_rows
+from rxllm.batch import AnswerRow, BatchProgress, FailureRow, ModelSpec, _progress_bar, _worker_pool, read_rows
 from rxllm.batch._outage import Outages, with_retries
 from rxllm.errors import BadRequestError, ConfigurationError, NotFoundError, ServerError
 from rxllm.events import Response, StreamEnd
@@ -360,3 +361,26 @@ def test_a_run_ends_whatever_code_of_the_user_raises(
     seen.subscribe(batch.map_prompts(["a"], model, checkpoint=tmp_path / "job"))
     seen.wait()
     assert says in str(seen.error)
+
+
+@pytest.mark.parametrize("begun", [0, 2])
+def test_without_threads_a_run_ends_with_an_error_of_this_package(
+    llm_server: LLMServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: int
+) -> None:
+    """At its start or later; what is answered by then is kept, and the next run does the rest."""
+    start, names = _worker_pool.workers.run, list[str]()
+
+    def run_some(name: str, task: Callable[[], object]) -> None:
+        names.append(name)
+        if len(names) > begun:
+            raise RuntimeError("can't start new thread")
+        start(name, task)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_worker_pool, "workers", SimpleNamespace(run=run_some))
+        seen = run(llm_server, tmp_path, ["a", "b", "c"], max_concurrent=1)
+    assert isinstance(seen.error, batch.WorkerLostError)
+    assert len(rows(seen)) < 3
+    again = run(llm_server, tmp_path, ["a", "b", "c"])
+    assert again.completed
+    assert len(rows(seen)) + len(rows(again)) == 3
