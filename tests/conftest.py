@@ -15,11 +15,7 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 
-from rxllm.testing import LLMServer
-
 from . import threads_before
-
-LLMServer.wait_for_request.__defaults__ = (1, 60.0)  # its own limit of 10 seconds is short for a busy machine
 
 # A busy machine is no failure; how the time grows has tests of its own. RXLLM_EXPLORE=1 tries new examples in each run.
 EXPLORE = bool(os.environ.get("RXLLM_EXPLORE"))
@@ -129,7 +125,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Look for garbage when all tests are loaded, not again and again meanwhile."""
+    """Collect garbage once, after all tests are loaded: loading makes many objects and nearly no garbage."""
     gc.disable()
     try:
         return (yield)
@@ -139,7 +135,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collect_file() -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
-    """Look for no doctests in tests: there are none, and the search loads every file and takes seconds."""
+    """Do not search tests for doctests: there are none, and the search loads every file and takes seconds."""
     found = yield
     return [each for each in found if type(each) is pytest.Module]
 

@@ -106,7 +106,7 @@ class LLMServer:
         with self._changed:
             self._replies.extend(replies)
 
-    def wait_for_request(self, number: int = 1, timeout: float = 10.0) -> RecordedRequest:
+    def wait_for_request(self, number: int = 1, timeout: float = 60.0) -> RecordedRequest:
         """Block until a request has come, and return it.
 
         Args:
