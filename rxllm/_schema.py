@@ -1,11 +1,45 @@
-"""JSON schemas of Python types, in the form that vendors' schema modes take."""
+"""JSON as values of Python types: decoders, converters, and the JSON schemas that vendors take.
+
+msgspec (0.22) collects the fields of a class when it first meets the class, and crashes if two threads make it do so at
+the same time. So nothing else in this package calls `msgspec.convert` or makes a decoder of a class.
+"""
 
 from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar, overload
 
 import msgspec
 
 from ._json import encode, is_object, object_at, text_at
 from .errors import ConfigurationError
+
+T = TypeVar("T")
+
+_collecting_fields = threading.RLock()
+
+
+@overload
+def decoder(kind: type[T]) -> msgspec.json.Decoder[T]: ...
+@overload
+def decoder(kind: Any) -> Any: ...  # a union
+def decoder(kind: Any) -> Any:
+    """Return what decodes JSON to `kind`. Thread-safe; takes 2 microseconds if the fields of `kind` are known."""
+    with _collecting_fields:
+        return msgspec.json.Decoder(kind)
+
+
+def converter(kind: type[T], **options: Any) -> Callable[[object], T]:
+    """Return what converts JSON's own values to `kind`, with these options of `msgspec.convert`. Thread-safe.
+
+    The converter raises `msgspec.ValidationError` for a value that is not of the type.
+    """
+    with suppress(TypeError):  # msgspec refuses the type: so does the converter
+        decoder(kind)
+    return partial(msgspec.convert, type=kind, **options)  # noqa: TID251 - the one place
 
 
 def json_schema(kind: object) -> dict[str, object]:

@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from ._schema import decoder
 from .messages import Message, Part, ToolCall
 
 __all__ = [
@@ -290,7 +291,7 @@ def proves_answer(event: object) -> bool:
     return not isinstance(event, PRELIMINARY_EVENTS)
 
 
-_decoder: msgspec.json.Decoder[TokenEvent] = msgspec.json.Decoder(TokenEvent)
+_decoder: msgspec.json.Decoder[TokenEvent] = decoder(TokenEvent)
 
 
 def event_to_json(event: TokenEvent) -> str:

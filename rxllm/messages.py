@@ -18,6 +18,7 @@ from typing import Literal, Self, TypeAlias, cast, get_args
 import msgspec
 
 from ._media import PILImage, encoded_image, image_of_array, media_of_file
+from ._schema import decoder
 from .errors import ConfigurationError
 
 __all__ = [
@@ -363,7 +364,7 @@ def messages_from_json(text: str | bytes) -> tuple[Message, ...]:
     Raises:
         ValueError: The text is not the JSON of a conversation.
     """
-    return msgspec.json.decode(text, type=tuple[Message, ...])
+    return decoder(tuple[Message, ...]).decode(text)
 
 
 _ROLES = get_args(Role)

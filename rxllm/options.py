@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias, TypedDict
 import msgspec
 
 from ._json import is_object, text_at
-from ._schema import json_schema
+from ._schema import converter, json_schema
 from .errors import ConfigurationError
 
 __all__ = [
@@ -218,7 +218,7 @@ def tool_of(value: object) -> Tool:
     if is_object(value):
         function = value.get("function", value)
         try:
-            return msgspec.convert(function, Tool)
+            return converter(Tool)(function)
         except msgspec.ValidationError as error:
             raise ConfigurationError(f"not a tool definition: {error}") from error
     raise ConfigurationError(

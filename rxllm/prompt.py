@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, TypeGuard, cast
 import msgspec
 
 from ._json import Json, encode
+from ._schema import converter
 from .errors import ConfigurationError
 from .messages import AudioPart, DocumentPart, ImagePart, Message, Part, Role, TextPart, ToolCall, ToolResult
 
@@ -144,7 +145,7 @@ def _tool_call(item: object) -> ToolCall:
 
 def _converted(value: object, kind: Any) -> Any:
     try:
-        return msgspec.convert(value, kind)
+        return converter(kind)(value)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"not a message, or a part of one, in a form this package knows: {error}") from error
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from .. import errors
+from .._schema import converter
 from ..errors import APITimeoutError, LLMError, OutputParsingError, StreamError, TimeoutPhase
 from ..events import Response
 
@@ -97,7 +98,7 @@ class ErrorRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         """Return the record in a JSON object that another program wrote; what is missing or wrong is left out."""
         for known in (fields, {name: fields[name] for name in ("kind", "message") if name in fields}):
             try:
-                return msgspec.convert({"kind": "StreamError", "message": "the server reported an error", **known}, cls)
+                return converter(cls)({"kind": "StreamError", "message": "the server reported an error", **known})
             except msgspec.ValidationError:
                 continue
         return cls("StreamError", "the server reported an error")

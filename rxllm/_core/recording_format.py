@@ -20,6 +20,7 @@ from typing import Literal, TypeAlias
 import msgspec
 from reactivex import abc
 
+from .._schema import decoder
 from ..events import TokenEvent
 from .error_format import ErrorRecord
 
@@ -86,7 +87,7 @@ def read_recording(path: str | Path) -> Iterator[Line]:
     Raises:
         ValueError: A line is not of this format; the message names its number.
     """
-    decode = msgspec.json.Decoder(Line).decode
+    decode = decoder(Line).decode
     with Path(path).open("rb") as file:
         for number, text in enumerate(file, 1):
             try:

@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypeVar, cast, get_args, get_type_hints
 import msgspec
 
 from .._json import object_at
-from .._schema import schema_with_definitions
+from .._schema import converter, schema_with_definitions
 from ..errors import ConfigurationError
 from ._docstring import read_docstring
 
@@ -106,8 +106,8 @@ class _Parameter:
             self._use_pydantic(hint, where)
         else:
             # Not strict: models, especially small ones, put numbers in quotes.
-            self._convert: Callable[[object], object] = partial(
-                msgspec.convert, type=hint, strict=False, dec_hook=_validated
+            self._convert: Callable[[object], object] = converter(
+                cast("type[object]", hint), strict=False, dec_hook=_validated
             )
             self.schema: dict[str, object] = _schema_of(partial(schema_with_definitions, hint), where)
         if not self.is_required and "default" not in self.schema:

@@ -18,6 +18,7 @@ from reactivex import operators as rx_ops
 
 from .._json import encode
 from .._json_values import json_data, type_name
+from .._schema import decoder
 from ..events import Response, TokenEvent
 from ..messages import ToolCall, ToolResult
 
@@ -150,7 +151,7 @@ AssistantEvent: TypeAlias = TypedEvent[object]
 
 _WITH_VALUE: tuple[type[msgspec.Struct], ...] = (ToolProgress, PartialAnswer, StructuredAnswer)
 _TOKEN_EVENTS = frozenset(get_args(TokenEvent))
-_decoder: msgspec.json.Decoder[AssistantEvent] = msgspec.json.Decoder(AssistantEvent)
+_decoder: msgspec.json.Decoder[AssistantEvent] = decoder(AssistantEvent)
 
 
 def token_events() -> Callable[[Observable[AssistantEvent]], Observable[TokenEvent]]:

@@ -14,6 +14,7 @@ from typing import Self
 import msgspec
 
 from .._arguments import check_arguments
+from .._schema import decoder
 from ..errors import ConfigurationError
 from ..messages import Message
 
@@ -28,7 +29,7 @@ CREATE TABLE IF NOT EXISTS messages (
 ) WITHOUT ROWID
 """
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Message).decode
+_decode = decoder(Message).decode
 
 
 class SQLiteStore:

@@ -11,6 +11,7 @@ import msgspec
 from reactivex import Observable, abc
 
 from .._core.awaitable import AwaitableObservable
+from .._schema import converter
 from ..errors import ConfigurationError
 from ..options import CallOptions
 from ..prompt import Prompt
@@ -194,7 +195,7 @@ def _settings(prompts: object, **given: object) -> RunSettings:
         raise ConfigurationError(f"map_prompts() has no argument {', '.join(map(repr, sorted(unknown)))}")
     plain = {name: getattr(value, "tolist", lambda kept=value: kept)() for name, value in given.items()}  # of numpy
     try:
-        return msgspec.convert(plain, RunSettings)
+        return converter(RunSettings)(plain)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"map_prompts() has a wrong argument: {error}") from error
 

@@ -7,6 +7,7 @@ from typing import TypeAlias
 import msgspec
 
 from .._core.error_format import ErrorRecord
+from .._schema import decoder
 from ..events import Response, Usage
 
 Key: TypeAlias = str | int
@@ -78,7 +79,7 @@ class Settled(msgspec.Struct, frozen=True):
         return self.row.key
 
 
-_decoder: msgspec.json.Decoder[Row] = msgspec.json.Decoder(Row)
+_decoder: msgspec.json.Decoder[Row] = decoder(Row)
 
 
 def failure_of(error: Exception, key: Key, columns: dict[str, object], tries: int) -> FailureRow:

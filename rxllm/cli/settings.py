@@ -11,6 +11,7 @@ from string import Template
 import msgspec
 
 from .._runtime.platform import private_file, user_folder
+from .._schema import converter
 from ..errors import ConfigurationError
 from ..providers.catalog import Vendor, vendor_named, vendors
 
@@ -101,7 +102,7 @@ def read_template(name: str) -> PromptTemplate:
     """Return a stored template, or that of a file. Raises `ConfigurationError` if there is none, or it is wrong."""
     path = Path(name) if name.endswith(".toml") else template_folder() / f"{name}.toml"
     try:
-        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), PromptTemplate)
+        return converter(PromptTemplate)(tomllib.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise ConfigurationError(f"there is no template {path}; `rxllm templates` lists yours") from error
     except (OSError, ValueError) as error:  # TOML and msgspec raise kinds of ValueError

@@ -13,6 +13,7 @@ from .._core.retry import retry_transient, with_total_limit
 from .._core.stream import Source, token_stream
 from .._json_values import json_data
 from .._protocol import Wire, WireRequest
+from .._schema import converter
 from .._transport.http import Transport
 from .._transport.http1 import check_headers
 from ..errors import ConfigurationError
@@ -123,7 +124,7 @@ _NUMBERS = ("temperature", "max_tokens", "top_p", "top_k", "frequency_penalty", 
 def _checked(given: object, kind: type[_T], what: str) -> _T:
     """Return `given` as `kind`; raise `ConfigurationError` naming the place of a value of another type."""
     try:
-        return msgspec.convert(given, kind)
+        return converter(kind)(given)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"{what}: {error}".replace("$.", "")) from error
 

@@ -15,6 +15,7 @@ import msgspec
 from .._core.delta_merge import Delta, MergeKey, delta_text, make_delta, merge_key, merge_runs
 from .._core.error_format import ErrorRecord
 from .._core.event_log import Entry, LogState
+from .._schema import decoder
 from ..events import TokenEvent
 from .errors import StreamGoneError
 
@@ -53,7 +54,7 @@ SegmentReader: TypeAlias = Callable[[bytes], tuple[NumberedEvents[TokenEvent], .
 
 _encode = msgspec.json.Encoder().encode
 ending_to_json: Callable[[Ending], bytes] = _encode
-ending_from_json = msgspec.json.Decoder(Ending).decode
+ending_from_json = decoder(Ending).decode
 
 
 def segment_of(events: Sequence[TokenEvent], before: int) -> Segment:
@@ -69,8 +70,8 @@ def segment_of(events: Sequence[TokenEvent], before: int) -> Segment:
 @cache
 def segment_reader(events: object) -> SegmentReader:
     """Return a decoder for segments of events of this type: a union of structs, such as `AssistantEvent`."""
-    decoder = msgspec.json.Decoder(tuple[NumberedEvents[events], ...])  # type: ignore[valid-type]  # a type of the caller's
-    return cast(SegmentReader, decoder.decode)
+    segments = decoder(tuple[NumberedEvents[events], ...])  # type: ignore[valid-type]  # a type of the caller's
+    return cast(SegmentReader, segments.decode)
 
 
 _token_events = segment_reader(TokenEvent)

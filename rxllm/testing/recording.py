@@ -27,6 +27,7 @@ from reactivex.scheduler import EventLoopScheduler
 from .._core.awaitable import AwaitableObservable
 from .._core.error_format import redacted
 from .._core.recording_format import read_recording
+from .._schema import decoder
 from .._transport.body import Body
 from ..errors import StreamInterruptedError
 from ..events import TokenEvent
@@ -94,7 +95,7 @@ def wire_replies(path: str | Path) -> tuple[RawReply, ...]:
     Returns:
         One `RawReply` for each response.
     """
-    decode = msgspec.json.Decoder(_WireLine).decode
+    decode = decoder(_WireLine).decode
     responses: dict[int, list[_WireLine]] = {}
     for text in Path(path).read_bytes().splitlines():
         line = decode(text)

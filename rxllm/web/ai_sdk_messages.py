@@ -13,6 +13,7 @@ from typing import Annotated, Literal, NamedTuple
 import msgspec
 
 from .._json import encode, is_object
+from .._schema import converter
 from ..errors import ConfigurationError
 from ..messages import DocumentPart, ImagePart, Message, Part, ReasoningPart, TextPart, ToolCall, ToolResult
 from .ai_sdk_turn import PARTS
@@ -145,7 +146,7 @@ def _kept(part: UIPart, is_own: Callable[[object, str], bool]) -> tuple[Part, ..
     if not isinstance(signature, str) or not is_own(data, signature):
         log.info("a part of type %s without this server's signature is ignored", PARTS)
         return ()
-    return msgspec.convert(data, tuple[Part, ...])
+    return converter(tuple[Part, ...])(data)
 
 
 def _part(part: UIPart, role: str) -> Part | None:

@@ -8,6 +8,7 @@ from typing import Annotated, TypeVar, cast
 import msgspec
 
 from .._json import is_object
+from .._schema import converter
 from ..errors import ConfigurationError
 from ..options import CallOptions, JsonFormat, ReasoningEffort, Tool, format_of, tool_of
 from .schema_check import check_schema
@@ -83,7 +84,7 @@ def checked_format(schema: object, name: str = "answer") -> JsonFormat:
 def converted(value: object, kind: type[T], what: str) -> T:
     """Return `value` as `kind`; raises `ConfigurationError` that names `what` and the field."""
     try:
-        return msgspec.convert(value, kind)
+        return converter(kind)(value)
     except (msgspec.ValidationError, RecursionError) as error:
         raise ConfigurationError(f"{what}: {error}") from error
 

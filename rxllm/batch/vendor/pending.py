@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from ..._schema import decoder
 from ..checkpoint import Checkpoint
 from ..rows import Key, Settled
 from .api import NotedJob
@@ -111,4 +112,4 @@ class PendingJobs:
                 self._file.execute("DELETE FROM vendor_prompts WHERE token = ? AND key = ?", token, settled.key)
 
 
-_prompt_in = msgspec.json.Decoder(PendingPrompt).decode
+_prompt_in = decoder(PendingPrompt).decode

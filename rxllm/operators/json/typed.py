@@ -9,13 +9,13 @@ there is no value yet.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Generic, Protocol, TypeGuard, TypeVar, cast
 
 import msgspec
 
 from ..._json import is_array, is_object, object_at, objects_at, text_at
-from ..._schema import schema_with_definitions
+from ..._schema import converter, schema_with_definitions
 from .incremental_parser import Container, JsonTree, extended
 
 T = TypeVar("T")
@@ -39,6 +39,8 @@ class Target(Generic[T]):
         self._kind = kind
         self._schema: _Schema = _ANY if kind is None else schema_with_definitions(kind)
         self._definitions: _Schema = object_at(self._schema, "$defs")
+        convert = converter(cast("type[T]", kind or object), str_keys=True, dec_hook=_validated)
+        self._convert: Callable[[object], T] = convert
 
     def whole(self, value: object) -> T:
         """Return `value` as the type; raise `ValueError` if it is none."""
@@ -47,12 +49,12 @@ class Target(Generic[T]):
         if _is_model(self._kind):
             return cast("T", _validated(self._kind, value))  # a model gives itself
         try:
-            return msgspec.convert(value, self._kind, str_keys=True, dec_hook=_validated)
+            return self._convert(value)
         except msgspec.ValidationError as error:
             if "got `float`" not in str(error):
                 raise
             # JSON has one kind of number: 3.0 is an integer (JSON Schema, 6.1.1).
-            return msgspec.convert(_with_integers(value), self._kind, str_keys=True, dec_hook=_validated)
+            return self._convert(_with_integers(value))
 
     def so_far(self, tree: JsonTree) -> T | None:
         """Return the value so far in `tree` as the type; None if it is not a valid one yet."""

@@ -18,6 +18,7 @@ import msgspec
 
 from ..._json import Json, decode, int_at, object_at, objects_at, text_at
 from ..._protocol import Frame
+from ..._schema import decoder
 from ...errors import ProtocolError
 from ...events import TokenEvent, VendorEvent
 from .._answer_builder import AnswerDecoder
@@ -263,7 +264,7 @@ class _Plain(msgspec.Struct, tag_field="type", tag="content_block_delta"):
     index: int = 0
 
 
-_plain_event = msgspec.json.Decoder(_Plain).decode
+_plain_event = decoder(_Plain).decode
 
 
 class _Block(msgspec.Struct):

@@ -23,6 +23,7 @@ import msgspec
 
 from ..._json import Json, int_at, is_array, is_object, object_at, objects_at, text_at
 from ..._protocol import Frame
+from ..._schema import decoder
 from ...errors import ProtocolError
 from ...events import Response, TokenEvent, Usage, VendorEvent
 from .._answer_builder import AnswerDecoder
@@ -229,7 +230,7 @@ class _PlainChunk(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     create_time: str = ""
 
 
-_plain_chunk = msgspec.json.Decoder(_PlainChunk).decode
+_plain_chunk = decoder(_PlainChunk).decode
 
 
 _CHUNK_FIELDS = frozenset({"candidates", "usageMetadata", "modelVersion", "responseId", "createTime"})

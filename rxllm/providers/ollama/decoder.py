@@ -18,6 +18,7 @@ import msgspec
 
 from ..._json import Json, object_at, objects_at, text_at
 from ..._protocol import Frame
+from ..._schema import decoder
 from ...errors import ProtocolError
 from ...events import TokenEvent, VendorEvent
 from .._answer_builder import AnswerDecoder
@@ -107,7 +108,7 @@ class _PlainLine(msgspec.Struct, forbid_unknown_fields=True):
     created_at: str = ""
 
 
-_plain_line = msgspec.json.Decoder(_PlainLine).decode
+_plain_line = decoder(_PlainLine).decode
 
 
 def _generated(line: Mapping[str, object]) -> Json:

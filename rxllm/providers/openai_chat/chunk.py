@@ -10,6 +10,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from ..._schema import decoder
+
 _Anything: TypeAlias = object
 
 
@@ -58,7 +60,7 @@ class _PlainChunk(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     p: _Anything = None
 
 
-plain_chunk = msgspec.json.Decoder(_PlainChunk).decode
+plain_chunk = decoder(_PlainChunk).decode
 """The chunk in a frame's data; raises `ValueError` or `RecursionError` if it is not a plain chunk."""
 
 CHUNK_FIELDS = frozenset(_PlainChunk.__struct_fields__) - {"provider", "service_tier"}

@@ -18,6 +18,7 @@ import msgspec
 
 from ..._json import int_at, object_at, objects_at, text_at
 from ..._protocol import Frame, JsonObject
+from ..._schema import decoder
 from ...errors import ProtocolError
 from ...events import FinishReason, TokenEvent, Usage, UsageUpdate, VendorEvent
 from .._answer_builder import AnswerDecoder
@@ -139,7 +140,7 @@ class _Delta(msgspec.Struct, gc=False):
     logprobs: list[object] | None = None
 
 
-_read_delta = msgspec.json.Decoder(_Delta).decode
+_read_delta = decoder(_Delta).decode
 
 _Handler: TypeAlias = Callable[[OutputReader, str, JsonObject], Iterable[TokenEvent]]
 _OUTPUT_HANDLERS: Mapping[str, _Handler] = {

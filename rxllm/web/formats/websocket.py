@@ -12,6 +12,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 
 from ..._json import encode
+from ..._schema import decoder
 from ...errors import ConfigurationError
 from .json_lines import LineFormat
 
@@ -54,7 +55,7 @@ class Ping(msgspec.Struct, frozen=True, tag="ping"):
 
 Command: TypeAlias = Ask | Resume | Stop | Approve | Ping
 
-_decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
+_decoder: msgspec.json.Decoder[Command] = decoder(Command)
 
 
 def command_of(text: str | bytes) -> Command:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from reactivex import Observable
 
+from ..._schema import decoder
 from ...assistant.events import AssistantEvent
 from ...errors import OverloadedError
 from ...relay import PublishOptions, RedisLog
@@ -86,7 +87,7 @@ class RelayedStreams(Streams):
         """Return what answers this conversation, whichever process noted it last."""
         self._keep_secret()
         note = self._notes.get(_chat_key(user, name))
-        return None if note is None else msgspec.json.decode(note, type=Chat)
+        return None if note is None else decoder(Chat).decode(note)
 
     def open_question(self, stream: str, call: str) -> None:
         """Note, for all processes, that `stream` asks about `call`."""
