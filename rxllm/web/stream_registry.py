@@ -27,6 +27,8 @@ APPROVAL_SECONDS = 3600.0
 _UNIQUE_CHARS = 22
 """The characters of a stream's id before the signature."""
 
+_LEAVE_SECONDS = 5.0
+"""How many seconds `drain` waits until watchers have sent the end: servers close WebSockets after that."""
 _MAX_CHATS = 10_000
 _MAX_QUESTIONS = 10_000
 
@@ -178,16 +180,20 @@ class Streams:
         return True
 
     def drain(self, seconds: float = 10.0) -> bool:
-        """Start no more streams and wait until all have ended; return whether they did.
+        """Start no more streams; wait until all have ended and their watchers have left; return whether all ended.
 
-        Streams without watchers are stopped at once, the others after `seconds`.
+        Streams without watchers are stopped at once, the others after `seconds`. Watchers have five seconds to leave.
         """
         with self._changed:
             self._draining = True
+            streams = [stream for stream, _ in self._open.values()]
         self._stop_open(watched_too=False)
         with self._changed:
             whole = self._changed.wait_for(lambda: not self._open, seconds)
         self._stop_open(watched_too=True)
+        last = time.monotonic() + _LEAVE_SECONDS
+        while any(stream.is_watched for stream in streams) and time.monotonic() < last:
+            time.sleep(0.01)
         return whole
 
     def _stop_open(self, *, watched_too: bool) -> None:

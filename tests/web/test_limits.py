@@ -219,10 +219,23 @@ class TestEndings:
         assert left_ended.wait(60)
         source.on_next(StreamEnd(Response()))
         source.on_completed()
-        draining.join()
+        draining.join()  # these watchers never leave: it waits for them as long as it ever does
         assert ["completed", "cancelled"] == [ends.state, stays.state]
         with pytest.raises(OverloadedError):
             streams.open(reactivex.never())
+
+    def test_draining_waits_until_watchers_have_the_end(self) -> None:
+        """A server closes its connections after that."""
+        streams = Streams()
+        stream = streams.open(reactivex.never())
+        stopped = threading.Event()
+        stream.watch(stopped.set)
+        draining = threading.Thread(target=lambda: streams.drain(0))
+        draining.start()
+        assert stopped.wait(60)
+        assert draining.is_alive()
+        stream.unwatch(stopped.set)
+        draining.join()
 
     def test_stopping_the_server_closes_what_is_under_way(self, llm: LLMServer) -> None:
         """The provider sees it."""
