@@ -6,7 +6,7 @@ costs nothing: each name is loaded when you first use it (PEP 562).
 
 from typing import TYPE_CHECKING
 
-from ._lazy import lazy_names
+from ._lazy_imports import lazy_names
 
 if TYPE_CHECKING:
     from . import aio, assistant, operators, ui

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Protocol, TypedDict, cast
 
-from ._lazy import needed
+from ._lazy_imports import needed
 
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),

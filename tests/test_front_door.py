@@ -191,7 +191,7 @@ def test_the_pytest_plugin_costs_nothing_where_it_is_unused() -> None:
     """Pytest loads it in every run of every project: it loads no module of rxllm but two package fronts."""
     script = "import sys, rxllm.testing.plugin; print(*(name for name in sys.modules if name.startswith('rxllm')))"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
-    assert sorted(loaded) == ["rxllm", "rxllm._lazy", "rxllm.testing", "rxllm.testing.plugin"]
+    assert sorted(loaded) == ["rxllm", "rxllm._lazy_imports", "rxllm.testing", "rxllm.testing.plugin"]
 
 
 @pytest.mark.parametrize("package", [rxllm, rxllm_testing])

@@ -32,9 +32,9 @@ from ..errors import APIConnectionError, LLMError, StreamError
 from ..events import ReasoningDelta, Response, StreamEnd, TextDelta, Timing, TokenEvent, VendorEvent, is_content
 from ..options import Timeout
 from .awaitable import AwaitableObservable
-from .reading_threads import admission, interpreter_ends, is_crowded, live, reactor
 from .scheduling import schedule_after_subscribe
 from .stream_errors import emit_error, unexpected_error
+from .thread_choice import admission, interpreter_ends, is_crowded, live, reactor
 from .time_limits import TimeLimits
 from .token_usage import with_estimate
 

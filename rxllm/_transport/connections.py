@@ -29,8 +29,8 @@ from urllib3.util.ssltransport import SSLTransport
 
 from .._runtime import platform
 from ..errors import APIConnectionError
+from .dns_lookup import Address, addresses, interleaved, is_address, start_lookup
 from .http1 import parse_final_head
-from .lookup import Address, addresses, interleaved, is_address, start_lookup
 from .settings import SOCKS_TYPES, Route, parsed_proxy, port_of, proxy_headers, socks_settings, ssl_context
 
 CallPhase: TypeAlias = Literal["connecting", "sending", "waiting"]

@@ -20,7 +20,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 from .._protocol import WireRequest
 from .._runtime.platform import HAS_SYSTEM_PROXIES
 from ..errors import ConfigurationError
-from .lookup import is_address
+from .dns_lookup import is_address
 
 if TYPE_CHECKING:
     import requests

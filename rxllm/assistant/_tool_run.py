@@ -20,7 +20,7 @@ from .._runtime.thread_cache import workers
 from ..events import StreamEnd
 from ..messages import MediaPart, ToolCall, ToolResult
 from ..options import Tool
-from ._resolve import resolve
+from ._await_value import resolve
 from ._turn_request import Approve, AssistantSettings
 from .events import ApprovalRequest, ToolEnd, ToolProgress, ToolStart
 from .tools import RunnableTool, ToolContext, result_content

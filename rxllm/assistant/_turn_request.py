@@ -15,7 +15,7 @@ from ..errors import ConfigurationError, LLMError
 from ..messages import Message, ToolCall, ToolResult
 from ..model import StreamingModel
 from ..options import CallOptions
-from ._resolve import AsyncioLoop
+from ._await_value import AsyncioLoop
 from .memory import Memory, store_errors
 from .structured import Structure
 from .tools import RunnableTool

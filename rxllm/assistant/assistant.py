@@ -19,7 +19,7 @@ from ..operators._operator import check_number
 from ..options import CallOptions
 from ..prompt import messages_of
 from ..sinks.iterate import iter_events
-from ._resolve import AsyncioLoop
+from ._await_value import AsyncioLoop
 from ._tool_loop import ToolLoop
 from ._turn_request import (
     Approve,

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, cast
 
-from .._lazy import needed
+from .._lazy_imports import needed
 from ..errors import ConfigurationError
 from ._jobs import Job
 from ._worker import Settings, Worker

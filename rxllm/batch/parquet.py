@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .._json import encode, is_array, is_object
-from .._lazy import needed
+from .._lazy_imports import needed
 from ..errors import ConfigurationError
 from .rows import AnswerRow, Row
 

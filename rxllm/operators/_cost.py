@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from .._lazy import needed
+from .._lazy_imports import needed
 from ..events import Response
 
 _NAMES = {"gemini": "google", "openai-responses": "openai", "xai": "x-ai"}

@@ -11,7 +11,7 @@ with `broadcast` in one process, there is one request, and every subscriber rece
 - `RedisLog` is the log itself: `read` with ids to continue after, `append`, `close`, `state`.
 """
 
-from .._lazy import needed
+from .._lazy_imports import needed
 
 needed("redis", "rxllm.relay", "rxllm[relay]")  # before the modules below import it
 

@@ -15,7 +15,7 @@ Which one do I need?
 
 from typing import TYPE_CHECKING
 
-from .._lazy import lazy_names
+from .._lazy_imports import lazy_names
 
 if TYPE_CHECKING:
     from .gates import Gate

@@ -5,7 +5,7 @@ The modules `qt`, `tk`, `textual`, `asyncio` and `jupyter` are imported when the
 
 from typing import TYPE_CHECKING
 
-from .._lazy import lazy_names
+from .._lazy_imports import lazy_names
 from ._binding import Binding, bind_each, bind_enabled
 from ._loop_scheduler import LoopScheduler
 

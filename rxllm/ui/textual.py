@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast
 
 from reactivex import Observable, abc
 
-from .._lazy import needed
+from .._lazy_imports import needed
 
 needed("textual", "rxllm.ui.textual", "rxllm[textual]")  # before the imports below
 

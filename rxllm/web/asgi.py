@@ -20,7 +20,7 @@ from functools import partial
 from types import FrameType
 from typing import Any, cast
 
-from .._lazy import needed
+from .._lazy_imports import needed
 
 needed("starlette", "rxllm.web.asgi", "rxllm[web]")  # before the imports below
 

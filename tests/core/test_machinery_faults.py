@@ -103,7 +103,7 @@ def test_threads_that_cannot_be_started(
 @pytest.mark.parametrize("times", [1, 5, float("inf")], ids=["once", "five times", "always"])
 def test_a_crowd_without_descriptors_for_its_selector(times: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its streams keep their threads."""
-    monkeypatch.setattr("rxllm._core.reading_threads.CROWD", 0)
+    monkeypatch.setattr("rxllm._core.thread_choice.CROWD", 0)
     from rxllm._runtime.reactor import _Poll
 
     monkeypatch.setattr(_Poll, "__init__", failing(times, OSError(24, "Too many open files"), _Poll.__init__))

@@ -36,7 +36,7 @@ def resident_mb() -> float:
 @pytest.mark.parametrize("crowd", [64, 0], ids=["own threads", "crowd"])
 def test_nothing_is_left_of_two_thousand_streams(crowd: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads, sockets and memory are what they were; every stream that was not stopped is whole."""
-    monkeypatch.setattr("rxllm._core.reading_threads.CROWD", crowd)
+    monkeypatch.setattr("rxllm._core.thread_choice.CROWD", crowd)
     sockets = open_sockets()
     with LLMServer(default=Reply(pieces=[f"{n} " for n in range(20)])) as server:
         model = rxllm.create_streaming_model("openai-compatible", model="m", base_url=server.base_url(), max_retries=0)

@@ -36,7 +36,7 @@ CHUNKED = "Transfer-Encoding: chunked"
 def crowd(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of it holds for a stream that has a thread of its own, and for one that is read by the reactor."""
     if request.param == "crowd":
-        monkeypatch.setattr("rxllm._core.reading_threads.CROWD", 0)
+        monkeypatch.setattr("rxllm._core.thread_choice.CROWD", 0)
 
 
 class WordDecoder:

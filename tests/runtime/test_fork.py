@@ -54,11 +54,11 @@ def test_a_child_streams_and_leaves_its_parents_streams_alone() -> None:
 
 FORK_IN_ON_NEXT = """
 import os, sys, threading
-import rxllm, rxllm._core.reading_threads
+import rxllm, rxllm._core.thread_choice
 from rxllm._runtime import platform
 from rxllm.testing import LLMServer, Reply
 
-rxllm._core.reading_threads.CROWD = int(sys.argv[1])
+rxllm._core.thread_choice.CROWD = int(sys.argv[1])
 WORDS = [f"{number} " for number in range(50)]
 parent, (reading, writing) = os.getpid(), os.pipe()
 children, texts, ended = [], [], threading.Event()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from ..._json import table
-from ..._lazy import needed
+from ..._lazy_imports import needed
 from ...errors import ConfigurationError
 from ...events import TextDelta, TokenEvent
 from .._operator import Operator, check_number

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from ..._core.reading_threads import abort_live_streams
+from ..._core.thread_choice import abort_live_streams
 from ..._json import decode, encode, int_at, is_object, object_at, text_at
 from ..._runtime.platform import after_fork, child_options, is_running
 from ...errors import ConfigurationError, ContextWindowExceededError

@@ -16,7 +16,7 @@ import trustme
 
 import rxllm
 from rxllm import LLMError, StreamingModel, Timeout
-from rxllm._core.reading_threads import admission
+from rxllm._core.thread_choice import admission
 from rxllm._runtime.thread_cache import Workers
 from rxllm._transport import body
 
@@ -32,7 +32,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %
 @pytest.fixture(autouse=True)
 def crowd(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each stream is one too many to have a thread."""
-    monkeypatch.setattr("rxllm._core.reading_threads.CROWD", 0)
+    monkeypatch.setattr("rxllm._core.thread_choice.CROWD", 0)
 
 
 class Ends:
@@ -217,7 +217,7 @@ def test_a_broken_answer_is_an_error_of_its_stream(data: bytes, kind: type[LLMEr
 @pytest.mark.parametrize("is_crowd", [False, True], ids=["thread", "crowd"])
 def test_what_came_with_a_broken_chunk_is_delivered(is_crowd: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error follows at once, with all that had arrived, although the connection stays open."""
-    monkeypatch.setattr("rxllm._core.reading_threads.CROWD", 0 if is_crowd else 1000)
+    monkeypatch.setattr("rxllm._core.thread_choice.CROWD", 0 if is_crowd else 1000)
     delta = EVENTS.partition(b"\n\n")[0] + b"\n\n"
 
     def handle(connection: Connection) -> None:
