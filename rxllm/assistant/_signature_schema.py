@@ -27,12 +27,12 @@ _PYDANTIC = ("pydantic", "pydantic_core", "annotated_types")
 
 
 class Signature:
-    """What the model may pass to `function`: all parameters but those of type `hidden` and bound ones."""
+    """What the model may pass to `function`: all parameters but bound ones, and those of type `hidden`, set later."""
 
     def __init__(self, function: Callable[..., object], name: str, hidden: type) -> None:
         parameters = _parameters(function)
         hints = _hints(function)
-        doc = read_docstring(inspect.getdoc(function) if _has_own_docstring(function) else None, parameters)
+        doc = read_docstring(_docstring_of(_called(function)), _parameters(_called(function)))
         self.description = doc.summary
         self._hidden = [key for key in parameters if hints.get(key) is hidden]
         self._positional = [key for key, one in parameters.items() if one.kind is one.POSITIONAL_ONLY]
@@ -85,8 +85,7 @@ class GivenSchema:
 
     def __init__(self, function: Callable[..., object], schema: Mapping[str, object], hidden: type) -> None:
         self.schema = dict(schema)
-        doc = inspect.getdoc(function) if _has_own_docstring(function) else None
-        self.description = read_docstring(doc, ()).summary
+        self.description = read_docstring(_docstring_of(_called(function)), ()).summary
         self._hidden = [key for key, hint in _hints(function).items() if hint is hidden]
         self._bound: list[str] = [*function.keywords] if isinstance(function, partial) else []
 
@@ -168,7 +167,7 @@ def _parameters(function: Callable[..., object]) -> dict[str, inspect.Parameter]
 
 
 def _hints(function: Callable[..., object]) -> dict[str, object]:
-    bare: Callable[..., object] = function.func if isinstance(function, partial) else function
+    bare = _called(function)
     annotated = bare if inspect.isroutine(bare) else type(bare).__call__
     try:
         return get_type_hints(inspect.unwrap(annotated), include_extras=True)
@@ -196,5 +195,11 @@ def _validated(kind: object, value: object) -> object:
     return result
 
 
-def _has_own_docstring(function: object) -> bool:
-    return inspect.isroutine(function) or type(function).__doc__ is not None
+def _called(function: Callable[..., object]) -> Callable[..., object]:
+    """Return the function that a partial calls; any other callable unchanged."""
+    return function.func if isinstance(function, partial) else function
+
+
+def _docstring_of(function: Callable[..., object]) -> str | None:
+    """Return the docstring of a function, or of a callable object's class."""
+    return inspect.getdoc(function) if inspect.isroutine(function) or type(function).__doc__ is not None else None

@@ -119,13 +119,13 @@ class Assistant:
     ) -> Observable[TypedEvent[T]]:
         """Return a turn as a cold Observable: each subscription runs its own turn.
 
-        Later errors are emitted as an `LLMError`; the model reads those of tools. Disposing, from any thread, stops the
-        request and the tools.
+        Errors after this call are emitted as an `LLMError`; those of tools are results for the model. Disposing, from
+        any thread, stops the request and the tools.
 
         Args:
             user_input: The question; or, without a memory, a whole conversation that ends with a question, with tool
-                results, or with an answer with calls that have no results: these run first (a turn continues in this
-                way after an approval elsewhere).
+                results, or with an answer whose tool calls have no results yet: the turn begins with these calls (it
+                continues in this way after an approval elsewhere).
             variables: Values of the template's variables; with them, a text input is a template too.
             conversation: The name of the conversation in the memory.
             response_type: The type of the answer. The stream then emits `PartialAnswer`s, asks again after an invalid
@@ -141,7 +141,7 @@ class Assistant:
         given: Mapping[str, object] = variables or {}
         turn_input = self._input(user_input, variables)
         system = self._settings.system
-        if isinstance(system, str):
+        if isinstance(system, str):  # a function is called when the turn runs
             system = render(system, given)
         call = self._checked(options)
         structure = None

@@ -16,7 +16,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias, cast
 
-from redis import exceptions as theirs
+from redis import exceptions as redis_errors
 
 from ..errors import APIConnectionError, PermissionDeniedError, StreamError
 from ._deployment import ClusterDeployment, Deployment, RedisAddress, cluster_around, deployment_of
@@ -28,14 +28,20 @@ SOCKET_SECONDS = 10.0
 """Timeout of calls that no lease depends on."""
 _CONFIRMATION_SECONDS = 3.0
 
-_REFUSED = (theirs.AuthenticationError, theirs.AuthorizationError, theirs.NoPermissionError)
+_REFUSED = (redis_errors.AuthenticationError, redis_errors.AuthorizationError, redis_errors.NoPermissionError)
 _NO_RIGHT = ("can't run this command", "has no permissions")
 """What Redis, and Valkey, say when a script runs a command that the user may not run."""
 _CODE = re.compile(r"^([A-Z]{3,})\b|:\s-([A-Z]{3,})\b")
 """The code of an error; Redis 6 and older wrap the error inside a script as "...: -READONLY ..."."""
 _WRONG_CALL = frozenset(["WRONGTYPE", "CROSSSLOT", "EXECABORT"])
 """Codes of calls that are wrong. All others, such as OOM, BUSY or READONLY, are states of the server, which pass."""
-_MOVED = (theirs.MovedError, theirs.ConnectionError, theirs.TimeoutError, theirs.ClusterError, OSError)
+_MOVED = (
+    redis_errors.MovedError,
+    redis_errors.ConnectionError,
+    redis_errors.TimeoutError,
+    redis_errors.ClusterError,
+    OSError,
+)
 """After these, a Cluster may have its keys elsewhere."""
 
 
@@ -58,7 +64,7 @@ class RedisConnections:
         self._client: Any = None
         self._closed = False
         self._idle: dict[Any, list[Any]] = {}
-        """Connections that no call uses, by pool."""
+        """Connections that no call uses, by pool. redis-py's pool would check their socket at each use."""
         self._process = os.getpid()
         self.users: set[SharedConnections] = set()
         """Those that share these connections, if they are shared."""
@@ -80,7 +86,7 @@ class RedisConnections:
         with _converted_errors():
             try:
                 found = self._command(keys[0], "EVALSHA", script.sha, len(keys), *keys, *arguments)
-            except theirs.NoScriptError:
+            except redis_errors.NoScriptError:
                 found = self._command(keys[0], "EVAL", script.text, len(keys), *keys, *arguments)
         return cast("list[bytes | int]", found)
 
@@ -110,17 +116,17 @@ class RedisConnections:
                         listener.subscribe(channel)  # a ping that needs no other right
                         message = listener.get_message(timeout=_CONFIRMATION_SECONDS)
                         if message is None:
-                            raise theirs.TimeoutError("no answer on the subscribed connection")
+                            raise redis_errors.TimeoutError("no answer on the subscribed connection")
                     yield _data_of(message)
             finally:
-                with suppress(theirs.RedisError, OSError):
+                with suppress(redis_errors.RedisError, OSError):
                     listener.close()
 
     def _command(self, key: str, *words: str | bytes | int) -> Any:
         """Send a command to the server that has `key`, once more if the connection is lost; return the answer."""
         try:
             return self._exchange(key, words)
-        except (theirs.MovedError, theirs.ConnectionError) as error:
+        except (redis_errors.MovedError, redis_errors.ConnectionError) as error:
             if isinstance(error, _REFUSED):
                 raise
             return self._exchange(key, words)
@@ -134,15 +140,15 @@ class RedisConnections:
                 connection.send_packed_command([_packed(words)], check_health=False)
                 return connection.read_response()
         except _MOVED as error:
-            if isinstance(error, theirs.MovedError) or isinstance(deployment, ClusterDeployment):
+            if isinstance(error, redis_errors.MovedError) or isinstance(deployment, ClusterDeployment):
                 self._renew(client, cluster_around(deployment, client))
             raise
 
     @contextmanager
     def _connection(self, pool: Any) -> Generator[Any]:
-        """Reserve a connection of the pool; close it after an error, except those that Redis answers with."""
+        """Lend a connection of the pool. After an error, unless it is Redis's own answer, it connects anew."""
         if self._process != os.getpid():  # a fork must not use the connections of its parent
-            self._process, self._idle = os.getpid(), {}
+            self._idle, self._process = {}, os.getpid()
         idle = self._idle.setdefault(pool, [])
         try:
             connection = idle.pop()
@@ -151,9 +157,10 @@ class RedisConnections:
         try:
             yield connection
         except BaseException as error:
-            # The name of a server that was demoted may belong to another one by now.
-            is_demoted = isinstance(error, theirs.ReadOnlyError) or "READONLY" in str(error)
-            if is_demoted or not isinstance(error, theirs.ResponseError):
+            # A server that was demoted says READONLY, Redis 6 in the text of a script's error. Its name may belong to
+            # another server by now, so the next call connects anew.
+            is_demoted = isinstance(error, redis_errors.ReadOnlyError) or "READONLY" in str(error)
+            if is_demoted or not isinstance(error, redis_errors.ResponseError):
                 connection.disconnect()
             raise
         finally:
@@ -162,7 +169,7 @@ class RedisConnections:
     def _connected(self) -> Any:
         with self._lock:
             if self._closed:
-                raise theirs.ConnectionError("the connections are closed")
+                raise redis_errors.ConnectionError("the connections are closed")
             if self._client is None:
                 self._client = self._deployment.client(self._timeout)
             return self._client
@@ -223,11 +230,11 @@ def _converted_errors() -> Generator[None]:
         yield
     except _REFUSED as error:
         raise PermissionDeniedError(f"Redis refused the credentials: {error}") from error
-    except (theirs.RedisError, OSError) as error:
+    except (redis_errors.RedisError, OSError) as error:
         text = str(error)
         if any(words in text for words in _NO_RIGHT):
             raise PermissionDeniedError(f"the Redis user lacks a right: {error}") from error
         codes = {code for found in _CODE.findall(text) for code in found if code}
-        if type(error) is theirs.ResponseError and (not codes or codes & _WRONG_CALL):
+        if type(error) is redis_errors.ResponseError and (not codes or codes & _WRONG_CALL):
             raise StreamError(f"Redis refused: {error}") from error
         raise APIConnectionError(f"Redis is not reachable or not ready: {error}") from error

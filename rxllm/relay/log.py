@@ -61,6 +61,7 @@ class RedisLog:
         self._patience = patience
         self._pieces_of = segment_reader(events)
         self._writer: LogWriter | None = None
+        """What this process writes the log with; None unless it has claimed it."""
 
     @property
     def state(self) -> LogState:
@@ -78,10 +79,10 @@ class RedisLog:
         return cast(LogState, state.decode()), int(last)
 
     def claim(self, on_cancel: Callable[[], None], options: PublishOptions | None = None) -> LogWriter:
-        """Become the producer; asks Redis once.
+        """Become the producer: after this, `append`, `close` and `abandon` write to the log. Asks Redis once.
 
         Args:
-            on_cancel: Called once, on the writer's thread, if the log ends before `close`.
+            on_cancel: Called once, on the writer's thread, if a cancellation or a failure ends the log before `close`.
             options: How the stream is written and kept; default: `PublishOptions()`.
 
         Raises:
@@ -89,7 +90,7 @@ class RedisLog:
             APIConnectionError: Redis is not reachable.
         """
         options = options or PublishOptions(patience=self._patience)
-        self._writer = LogWriter(self._address, self._keys, self._channel, options)
+        self._writer = LogWriter(self._address, self._keys, self._channel, options)  # claims the id in Redis, or raises
         self._writer.start(on_cancel)
         return self._writer
 

@@ -226,13 +226,17 @@ class StreamBinding(Binding, Generic[T]):
         self._latest = latest
         self._waiting: deque[T] = deque()
         self._end: Callable[[], None] | None = None
+        """Delivers the end of the stream; called once nothing waits."""
         self._resting = True
-        self._began = 0.0
+        """Items only wait: during an update, until the toolkit has painted it, in the rest after it, and at first until
+        the widget can show any."""
+        self._began_at = 0.0
+        """`time.monotonic()` when the update began: the rest depends on how long it blocked the UI thread."""
         self._chunk = ChunkSize(_UPDATE_SECONDS)
         self._shown = 0
         """Characters shown in this update."""
-        self._worked = 0.0
-        """Seconds of CPU time of this thread when the update began."""
+        self._cpu_began_at = 0.0
+        """`time.thread_time()` when the update began: the next chunk's size depends on the CPU time that it took."""
         settle(self._rested)
         self.subscription.disposable = source.pipe(observe_on_ui(scheduler, frame=frame)).subscribe(
             self._take,
@@ -256,7 +260,7 @@ class StreamBinding(Binding, Generic[T]):
         """Show what waits, as one UI frame; dispose the binding if the widget raises."""
         self._resting = True
         self._shown = 0
-        self._began, self._worked = time.monotonic(), time.thread_time()
+        self._began_at, self._cpu_began_at = time.monotonic(), time.thread_time()
         try:
             self._show_waiting()
         except BaseException:
@@ -267,7 +271,7 @@ class StreamBinding(Binding, Generic[T]):
     def _show_waiting(self) -> None:
         """Show waiting items until the chunk is full or the time is used up; then the end, if all are shown."""
         size = self._chunk.size
-        while self._waiting and self._shown < size and time.monotonic() - self._began < _UPDATE_SECONDS:
+        while self._waiting and self._shown < size and time.monotonic() - self._began_at < _UPDATE_SECONDS:
             self._observer.on_next(self._next_chunk(size - self._shown))
             if self.stopped:  # the widget's own code has disposed it
                 return
@@ -292,8 +296,8 @@ class StreamBinding(Binding, Generic[T]):
         return cast(T, TextDelta(text[:most]))
 
     def _settled(self, *_: object) -> None:
-        took = time.monotonic() - self._began
-        self._chunk.learn(self._shown, time.thread_time() - self._worked)
+        took = time.monotonic() - self._began_at
+        self._chunk.learn(self._shown, time.thread_time() - self._cpu_began_at)
         if took < _UPDATE_SECONDS and not self._has_more():
             self._rested()
         else:

@@ -66,6 +66,16 @@ def tool_result(events: list[AssistantEvent]) -> ToolResult:
     return result
 
 
+def weather_in(city: str, unit: str) -> str:
+    """Return the weather.
+
+    Args:
+        city: A city.
+        unit: C or F.
+    """
+    return f"20 {unit} in {city}"
+
+
 class TestSchemas:
     """What the model is told of a function."""
 
@@ -132,6 +142,11 @@ class TestSchemas:
                 return to
 
         partial = FunctionTool(functools.partial(add, b=2), name="add_two", description="Add two.")
+        weather = FunctionTool(functools.partial(weather_in, unit="C"), name="weather").tool
+        assert (weather.description, weather.parameters["properties"]) == (
+            "Return the weather.",
+            {"city": {"type": "string", "description": "A city."}},
+        )
         tools = [FunctionTool(Counter()).tool, FunctionTool(Counter().reset).tool, partial.tool]
         assert [("Counter", "Counts."), ("reset", "Begin again."), ("add_two", "Add two.")] == [
             (tool.name, tool.description) for tool in tools

@@ -33,7 +33,8 @@ class NotedJob(msgspec.Struct, eq=False):
     count: int
     noted: float
     sought: float | None = None
-    """Since when this run looks for a job that may not exist."""
+    """Since when this run looks for a job that may not exist; None: it does not look. 0 is so long ago that the job is
+    created again if the next look does not find it."""
 
 
 class VendorJob(msgspec.Struct, frozen=True):

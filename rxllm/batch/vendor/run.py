@@ -134,7 +134,7 @@ class VendorRun(BaseRun):
 
     def _create(self, noted: NotedJob) -> None:
         """Create a noted job. After an error that leaves open whether it exists, `_find` looks for it."""
-        noted.sought = None
+        noted.sought = None  # if it must be looked for, the time of grace begins anew
         try:
             self._pending.created(noted, self._api.create(noted.prepared, noted.token))
         except LLMError as error:
@@ -142,7 +142,7 @@ class VendorRun(BaseRun):
                 self._pending.forget(noted.token)
                 raise
             if isinstance(error, RateLimitError):
-                noted.sought = 0.0  # it was certainly not created
+                noted.sought = 0.0  # certainly not created: no time of grace
             log.warning("a batch could not be created, or the answer was lost: %s", error)
 
     def _find(self, noted: NotedJob) -> None:

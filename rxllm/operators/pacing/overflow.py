@@ -58,7 +58,7 @@ class _BlockingQueue(_OneByOneQueue[T]):
             append_merged(self._queue, item)
             return
         if self._thread == threading.get_ident():
-            self._deliver_exclusively(woken=False)
+            self._deliver_exclusively(woken=False)  # does nothing within a delivery: the queue outgrows `size`
         else:
             with self._room:
                 self._blocked = True

@@ -124,7 +124,8 @@ def grapheme_safe() -> Operator[TokenEvent, TokenEvent]:
     """Keep together what a reader sees as one character: an emoji family, a flag, a letter and its accents.
 
     Each delta ends at a border of grapheme clusters (Unicode Annex 29), so the last character of the text so far is
-    held back until the next one has begun. A cluster of more than 1,000 characters is split.
+    held back until the next one has begun (not a line feed, which nothing continues). A cluster of more than 1,000
+    characters is split.
 
     Raises:
         ConfigurationError: The package `regex` is not installed.
@@ -151,8 +152,8 @@ class _Replacing:
         """Some text that has been passed on, then the held text."""
         self._at = 0
         """Where the held text begins."""
-        self._searched = 0
-        """The length of the held text when it was last searched."""
+        self._length_at_search = 0
+        """The length of the held text when it was last searched: it is searched again when an eighth longer."""
         self._has_end = "$" in pattern.pattern
         self._quick = min(_PIECE, longest - 1, _unwatched_length(pattern.pattern))
         """The length of held text up to which a search needs no time limit, and no decision is forced."""
@@ -185,7 +186,11 @@ class _Replacing:
             self._text += piece
             read += len(piece)
             held += len(piece)
-            if held <= _ALWAYS_SEARCHED or held >= self._searched + self._searched // 8 or held == self._longest:
+            if (
+                held <= _ALWAYS_SEARCHED
+                or held >= self._length_at_search + self._length_at_search // 8
+                or held == self._longest
+            ):
                 self._pass_decided(out, closing=False)
         return text_delta("".join(out))
 
@@ -205,13 +210,14 @@ class _Replacing:
             self._text += self._line_end
             self._pass_decided(out, closing=True)
         self._line_end = ""
-        self._text, self._at, self._searched, self._rest_is_masked = "", 0, 0, False
+        self._text, self._at, self._length_at_search, self._rest_is_masked = "", 0, 0, False
         return text_delta("".join(out))
 
     def _pass_decided(self, out: list[str], *, closing: bool) -> None:
         """Move text that is decided from the held text to `out`; raise `ConfigurationError` if that takes too long."""
         try:
             while (length := len(self._text)) > self._at:
+                # text, pos, endpos, concurrent, partial, timeout: by position, at half the cost of keywords
                 match = self._pattern.search(self._text, self._at, None, None, not closing, MAX_SECONDS)
                 if match is None:
                     self._pass(out, length)
@@ -219,8 +225,10 @@ class _Replacing:
                     self._pass(out, start)
                     if length - start < self._longest:
                         break
-                    self._force(out)
-                elif match.end() == match.start():
+                    self._decide_now(
+                        out
+                    )  # too long to wait: pass one character, take the match as it is, or mask the rest
+                elif match.end() == match.start():  # an empty match is ignored
                     self._pass(out, min(match.end() + 1, length))
                 else:
                     self._pass(out, match.start())
@@ -234,7 +242,7 @@ class _Replacing:
                 f"{self._pattern.pattern[:200]}"
             ) from None
         self._forget()
-        self._searched = len(self._text) - self._at
+        self._length_at_search = len(self._text) - self._at
 
     def _forget(self) -> None:
         if self._at > 2 * _CONTEXT:
@@ -249,7 +257,7 @@ class _Replacing:
         fullmatch = self._pattern.fullmatch
         return next((at for at in places if fullmatch(self._text, at, None, None, True, MAX_SECONDS)), None)
 
-    def _force(self, out: list[str]) -> None:
+    def _decide_now(self, out: list[str]) -> None:
         """Decide on the match that may begin at the held text, with the text that is there; or mask the rest."""
         if self._mask is not None:
             out.append(self._mask)

@@ -118,14 +118,15 @@ class _ThinkTags:
         self._end_of_answer = ""
         """What the vendor of the newest tags writes after the answer."""
         self._in_answer = False
-        """Text that is not reasoning has begun."""
+        """Text that is not reasoning has begun: from here on tags are text."""
         self._thought_begun = False
-        """A character of the reasoning, other than white space, has come."""
+        """A character of the reasoning, other than white space, has come. Until then another opening tag is dropped."""
         self._nested = 0
         """Opening tags within the reasoning that have no closing tag yet."""
         self._after_closing: str | None = None
         """Text after a closing tag that may have been a nested one."""
         self._held: str = ""
+        """The end of the text so far, which may become a tag."""
 
     def feed(self, text: str, /) -> Sequence[TextDelta | ReasoningDelta]:
         """Return the reasoning and the answer in `text`; hold back what may be a tag."""
