@@ -55,6 +55,17 @@ def answer_three_quarters(request: RecordedRequest) -> Answer:
     return Hang() if int(request.prompt) >= COUNT * 3 / 4 else answer(request)
 
 
+DRIVERS: list[Driver] = []
+
+
+@pytest.fixture(autouse=True)
+def no_driver_is_left() -> Iterator[None]:
+    """All processes of a test end with it."""
+    yield
+    while DRIVERS:
+        DRIVERS.pop().kill_if_running()
+
+
 class Driver:
     """A run in a process of its own."""
 
@@ -64,6 +75,14 @@ class Driver:
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
         environment = {**os.environ, "PYTHONPATH": path, **RAY_SETTINGS}
         self._popen = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        DRIVERS.append(self)
+
+    def kill_if_running(self) -> None:
+        """A test that fails leaves nothing to the next one."""
+        if self._popen.poll() is None:
+            self.kill()
+        else:
+            self.finish()
 
     def progress(self) -> Iterator[dict[str, float]]:
         """What it tells of its progress, until it ends."""

@@ -19,7 +19,7 @@ from requests.adapters import HTTPAdapter
 
 from rxllm._protocol import WireRequest
 from rxllm._runtime.platform import socket_options
-from rxllm._transport import lookup, pool
+from rxllm._transport import dns_lookup, pool
 from rxllm._transport.connections import Call, CallAborted, CallPhase
 from rxllm._transport.http import Transport
 from rxllm._transport.http1 import check_headers
@@ -206,10 +206,10 @@ class TestAddresses:
     """RFC 8305: every address is tried."""
 
     def resolve(self, monkeypatch: pytest.MonkeyPatch, *addresses: tuple[int, Any]) -> None:
-        def addresses_of(host: str, port: int) -> list[lookup.Address]:
+        def addresses_of(host: str, port: int) -> list[dns_lookup.Address]:
             return [(family, socket.SOCK_STREAM, 6, "", address) for family, address in addresses]
 
-        monkeypatch.setattr(lookup, "addresses", addresses_of)
+        monkeypatch.setattr(dns_lookup, "addresses", addresses_of)
 
     def test_one_that_does_not_answer_does_not_hold_up_the_next(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """As with a broken IPv6."""
@@ -237,10 +237,10 @@ class TestAddresses:
 
     def test_the_families_alternate(self) -> None:
         """Beginning with the first one's."""
-        found: list[lookup.Address] = [
+        found: list[dns_lookup.Address] = [
             (family, 1, 6, "", number) for number, family in enumerate([socket.AF_INET6] * 3 + [socket.AF_INET] * 2)
         ]
-        assert [address[4] for address in lookup.interleaved(found)] == [0, 3, 1, 4, 2]
+        assert [address[4] for address in dns_lookup.interleaved(found)] == [0, 3, 1, 4, 2]
 
     @pytest.mark.parametrize(
         ("failure", "error"),
@@ -256,10 +256,10 @@ class TestAddresses:
     ) -> None:
         """At once, whatever the resolver raises."""
 
-        def fail(host: str, port: int) -> list[lookup.Address]:
+        def fail(host: str, port: int) -> list[dns_lookup.Address]:
             raise failure
 
-        monkeypatch.setattr(lookup, "addresses", fail)
+        monkeypatch.setattr(dns_lookup, "addresses", fail)
         with pytest.raises(error):
             post(Transport(), "http://api.test/")
 
@@ -267,11 +267,11 @@ class TestAddresses:
         """Calls that wait for the same name share it, and each can be aborted."""
         released = threading.Event()
 
-        def hang(host: str, port: int) -> list[lookup.Address]:
+        def hang(host: str, port: int) -> list[dns_lookup.Address]:
             released.wait(LIMIT)
             return []
 
-        monkeypatch.setattr(lookup, "addresses", hang)
+        monkeypatch.setattr(dns_lookup, "addresses", hang)
         connecting = threading.Semaphore(0)
         calls = [Call(lambda phase: connecting.release() if phase == "connecting" else None) for _ in range(20)]
         outcomes: list[type[BaseException]] = []

@@ -23,7 +23,7 @@ from rxllm.ui.textual import StopButton, TextualScheduler, bind_each, bind_enabl
 
 from ..sinks.streams import Produced
 
-LIMIT_SECONDS = 60.0
+LIMIT_SECONDS = 250.0
 
 READ: dict[str, tuple[Callable[[], Any], Callable[[Any], str]]] = {
     "log": (Log, lambda widget: "\n".join(widget.lines)),
