@@ -1,4 +1,4 @@
-"""A call whose arguments are not JSON: the model is told, and asked again."""
+"""A call whose arguments are not JSON: the model gets an error as its result, and answers again."""
 
 from __future__ import annotations
 

@@ -337,7 +337,7 @@ class TestSlowReaders:
         assert said.wait(60)
 
     def test_it_waits_for_no_reader_that_has_vanished(self) -> None:
-        """An event loop that was closed tells nobody: its watchers are asked while the producer waits."""
+        """A closed event loop notifies nothing: the waiting producer checks its watchers itself."""
         stream, said = self.begin()
         has_vanished = threading.Event()
         stream.watch(lambda: not has_vanished.is_set())
