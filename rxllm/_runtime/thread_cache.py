@@ -24,6 +24,8 @@ class Workers:
     A task may return another task, which the same thread runs after it.
     """
 
+    __slots__ = ("_idle", "_lock")  # one object serves the whole process: a test can only patch the class
+
     def __init__(self) -> None:
         self._reset()
         after_fork(self._reset)

@@ -11,6 +11,7 @@ import pytest
 
 import rxllm
 from rxllm import Message, ToolCall, ToolResult
+from rxllm._runtime.thread_cache import Workers
 from rxllm.assistant import Assistant, Memory, MemoryStoreError, Summary, ToolLike
 from rxllm.testing import Reply, ScriptedModel
 
@@ -160,7 +161,7 @@ def test_a_turn_for_which_there_is_no_thread_ends_with_a_typed_error(monkeypatch
     def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr("rxllm.assistant._tool_run.workers.run", refuse)
+    monkeypatch.setattr(Workers, "run", refuse)
     with pytest.raises(rxllm.StreamError, match="can't start new thread"):
         Assistant(ScriptedModel("never asked")).chat("?")
 
