@@ -28,8 +28,8 @@ REFERENCE = (
     "rxllm.sinks.shared_stream",
     "rxllm.sinks.aio",
     "rxllm.resilient",
-    "rxllm.providers.catalog",
-    "rxllm.providers.presets",
+    "rxllm.providers.vendors",
+    "rxllm.providers.model_presets",
     "rxllm.providers.local",
     "rxllm.operators",
     "rxllm.aio",
@@ -65,7 +65,7 @@ def reference_page() -> str:
 
 def provider_table() -> str:
     """Return the table of providers, as Markdown."""
-    from rxllm.providers.catalog import vendors
+    from rxllm.providers.vendors import vendors
 
     rows = ["| provider | key | default model | protocol |", "|---|---|---|---|"]
     for vendor in vendors():

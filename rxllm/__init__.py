@@ -68,9 +68,9 @@ if TYPE_CHECKING:
     from .model import StreamingModel, create_streaming_model, stream_chat
     from .options import CallOptions, JsonFormat, Timeout, Tool
     from .prompt import Prompt
-    from .providers.catalog import Vendor, register_provider, vendors
     from .providers.local import LocalServer
-    from .providers.presets import ModelPreset, model_preset, model_presets
+    from .providers.model_presets import ModelPreset, model_preset, model_presets
+    from .providers.vendors import Vendor, register_provider, vendors
     from .resilient import continuing, resilient_model
     from .sinks.iterate import iter_events, iter_text
     from .sinks.shared_stream import forget_shared_stream, shared_stream
@@ -165,9 +165,9 @@ _load = lazy_names(
         "options",
         "prompt",
         "model",
-        "providers.catalog",
+        "providers.vendors",
         "providers.local",
-        "providers.presets",
+        "providers.model_presets",
         "sinks.iterate",
         "sinks.shared_stream",
         "resilient",

@@ -18,7 +18,7 @@ from .operators.resilience.fallback import fallback_to, retry_transient
 from .operators.resilience.recover import Ask, RecoverMode, recover
 from .options import CallOptions
 from .prompt import Prompt, messages_of
-from .providers.catalog import PrefixForm, prefix_form, providers_with_prefix
+from .providers.vendors import PrefixForm, prefix_form, providers_with_prefix
 
 __all__ = ["ResilientModel", "continuing", "resilient_model"]
 

@@ -88,7 +88,7 @@ WAITING = (
     "providers/openai_responses/test_errors.py",
     "operators/text/test_patterns.py",
     "providers/test_contract.py",
-    "core/test_stream.py",
+    "core/test_read_loop.py",
     "operators/pacing/test_pace_threads.py",
 )
 """Of the other tests, the files that take longest: a run must not end with one process busy and the others idle."""

@@ -17,7 +17,7 @@ from rxllm.events import StreamReset, TextDelta, TokenEvent
 from rxllm.messages import TextPart
 from rxllm.operators.resilience.circuit_breaker import CircuitBreaker
 from rxllm.operators.resilience.recover import recover
-from rxllm.providers.catalog import prefix_form, providers_with_prefix
+from rxllm.providers.vendors import prefix_form, providers_with_prefix
 from rxllm.resilient import continuing, resilient_model
 from rxllm.testing import Drop, ErrorReply, LLMServer, RecordedRequest, Reply, ScriptedModel, Stall
 

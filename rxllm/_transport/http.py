@@ -20,7 +20,7 @@ from .body import Body, reason
 from .connections import Call, CallAborted, Connection, connect, receive
 from .http1 import parse_final_head, request_head
 from .pool import Pool
-from .session import SessionSettings
+from .requests_session import SessionSettings
 from .settings import Settings, origin, own_settings
 
 if TYPE_CHECKING:

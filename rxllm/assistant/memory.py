@@ -26,7 +26,7 @@ from ..messages import Message, ReasoningPart, TextPart, ToolCall, ToolResult
 from ..model import StreamingModel
 from ..operators._operator import check_number
 from ..operators.text.plain import response
-from ..providers.presets import model_preset
+from ..providers.model_presets import model_preset
 from .errors import MemoryStoreError
 
 log = logging.getLogger("rxllm")

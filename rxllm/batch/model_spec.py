@@ -16,8 +16,8 @@ from .._transport.framing import MAX_FRAME_BYTES
 from ..errors import ConfigurationError
 from ..model import StreamingModel, create_streaming_model
 from ..options import CallOptions, JsonFormat, format_of, tool_of
-from ..providers.catalog import split_model
 from ..providers.local import LocalServer
+from ..providers.vendors import split_model
 
 ModelFactory: TypeAlias = Callable[[], StreamingModel]
 """Creates the model in each worker. Ray pickles it with cloudpickle, so it may be a function of the main program."""

@@ -17,8 +17,8 @@ from ..errors import ConfigurationError
 from ..messages import Message
 from ..options import Options
 from ..providers._address import is_loopback
-from ..providers.catalog import Vendor, vendor_named, vendors, wire_for
 from ..providers.local import INSTALL_ENGINE, INSTALL_WEIGHTS, LocalServer
+from ..providers.vendors import Vendor, vendor_named, vendors, wire_for
 
 PROBE_SECONDS = 0.5
 """How many seconds a server on this machine may take to accept a connection."""

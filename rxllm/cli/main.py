@@ -26,8 +26,8 @@ from typing import Any, NamedTuple
 from .._runtime.platform import is_closed_pipe, make_text_safe
 from .._text_without_controls import inert_text
 from ..errors import ConfigurationError, LLMError, MissingPackageError
-from ..providers.catalog import vendors
-from ..providers.presets import model_presets
+from ..providers.model_presets import model_presets
+from ..providers.vendors import vendors
 from . import ask
 from .availability import is_ready, needs
 from .logs import AnswerLog

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import ConfigurationError
 from ..model import StreamingModel, create_streaming_model
-from ..providers.catalog import split_model, vendor_named, vendors
+from ..providers.vendors import split_model, vendor_named, vendors
 from .availability import choose
 
 LOCAL_MAX_TOKENS = 1024

@@ -16,10 +16,10 @@ import uvicorn
 from .._runtime.platform import raise_file_limit
 from ..errors import ConfigurationError
 from ..model import StreamingModel, create_streaming_model
-from ..providers.catalog import split_model, vendor_named
+from ..providers.vendors import split_model, vendor_named
 from ..web.asgi import asgi_app
 from ..web.guard import LOOPBACK_NAMES, Guard
-from ..web.service import Service
+from ..web.model_service import Service
 from ..web.stream_registry import Streams
 from .availability import choose, is_ready
 

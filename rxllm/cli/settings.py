@@ -13,7 +13,7 @@ import msgspec
 from .._runtime.platform import private_file, user_folder
 from .._schema import converter
 from ..errors import ConfigurationError
-from ..providers.catalog import Vendor, vendor_named, vendors
+from ..providers.vendors import Vendor, vendor_named, vendors
 
 
 class Keys:

@@ -22,8 +22,8 @@ from ..errors import ConfigurationError, LLMError
 from ..events import Response, StreamEnd, TextDelta, TokenEvent
 from ..options import CallOptions, ReasoningEffort, Timeout, Tool
 from ..prompt import Prompt
-from ..providers.catalog import split_model, vendor_named, wire_for
 from ..providers.local import DEFAULT_MODEL, LocalServer
+from ..providers.vendors import split_model, vendor_named, wire_for
 from ._provider_model import ModelSettings, ProviderModel
 from ._streaming_model import StreamingModel
 

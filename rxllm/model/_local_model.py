@@ -16,9 +16,9 @@ from ..events import TokenEvent
 from ..operators.resilience.limits import MaxConcurrent
 from ..options import CallOptions, timeout_of
 from ..prompt import Prompt
-from ..providers.catalog import Vendor
 from ..providers.local import LocalServer, release_engine
 from ..providers.openai_chat import OpenAIChat
+from ..providers.vendors import Vendor
 from ._provider_model import ModelSettings, ProviderModel
 
 _slot_limits: dict[LocalServer, MaxConcurrent] = {}

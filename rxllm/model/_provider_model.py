@@ -9,8 +9,8 @@ from typing import NamedTuple, TypeVar, Unpack, cast
 import msgspec
 from reactivex import Observable, abc
 
+from .._core.read_loop import Source, token_stream
 from .._core.retry import retry_transient, with_total_limit
-from .._core.stream import Source, token_stream
 from .._json_values import json_data
 from .._protocol import Wire, WireRequest
 from .._schema import converter
@@ -21,7 +21,7 @@ from ..events import TokenEvent
 from ..messages import Message
 from ..options import CallOptions, Options, format_of, stop_of, timeout_of, tool_of
 from ..prompt import Prompt, messages_of
-from ..providers.catalog import Vendor
+from ..providers.vendors import Vendor
 from ._streaming_model import StreamingModel
 
 

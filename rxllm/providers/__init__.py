@@ -1,1 +1,1 @@
-"""The protocols, one file each, and the catalog of vendors that speak them."""
+"""The protocols, one file each, and the vendors that speak them."""

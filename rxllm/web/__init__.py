@@ -17,8 +17,8 @@ from .endpoint_bodies import ndjson, openai_chunks, sse, ui_messages
 from .formats.stream_format import StreamFormat
 from .guard import Guard
 from .http import HttpRequest, HttpResponse, StreamBody
+from .model_service import Service
 from .served_stream import ServedStream
-from .service import Service
 from .stream_registry import Streams
 
 __all__ = [

@@ -24,9 +24,9 @@ from .ai_sdk_turn import UITurn
 from .approvals import Approvals, may_be_rounded
 from .chat_request import check_size
 from .http import HttpRequest, HttpResponse, StreamBody
+from .model_service import Service
 from .options import OPTION_NAMES, converted, options_of
 from .served_stream import ServedStream
-from .service import Service
 from .stream_registry import Chat
 
 

@@ -36,7 +36,7 @@ from ..sinks._async_wakeup import AsyncWakeup
 from . import routes
 from .http import MAX_BODY_BYTES, HttpRequest, StreamBody, checked_keep_alive
 from .loop_calls import new_wakeup
-from .service import Service
+from .model_service import Service
 from .websocket_session import WebSocketSession
 
 __all__ = ["StreamResponse", "asgi_app"]

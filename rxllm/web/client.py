@@ -15,7 +15,7 @@ from reactivex import Observable, abc, throw, timer
 from reactivex import operators as rx
 
 from .._core.awaitable import AwaitableObservable
-from .._core.stream import Source, token_stream
+from .._core.read_loop import Source, token_stream
 from .._json import decode, encode, int_at, is_object
 from .._protocol import Frame, WireRequest, response_headers_listener
 from .._transport.http import Transport

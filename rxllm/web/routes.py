@@ -25,7 +25,7 @@ from ..errors import APIStatusError, ConfigurationError, LLMError, NotFoundError
 from . import ai_sdk_api, page_files, stream_api, vendor_api
 from .formats.errors import ANTHROPIC_ERRORS, OPENAI_ERRORS
 from .http import TOO_DEEP, HttpRequest, HttpResponse
-from .service import Service
+from .model_service import Service
 
 log = logging.getLogger("rxllm")
 

@@ -11,9 +11,9 @@ from .chat_request import check_size
 from .formats.json_lines import NDJSON, SSE, last_event_id
 from .formats.websocket import Approve
 from .http import HttpRequest, HttpResponse, StreamBody, json_response
+from .model_service import Service
 from .options import OPTION_NAMES, converted, options_of
 from .served_stream import ServedStream
-from .service import Service
 
 
 class ChatBody(msgspec.Struct, frozen=True):

@@ -24,8 +24,8 @@ from .chat_request import check_size
 from .formats.errors import ANTHROPIC_ERRORS, OPENAI_ERRORS, ErrorDialect
 from .formats.vendor_wire import VendorDocument, VendorStream
 from .http import HttpRequest, HttpResponse, StreamBody, json_response
+from .model_service import Service
 from .options import converted
-from .service import Service
 from .vendor_requests import anthropic, openai_chat, openai_responses
 from .vendor_requests.vendor_request import VendorReader
 

@@ -18,7 +18,7 @@ from .formats.errors import error_facts
 from .formats.websocket import Approve, Ask, Ping, Resume, Stop, WebSocketMessages, command_of
 from .http import TOO_DEEP, HttpRequest, StreamBody
 from .loop_calls import new_wakeup
-from .service import Service
+from .model_service import Service
 
 log = logging.getLogger("rxllm")
 

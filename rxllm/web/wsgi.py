@@ -21,7 +21,7 @@ from .._runtime.platform import is_closed_by_peer
 from ..errors import BadRequestError
 from . import routes
 from .http import MAX_BODY_BYTES, HttpRequest, HttpResponse, StreamBody, checked_keep_alive
-from .service import Service
+from .model_service import Service
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import rxllm
 from rxllm._protocol import Framing
-from rxllm.providers.catalog import vendor_named, wire_for
+from rxllm.providers.vendors import vendor_named, wire_for
 from rxllm.testing import LLMServer, RawReply, Reply
 
 from ..providers.recordings import play

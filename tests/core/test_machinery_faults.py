@@ -258,7 +258,7 @@ def test_a_stream_whose_total_passes_before_it_starts_keeps_no_place(monkeypatch
     tasks: list[Callable[[], object]] = []
     busy = True
     admission = Admission(lambda: busy, lambda _, task: tasks.append(task), Mock())
-    monkeypatch.setattr("rxllm._core.stream.admission", admission)
+    monkeypatch.setattr("rxllm._core.read_loop.admission", admission)
     model = rxllm.create_streaming_model(
         "openai", model="m", api_key="k", base_url="http://127.0.0.1:9/v1", timeout=Timeout(total=0.1)
     )

@@ -14,7 +14,7 @@ import pytest
 
 import rxllm
 from rxllm.events import StreamEnd, TokenEvent, VendorEvent
-from rxllm.providers.catalog import vendor_named, wire_for
+from rxllm.providers.vendors import vendor_named, wire_for
 from rxllm.testing import LLMServer, RawReply
 
 from ..providers.recordings import Recording, play, recordings

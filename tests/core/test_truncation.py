@@ -7,7 +7,7 @@ import requests
 
 import rxllm
 from rxllm.options import Options
-from rxllm.providers.catalog import vendor_named, wire_for
+from rxllm.providers.vendors import vendor_named, wire_for
 from rxllm.testing import LLMServer, Reply
 
 from ..providers.recordings import play

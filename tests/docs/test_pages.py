@@ -10,7 +10,7 @@ import pytest
 
 import rxllm
 from rxllm.messages import ToolCall
-from rxllm.providers import catalog
+from rxllm.providers import vendors
 from rxllm.testing import LLMServer, RecordedRequest, Reply
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -54,7 +54,7 @@ def test_a_snippet_runs(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photo.png").write_bytes(b"\x89PNG\r\n\x1a\n...")
     (tmp_path / "report.pdf").write_bytes(b"%PDF-1.7...")
-    monkeypatch.setattr(catalog, "_vendors", dict(catalog._vendors))
+    monkeypatch.setattr(vendors, "_vendors", dict(vendors._vendors))
     with LLMServer(default=vendor) as server:
         for variable, provider in (("OPENAI", "openai"), ("ANTHROPIC", "anthropic")):
             monkeypatch.setenv(f"{variable}_API_KEY", "k")

@@ -6,7 +6,7 @@ import doctest
 import re
 from pathlib import Path
 
-from rxllm.providers.catalog import providers_with_prefix
+from rxllm.providers.vendors import providers_with_prefix
 
 PATH = Path(__file__).resolve().parents[2] / "docs" / "resilience.md"
 PAGE = PATH.read_text()

@@ -11,7 +11,7 @@ import pytest
 from rxllm.messages import Message, ToolCall, ToolResult
 from rxllm.options import Options
 from rxllm.providers._conversation import with_results_behind_calls
-from rxllm.providers.catalog import vendor_named, wire_for
+from rxllm.providers.vendors import vendor_named, wire_for
 
 LONG = "call_" + "x" * 70
 

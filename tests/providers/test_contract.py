@@ -12,7 +12,7 @@ from rxllm.errors import ProtocolError, StreamInterruptedError
 from rxllm.events import ReasoningDelta, Response, TextDelta, TokenEvent, ToolCallEnd, UsageUpdate
 from rxllm.messages import Message, ToolCall
 from rxllm.options import Options
-from rxllm.providers.catalog import vendor_named, wire_for
+from rxllm.providers.vendors import vendor_named, wire_for
 from rxllm.testing import RecordedRequest, Reply
 from rxllm.testing._script import script_of
 from tests.framed import framed

@@ -9,7 +9,7 @@ from rxllm._history import CANCELLED
 from rxllm.messages import Message, TextPart, ToolCall, ToolResult
 from rxllm.options import Options
 from rxllm.providers._conversation import with_results_behind_calls
-from rxllm.providers.catalog import vendor_named, wire_for
+from rxllm.providers.vendors import vendor_named, wire_for
 
 CALL = Message.assistant(ToolCall("a", "f", {}), ToolCall("b", "g", {}))
 A, B, C = ToolResult("a", "1"), ToolResult("b", "2"), ToolResult("c", "3")

@@ -13,7 +13,7 @@ import pytest
 
 from rxllm.messages import Message, ToolResult, messages_from_json, messages_to_json
 from rxllm.options import Options, Tool
-from rxllm.providers.catalog import vendor_named, wire_for
+from rxllm.providers.vendors import vendor_named, wire_for
 from tests.providers.recordings import play
 from tests.providers.vendor_rules import FAULTS, Json
 

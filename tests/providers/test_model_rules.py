@@ -12,7 +12,7 @@ from rxllm import ConfigurationError
 from rxllm.messages import Message
 from rxllm.options import Options, Tool
 from rxllm.providers import model_rules as rules
-from rxllm.providers.catalog import vendor_named, wire_for
+from rxllm.providers.vendors import vendor_named, wire_for
 
 WEATHER = Tool("weather")
 

@@ -25,7 +25,7 @@ from rxllm import ConfigurationError
 from rxllm._schema import json_schema
 from rxllm.messages import Message
 from rxllm.options import JsonFormat, Options, Tool, format_of
-from rxllm.providers.catalog import vendor_named, wire_for
+from rxllm.providers.vendors import vendor_named, wire_for
 from tests.providers.vendor_rules import Json, anthropic_faults, gemini_faults, root_faults, strict_faults
 
 T = TypeVar("T")

@@ -16,7 +16,7 @@ import pytest
 from rxllm._transport.framing import NDJSONFraming, SSEFraming
 from rxllm.messages import Message, ReasoningPart, ToolResult, VendorPart
 from rxllm.options import Options, Tool
-from rxllm.providers.catalog import vendor_named, wire_for
+from rxllm.providers.vendors import vendor_named, wire_for
 from tests.framed import framed
 from tests.providers.recordings import Recording, play, recordings
 from tests.shared import needs_shared

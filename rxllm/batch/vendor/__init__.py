@@ -9,7 +9,7 @@ from pathlib import Path
 from ..._protocol import Wire, WireRequest
 from ...errors import ConfigurationError, NotFoundError
 from ...model import StreamingModel
-from ...providers.catalog import vendor_named
+from ...providers.vendors import vendor_named
 from ..checkpoint import Checkpoint
 from ..model_spec import ModelSpec
 from .anthropic import AnthropicBatches

@@ -13,8 +13,8 @@ from reactivex import abc
 from ..._core.scheduling import timer_scheduler
 from ...errors import ConfigurationError
 from .._operator import Operator, check_number, subscribing
+from .bounded_queues import QUEUES, Overflow
 from .list_buffer import ListBuffer
-from .overflow import QUEUES, Overflow
 from .ui_frames import SmoothFrames, UiFrames
 
 T = TypeVar("T")

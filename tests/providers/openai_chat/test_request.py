@@ -20,9 +20,9 @@ from rxllm.messages import (
     VendorPart,
 )
 from rxllm.options import JsonFormat, Options, Tool
-from rxllm.providers.catalog import vendor_named
 from rxllm.providers.openai_chat import OpenAIChat
 from rxllm.providers.openai_chat.dialect import GATEWAY, Dialect
+from rxllm.providers.vendors import vendor_named
 from tests.providers.asking import HELLO, WEATHER, Asker, headers_of
 from tests.providers.openai_chat.streams import DONE, body, chunk, tool
 from tests.providers.recordings import Payload, play

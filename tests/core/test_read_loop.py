@@ -17,7 +17,7 @@ from reactivex import Observable
 from reactivex import operators as rx_ops
 from reactivex.scheduler import EventLoopScheduler, ThreadPoolScheduler
 
-from rxllm._core.stream import Source, token_stream
+from rxllm._core.read_loop import Source, token_stream
 from rxllm._protocol import Frame, WireRequest
 from rxllm._transport.http import Transport
 from rxllm.errors import APIConnectionError, APITimeoutError, ProtocolError, StreamInterruptedError
@@ -443,8 +443,8 @@ def test_the_interpreter_ends_while_a_stream_is_stalled() -> None:
     """Live streams are aborted at exit: no hang, no output, and the server sees the close."""
     script = """
 import sys, threading
-from rxllm._core.stream import Source, token_stream
-from tests.core.test_stream import WordDecoder
+from rxllm._core.read_loop import Source, token_stream
+from tests.core.test_read_loop import WordDecoder
 from rxllm._transport.http import Transport
 from rxllm._protocol import WireRequest
 from rxllm.options import Timeout

@@ -4,7 +4,7 @@ Facts age: a model may have learnt more since, and a model that is missing here 
 fills in a default (the budget of a memory, a line in a list), and never refuses a request. Models
 on your own machine have no row: how much they take is what their server was started with.
 
-To add a model, write a row into `presets.json`; leave out what its source does not say.
+To add a model, write a row into `model_presets.json`; leave out what its source does not say.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import msgspec
 
 from .._arguments import check_arguments
 from .._json import table
-from .catalog import split_model, vendor_named
 from .model_rules import ModelRules, model_rules
+from .vendors import split_model, vendor_named
 
 __all__ = ["Ability", "ModelPreset", "model_preset", "model_presets"]
 
@@ -112,5 +112,5 @@ _DATE = re.compile(r"-(?:\d{8}|\d{4}-\d{2}-\d{2})$")
 
 
 # OpenAI's days of retirement are from https://developers.openai.com/api/docs/deprecations.
-_ROWS = table("rxllm.providers", "presets.json", tuple[ModelPreset, ...])
+_ROWS = table("rxllm.providers", "model_presets.json", tuple[ModelPreset, ...])
 _presets = {(preset.provider, preset.model): preset for preset in _ROWS}

@@ -1,4 +1,4 @@
-"""The catalog: who is known, with which key, where; and what is refused before anything is sent."""
+"""The vendors: which are known, with which key, where; and what is refused before anything is sent."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from rxllm.errors import ConfigurationError
 from rxllm.messages import Message
 from rxllm.options import Options
 from rxllm.providers.anthropic import Anthropic
-from rxllm.providers.catalog import Vendor, register_provider, split_model, vendor_named, vendors, wire_for
 from rxllm.providers.openai_chat.dialect import Dialect
+from rxllm.providers.vendors import Vendor, register_provider, split_model, vendor_named, vendors, wire_for
 
 NAMES = ["openai", "openai-responses", "anthropic", "gemini", "ollama", "local", "openai-compatible", "azure", "groq"]
 NAMES += ["mistral", "deepseek", "xai", "openrouter", "together", "fireworks", "cerebras", "perplexity", "vllm"]
@@ -350,7 +350,7 @@ class TestEntryPoints:
 
     def test_a_row(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """An entry point that is a `Vendor`."""
-        code = "from rxllm.providers.catalog import Vendor\n"
+        code = "from rxllm.providers.vendors import Vendor\n"
         code += "ROW = Vendor(name='plug-row', wire='openai-chat', base_url='https://plug.example')\n"
         self.install(tmp_path, "plug-row", code, "ROW")
         monkeypatch.syspath_prepend(tmp_path)
@@ -358,7 +358,7 @@ class TestEntryPoints:
 
     def test_a_function(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """An entry point that registers by itself; the list of vendors finds it too."""
-        code = "from rxllm.providers.catalog import Vendor, register_provider\n"
+        code = "from rxllm.providers.vendors import Vendor, register_provider\n"
         code += "def add():\n    register_provider(Vendor(name='plug-call', wire='openai-chat'))\n"
         self.install(tmp_path, "plug-call", code, "add")
         monkeypatch.syspath_prepend(tmp_path)

@@ -9,7 +9,7 @@ import pytest
 
 import rxllm
 from rxllm import ModelPreset, model_preset, model_presets
-from rxllm.providers.presets import Ability
+from rxllm.providers.model_presets import Ability
 from rxllm.testing import LLMServer
 
 NO_ROW = {
