@@ -51,7 +51,7 @@ async def last(source: Observable[T]) -> T:
     items = deque[T](maxlen=1)
 
     def settle(error: Exception | None) -> None:
-        if ended.done():
+        if ended.done():  # the task was cancelled
             return
         if error is None:
             ended.set_result(None)

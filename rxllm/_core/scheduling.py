@@ -21,12 +21,12 @@ from .._runtime.thread_cache import workers
 _State = TypeVar("_State")
 
 _waits: ContextVar[bool] = ContextVar("rxllm_waits", default=False)
-"""The caller of subscribe() waits for the stream, inside work of this thread's CurrentThreadScheduler."""
+"""The caller of subscribe() blocks until the stream ends, inside work of this thread's CurrentThreadScheduler."""
 
 
 @contextmanager
 def waiting_for_stream() -> Generator[None, None, None]:
-    """Say that the subscriptions made here are waited for on this thread."""
+    """Return a context for a subscription after which the caller blocks until the stream ends."""
     token = _waits.set(not CurrentThreadScheduler.singleton().schedule_required())
     try:
         yield
@@ -37,13 +37,15 @@ def waiting_for_stream() -> Generator[None, None, None]:
 def schedule_after_subscribe(
     scheduler: abc.SchedulerBase, run: Callable[[], object], given: abc.SchedulerBase | None
 ) -> abc.DisposableBase:
-    """Schedule `run`; `given` is the scheduler that subscribe() has got. Return what cancels it.
+    """Schedule `run`; `given` is the argument `scheduler` of subscribe(). Return what cancels it.
 
     A scheduler that runs its work inline would run it inside subscribe(), before the observers are linked, so that no
-    operator could dispose. There, `run` is called when they are: before the outermost subscribe() returns. Not if the
-    caller waits for the stream: this may be inside other work of the thread, after which alone it would begin.
+    operator could dispose. There, the current thread's trampoline calls `run`: at the end of the outermost subscribe().
+    A caller that blocks until the stream ends may itself be inside the trampoline's work, which could not go on then:
+    for it, `run` is called at once.
     """
     caller = threading.get_ident()
+    # reactivex's run() blocks too; it subscribes with a NewThreadScheduler, or the scheduler that it was given.
     waits = _waits.get() or not (given is None or isinstance(given, TrampolineScheduler))
     returned = False
     inline = SerialDisposable()

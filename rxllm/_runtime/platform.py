@@ -136,7 +136,7 @@ def connect_error(code: int) -> OSError:
 def socket_options() -> list[tuple[int, int, int]]:
     """Return the options of each socket: no delay, and keepalive that finds a dead peer after about 2 minutes.
 
-    NAT gateways drop connections that are silent for longer (Google Cloud: 120 s, AWS: 350 s).
+    An idle connection sends a probe every 45 seconds, before a NAT gateway drops it (Google Cloud: 120 s, AWS: 350 s).
     """
     options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
     for name, value in (("TCP_KEEPIDLE", 45), ("TCP_KEEPALIVE", 45), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 5)):

@@ -212,15 +212,15 @@ class Decompressor:
         body = bytearray()
         while data and not self.is_corrupt:
             if self._member is None:
-                has_header = data[0] & 15 in (8, 15)  # of zlib or gzip
+                has_header = data[0] & 15 in (8, 15)  # zlib's first byte is 0x?8, gzip's is 0x1F
                 self._member = zlib.decompressobj(zlib.MAX_WBITS | 32 if has_header else -zlib.MAX_WBITS)
-            before = self._member.copy()
+            intact = self._member.copy()  # a call that fails returns nothing, not even what precedes the corrupt byte
             try:
                 body += self._member.decompress(data)
             except zlib.error:
                 if self._is_first:
                     self.is_corrupt = True
-                    body += _before_corruption(before, data)
+                    body += _before_corruption(intact, data)
                 break
             data = self._member.unused_data
             if self._member.eof:

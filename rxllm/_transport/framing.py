@@ -82,6 +82,7 @@ class SSEFraming:
 class NDJSONFraming:
     r"""The lines of a newline-delimited JSON body that arrives in blocks, however it is cut.
 
+    Some servers that imitate an NDJSON API send server-sent events instead: their data is taken as lines.
     Raises `ProtocolError` if a line is longer than `limit` bytes, or the body is an HTML page.
 
     >>> framing = NDJSONFraming()
@@ -99,12 +100,12 @@ class NDJSONFraming:
         for line in self._pending.split(block):
             if line.startswith(b"{"):
                 yield Frame(line)
-            elif stripped := _without_field(line.strip()):
-                yield Frame(stripped)
+            elif data := _data_in(line.strip()):
+                yield Frame(data)
 
     def close(self) -> Iterator[Frame]:
         """End the body: yield the last line, if one was cut off."""
-        if last := _without_field(self._pending.rest().strip()):
+        if last := _data_in(self._pending.rest().strip()):
             yield Frame(last, whole=False)
 
 
@@ -193,8 +194,8 @@ def _parsed(event: bytes) -> Frame | None:
     return Frame(b"") if event.startswith(b":") else None
 
 
-def _without_field(line: bytes) -> bytes:
-    """Return the data of a line of server-sent events, which some imitators of NDJSON servers send; "" of others."""
+def _data_in(line: bytes) -> bytes:
+    """Return a line of NDJSON, or the data in a line of server-sent events, b"" if it has none; raise for HTML."""
     _refuse_html(line)
     if line.startswith(b"data:"):
         return line[5:].strip()

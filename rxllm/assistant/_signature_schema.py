@@ -32,7 +32,7 @@ class Signature:
     def __init__(self, function: Callable[..., object], name: str, hidden: type) -> None:
         parameters = _parameters(function)
         hints = _hints(function)
-        doc = read_docstring(_docstring_of(_called(function)), _parameters(_called(function)))
+        doc = read_docstring(_docstring_of(without_partial(function)), _parameters(without_partial(function)))
         self.description = doc.summary
         self._hidden = [key for key in parameters if hints.get(key) is hidden]
         self._positional = [key for key, one in parameters.items() if one.kind is one.POSITIONAL_ONLY]
@@ -85,7 +85,7 @@ class GivenSchema:
 
     def __init__(self, function: Callable[..., object], schema: Mapping[str, object], hidden: type) -> None:
         self.schema = dict(schema)
-        self.description = read_docstring(_docstring_of(_called(function)), ()).summary
+        self.description = read_docstring(_docstring_of(without_partial(function)), ()).summary
         self._hidden = [key for key, hint in _hints(function).items() if hint is hidden]
         self._bound: list[str] = [*function.keywords] if isinstance(function, partial) else []
 
@@ -167,8 +167,9 @@ def _parameters(function: Callable[..., object]) -> dict[str, inspect.Parameter]
 
 
 def _hints(function: Callable[..., object]) -> dict[str, object]:
-    bare = _called(function)
-    annotated = bare if inspect.isroutine(bare) else type(bare).__call__
+    """Return the type hints of the parameters; a callable object has them at its class's `__call__`."""
+    called = without_partial(function)
+    annotated = called if inspect.isroutine(called) else type(called).__call__
     try:
         return get_type_hints(inspect.unwrap(annotated), include_extras=True)
     except NameError as error:
@@ -195,7 +196,7 @@ def _validated(kind: object, value: object) -> object:
     return result
 
 
-def _called(function: Callable[..., object]) -> Callable[..., object]:
+def without_partial(function: Callable[..., object]) -> Callable[..., object]:
     """Return the function that a partial calls; any other callable unchanged."""
     return function.func if isinstance(function, partial) else function
 

@@ -107,6 +107,7 @@ class ChatSession(abc.DisposableBase):
         self._scheduler = scheduler or TimerScheduler.singleton()
         self._lock = threading.RLock()
         self._memory_lock = threading.Lock()
+        """Held for each use of the memory, and while the history to save is read: so the last save has the newest."""
         self._log = ChatLog(messages_of(messages) if messages else ())
         self._status: ChatStatus = "ready"
         self._error: Exception | None = None
@@ -348,11 +349,12 @@ class ChatSession(abc.DisposableBase):
             self.save()
 
     def _take_state(self) -> ChatState:
+        """Return the state as it is now. The caller holds the lock."""
         running = () if self._turn is None else (self._turn.answer.message(),)
         return ChatState((*self._log.shown, *running), self._status, self._error)
 
     def _load(self, *_: object) -> None:
-        """Replace what is shown by the stored conversation; a turn that has begun meanwhile is stopped."""
+        """Show the stored conversation; a turn that has begun meanwhile is stopped. Runs on the scheduler."""
         assert self._memory is not None
         try:
             with self._memory_lock:
@@ -367,7 +369,7 @@ class ChatSession(abc.DisposableBase):
         self._after(turn)
 
     def _save(self, *_: object) -> None:
-        """Replace what the memory has of the conversation by what the session has."""
+        """Store the session's history as the conversation in the memory. Runs on the scheduler."""
         assert self._memory is not None
         try:
             with self._memory_lock:

@@ -8,7 +8,6 @@ everything else that is not text as JSON.
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeAlias, TypeGuard, runtime_checkable
@@ -20,7 +19,7 @@ from ..errors import ConfigurationError
 from ..messages import MediaPart, TextPart, ToolCall
 from ..operators._operator import check_number
 from ..options import Tool, tool_of
-from ._signature_schema import GivenSchema, Signature
+from ._signature_schema import GivenSchema, Signature, without_partial
 
 
 class ToolContext:
@@ -213,10 +212,10 @@ def _as_tool(given: object) -> RunnableTool:
 
 def _name_of(function: Callable[..., object]) -> str:
     """Return the name of a function, or of the class of a callable object."""
-    named = function.func if isinstance(function, functools.partial) else function
-    name = getattr(named, "__name__", None)
+    called = without_partial(function)
+    name = getattr(called, "__name__", None)
     if not isinstance(name, str):
-        return type(named).__name__
+        return type(called).__name__
     if not name.isidentifier():
         raise ConfigurationError(
             f"a lambda has no name for the model: FunctionTool(..., name=), or a def; got {function!r}"

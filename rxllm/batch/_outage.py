@@ -35,12 +35,15 @@ class Outages:
 
     def __init__(self, max_concurrent: int, timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.timeout = timeout
+        """Seconds that a prompt waits in outages before its attempts count as retries again."""
         self._threshold = max(MIN_FAILURES, max_concurrent) if timeout > 0 else math.inf
         self._clock = clock
         self._lock = threading.Lock()
         self._failures = 0
+        """Transient failures in a row."""
         self._delay = _FIRST_PROBE
         self._probe_at = 0.0
+        """When the next request may start during an outage, in seconds of the clock."""
         self._is_probing = False
 
     @property

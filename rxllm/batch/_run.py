@@ -106,6 +106,7 @@ class BaseRun(abc.DisposableBase):
         self._target = None if plan.response_type is None else Target(plan.response_type)
         self._counter = ProgressCounter(plan.settings.total, time.monotonic())
         self._source: JobSource | None = None
+        """The thread that reads the prompts."""
         self._reported_at = time.monotonic()
         self._name = f"rxllm-batch-{next(_run_numbers)}"
         context = contextvars.copy_context()
@@ -252,8 +253,8 @@ class Run(BaseRun):
         """Workers that are not ready yet, and since when."""
         self._busy: dict[int, float] = {}
         """Workers with an exchange under way, and since when."""
-        self._start_at = self._look_at = time.monotonic()
-        """When missing workers are started next: not at once after a loss, the cluster itself may be shutting down."""
+        self._next_check = self._next_start = time.monotonic()
+        """When workers are checked and missing ones started; later after a loss: the cluster may be shutting down."""
 
     def _interrupt(self) -> None:
         self._pool.stop()
@@ -271,7 +272,7 @@ class Run(BaseRun):
         if not self._queue.is_empty:  # no worker is started before there is work
             self._pool.open()
             while not self._stopped.is_set() and not self._is_complete(source):
-                if time.monotonic() >= self._look_at and self._pool.mailbox.empty():
+                if time.monotonic() >= self._next_check and self._pool.mailbox.empty():
                     self._check_workers()
                 outcome = self._pool.next(_TICK_SECONDS)
                 if outcome is not None:
@@ -301,7 +302,7 @@ class Run(BaseRun):
             self._lose(worker, str(outcome))
         elif isinstance(outcome, Exception):
             raise outcome
-        elif self._starting.pop(worker, None) is not None:
+        elif self._starting.pop(worker, None) is not None:  # the first outcome says that the worker is ready
             self._failed_starts = 0
             self._give(worker)
         elif self._busy.pop(worker, None) is not None:
@@ -339,14 +340,14 @@ class Run(BaseRun):
             self._settle([job.failed(error) for job in self._queue.lose(worker)])
         else:
             return
-        self._start_at = time.monotonic() + delay
+        self._next_start = time.monotonic() + delay
 
     def _check_workers(self) -> None:
         """End silent workers, and start as many as the pool has room for; machines may have joined."""
         now = time.monotonic()
-        self._look_at = now + _TICK_SECONDS
-        if now >= self._start_at:
-            self._start_at = now + _RESIZE_SECONDS
+        self._next_check = now + _TICK_SECONDS
+        if now >= self._next_start:
+            self._next_start = now + _RESIZE_SECONDS
             for _ in range(self._pool.size() - len(self._starting) - self._queue.workers):
                 worker = next(self._numbers)
                 self._starting[worker] = now

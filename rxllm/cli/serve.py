@@ -167,7 +167,7 @@ def _bounded_protocol() -> type[asyncio.Protocol]:
 
 
 def _streams(redis: str | None, limit: int, per_client: int, max_frames: int) -> Streams:
-    """Return the registry of streams, in this process or shared through Redis."""
+    """Return the registry of streams, in this process or shared through Redis, where `max_frames` limits each."""
     if redis is None:
         return Streams(limit=limit, per_client=per_client)
     try:

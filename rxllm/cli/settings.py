@@ -79,12 +79,13 @@ class PromptTemplate(msgspec.Struct, forbid_unknown_fields=True):
     def fill(self, text: str, values: Mapping[str, str]) -> str:
         """Return the prompt with `text` for `$input` and `values` for the other names.
 
-        Raises `ConfigurationError` if a value is missing or has no place, or a $ has no name.
+        Raises `ConfigurationError` if the prompt lacks the name of a value, a name has no value, or a $ has no name.
         """
         template = Template(self.prompt)
-        if unused := set(values).difference(names := template.get_identifiers()):
-            has = " ".join(f"${name}" for name in names)
-            raise ConfigurationError(f"-p {min(unused)}: the template (-t) has no such name; it has {has}")
+        names = template.get_identifiers()
+        if unused := set(values).difference(names):
+            listed = " ".join(f"${name}" for name in names)
+            raise ConfigurationError(f"-p {min(unused)}: the template (-t) has no such name; it has {listed}")
         try:
             return template.substitute({**values, "input": text})
         except KeyError as error:

@@ -25,15 +25,16 @@ Host: TypeAlias = tuple[str, int]
 
 _pool_class: Any = redis.ConnectionPool
 _KEPT = ("host", "port", "path", "db", "username", "password", "credential_provider", "client_name")
+"""Settings of a connection that are kept, besides those of TLS and TCP keepalive."""
 
 
 class Deployment:
     """One server, or the one that Sentinel calls the master of a service at the time.
 
     Args:
-        name: Names it without credentials.
-        settings: Settings of a connection; those that concern address, credentials and TLS are kept.
-        make_client: Returns a client of redis-py for such settings.
+        name: What errors call it; has no credentials.
+        settings: Settings of a connection; those that concern address, credentials, TLS and keepalive are kept.
+        make_client: Returns a client of redis-py. Its keyword arguments are the settings and the timeouts.
     """
 
     def __init__(self, name: str, settings: dict[str, Any], make_client: Callable[..., Any]) -> None:
@@ -49,6 +50,7 @@ class Deployment:
 
     def client(self, timeout: float) -> Any:
         """Return a client with connections of its own, whose calls fail after `timeout` seconds."""
+        # No retries: `RedisConnections` has its own. RESP 2: it reads raw answers, which RESP 3 gives another form.
         limits = {"socket_timeout": timeout, "socket_connect_timeout": timeout, "retry": Retry(NoBackoff(), 0)}
         return self._make_client(**limits, protocol=2, **self.settings)
 
@@ -66,11 +68,11 @@ class ClusterDeployment(Deployment):
     """A Cluster, known by some of its servers. Its clients connect when they are made."""
 
     def __init__(self, hosts: Iterable[Host], settings: dict[str, Any]) -> None:
-        self.hosts = sorted(hosts)
+        self.hosts = sorted(hosts)  # so that their order does not change `identity`
 
-        def make_client(**settings: Any) -> Any:
+        def make_client(**arguments: Any) -> Any:
             nodes = [cast(Any, cluster.ClusterNode)(host, port) for host, port in self.hosts]
-            return cast(Any, cluster.RedisCluster)(startup_nodes=nodes, **settings)
+            return cast(Any, cluster.RedisCluster)(startup_nodes=nodes, **arguments)
 
         name = "cluster:" + ",".join(f"{host}:{port}" for host, port in self.hosts)
         super().__init__(name, _without(settings, "host", "port", "path", "db"), make_client)
@@ -162,8 +164,8 @@ def _of_sentinel(manager: Any, service: str, settings: dict[str, Any], connectio
 
 
 def _client_of(make_pool: Callable[..., Any]) -> Callable[..., Any]:
-    def make_client(**settings: Any) -> Any:
-        return redis.Redis(connection_pool=make_pool(**settings))
+    def make_client(**arguments: Any) -> Any:
+        return redis.Redis(connection_pool=make_pool(**arguments))
 
     return make_client
 

@@ -29,7 +29,9 @@ from ._segments import Ending, SegmentReader, ending_from_json, ending_to_json, 
 from .errors import ProducerLostError, StreamGoneError
 
 _LONGEST_BLOCK = 1.0
+"""Seconds that a read waits for new events."""
 _FIRST_RETRY, _LAST_RETRY = 0.05, 1.0
+"""Seconds before calls to a Redis that is away; doubled with each that fails."""
 _SOCKET_SECONDS = 3.0
 """Timeout of a call; longer than it blocks (`_LONGEST_BLOCK`), so that a dead connection is noticed soon."""
 
@@ -53,21 +55,21 @@ class LogReader(abc.DisposableBase):
         self._keys = keys
         self._observer = observer
         self._after = after
-        self._whole = after == 0
+        self._from_start = after == 0
         self._lease = wait
         """Seconds for which the lease must not be held before the producer counts as lost."""
         self._patience = patience
-        self._pieces_of = segment_reader
+        self._segment_reader = segment_reader
         self._joined = joined
         self._answer = ResponseBuilder()
         self._unheld_since: float | None = None
-        """Since when each look at Redis has found that no producer holds the lease; None while one does."""
+        """Since when each check has found that no producer holds the lease; None while one does."""
         self._away_since: float | None = None
         """Since when all calls to Redis have failed; None after one that did not."""
         self._delay = _FIRST_RETRY
         """Seconds before the next call after one that failed."""
-        self._ended_before = False
-        """Whether Redis has said that the stream has ended: its end is read next, or is gone."""
+        self._is_end_due = False
+        """Redis has said that the stream has ended: its end is read next, or is gone."""
         self._disposed = threading.Event()
         self._error: LLMError | None = None
         """The error that the stream ends with."""
@@ -121,10 +123,10 @@ class LogReader(abc.DisposableBase):
             rows: list[Fields] = []
             try:
                 if self._after is not None:
-                    block = 0.001 if self._ended_before else min(_LONGEST_BLOCK, self._lease / 4)
+                    block = 0.001 if self._is_end_due else min(_LONGEST_BLOCK, self._lease / 4)
                     rows = self._redis.read(self._keys.log, f"{self._after}-0", block)
                 if not rows:
-                    self._look()
+                    self._check_state()
             except APIConnectionError as error:
                 self._wait_for_redis(error)
                 continue
@@ -141,7 +143,7 @@ class LogReader(abc.DisposableBase):
         """Return the new events in a row of the log."""
         assert self._after is not None
         try:
-            entries = list(entries_in(row[b"frame"], self._after, self._pieces_of, joined=self._joined))
+            entries = list(entries_in(row[b"frame"], self._after, self._segment_reader, joined=self._joined))
         except (KeyError, ValueError, msgspec.MsgspecError) as error:
             raise StreamError(f"the stream's log has an entry that rxllm did not write: {error}") from error
         for entry in entries:
@@ -149,17 +151,17 @@ class LogReader(abc.DisposableBase):
             self._after = entry.id
         return entries
 
-    def _look(self) -> None:
+    def _check_state(self) -> None:
         """Ask Redis, after a silence, whether the stream is still open and its producer alive."""
         state, last, lease, held = self._redis.call(GET_STATE, self._keys)
-        if self._after is None:
+        if self._after is None:  # only events from now on
             self._after = int(last)
             return
         self._lease = int(lease) / 1000 or self._lease
         if state not in (b"open", b""):
-            if self._ended_before:
+            if self._is_end_due:
                 raise StreamGoneError(f"the stream ended with event {int(last)}, before event {self._after}")
-            self._ended_before = True  # the end was written after the last read, and is read next
+            self._is_end_due = True  # the end was written after the last read, and is read next
         elif held:
             self._unheld_since = None
         elif self._unheld_since is None:
@@ -169,13 +171,13 @@ class LogReader(abc.DisposableBase):
                 raise StreamGoneError("there is no stream with this id: it is not published yet, or no longer kept")
             self._give_up(time.monotonic() - self._unheld_since - self._lease)
 
-    def _give_up(self, waited: float) -> None:
-        """End the stream for all readers; if this server is a replica, which cannot do so, only this one in the end."""
+    def _give_up(self, seconds_past_lease: float) -> None:
+        """End the stream for all readers. A replica cannot do so: there, only this reader ends, after `patience`."""
         lost = Ending("failed", lost=True)
         try:
             self._redis.call(GIVE_UP, self._keys, ending_to_json(lost))
         except APIConnectionError:
-            if waited >= self._patience:
+            if seconds_past_lease >= self._patience:
                 _raise_if_failed(lost)
 
     def _wait_for_redis(self, error: APIConnectionError) -> None:
@@ -192,13 +194,13 @@ class LogReader(abc.DisposableBase):
 
     def _partial(self) -> Response:
         """Return the answer so far: everything that is kept, not only what this reader wanted."""
-        if self._whole:
+        if self._from_start:
             return self._answer.response()
         answer, after = ResponseBuilder(), 0
         try:
             while frames := self._frames(after):
                 for frame in frames:
-                    for entry in entries_in(frame, after, self._pieces_of):
+                    for entry in entries_in(frame, after, self._segment_reader):
                         answer.add(entry.event)
                         after = entry.id
         except LLMError:

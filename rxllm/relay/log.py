@@ -59,7 +59,7 @@ class RedisLog:
         self._channel = f"{prefix}:stops"
         self._wait = wait
         self._patience = patience
-        self._pieces_of = segment_reader(events)
+        self._decoder = segment_reader(events)
         self._writer: LogWriter | None = None
         """What this process writes the log with; None unless it has claimed it."""
 
@@ -139,7 +139,7 @@ class RedisLog:
             observer: abc.ObserverBase[Entry[TokenEvent]], _: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             reading = LogReader(
-                self._address, self._keys, observer, after, self._wait, self._patience, self._pieces_of, joined=joined
+                self._address, self._keys, observer, after, self._wait, self._patience, self._decoder, joined=joined
             )
             return reading.start()
 

@@ -14,15 +14,15 @@ from ._loop_scheduler import LoopScheduler
 from ._pyside_refcount_fix import keep_singletons_alive, loses_references
 
 _BINDINGS = ("PySide6", "PyQt6")
-_OTHERS = ("PyQt5", "PySide2", "PyQt4", "PySide")
+_OLD_BINDINGS = ("PyQt5", "PySide2", "PyQt4", "PySide")
 
 
 def qt_module(module: str) -> Any:
-    """Return a module of the Qt binding that the program uses; of the installed one if it has loaded none.
+    """Return a module of Qt, such as "QtCore", of the binding that the program uses, or else of an installed one.
 
-    Raises `ConfigurationError` if there is none, or one that is too old.
+    Raises `ConfigurationError` if neither PySide6 nor PyQt6 can be imported.
     """
-    for name in sorted(_BINDINGS, key=_unlikely):
+    for name in sorted(_BINDINGS, key=_rank_by_use):
         try:
             found = import_module(f"{name}.{module}")
         except ImportError:
@@ -30,16 +30,19 @@ def qt_module(module: str) -> Any:
         if name == "PySide6" and loses_references(sys.modules[name].__version_info__[:3], sys.version_info[:3]):
             keep_singletons_alive()
         return found
-    old = next((name for name in _OTHERS if name in sys.modules), None)
+    old = next((name for name in _OLD_BINDINGS if name in sys.modules), None)
     if old is not None:
         raise ConfigurationError(f"rxllm.ui.qt works with PySide6 and PyQt6; this program uses {old}")
     raise ConfigurationError("Qt for Python is missing; pip install PySide6-Essentials (or PyQt6)")
 
 
 def check_widget(widget: object, *needed: str) -> None:
-    """Raise `TypeError` if `widget` is of none of the classes of Qt that are named."""
+    """Raise `TypeError` if `widget` is not an instance of one of the `needed` classes of QtWidgets.
+
+    Raises `ConfigurationError` for a widget of an old binding.
+    """
     binding = type(widget).__module__.partition(".")[0]
-    if binding in _OTHERS:
+    if binding in _OLD_BINDINGS:
         raise ConfigurationError(f"rxllm.ui.qt works with PySide6 and PyQt6; this widget is {binding}'s")
     widgets = qt_module("QtWidgets")
     if not isinstance(widget, tuple(getattr(widgets, name) for name in needed)):
@@ -118,8 +121,8 @@ def _timer_class(core: Any) -> Any:
     return Timer
 
 
-def _unlikely(name: str) -> int:
-    """Return 0 for a binding that has an application, 1 for one that is loaded, else 2."""
+def _rank_by_use(name: str) -> int:
+    """Return 0 for a binding that has an application, 1 for one that is imported, else 2."""
     if name not in sys.modules:
         return 2
     core = sys.modules.get(f"{name}.QtCore")

@@ -84,7 +84,7 @@ class QtRegion(MarkdownRegion):
                 self._end.setBlockFormat(self._plain_block)
 
     def begin(self, paragraph: Paragraph, previous: Paragraph | None) -> None:
-        """Begin a paragraph: on the line where the region ends, if that is empty and not the region's."""
+        """Begin a paragraph, on a new line unless the region ends at the start of a line that it has nothing on."""
         key = paragraph.kind, paragraph.level, paragraph.marker, previous and previous.kind, self._start.position() > 0
         if key not in self._formats:
             self._formats[key] = self._block_format(paragraph, previous)
@@ -104,7 +104,7 @@ class QtRegion(MarkdownRegion):
         self._write(text, self._char_format(run, paragraph))
 
     def table(self, paragraph: Paragraph, previous: Paragraph | None) -> None:
-        """Append a table, or go on with the one at the end of the region in a table with the same columns."""
+        """Append a table. The next rows of a long one (`level` 1) become a table with the same columns, close below."""
         if self._end.positionInBlock() == 0 and self._end.block().length() > 1:
             self._push_down_text_of_others(self._plain_block)
         begin, columns = self._end.position(), max(map(len, paragraph.rows))
@@ -122,27 +122,28 @@ class QtRegion(MarkdownRegion):
             looks.setTopMargin(0)
             columns = above.columns()
         looks.setBottomMargin(_MARGIN)  # Qt leaves out the margin of a paragraph below a table
-        edit = self._gui.QTextCursor(self._end)
-        edit.endEditBlock()  # in an edit block, Qt (6.12) lays out tables at the wrong place
-        table = edit.insertTable(len(paragraph.rows), columns, looks)
+        cursor = self._gui.QTextCursor(self._end)
+        cursor.endEditBlock()  # that of `change`: in an edit block, Qt (6.12) lays out tables at the wrong place
+        table = cursor.insertTable(len(paragraph.rows), columns, looks)
         self._gui.QTextCursor(self._start).beginEditBlock()
         self._fill(table, paragraph)
         self.written += self._end.position() - begin
 
     def _last_table(self) -> Any:
         """Return the table that the region ends with; None if others have changed it."""
-        pen = self._gui.QTextCursor(self._end)
-        pen.setPosition(max(self._end.position() - 1, 0))
-        table = pen.currentTable()
+        cursor = self._gui.QTextCursor(self._end)
+        cursor.setPosition(max(self._end.position() - 1, 0))
+        table = cursor.currentTable()
         return table if table is not None and table.lastPosition() + 1 == self._end.position() else None
 
     def _fill(self, table: Any, paragraph: Paragraph) -> None:
-        """Write the cells of a new table; those of its first row are in bold."""
+        """Write the cells of a new table, its header in bold, and set the region's end behind it."""
         for number, row in enumerate(paragraph.rows):
+            is_header = number == 0 and not paragraph.level
             for column, runs in enumerate(row[: table.columns()]):
                 cursor = table.cellAt(number, column).firstCursorPosition()
                 for run in runs:
-                    styles = run.styles if number or paragraph.level else (*run.styles, "bold")
+                    styles = (*run.styles, "bold") if is_header else run.styles
                     cursor.insertText(run.text, self._char_format(Run(run.text, styles, run.link), paragraph))
         self._end.setPosition(table.lastPosition() + 1)
 

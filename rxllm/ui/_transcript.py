@@ -26,7 +26,7 @@ _LONGEST_RESULT = 300
 """Characters of a tool's result that are shown."""
 
 _LONGEST_CALL = 5_000
-"""Characters of a tool call: enough to decide on it; a file of a megabyte in its arguments would stop the window."""
+"""Characters of a tool call: enough to decide on it; a file of a megabyte in its arguments would freeze the window."""
 
 _TOOL_STATES = {
     "called": "…",
@@ -45,7 +45,7 @@ SENDERS: dict[Literal["user", "assistant"], str] = {"user": "You", "assistant": 
 
 
 class ChatActions(Protocol):
-    """What a view does for links that the session cannot see to."""
+    """What a view does when a link needs the clipboard, the input or the browser."""
 
     def copy(self, text: str, /) -> None:
         """Put text on the clipboard."""
@@ -68,8 +68,8 @@ class Transcript:
         self._highlighter = Highlighter()
         self._shown: dict[str, _ShownMessage] = {}
         """By the id of the message."""
-        self._edited = ""
-        """The message that the next one that is sent replaces."""
+        self._edited_id = ""
+        """The message that the next call of `send` replaces; empty for none."""
 
     @property
     def changes(self) -> Observable[object]:
@@ -80,15 +80,15 @@ class Transcript:
 
     def send(self, text: str) -> None:
         """Send a text, or put it in the place of the message that the user edits, and drop what follows that."""
-        edited, self._edited = self._edited, ""
-        if not (edited and self._session.edit(edited, text)):
+        edited_id, self._edited_id = self._edited_id, ""
+        if not (edited_id and self._session.edit(edited_id, text)):
             self._session.send(text)
 
     def show(self, messages: Sequence[ChatMessage]) -> None:
-        """Show these messages instead of the current ones. The first ones with the same ids keep their regions."""
+        """Show these messages instead of the current ones. As far as the ids are the same, regions are kept."""
         ids = list(self._shown)
-        for name in reversed(ids[common_length(ids, [each.id for each in messages]) :]):
-            self._shown.pop(name).view.clear()
+        for message_id in reversed(ids[common_length(ids, [each.id for each in messages]) :]):
+            self._shown.pop(message_id).view.clear()
         for each in messages:
             if each.id not in self._shown:
                 self._shown[each.id] = _ShownMessage(self._new_region(), self._highlighter)
@@ -97,13 +97,13 @@ class Transcript:
     def click(self, address: str) -> None:
         """Run the action of a link."""
         action, _, rest = address.removeprefix("rxllm:").partition("/")
-        name, _, detail = rest.partition("/")
+        message_id, _, detail = rest.partition("/")
         if SAFE_LINK.match(address):
             self._actions.open_link(address)
-        elif (shown := self._shown.get(name)) is None:
+        elif (shown := self._shown.get(message_id)) is None:
             return  # the message has been dropped since
         elif action == "edit":
-            self._edited = name
+            self._edited_id = message_id
             self._actions.edit(shown.message.text)
         elif action == "copy":
             self._actions.copy(shown.code_at(int(detail)))
@@ -122,12 +122,12 @@ class _ShownMessage:
         self.view = ParagraphView(region)
         self._highlighter = highlighter
         self._languages: int = 0
-        """Those that had been loaded when this was shown last."""
+        """How many languages could be highlighted when this was shown last."""
         self._paragraphs: list[Paragraph] = []
         self._parsed: dict[int, tuple[str, MarkdownParser, list[Paragraph]]] = {}
-        """By part: its text so far, and that in paragraphs with colours."""
+        """By the index of a part: the text that is parsed, its parser, and the paragraphs with colours."""
         self._open: set[int] = set()
-        """The parts with reasoning that are unfolded."""
+        """The indexes of the parts with reasoning that are unfolded."""
 
     def show(self, message: ChatMessage) -> None:
         """Show the message, unless neither it nor the set of known languages has changed."""

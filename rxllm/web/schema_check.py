@@ -25,12 +25,12 @@ MAX_GROUPS = 16
 
 _REPETITION = re.compile(r"\{(\d*),?(\d*)\}")
 
-_ONE = frozenset({"additionalProperties", "items", "not", "if", "then", "else", "contains", "propertyNames"})
-_MANY = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
+_ONE_SCHEMA = frozenset({"additionalProperties", "items", "not", "if", "then", "else", "contains", "propertyNames"})
+_LISTS_OF_SCHEMAS = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
 _DEFINITIONS = ("$defs", "definitions")
-_NAMED = frozenset({"properties", "patternProperties", "dependentSchemas", *_DEFINITIONS})
+_NAMED_SCHEMAS = frozenset({"properties", "patternProperties", "dependentSchemas", *_DEFINITIONS})
 _COUNTS = frozenset({"minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"})
-_PLAIN = frozenset(
+_UNCHECKED = frozenset(
     {"$schema", "$id", "$ref", "$comment", "title", "description", "default", "examples", "deprecated", "readOnly"}
     | {"writeOnly", "const", "format", "nullable", "uniqueItems", "strict", "additionalItems", "minimum", "maximum"}
     | {"exclusiveMinimum", "exclusiveMaximum", "multipleOf", "contentEncoding", "contentMediaType", "discriminator"}
@@ -110,11 +110,11 @@ def _inner(node: _Node, keyword: str, value: object) -> Iterator[_Node]:
     """Yield the schemas in the value of a keyword, which has been checked."""
     depth = node.depth + 1
     owner = node.owner if keyword in _IN_PLACE else None
-    if keyword in _ONE:
+    if keyword in _ONE_SCHEMA:
         yield _Node(value, depth, owner)
-    elif keyword in _MANY and is_array(value):
+    elif keyword in _LISTS_OF_SCHEMAS and is_array(value):
         yield from (_Node(item, depth, owner) for item in value)
-    elif keyword in _NAMED and is_object(value):
+    elif keyword in _NAMED_SCHEMAS and is_object(value):
         is_definition = keyword in _DEFINITIONS and node.depth == 0
         for name, schema in value.items():
             yield _Node(schema, depth, f"#/{keyword}/{name}" if is_definition else None)
@@ -129,10 +129,10 @@ def _check_bounds(schema: Mapping[str, object]) -> None:
 
 
 def _check_value(keyword: str, value: object) -> None:
-    """Check the value of one keyword; raise if the keyword is not supported."""
-    if keyword in _MANY and not is_array(value):
+    """Check the value of one keyword, but for the schemas in it; raise if the keyword is not supported."""
+    if keyword in _LISTS_OF_SCHEMAS and not is_array(value):
         raise ValueError(f"{keyword} is not a list")
-    if keyword in _NAMED and not is_object(value):
+    if keyword in _NAMED_SCHEMAS and not is_object(value):
         raise ValueError(f"{keyword} is not an object")
     if keyword in _COUNTS and (not isinstance(value, int) or not 0 <= value <= MAX_COUNT):
         raise ValueError(f"{keyword} is a number from 0 to {MAX_COUNT}; got {value!r}")
@@ -148,7 +148,7 @@ def _check_value(keyword: str, value: object) -> None:
         case "enum" | "required":
             if not is_array(value) or (not value and keyword == "enum") or len(value) > MAX_COUNT:
                 raise ValueError(f"{keyword} is a list of at most {MAX_COUNT} values")
-        case _ if keyword not in _ONE | _MANY | _NAMED | _COUNTS | _PLAIN:
+        case _ if keyword not in _ONE_SCHEMA | _LISTS_OF_SCHEMAS | _NAMED_SCHEMAS | _COUNTS | _UNCHECKED:
             raise ValueError(f"the keyword {keyword!r} is not supported")
         case _:
             pass
@@ -158,12 +158,12 @@ def _check_pattern(value: object) -> None:
     """Check a regular expression: its length, its groups, and how often it repeats."""
     if not isinstance(value, str) or len(value) > MAX_PATTERN:
         raise ValueError(f"pattern is a text of at most {MAX_PATTERN} characters")
-    is_whole = True
+    is_valid = True
     try:
         re.compile(re.sub(r"\\[pP]\{[^}]*\}", "x", value))  # classes that Python does not know count as a character
     except (re.error, RecursionError, OverflowError):
-        is_whole = False
-    if value.count("(") > MAX_GROUPS or not is_whole:
+        is_valid = False
+    if value.count("(") > MAX_GROUPS or not is_valid:
         raise ValueError(f"pattern is a regular expression with at most {MAX_GROUPS} groups")
     counts = prod(max(int(least or 1), int(most or 1), 1) for least, most in _REPETITION.findall(value))
     if counts > MAX_COUNT:

@@ -45,19 +45,20 @@ Verdict: TypeAlias = Literal["approved", "denied", "used"]
 
 
 class _Kept(Generic[K, V]):
-    """A dict with a limit: beyond it, the owner of the most entries loses its oldest. Not thread-safe."""
+    """A dict with a limit: beyond it, the owner of the most entries loses its oldest. Not thread-safe.
+
+    The owner of an unknown key is "".
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._entries: dict[K, tuple[V, str]] = {}
 
     def get(self, key: K) -> V | None:
-        value, _ = self._entries.get(key, (None, ""))
-        return value
+        return self._entries.get(key, (None, ""))[0]
 
     def owner(self, key: K) -> str:
-        _, owner = self._entries.get(key, (None, ""))
-        return owner
+        return self._entries.get(key, (None, ""))[1]
 
     def put(self, key: K, value: V, owner: str) -> None:
         """Store `value` as the newest entry."""
@@ -88,9 +89,11 @@ class Streams:
         self._per_client = per_client
         self._changed = threading.Condition()
         self._open: dict[str, tuple[ServedStream, str]] = {}
+        """Each stream by its id, with its client."""
         self._ended = _Kept[str, ServedStream](keep)
         self._draining = False
         self._chats = _Kept[tuple[str, str], Chat](_MAX_CHATS)
+        """By the user, and the name that the user's client has given to the conversation."""
         self._questions = _Kept[tuple[str, str], tuple[Verdict | None, float]](_MAX_QUESTIONS)
         """How a question was closed, None for not yet, and until when that is known; by stream and call."""
 

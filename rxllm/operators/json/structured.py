@@ -193,7 +193,7 @@ class _Items(Generic[T]):
         self._found = self._found or tree.items_found
         values, tree.items = tree.items, []
         for value in values:
-            items.append(_whole(self._target, value, self._document.text))
+            items.append(_typed(self._target, value, self._document.text))
 
     def close(self) -> Sequence[T]:
         """Return elements found only in the whole answer, if no array had begun in the stream."""
@@ -209,7 +209,7 @@ class _Items(Generic[T]):
         tree.feed(encode(value).decode())
         if not tree.items_found:
             raise OutputParsingError(f"the answer has no array at {'.'.join(self._path) or 'its root'}", text=text)
-        return [_whole(self._target, item, text) for item in tree.items]
+        return [_typed(self._target, item, text) for item in tree.items]
 
 
 class _Whole(Generic[T]):
@@ -234,7 +234,7 @@ def value_of(target: Target[T], text: str) -> T:
     wrong_type: OutputParsingError | None = None
     for value in _values_in(text):
         try:
-            return _whole(target, value, text)
+            return _typed(target, value, text)
         except OutputParsingError as error:
             wrong_type = wrong_type or error
     raise wrong_type or not_json(text)
@@ -248,7 +248,7 @@ def _values_in(text: str) -> Iterator[object]:
     yield from json_scalars(text)
 
 
-def _whole(target: Target[T], value: object, text: str) -> T:
+def _typed(target: Target[T], value: object, text: str) -> T:
     """Return `value`, which the answer `text` holds, as the type."""
     try:
         return target.whole(value)

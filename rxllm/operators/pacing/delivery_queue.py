@@ -51,12 +51,13 @@ class DeliveryQueue(Subscription[T, T]):
         """The thread of the last wake-up."""
         self._wake_up_pending = False
         """A wake-up is scheduled or running."""
-        self._is_timed = False
-        """The scheduled wake-up waits for the interval to pass."""
+        self._is_delayed = False
+        """The pending wake-up waits for the interval to pass; the end of the stream does not wait for it."""
         self._delivering = False
         self._lock = threading.Lock()
         """Guards the three marks above, once per wake-up."""
-        self._wakeup: abc.DisposableBase = Disposable()
+        self._action: abc.DisposableBase = Disposable()
+        """The scheduled wake-up."""
 
     def on_next(self, item: T, /) -> None:
         """Queue `item`. Called on the producer's thread."""
@@ -81,7 +82,7 @@ class DeliveryQueue(Subscription[T, T]):
         """Stop: dispose the source and deliver nothing more. Thread-safe, may be repeated."""
         self._closed = True
         super().dispose()
-        self._wakeup.dispose()
+        self._action.dispose()
         self._queue.clear()
 
     @abstractmethod
@@ -125,17 +126,17 @@ class DeliveryQueue(Subscription[T, T]):
         """Schedule a wake-up if none is pending: now if the stream has ended, else when the interval has passed."""
         with self._lock:
             urgent = self._end is not None
-            if self._closed or (self._wake_up_pending and not (urgent and self._is_timed)):
+            if self._closed or (self._wake_up_pending and not (urgent and self._is_delayed)):
                 return
-            wait = 0.0 if urgent else self._interval - self._seconds_since_last()
-            self._wake_up_pending, self._is_timed = True, wait > 0
+            wait = 0.0 if urgent else self._interval - self._seconds_since_wake_up()
+            self._wake_up_pending, self._is_delayed = True, wait > 0
         if urgent:
-            self._wakeup.dispose()
-        # Two threads may get here at once; then one wake-up finds nothing to do.
+            self._action.dispose()
+        # The stream may end while another thread is just scheduling here: then one of two wake-ups finds nothing to do.
         scheduler = self._scheduler
         try:
-            self._wakeup = scheduler.schedule_relative(wait, self._run) if wait > 0 else scheduler.schedule(self._run)
-        except DisposedException:
+            self._action = scheduler.schedule_relative(wait, self._run) if wait > 0 else scheduler.schedule(self._run)
+        except DisposedException:  # of the scheduler
             if not self._closed:
                 raise
 
@@ -143,11 +144,11 @@ class DeliveryQueue(Subscription[T, T]):
         if self._closed:
             return
         self._thread = threading.get_ident()
-        self._is_timed = False
+        self._is_delayed = False
         self._deliver_exclusively(woken=True)
 
-    def _seconds_since_last(self) -> float:
-        """Return the seconds since the last wake-up; one interval before the first."""
+    def _seconds_since_wake_up(self) -> float:
+        """Return the seconds since the last wake-up ended; before the first one, the interval."""
         if not self._interval or self._delivered_at is None:
             return self._interval
         return scheduler_seconds(self._scheduler) - self._delivered_at

@@ -88,7 +88,7 @@ class SmoothFrames(UiFrames[T]):
     def _deliver(self) -> None:
         """Emit what is due now, or all that waits if the answer has ended."""
         ends = self._end is not None
-        seconds = max(0.0, self._seconds_since_last()) if self._held else self._interval
+        seconds = max(0.0, self._seconds_since_wake_up()) if self._held else self._interval
         self._held = merge_deltas([*self._held, *self._take_all()])
         if ends or (self._held and isinstance(self._held[-1], StreamEnd)):
             due, self._held = self._held, []

@@ -164,9 +164,11 @@ class RateLimit(SharedLimit):
             if limit is not None:
                 self._windows[kind] = SlidingWindow(limit)
         self._allowed: dict[str, VendorAllowance] = {}
+        """What the vendor's headers allow, by the vendor's name of the limit."""
         self._closed_until = 0.0
         self._learns = expected_tokens is None
         self._knows = False
+        """A stream has ended whose tokens are known."""
         self._expected = float(_FIRST_GUESS if expected_tokens is None else expected_tokens)
 
     def apply_headers(self, headers: Mapping[str, str], now: float, epoch_now: float | None = None) -> None:
@@ -195,7 +197,9 @@ class RateLimit(SharedLimit):
                 self._closed_until = max(self._closed_until, now + min(seconds, MAX_RETRY_AFTER))
 
     def wait(self, now: float) -> float | None:
-        """Return the seconds until the next stream may start; None until `admit` is called. Must hold the lock.
+        """Return the seconds until the next stream may start; None until `admit` is called.
+
+        The caller must hold the lock.
 
         Args:
             now: The time in the scheduler's seconds.
@@ -206,7 +210,9 @@ class RateLimit(SharedLimit):
         return max(waits)
 
     def take(self, now: float) -> int:
-        """Book a stream that starts; return the number of its entry for `spent`. Must hold the lock.
+        """Book a stream that starts; return the number of its entry for `spent`. The caller must hold the lock.
+
+        Without `tokens_per_minute` it returns 0, which `spent` ignores.
 
         Args:
             now: The time in the scheduler's seconds.
@@ -217,7 +223,7 @@ class RateLimit(SharedLimit):
         return numbers.get("tokens", 0)
 
     def spent(self, number: int, now: float, tokens: float | None) -> None:
-        """Book a stream that has ended. Must hold the lock.
+        """Book a stream that has ended. The caller must hold the lock.
 
         Args:
             number: The number of its entry, from `take`.
@@ -233,4 +239,5 @@ class RateLimit(SharedLimit):
             self._knows = True
 
     def _needs(self, kind: Kind) -> float:
+        """Return how much of a limit a stream takes that starts now."""
         return 1.0 if kind == "requests" else max(1.0, self._expected)

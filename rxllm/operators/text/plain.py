@@ -79,9 +79,10 @@ class _AccumulateText(Step[TokenEvent | str, str]):
     def __init__(self) -> None:
         self._text = GrowingText()
         self._stale = False
+        """The last text that was emitted is void, and none has come since."""
 
     def feed(self, item: TokenEvent | str, /) -> Sequence[str]:
-        """Return the text so far; a reset empties it."""
+        """Return the text so far after each piece. After a reset, which emits nothing, it starts again."""
         if type(item) is TextDelta:
             self._stale = False
             return (self._text.add(item.text),)

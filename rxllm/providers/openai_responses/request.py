@@ -178,7 +178,10 @@ class OpenAIResponses(VendorWire):
 
 
 def _instructions(messages: Sequence[Message]) -> tuple[str | None, Sequence[Message]]:
-    """Return the system messages that begin the conversation, as one text, and the rest of it."""
+    """Return the system messages that begin the conversation, as one text, and the rest of it.
+
+    If there are no others, they are the rest, as a request needs an input.
+    """
     begin = next((at for at, message in enumerate(messages) if not _is_instruction(message)), 0)
     return "\n\n".join(message.text for message in messages[:begin]) or None, messages[begin:]
 
@@ -188,9 +191,9 @@ def _is_instruction(message: Message) -> bool:
 
 
 def _without_stored_ids(items: Sequence[Json]) -> list[Json]:
-    """Return the items without the ids under which the server would look for them in vain: nothing is stored.
+    """Return the items without their ids: the server looks for an item with an id in its store, which is empty.
 
-    An id that another item names, such as that of a program or of a request for approval, stays.
+    An id that another item mentions, such as that of a program or of a request for approval, stays.
     Source: openclaw/openclaw pull request 90706, and the API's "Items are not persisted when `store` is set to false".
     """
     if not any("id" in item for item in items):
@@ -198,16 +201,16 @@ def _without_stored_ids(items: Sequence[Json]) -> list[Json]:
     whole = json_bytes(items)
     result: list[Json] = []
     for item in items:
-        name = (text_at(item, "id") or "").encode()
-        if not name or item.get("type") in _OWN_ITEMS or whole.count(name) > json_bytes(item).count(name):
+        item_id = (text_at(item, "id") or "").encode()
+        if not item_id or item.get("type") in _BUILT_ITEMS or whole.count(item_id) > json_bytes(item).count(item_id):
             result.append(item)
         else:
             result.append({key: value for key, value in item.items() if key != "id"})
     return result
 
 
-_OWN_ITEMS = ("reasoning", "message", "function_call", "function_call_output")
-"""Items that are written here, without ids, unless one must stay."""
+_BUILT_ITEMS = ("reasoning", "message", "function_call", "function_call_output")
+"""Items that this module builds; it gives them an id only if that must stay. Others are as the vendor sent them."""
 
 
 def _reasoning_item(data: Mapping[str, object]) -> Json | None:

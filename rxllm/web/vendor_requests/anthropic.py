@@ -28,12 +28,13 @@ _MANY_TOKENS, _FEW_TOKENS = 16_000, 4_000
 
 
 def _messages_in(body: Mapping[str, object]) -> tuple[Message, ...]:
-    said = body.get("messages")
-    if not is_array(said) or not said:
+    """Return the conversation in `body`; the system text is its first message."""
+    items = body.get("messages")
+    if not is_array(items) or not items:
         raise ConfigurationError("messages is a list of messages")
     system = joined_text(body.get("system") or [], "system")
     head = [Message.system(system)] if system else []
-    return (*head, *(message for item in said for message in _messages(item)))
+    return (*head, *(message for item in items for message in _messages(item)))
 
 
 def _options_in(body: Mapping[str, object]) -> CallOptions:
@@ -75,7 +76,7 @@ def _tool(tool: Mapping[str, object]) -> dict[str, object]:
 
 
 def _messages(item: object) -> Iterator[Message]:
-    """Return one message; the tool results in a user's message come first, as one of their own."""
+    """Yield the message that `item` is; tool results in a user's message come before it, in a message of their own."""
     role = item.get("role") if is_object(item) else None
     if not is_object(item) or (role != "user" and role != "assistant"):
         raise ConfigurationError("a message has the role user or assistant")
@@ -122,8 +123,8 @@ def _url(block: Mapping[str, object]) -> str:
 
 
 def _result(block: Mapping[str, object]) -> ToolResult:
-    said = joined_text(block.get("content") or "", "content")
-    return ToolResult(text_of(block, "tool_use_id"), said, is_error=block.get("is_error") is True)
+    text = joined_text(block.get("content") or "", "content")
+    return ToolResult(text_of(block, "tool_use_id"), text, is_error=block.get("is_error") is True)
 
 
 READER = VendorReader(_messages_in, _options_in, _NEUTRAL, _KNOWN)

@@ -36,12 +36,12 @@ _KNOWN = frozenset(
 
 def _messages_in(body: Mapping[str, object]) -> tuple[Message, ...]:
     """Return the conversation, read as Chat Completions has it."""
-    said = body.get("input")
-    if not isinstance(said, str) and (not is_array(said) or not said):
+    given = body.get("input")
+    if not isinstance(given, str) and (not is_array(given) or not given):
         raise ConfigurationError("input is text or a list of items")
     instructions = text_at(body, "instructions")
     head = [] if instructions is None else [Message.system(instructions)]
-    return (*head, *_joined(messages_of(said if isinstance(said, str) else list(map(_chat_message, said)))))
+    return (*head, *_joined(messages_of(given if isinstance(given, str) else list(map(_chat_message, given)))))
 
 
 def _options_in(body: Mapping[str, object]) -> CallOptions:
@@ -60,7 +60,7 @@ def _options_in(body: Mapping[str, object]) -> CallOptions:
 
 
 def _joined(messages: Iterable[Message]) -> Iterator[Message]:
-    """Yield the messages; neighbouring items of one answer, and neighbouring results, make one message."""
+    """Yield messages, without empty ones; neighbouring items of one answer, and neighbouring results, become one."""
     for role, group in groupby(messages, attrgetter("role")):
         items = list(group)
         if role in ("assistant", "tool"):
@@ -80,8 +80,8 @@ def _chat_message(item: object) -> dict[str, object]:
             function = {"name": item.get("name"), "arguments": item.get("arguments")}
             return {"role": "assistant", "tool_calls": [{"id": text_of(item, "call_id"), "function": function}]}
         case "function_call_output":
-            said = joined_text(item.get("output"), "output")
-            return {"role": "tool", "tool_call_id": text_of(item, "call_id"), "content": said}
+            text = joined_text(item.get("output"), "output")
+            return {"role": "tool", "tool_call_id": text_of(item, "call_id"), "content": text}
         case "reasoning":
             thought = "".join(text_of(part) for part in objects_at(item, "summary") or objects_at(item, "content"))
             return {"role": "assistant", "content": [ReasoningPart(thought)] if thought else []}

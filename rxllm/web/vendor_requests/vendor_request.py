@@ -36,7 +36,7 @@ class VendorReader(NamedTuple):
 
 
 def blocks_of(content: object, what: str) -> list[dict[str, object]]:
-    """Return the content blocks in `content`: text is one block."""
+    """Return the content blocks in `content`: text is one block. Errors call it `what`."""
     if isinstance(content, str):
         return [{"type": "text", "text": content}]
     if not is_array(content):
@@ -56,7 +56,7 @@ def text_of(block: Mapping[str, object], key: str = "text") -> str:
 
 
 def joined_text(content: object, what: str) -> str:
-    """Return the text of all blocks in `content`; raises `ConfigurationError` for a block of another kind."""
+    """Return the text of all blocks in `content`, which errors call `what`; raises `ConfigurationError` for others."""
     return "".join(text_of(block) for block in blocks_of(content, what))
 
 
