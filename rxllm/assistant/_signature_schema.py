@@ -168,7 +168,7 @@ def _parameters(function: Callable[..., object]) -> dict[str, inspect.Parameter]
 
 def _hints(function: Callable[..., object]) -> dict[str, object]:
     """Return the type hints of the parameters; a callable object has them at its class's `__call__`."""
-    called = without_partial(function)
+    called = inspect.unwrap(without_partial(function))
     annotated = called if inspect.isroutine(called) else type(called).__call__
     try:
         return get_type_hints(inspect.unwrap(annotated), include_extras=True)
@@ -202,5 +202,6 @@ def without_partial(function: Callable[..., object]) -> Callable[..., object]:
 
 
 def _docstring_of(function: Callable[..., object]) -> str | None:
-    """Return the docstring of a function, or of a callable object's class."""
-    return inspect.getdoc(function) if inspect.isroutine(function) or type(function).__doc__ is not None else None
+    """Return the docstring of a function; of a callable object its own, its class's, or that of `__call__`."""
+    is_object = not inspect.isroutine(function) and not inspect.isclass(function)
+    return inspect.getdoc(function) or (inspect.getdoc(type(function).__call__) if is_object else None)

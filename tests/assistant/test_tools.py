@@ -152,6 +152,28 @@ class TestSchemas:
             (tool.name, tool.description) for tool in tools
         ]
 
+    def test_the_docstring_of_a_callable_object_is_its_own_or_that_of_its_call(self) -> None:
+        """`functools.update_wrapper` gives an object the docstring of the function that it wraps."""
+
+        class Bare:
+            def __call__(self, by: int) -> int:
+                """Count on.
+
+                Args:
+                    by: How far.
+                """
+                return by
+
+        class Silent:
+            def __call__(self, by: int) -> int:
+                return by
+
+        wrapper = Silent()
+        functools.update_wrapper(wrapper, weather_in)
+        tools = [FunctionTool(each).tool for each in (Bare(), Silent(), wrapper)]
+        assert ["Count on.", "", "Return the weather."] == [tool.description for tool in tools]
+        assert {"by": {"type": "integer", "description": "How far."}} == tools[0].parameters["properties"]
+
     def test_parameters_without_a_schema(self) -> None:
         """A missing hint, variadic parameters, and types that JSON cannot hold are named."""
 

@@ -89,7 +89,7 @@ class _AccumulateText(Step[TokenEvent | str, str]):
         if isinstance(item, str):
             return (self._text.add(item),)
         if type(item) is StreamReset:
-            self._stale = bool(self._text.latest)
+            self._stale = self._stale or bool(self._text.latest)
             self._text = GrowingText()
         return ()
 

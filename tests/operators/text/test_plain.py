@@ -65,6 +65,8 @@ class TestAccumulate:
     def test_the_last_snapshot_is_the_answer_even_if_nothing_follows_a_reset(self) -> None:
         """Void text is not left standing: an empty snapshot takes its place at the end."""
         assert play(ops.accumulate(), [TextDelta("old"), StreamReset("retry")]).values == ["old", ""]
+        twice = [TextDelta("old"), StreamReset("retry"), StreamReset("retry")]
+        assert play(ops.accumulate(), twice).values == ["old", ""]
 
     @given(st.lists(st.text(max_size=5), max_size=30))
     def test_each_snapshot_is_what_came_before_and_the_piece(self, pieces: list[str]) -> None:
