@@ -8,22 +8,17 @@ Per event this costs one attribute access and one call.
 
 from __future__ import annotations
 
-import contextvars
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias
 
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable, SerialDisposable, SingleAssignmentDisposable
-from reactivex.scheduler.scheduler import Scheduler
 
 from ..events import StreamStart, TokenEvent, proves_answer
 from .awaitable import AwaitableObservable
-from .scheduling import timer_scheduler
-
-T = TypeVar("T")
+from .scheduling import capture_context, timer_scheduler
 
 
 class Attempt(NamedTuple):
@@ -61,27 +56,6 @@ def stream_attempts(
         return attempts.current
 
     return AwaitableObservable(subscribe)
-
-
-def scheduler_seconds(scheduler: abc.SchedulerBase) -> float:
-    """Return a scheduler's time in seconds from an arbitrary moment; setting the system clock does not change it.
-
-    Schedulers with a time of their own (virtual time, an event loop) keep it. The others read the system clock,
-    for which the monotonic clock stands in.
-    """
-    if getattr(type(scheduler), "now", None) is Scheduler.now:
-        return time.monotonic()
-    return scheduler.to_seconds(scheduler.now)
-
-
-def capture_context() -> Callable[[Callable[[], T]], T]:
-    """Capture the current contextvars. Return a function that runs callables in a copy of them, from any thread."""
-    context = contextvars.copy_context()
-
-    def run(work: Callable[[], T]) -> T:
-        return context.copy().run(work)
-
-    return run
 
 
 class _Candidate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import math
 import threading
 import time
@@ -13,11 +14,13 @@ from typing import TypeVar
 from reactivex import abc, typing
 from reactivex.disposable import CompositeDisposable, Disposable, SerialDisposable, SingleAssignmentDisposable
 from reactivex.scheduler import CurrentThreadScheduler, TimeoutScheduler, TrampolineScheduler
+from reactivex.scheduler.scheduler import Scheduler
 
 from .._runtime.deadlines import Watch, watchdog
 from .._runtime.errors import report_exception
 from .._runtime.thread_cache import workers
 
+T = TypeVar("T")
 _State = TypeVar("_State")
 
 _waits: ContextVar[bool] = ContextVar("rxllm_waits", default=False)
@@ -102,3 +105,24 @@ class TimerScheduler(TimeoutScheduler):
 def timer_scheduler(own: abc.SchedulerBase | None, given: abc.SchedulerBase | None) -> abc.SchedulerBase:
     """Return the scheduler that an operator waits on: its own, the subscription's, or our timer."""
     return own or given or TimerScheduler.singleton()
+
+
+def scheduler_seconds(scheduler: abc.SchedulerBase) -> float:
+    """Return a scheduler's time in seconds from an arbitrary moment; setting the system clock does not change it.
+
+    Schedulers with a time of their own (virtual time, an event loop) keep it. The others read the system clock,
+    for which the monotonic clock stands in.
+    """
+    if getattr(type(scheduler), "now", None) is Scheduler.now:
+        return time.monotonic()
+    return scheduler.to_seconds(scheduler.now)
+
+
+def capture_context() -> Callable[[Callable[[], T]], T]:
+    """Capture the current contextvars. Return a function that runs callables in a copy of them, from any thread."""
+    context = contextvars.copy_context()
+
+    def run(work: Callable[[], T]) -> T:
+        return context.copy().run(work)
+
+    return run

@@ -50,7 +50,7 @@ Which operator do I need?
 """
 
 from .. import _arguments
-from .ending import finally_response
+from .final_response import finally_response
 from .json.structured import array_items, parse, partial_json, tool_calls
 from .many import Labelled, LabelledError, ensemble, first_to_finish, merge_labelled, race
 from .measure import Cost, StreamTiming, cost, tap, timing, usage

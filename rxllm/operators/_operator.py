@@ -25,7 +25,7 @@ from typing import Generic, Literal, Protocol, Self, TypeAlias, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import SingleAssignmentDisposable
 
-from .._core.attempts import scheduler_seconds
+from .._core.scheduling import scheduler_seconds
 from ..errors import ConfigurationError
 from ..events import DELTA_EVENTS, TextDelta
 

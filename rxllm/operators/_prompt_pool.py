@@ -19,7 +19,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import SingleAssignmentDisposable
 from reactivex.scheduler import NewThreadScheduler, VirtualTimeScheduler
 
-from .._core.attempts import capture_context
+from .._core.scheduling import capture_context
 from ..errors import LLMError, StreamError, StreamInterruptedError
 from ..events import Response
 from ._operator import Subscription

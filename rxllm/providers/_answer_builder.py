@@ -32,8 +32,8 @@ from ..events import (
     VendorEvent,
 )
 from ..messages import Part, ReasoningPart, TextPart, ToolCall, VendorFields, VendorPart
-from ._answer_frames import FrameReader, arguments_error, error_event, interrupted_before, unknown_fields
 from ._endpoint import Endpoint
+from ._frame_reader import FrameReader, arguments_error, error_event, interrupted_before, unknown_fields
 from ._vendor_terms import WORDS
 
 BROKEN_OFF = frozenset(

@@ -1,4 +1,4 @@
-"""What each wire calls token counts and finish reasons: `wires.json`, read for answers and for writing them."""
+"""What each wire calls token counts and finish reasons: `_vendor_terms.json`, read for answers and for writing them."""
 
 from __future__ import annotations
 
@@ -85,5 +85,5 @@ class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.written_counts(msgspec.structs.replace(usage, **changes))
 
 
-WORDS = table("rxllm.providers", "wires.json", dict[str, Words])
+WORDS = table("rxllm.providers", "_vendor_terms.json", dict[str, Words])
 """The words of each wire, by its name."""

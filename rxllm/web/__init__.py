@@ -13,11 +13,11 @@ Only `asgi` needs Starlette, and `rxllm serve` uvicorn: ``pip install "rxllm[web
 """
 
 from .chat_request import AnswerFunction, ChatRequest
-from .endpoint_bodies import ndjson, openai_chunks, sse, ui_messages
 from .formats.stream_format import StreamFormat
 from .guard import Guard
 from .http import HttpRequest, HttpResponse, StreamBody
 from .model_service import Service
+from .response_bodies import ndjson, openai_chunks, sse, ui_messages
 from .served_stream import ServedStream
 from .stream_registry import Streams
 

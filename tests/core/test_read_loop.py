@@ -24,8 +24,8 @@ from rxllm.errors import APIConnectionError, APITimeoutError, ProtocolError, Str
 from rxllm.events import Response, StreamEnd, TextDelta, TokenEvent, VendorEvent
 from rxllm.options import Timeout
 from rxllm.providers._answer_builder import AnswerBuilder
-from rxllm.providers._answer_frames import interrupted_before
 from rxllm.providers._endpoint import Endpoint
+from rxllm.providers._frame_reader import interrupted_before
 
 from ..raw_server import LIMIT, Connection, Handler, RawServer
 

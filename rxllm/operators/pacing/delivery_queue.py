@@ -22,7 +22,7 @@ from reactivex import abc
 from reactivex.disposable import Disposable
 from reactivex.internal import DisposedException
 
-from ..._core.attempts import scheduler_seconds
+from ..._core.scheduling import scheduler_seconds
 from .._operator import Subscription
 
 T = TypeVar("T")

@@ -13,8 +13,8 @@ from typing import TypeVar
 from reactivex import abc
 from reactivex.disposable import SerialDisposable
 
-from ..._core.attempts import scheduler_seconds
 from ..._core.delta_merge import delta_text
+from ..._core.scheduling import scheduler_seconds
 from ...events import ReasoningDelta, TextDelta, ToolCallDelta
 from .._operator import Subscription
 

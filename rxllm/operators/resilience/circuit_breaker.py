@@ -13,8 +13,7 @@ from reactivex.disposable import Disposable, SerialDisposable
 from reactivex.subject import BehaviorSubject
 
 from ..._arguments import check_arguments
-from ..._core.attempts import scheduler_seconds
-from ..._core.scheduling import timer_scheduler
+from ..._core.scheduling import scheduler_seconds, timer_scheduler
 from ...errors import APIConnectionError
 from ...events import TokenEvent, proves_answer
 from .._operator import Outcome, WatchedStream, check_number

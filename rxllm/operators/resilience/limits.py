@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from reactivex import abc
 
 from ..._arguments import check_arguments
-from ..._core.attempts import scheduler_seconds
+from ..._core.scheduling import scheduler_seconds
 from ..._protocol import response_headers_listener
 from ..._transport.rate_limit_headers import MAX_RETRY_AFTER, Kind, allowances_of, retry_after
 from ...errors import LLMError

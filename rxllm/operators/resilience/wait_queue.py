@@ -14,8 +14,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import SerialDisposable, SingleAssignmentDisposable
 
-from ..._core.attempts import capture_context
-from ..._core.scheduling import timer_scheduler
+from ..._core.scheduling import capture_context, timer_scheduler
 from ...events import TokenEvent
 from .._operator import Outcome, WatchedStream
 

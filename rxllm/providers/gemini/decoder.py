@@ -27,8 +27,8 @@ from ..._schema import decoder
 from ...errors import ProtocolError
 from ...events import Response, TokenEvent, Usage, VendorEvent
 from .._answer_builder import AnswerDecoder
-from .._answer_frames import fields_back, provider_error
 from .._endpoint import Endpoint
+from .._frame_reader import fields_back, provider_error
 from .arguments import StreamedArguments
 
 

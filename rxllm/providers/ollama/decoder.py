@@ -22,8 +22,8 @@ from ..._schema import decoder
 from ...errors import ProtocolError
 from ...events import TokenEvent, VendorEvent
 from .._answer_builder import AnswerDecoder
-from .._answer_frames import fields_back, provider_error, unknown_fields
 from .._endpoint import Endpoint
+from .._frame_reader import fields_back, provider_error, unknown_fields
 
 
 class OllamaDecoder(AnswerDecoder):

@@ -19,8 +19,8 @@ from ..._transport.vendor_errors import fault_of
 from ...errors import StreamInterruptedError
 from ...events import FinishReason, TokenEvent, VendorEvent
 from .._answer_builder import BROKEN_OFF, AnswerDecoder
-from .._answer_frames import arguments_error, interrupted_before, is_filled, provider_error, unknown_fields
 from .._endpoint import Endpoint
+from .._frame_reader import arguments_error, interrupted_before, is_filled, provider_error, unknown_fields
 from .chunk import CHUNK_FIELDS, DELTA_FIELDS, plain_chunk
 from .reasoning import DETAILS, joined_field, nested_text, reasoning_of
 from .tool_calls import ToolCalls, calls_of

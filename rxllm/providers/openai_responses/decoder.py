@@ -22,8 +22,8 @@ from ..._schema import decoder
 from ...errors import ProtocolError
 from ...events import FinishReason, TokenEvent, Usage, UsageUpdate, VendorEvent
 from .._answer_builder import AnswerDecoder
-from .._answer_frames import provider_error, unknown_fields
 from .._endpoint import Endpoint
+from .._frame_reader import provider_error, unknown_fields
 from .output import DELTAS, DONES, NO_PART, OutputReader
 
 

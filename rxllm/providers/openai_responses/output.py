@@ -14,7 +14,7 @@ from ..._protocol import JsonObject
 from ...errors import ProtocolError
 from ...events import TokenEvent, VendorEvent
 from .._answer_builder import AnswerBuilder, arguments_of
-from .._answer_frames import fields_back
+from .._frame_reader import fields_back
 from .items import ContentPart, Item, Items, TextKind
 
 DELTAS: Mapping[str, TextKind] = {

@@ -12,7 +12,7 @@ from reactivex.testing import TestScheduler
 import rxllm
 from rxllm import Message, Response, Usage
 from rxllm.events import StreamReset, TextDelta, TokenEvent, UsageUpdate
-from rxllm.operators.ending import finally_response
+from rxllm.operators.final_response import finally_response
 from rxllm.testing import LLMServer, Reply, Stall
 
 from . import kit
