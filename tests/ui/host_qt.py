@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -44,6 +45,15 @@ class QtHost(WidgetHost):
     def _give_up(self) -> None:
         self.timed_out = True
         self.app.quit()
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Run the loop until a condition holds."""
+        limit = time.monotonic() + LIMIT_SECONDS
+        while not condition():
+            assert time.monotonic() < limit
+            loop = self.core.QEventLoop()
+            self.core.QTimer.singleShot(5, loop.quit)
+            loop.exec()
 
     def every(self, seconds: float, call: Callable[[], None]) -> None:
         timer = self.core.QTimer()

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import sys
 import threading
-import time
 import tkinter
 from collections.abc import Callable, Iterator
 from importlib.abc import MetaPathFinder
@@ -74,14 +73,6 @@ class View(Protocol):
         ...
 
 
-def turn(host: QtHost, until: Callable[[], bool]) -> None:
-    """Run Qt's loop until a condition holds."""
-    limit = time.monotonic() + LIMIT_SECONDS
-    while not until():
-        assert time.monotonic() < limit
-        host.app.processEvents(host.core.QEventLoop.ProcessEventsFlag.WaitForMoreEvents, 20)
-
-
 class QtView:
     """`qt.ChatView`."""
 
@@ -91,7 +82,7 @@ class QtView:
         self.view.show()
 
     def run(self, until: Callable[[], bool]) -> None:
-        turn(self.host, until)
+        self.host.until(until)
 
     def text(self) -> str:
         return str(self.view.browser.toPlainText()).replace("\u2028", "\n")
@@ -342,11 +333,11 @@ def test_the_rows_of_a_model(display: str, monkeypatch: pytest.MonkeyPatch) -> N
 
     for command in (lambda: session.send("Hi"), session.regenerate):
         command()
-        turn(host, lambda: ready() and session.state.status == "ready")
+        host.until(lambda: ready() and session.state.status == "ready")
     rows = [[model.data(model.index(row), names[name]) for name in ("sender", "text", "reasoning")] for row in (0, 1)]
     assert rows == [["user", "Hi", ""], ["assistant", "one two three", "hm"]]
     session.clear()
-    turn(host, lambda: model.rowCount() == 0)
+    host.until(lambda: model.rowCount() == 0)
     assert resets == []
     host.close()
 

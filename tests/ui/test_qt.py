@@ -189,14 +189,6 @@ class TestHidingTheWindow:
         return text.content()
 
 
-def turn(host: QtHost, until: Callable[[], bool]) -> None:
-    """Run Qt's loop until a condition holds."""
-    limit = time.monotonic() + LIMIT_SECONDS
-    while not until():
-        assert time.monotonic() < limit
-        host.app.processEvents(host.core.QEventLoop.ProcessEventsFlag.WaitForMoreEvents, 20)
-
-
 class TestMarkdown:
     """Rendered as it comes; whole paragraphs are not touched again."""
 
@@ -304,11 +296,11 @@ class TestMarkdown:
         stream: Subject[str] = Subject()
         answer = qt.bind_markdown(view, stream)
         stream.on_next("| a |\n|---|\n| one |\n")
-        turn(host, lambda: "one" in view.toPlainText())
+        host.until(lambda: "one" in view.toPlainText())
         view.clear()
         stream.on_next("| two |\n\nafter")
         stream.on_completed()
-        turn(host, lambda: answer.stopped)
+        host.until(lambda: answer.stopped)
         assert "two" in view.toPlainText()
         assert "after" in view.toPlainText()
 
@@ -515,10 +507,7 @@ class Bound:
         self.until(lambda: bool(seen))
 
     def until(self, condition: Callable[[], bool]) -> None:
-        limit = time.monotonic() + LIMIT_SECONDS
-        while not condition():
-            assert time.monotonic() < limit
-            self.host.app.processEvents(self.host.core.QEventLoop.ProcessEventsFlag.WaitForMoreEvents, 20)
+        self.host.until(condition)
 
 
 @pytest.mark.parametrize("kind", ["QLineEdit", "QPushButton", "QListWidget"])

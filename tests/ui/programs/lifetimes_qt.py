@@ -22,7 +22,9 @@ qt.QtScheduler()  # PySide6 6.12 on Python 3.11 loses references to None, with o
 def pump(seconds: float = 0.2) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        app.processEvents(core.QEventLoop.ProcessEventsFlag.WaitForMoreEvents, 10)
+        loop = core.QEventLoop()
+        core.QTimer.singleShot(5, loop.quit)
+        loop.exec()
         core.QCoreApplication.sendPostedEvents(None, core.QEvent.Type.DeferredDelete.value)
 
 
