@@ -25,6 +25,9 @@ settings.register_profile(
 settings.register_profile("rxllm-quick", settings.get_profile("rxllm"), max_examples=30)
 settings.load_profile("rxllm")
 
+# The embedded model's threads wait for each other in a loop; while other tests use the cores, most of the time goes there.
+os.environ.setdefault("OMP_THREAD_LIMIT", "1")
+
 HERE = Path(__file__).parent
 HAS_TK = find_spec("tkinter") is not None
 QT_FILES = ("rxllm/ui/_qt_chat.py",)  # it has no doctest

@@ -31,7 +31,10 @@ QUESTION = [{"role": "user", "content": "What is the sea? Tell me all about it."
 
 @pytest.fixture(scope="module")
 def base_url() -> str:
-    return LocalServer(api_key="").base_url()
+    """A server with as many threads as it has for users; tests/conftest.py allows the others one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("OMP_THREAD_LIMIT")
+        return LocalServer(api_key="").base_url()
 
 
 @installed
