@@ -62,7 +62,8 @@ class TestKeys:
         """Not only that something failed."""
         (home / ".config").mkdir()
         (home / ".config" / "rxllm").symlink_to("/proc/nowhere")
-        done = run("keys", "set", "openai", stdin="k")
+        command = [*COMMAND, "keys", "set", "openai"]
+        done = subprocess.run(command, input="k", env=environment(), capture_output=True, text=True)
         assert (1, 1) == (done.returncode, done.stderr.count("\n"))
         assert str(home / ".config") in done.stderr
 

@@ -1,4 +1,4 @@
-"""The command line, run as a user runs it: a process, pipes, a terminal, Ctrl-C."""
+"""The command line, used as a user uses it: arguments, pipes, a terminal, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from itertools import repeat
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from rxllm.cli.main import main
 from rxllm.events import StreamEnd, TextDelta, event_from_json
 from rxllm.testing import Drop, ErrorReply, Gate, Hang, LLMServer, Reply
 
@@ -51,11 +55,24 @@ def environment(**variables: str) -> dict[str, str]:
 
 
 def run(*words: str, stdin: str = "", variables: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
-    env = environment(**(variables or {}))
-    return subprocess.run(
-        [*COMMAND, *words], input=stdin, env=env, capture_output=True, text=True, timeout=60, check=False
-    )
+    """Run the command to its end in this process, with its environment and its pipes: a process takes time to start."""
+    reader, writer = os.pipe()
+    os.write(writer, stdin.encode())
+    os.close(writer)
+    with (
+        open(reader, encoding="utf-8") as given,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as out,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as err,
+        patch.dict(os.environ, environment(**(variables or {})), clear=True),
+        patch.multiple(sys, stdin=given, stdout=out, stderr=err),
+    ):
+        try:
+            status: Any = main(words)
+        except SystemExit as ended:  # of argparse
+            status = ended.code
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(words, status, out.read(), err.read())
 
 
 def ask(server: LLMServer, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -381,17 +398,18 @@ class TestProviders:
         assert "server at" in rows["vllm"]
         assert server.requests == []
 
-    def test_an_embedded_model_whose_library_cannot_be_loaded_is_not_ready(self, tmp_path: Path) -> None:
+    def test_an_embedded_model_whose_library_cannot_be_loaded_is_not_ready(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """As where the system lacks libgomp."""
         (tmp_path / "xllamacpp").mkdir()
         (tmp_path / "xllamacpp" / "__init__.py").touch()
         (tmp_path / "xllamacpp" / "xllamacpp.abi3.so").write_bytes(b"no library")
-        path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
-        (row,) = (
-            line for line in run("providers", variables={"PYTHONPATH": path}).stdout.splitlines() if "local " in line
-        )
+        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.delitem(sys.modules, "xllamacpp", raising=False)
+        (row,) = (line for line in run("providers").stdout.splitlines() if "local " in line)
         assert row.split()[:2] == ["local", "no"]
-        asked = run("Hi", variables={"PYTHONPATH": path})
+        asked = run("Hi")
         assert asked.returncode == 1
         assert "no provider can be used" in asked.stderr
 
