@@ -25,7 +25,7 @@ settings.register_profile(
 settings.register_profile("rxllm-quick", settings.get_profile("rxllm"), max_examples=30)
 settings.load_profile("rxllm")
 
-# The embedded model's threads wait for each other in a loop; while other tests use the cores, most of the time goes there.
+# The threads of the embedded model wait for each other in a busy loop, which takes CPU time from the other tests.
 os.environ.setdefault("OMP_THREAD_LIMIT", "1")
 
 HERE = Path(__file__).parent

@@ -13,6 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ import requests
 import rxllm
 from rxllm import ImagePart, Message, Tool, create_streaming_model
 from rxllm.providers.local import LocalServer
+from rxllm.providers.local import engine as engine_program
 
 from ..embedded_model import needs_embedded_model
 
@@ -78,6 +80,21 @@ def test_settings_are_honoured(base_url: str) -> None:
     small = LocalServer(port=chosen, threads=1, context_size=512, api_key="").base_url()
     assert f"http://127.0.0.1:{chosen}/v1" == small != base_url
     assert {512} == {slot["n_ctx"] for slot in requests.get(_root(small) + "/slots", timeout=60).json()}
+
+
+@pytest.mark.parametrize(("devices", "fits"), [(["CPU"], False), (["CPU", "GPU"], True)])
+def test_only_with_a_gpu_the_engine_counts_the_layers_that_fit(
+    monkeypatch: pytest.MonkeyPatch, devices: list[str], fits: bool
+) -> None:
+    """It would load the model twice."""
+    engine = SimpleNamespace(
+        CommonParams=SimpleNamespace,
+        Server=lambda params: params,
+        ggml_backend_dev_type=SimpleNamespace(GGML_BACKEND_DEVICE_TYPE_CPU="CPU"),
+        get_device_info=lambda: [{"type": name} for name in devices],
+    )
+    monkeypatch.setitem(sys.modules, "xllamacpp", engine)
+    assert engine_program._start({"port": 0}) == SimpleNamespace(fit_params=fits, port=0)
 
 
 @installed

@@ -71,6 +71,9 @@ def _start(settings: dict[str, object]) -> Any:
     """Start a llama.cpp server in this process; a dotted name in `settings` sets a field of a nested object."""
     engine = import_module("xllamacpp")
     params = engine.CommonParams()
+    cpu = engine.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_CPU
+    # llama.cpp loads the model once more, to count the layers that fit: a quarter of the start.
+    params.fit_params = any(device["type"] != cpu for device in engine.get_device_info())
     for name, value in settings.items():
         target = params
         *parents, field = name.split(".")
