@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import functools
 import gc
 import os
@@ -96,10 +97,14 @@ WAITING = (
 )
 """Of the other tests, the files that take longest: a run must not end with one process busy and the others idle."""
 
+STDERR = pytest.StashKey[int]()
+"""The error stream of the process, which is not that of a test."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let pytest-xdist begin with the files that come first, and try fewer examples where a quick run is wanted."""
     config.option.loadscopereorder = False
+    config.stash[STDERR] = os.dup(2)
     if config.option.markexpr == "not slow" and not EXPLORE:
         settings.load_profile("rxllm-quick")
     unloadable = (*(() if HAS_TK else TK_FILES), *QT_FILES)  # without their toolkit they cannot even be collected
@@ -130,6 +135,14 @@ def garbage_ends_with_its_file() -> Iterator[None]:
 def pytest_runtest_setup() -> None:
     """Note the threads of earlier tests."""
     threads_before.note()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> None:
+    """Limit the teardown of a test that failed: pytest and pytest-timeout end their limits here, for a debugger."""
+    if isinstance(node, pytest.Item):
+        seconds = float(node.config.getini("faulthandler_timeout"))
+        faulthandler.dump_traceback_later(seconds, exit=True, file=node.config.stash[STDERR])
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
