@@ -7,10 +7,12 @@ import functools
 import gc
 import os
 import re
+import signal
 from collections import Counter
 from collections.abc import Generator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -100,6 +102,9 @@ WAITING = (
 STDERR = pytest.StashKey[int]()
 """The error stream of the process, which is not that of a test."""
 
+LIMIT = pytest.StashKey[Any]()
+"""What pytest-timeout knows of the time that a test has."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let pytest-xdist begin with the files that come first, and try fewer examples where a quick run is wanted."""
@@ -137,10 +142,24 @@ def pytest_runtest_setup() -> None:
     threads_before.note()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> Generator[None, object, object]:
+    """Interrupt a test that is over its limit again each minute: as it ends, it may wait for the same thing once more.
+
+    `with subprocess.Popen`, `with ThreadPoolExecutor` and `asyncio.run` do.
+    """
+    result = yield
+    item.stash[LIMIT] = settings
+    if settings.method == "signal":
+        signal.setitimer(signal.ITIMER_REAL, settings.timeout, 60)
+    return result
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> None:
-    """Limit the teardown of a test that failed: pytest and pytest-timeout end their limits here, for a debugger."""
-    if isinstance(node, pytest.Item):
+    """Limit the teardown of a test that failed: pytest-timeout and pytest end their limits here, for a debugger."""
+    if isinstance(node, pytest.Item) and (settings := node.stash.get(LIMIT, None)) is not None:
+        node.ihook.pytest_timeout_set_timer(item=node, settings=settings)
         seconds = float(node.config.getini("faulthandler_timeout"))
         faulthandler.dump_traceback_later(seconds, exit=True, file=node.config.stash[STDERR])
 

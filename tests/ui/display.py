@@ -31,15 +31,10 @@ def virtual_display(size: str = "1280x1000x24") -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     ) as server:
         os.close(writer)
-        with os.fdopen(reader) as numbers:
-            display = f":{numbers.readline().strip()}"
-        before = os.environ.get("DISPLAY")
-        os.environ["DISPLAY"] = display
         try:
-            yield display
+            with os.fdopen(reader) as numbers, pytest.MonkeyPatch.context() as patch:
+                display = f":{numbers.readline().strip()}"
+                patch.setenv("DISPLAY", display)
+                yield display
         finally:
-            if before is None:
-                del os.environ["DISPLAY"]
-            else:
-                os.environ["DISPLAY"] = before
             server.terminate()

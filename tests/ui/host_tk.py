@@ -42,8 +42,10 @@ class TkHost(WidgetHost):
 
     def nested(self, until: Callable[[Stop], object]) -> None:
         over = tkinter.BooleanVar(self.root)
+        limit = self.root.after(int(LIMIT_SECONDS * 1000), lambda: over.set(True))  # quit() does not end this loop
         until(lambda: over.set(True))
         self.root.wait_variable(over)
+        self.root.after_cancel(limit)
 
     def text(self) -> TkText:
         return TkText(self.root)

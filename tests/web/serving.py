@@ -27,10 +27,10 @@ def served(*words: str, **variables: str) -> Iterator[tuple[subprocess.Popen[str
     """The process, and the address that it says it serves at."""
     with started(*words, **variables) as process:
         assert process.stderr is not None
-        line = process.stderr.readline()
-        found = re.search(r"http://\S+", line)
-        assert found is not None, line + process.stderr.read()
         try:
+            line = process.stderr.readline()
+            found = re.search(r"http://\S+", line)
+            assert found is not None, line
             yield process, found.group()
         finally:
             process.kill()
