@@ -62,7 +62,7 @@ class MemoryLog(Generic[T]):
         self._readers: tuple[_Reader[T], ...] = ()
         """The readers that have caught up. The tuple is replaced, never changed."""
         self._error: Exception | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # reentrant: an abandoned iterator leaves when the garbage collector finds it
         """Guards the fields above; not held while a reader is called."""
         self._due: deque[Entry[T]] = deque()
         self._delivering = False

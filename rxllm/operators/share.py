@@ -50,7 +50,7 @@ class _Broadcast(Generic[T]):
 
     def __init__(self, source: Observable[T]) -> None:
         self._source = source
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # reentrant: a subscriber may leave when the garbage collector finds it
         self._request: tuple[MemoryLog[T], SingleAssignmentDisposable] | None = None
         """The log and the subscription of the request; None before it and after its disposal."""
         self._count = 0
@@ -60,10 +60,10 @@ class _Broadcast(Generic[T]):
     ) -> abc.DisposableBase:
         """Replay the log to the observer, then follow it; the first subscriber starts the request."""
         with self._lock:
+            self._count += 1  # first: if another subscriber leaves meanwhile, the request goes on
             starts = self._request is None
             self._request = self._request or (MemoryLog[T](), SingleAssignmentDisposable())
             log, upstream = self._request
-            self._count += 1
         reading = SingleAssignmentDisposable()
 
         def leave() -> None:

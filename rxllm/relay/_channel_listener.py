@@ -58,7 +58,7 @@ class _Listener:
 
 
 _listeners: dict[tuple[str, str], _Listener] = {}
-_lock = threading.Lock()
+_lock = threading.RLock()  # reentrant: a stream may leave when the garbage collector finds it
 
 
 def listen(address: RedisAddress, server: str, channel: str, key: str, poke: Callable[[], None]) -> Callable[[], None]:
@@ -68,9 +68,9 @@ def listen(address: RedisAddress, server: str, channel: str, key: str, poke: Cal
     """
     name = (server, channel)
     with _lock:
-        listener = _listeners.get(name)
-        if listener is None:
-            listener = _listeners[name] = _Listener(address, channel)
+        if name not in _listeners:
+            _listeners[name] = _Listener(address, channel)
+        listener = _listeners[name]
         listener.callbacks[key] = poke
 
     def leave() -> None:

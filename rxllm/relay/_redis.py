@@ -60,7 +60,7 @@ class RedisConnections:
         self.name = self._deployment.name
         """Which server and database, Sentinel's service, or Cluster it is."""
         self._timeout = timeout
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # reentrant: a user may close when the garbage collector finds it
         self._client: Any = None
         self._closed = False
         self._idle: dict[Any, list[Any]] = {}
@@ -216,7 +216,7 @@ def _packed(words: Sequence[str | bytes | int]) -> bytes:
 
 
 _shared: dict[tuple[str, float], RedisConnections] = {}
-_sharing = threading.Lock()
+_sharing = threading.RLock()  # reentrant, as the lock of the connections is
 
 
 def _data_of(message: Any) -> bytes | None:

@@ -88,7 +88,7 @@ class ServedStream:
         self._log = MemoryLog[object](self._upstream.dispose)
         self._watchers: tuple[Callable[[], object], ...] = ()
         """Replaced, never changed: read without the lock."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # reentrant: a watcher may leave when the garbage collector finds it
         """Guards the watchers and the timer."""
         self._timer = SerialDisposable()
         """Abandons the stream after a time without a watcher."""

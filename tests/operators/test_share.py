@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +36,30 @@ class TestContract(OperatorContract):
         Case("broadcast", ops.broadcast, MIXED, MIXED),
         Case("tee", lambda: ops.tee(Observer()), MIXED, MIXED),
     ]
+
+
+ABANDONED = """
+import asyncio, gc, reactivex
+from rxllm import aio, operators as ops
+
+async def main():
+    gc.disable()
+    for count in range(1, 200):
+        shared = reactivex.concat(reactivex.of("one"), reactivex.never()).pipe(ops.broadcast())
+        stream = aio.events(shared)
+        await anext(stream)
+        ring = [stream]
+        ring.append(ring)
+        del stream, ring
+        seen = []
+        gc.set_threshold(gc.get_count()[0] + count)
+        gc.enable()
+        shared.subscribe(seen.append)
+        gc.disable()
+        assert seen == ["one"]
+
+asyncio.run(main())
+"""
 
 
 @pytest.fixture
@@ -181,6 +207,13 @@ class TestBroadcast:
                 seen[number].wait()
                 assert merge_deltas(events) == merge_deltas(seen[number].values)
         assert producer.subscriptions == 1
+
+    def test_the_garbage_collector_may_find_a_subscriber_while_another_comes(self) -> None:
+        """At any moment: the thread that subscribes disposes it then, and does not wait for its own locks."""
+        run = subprocess.run(
+            [sys.executable, "-c", ABANDONED], capture_output=True, text=True, timeout=LIMIT, check=False
+        )
+        assert run.returncode == 0, run.stderr
 
     def test_one_request_reaches_a_real_server(self) -> None:
         """Three subscribers, one of them after the end: the server was asked once."""

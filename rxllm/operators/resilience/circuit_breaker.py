@@ -71,7 +71,7 @@ class CircuitBreaker:
         self._cooldown = cooldown
         self._scheduler = scheduler
         self._states: BehaviorSubject[CircuitState] = BehaviorSubject("closed")
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # reentrant: the garbage collector may dispose a stream
         self._current: CircuitState = "closed"
         self._period = 0
         """The number of the current state: each change adds 1. The counts below begin anew with each."""
