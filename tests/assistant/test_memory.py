@@ -97,7 +97,7 @@ class TestStores:
 
     def test_turns_of_many_threads_do_not_mix(self, store: MemoryStore) -> None:
         """Each is whole, one after another."""
-        begin = threading.Barrier(8)
+        begin = threading.Barrier(8, timeout=60)
 
         def add(number: int) -> None:
             begin.wait()

@@ -224,7 +224,7 @@ def test_who_is_far_behind_is_sent_a_little_at_a_time() -> None:
             source.on_next(TextDelta("x" * 100))
         source.on_completed()
 
-    producer = threading.Thread(target=produce)
+    producer = threading.Thread(target=produce, daemon=True)
     producer.start()
     takes: list[list[str]] = []
     while producer.is_alive() or body.is_behind:
