@@ -137,6 +137,31 @@ def garbage_ends_with_its_file() -> Iterator[None]:
     gc.freeze()
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let the run go on when a process has crashed: pytest-xdist 3.8 may wait for ever then.
+
+    It gives the next process one of the files of the one that crashed, also a file that is done: nothing is run, so
+    nothing follows. A file with one test left is not enough either: a process runs a test when it knows the next one.
+    """
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def remove_node(self, node: Any) -> str | None:
+            work = self.assigned_work[node]
+            self.assigned_work[node] = {file: tests for file, tests in work.items() if not all(tests.values())}
+            return super().remove_node(node)
+
+        def schedule(self) -> None:
+            super().schedule()
+            for node in self.nodes:
+                self._reschedule(node)
+
+    return Scheduling(config, log)
+
+
 def pytest_runtest_setup() -> None:
     """Note the threads of earlier tests."""
     threads_before.note()
