@@ -69,6 +69,7 @@ class TkHost(WidgetHost):
         with suppress(tkinter.TclError):  # the test may have done so
             self.root.destroy()
         del self.root, self.scheduler
+        self.errors.clear()  # their tracebacks hold both
         gc.collect()  # here: Tcl aborts the process when its interpreter is collected on another thread
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import threading
 import time
 from collections.abc import Iterator
@@ -226,8 +227,11 @@ def test_a_producer_never_waits_for_the_ui(host: Host) -> None:
 
 
 @pytest.mark.parametrize("kind", ENDING)
-def test_when_the_ui_is_gone(kind: str, display: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_when_the_ui_is_gone(
+    kind: str, display: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     """Silence, in every thread, and no stream left running."""
+    request.addfinalizer(gc.collect)  # here: Tcl aborts the process when its interpreter is collected on another thread
     host = make_host(kind, monkeypatch)
     scheduler = host.scheduler
     got: list[str] = []
