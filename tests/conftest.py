@@ -151,13 +151,21 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class Scheduling(LoadFileScheduling):
         def remove_node(self, node: Any) -> str | None:
             work = self.assigned_work[node]
+            crashed = next((name for tests in work.values() for name, done in tests.items() if not done), None)
+            for tests in work.values():
+                tests.update({crashed: True} if crashed in tests else {})  # it has failed, and is not run again
             self.assigned_work[node] = {file: tests for file, tests in work.items() if not all(tests.values())}
-            return super().remove_node(node)
+            super().remove_node(node)
+            return crashed
 
         def schedule(self) -> None:
             super().schedule()
             for node in self.nodes:
                 self._reschedule(node)
+
+        def _reschedule(self, node: Any) -> None:
+            if node in self.registered_collections:  # else it still loads the tests, because another one crashed
+                super()._reschedule(node)
 
     return Scheduling(config, log)
 
