@@ -139,7 +139,7 @@ def garbage_ends_with_its_file() -> Iterator[None]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Let the run go on when a process has crashed: pytest-xdist 3.8 may wait for ever then.
+    """Let the run go on when a process has crashed: pytest-xdist 3.8 may wait for ever then (its issues 1327 and 1378).
 
     It gives the next process one of the files of the one that crashed, also a file that is done: nothing is run, so
     nothing follows. A file with one test left is not enough either: a process runs a test when it knows the next one.
@@ -190,7 +190,7 @@ def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> Generator[None
 
 @pytest.hookimpl(trylast=True)
 def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> None:
-    """Limit the teardown of a test that failed: pytest-timeout and pytest end their limits here, for a debugger."""
+    """Limit the teardown of a test that failed: pytest-timeout 2.4 (its issue 196) and pytest end their limits here."""
     if isinstance(node, pytest.Item) and (settings := node.stash.get(LIMIT, None)) is not None:
         node.ihook.pytest_timeout_set_timer(item=node, settings=settings)
         seconds = float(node.config.getini("faulthandler_timeout"))

@@ -8,6 +8,7 @@ item costs an append. There is no backpressure for items pushed on the consumer'
 from __future__ import annotations
 
 import enum
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from reactivex.disposable import SingleAssignmentDisposable
 
 from .._arguments import check_type
 from .._core.scheduling import waiting_for_stream
+from .._runtime.thread_cache import workers
 from ..errors import ConfigurationError
 
 T = TypeVar("T")
@@ -74,6 +76,15 @@ class Handoff(Generic[T]):
         if self._sleeping:
             self._sleeping = False
             self._wake()
+
+    def abandon(self) -> None:
+        """Close on another thread; for a finalizer. The garbage collector may run it inside a lock of this stream."""
+        if self._closed or self._ended or sys.is_finalizing():  # then no thread runs, and atexit has closed everything
+            return
+        try:
+            workers.run("rxllm-dispose", self.close)
+        except RuntimeError:  # there is no thread
+            self.close()
 
     # No lock is needed below, because each side first writes its own mark and then reads the other's: the producer
     # appends, then checks for a sleeper; the consumer marks itself sleeping, then checks for items.

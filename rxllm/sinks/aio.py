@@ -121,4 +121,4 @@ class EventStream(AsyncIterator[T]):
 
     def __del__(self) -> None:
         if self._started:
-            self._handoff.close()
+            self._handoff.abandon()
