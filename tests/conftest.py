@@ -16,7 +16,8 @@ from typing import Any
 
 import psutil
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
+from hypothesis.strategies import none
 
 from . import threads_before
 
@@ -207,7 +208,10 @@ def pytest_collection() -> Generator[None, object, object]:
     """Collect no garbage while tests are loaded, and do not search later what they load: it is hardly ever garbage."""
     gc.disable()
     try:
-        return (yield)
+        result = yield
+        # Hypothesis makes a Random for its first example, and looks for what refers to it, which may not be frozen.
+        given(none())(lambda _: None)()
+        return result
     finally:
         gc.freeze()
         gc.enable()

@@ -63,7 +63,7 @@ class TestKeys:
         (home / ".config").mkdir()
         (home / ".config" / "rxllm").symlink_to("/proc/nowhere")
         command = [*COMMAND, "keys", "set", "openai"]
-        done = subprocess.run(command, input="k", env=environment(), capture_output=True, text=True)
+        done = subprocess.run(command, input="k", env=environment(), capture_output=True, text=True, timeout=60)
         assert (1, 1) == (done.returncode, done.stderr.count("\n"))
         assert str(home / ".config") in done.stderr
 
