@@ -16,7 +16,7 @@ import rxllm
 from rxllm import aio
 from rxllm.testing import ErrorReply, Gate, LLMServer, Reply
 
-from .sinks.streams import LIMIT_SECONDS, Produced, endless
+from .sinks.streams import LIMIT_SECONDS, Collecting, Produced, endless
 from .ui.hosts import LOOPS
 
 
@@ -361,6 +361,27 @@ def test_an_iterator_that_is_dropped_in_a_ring_is_closed_when_it_is_found() -> N
     asyncio.run(main())
     gc.collect()
     assert produced.ended.wait(LIMIT_SECONDS)
+
+
+def test_the_producer_may_find_an_abandoned_task_inside_of_a_lock() -> None:
+    """The garbage collector runs on any thread: this one does not wait for its own lock."""
+    collecting = Collecting()
+    stream = aio.events(collecting.observable)
+
+    async def abandon() -> None:
+        await anext(stream)
+        ring: list[object] = [step := anext(stream)]
+        ring.append(ring)
+        step.send(None)  # waits for an item
+
+    gc.disable()
+    try:
+        asyncio.run(abandon())
+        collecting.abandoned.set()
+        assert collecting.collected.wait(LIMIT_SECONDS)
+    finally:
+        gc.enable()
+    assert collecting.disposed.wait(LIMIT_SECONDS)
 
 
 def test_asyncio_has_all_of_aio() -> None:

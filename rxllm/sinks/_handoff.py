@@ -69,22 +69,26 @@ class Handoff(Generic[T]):
             self._subscription.disposable = source.subscribe(self._put, self._end, self._end)
 
     def close(self) -> None:
-        """Dispose the source, and unblock the producer and the consumer. Safe to call from any thread, repeatedly."""
-        self._closed = True
-        self._subscription.dispose()
-        self._room.set()
-        if self._sleeping:
-            self._sleeping = False
-            self._wake()
+        """Dispose the source, and unblock the producer and the consumer. Safe to call from any thread, repeatedly.
+
+        The garbage collector closes a generator on any thread, perhaps inside a lock of this stream. So only the
+        consumer's thread disposes itself; for another one, a worker does.
+        """
+        if self._consumer in (None, threading.get_ident()):
+            self._dispose()
+        else:
+            self.abandon()
 
     def abandon(self) -> None:
-        """Close on another thread; for a finalizer. The garbage collector may run it inside a lock of this stream."""
-        if self._closed or self._ended or sys.is_finalizing():  # then no thread runs, and atexit has closed everything
+        """Close on a worker; for a finalizer, which the garbage collector may run inside a lock of this stream."""
+        has_ended = self._closed or self._ended
+        self._closed = True
+        if has_ended or sys.is_finalizing():  # then no thread runs, and atexit has closed everything
             return
         try:
-            workers.run("rxllm-dispose", self.close)
+            workers.run("rxllm-dispose", self._dispose)
         except RuntimeError:  # there is no thread
-            self.close()
+            self._dispose()
 
     # No lock is needed below, because each side first writes its own mark and then reads the other's: the producer
     # appends, then checks for a sleeper; the consumer marks itself sleeping, then checks for items.
@@ -132,7 +136,7 @@ class Handoff(Generic[T]):
     def _rouse(self) -> None:
         self._sleeping = False
         if not self._wake():
-            self.close()
+            self._dispose()
 
     def _wait_for_room(self) -> None:
         """Block the producer until there is room; look now and then whether the consumer is still alive."""
@@ -142,5 +146,13 @@ class Handoff(Generic[T]):
             if len(self._items) < self._bound or self._closed:
                 break
             if not self._room.wait(_LOOK_SECONDS) and not self._alive():
-                self.close()
+                self._dispose()
         self._blocked = False
+
+    def _dispose(self) -> None:
+        self._closed = True
+        self._subscription.dispose()
+        self._room.set()
+        if self._sleeping:
+            self._sleeping = False
+            self._wake()

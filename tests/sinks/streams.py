@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Iterable
 from typing import Generic, TypeVar
@@ -44,6 +45,34 @@ class Produced(Generic[T]):
             else:
                 observer.on_error(self._error)
         self.ended.set()
+
+
+class Collecting:
+    """A stream of one item whose producer then runs the garbage collector, inside the lock that disposing takes."""
+
+    def __init__(self) -> None:
+        self.abandoned = threading.Event()
+        """To be set by the test when only the garbage collector can find the consumer."""
+        self.disposed = threading.Event()
+        self.collected = threading.Event()
+        """The producer has its lock no longer."""
+        self._lock = threading.Lock()
+        self.observable: Observable[int] = Observable(self._subscribe)
+
+    def _subscribe(self, observer: abc.ObserverBase[int], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+        threading.Thread(target=self._run, args=(observer,), daemon=True).start()
+        return Disposable(self._dispose)
+
+    def _dispose(self) -> None:
+        with self._lock:
+            self.disposed.set()
+
+    def _run(self, observer: abc.ObserverBase[int]) -> None:
+        observer.on_next(1)
+        self.abandoned.wait(LIMIT_SECONDS)
+        with self._lock:
+            gc.collect()
+        self.collected.set()
 
 
 def endless() -> Iterable[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -15,7 +16,7 @@ import rxllm
 from rxllm.sinks.iterate import iter_events, iter_text
 from rxllm.testing import Gate, LLMServer, Reply
 
-from .streams import LIMIT_SECONDS, Produced, endless
+from .streams import LIMIT_SECONDS, Collecting, Produced, endless
 
 
 @pytest.fixture
@@ -125,6 +126,21 @@ class TestLeaving:
         next(items)
         items.close()
         assert produced.ended.wait(LIMIT_SECONDS)
+
+    def test_the_producer_may_find_an_abandoned_loop_inside_of_a_lock(self) -> None:
+        """The garbage collector runs on any thread: this one does not wait for its own lock."""
+        stream = Collecting()
+        gc.disable()
+        try:
+            ring: list[object] = [items := iter_events(stream.observable)]
+            ring.append(ring)
+            next(items)
+            del items, ring
+            stream.abandoned.set()
+            assert stream.collected.wait(LIMIT_SECONDS)
+        finally:
+            gc.enable()
+        assert stream.disposed.wait(LIMIT_SECONDS)
 
 
 def test_the_error_comes_after_what_came_before_it() -> None:
