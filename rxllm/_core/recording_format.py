@@ -43,8 +43,8 @@ class RecordingWriter(abc.DisposableBase):
         # Not buffered: each line is in the file at once, and survives the end of the process.
         self._file = Path(path).open("wb", buffering=0)  # noqa: SIM115 - closed with the stream
         self._now = now
-        self._is_ended = threading.Lock()
-        """Acquired once, by the first thread that ends the recording, and never released."""
+        self._closing = threading.RLock()  # reentrant: the garbage collector may dispose
+        self._is_ended = False
         self._encode = msgspec.json.Encoder().encode
 
     def event(self, event: TokenEvent) -> None:
@@ -72,10 +72,12 @@ class RecordingWriter(abc.DisposableBase):
             self.end("disposed")
 
     def _close(self, line: Line) -> None:
-        """Write the last line and close the file, unless this has begun already."""
-        if self._is_ended.acquire(blocking=False):  # the garbage collector may dispose inside of this
-            with self._file:
-                self._file.write(self._encode(line) + b"\n")
+        """Write the last line and close the file, or wait until another thread has."""
+        with self._closing:
+            if not self._is_ended:
+                self._is_ended = True
+                with self._file:
+                    self._file.write(self._encode(line) + b"\n")
 
     def _time(self) -> float:
         return int(self._now() * 1e6) / 1e6  # microseconds; round() takes longer than the rest of a line

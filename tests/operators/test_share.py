@@ -20,7 +20,7 @@ from reactivex.testing import TestScheduler
 import rxllm
 from rxllm import operators as ops
 from rxllm._core.delta_merge import merge_deltas
-from rxllm._core.recording_format import read_recording
+from rxllm._core.recording_format import RecordingWriter, read_recording
 from rxllm.events import StreamEnd, TextDelta, TokenEvent
 from rxllm.testing import LLMServer
 
@@ -342,6 +342,45 @@ class TestRecord:
         assert producer.finished.wait(LIMIT)
         assert seen.error is None
         assert list(read_recording(path))[-1].end == "disposed"
+
+    def test_disposing_waits_for_the_last_line_of_another_thread(self, path: Path) -> None:
+        """Then the file can be read at once."""
+        writer = RecordingWriter(path, lambda: 0.0)
+        writing, disposed = threading.Event(), threading.Event()
+        returned_early: list[bool] = []
+        encode = writer._encode
+
+        def slow(line: object) -> bytes:
+            writing.set()
+            returned_early.append(disposed.wait(0.2))
+            return encode(line)
+
+        def dispose() -> None:
+            writing.wait(LIMIT)
+            writer.dispose()
+            disposed.set()
+
+        writer._encode = slow
+        threading.Thread(target=dispose, daemon=True).start()
+        writer.end("completed")
+        assert disposed.wait(LIMIT)
+        assert returned_early == [False]
+        assert [line.end for line in read_recording(path)] == ["completed"]
+
+    def test_disposing_inside_of_the_last_line_does_not_wait_for_itself(self, path: Path) -> None:
+        """The garbage collector may dispose at any moment."""
+        writer = RecordingWriter(path, lambda: 0.0)
+        encode = writer._encode
+
+        def disposing(line: object) -> bytes:
+            writer.dispose()
+            return encode(line)
+
+        writer._encode = disposing
+        ending = threading.Thread(target=writer.end, args=("completed",), daemon=True)
+        ending.start()
+        ending.join(LIMIT)
+        assert [line.end for line in read_recording(path)] == ["completed"]
 
     def test_after_take_the_file_is_closed(self, path: Path) -> None:
         """A downstream that has enough is a disposal."""
