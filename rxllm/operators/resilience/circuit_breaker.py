@@ -119,9 +119,9 @@ class CircuitBreaker:
             if may_try or self._current == "closed":
                 self._running += 1
                 return self._period
-            rest = max(0.0, self._half_opens_at - now)
+            state, rest = self._current, max(0.0, self._half_opens_at - now)
         return APIConnectionError(
-            f"the circuit breaker is {_WORDS[self._current]}: this provider failed "
+            f"the circuit breaker is {_WORDS[state]}: this provider failed "
             f"{self._failure_threshold} times in a row; the next trial is in {rest:.3g} s",
             retry_after=rest,
         )

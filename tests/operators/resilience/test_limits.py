@@ -11,6 +11,7 @@ import reactivex as rx
 from hypothesis import given
 from hypothesis import strategies as st
 from reactivex import Observable
+from reactivex.subject import Subject
 from reactivex.testing import TestScheduler
 
 import rxllm
@@ -531,6 +532,34 @@ class TestCircuitBreaker:
         scheduler.start()
         assert states == ["closed", "open", "half_open", "closed"]
         assert asker.completed == ["b", "c"]
+
+    def test_a_stream_may_be_refused_while_a_trial_closes_the_breaker(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """On another thread: the error says what was true when it was refused."""
+        scheduler = TestScheduler()
+        breaker = CircuitBreaker(1, success_threshold=1, cooldown=60, scheduler=scheduler)
+        rx.throw(OVERLOADED).pipe(breaker).subscribe(on_error=lambda _: None)
+        scheduler.advance_by(61)
+        trial = Subject[TokenEvent]()
+        trial.pipe(breaker).subscribe()
+        lock = breaker._lock
+
+        class Lock:
+            """Lets the trial end as soon as the breaker has decided."""
+
+            def __enter__(self) -> None:
+                lock.acquire()
+
+            def __exit__(self, *_: object) -> None:
+                monkeypatch.undo()
+                lock.release()
+                trial.on_completed()
+
+        monkeypatch.setattr(breaker, "_half_open", lambda: None)
+        monkeypatch.setattr(breaker, "_lock", Lock())
+        errors: list[Exception] = []
+        rx.just(TextDelta("a")).pipe(breaker).subscribe(on_error=errors.append)
+        assert current_state(breaker) == "closed"
+        assert [type(error) for error in errors] == [rxllm.APIConnectionError]
 
     def test_a_failure_on_trial_opens_it_again(self) -> None:
         """For a whole cooldown."""
