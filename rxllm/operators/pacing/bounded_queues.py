@@ -93,12 +93,13 @@ class _DroppingQueue(_OneByOneQueue[T]):
         self._taking = threading.Lock()
 
     def _append_to_full_queue(self, item: T) -> None:
+        queue = self._queue
         with self._taking:
-            for at, waiting in enumerate(self._queue):
+            for at, waiting in enumerate(queue):
                 if not isinstance(waiting, NEVER_DROPPED_EVENTS):
-                    del self._queue[at]
+                    del queue[at]
                     break
-            self._queue.append(item)
+            queue.append(item)
 
     def _take(self) -> T:
         with self._taking:

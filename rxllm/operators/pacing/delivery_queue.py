@@ -83,7 +83,7 @@ class DeliveryQueue(Subscription[T, T]):
         self._closed = True
         super().dispose()
         self._action.dispose()
-        self._queue.clear()
+        self._queue = deque()  # not cleared: the producer may be looking through it
 
     @abstractmethod
     def _append_to_full_queue(self, item: T) -> None:

@@ -172,6 +172,21 @@ class TestBounded:
         assert delivered(range(10), lambda s: ops.bounded(s, 2, overflow="drop_oldest")) == [8, 9]
         assert delivered(range(10), lambda s: ops.bounded(s, 1, overflow="drop_oldest")) == [9]
 
+    def test_drop_oldest_may_be_disposed_while_it_looks_for_what_to_drop(self) -> None:
+        """By another thread, or by the garbage collector: the producer gets no exception."""
+
+        class Disposing:
+            @property
+            def __class__(self) -> type:  # read by isinstance()
+                subscription.dispose()
+                return Disposing
+
+        source: Subject[Any] = Subject()
+        subscription = source.pipe(ops.bounded(TestScheduler(), 1, overflow="drop_oldest")).subscribe()
+        source.on_next(Disposing())
+        source.on_next(1)
+        assert not source.observers
+
     @pytest.mark.parametrize("size", [1, 2, 64])
     def test_a_producer_on_the_schedulers_own_thread_does_not_wait_for_itself(self, size: int) -> None:
         """Everything arrives, in order, though one thread does both."""
