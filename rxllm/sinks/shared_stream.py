@@ -71,7 +71,7 @@ def forget_shared_stream(key: Hashable) -> None:
         log.cancel()
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # reentrant: a finalizer may forget its stream
 _logs: dict[Hashable, MemoryLog[object]] = {}
 """In the order of their last use."""
 
@@ -85,9 +85,9 @@ def _log_of(key: Hashable, factory: Callable[[], Observable[object]]) -> MemoryL
         if log is None:
             log = MemoryLog[object](on_cancel=upstream.dispose)
         _logs[key] = log
-        ended = [other for other, kept in _logs.items() if kept.state != "open"]
+        ended = [other for other, kept in list(_logs.items()) if kept.state != "open"]
         for other in ended[: max(0, len(ended) - KEPT)]:
-            del _logs[other]
+            _logs.pop(other, None)
     if starts:
 
         def append(event: object) -> None:

@@ -116,6 +116,25 @@ def test_forgetting_what_nobody_named_is_harmless() -> None:
     forget_shared_stream("nobody's")
 
 
+def test_a_finalizer_may_forget_a_stream_while_another_starts() -> None:
+    """The garbage collector may run it inside the lock of the streams."""
+
+    class Key:
+        def __hash__(self) -> int:
+            forget_shared_stream("nobody's")
+            return 1
+
+    def start() -> None:
+        key = Key()
+        shared_stream(key, reactivex.empty).subscribe()
+        forget_shared_stream(key)
+        started.set()
+
+    started = threading.Event()
+    threading.Thread(target=start, daemon=True).start()
+    assert started.wait(LIMIT_SECONDS)
+
+
 def test_ended_streams_do_not_pile_up(key: object) -> None:
     """The ones asked for least recently go; those that run stay."""
     gate = Gate()
