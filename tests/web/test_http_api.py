@@ -185,7 +185,7 @@ class TestEndings:
         assert 404 == requests.get(f"{url}/api/streams/none", timeout=60).status_code
         assert 404 == requests.delete(f"{url}/api/streams/none", timeout=60).status_code
         assert 405 == requests.get(f"{url}/api/chat", timeout=60).status_code
-        assert 404 == requests.get(f"{url}/page/../service.py", timeout=60).status_code
+        assert 404 == requests.get(f"{url}/page/../model_service.py", timeout=60).status_code
         assert {"models": ["m"]} == requests.get(f"{url}/api/models", timeout=60).json()
 
 
