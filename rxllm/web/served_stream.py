@@ -80,8 +80,8 @@ class ServedStream:
         """The characters of all events up to each one, by its number."""
         self._taken_to = 0
         """The number of the newest event that a watcher has taken."""
-        self._room = threading.Event()
-        """Set when a producer that waits should look again."""
+        self._room = threading.Condition()
+        """Notified when a producer that waits should look again."""
         self._on_end = on_end
         self._error: Exception | None = None
         self._upstream = SingleAssignmentDisposable()
@@ -155,8 +155,7 @@ class ServedStream:
         entries = tuple(self._log.after(after, AT_ONCE))
         if entries and entries[-1].id > self._taken_to:
             self._taken_to = entries[-1].id
-            if not self._room.is_set():
-                self._room.set()
+            self._unblock()
         return entries
 
     def watch(self, notify: Callable[[], object]) -> None:
@@ -174,7 +173,7 @@ class ServedStream:
             self._watchers = tuple(other for other in self._watchers if other != notify)
             if self._watchers or self._log.state != "open":
                 return
-        self._room.set()
+        self._unblock()
         seconds = max(self._linger, 0.0 if self.paused_after is None else _ANSWER_SECONDS)
         if seconds > 0:
             self._abandon_after(seconds)
@@ -199,13 +198,21 @@ class ServedStream:
 
     def _wait_for_a_watcher(self) -> None:
         """Block the producer until a watcher has caught up, all have left, or the stream has ended."""
-        while True:
-            self._room.clear()
+
+        def may_go_on() -> bool:
             is_ahead = self._chars[-1] - self._chars[self._taken_to] > MAX_UNREAD_CHARS
-            if not is_ahead or not self._watchers or self.state != "open":
-                return
-            if not self._room.wait(_LOOK_SECONDS):
-                self._notify()  # drops watchers whose reader has vanished
+            return not is_ahead or not self._watchers or self.state != "open"
+
+        while True:
+            with self._room:
+                if self._room.wait_for(may_go_on, _LOOK_SECONDS):
+                    return
+            self._notify()  # drops watchers whose reader has vanished
+
+    def _unblock(self) -> None:
+        """Let a producer that waits look again."""
+        with self._room:
+            self._room.notify_all()
 
     def _close(self, error: Exception | None = None) -> None:
         self._error = error
@@ -214,7 +221,7 @@ class ServedStream:
 
     def _ended(self) -> None:
         """Cancel the timer, call `on_end` once and wake the watchers."""
-        self._room.set()
+        self._unblock()
         with self._lock:
             self._timer.dispose()
             on_end, self._on_end = self._on_end, None

@@ -323,6 +323,27 @@ class TestSlowReaders:
                 after = entry.id
         assert 100 == stream.last
 
+    def test_the_last_reader_may_leave_inside_of_the_producers_wait(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """When the garbage collector runs there and finds it: the producer does not wait for its own lock."""
+        source = Subject[object]()
+        stream = ServedStream(source)
+        wait = threading.Condition.wait
+        notify = list[object]().clear
+
+        def leave_first(condition: threading.Condition, timeout: float | None = None) -> bool:
+            if threading.current_thread() is producer and stream.is_watched:
+                stream.unwatch(notify)
+            return wait(condition, timeout)
+
+        producer = threading.Thread(target=source.on_next, args=(TextDelta("x" * 2000),), daemon=True)
+        stream.start()
+        stream.watch(notify)
+        monkeypatch.setattr(threading.Condition, "wait", leave_first)
+        producer.start()
+        producer.join(60)
+        assert not producer.is_alive()
+        assert "cancelled" == stream.state
+
     @pytest.mark.parametrize("end", ["the reader leaves", "the stream is stopped"])
     def test_it_waits_for_nobody(self, end: str) -> None:
         """Who has left, or who has stopped it."""
