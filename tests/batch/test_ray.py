@@ -17,9 +17,12 @@ import rxllm
 from rxllm import batch
 from rxllm.testing import Gate, Hang, LLMServer, Reply
 
-from ..operators.threads import LIMIT, Seen
+from ..operators.threads import Seen
 
-pytestmark = [pytest.mark.usefixtures("local_ray"), pytest.mark.timeout(300)]
+LIMIT = 240.0
+"""Seconds. On a busy machine each process of Ray takes half a minute to start."""
+
+pytestmark = [pytest.mark.usefixtures("local_ray"), pytest.mark.timeout(600)]
 
 rays_own_warnings = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data")
 """Ray Data warns of settings of its own, as it is loaded."""
@@ -75,7 +78,7 @@ def test_a_dataset_becomes_rows_and_rows_a_dataset(llm_server: LLMServer, tmp_pa
             keep=["text"],
         )
     )
-    seen.wait()
+    seen.wait(LIMIT)
     assert seen.error is None
     answers = {row.key: row for row in rows(seen) if isinstance(row, batch.AnswerRow)}
     assert {f"r{n}": {"mood": f"T{n}, {n + 1}"} for n in range(60)} == {key: row.value for key, row in answers.items()}
@@ -105,7 +108,7 @@ def test_a_model_may_come_from_a_function(llm_server: LLMServer, tmp_path: Path)
 
     seen = Seen()
     seen.subscribe(batch.map_prompts(["x", "y"], make, cluster=True, checkpoint=tmp_path / "job", workers=1))
-    seen.wait()
+    seen.wait(LIMIT)
     assert seen.error is None
     assert ["x", "y"] == sorted(row.text for row in rows(seen) if isinstance(row, batch.AnswerRow))
 
@@ -121,7 +124,7 @@ def test_a_function_that_makes_no_model_ends_the_run(tmp_path: Path) -> None:
 
     seen = Seen()
     seen.subscribe(batch.map_prompts(["x"], make, cluster=True, checkpoint=tmp_path / "job", workers=1))
-    seen.wait()
+    seen.wait(LIMIT)
     assert isinstance(seen.error, rxllm.ConfigurationError)
     assert "LocalError: no licence" in str(seen.error)
 
@@ -134,7 +137,7 @@ def test_long_answers_travel(llm_server: LLMServer, tmp_path: Path) -> None:
     seen.subscribe(
         batch.map_prompts(prompts, spec_for(llm_server), cluster=True, checkpoint=tmp_path / "job", keep=["prompt"])
     )
-    seen.wait()
+    seen.wait(LIMIT)
     answers = [row for row in rows(seen) if isinstance(row, batch.AnswerRow)]
     assert {prompt: prompt * 50_000 for prompt in prompts} == {str(row.columns["prompt"]): row.text for row in answers}
 
@@ -154,7 +157,7 @@ def test_a_worker_that_is_killed_is_noticed(llm_server: LLMServer, tmp_path: Pat
     assert doomed
     doomed[0].kill()
     gate.open()
-    seen.wait()
+    seen.wait(LIMIT)
     assert seen.error is None
     assert prompts == sorted(row.text for row in rows(seen) if isinstance(row, batch.AnswerRow))
     assert 1 == seen.values[-1].lost_workers
@@ -178,7 +181,7 @@ def test_workers_that_die_at_start_do_not_end_a_healthy_run(llm_server: LLMServe
         prompts, model_of_one_process, cluster=True, checkpoint=tmp_path / "job", workers=2, max_concurrent=2
     )
     seen.subscribe(events)
-    seen.wait()
+    seen.wait(LIMIT)
     assert seen.error is None
     assert prompts == sorted(row.text for row in rows(seen) if isinstance(row, batch.AnswerRow))
 
@@ -245,14 +248,14 @@ def test_other_limits_of_the_same_name_are_refused(
     seen.subscribe(
         batch.map_prompts(["a"], spec_for(llm_server), cluster=True, checkpoint=tmp_path / "job", limits=limits)
     )
-    seen.wait()
+    seen.wait(LIMIT)
     assert seen.error is None
     other = batch.RateLimits(requests_per_minute=7, name="of-this-test")
     seen = Seen()
     seen.subscribe(
         batch.map_prompts(["b"], spec_for(llm_server), cluster=True, checkpoint=tmp_path / "job", limits=other)
     )
-    seen.wait()
+    seen.wait(LIMIT)
     assert isinstance(seen.error, rxllm.ConfigurationError)
     assert "of-this-test" in str(seen.error)
 
@@ -292,7 +295,7 @@ def test_a_cluster_without_room_is_an_error_after_a_while(llm_server: LLMServer,
         start_timeout=1.5,
     )
     seen.subscribe(events)
-    seen.wait()
+    seen.wait(LIMIT)
     assert isinstance(seen.error, batch.WorkerLostError)
     assert "the cluster" in str(seen.error)
     assert "room" in str(seen.error)
@@ -305,7 +308,7 @@ def test_options_that_ray_does_not_know_are_refused(llm_server: LLMServer, tmp_p
         ["a"], spec_for(llm_server), cluster=True, checkpoint=tmp_path / "job", worker_options={"colour": "red"}
     )
     seen.subscribe(events)
-    seen.wait()
+    seen.wait(LIMIT)
     assert isinstance(seen.error, rxllm.ConfigurationError)
     assert "colour" in str(seen.error)
 
@@ -343,7 +346,7 @@ def test_a_generator_is_for_one_run(llm_server: LLMServer, tmp_path: Path) -> No
     for error in (None, rxllm.ConfigurationError):
         seen = Seen()
         seen.subscribe(events)
-        seen.wait()
+        seen.wait(LIMIT)
         assert error is (seen.error and type(seen.error))
 
 

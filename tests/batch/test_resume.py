@@ -111,7 +111,7 @@ class Driver:
         return len(doomed)
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_a_killed_run_goes_on_without_asking_again_what_was_answered(tmp_path: Path) -> None:
     """Every prompt ends in one row; what was settled before the kill is never asked again.
 

@@ -56,7 +56,7 @@ def test_pandas_frames(llm_server: LLMServer) -> None:
     assert ["answered", 1, "q1"] == [answered["status"][0], answered["id"][0], answered["text"][0]]
 
 
-@pytest.mark.timeout(4 * LIMIT)
+@pytest.mark.timeout(10 * LIMIT)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Ray Data, inside itself
 @pytest.mark.usefixtures("local_ray")
 def test_ray_data(llm_server: LLMServer, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_dask(llm_server: LLMServer) -> None:
     assert [(n, f"q{n}") for n in range(30)] == sorted(zip(answers["id"], answers["text"], strict=True))
 
 
-@pytest.mark.timeout(4 * LIMIT)
+@pytest.mark.timeout(10 * LIMIT)
 @pytest.mark.filterwarnings("ignore")  # of Spark, about versions of pandas, and sockets that it leaves to its end
 def test_spark(llm_server: LLMServer) -> None:
     """The recipe of docs/batch.md."""

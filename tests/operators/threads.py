@@ -71,6 +71,6 @@ class Seen:
         """Subscribe to `source`."""
         return source.subscribe(self.on_next, self.on_error, self.on_completed)
 
-    def wait(self) -> None:
+    def wait(self, seconds: float = LIMIT) -> None:
         """Until the stream has ended."""
-        assert self.ended.wait(LIMIT), "the stream has not ended"
+        assert self.ended.wait(seconds), "the stream has not ended"
