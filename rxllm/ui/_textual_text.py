@@ -96,14 +96,16 @@ def text_area_text(widget: TextArea) -> TextRegion:
 def follow_end(widget: Widget) -> Callable[..., None]:
     """Return what is to be called after a change of a widget: it keeps the end in view, if that is in view now.
 
+    Before the widget is mounted, nothing is above its end, so that the view follows from the start.
+
     Textual shows the content of an anchored container at its bottom, so the container is anchored once the content is
     higher; then Textual follows the end by itself, until the user scrolls.
     """
-    nodes = (node for node in widget.ancestors_with_self if isinstance(node, Widget))
-    box = next(filter(_scrolls, nodes), None)
-    follows = box is not None and box.is_vertical_scroll_end
+    box = _scrolled(widget)
+    follows = not widget.is_attached or (box is not None and box.is_vertical_scroll_end)
 
     def look() -> None:
+        box = _scrolled(widget)  # again: the widget may have been mounted since
         if box is not None and box.is_anchored != (overflows := box.max_scroll_y > 0):
             box.anchor(overflows)
             if not overflows:
@@ -114,6 +116,12 @@ def follow_end(widget: Widget) -> Callable[..., None]:
             widget.call_after_refresh(look)
 
     return changed
+
+
+def _scrolled(widget: Widget) -> Widget | None:
+    """Return the widget, or the closest one around it, that scrolls."""
+    nodes = (node for node in widget.ancestors_with_self if isinstance(node, Widget))
+    return next(filter(_scrolls, nodes), None)
 
 
 def _scrolls(widget: Widget) -> bool:

@@ -19,6 +19,7 @@ from textual.widgets import Button, Input, Label, Log, Markdown, Static, TextAre
 import rxllm
 from rxllm.testing import Fail, Gate, LLMServer, Reply
 from rxllm.ui._binding import Binding
+from rxllm.ui._textual_text import follow_end
 from rxllm.ui.textual import StopButton, TextualScheduler, bind_each, bind_enabled, bind_text
 
 from ..sinks.streams import Produced
@@ -364,6 +365,27 @@ def test_markup_in_each_item_is_text() -> None:
         assert app.content == "a [/red] ␛"
 
     run(app, body)
+
+
+def test_a_change_before_the_widget_is_mounted_is_followed_too() -> None:
+    """Also if the text is higher than the view when it is laid out for the first time."""
+    shown = Static("line\n" * 100)
+    changed = follow_end(shown)
+
+    class Scrolled(App[None]):
+        def compose(self) -> ComposeResult:
+            with VerticalScroll():
+                yield shown
+
+    app = Scrolled()
+
+    async def main() -> None:
+        async with asyncio.timeout(LIMIT_SECONDS), app.run_test() as pilot:
+            changed()
+            box = app.query_one(VerticalScroll)
+            await until(pilot, lambda: box.scroll_offset.y > 50 and box.is_vertical_scroll_end)
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("app", list(READ), indirect=True)
