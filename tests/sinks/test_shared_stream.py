@@ -113,7 +113,7 @@ def test_forgetting_a_running_stream_stops_it(key: object) -> None:
 
 def test_forgetting_what_nobody_named_is_harmless() -> None:
     """There is nothing to stop."""
-    forget_shared_stream("nobody's")
+    forget_shared_stream("unknown")
 
 
 def test_a_finalizer_may_forget_a_stream_while_another_starts() -> None:
@@ -121,7 +121,7 @@ def test_a_finalizer_may_forget_a_stream_while_another_starts() -> None:
 
     class Key:
         def __hash__(self) -> int:
-            forget_shared_stream("nobody's")
+            forget_shared_stream("unknown")
             return 1
 
     def start() -> None:
