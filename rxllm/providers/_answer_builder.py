@@ -99,6 +99,16 @@ class AnswerBuilder:
             self.end_part(kind)
         self._own = own if self._own is None else {**self._own, **own}
 
+    def sign_thought(self, own: Json) -> None:
+        """As `sign`, for the last thought, also if other parts have begun behind it; not for one that is signed."""
+        thoughts = [(at, part) for at, part in enumerate(self._parts) if isinstance(part, ReasoningPart)]
+        at, last = thoughts[-1] if thoughts else (0, ReasoningPart(""))
+        before = self._endpoint.fields(last.vendor)
+        if self._kind == "reasoning" or not last.text or before.get("signature"):
+            self.sign("reasoning", own)
+        else:
+            self._parts[at] = ReasoningPart(last.text, {self._endpoint.key: {**before, **own}})
+
     def end_part(self, following: Literal["text", "reasoning"] | None = None) -> None:
         """Close the text or reasoning part under way; the next piece begins another one, of the kind `following`."""
         self._parts += self._part_under_way()

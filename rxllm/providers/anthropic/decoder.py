@@ -114,7 +114,7 @@ class AnthropicDecoder(AnswerDecoder):
     def _keep(self, block: _Block | None, source: Json) -> None:
         """Keep what a thought has beside its text, such as its signature, to be sent back with it."""
         if own := unknown_fields(source, _THOUGHT_FIELDS):
-            self._answer.sign("reasoning", own)
+            self._answer.sign_thought(own)
             if block is not None:
                 block.signed = block.signed or "signature" in own
 
@@ -155,6 +155,7 @@ class AnthropicDecoder(AnswerDecoder):
             if text := text_at(data, "text"):
                 yield self._answer.text(text)
         elif block.kind == "thinking":
+            self._answer.end_part("reasoning")
             self._keep(block, data)
             if text := text_at(data, "thinking"):
                 yield self._answer.reasoning(text)
@@ -188,7 +189,7 @@ class AnthropicDecoder(AnswerDecoder):
         else:
             if block.kind == "thinking" and not block.signed:
                 # Compatible endpoints sign no thoughts, and want them back all the same.
-                self._answer.sign("reasoning", {"signature": ""})
+                self._answer.sign_thought({"signature": ""})
             if block.citations:
                 self._answer.sign("text", {"citations": block.citations})
             self._answer.end_part()

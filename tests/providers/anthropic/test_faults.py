@@ -9,18 +9,20 @@ import pytest
 from rxllm import errors
 from rxllm._protocol import Frame
 from rxllm.events import TextDelta
-from rxllm.messages import ToolCall
+from rxllm.messages import ReasoningPart, TextPart, ToolCall
 from rxllm.providers.anthropic import AnthropicDecoder
 from tests.providers.anthropic.test_decoder import (
     WHOLE,
     Payload,
     answer,
     block_start,
+    block_stop,
     decoded,
     delta,
     ending,
     frames,
     message_start,
+    text_block,
 )
 from tests.providers.recordings import play, play_frames
 
@@ -85,6 +87,28 @@ class TestFaults:
             response.tool_calls,
             response.model,
         )
+
+    @pytest.mark.parametrize("is_stopped", [True, False])
+    def test_a_signature_behind_the_text_is_that_of_the_thought(self, is_stopped: bool) -> None:
+        """Apart from its thought it would be refused; the next thought has its own."""
+        late = [
+            message_start(),
+            block_start(0, type="thinking", thinking="", signature=""),
+            delta(0, "thinking_delta", thinking="Hm"),
+            *([block_stop(0)] if is_stopped else []),
+            *text_block(1, "Hi"),
+            delta(0, "signature_delta", signature="s"),
+            *([] if is_stopped else [block_stop(0)]),
+            block_start(2, type="thinking", thinking="", signature=""),
+            delta(2, "signature_delta", signature="t"),
+            block_stop(2),
+            *ending(),
+        ]
+        assert (
+            ReasoningPart("Hm", {"anthropic": {"signature": "s"}}),
+            TextPart("Hi"),
+            ReasoningPart("", {"anthropic": {"signature": "t"}}),
+        ) == answer(*late).parts
 
     @pytest.mark.parametrize(
         "payload",
