@@ -46,13 +46,21 @@ def joined_field(pieces: Sequence[object]) -> object:
 
 
 def _joined_entries(pieces: Sequence[Json]) -> list[Json]:
-    """Return the entries of such a list, `reasoning_details` and the like: deltas of one entry joined."""
+    """Return the entries of such a list, `reasoning_details` and the like: deltas of one entry joined.
+
+    A signature is the last thing that comes of an entry: words behind it, or another one, are of the next.
+    """
     groups: list[list[Json]] = []
+    signed: object = None
     for piece in pieces:
+        signature = piece.get("signature")
         is_other = not groups or any(groups[-1][0].get(key) != piece.get(key) for key in ("type", "index"))
-        if is_other or "data" in piece:
+        is_next = signed and signature != signed and (signature or any(map(piece.get, _JOINED)))
+        if is_other or is_next or "data" in piece:
             groups.append([])
+            signed = None
         groups[-1].append(piece)
+        signed = signature or signed
     return list(map(_joined_entry, groups))
 
 

@@ -364,6 +364,17 @@ class TestThereAndBack:
         assert isinstance(elsewhere, list)
         assert "reasoning_details" not in elsewhere[0]
 
+    def test_thoughts_that_are_signed_each(self) -> None:
+        """Each signature goes back with its own words, also where nothing numbers them."""
+        pieces = [("H", ""), ("m", ""), ("", "s"), ("So", "t"), ("", "u")]
+        entries = [{"type": "thinking", "thinking": words, "signature": sign} for words, sign in pieces]
+        stream = (chunk({"thinking_blocks": [entry]}) for entry in entries)
+        spoken = self.again(*stream, tool(id="t", name="f", arguments="{}"), dialect=GATEWAY)
+        assert isinstance(spoken, list)
+        assert [(entry["thinking"], entry["signature"]) for entry in spoken[0]["thinking_blocks"]] == [
+            *(("Hm", "s"), ("So", "t"), ("", "u"))
+        ]
+
     def test_a_refusal(self) -> None:
         """As what the assistant said: the field it came in is refused by some servers."""
         spoken = self.again(chunk({"refusal": "I can't."}), chunk(finish="stop"), dialect=OPENAI)
