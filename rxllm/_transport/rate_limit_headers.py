@@ -50,7 +50,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     seconds = number_of(value) if milliseconds is None else milliseconds / 1000
     if seconds is None:
         try:
-            seconds = parsedate_to_datetime(value).timestamp() - now
+            seconds = _seconds_to(parsedate_to_datetime(value), now)
         except (ValueError, OverflowError):
             return None
     return _bounded(seconds)
@@ -169,4 +169,9 @@ def _seconds_until(text: str, now: float) -> float | None:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return None
+    return _seconds_to(moment, now)
+
+
+def _seconds_to(moment: datetime, now: float) -> float:
+    """Return the seconds until a moment. One without a time zone is in UTC, as all dates of HTTP are."""
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now

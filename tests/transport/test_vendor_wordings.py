@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -83,6 +84,22 @@ def test_a_wait_in_a_body(error: Any, seconds: float | None) -> None:
     fault = fault_of({"error": {**error, "code": "rate_limit_exceeded"}})
     assert fault is not None
     assert stream_error(fault).retry_after == seconds
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the time zone of a process can be set on POSIX only")
+@pytest.mark.parametrize(
+    "date", ["Fri, 15 Jan 2027 08:00:30 GMT", "Friday, 15-Jan-27 08:00:30 GMT", "Fri Jan 15 08:00:30 2027"]
+)
+def test_a_wait_until_a_date(date: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the three forms that HTTP has for dates, all of which are in UTC."""
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        waits = status_error(429, {"retry-after": date}, b"", now=1_800_000_000.0)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert waits.retry_after == 30.0
 
 
 def test_the_models_own_slips() -> None:
