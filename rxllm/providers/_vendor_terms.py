@@ -42,7 +42,10 @@ class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.written.get(reason) or next(iter(self.reasons.get(reason, ())), None)
 
     def usage_of(self, counts: JsonObject, before: Usage | None = None) -> Usage:
-        """Return the usage in a vendor's counts; what they leave out stays as it was `before`."""
+        """Return the usage in a vendor's counts; what they leave out stays as it was `before`.
+
+        Counts that are all 0 are a placeholder, which some servers send also behind the real ones.
+        """
         known: dict[str, int] = {}
         for field, paths in self.counts.items():
             for path in paths:
@@ -53,6 +56,8 @@ class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                     break
         if self.total and all(count_at(counts, name) is not None for name in self.total[:2]):
             known["total_tokens"] = sum(count_at(counts, name) or 0 for name in self.total)
+        if before is not None and before.input_tokens and not any(known.values()):
+            return before
         return msgspec.structs.replace(before or Usage(), **known)
 
     def unmodelled_counts(self, counts: JsonObject) -> dict[str, object]:

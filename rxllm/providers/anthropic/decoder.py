@@ -241,8 +241,10 @@ class AnthropicDecoder(AnswerDecoder):
         yield self._finish(reason, raw)
 
     def _add_usage(self, counts: Json) -> Iterable[TokenEvent]:
-        """Update the counts by those of one event."""
-        self._usage.update((key, value) for key, value in counts.items() if value is not None)
+        """Update the counts by those of one event; 0 tokens of input, as some gateways end with, say nothing."""
+        for key, value in counts.items():
+            if value or (value is not None and (key == "output_tokens" or not self._usage.get(key))):
+                self._usage[key] = value
         return self._answer.use(self._words.usage_of(self._usage))
 
 

@@ -305,6 +305,11 @@ class TestDecoder:
             Usage(input_tokens=30, output_tokens=12, total_tokens=46),
         ] == [event.usage for event in decoded(*payloads) if isinstance(event, UsageUpdate)]
 
+    def test_a_count_does_not_sink_to_0(self) -> None:
+        """Some gateways end with 0 for what the message began with."""
+        usage = answer(message_start(), *ending(input_tokens=0, cache_read_input_tokens=0, output_tokens=7)).usage
+        assert Usage(input_tokens=20, output_tokens=7, total_tokens=32, cached_input_tokens=5) == usage
+
     def test_usage_that_is_not_told_is_unknown(self) -> None:
         """Unknown is None, never 0."""
         assert Usage() == answer(message_start(usage=None), *ending(None)).usage

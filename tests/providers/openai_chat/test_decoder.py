@@ -397,11 +397,12 @@ class TestUsage:
         assert played(chunk({"content": "x"}, "stop", usage=usage)).response.usage == Usage(1, None, None, 1, 2)
 
     def test_running_totals(self) -> None:
-        """On every chunk, with nulls inside, and a last chunk without any."""
+        """On every chunk, with nulls inside, and last chunks with zeros or without any."""
         said = events(
             chunk({"content": "a"}, usage={"prompt_tokens": 3, "completion_tokens": None}),
             chunk({"content": "b"}, usage={"prompt_tokens": 3, "completion_tokens": 1}),
             chunk({"content": "c"}, "stop", usage={"prompt_tokens": 3, "completion_tokens": 2}),
+            json.dumps({"choices": [], "usage": {"prompt_tokens": 0, "completion_tokens": 0}}),
             json.dumps({"choices": [], "usage": None, "moderation": {"flagged": True}}),
             DONE,
         )
