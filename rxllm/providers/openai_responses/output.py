@@ -96,11 +96,20 @@ class OutputReader:
         return events
 
     def arguments_done(self, _name: str, event: JsonObject) -> Iterable[TokenEvent]:
-        """Keep a call's whole arguments; some servers send them in this event only."""
-        item = self._items.of_event(event, "function_call")
+        """Keep a call's whole arguments; some servers send them in this event only, and name no call in it."""
+        is_named = event.get("item_id") or int_at(event, "output_index") is not None
+        item = self._items.of_event(event, "function_call") if is_named else self._call_without_arguments()
         if item is not None and not item.done:
             item.arguments = text_at(event, "arguments")
         return ()
+
+    def _call_without_arguments(self) -> Item | None:
+        """Return the first call under way that has no arguments yet, or the only one under way."""
+        calls = [item for item in self._items.all if item.type == "function_call" and not item.done]
+        for item in calls:
+            if item.arguments is None and (item.call is None or not self._answer.calls[item.call].arguments):
+                return item
+        return calls[0] if len(calls) == 1 else None
 
     def annotation_added(self, name: str, event: JsonObject) -> Iterator[TokenEvent]:
         """Take a citation or another annotation of a text."""

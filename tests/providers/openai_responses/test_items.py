@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from rxllm.errors import ProtocolError
@@ -134,6 +136,20 @@ class TestCalls:
         )
         calls = played(*events).response.tool_calls
         assert calls == (ToolCall("c1", "f", {"a": 1}), ToolCall("c2", "g", {"b": 2}))
+
+    def test_arguments_that_name_no_call(self) -> None:
+        """They come in the order in which the calls began (llama.cpp)."""
+        whole = [
+            {"type": "response.function_call_arguments.done", "arguments": json.dumps({"n": number})}
+            for number in (1, 2)
+        ]
+        events = (
+            *(added(at, "function_call", call_id=f"c{at}", name="f") for at in (1, 2)),
+            *whole,
+            *(done(at, "function_call", call_id=f"c{at}", name="f", arguments="") for at in (1, 2)),
+            completed(),
+        )
+        assert played(*events).response.tool_calls == (ToolCall("c1", "f", {"n": 1}), ToolCall("c2", "f", {"n": 2}))
 
     @pytest.mark.parametrize("arguments", ["", None, "null", "{}", {}])
     def test_no_arguments(self, arguments: object) -> None:
