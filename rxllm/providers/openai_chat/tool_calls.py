@@ -4,6 +4,7 @@ Vendors send a call whole or in pieces; with an index, with the same index for a
 with none; with an id once, on every piece, empty, or new each time; with the name again and again.
 A piece belongs to the call at its index (without one: to the call of its id, else to the call at its
 position in the list before, else the last one), unless it names a function and cannot be of that call.
+Arguments alone at an index that no call has are of the last call, if they are not whole without them.
 Names and ids are never joined.
 """
 
@@ -121,6 +122,8 @@ class ToolCalls:
         at = by_id if index is None else self._by_index.get(index)
         if at is None and index in self._calls and index not in self._by_index.values():
             at = index  # came without its index so far
+        if at is None and not (call_id or name) and self._last is not None and not self._calls[self._last].is_whole():
+            return self._last
         is_known = call_id != "" and at is not None and self._by_id.get(call_id) == at
         if at is None or (name and not is_known and self._calls[at].is_other_call(call_id, name, piece)):
             at = self._free if index is None or index in self._calls else index

@@ -154,6 +154,13 @@ class TestToolCalls:
         said = calls(chunk({"tool_calls": begun}), chunk({"tool_calls": pieces}), chunk(finish="tool_calls"), DONE)
         assert said == (("t0", "f", {"a": 0}), ("t1", "g", {"a": 1}))
 
+    def test_arguments_at_another_index_than_the_name(self) -> None:
+        """Without a name and an id they are of the call that lacks them."""
+        assert calls(
+            tool(0, id="x", name="f", arguments=""), tool(1, name="", arguments='{"n":'), tool(2, arguments="1}"),
+            tool(1, id="y", name="g"), tool(2, arguments='{"n":2}'), chunk(finish="tool_calls"), DONE,
+        ) == (("x", "f", {"n": 1}), ("y", "g", {"n": 2}))  # fmt: skip
+
     def test_the_cost_of_a_call_does_not_grow_with_its_square(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A server may repeat id and name with every piece: the arguments are not read anew for each."""
         read: list[str] = []
