@@ -23,6 +23,8 @@ _FRAMING_HEADERS = frozenset(
     {"connection", "content-length", "expect", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 )
 _COMPRESSIONS = frozenset({"gzip", "x-gzip", "deflate"})
+_NO_CODINGS = frozenset({"", "identity", "none", "utf-8"})
+"""What stands in Content-Encoding though nothing is encoded: "none" keeps some frameworks from compressing a stream."""
 
 
 class ResponseHead(NamedTuple):
@@ -156,13 +158,14 @@ def body_framing(head: ResponseHead) -> BodyFraming:
         return BodyFraming(chunked=False, length=0)
     content, transfer = head.headers.get("content-encoding", ""), head.headers.get("transfer-encoding")
     codings = [coding.strip().lower() for coding in f"{content},{transfer or ''}".split(",")]
-    codings = [coding for coding in codings if coding not in ("", "identity")]
-    chunked = transfer is not None and codings[-1:] == ["chunked"]
-    compressions = codings[:-1] if chunked else codings
-    is_readable = len(compressions) <= 1 and _COMPRESSIONS.issuperset(compressions)
+    codings = [coding for coding in codings if coding not in _NO_CODINGS]
+    chunked = False
+    while transfer is not None and codings[-1:] == ["chunked"]:  # some proxies repeat it, and chunk once
+        chunked = bool(codings.pop())
+    is_readable = len(codings) <= 1 and _COMPRESSIONS.issuperset(codings)
     if not is_readable and head.status < 300:  # of other statuses, the status alone is an error
-        raise ProtocolError(f"the body is encoded as {', '.join(compressions)!r}, which rxllm cannot read")
-    is_compressed = bool(compressions) and is_readable
+        raise ProtocolError(f"the body is encoded as {', '.join(codings)!r}, which rxllm cannot read")
+    is_compressed = bool(codings) and is_readable
     lengths = {length.strip() for length in head.headers.get("content-length", "").split(",")} - {""}
     if transfer is not None:
         return BodyFraming(chunked, None, is_compressed)

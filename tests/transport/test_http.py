@@ -86,11 +86,13 @@ CHUNKED = "Transfer-Encoding: chunked"
         (gzip.compress(b"Hello world"), ["Content-Encoding: gzip"]),
         (chunked(gzip.compress(b"Hello world")), [CHUNKED, "Content-Encoding: gzip"]),
         (zlib.compress(b"Hello world"), ["Content-Encoding: deflate"]),
+        (b"Hello world", ["Content-Encoding: none"]),
+        (chunked(b"Hello world"), [CHUNKED, "Content-Encoding: UTF-8", CHUNKED]),
     ],
-    ids=["chunked", "length", "close", "gzip", "chunked gzip", "deflate"],
+    ids=["chunked", "length", "close", "gzip", "chunked gzip", "deflate", "none", "chunked said twice"],
 )
 def test_a_body_is_read_whatever_its_framing(body: bytes, headers: list[str]) -> None:
-    """Chunked, with a length, up to the close, and compressed."""
+    """Chunked, with a length, up to the close, and compressed; also if headers say what is not so."""
 
     def handle(connection: Connection) -> None:
         connection.read_request()
