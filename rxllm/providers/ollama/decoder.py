@@ -86,7 +86,7 @@ class OllamaDecoder(AnswerDecoder):
         """Add the last events; raise if the answer was broken off, or is whole but for a tool call."""
         raw = text_at(line, "done_reason")
         yield from self._answer.use(self._words.usage_of(line))
-        if others := unknown_fields(line, _LINE_FIELDS | {"prompt_eval_count", "eval_count"}):
+        if others := unknown_fields(line, _LINE_FIELDS | self._words.modelled):
             yield VendorEvent("done", others)
         if self._fields:
             self._answer.vendor_part(self._fields)

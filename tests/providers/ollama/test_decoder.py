@@ -170,6 +170,11 @@ class TestDecoder:
         assert answer(line("Hi"), line(done=True, eval_count=4)).usage == Usage(output_tokens=4)
         assert answer(line("Hi"), line(done=True)).usage == Usage()
 
+    def test_cached_tokens_are_part_of_the_prompt(self) -> None:
+        """Newer servers tell them."""
+        end = line(done=True, prompt_eval_count=20, prompt_eval_cached_count=15, eval_count=4)
+        assert answer(line("Hi"), end).usage == Usage(20, 4, 24, cached_input_tokens=15)
+
     def test_news_of_the_wire_become_vendor_events(self) -> None:
         """Unknown fields are told, once as long as they stay the same."""
         payloads = [
