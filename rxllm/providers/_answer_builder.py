@@ -143,6 +143,17 @@ class AnswerBuilder:
         self._parts.append(call)
         return ToolCallStart(index, call_id, call.name)
 
+    def is_call(self, index: int, name: str) -> bool:
+        """Return whether the tool call `index` is one of the function that the vendor calls `name`."""
+        return self.calls[index].name == self._endpoint.tool_name(name)
+
+    def sign_call(self, index: int, own: Json) -> None:
+        """Attach what the vendor wants sent back with the tool call `index`, which may have ended."""
+        call = self.calls[index]
+        if own:
+            call.vendor = {self._endpoint.key: {**self._endpoint.fields(call.vendor), **own}}
+            call.ended = call.ended and msgspec.structs.replace(call.ended, vendor=call.vendor)
+
     def add_arguments(self, index: int, piece: str) -> ToolCallDelta:
         """Record a piece of the arguments' JSON text of the tool call `index`."""
         self.calls[index].arguments.append(piece)

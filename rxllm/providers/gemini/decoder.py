@@ -117,7 +117,7 @@ class GeminiDecoder(AnswerDecoder):
     def _part(self, part: Json) -> Iterator[TokenEvent]:
         """Add a part: a function call, text or thought, or another kind, which goes back as it came."""
         call = part.get("functionCall")
-        if self._may_get_arguments and not (is_object(call) and "name" not in call):
+        if self._may_get_arguments and not (is_object(call) and self._may_be_rest(call)):
             yield from self._end_streamed_call()
         if is_object(call):
             yield from self._call(call, fields_back(part, frozenset({"functionCall"})))
@@ -148,7 +148,14 @@ class GeminiDecoder(AnswerDecoder):
         if leaves and not is_array(leaves):
             raise ProtocolError("a function call's partialArgs is not a list")
         is_streamed = bool(call.get("willContinue") or leaves)
-        if name is not None and not self._continues(name, text_at(call, "id")):
+        if name is None or self._continues(name, text_at(call, "id")):
+            if self._streamed_arguments is not None:
+                self._answer.sign_call(self._last_call(), own)
+        else:
+            repeated = None if is_streamed else self._repeated(name, text_at(call, "id"), call.get("args"))
+            if repeated is not None:
+                self._answer.sign_call(repeated, own)
+                return
             yield from self._end_streamed_call()
             yield self._start_call(name, text_at(call, "id"), own)
             if call.get("args") and not is_streamed:
@@ -174,8 +181,21 @@ class GeminiDecoder(AnswerDecoder):
         """Return whether a piece that names a function continues the last call, of which only the name came."""
         if self._streamed_arguments is None or self._streamed_arguments.value:
             return False
-        last = self._answer.calls[self._last_call()]
-        return last.name == name and own_id in (None, last.id)
+        last = self._last_call()
+        return self._answer.is_call(last, name) and own_id in (None, self._answer.calls[last].id)
+
+    def _may_be_rest(self, call: Json) -> bool:
+        """Return whether a piece may bring the arguments of the last call, of which only the name came."""
+        own_id = text_at(call, "id")
+        return "name" not in call or (own_id is not None and self._continues(text_at(call, "name") or "", own_id))
+
+    def _repeated(self, name: str, own_id: str | None, arguments: object) -> int | None:
+        """Return the index of the whole call that comes again with its id: at times only one of the two is signed."""
+        for at, call in self._answer.calls.items():
+            is_same = call.id == own_id and self._answer.is_call(at, name)
+            if is_same and call.ended is not None and arguments in (None, {}, call.ended.arguments):
+                return at
+        return None
 
     def _start_call(self, name: str, own_id: str | None, own: Json) -> TokenEvent:
         index = len(self._answer.calls)

@@ -129,6 +129,16 @@ class TestArguments:
         ]
         assert [call.arguments for call in answer(*payloads).tool_calls] == [{"a": "boil"}, {}]
 
+    @pytest.mark.parametrize("signed", [0, 1, 2])
+    def test_the_signature_may_be_beside_any_piece(self, signed: int) -> None:
+        """It goes back with the call."""
+        call = {"functionCall": {"name": "cook", "id": "c1", "willContinue": True}}
+        pieces = [call, leaf("$.a", numberValue=1), {"functionCall": {}}]
+        pieces[signed] = {**pieces[signed], "thoughtSignature": "s"}
+        (cook,) = answer(*map(chunk, pieces), chunk(finish="STOP")).tool_calls
+        assert cook.vendor == {"gemini": {"functionCall": {"id": "c1"}, "thoughtSignature": "s"}}
+        assert cook.arguments == {"a": 1}
+
     @pytest.mark.parametrize("leaves", ['{"a', {"a": 1}, 7])
     def test_leaves_that_are_no_list_are_a_protocol_error(self, leaves: object) -> None:
         """They are not lost in silence."""

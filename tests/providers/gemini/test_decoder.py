@@ -130,6 +130,18 @@ class TestDecoder:
             ("call_r-1_2", "now", {}),
         ]
 
+    @pytest.mark.parametrize("first", [{"args": {"word": "rx"}}, {}])
+    @pytest.mark.parametrize("signed", [0, 1])
+    def test_a_call_that_comes_again_with_its_id(self, first: Payload, signed: int) -> None:
+        """It is one call, and its signature is kept; another call with this id is another one."""
+        whole = {"name": "look_up", "id": "c1", "args": {"word": "rx"}}
+        pair: list[Payload] = [{"functionCall": {"name": "look_up", "id": "c1", **first}}, {"functionCall": whole}]
+        pair[signed] = {**pair[signed], "thoughtSignature": "s"}
+        other = {"functionCall": {**whole, "args": {"word": "gemini"}}}
+        calls = answer(*map(chunk, pair), chunk(other, finish="STOP")).tool_calls
+        assert [call.arguments for call in calls] == [{"word": "rx"}, {"word": "gemini"}]
+        assert calls[0].vendor == {"gemini": {"functionCall": {"id": "c1"}, "thoughtSignature": "s"}}
+
     def test_server_side_parts_are_told_and_carried_but_are_no_calls(self) -> None:
         """Code execution, server tools, images and what is invented tomorrow."""
         parts: list[Payload] = [
