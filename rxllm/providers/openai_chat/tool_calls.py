@@ -76,6 +76,7 @@ class ToolCalls:
             if call.placeholder and call.begun and not call.pieces:
                 yield self._answer.add_arguments(at, call.placeholder)
         for index in self._answer.calls:
+            self._answer.sign_call(index, self._calls[index].fields)
             yield from self._answer.end_call(index)
 
     def broken(self) -> str | None:
@@ -93,6 +94,9 @@ class ToolCalls:
         call_id, name = text_at(item, "id") or "", text_at(function, "name") or ""
         piece = _text_of(function.get("arguments"))
         if not (call_id or name or piece):
+            last = self._by_index.get(index) if (index := _index_of(item)) is not None else self._last
+            if last is not None:
+                self._calls[last].add_fields(item, function)
             return
         at = self._find_call(_index_of(item), call_id, name, piece)
         call = self._calls[at]
@@ -112,7 +116,7 @@ class ToolCalls:
     def _begin(self, at: int, call: _PartialCall) -> Iterator[TokenEvent]:
         """Start a call whose name is known; one without an id gets one, so that a result can name it."""
         call.begun = True
-        yield self._answer.start_call(at, call.id or f"call_{at}", call.name, call.fields)
+        yield self._answer.start_call(at, call.id or f"call_{at}", call.name)
         for piece in call.pieces:
             yield self._answer.add_arguments(at, piece)
 

@@ -383,9 +383,12 @@ class TestThereAndBack:
     def test_a_signature_beside_a_call(self) -> None:
         """Gemini's OpenAI surface answers 400 to a call without it."""
         extra = {"google": {"thought_signature": "s"}}
-        spoken = self.again(tool(id="t", name="f", arguments="{}", extra_content=extra), dialect=GATEWAY)
-        assert isinstance(spoken, list)
-        assert spoken[0]["tool_calls"][0]["extra_content"] == extra
+        beside = (tool(id="t", name="f", arguments="{}", extra_content=extra),)
+        behind = (tool(id="t", name="f", arguments='{"a":'), tool(arguments="1}"), tool(extra_content=extra))
+        for stream in (beside, behind):
+            spoken = self.again(*stream, dialect=GATEWAY)
+            assert isinstance(spoken, list)
+            assert spoken[0]["tool_calls"][0]["extra_content"] == extra
 
     def test_a_call_without_an_id(self) -> None:
         """It was given one, and its result names it."""
