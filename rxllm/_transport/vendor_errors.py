@@ -102,8 +102,9 @@ _WAIT = re.compile(
 """A wait in a sentence: "try again in 6.379s", "wait 38 seconds before retrying", "retry after 1m30s"."""
 _MAX_WAIT = 7 * 86_400.0
 """Seconds; a wait in a body that is longer is taken to be this."""
-_SLIP = re.compile(r"^error parsing tool call", re.IGNORECASE)
-"""What the model did wrong, not the request, says Ollama: https://github.com/ollama/ollama/issues/12884."""
+_SLIP = re.compile(r"^(error parsing tool call|failed to parse input at pos)", re.IGNORECASE)
+"""What the model did wrong, not the request, say Ollama (https://github.com/ollama/ollama/issues/12884) and llama.cpp
+(https://github.com/antoinezambelli/forge/pull/127)."""
 _HOPELESS = re.compile(r"^request too large", re.IGNORECASE)
 """One request alone is more than a rate limit allows: no wait will help it."""
 _UNSEEN = re.compile(rb"<(style|script)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)

@@ -111,7 +111,8 @@ def test_the_models_own_slips() -> None:
     parsing = answered(400, {"error": {**groq, "code": "json_validate_failed"}})
     assert isinstance(parsing, OutputParsingError)
     assert parsing.text == "x"
-    for words in ({"error": groq}, {"error": "error parsing tool call: raw='1/2'"}):
+    llama_cpp = {"error": {"code": 500, "message": "Failed to parse input at pos 9: <tool", "type": "server_error"}}
+    for words in ({"error": groq}, {"error": "error parsing tool call: raw='1/2'"}, llama_cpp):
         fault = fault_of(words)
         assert fault is not None
         assert isinstance(stream_error(fault), ToolArgumentsError)
