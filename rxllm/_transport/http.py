@@ -242,7 +242,8 @@ def _connection_error(error: Exception, request: WireRequest) -> LLMError:
     if isinstance(error, UnicodeError):
         return ConfigurationError(f"the host name in {where} is not valid")
     if isinstance(error, ssl.SSLError):
-        return APIConnectionError(f"TLS to {where} failed: {reason(error)}", transient=False)
+        is_cut = isinstance(error, ssl.SSLEOFError)  # as by a reset, which may come in its place
+        return APIConnectionError(f"TLS to {where} failed: {reason(error)}", transient=is_cut)
     if isinstance(error, ConnectionRefusedError) and request.if_refused:
         return APIConnectionError(f"no server listens at {where}: {request.if_refused}")
     if isinstance(error, urllib3.exceptions.HTTPError | ValueError) and not isinstance(error, OSError):

@@ -459,6 +459,18 @@ def test_a_failed_tls_handshake_is_a_connection_error_and_final() -> None:
         assert not caught.value.transient
 
 
+def test_a_connection_that_is_closed_in_the_tls_handshake_is_a_transient_error() -> None:
+    """The server, or something before it, may be overloaded."""
+
+    def read_first_bytes(connection: Connection) -> None:
+        connection.receive()
+
+    with RawServer(read_first_bytes) as server:
+        with pytest.raises(APIConnectionError) as caught:
+            open_body(server.url.replace("http:", "https:"))
+        assert caught.value.transient
+
+
 def test_a_callers_session_is_used() -> None:
     """Its headers and hooks hold."""
     session = requests.Session()
