@@ -19,7 +19,7 @@ import msgspec
 from ..._json import int_at, object_at, objects_at, text_at
 from ..._protocol import Frame, JsonObject
 from ..._schema import decoder
-from ...errors import ProtocolError
+from ...errors import LLMError, ProtocolError
 from ...events import FinishReason, TokenEvent, Usage, UsageUpdate, VendorEvent
 from .._answer_builder import AnswerDecoder
 from .._endpoint import Endpoint
@@ -38,6 +38,8 @@ class OpenAIResponsesDecoder(AnswerDecoder):
         self._output = OutputReader(self._answer)
         self._next: int | None = None
         self._missing = 0
+        self._failure: LLMError | None = None
+        """The response failed without a word: Azure says why in the event that follows."""
 
     def feed(self, frame: Frame, /) -> Sequence[TokenEvent]:
         """Return the token events of one event."""
@@ -92,6 +94,12 @@ class OpenAIResponsesDecoder(AnswerDecoder):
         elif event and kind not in _IGNORED:
             yield VendorEvent(kind or "unknown", dict(event))
 
+    def _last_events(self) -> Sequence[TokenEvent]:
+        """Raise the error of a failed response, or of one that has no end."""
+        if self._failure is not None:
+            raise self._failure
+        return super()._last_events()
+
     def _set_identity(self, response: JsonObject) -> None:
         """Keep the answer's first id (gateways change it) and its newest model."""
         self._answer.id = self._answer.id or text_at(response, "id")
@@ -106,8 +114,12 @@ class OpenAIResponsesDecoder(AnswerDecoder):
         counts = object_at(response, "usage")
         answer.usage = self._words.usage_of(counts)
         answer.raw_finish_reason = status
-        if status == "failed" or (status == "cancelled" and response.get("error")):
-            raise provider_error({"error": response.get("error") or {"message": f"the response was {status}"}})
+        reason = response.get("error")
+        if status == "failed" and not reason:
+            self._failure = provider_error({"message": "the response was failed"})
+            return
+        if status in ("failed", "cancelled") and reason:
+            raise provider_error({"error": reason})
         yield from self._output.finish(objects_at(response, "output"), cut=status != "completed")
         if self._missing and self._output.length_differs:
             raise ProtocolError(f"{self._missing} events of the stream were lost, and part of the answer with them")

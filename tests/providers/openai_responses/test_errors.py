@@ -72,6 +72,13 @@ class TestErrors:
         assert status in str(result.error)
         assert (result.response.raw_finish_reason, result.response.usage.output_tokens) == (status, 5)
 
+    def test_the_word_after_the_failure(self) -> None:
+        """Azure says in a second event why the response failed: https://github.com/earendil-works/pi/issues/7983."""
+        why = {"type": "error", "error": {"code": "rate_limit_exceeded", "message": "Too fast."}}
+        result = played(delta("x"), completed(status="failed", error=None), {"type": "keepalive"}, why)
+        assert isinstance(result.error, RateLimitError)
+        assert (str(result.error), result.error.transient, result.response.text) == ("Too fast.", True, "x")
+
     @pytest.mark.parametrize(
         "event",
         [
