@@ -28,7 +28,8 @@ from .._transport.body import DRAIN_SECONDS, Body
 from .._transport.connections import Call, CallAborted, CallPhase
 from .._transport.framing import MAX_FRAME_BYTES, NDJSONFraming, SSEFraming
 from .._transport.http import PendingResponse, Transport
-from ..errors import APIConnectionError, LLMError, StreamError
+from .._transport.rate_limit_headers import retry_after
+from ..errors import APIConnectionError, LLMError, RateLimitError, StreamError
 from ..events import ReasoningDelta, Response, StreamEnd, TextDelta, Timing, TokenEvent, VendorEvent, is_content
 from ..options import Timeout
 from .awaitable import AwaitableObservable
@@ -332,7 +333,9 @@ class _Subscription(abc.DisposableBase):
 
         A complete answer is reported before the rest of its body has arrived.
         """
-        body = self._body
+        body, failure = self._body, self._failure
+        if body is not None and isinstance(failure, RateLimitError) and failure.retry_after is None:
+            failure.retry_after = retry_after(body.headers, time.time())  # Azure: a rate limit inside the stream
         if body is None or not self._decoder.finished:
             self._close()
             self._notify_end()

@@ -20,7 +20,7 @@ from reactivex.scheduler import EventLoopScheduler, ThreadPoolScheduler
 from rxllm._core.read_loop import Source, token_stream
 from rxllm._protocol import Frame, WireRequest
 from rxllm._transport.http import Transport
-from rxllm.errors import APIConnectionError, APITimeoutError, ProtocolError, StreamInterruptedError
+from rxllm.errors import APIConnectionError, APITimeoutError, ProtocolError, RateLimitError, StreamInterruptedError
 from rxllm.events import Response, StreamEnd, TextDelta, TokenEvent, VendorEvent
 from rxllm.options import Timeout
 from rxllm.providers._answer_builder import AnswerBuilder
@@ -209,6 +209,25 @@ def test_a_bug_in_a_decoder_is_a_typed_error() -> None:
     with RawServer(sending("one", "!")) as server:
         probe = Probe().watch(words(server))
     assert [type(error) for error in probe.errors] == [ProtocolError]
+
+
+@pytest.mark.parametrize(("named", "expected"), [(None, 7.0), (3.0, 3.0)])
+def test_a_rate_limit_inside_a_stream(named: float | None, expected: float) -> None:
+    """The wait that the body does not name is in the headers: https://github.com/earendil-works/pi/issues/7983."""
+
+    class Limited(WordDecoder):
+        def close(self) -> Sequence[TokenEvent]:
+            raise RateLimitError("too fast", retry_after=named)
+
+    def handle(connection: Connection) -> None:
+        connection.read_request()
+        connection.respond(frame("one") + END, CHUNKED, "Retry-After: 7")
+
+    with RawServer(handle) as server:
+        probe = Probe().watch(words(server, decoder=Limited))
+    (error,) = probe.errors
+    assert isinstance(error, RateLimitError)
+    assert (error.retry_after, probe.text) == (expected, "one")
 
 
 def test_a_server_that_is_not_there_is_a_typed_error() -> None:
