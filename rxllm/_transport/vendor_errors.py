@@ -60,6 +60,11 @@ _BY_PHRASE: Mapping[re.Pattern[str], type[errors.APIStatusError]] = {
     for pattern, kind in (
         # llama.cpp: the pool that its slots share is full, which ends all answers, however short their prompts are.
         (r"^context size has been exceeded", errors.OverloadedError),
+        # OpenAI calls it an invalid request: https://github.com/Wei-Shaw/sub2api/issues/5111
+        (
+            r"\b(model|server|service|engine)s?( is| are)?( currently| temporarily)? (overloaded|(at|over) capacity)",
+            errors.OverloadedError,
+        ),
         (r"(image|audio) input is not supported", errors.BadRequestError),
         (
             # As far as known, of: OpenAI, vLLM, SGLang, llama.cpp, LM Studio, Mistral, DeepSeek, OpenRouter | Anthropic

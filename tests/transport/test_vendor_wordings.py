@@ -11,8 +11,10 @@ import pytest
 from rxllm._transport.vendor_errors import fault_of, status_error, stream_error
 from rxllm.errors import (
     AuthenticationError,
+    BadRequestError,
     ContextWindowExceededError,
     OutputParsingError,
+    OverloadedError,
     PermissionDeniedError,
     ProviderStreamError,
     RateLimitError,
@@ -38,6 +40,25 @@ def answered(status: int, body: Any) -> Any:
 def test_a_full_context_window(message: str) -> None:
     """Of servers on hubs as well."""
     assert isinstance(answered(400, {"error": {"message": message}}), ContextWindowExceededError)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "Selected model is at capacity. Please try a different model.", "type": "invalid_request_error"},
+        {"message": "Our servers are currently overloaded. Please try again later."},
+        "Model service overloaded. Please try again later.",
+        "The model is over capacity",
+    ],
+)
+def test_an_overload_in_words(error: Any) -> None:
+    """Also where the type says that the request is wrong: https://github.com/Wei-Shaw/sub2api/issues/5111."""
+    fault = fault_of({"error": error})
+    assert fault is not None
+    found = stream_error(fault)
+    assert isinstance(found, OverloadedError)
+    assert found.transient
+    assert isinstance(answered(400, {"error": {"message": "The operator is overloaded."}}), BadRequestError)
 
 
 @pytest.mark.parametrize(

@@ -87,15 +87,15 @@ class OpenAIChatDecoder(AnswerDecoder):
         groq = object_at(chunk, "x_groq")
         if counts := object_at(chunk, "usage") or object_at(groq, "usage"):
             yield from self._usage(counts)
-        for source in (chunk, groq):
-            status = object_at(source, "base_resp").get("status_code")  # MiniMax; 0 is success
-            if source.get("error") or source.get("errors") or status:
-                raise provider_error(source)
         for choice in objects_at(chunk, "choices"):
             if int_at(choice, "index"):
                 yield VendorEvent("candidate", choice)
             else:
                 yield from self._choice(choice)
+        for source in (chunk, groq):
+            status = object_at(source, "base_resp").get("status_code")  # MiniMax; 0 is success
+            if source.get("error") or source.get("errors") or status:
+                raise provider_error(source)
         if "choices" in chunk:
             yield from self._answer.vendor_events(chunk, CHUNK_FIELDS)
         else:

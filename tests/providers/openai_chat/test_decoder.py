@@ -315,6 +315,12 @@ class TestErrors:
         assert "Down." in str(result.error)
         assert result.response.text == "So far"
 
+    def test_an_error_in_the_last_piece_of_text(self) -> None:
+        """The text is in the partial answer: https://github.com/genkit-ai/genkit/pull/6079."""
+        result = played(chunk({"content": "So "}), chunk({"content": "far"}, "error", error={"message": "Down."}))
+        assert isinstance(result.error, ProviderStreamError)
+        assert result.response.text == "So far"
+
     @pytest.mark.parametrize(
         "data", ['{"error": {"message": "Down."}}', '{"message": "Down."}', '"Down."', "Down.", '{"reason": "Down."}']
     )
