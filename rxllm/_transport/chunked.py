@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from ..errors import ProtocolError, StreamInterruptedError
+from ..errors import ProtocolError, StreamError, StreamInterruptedError
 
 _MAX_LINE = 16 * 1024
 _MAX_TRAILERS = 64 * 1024
@@ -34,7 +34,7 @@ class ChunkedDecoder:
     def __init__(self) -> None:
         self.done = False
         """The last chunk and its trailers have arrived."""
-        self.failure: ProtocolError | None = None
+        self.failure: StreamError | None = None
         """What is wrong with the bytes that follow those that `feed` has returned."""
         self.surplus = False
         """Bytes followed the end, so the connection cannot be used again."""
@@ -51,6 +51,7 @@ class ChunkedDecoder:
 
         Raises:
             ProtocolError: The bytes are not a chunked body, from the first on.
+            StreamInterruptedError: They are another answer, from the first on.
         """
         start = data.find(b"\n") + 1
         if start and self._is_between:
@@ -60,7 +61,7 @@ class ChunkedDecoder:
         body: list[bytes] = []
         try:
             self._feed(self._rest + data if self._rest else data, body)
-        except ProtocolError as error:
+        except StreamError as error:
             if not body:
                 raise
             self.failure = error
@@ -132,6 +133,8 @@ def _whole_chunks(wire: bytes, position: int, body: list[bytes]) -> int:
 def _size(line: bytes) -> int:
     """Return the size in a chunk's header, which may have extensions."""
     digits = line.partition(b";")[0].strip()
+    if digits.startswith(b"HTTP/1."):  # https://github.com/Oaklight/zerodep/pull/130
+        raise StreamInterruptedError(f"a proxy ended the answer with another: {digits[:40]!r}")
     if not _HEXADECIMAL.fullmatch(digits):
         raise ProtocolError(f"the server's chunked body has a chunk header that is not a number: {digits[:40]!r}")
     return int(digits, 16)

@@ -59,6 +59,14 @@ def test_what_precedes_a_malformed_chunk_is_returned(rest: bytes) -> None:
     assert isinstance(decoder.failure, ProtocolError)
 
 
+def test_another_answer_in_the_middle_is_an_interruption() -> None:
+    """A proxy that loses its upstream says so where a chunk should be; the same request may succeed later."""
+    decoder = ChunkedDecoder()
+    broken_off = encode([b"Hello"]).removesuffix(b"0\r\n\r\n") + b"HTTP/1.1 502 Bad Gateway\r\n\r\n"
+    assert decoder.feed(broken_off) == b"Hello"
+    assert isinstance(decoder.failure, StreamInterruptedError)
+
+
 def test_a_chunk_header_without_end_is_refused() -> None:
     """A header that never ends does not fill the memory."""
     decoder = ChunkedDecoder()
