@@ -154,6 +154,8 @@ class OpenAIChatDecoder(AnswerDecoder):
                     yield from self._content(content.get("text"))
                 case "thinking" | "reasoning":
                     yield from self._reasoning(nested_text(content), "content")
+                    if signature := text_at(content, "signature"):  # Mistral's, to be sent back
+                        self._answer.sign("reasoning", {"field": "content", "signature": signature})
                 case "refusal":
                     yield from self._refused(text_at(content, "refusal"))
                 case _:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import starmap
 from urllib.parse import urlsplit
 
-from ..._json import Json, text_at
+from ..._json import Json, is_array, text_at
 from ...errors import ConfigurationError
 from ...messages import (
     AudioPart,
@@ -163,9 +164,8 @@ class OpenAIChat(VendorWire):
         if not calls and not text.strip():
             return []
         content: object = text or (self._dialect.empty_content if calls else "")
-        if thinking:
-            chunk = {"type": "thinking", "thinking": [{"type": "text", "text": thinking}]}
-            content = [chunk, *([{"type": "text", "text": text}] if text else [])]
+        if is_array(thinking):
+            content = [*thinking, *([{"type": "text", "text": text}] if text else [])]
         if calls and self._dialect.reasoning_on_calls is not None:
             fields.setdefault(self._dialect.reasoning_on_calls, "")
         return [{"role": "assistant", "content": content, **({"tool_calls": calls} if calls else {}), **fields}]
@@ -180,7 +180,7 @@ class OpenAIChat(VendorWire):
         Reasoning goes in the field in which it came, and stays out if `reasoning_details`, which hold it too, go back.
         """
         fields: Json = {}
-        thoughts: list[str] = []
+        thoughts: list[tuple[str, str | None]] = []
         reasoning_field = ""
         for part in parts:
             if isinstance(part, VendorPart) and self._endpoint.is_own(part):
@@ -192,10 +192,11 @@ class OpenAIChat(VendorWire):
                         goes_back = is_known or self._dialect.unknown_fields_back
                     fields |= {name: value} if goes_back else {}
             elif isinstance(part, ReasoningPart) and (own := self._endpoint.fields(part.vendor)):
-                thoughts.append(part.text)
+                thoughts.append((part.text, text_at(own, "signature")))
                 reasoning_field = reasoning_field or text_at(own, "field") or ""
         if reasoning_field in reasoning_back and reasoning_field != DETAILS and DETAILS not in fields:
-            fields[reasoning_field] = "".join(thoughts)
+            as_text = "".join(text for text, _ in thoughts)
+            fields[reasoning_field] = list(starmap(_thinking, thoughts)) if reasoning_field == "content" else as_text
         return fields
 
     def _user_or_system(self, message: Message) -> Json:
@@ -254,6 +255,12 @@ def _system_first(messages: Sequence[Message]) -> Sequence[Message]:
     system = "\n\n".join(message.text for message in messages if message.role == "system" and message.text)
     others = [message for message in messages if message.role != "system"]
     return [Message.system(system), *others] if system else others
+
+
+def _thinking(text: str, signature: str | None) -> Json:
+    """Return a thought as a part of the content: Mistral's form."""
+    words = [{"type": "text", "text": text}] if text else []
+    return without_none(type="thinking", thinking=words, signature=signature)
 
 
 _AUDIO_FORMATS = {"mpeg": "mp3", "wave": "wav", "vnd.wave": "wav", "mp4": "m4a"}

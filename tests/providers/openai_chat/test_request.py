@@ -375,6 +375,23 @@ class TestThereAndBack:
             *(("Hm", "s"), ("So", "t"), ("", "u"))
         ]
 
+    def test_thoughts_that_are_parts_of_the_content(self) -> None:
+        """Mistral's, with the "signature to replay some reasoning blocks across turns"."""
+        pieces: list[dict[str, object]] = [
+            {"thinking": [{"type": "text", "text": "H"}]},
+            {"thinking": [{"type": "text", "text": "m"}], "closed": True, "signature": "s"},
+            {"type": "text", "text": "So"},
+            {"thinking": [], "signature": "t"},
+        ]
+        stream = (chunk({"content": [{"type": "thinking", **piece}]}) for piece in pieces)
+        spoken = self.again(*stream, tool(id="t", name="f", arguments="{}"), dialect=MISTRAL)
+        assert isinstance(spoken, list)
+        assert spoken[0]["content"] == [
+            {"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}], "signature": "s"},
+            {"type": "thinking", "thinking": [], "signature": "t"},
+            {"type": "text", "text": "So"},
+        ]
+
     def test_a_refusal(self) -> None:
         """As what the assistant said: the field it came in is refused by some servers."""
         spoken = self.again(chunk({"refusal": "I can't."}), chunk(finish="stop"), dialect=OPENAI)
