@@ -131,7 +131,7 @@ class OpenAIResponses(VendorWire):
             case ReasoningPart(vendor=vendor):
                 return _reasoning_item(self._endpoint.fields(vendor))
             case VendorPart(data=data) if self._endpoint.is_own(part):
-                return data
+                return _image_item(data) if data.get("type") == "image_generation_call" else data
             case _:
                 return None
 
@@ -211,6 +211,18 @@ def _without_stored_ids(items: Sequence[Json]) -> list[Json]:
 
 _BUILT_ITEMS = ("reasoning", "message", "function_call", "function_call_output")
 """Items that this module builds; it gives them an id only if that must stay. Others are as the vendor sent them."""
+
+
+def _image_item(data: Json) -> Json | None:
+    """Return a generated image as it may go back; None if there is none.
+
+    The API answers 400 to what else it tells of an image: https://github.com/can1357/oh-my-pi/pull/3202 and 3226.
+    """
+    return (
+        {name: data[name] for name in ("type", "id", "status", "result") if name in data}
+        if data.get("result")
+        else None
+    )
 
 
 def _reasoning_item(data: Mapping[str, object]) -> Json | None:

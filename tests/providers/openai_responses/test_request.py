@@ -291,6 +291,17 @@ class TestBack:
         sent = self.back(added(0, "reasoning"), done(0, "reasoning", **thought), delta("x", 1))
         assert sent == [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "x"}]}]
 
+    def test_an_image_that_the_model_made(self) -> None:
+        """The API takes nothing of it but this; one that failed has nothing to send."""
+        made = {"status": "generating", "result": "cG5n"}
+        told = {**made, "action": "generate", "size": "1024x1024", "revised_prompt": "A cat."}
+        failed = done(1, "image_generation_call", status="failed", result=None)
+        sent = self.back(done(0, "image_generation_call", **told), failed, delta("x", 2))
+        assert sent == [
+            {"type": "image_generation_call", **made},
+            {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "x"}]},
+        ]
+
     def test_phases(self) -> None:
         """Each message keeps its own, and an empty one is not sent."""
         sent = self.back(
