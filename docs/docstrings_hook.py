@@ -12,8 +12,11 @@ import griffe
 class DocstringSections(griffe.Extension):
     """Gives examples, and the fields of msgspec structs, the sections that show them as code and with types."""
 
-    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
+    def on_object(self, *, obj: griffe.Object, loader: griffe.GriffeLoader, **_: Any) -> None:
         """Rewrite the docstring of `obj`. A hook of griffe."""
+        if obj.path == "rxllm.operators.text" and isinstance(obj.parent, griffe.Module):
+            loader.resolve_aliases()  # griffe takes the package for the operator: the other aliases lead through it
+            obj.parent.members["text"] = griffe.Alias("text", obj["plain.text"], parent=obj.parent)
         if obj.docstring is None:
             return
         text = re.sub(r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE)

@@ -30,6 +30,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def reference(site: Path) -> dict[str, str]:
+    """The pages of the API reference."""
+    pages = {path.parent.name: path.read_text(encoding="utf-8") for path in (site / "reference").rglob("index.html")}
+    assert len(pages) > 10
+    return pages
+
+
 @pytest.mark.slow
 def test_links_lead_somewhere(site: Path) -> None:
     """Every link and picture inside the site, with its anchor."""
@@ -54,10 +62,9 @@ def test_links_lead_somewhere(site: Path) -> None:
 
 
 @pytest.mark.slow
-def test_every_public_name_is_in_the_reference(site: Path) -> None:
+def test_every_public_name_is_in_the_reference(reference: dict[str, str]) -> None:
     """Of the modules that users import."""
-    page = (site / "reference" / "index.html").read_text(encoding="utf-8")
-    ids = set(re.findall(r'\bid="(rxllm\.[\w.]+)"', page))
+    ids = set(re.findall(r'\bid="(rxllm\.[\w.]+)"', "".join(reference.values())))
     names = {name.rpartition(".")[2] for name in ids}
     missing = [
         f"{module}.{name}"
@@ -69,9 +76,19 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_index_of_the_reference_is_complete(reference: dict[str, str]) -> None:
+    """It leads to each heading of a public name, and each page is small enough to load at once."""
+    linked = {link.partition("#")[2] for link in re.findall(r'href="([^"]+)"', reference["reference"])}
+    shown = {name for page in reference.values() for name in re.findall(r'<h[23] id="(rxllm\.[\w.]+)"', page)}
+    assert shown - linked == set()
+    assert "rxllm.operators.text" in shown  # the operator, not the package of this name
+    assert {name: len(page) for name, page in reference.items() if len(page) > 500_000} == {}
+
+
+@pytest.mark.slow
 def test_no_markup_is_left_in_a_paragraph(site: Path) -> None:
     """A fence, an item of a list or a link that the site generator did not understand is shown as plain text."""
-    left = re.compile(r"```|::$|\n\s*(?:- |\* |\|)|\]\(")
+    left = re.compile(r"```|::$|\n\s*(?:- |\* |\|)|\][(\[]")
     pages = {path: path.read_text(encoding="utf-8") for path in site.rglob("*.html")}
     paragraphs = [(path, text) for path, page in pages.items() for text in re.findall(r"<p>(.*?)</p>", page, re.DOTALL)]
     assert len(paragraphs) > 500
@@ -94,9 +111,9 @@ def parameters(value: object) -> list[str]:
 
 
 @pytest.mark.slow
-def test_every_parameter_is_in_the_reference(site: Path) -> None:
+def test_every_parameter_is_in_the_reference(reference: dict[str, str]) -> None:
     """In the table of its function or class, or as an attribute of the class."""
-    page = (site / "reference" / "index.html").read_text(encoding="utf-8")
+    page = "".join(reference.values())
     sections = dict(re.findall(r'<h\d id="(rxllm\.[\w.]+)"(.*?)(?=<h\d id="rxllm\.|\Z)', page, re.DOTALL))
     missing: list[str] = []
     count = 0
@@ -113,8 +130,8 @@ def test_every_parameter_is_in_the_reference(site: Path) -> None:
 
 
 @pytest.mark.slow
-def test_examples_of_the_reference_are_code(site: Path) -> None:
+def test_examples_of_the_reference_are_code(reference: dict[str, str]) -> None:
     """Not quotations, which Markdown makes of `>>>`."""
-    page = (site / "reference" / "index.html").read_text(encoding="utf-8")
+    page = "".join(reference.values())
     assert "<blockquote>" not in page
     assert 'class="gp">&gt;&gt;&gt;' in page.replace(" </span>", "</span>")

@@ -31,6 +31,8 @@ from .redis_notes import RedisNotes, reaching_redis
 if TYPE_CHECKING:
     from ...relay._deployment import RedisAddress
 
+__all__ = ["RelayedStreams"]
+
 log = logging.getLogger("rxllm")
 
 KEEP_SECONDS = 3600.0
