@@ -114,9 +114,10 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, **_: object) -> str:
-    """Rewrite links, insert the tables of providers and operators, and weight the page. A hook of mkdocs."""
+    """Rewrite links, mark sessions, insert tables, and weight the page. A hook of mkdocs."""
     folder = page.file.src_uri.partition("/")[0]
     page.meta["search"] = {"boost": SEARCH_BOOST.get(folder, 1.0)}
     for mark, table in (("<!-- providers -->", provider_table), ("<!-- operators -->", operator_table)):
         markdown = markdown.replace(mark, table()) if mark in markdown else markdown
+    markdown = re.sub(r"```python\n(?=>>>)", "```pycon\n", markdown)
     return site_links(markdown, config["repo_url"].rstrip("/"))

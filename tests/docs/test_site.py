@@ -135,3 +135,13 @@ def test_examples_of_the_reference_are_code(reference: dict[str, str]) -> None:
     page = "".join(reference.values())
     assert "<blockquote>" not in page
     assert 'class="gp">&gt;&gt;&gt;' in page.replace(" </span>", "</span>")
+
+
+@pytest.mark.slow
+def test_the_copy_button_leaves_prompts_out(site: Path) -> None:
+    """Each prompt of a session has the class that `site.css` hides while the button copies."""
+    code = "".join(path.read_text(encoding="utf-8") for path in site.rglob("index.html"))
+    prompts = re.findall(r'<span class="(\w+)">&gt;&gt;&gt;', code)
+    assert len(prompts) > 100
+    assert set(prompts) == {"gp"}
+    assert "[data-md-copying] :is(.gp, .go)" in (site / "site.css").read_text(encoding="utf-8")
