@@ -50,7 +50,7 @@ def reference_pages() -> dict[str, str]:
     index = ["# API reference", "Every public name. Most are importable from `rxllm` too: `rxllm.TextDelta`."]
     for title, modules in REFERENCE.items():
         page = re.sub(r"\W+", "-", title.lower()) + ".md"
-        pages[f"reference/{page}"] = "\n\n".join([f"# {title}", *(f"::: {module}" for module in modules)])
+        pages[f"reference/{page}"] = "\n\n".join([f"# {title}: reference", *(f"::: {module}" for module in modules)])
         index.append(f"## [{title}]({page})")
         for module in modules:
             links = " ".join(f"[`{name}`][{module}.{name}]" for name in public_names(module))
@@ -97,9 +97,9 @@ def site_links(text: str, repository: str) -> str:
 
 def on_config(config: Any) -> Any:
     """Put the pages of the API reference into the navigation, its index first. A hook of mkdocs."""
-    *pages, index = reference_pages()
+    pages = [{title: page} for title, page in zip(REFERENCE, reference_pages(), strict=False)]  # the index is the last
     place = config["nav"].index({"API reference": "reference/index.md"})
-    config["nav"][place] = {"API reference": [index, *pages]}
+    config["nav"][place] = {"API reference": ["reference/index.md", *pages]}
     return config
 
 
