@@ -6,11 +6,12 @@ the same time. So nothing else in this package calls `msgspec.convert` or makes 
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar, overload
+from typing import Any, Protocol, TypeGuard, TypeVar, get_args, get_type_hints, is_typeddict, overload
 
 import msgspec
 
@@ -20,6 +21,7 @@ from .errors import ConfigurationError
 T = TypeVar("T")
 
 _collecting_fields = threading.RLock()
+_PYDANTIC = frozenset({"pydantic", "pydantic_core", "annotated_types"})
 
 
 @overload
@@ -35,11 +37,43 @@ def decoder(kind: Any) -> Any:
 def converter(kind: type[T], **options: Any) -> Callable[[object], T]:
     """Return what converts JSON's own values to `kind`, with these options of `msgspec.convert`. Thread-safe.
 
-    The converter raises `msgspec.ValidationError` for a value that is not of the type.
+    The converter raises a `ValueError` of msgspec or pydantic for a value that is not of the type.
     """
-    with suppress(TypeError):  # msgspec refuses the type: so does the converter
+    if _is_model(kind):
+        return partial(_validated, kind)  # a model gives itself
+    adapter = _adapter(kind)
+    if adapter is not None:
+        return partial(validated_by, adapter)
+    with suppress(TypeError, NameError):  # msgspec refuses the type: so does the converter
         decoder(kind)
-    return partial(msgspec.convert, type=kind, **options)  # noqa: TID251 - the one place
+    return partial(msgspec.convert, type=kind, dec_hook=_validated, **options)  # noqa: TID251 - the one place
+
+
+def validated_by(adapter: Any, value: object) -> Any:
+    """Return the value that a `pydantic.TypeAdapter` makes of JSON's own values; raise pydantic's `ValueError`.
+
+    It reads JSON: a strict type takes dates, tuples and the like from nothing else that JSON can hold.
+    """
+    return adapter.validate_json(encode(value))
+
+
+def uses_pydantic(value: object, *, models: bool = True, seen: frozenset[int] = frozenset()) -> bool:
+    """Return whether a type, its metadata, a field or a default is pydantic's; `models`: also if it is a model."""
+    if "pydantic" not in sys.modules or id(value) in seen:
+        return False
+    if _is_model(value):
+        return models
+    modules = {type(value).__module__.partition(".")[0]}
+    if isinstance(value, type):
+        modules.add(value.__module__.partition(".")[0])
+    if hasattr(value, "__pydantic_core_schema__") or not modules.isdisjoint(_PYDANTIC):
+        return True
+    fields: list[object] = []
+    if isinstance(value, type) and (hasattr(value, "__dataclass_fields__") or is_typeddict(value)):
+        with suppress(Exception):  # a hint is wrong, as msgspec will say
+            fields = [*get_type_hints(value, include_extras=True).values()]
+    inner = (*get_args(value), *getattr(value, "__metadata__", ()), *fields)
+    return any(uses_pydantic(each, models=models, seen=seen | {id(value)}) for each in inner)
 
 
 def json_schema(kind: object) -> dict[str, object]:
@@ -56,12 +90,20 @@ def object_type(kind: type[object]) -> type[object]:
     Vendors require an object. `unboxed` returns the value of that field.
     """
     schema = json_schema(kind)
-    is_object_only = schema.get("type") == "object" and schema.keys().isdisjoint({"anyOf", "oneOf", "allOf"})
-    return kind if is_object_only else msgspec.defstruct("Answer", [("answer", kind)], bases=(_Box,))
+    if schema.get("type") == "object" and schema.keys().isdisjoint({"anyOf", "oneOf", "allOf"}):
+        return kind
+    if _adapter(kind) is None:
+        return msgspec.defstruct("Answer", [("answer", kind)], bases=(_Box, msgspec.Struct), forbid_unknown_fields=True)
+    pydantic: Any = sys.modules["pydantic"]
+    bases, closed = (_Box, pydantic.BaseModel), {"extra": "forbid"}
+    model: type[object] = pydantic.create_model("Answer", __base__=bases, __cls_kwargs__=closed, answer=(kind, ...))
+    return model
 
 
-class _Box(msgspec.Struct, forbid_unknown_fields=True):
+class _Box:
     """The base of types that `object_type` makes."""
+
+    __slots__ = ()
 
 
 def unboxed(value: object) -> object:
@@ -76,7 +118,7 @@ def schema_with_definitions(kind: object) -> dict[str, object]:
     def of_model(model: object) -> dict[str, object]:
         """Return the schema of a pydantic model without its definitions, which are collected; msgspec's hook."""
         if model is object:
-            return {}  # anything
+            return {"description": "any JSON value"}  # msgspec takes an empty schema for none
         own = getattr(model, "model_json_schema", None)
         if not callable(own):
             raise NotImplementedError
@@ -87,12 +129,53 @@ def schema_with_definitions(kind: object) -> dict[str, object]:
         return {name: value for name, value in made.items() if name != "$defs"}
 
     try:
-        is_model = callable(getattr(kind, "model_json_schema", None))
-        schema: dict[str, object] = of_model(kind) if is_model else msgspec.json.schema(kind, schema_hook=of_model)
-    except (TypeError, RuntimeError) as error:  # msgspec's, pydantic's
+        schema: dict[str, object]
+        if callable(getattr(kind, "model_json_schema", None)):
+            schema = of_model(kind)
+        elif (adapter := _adapter(kind)) is not None:
+            schema = adapter.json_schema()
+        else:
+            schema = msgspec.json.schema(kind, schema_hook=of_model)
+    except (TypeError, RuntimeError, NameError) as error:  # msgspec's, pydantic's
         raise ConfigurationError(f"no JSON schema can be made of {kind!r}: {error}") from error
     definitions |= object_at(schema, "$defs")
     return {**schema, "$defs": definitions} if definitions else schema
+
+
+def _adapter(kind: object) -> Any:
+    """Return the `pydantic.TypeAdapter` of a type that pydantic is to read; None if msgspec is."""
+    if not uses_pydantic(kind):
+        return None
+    if not uses_pydantic(kind, models=False):
+        with suppress(TypeError):  # it has a union of models
+            decoder(kind)
+            return None
+    try:
+        return sys.modules["pydantic"].TypeAdapter(kind)
+    except Exception:  # it holds types of msgspec too
+        return None
+
+
+class _Model(Protocol):
+    """A pydantic model's class, as far as it is used here."""
+
+    def model_validate(self, value: object, /) -> object: ...
+
+    def model_validate_json(self, value: bytes, /) -> object: ...
+
+
+def _is_model(kind: object) -> TypeGuard[_Model]:
+    return hasattr(kind, "model_validate") and hasattr(kind, "model_json_schema")
+
+
+def _validated(kind: object, value: object) -> Any:
+    """Return `value` as a pydantic model; of another type as it is."""
+    if not _is_model(kind):
+        return value
+    try:
+        return kind.model_validate(value)
+    except ValueError:  # a strict model takes dates, tuples and the like from JSON only
+        return kind.model_validate_json(encode(value))
 
 
 def _inlined(schema: dict[str, object]) -> dict[str, object]:

@@ -12,18 +12,17 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from copy import copy
 from functools import partial
-from typing import Annotated, Any, TypeVar, cast, get_args, get_type_hints
+from types import SimpleNamespace
+from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
 import msgspec
 
 from .._json import object_at
-from .._schema import converter, schema_with_definitions
+from .._schema import converter, schema_with_definitions, uses_pydantic, validated_by
 from ..errors import ConfigurationError
 from ._docstring import read_docstring
 
 T = TypeVar("T")
-
-_PYDANTIC = ("pydantic", "pydantic_core", "annotated_types")
 
 
 class Signature:
@@ -101,13 +100,11 @@ class _Parameter:
     def __init__(self, hint: object, default: object, where: str) -> None:
         self._default: Any = default
         self.is_required = default is inspect.Parameter.empty
-        if _uses_pydantic(hint) or _uses_pydantic(default):
+        if uses_pydantic(hint) or uses_pydantic(default):
             self._use_pydantic(hint, where)
         else:
             # Not strict: models, especially small ones, put numbers in quotes.
-            self._convert: Callable[[object], object] = converter(
-                cast("type[object]", hint), strict=False, dec_hook=_validated
-            )
+            self._convert: Callable[[object], object] = converter(cast("type[object]", hint), strict=False)
             self.schema: dict[str, object] = _schema_of(partial(schema_with_definitions, hint), where)
         if not self.is_required and "default" not in self.schema:
             with suppress(TypeError):  # it cannot be written as JSON
@@ -118,7 +115,7 @@ class _Parameter:
         if type(self._default).__name__ == "FieldInfo":
             hint = Annotated[cast("type", hint), self._default]
         adapter: Any = _schema_of(partial(sys.modules["pydantic"].TypeAdapter, hint), where)
-        self._convert = adapter.validate_python
+        self._convert = partial(validated_by, adapter)
         self.schema = _schema_of(adapter.json_schema, where)
         found: Any = adapter.get_default_value()
         if found is not None:  # a `Some` with the default of a Field
@@ -153,6 +150,10 @@ def _refuse(arguments: Mapping[str, object], unknown: Iterable[str]) -> None:
 
 def _parameters(function: Callable[..., object]) -> dict[str, inspect.Parameter]:
     """Return the parameters that `partial` has not bound: the model neither sees nor overrides those."""
+    if inspect.isclass(without_partial(function)):
+        raise ConfigurationError(
+            f"{function!r} is a class, not a tool: give an object or a method, or wrap it in a def"
+        )
     try:
         parameters = dict(inspect.signature(function).parameters)
     except (TypeError, ValueError) as error:
@@ -169,31 +170,16 @@ def _parameters(function: Callable[..., object]) -> dict[str, inspect.Parameter]
 def _hints(function: Callable[..., object]) -> dict[str, object]:
     """Return the type hints of the parameters; a callable object has them at its class's `__call__`."""
     called = inspect.unwrap(without_partial(function))
-    annotated = called if inspect.isroutine(called) else type(called).__call__
+    annotated = inspect.unwrap(called if inspect.isroutine(called) else type(called).__call__)
     try:
-        return get_type_hints(inspect.unwrap(annotated), include_extras=True)
+        # Not the hint of what it returns, which is not needed, and often imported for type checkers only.
+        own = {name: hint for name, hint in getattr(annotated, "__annotations__", {}).items() if name != "return"}
+        names = {name: getattr(annotated, name, {}) for name in ("__globals__", "__type_params__")}
+        return get_type_hints(SimpleNamespace(__annotations__=own, **names), include_extras=True)
     except NameError as error:
         raise ConfigurationError(f"{function!r} cannot be a tool: a type hint has an unknown name: {error}") from error
-
-
-def _uses_pydantic(value: object) -> bool:
-    """Return whether a type hint, its metadata or a default is pydantic's."""
-    if "pydantic" not in sys.modules:
-        return False
-    metadata: tuple[object, ...] = getattr(value, "__metadata__", ())
-    if hasattr(value, "__pydantic_core_schema__") or type(value).__module__.partition(".")[0] in _PYDANTIC:
-        return True
-    if getattr(value, "__module__", "").partition(".")[0] in _PYDANTIC and isinstance(value, type):
-        return True
-    return any(_uses_pydantic(inner) for inner in (*get_args(value), *metadata))
-
-
-def _validated(kind: object, value: object) -> object:
-    validate = getattr(kind, "model_validate", None)
-    if not callable(validate):
-        raise NotImplementedError
-    result: object = validate(value)
-    return result
+    except Exception as error:  # a hint in quotes is code
+        raise ConfigurationError(f"{function!r} cannot be a tool: a type hint is not valid: {error}") from error
 
 
 def without_partial(function: Callable[..., object]) -> Callable[..., object]:

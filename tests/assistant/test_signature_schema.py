@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import json
 import threading
 from collections.abc import Callable
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import msgspec
 import pydantic
@@ -16,11 +17,20 @@ import rxllm
 from rxllm import ToolCall
 from rxllm.assistant import FunctionTool, ToolContext
 
+if TYPE_CHECKING:
+    from decimal import Decimal
+
 
 class Inner(pydantic.BaseModel):
     """A model inside another."""
 
     x: int = pydantic.Field(gt=0, description="above zero")
+
+
+class Day(pydantic.BaseModel, strict=True):
+    """A model that takes a date from JSON only."""
+
+    date: datetime.date
 
 
 class Outer(pydantic.BaseModel):
@@ -64,6 +74,10 @@ def models(one: Inner | None = None, many: list[Inner] = []) -> object:  # noqa:
     return one, many
 
 
+def strict(day: Day) -> object:
+    return day
+
+
 def with_field(n: int = pydantic.Field(5, gt=0, description="how many")) -> object:
     return n
 
@@ -78,6 +92,7 @@ CASES: list[tuple[Callable[..., object], dict[str, object], object, dict[str, ob
     (annotated, {"n": 1}, 1, {"n": 0}, "how many"),
     (point, {"p": {"x": 1}}, (Point(1), 1), {"p": {"x": 0}}, "exclusiveMinimum"),
     (models, {"one": {"x": 1}}, (Inner(x=1), []), {"many": [{"x": 0}]}, "above zero"),
+    (strict, {"day": {"date": "2024-02-29"}}, Day(date=datetime.date(2024, 2, 29)), {"day": {"date": 1}}, "date"),
     (with_field, {}, 5, {"n": 0}, "how many"),
 ]
 
@@ -153,3 +168,40 @@ def test_a_parameter_without_a_schema_is_named() -> None:
 
     with pytest.raises(rxllm.ConfigurationError, match="parameter 'lock' of tool 'odd'"):
         FunctionTool(odd)
+
+
+def test_hints_that_are_not_needed_and_hints_that_are_wrong() -> None:
+    """What a function returns may be known to type checkers only; a parameter's hint that is wrong is named."""
+
+    def half(n: int) -> Decimal:
+        raise NotImplementedError
+
+    def unknown(n: Decimal) -> int:
+        raise NotImplementedError
+
+    def cut(n: "int |") -> int:  # type: ignore[valid-type]  # noqa: F722  the point
+        raise NotImplementedError
+
+    assert FunctionTool(half).tool.parameters["properties"] == {"n": {"type": "integer"}}
+    wrong: list[tuple[Any, str]] = [(unknown, "'Decimal' is not defined"), (cut, "not valid")]
+    for function, said in wrong:
+        with pytest.raises(rxllm.ConfigurationError, match=said):
+            FunctionTool(function)
+
+
+def test_anything_may_be_a_parameter() -> None:
+    """`object` stands for any JSON value."""
+
+    def take(value: object, more: dict[str, object]) -> object:
+        return value, more
+
+    assert call(FunctionTool(take), {"value": [1], "more": {"a": None}}) == ([1], {"a": None})
+
+
+@pytest.mark.parametrize("kind", [Inner, Point, functools.partial(Point, 1), int])
+def test_a_class_is_no_tool(kind: Callable[..., object]) -> None:
+    """It is said to be one; a schema of your own makes it a function like others."""
+    with pytest.raises(rxllm.ConfigurationError, match="is a class"):
+        FunctionTool(kind)
+    schema = {"type": "object", "properties": {"x": {"type": "integer"}}}
+    assert call(FunctionTool(Inner, schema=schema), {"x": 1}) == Inner(x=1)

@@ -83,6 +83,12 @@ class Point(pydantic.BaseModel):
     x: int
 
 
+class Size(pydantic.BaseModel):
+    """Another."""
+
+    w: int
+
+
 class Shape(TypedDict):
     """A TypedDict of other types."""
 
@@ -117,6 +123,7 @@ KINDS: list[tuple[Any, object, object]] = [
     (list[Person], [{"name": "Ada"}], [Person("Ada")]),
     (list[Point], [{"x": 1}], [Point(x=1)]),
     (Cat | Dog, {"type": "dog", "name": "Rex"}, Dog("Rex")),
+    (Point | Size, {"w": 2}, Size(w=2)),
     (Color, "blue", Color.BLUE),
     (Literal["yes", "no"], "yes", "yes"),
     (int, 7, 7),

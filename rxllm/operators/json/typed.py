@@ -10,7 +10,7 @@ there is no value yet.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Generic, Protocol, TypeGuard, TypeVar, cast
+from typing import Final, Generic, TypeVar, cast
 
 import msgspec
 
@@ -39,15 +39,12 @@ class Target(Generic[T]):
         self._kind = kind
         self._schema: _Schema = _ANY if kind is None else schema_with_definitions(kind)
         self._definitions: _Schema = object_at(self._schema, "$defs")
-        convert = converter(cast("type[T]", kind or object), str_keys=True, dec_hook=_validated)
-        self._convert: Callable[[object], T] = convert
+        self._convert: Callable[[object], T] = converter(cast("type[T]", kind or object), str_keys=True)
 
     def whole(self, value: object) -> T:
         """Return `value` as the type; raise `ValueError` if it is none."""
         if self._kind is None:
             return cast("T", value)  # T is object then
-        if _is_model(self._kind):
-            return cast("T", _validated(self._kind, value))  # a model gives itself
         try:
             return self._convert(value)
         except msgspec.ValidationError as error:
@@ -157,17 +154,3 @@ def _with_integers(value: object) -> object:
     if is_object(value):
         return {key: _with_integers(each) for key, each in value.items()}
     return [_with_integers(each) for each in value] if is_array(value) else value
-
-
-class _Model(Protocol):
-    """A pydantic model's class, as far as it is used here: pydantic itself is not imported."""
-
-    def model_validate(self, value: object, /) -> object: ...
-
-
-def _is_model(kind: object) -> TypeGuard[_Model]:
-    return hasattr(kind, "model_validate") and hasattr(kind, "model_json_schema")
-
-
-def _validated(kind: object, value: object) -> object:
-    return kind.model_validate(value) if _is_model(kind) else value
