@@ -82,6 +82,7 @@ CASES: list[tuple[object, object]] = [
     ({1: "a", None: "b", Color.RED: Color.RED}, {"1": "a", "null": "b", "red": "red"}),
     (datetime.date(2026, 1, 1), "2026-01-01"),
     ([uuid.UUID(int=1), decimal.Decimal("1.5"), b"ab", Path("a")], [str(uuid.UUID(int=1)), "1.5", "YWI=", "a"]),
+    ([bytearray(b"ab"), memoryview(b"ab")], ["YWI=", "YWI="]),
     ("half \ud835", "half \ufffd"),
     (float("nan"), None),
 ]

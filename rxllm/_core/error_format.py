@@ -27,15 +27,19 @@ def redacted(text: str) -> str:
 
 
 def error_text(error: BaseException) -> str:
-    """Return the class and the message of any error, also if its `__str__` raises.
+    """Return the class and the message of any error, also if its `__str__` raises; of a group with those of its errors.
 
     >>> error_text(KeyError("city")), error_text(TimeoutError())
     ("KeyError: 'city'", 'TimeoutError')
+    >>> error_text(ExceptionGroup("in tasks", [KeyError("city")]))
+    "ExceptionGroup: in tasks (1 sub-exception): KeyError: 'city'"
     """
     name = type(error).__name__
     text = _message_of(error)
     if text is None:
         text = "(its message cannot be read)"
+    elif isinstance(error, BaseExceptionGroup):
+        text = f"{text}: {'; '.join(map(error_text, error.exceptions))}"
     return f"{name}: {text}" if text else name
 
 

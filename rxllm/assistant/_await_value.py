@@ -162,7 +162,9 @@ async def _last_item(items: AsyncIterator[object], on_item: Callable[[object], N
 
 
 def _close(loop: asyncio.AbstractEventLoop) -> None:
-    """Close the loop of an assistant that is garbage, on any thread."""
+    """Close the loop of an assistant that is garbage, on any thread; at the end of the program it may still run."""
+    if loop.is_running():
+        return
     left = asyncio.all_tasks(loop)
     for task in left:
         task.cancel()

@@ -186,7 +186,7 @@ def result_content(value: object) -> tuple[str, tuple[MediaPart, ...]]:
     """
     items = list(value) if _is_list(value) else [value]
     media = tuple(item for item in items if isinstance(item, MediaPart))
-    if not media:
+    if not any(isinstance(item, MediaPart | TextPart) for item in items):
         return result_text(value), ()
     texts = [item.text if isinstance(item, TextPart) else item for item in items if not isinstance(item, MediaPart)]
     return "\n".join(map(result_text, texts)), media

@@ -20,7 +20,7 @@ from reactivex.scheduler import ThreadPoolScheduler
 from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 
 import rxllm
-from rxllm import Tool, ToolCall, ToolResult
+from rxllm import ImagePart, TextPart, Tool, ToolCall, ToolResult
 from rxllm.assistant import (
     ApprovalRequest,
     Assistant,
@@ -246,6 +246,19 @@ class TestRunning:
         events = turn_with(tool)
         assert [10, 50, 100] == [event.value for event in events if isinstance(event, ToolProgress)]
         assert "100" == tool_result(events).content
+
+    def test_text_parts_are_text(self) -> None:
+        """Alone, in a list, and beside an image."""
+        image = ImagePart(url="https://example.com/cat.png")
+
+        def look(at: str) -> object:
+            return {"part": TextPart("A cat."), "list": [TextPart("A"), "cat."], "image": [TextPart("A cat."), image]}[
+                at
+            ]
+
+        results = [tool_result(turn_with(look, {"at": at})) for at in ("part", "list", "image")]
+        assert ["A cat.", "A\ncat.", "A cat."] == [result.content for result in results]
+        assert [(), (), (image,)] == [result.media for result in results]
 
     def test_another_assistant_is_a_tool(self) -> None:
         """A turn within a turn: its events are progress, its text the result."""

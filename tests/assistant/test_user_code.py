@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
 
@@ -200,3 +202,25 @@ def test_a_task_that_a_tool_leaves_behind_does_not_keep_the_loop() -> None:
     assert no_workers()
     gc.collect()
     assert seen[0].cancelled()
+
+
+def test_a_program_that_ends_while_an_async_tool_runs_ends_quietly() -> None:
+    """The tool's loop still runs then, on a daemon thread."""
+    program = """
+import asyncio, threading
+from rxllm import ToolCall
+from rxllm.assistant import Assistant
+from rxllm.testing import Reply, ScriptedModel
+
+runs = threading.Event()
+
+async def wait() -> None:
+    runs.set()
+    await asyncio.sleep(3600)
+
+assistant = Assistant(ScriptedModel(Reply(tool_calls=[ToolCall("1", "wait", {})])), tools=[wait])
+assistant.stream("?").subscribe()
+runs.wait()
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=LIMIT)
+    assert (ended.returncode, ended.stderr) == (0, "")
