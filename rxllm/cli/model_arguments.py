@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
+import re
 from pathlib import Path
 
 from ..errors import ConfigurationError
 from ..model import StreamingModel, create_streaming_model
-from ..providers.vendors import split_model, vendor_named, vendors
+from ..providers.vendors import Vendor, split_model, vendor_named, vendors
 from .availability import choose
 
 LOCAL_MAX_TOKENS = 1024
@@ -44,6 +46,8 @@ def model_of(arguments: argparse.Namespace) -> StreamingModel:
         provider, name = ("openai-compatible", name) if arguments.base_url else choose(name)
         if provider == "local" and name is not None:
             _check_local(name)
+        elif name is not None and not arguments.base_url:
+            _check_provider(name, vendor_named(provider))
     if provider == "local" and max_tokens is None:
         max_tokens = LOCAL_MAX_TOKENS
     return create_streaming_model(
@@ -58,3 +62,17 @@ def _check_local(name: str) -> None:
     if split_model(name)[1]:
         vendor_named(split_model(name)[0])  # raises: the word before the colon is not a provider
     raise ConfigurationError(f"no other provider is ready: name the one that has this model, as in -m openai:{name}")
+
+
+def _check_provider(name: str, chosen: Vendor) -> None:
+    """Raise `ConfigurationError` if the word before a colon in `name` can only be that of a provider, and is none.
+
+    Names of models have colons too: tags of Ollama, also behind another address, and fine-tuned models ("ft:...").
+    """
+    word, model = split_model(name)
+    has_tags = chosen.name == "ollama" or word == "ft" or any(map(os.environ.get, chosen.base_url_variables))
+    if model and re.fullmatch(r"[\w-]+", word) and not has_tags:
+        try:
+            vendor_named(word)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{error}. If {chosen.name} has this model: -m {chosen.name}:{name}") from None

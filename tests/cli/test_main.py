@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import msgspec
 import pytest
 
 from rxllm.cli.main import main
@@ -355,6 +356,32 @@ class TestChoosing:
             with LLMServer(models=models) as server:
                 assert run("Hi", variables={"OLLAMA_HOST": server.url}).stdout == "Hi\n"
                 assert (server.requests[0].wire, server.requests[0].model) == ("ollama", chosen)
+
+    @pytest.mark.parametrize("name", ["gemni:pro", "nosuch:pro", "OpenAI:pro"])
+    def test_an_unknown_provider_is_not_a_model_of_the_first(self, name: str) -> None:
+        """The providers are named, and how to ask for a model of such a name; nothing is sent."""
+        done = run("-m", name, "Hi", variables={"GROQ_API_KEY": "k"})
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"there is no provider {name.partition(':')[0]!r}" in done.stderr
+        assert "openrouter" in done.stderr
+        assert f"-m groq:{name}" in done.stderr
+
+    @pytest.mark.parametrize("name", ["ft:gpt-5.4-mini:me", "meta/llama:free", "eu.llama:0", "qwen3"])
+    def test_names_of_models_have_colons_too(self, server: LLMServer, name: str) -> None:
+        """Of fine-tuned models, and with the maker's name."""
+        with patch.dict("rxllm.providers.vendors._vendors") as vendors:
+            vendors["openai"] = msgspec.structs.replace(vendors["openai"], base_url=server.base_url())
+            assert run("-m", name, "Hi", variables={"OPENAI_API_KEY": "k"}).stdout == "Hi\n"
+        assert server.requests[0].model == name
+
+    def test_names_with_tags_are_of_ollama(self, server: LLMServer) -> None:
+        """Also behind an address of yours."""
+        for variables in (
+            {"OLLAMA_HOST": server.url},
+            {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": server.base_url("openai")},
+        ):
+            assert run("-m", "qwen3:8b", "Hi", variables=variables).stdout == "Hi\n"
+            assert server.requests[-1].model == "qwen3:8b"
 
     @needs_embedded_model
     def test_else_the_embedded_model(self) -> None:
