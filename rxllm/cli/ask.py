@@ -134,11 +134,11 @@ def attachment(name: str) -> Part:
 def read_schema(text: str) -> dict[str, object]:
     """Return the JSON schema that `text` is, or that the file of this name holds."""
     try:
-        source = text if text.lstrip().startswith("{") else Path(text).expanduser().read_text(encoding="utf-8")
+        source = text if text.lstrip().startswith("{") else Path(text).expanduser().read_text(encoding="utf-8-sig")
         schema = decode(source.encode())
     except OSError as error:
         raise ConfigurationError(f"cannot read the schema {text}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"the schema is not JSON: {error}") from error
     if not is_object(schema):
         raise ConfigurationError("the schema must be a JSON object")
@@ -164,7 +164,7 @@ def readable(word: str) -> str:
 
 def _stdin() -> str:
     """Return all of standard input; nothing if it is a keyboard, because then the prompt was forgotten."""
-    return "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read()
+    return "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read().removeprefix("\ufeff")
 
 
 def _is_piped_in() -> bool:

@@ -38,8 +38,11 @@ class LogEntry(NamedTuple):
     messages: str
 
     def conversation_messages(self) -> list[Message]:
-        """Return the conversation up to this answer."""
-        return list(messages_from_json(self.messages))
+        """Return the conversation up to this answer. Raises `ConfigurationError` if another version wrote it."""
+        try:
+            return list(messages_from_json(self.messages))
+        except ValueError as error:
+            raise ConfigurationError(f"conversation {self.conversation} of the log cannot be read: {error}") from error
 
 
 class AnswerLog:

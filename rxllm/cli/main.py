@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _discard_output()
         if is_closed_pipe(error):
             return 141
-        return _fail(f"{error.filename or 'cannot write the answer'}: {error.strerror}")
+        return _fail(f"{error.filename or 'cannot write'}: {error.strerror}")
 
 
 def _with_options(message: str) -> str:
@@ -182,6 +182,8 @@ def _add_logs_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _show_logs(arguments: argparse.Namespace) -> int:
     """Print the latest answers, the oldest first."""
+    if arguments.count < 1:
+        raise ConfigurationError("-n takes a number of answers, 1 or more")
     log = AnswerLog()
     if arguments.path:
         print(log.path)

@@ -26,7 +26,7 @@ class Keys:
         """Return all keys. Raises `ConfigurationError` if the file is not what `write` wrote."""
         try:
             return msgspec.json.decode(self.path.read_bytes(), type=dict[str, str])
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # as of a user without a home
             return {}
         except (OSError, msgspec.DecodeError) as error:
             raise ConfigurationError(f"cannot read the keys in {self.path}: {error}") from error
@@ -103,7 +103,7 @@ def read_template(name: str) -> PromptTemplate:
     """Return a stored template, or that of a file. Raises `ConfigurationError` if there is none, or it is wrong."""
     path = Path(name) if name.endswith(".toml") else template_folder() / f"{name}.toml"
     try:
-        return converter(PromptTemplate)(tomllib.loads(path.read_text(encoding="utf-8")))
+        return converter(PromptTemplate)(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except FileNotFoundError as error:
         raise ConfigurationError(f"there is no template {path}; `rxllm templates` lists yours") from error
     except (OSError, ValueError) as error:  # TOML and msgspec raise kinds of ValueError

@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,13 @@ class TestKeys:
         assert (1, 1) == (done.returncode, done.stderr.count("\n"))
         assert str(home / ".config") in done.stderr
 
+    def test_a_home_that_is_no_folder_has_no_keys(self, server: LLMServer, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As of some users of services; the answer is not logged, which is said."""
+        monkeypatch.setenv("HOME", os.devnull)
+        done = ask(server, "Hi")
+        assert (0, "Hi\n", 1) == (done.returncode, done.stdout, done.stderr.count("\n"))
+        assert "cannot use the log" in done.stderr
+
     def test_a_broken_file_is_said(self, home: Path) -> None:
         """With its path."""
         path = Path(run("keys", "path").stdout.strip())
@@ -126,6 +134,24 @@ class TestLogs:
             assert (1, 1) == (done.returncode, done.stderr.count("\n"))
             assert "log is empty" in done.stderr
 
+    @pytest.mark.parametrize("words", [("-c", "Go on"), ("chat", "-c")])
+    def test_a_conversation_of_another_version_is_said(self, server: LLMServer, words: tuple[str, ...]) -> None:
+        """In one line."""
+        ask(server, "Hi")
+        with closing(sqlite3.connect(run("logs", "--path").stdout.strip())) as connection, connection:
+            connection.execute("""UPDATE answers SET messages = '[{"role": "critic", "parts": []}]'""")
+        done = run(*words)
+        assert (1, 1) == (done.returncode, done.stderr.count("\n"))
+        assert "conversation 1 of the log cannot be read" in done.stderr
+
+    @pytest.mark.parametrize("count", ["0", "-1"])
+    def test_a_number_of_answers_is_at_least_one(self, server: LLMServer, count: str) -> None:
+        """Neither nothing nor all."""
+        ask(server, "Hi")
+        done = run("logs", "-n", count)
+        assert (1, "") == (done.returncode, done.stdout)
+        assert "-n" in done.stderr
+
     def test_a_log_that_cannot_be_written_costs_no_answer(self, server: LLMServer, home: Path) -> None:
         """A warning is enough."""
         (home / ".local").write_text("in the way")
@@ -161,7 +187,7 @@ class TestPrompts:
         for given in (json.dumps(schema), str(tmp_path / "s.json")):
             ask(server, "--schema", given, "Hi")
         assert [schema, schema] == [request.json["format"] for request in server.requests]
-        for wrong in ("{", "[]", "/nowhere.json"):
+        for wrong in ("{", "[]", "/nowhere.json", '{"a":' * 5000 + "1" + "}" * 5000):
             done = ask(server, "--schema", wrong, "Hi")
             assert (1, 1) == (done.returncode, done.stderr.count("\n"))
 
@@ -180,6 +206,15 @@ class TestPrompts:
         assert "there is no template" in ask(server, "-t", "nothing", "Hi").stderr
         message = ask(server, "-p", "tone", "warm", "Hi").stderr
         assert "-p tone: the template (-t) has no such name; it has $input" in message
+
+    def test_files_of_windows(self, server: LLMServer, home: Path) -> None:
+        """The mark at the beginning, by which its editors know UTF-8, is no text."""
+        folder = home / ".config" / "rxllm" / "templates"
+        folder.mkdir(parents=True)
+        (folder / "ask.toml").write_text('prompt = "Please: $input"', encoding="utf-8-sig")
+        (home / "s.json").write_text('{"type": "object"}', encoding="utf-8-sig")
+        ask(server, "-t", "ask", "--schema", str(home / "s.json"), stdin="\ufeffHi")
+        assert ("Please: Hi", {"type": "object"}) == (server.requests[0].prompt, server.requests[0].json["format"])
 
     @pytest.mark.parametrize("text", ["", "prompt = [", "prompt = ''", "colour = 1"])
     def test_a_wrong_template_does_not_hide_the_others(self, home: Path, text: str) -> None:
@@ -215,7 +250,7 @@ class TestOutput:
                 [*COMMAND, "--model", "openai-compatible:m", "--base-url", server.base_url(), "Hi"],
                 stdout=full, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, env=environment(),
             )  # fmt: skip
-        assert (1, "rxllm: cannot write the answer: No space left on device\n") == (done.returncode, done.stderr)
+        assert (1, "rxllm: cannot write: No space left on device\n") == (done.returncode, done.stderr)
 
     @pytest.mark.skipif(os.name == "nt", reason="a shell closes it")
     def test_closed_output_is_said(self, server: LLMServer) -> None:
