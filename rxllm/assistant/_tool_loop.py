@@ -269,7 +269,6 @@ class ToolLoop(abc.DisposableBase):
         try:
             value = structure.value(response)
         except OutputParsingError as error:
-            error.partial = error.partial or response
             if response.finish_reason in ("refusal", "content_filter"):  # a model that refuses does so again
                 raise
             self._correct(error, text, structure.correction(response, str(error)))

@@ -38,6 +38,7 @@ from .._arguments import check_arguments
 from .._core.awaitable import AwaitableObservable
 from .._core.error_format import as_exception
 from .._core.scheduling import TimerScheduler
+from .._history import with_valid_text
 from ..messages import Message, Part, ToolCall
 from ..model import StreamingModel
 from ..prompt import Prompt, messages_of
@@ -62,6 +63,7 @@ class _Turn:
         self.answer = answer
         self.decisions: defaultdict[str, AsyncSubject[bool | str]] = defaultdict(AsyncSubject)
         """What emits the decisions about tool calls, by the call's id; made by the question or by the decision."""
+        self.decided: set[str] = set()
         self.subscription = SingleAssignmentDisposable()
 
 
@@ -197,6 +199,9 @@ class ChatSession(abc.DisposableBase):
             if self._turn is None or not self._turn.answer.waits(call_id):
                 return False
             decision = self._turn.decisions[call_id]
+            if call_id in self._turn.decided:
+                return False
+            self._turn.decided.add(call_id)
         decision.on_next(True if yes else reason or False)
         decision.on_completed()
         return True
@@ -269,7 +274,7 @@ class ChatSession(abc.DisposableBase):
         `place` returns an index into `shown`, -1 for none. It is called under the lock, as another thread may change
         the messages until then.
         """
-        message = None if content is None else Message.user(*content)
+        message = None if content is None else with_valid_text(Message.user(*content))
         with self._lock:
             if self._emitter.closed or place() < 0:
                 return ""

@@ -18,10 +18,11 @@ from reactivex.subject import Subject
 
 from .._json import encode
 from .._schema import json_schema, object_type, unboxed
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, OutputParsingError
 from ..events import Response, TokenEvent
 from ..messages import Message, ToolCall, ToolResult
 from ..model import StreamingModel
+from ..operators.json.json_in_answer import note_answer
 from ..operators.json.structured import parse, partial_json
 from ..options import CallOptions, Tool, format_of, tool_of
 
@@ -135,7 +136,11 @@ class Structure:
             OutputParsingError: The answer is not of the type.
         """
         text: TokenEvent | str = self.text(response)
-        return unboxed(rx.just(text).pipe(parse(self._kind)).run())
+        try:
+            return unboxed(rx.just(text).pipe(parse(self._kind)).run())
+        except OutputParsingError as error:
+            note_answer(error, response)
+            raise
 
     def correction(self, response: Response, reason: str) -> list[Message]:
         """Return the messages that ask for a better answer: the answer, and why it is not valid.

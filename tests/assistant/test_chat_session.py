@@ -313,6 +313,23 @@ class TestTools:
         assert message.text == "Sunny."
         assert not session.approve("c1")
 
+    def test_a_call_is_decided_once(self) -> None:
+        """As by a click and a second one before the screen has changed: only the first counts."""
+        decisions: list[bool] = []
+
+        def approve(call: rxllm.ToolCall) -> object:
+            asked = ask_user(call)
+            decisions.extend((session.approve("c1", False, "first"), session.approve("c1")))
+            return asked
+
+        model = ScriptedModel(Reply(tool_calls=[rxllm.ToolCall("c1", "weather", {"city": "Bonn"})]), "Sorry.")
+        session = ChatSession(Assistant(model, tools=[weather], approve=approve))  # type: ignore[arg-type]  # ask_user's
+        session.send("Weather?")
+        part = session.wait(LIMIT_SECONDS).messages[1].parts[0]
+        assert isinstance(part, ToolPart)
+        assert (decisions, part.state) == ([True, False], "refused")
+        assert part.result.endswith("first")
+
     def test_stopping_a_call_leaves_a_history_that_vendors_take(self) -> None:
         """Each call has a result."""
         session, model = self._session()
@@ -380,6 +397,14 @@ class TestMemory:
         other.clear()
         until(lambda: len(store.load("one")) == 0)
         assert other.state.messages == ()
+
+    def test_half_a_surrogate_pair_of_a_keyboard_is_kept_as_a_mark(self) -> None:
+        """No database takes it, and it would keep all that follows out of the memory too."""
+        store = SQLiteStore(":memory:")
+        session = ChatSession(ScriptedModel("Hello"), memory=Memory(store))
+        session.send("Hi \ud83d")
+        assert session.wait(LIMIT_SECONDS).messages[0].text == "Hi \ufffd"
+        until(lambda: [message.text for message in store.load("")] == ["Hi \ufffd", "Hello"])
 
     @pytest.mark.parametrize("store", [InMemoryStore, lambda: SQLiteStore(":memory:")])
     def test_an_answer_that_was_broken_off_is_marked_as_such_when_it_is_loaded(

@@ -14,6 +14,7 @@ import pytest
 
 import rxllm
 from rxllm import ToolCall
+from rxllm import operators as ops
 from rxllm.assistant import AnswerRejected, Assistant, Memory, PartialAnswer, StructuredAnswer, StructuredMode
 from rxllm.errors import OutputParsingError
 from rxllm.testing import LLMServer, RecordedRequest, Reply, ScriptedModel
@@ -252,6 +253,19 @@ def test_a_model_that_never_gets_it_right(text: str) -> None:
     with pytest.raises(OutputParsingError) as caught:
         Assistant(model, memory=memory).chat("Who?", response_type=Person, max_corrections=1)
     assert (text, 2, ()) == (caught.value.text, len(model.calls), memory.messages())
+
+
+def test_an_answer_that_is_cut_off_says_so() -> None:
+    """Its JSON is not the fault; the model is told, and may be briefer."""
+    cut = Reply('{"name": "A', finish_reason="length")
+    model = ScriptedModel(cut, cut)
+    with pytest.raises(OutputParsingError, match=r"reached its limit of tokens \(max_tokens\)") as caught:
+        Assistant(model).chat("Who?", response_type=Person, max_corrections=1)
+    assert caught.value.partial is not None
+    assert caught.value.partial.text == '{"name": "A'
+    assert "limit of tokens" in model.calls[1].messages[-1].text
+    with pytest.raises(OutputParsingError, match="limit of tokens"):
+        ScriptedModel(cut).stream("Who?").pipe(ops.parse(Person)).run()
 
 
 def test_a_type_that_json_cannot_hold_is_refused() -> None:

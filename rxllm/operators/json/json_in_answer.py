@@ -18,7 +18,7 @@ from typing import Literal, TypeVar
 
 from ..._json import decode, encode
 from ...errors import OutputParsingError
-from ...events import StreamEnd, StreamReset, TextDelta, TokenEvent, ToolCallDelta, ToolCallEnd, ToolCallStart
+from ...events import Response, StreamEnd, StreamReset, TextDelta, TokenEvent, ToolCallDelta, ToolCallEnd, ToolCallStart
 from .._operator import Operator, Step, TextReader, run_steps
 from ..text.code_blocks import CodeBlockDelta, CodeBlockEnd, CodeBlocks, CodeBlockStart
 from .incremental_parser import JsonTree
@@ -101,6 +101,13 @@ def _document_at(text: str, at: int) -> tuple[JsonTree, str]:
     except ValueError as error:
         return tree, str(error)
     return tree, "" if tree.done else "it ended before its JSON did"
+
+
+def note_answer(error: OutputParsingError, response: Response) -> None:
+    """Put the answer into the error, and into its message that the answer was cut off, if it was."""
+    error.partial = response
+    if response.finish_reason == "length":
+        error.args = (f"{error}; the answer reached its limit of tokens (max_tokens)",)
 
 
 class JsonDocument:
@@ -198,7 +205,7 @@ class _JsonStep(Step[TokenEvent | str, B]):
                 try:
                     return self.close()
                 except OutputParsingError as error:
-                    error.partial = response
+                    note_answer(error, response)
                     raise
             case _:
                 pass
