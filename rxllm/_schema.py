@@ -21,6 +21,7 @@ from .errors import ConfigurationError
 T = TypeVar("T")
 
 _collecting_fields = threading.RLock()
+_STRUCT = type(msgspec.Struct)
 _PYDANTIC = frozenset({"pydantic", "pydantic_core", "annotated_types"})
 
 
@@ -57,10 +58,15 @@ def validated_by(adapter: Any, value: object) -> Any:
     return adapter.validate_json(encode(value))
 
 
-def uses_pydantic(value: object, *, models: bool = True, seen: frozenset[int] = frozenset()) -> bool:
-    """Return whether a type, its metadata, a field or a default is pydantic's; `models`: also if it is a model."""
-    if "pydantic" not in sys.modules or id(value) in seen:
-        return False
+def uses_pydantic(
+    value: object, *, models: bool = True, fields_too: bool = False, seen: frozenset[int] = frozenset()
+) -> bool:
+    """Return whether a type, its metadata, a field or a default is pydantic's.
+
+    `models`: also if it is a model, which msgspec can let make itself; `fields_too`: also if a field is one.
+    """
+    if "pydantic" not in sys.modules or isinstance(value, _STRUCT) or id(value) in seen:
+        return False  # pydantic takes no structs
     if _is_model(value):
         return models
     modules = {type(value).__module__.partition(".")[0]}
@@ -72,8 +78,12 @@ def uses_pydantic(value: object, *, models: bool = True, seen: frozenset[int] = 
     if isinstance(value, type) and (hasattr(value, "__dataclass_fields__") or is_typeddict(value)):
         with suppress(Exception):  # a hint is wrong, as msgspec will say
             fields = [*get_type_hints(value, include_extras=True).values()]
-    inner = (*get_args(value), *getattr(value, "__metadata__", ()), *fields)
-    return any(uses_pydantic(each, models=models, seen=seen | {id(value)}) for each in inner)
+    seen |= {id(value)}
+    inner = (*get_args(value), *getattr(value, "__metadata__", ()))
+    found = partial(uses_pydantic, fields_too=fields_too, seen=seen)
+    return any(found(each, models=models) for each in inner) or any(
+        found(each, models=models and fields_too) for each in fields
+    )
 
 
 def json_schema(kind: object) -> dict[str, object]:
@@ -137,14 +147,16 @@ def schema_with_definitions(kind: object) -> dict[str, object]:
         else:
             schema = msgspec.json.schema(kind, schema_hook=of_model)
     except (TypeError, RuntimeError, NameError) as error:  # msgspec's, pydantic's
-        raise ConfigurationError(f"no JSON schema can be made of {kind!r}: {error}") from error
+        # Without msgspec's advice for those who call it.
+        reason = str(error).rpartition("\n\n")[2] if isinstance(error, TypeError) else error
+        raise ConfigurationError(f"no JSON schema can be made of {kind!r}: {reason}") from error
     definitions |= object_at(schema, "$defs")
     return {**schema, "$defs": definitions} if definitions else schema
 
 
 def _adapter(kind: object) -> Any:
     """Return the `pydantic.TypeAdapter` of a type that pydantic is to read; None if msgspec is."""
-    if not uses_pydantic(kind):
+    if not uses_pydantic(kind, fields_too=True):
         return None
     if not uses_pydantic(kind, models=False):
         with suppress(TypeError):  # it has a union of models

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, TypeAlias, TypeGuard, cast
 
 import msgspec
@@ -143,9 +144,12 @@ def _tool_call(item: object) -> ToolCall:
     return ToolCall(call.id or "", call.function.name, parsed)
 
 
+_converter_of = cache(converter)  # of the three types of this module
+
+
 def _converted(value: object, kind: Any) -> Any:
     try:
-        return converter(kind)(value)
+        return _converter_of(kind)(value)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"not a message, or a part of one, in a form this package knows: {error}") from error
 

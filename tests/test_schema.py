@@ -84,6 +84,13 @@ class Plain:
     size: Annotated[int, pydantic.Field(gt=0)]
 
 
+@dataclass
+class Drawing:
+    """A dataclass with a union of models."""
+
+    shape: Circle | Square
+
+
 class Both(msgspec.Struct):
     """What pydantic does not know, with a model in it."""
 
@@ -99,6 +106,7 @@ PYDANTIC: list[tuple[Any, str, object, str]] = [
     (Checked, '{"size":1}', Checked(1), '{"size":0}'),
     (Plain, '{"size":1}', Plain(1), '{"size":0}'),
     (list[Plain] | None, '[{"size":1}]', [Plain(1)], '[{"size":0}]'),
+    (Drawing, '{"shape":{"side":2}}', Drawing(Square(side=2)), '{"shape":{}}'),
     (dict[str, Annotated[int, pydantic.Field(gt=0)]], '{"a":1}', {"a": 1}, '{"a":0}'),
 ]
 

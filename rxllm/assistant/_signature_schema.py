@@ -13,11 +13,11 @@ from contextlib import suppress
 from copy import copy
 from functools import partial
 from types import SimpleNamespace
-from typing import Annotated, Any, TypeVar, cast, get_type_hints
+from typing import Annotated, Any, TypeVar, cast, get_args, get_type_hints
 
 import msgspec
 
-from .._json import object_at
+from .._json import decode, encode, is_object, object_at
 from .._schema import converter, schema_with_definitions, uses_pydantic, validated_by
 from ..errors import ConfigurationError
 from ._docstring import read_docstring
@@ -33,7 +33,7 @@ class Signature:
         hints = _hints(function)
         doc = read_docstring(_docstring_of(without_partial(function)), _parameters(without_partial(function)))
         self.description = doc.summary
-        self._hidden = [key for key in parameters if hints.get(key) is hidden]
+        self._hidden = [key for key in parameters if _is_hidden(hints.get(key), hidden)]
         self._positional = [key for key, one in parameters.items() if one.kind is one.POSITIONAL_ONLY]
         self._shown: dict[str, _Parameter] = {}
         for key, one in parameters.items():
@@ -43,7 +43,7 @@ class Signature:
             if key not in hints:
                 raise ConfigurationError(f"{where} needs a type hint")
             self._shown[key] = _Parameter(hints[key], one.default, where)
-        self.schema = self._schema(name, doc.parameters)
+        self.schema = self._schema(doc.parameters)
 
     def bind(self, arguments: Mapping[str, object], hidden: object) -> tuple[list[object], dict[str, object]]:
         """Check and convert the model's arguments; return the function's positional and keyword arguments.
@@ -58,16 +58,18 @@ class Signature:
         named.update(dict.fromkeys(self._hidden, hidden))
         return [named.pop(key) for key in self._positional], named
 
-    def _schema(self, tool: str, descriptions: Mapping[str, str]) -> dict[str, object]:
+    def _schema(self, descriptions: Mapping[str, str]) -> dict[str, object]:
         """Return the schema of all parameters, in their order."""
         properties: dict[str, object] = {}
         definitions: dict[str, object] = {}
         for key, one in self._shown.items():
-            for name, definition in object_at(one.schema, "$defs").items():
-                if definitions.setdefault(name, definition) != definition:
-                    raise ConfigurationError(f"two types in the parameters of tool {tool!r} are named {name!r}")
+            schema = one.schema
+            for name, definition in object_at(schema, "$defs").items():
+                if definitions.get(name, definition) != definition:
+                    schema = _renamed(schema, name, f"{key}_{name}")
+            definitions |= object_at(schema, "$defs")
             described = {"description": descriptions[key]} if key in descriptions else {}
-            properties[key] = {**described, **{name: value for name, value in one.schema.items() if name != "$defs"}}
+            properties[key] = {**described, **{name: value for name, value in schema.items() if name != "$defs"}}
         required = [key for key, one in self._shown.items() if one.is_required]
         shared = {"$defs": definitions} if definitions else {}
         return {
@@ -85,7 +87,7 @@ class GivenSchema:
     def __init__(self, function: Callable[..., object], schema: Mapping[str, object], hidden: type) -> None:
         self.schema = dict(schema)
         self.description = read_docstring(_docstring_of(without_partial(function)), ()).summary
-        self._hidden = [key for key, hint in _hints(function).items() if hint is hidden]
+        self._hidden = [key for key, hint in _hints(function).items() if _is_hidden(hint, hidden)]
         self._bound: list[str] = [*function.keywords] if isinstance(function, partial) else []
 
     def bind(self, arguments: Mapping[str, object], hidden: object) -> tuple[list[object], dict[str, object]]:
@@ -113,7 +115,7 @@ class _Parameter:
     def _use_pydantic(self, hint: object, where: str) -> None:
         """Have pydantic check the values. A default that is a `Field` belongs to the type."""
         if type(self._default).__name__ == "FieldInfo":
-            hint = Annotated[cast("type", hint), self._default]
+            hint, self.is_required = Annotated[cast("type", hint), self._default], True
         adapter: Any = _schema_of(partial(sys.modules["pydantic"].TypeAdapter, hint), where)
         self._convert = partial(validated_by, adapter)
         self.schema = _schema_of(adapter.json_schema, where)
@@ -140,6 +142,22 @@ def _schema_of(make: Callable[[], T], where: str) -> T:
         return make()
     except Exception as error:  # also pydantic's own classes
         raise ConfigurationError(f"no JSON schema can be made of {where}: {error}") from error
+
+
+def _is_hidden(hint: object, hidden: type) -> bool:
+    """Return whether the hint is the type `hidden`, perhaps or None."""
+    return hidden in (hint, *get_args(hint))
+
+
+def _renamed(schema: Mapping[str, object], name: str, new: str) -> dict[str, object]:
+    """Return the schema with another name for a definition: msgspec and pydantic describe one type differently."""
+    references = encode(schema).replace(encode(f"#/$defs/{name}"), encode(f"#/$defs/{new}"))
+    renamed = decode(references)
+    assert is_object(renamed)
+    return {
+        **renamed,
+        "$defs": {new if key == name else key: value for key, value in object_at(renamed, "$defs").items()},
+    }
 
 
 def _refuse(arguments: Mapping[str, object], unknown: Iterable[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import enum
 import functools
 import json
 import threading
@@ -187,6 +188,58 @@ def test_hints_that_are_not_needed_and_hints_that_are_wrong() -> None:
     for function, said in wrong:
         with pytest.raises(rxllm.ConfigurationError, match=said):
             FunctionTool(function)
+
+
+def test_a_field_without_a_default_is_required() -> None:
+    """The `Field` describes the parameter; it is not its value."""
+
+    def take(n: int = pydantic.Field(gt=0, description="how many")) -> object:
+        return n
+
+    tool = FunctionTool(take)
+    assert tool.tool.parameters["required"] == ["n"]
+    with pytest.raises(msgspec.ValidationError, match="missing required field `n`"):
+        call(tool, {})
+
+
+class Size(enum.Enum):
+    """Words that a model and a parameter of its own use."""
+
+    SMALL = "small"
+    LARGE = "large"
+
+
+class Shirt(pydantic.BaseModel):
+    """A model with these words in it."""
+
+    size: Size
+
+
+def test_one_type_for_msgspec_and_for_pydantic() -> None:
+    """They describe it differently, under two names."""
+
+    def order(size: Size, shirt: Shirt) -> object:
+        return size, shirt
+
+    tool = FunctionTool(order)
+    assert call(tool, {"size": "small", "shirt": {"size": "large"}}) == (Size.SMALL, Shirt(size=Size.LARGE))
+    schema = json.dumps(tool.tool.parameters)
+    assert {f"#/$defs/{name}" for name in tool.tool.parameters["$defs"]} == {"#/$defs/Size", "#/$defs/shirt_Size"}  # type: ignore[attr-defined]  # JSON
+    assert '"#/$defs/shirt_Size"' in schema
+    assert '"#/$defs/Size"' in schema
+
+
+def test_a_context_may_be_left_out_by_other_callers() -> None:
+    """`ToolContext | None` is filled too, and hidden."""
+
+    def who(greeting: str, context: ToolContext | None = None) -> object:
+        return greeting, None if context is None else context.call.name
+
+    assert who("Hi") == ("Hi", None)
+    schema = {"type": "object", "properties": {"greeting": {"type": "string"}}}
+    for tool in (FunctionTool(who), FunctionTool(who, schema=schema)):
+        assert list(tool.tool.parameters["properties"]) == ["greeting"]  # type: ignore[call-overload]  # JSON
+        assert call(tool, {"greeting": "Hi"}) == ("Hi", "who")
 
 
 def test_anything_may_be_a_parameter() -> None:
