@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeAlias, TypeGuard, cast
 
@@ -144,7 +144,7 @@ def _tool_call(item: object) -> ToolCall:
     return ToolCall(call.id or "", call.function.name, parsed)
 
 
-_converter_of = cache(converter)  # of the three types of this module
+_converter_of: Callable[[Any], Callable[[object], Any]] = cache(converter)  # of the three types of this module
 
 
 def _converted(value: object, kind: Any) -> Any:
