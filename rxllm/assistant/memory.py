@@ -20,7 +20,7 @@ from .._arguments import check_arguments
 from .._core.error_format import error_text
 from .._core.token_usage import estimated_tokens
 from .._json import encode
-from ..errors import ConfigurationError, LLMError
+from ..errors import ConfigurationError, LLMError, StreamError
 from ..events import Response, TokenEvent
 from ..messages import Message, ReasoningPart, TextPart, ToolCall, ToolResult
 from ..model import StreamingModel
@@ -129,11 +129,17 @@ class Summary:
         after: The number of messages above which a summary is written.
         keep: The number of newest messages that stay as they are.
         instructions: What the model is asked, after the messages.
+
+    Raises:
+        ConfigurationError: `after` or `keep` is not a whole number, 0 or more.
     """
 
+    @check_arguments
     def __init__(
         self, model: StreamingModel, *, after: int = 40, keep: int = 10, instructions: str = _ASK_FOR_SUMMARY
     ) -> None:
+        check_number("Summary(after=...)", after, 0)
+        check_number("Summary(keep=...)", keep, 0)
         self._model = model
         self._after = after
         self._keep = keep
@@ -367,4 +373,6 @@ def _as_text(message: Message) -> str:
 
 
 def _summary_message(written: Response) -> Message:
+    if not written.text.strip():  # it would take the place of what was said
+        raise StreamError("the summary is empty")
     return Message.system(_SUMMARY + written.text)

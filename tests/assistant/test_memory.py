@@ -290,14 +290,24 @@ class TestSummaries:
         assert 'add({"a":0})' in writer.calls[0].prompt
         assert "tool: 1" in writer.calls[0].prompt
 
-    def test_a_summary_that_fails_does_not_fail_the_turn(self, caplog: pytest.LogCaptureFixture) -> None:
-        """All messages are sent, and the failure is logged."""
-        memory = Memory(summary=Summary(ScriptedModel(ErrorReply(500, "no")), after=1, keep=1))
+    @pytest.mark.parametrize("reply", [ErrorReply(500, "no"), Reply(" \n")], ids=["error", "empty"])
+    def test_a_summary_that_fails_does_not_fail_the_turn(
+        self, reply: Reply | ErrorReply, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """All messages are sent, none is replaced, and the failure is logged."""
+        memory = Memory(summary=Summary(ScriptedModel(reply), after=1, keep=1))
         memory.add("", turn(1) + turn(2))
         model = ScriptedModel("fine")
         assert "fine" == Assistant(model, memory=memory).chat("?").text
         assert 5 == len(model.calls[0].messages)
+        assert memory.messages()[:4] == tuple(turn(1) + turn(2))
         assert "could not be summarised" in caplog.text
+
+    def test_numbers_that_are_none_are_refused(self) -> None:
+        """At once."""
+        for wrong in ({"after": -1}, {"keep": -1}, {"after": "40"}):
+            with pytest.raises(rxllm.ConfigurationError):
+                Summary(ScriptedModel(), **wrong)  # type: ignore[arg-type]  # the point
 
 
 class BrokenStore(InMemoryStore):
