@@ -171,7 +171,9 @@ def _manage_keys(arguments: argparse.Namespace) -> int:
 
 def _typed_key(provider: str) -> str:
     if sys.stdin is not None and sys.stdin.isatty():
-        return getpass.getpass(f"key of {provider}: ").strip()
+        with contextlib.suppress(EOFError):  # Ctrl-D
+            return getpass.getpass(f"key of {provider}: ").strip()
+        return ""
     return ask.read_prompt(())
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from rxllm.testing import Drop, LLMServer, Reply
 
-from .test_main import COMMAND, ask, environment, run
+from .test_main import COMMAND, ask, environment, pty, run
 from .test_main import home as home
 from .test_main import server as server
 
@@ -52,6 +52,24 @@ class TestKeys:
         assert 1 == done.returncode
         assert said in done.stderr
         assert 1 == done.stderr.count("\n")
+
+    def test_ctrl_d_gives_no_key(self) -> None:
+        """At the question of a terminal."""
+        ours, theirs = pty.openpty()
+        command = [*COMMAND, "keys", "set", "openai"]
+        with subprocess.Popen(
+            command, stdin=theirs, stderr=subprocess.PIPE, env=environment(), start_new_session=True
+        ) as process:
+            os.close(theirs)
+            assert process.stderr is not None
+            said = b""
+            while not said.endswith(b"key of openai: "):
+                assert (piece := os.read(process.stderr.fileno(), 1000)), said
+                said += piece
+            os.write(ours, b"\x04")
+            rest = process.stderr.read()
+        os.close(ours)
+        assert (1, b"rxllm: the key is empty") == (process.returncode, rest.strip())
 
     def test_without_words_its_help_is_shown(self) -> None:
         """As people try first."""
