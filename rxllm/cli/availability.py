@@ -40,7 +40,7 @@ def choose(model: str | None = None) -> tuple[str, str | None]:
         if configured and vendor.needs_key and (model or vendor.default_model) and is_ready(vendor):
             return vendor.name, model
     ollama = vendor_named("ollama")
-    if installed := _ollama_models(ollama):
+    if installed := ollama_models(ollama):
         preferred = next((name for name in installed if name.startswith(ollama.default_model or "")), installed[0])
         return ollama.name, model or preferred
     try:
@@ -108,7 +108,7 @@ def _connection_to(vendor: Vendor) -> tuple[http.client.HTTPConnection, WireRequ
     return kind(parts.netloc.rpartition("@")[2], timeout=PROBE_SECONDS), request
 
 
-def _ollama_models(ollama: Vendor) -> list[str]:
+def ollama_models(ollama: Vendor) -> list[str]:
     """Return the models of the running Ollama; nothing if none runs."""
     try:
         server, request = _connection_to(ollama)

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import ConfigurationError
 from ..model import StreamingModel, create_streaming_model
 from ..providers.vendors import Vendor, split_model, vendor_named, vendors
-from .availability import choose
+from .availability import choose, ollama_models
 
 LOCAL_MAX_TOKENS = 1024
 """The longest answer of the embedded model, in tokens, unless you set one: a small model may never end."""
@@ -70,8 +70,13 @@ def _check_provider(name: str, chosen: Vendor) -> None:
     Names of models have colons too: tags of Ollama, also behind another address, and fine-tuned models ("ft:...").
     """
     word, model = split_model(name)
-    has_tags = chosen.name == "ollama" or word == "ft" or any(map(os.environ.get, chosen.base_url_variables))
-    if model and re.fullmatch(r"[\w-]+", word) and not has_tags:
+    if not model or word == "ft" or not re.fullmatch(r"[\w-]+", word):
+        return
+    if chosen.name == "ollama":
+        has_tags = word in {split_model(each)[0] for each in ollama_models(chosen)}
+    else:
+        has_tags = any(map(os.environ.get, chosen.base_url_variables))
+    if not has_tags:
         try:
             vendor_named(word)
         except ConfigurationError as error:

@@ -374,14 +374,16 @@ class TestChoosing:
             assert run("-m", name, "Hi", variables={"OPENAI_API_KEY": "k"}).stdout == "Hi\n"
         assert server.requests[0].model == name
 
-    def test_names_with_tags_are_of_ollama(self, server: LLMServer) -> None:
-        """Also behind an address of yours."""
-        for variables in (
-            {"OLLAMA_HOST": server.url},
-            {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": server.base_url("openai")},
-        ):
-            assert run("-m", "qwen3:8b", "Hi", variables=variables).stdout == "Hi\n"
-            assert server.requests[-1].model == "qwen3:8b"
+    def test_names_with_tags_are_of_ollama(self) -> None:
+        """If it has another of that name, or with its name before; also behind an address of yours."""
+        with LLMServer(models=("qwen3:latest",)) as server:
+            ollama = {"OLLAMA_HOST": server.url}
+            behind = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": server.base_url("openai")}
+            for name, variables in (("qwen3:8b", ollama), ("ollama:phi4:14b", ollama), ("phi4:14b", behind)):
+                assert run("-m", name, "Hi", variables=variables).stdout == "Hi\n"
+                assert server.requests[-1].model == name.removeprefix("ollama:")
+            assert "there is no provider 'phi4'" in run("-m", "phi4:14b", "Hi", variables=ollama).stderr
+            assert len(server.requests) == 3
 
     @needs_embedded_model
     def test_else_the_embedded_model(self) -> None:
