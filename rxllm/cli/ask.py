@@ -151,7 +151,7 @@ def read_prompt(words: Sequence[str]) -> str:
     parts = [" ".join(words)]
     if "-" in words:
         place = words.index("-")
-        parts = [" ".join(words[:place]), _stdin(), " ".join(words[place + 1 :])]
+        parts = [" ".join(words[:place]), _stdin(typed=True), " ".join(words[place + 1 :])]
     elif not words or _is_piped_in():
         parts.append(_stdin())
     return "\n\n".join(filter(None, map(str.strip, parts)))
@@ -162,9 +162,9 @@ def readable(word: str) -> str:
     return os.fsencode(word).decode("utf-8", "replace")
 
 
-def _stdin() -> str:
-    """Return all of standard input; nothing if it is a keyboard, because then the prompt was forgotten."""
-    return "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read().removeprefix("\ufeff")
+def _stdin(*, typed: bool = False) -> str:
+    """Return all of standard input. Of a keyboard only if `typed`: else the prompt was forgotten."""
+    return "" if sys.stdin is None or (sys.stdin.isatty() and not typed) else sys.stdin.read().removeprefix("\ufeff")
 
 
 def _is_piped_in() -> bool:

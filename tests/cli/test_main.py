@@ -197,6 +197,20 @@ class TestStandardInput:
         ask(server, "Is this right:", "-", "Say yes or no.", stdin="1 + 1 = 3")
         assert server.requests[0].prompt == "Is this right:\n\n1 + 1 = 3\n\nSay yes or no."
 
+    def test_a_dash_reads_what_you_type(self, server: LLMServer) -> None:
+        """Up to Ctrl-D; without the dash there is no question, and nothing waits for one."""
+        ours, theirs = pty.openpty()
+        os.write(ours, b"Hi from a keyboard\n\x04")
+        command = [*COMMAND, "--base-url", server.base_url(), "--model", "m"]
+        for words, said in ((["-"], b"Hi from a keyboard\n"), ([], b"")):
+            done = subprocess.run(
+                [*command, *words], stdin=theirs, env=environment(), timeout=60, check=False, capture_output=True
+            )
+            assert done.stdout == said
+        os.close(ours)
+        os.close(theirs)
+        assert len(server.requests) == 1
+
     def test_a_file_is_read(self, server: LLMServer, tmp_path: Path) -> None:
         """`rxllm "Summarise" < notes`."""
         notes = tmp_path / "notes"
