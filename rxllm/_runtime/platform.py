@@ -201,9 +201,13 @@ def user_folder(kind: Literal["config", "data", "state"]) -> Path:
     """Return the folder of the user for rxllm's files of a kind.
 
     It is `rxllm` in XDG_CONFIG_HOME, XDG_DATA_HOME or XDG_STATE_HOME. By default it is in ~/.config, ~/.local/share or
-    ~/.local/state, and on Windows in %APPDATA% (config) or %LOCALAPPDATA%.
+    ~/.local/state, and on Windows in %APPDATA% (config) or %LOCALAPPDATA%. A user without a home has none that exists.
     """
-    default = Path.home() / {"config": ".config", "data": ".local/share", "state": ".local/state"}[kind]
+    try:
+        home = Path.home()
+    except RuntimeError:  # HOME is not set, and the system does not know the user
+        home = Path(os.devnull)
+    default = home / {"config": ".config", "data": ".local/share", "state": ".local/state"}[kind]
     if IS_WINDOWS:
         default = Path(os.environ.get("APPDATA" if kind == "config" else "LOCALAPPDATA") or default)
     return Path(os.environ.get(f"XDG_{kind.upper()}_HOME") or default) / "rxllm"

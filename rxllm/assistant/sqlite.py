@@ -42,7 +42,7 @@ class SQLiteStore:
         timeout: Seconds to wait for a change by another process.
 
     Raises:
-        ConfigurationError: The file is not an SQLite database.
+        ConfigurationError: The file cannot be opened, or is not an SQLite database.
 
     >>> from rxllm.assistant import Memory
     >>> with SQLiteStore(":memory:") as store:
@@ -54,7 +54,10 @@ class SQLiteStore:
     @check_arguments
     def __init__(self, path: str | PathLike[str], *, timeout: float = 5.0) -> None:
         self._lock = threading.Lock()
-        self._connection = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
+        try:
+            self._connection = sqlite3.connect(path, timeout=timeout, isolation_level=None, check_same_thread=False)
+        except sqlite3.Error as error:  # its message has no path
+            raise ConfigurationError(f"cannot open {path}: {error}") from error
         try:
             self._use_wal(time.monotonic() + timeout)
             self._connection.execute(_SCHEMA)

@@ -112,7 +112,7 @@ def _store(
 
 def attachment(name: str) -> Part:
     """Return the file `name` as a part of a message. Raises `ConfigurationError` if it cannot be one."""
-    path = Path(name).expanduser()
+    path = path_of(name)
     try:
         media = media_of_file(path, "")
     except OSError as error:
@@ -134,7 +134,7 @@ def attachment(name: str) -> Part:
 def read_schema(text: str) -> dict[str, object]:
     """Return the JSON schema that `text` is, or that the file of this name holds."""
     try:
-        source = text if text.lstrip().startswith("{") else Path(text).expanduser().read_text(encoding="utf-8-sig")
+        source = text if text.lstrip().startswith("{") else path_of(text).read_text(encoding="utf-8-sig")
         schema = decode(source.encode())
     except OSError as error:
         raise ConfigurationError(f"cannot read the schema {text}: {error.strerror}") from error
@@ -155,6 +155,11 @@ def read_prompt(words: Sequence[str]) -> str:
     elif not words or _is_piped_in():
         parts.append(_stdin())
     return "\n\n".join(filter(None, map(str.strip, parts)))
+
+
+def path_of(name: str) -> Path:
+    """Return the path with your home in the place of `~`; `~someone` stays if there is no such user."""
+    return Path(os.path.expanduser(name))  # that of Path raises
 
 
 def readable(word: str) -> str:

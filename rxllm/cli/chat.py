@@ -32,6 +32,7 @@ from ..events import StreamReset, TextDelta, TokenEvent
 from ..messages import Message, ReasoningPart, messages_from_json, messages_to_json
 from ..operators import MarkdownBlock, markdown_blocks
 from ..sinks.iterate import iter_events
+from .ask import path_of
 from .logs import AnswerLog
 from .model_arguments import add_model_arguments, model_of, names_provider, set_default_model
 
@@ -165,14 +166,14 @@ class Chat:
 
     def save(self, name: str) -> None:
         """Write the conversation to a file."""
-        path = Path(name or "conversation.json").expanduser()
+        path = path_of(name or "conversation.json")
         path.write_text(messages_to_json(self._session.history), encoding="utf-8")
         self._saved = self._session.history
         self._say(f"saved to {path}")
 
     def load(self, name: str) -> None:
         """Continue a saved conversation."""
-        path = Path(name).expanduser()
+        path = path_of(name)
         try:
             self._go_on_from(messages_from_json(path.read_bytes()))
         except (OSError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -183,6 +184,12 @@ class TestSQLite:
         with pytest.raises(rxllm.ConfigurationError, match=r"no\.db is not an SQLite database"):
             SQLiteStore(path)
         assert path.read_text().startswith("no database")
+
+    def test_a_file_that_cannot_be_opened_is_named(self, tmp_path: Path) -> None:
+        """SQLite's own error has no path."""
+        path = tmp_path / "nowhere" / "chat.db"
+        with pytest.raises(rxllm.ConfigurationError, match=re.escape(f"cannot open {path}")):
+            SQLiteStore(path)
 
     def test_a_store_that_fails_fails_the_turn(self, tmp_path: Path) -> None:
         """With an error of ours that says so; the request is not made."""

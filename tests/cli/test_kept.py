@@ -85,9 +85,18 @@ class TestKeys:
         assert (1, 1) == (done.returncode, done.stderr.count("\n"))
         assert str(home / ".config") in done.stderr
 
-    def test_a_home_that_is_no_folder_has_no_keys(self, server: LLMServer, monkeypatch: pytest.MonkeyPatch) -> None:
-        """As of some users of services; the answer is not logged, which is said."""
+    @pytest.mark.parametrize("is_known", [True, False])
+    def test_a_home_that_is_no_folder_has_no_keys(
+        self, server: LLMServer, monkeypatch: pytest.MonkeyPatch, is_known: bool
+    ) -> None:
+        """As of users of services and containers; the answer is not logged, which is said."""
         monkeypatch.setenv("HOME", os.devnull)
+        if not is_known:
+
+            def home() -> Path:
+                raise RuntimeError("could not determine home directory")
+
+            monkeypatch.setattr(Path, "home", home)
         done = ask(server, "Hi")
         assert (0, "Hi\n", 1) == (done.returncode, done.stdout, done.stderr.count("\n"))
         assert "cannot use the log" in done.stderr
@@ -190,11 +199,15 @@ class TestPrompts:
         assert "data:image/png;base64,cGljdHVyZQ==" in body
         assert "data:application/pdf;base64,ZG9jdW1lbnQ=" in body
 
-    @pytest.mark.parametrize(("name", "said"), [("none.png", "No such file"), ("noext", "extension")])
+    @pytest.mark.parametrize(
+        ("name", "said"),
+        [("none.png", "No such file"), ("noext", "extension"), ("~nobody-here/cat.png", "No such file")],
+    )
     def test_a_file_that_cannot_be_sent(self, server: LLMServer, tmp_path: Path, name: str, said: str) -> None:
         """Nothing is asked."""
         (tmp_path / "noext").write_bytes(b"?")
-        assert said in ask(server, "-a", str(tmp_path / name), "Hi").stderr
+        given = name if name.startswith("~") else str(tmp_path / name)
+        assert said in ask(server, "-a", given, "Hi").stderr
         assert [] == server.requests
 
     def test_a_schema(self, server: LLMServer, tmp_path: Path) -> None:
