@@ -34,7 +34,7 @@ from ..operators import MarkdownBlock, markdown_blocks
 from ..sinks.iterate import iter_events
 from .ask import path_of
 from .logs import AnswerLog
-from .model_arguments import add_model_arguments, model_of, names_provider, set_default_model
+from .model_arguments import add_model_arguments, model_of, names_provider, set_default_model, with_options
 
 readline: ModuleType | None
 try:
@@ -133,6 +133,8 @@ class Chat:
                 self._commands[word](rest.strip())
             else:
                 self._say(f"unknown command {word}; /help lists the commands")
+        except ConfigurationError as error:
+            self._fail(with_options(str(error)))
         except LLMError as error:
             self._fail(str(error))
         except (OSError, ValueError) as error:

@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import getpass
 import os
-import re
 import shutil
 import sys
 import time
@@ -31,6 +30,7 @@ from ..providers.vendors import vendors
 from . import ask
 from .availability import is_ready, needs
 from .logs import AnswerLog
+from .model_arguments import with_options
 from .settings import Keys, read_template, template_folder
 
 
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except ConfigurationError as error:
-        return _fail(_with_options(str(error)))
+        return _fail(with_options(str(error)))
     except LLMError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
@@ -81,12 +81,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if is_closed_pipe(error):
             return 141
         return _fail(f"{error.filename or 'cannot write'}: {error.strerror}")
-
-
-def _with_options(message: str) -> str:
-    """Return the message of a `ConfigurationError` with the options of the command for the arguments of Python."""
-    message = message.replace("give api_key=", "store one with `rxllm keys set`")
-    return re.sub(r"(?<!\S)(model|base_url)=", lambda name: "--" + name[1].replace("_", "-"), message)
 
 
 def _discard_output() -> None:

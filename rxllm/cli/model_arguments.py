@@ -37,6 +37,12 @@ def names_provider(model: str) -> bool:
     return split_model(model)[0] in {vendor.name for vendor in vendors()}
 
 
+def with_options(message: str) -> str:
+    """Return the message of a `ConfigurationError` with the options of the command for the arguments of Python."""
+    message = message.replace("give api_key=", "store one with `rxllm keys set`")
+    return re.sub(r"(?<!\S)(model|base_url)=", lambda name: "--" + name[1].replace("_", "-"), message)
+
+
 def model_of(arguments: argparse.Namespace) -> StreamingModel:
     """Return the model that the arguments choose. Raises `ConfigurationError` if there is none."""
     provider, name, max_tokens = arguments.provider, arguments.model, arguments.max_tokens
