@@ -13,7 +13,7 @@ from contextlib import suppress
 from copy import copy
 from functools import partial
 from types import SimpleNamespace
-from typing import Annotated, Any, TypeVar, cast, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, cast, get_type_hints
 
 import msgspec
 
@@ -146,7 +146,7 @@ def _schema_of(make: Callable[[], T], where: str) -> T:
 
 def _is_hidden(hint: object, hidden: type) -> bool:
     """Return whether the hint is the type `hidden`, perhaps or None."""
-    return hidden in (hint, *get_args(hint))
+    return hint is hidden or hint == (hidden | None)
 
 
 def _renamed(schema: Mapping[str, object], name: str, new: str) -> dict[str, object]:

@@ -242,6 +242,16 @@ def test_a_context_may_be_left_out_by_other_callers() -> None:
         assert call(tool, {"greeting": "Hi"}) == ("Hi", "who")
 
 
+def test_contexts_in_a_list_are_refused() -> None:
+    """Only a parameter that is one gets it."""
+
+    def who(contexts: list[ToolContext]) -> object:
+        return contexts
+
+    with pytest.raises(rxllm.ConfigurationError, match="'contexts'"):
+        FunctionTool(who)
+
+
 def test_anything_may_be_a_parameter() -> None:
     """`object` stands for any JSON value."""
 
