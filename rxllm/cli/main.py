@@ -49,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after the command; default: those of the process.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if words == ["help"]:
+        words = ["--help"]
     make_text_safe((sys.stdin, sys.stdout, sys.stderr))
     if sys.stdout is None:  # the shell's `>&-`
         return _fail("standard output is closed")

@@ -480,6 +480,7 @@ class TestProviders:
     def test_help_lists_the_commands(self) -> None:
         """So that they are found."""
         assert "rxllm providers" in run("--help").stdout
+        assert run("help").stdout == run("--help").stdout
         assert "list the providers" in run("providers", "--help").stdout
         assert run("--version").stdout.startswith("rxllm ")
 
