@@ -71,7 +71,7 @@ def _check_local(name: str) -> None:
 
 
 def _check_provider(name: str, chosen: Vendor) -> None:
-    """Raise `ConfigurationError` if the word before a colon in `name` can only be that of a provider, and is none.
+    """Raise `ConfigurationError` if the word before a colon in `name` can only be a provider, and is not one.
 
     Names of models have colons too: tags of Ollama, also behind another address, and fine-tuned models ("ft:...").
     """

@@ -262,7 +262,7 @@ def test_anything_may_be_a_parameter() -> None:
 
 
 @pytest.mark.parametrize("kind", [Inner, Point, functools.partial(Point, 1), int])
-def test_a_class_is_no_tool(kind: Callable[..., object]) -> None:
+def test_a_class_is_not_a_tool(kind: Callable[..., object]) -> None:
     """It is said to be one; a schema of your own makes it a function like others."""
     with pytest.raises(rxllm.ConfigurationError, match="is a class"):
         FunctionTool(kind)

@@ -86,7 +86,7 @@ class TestKeys:
         assert str(home / ".config") in done.stderr
 
     @pytest.mark.parametrize("is_known", [True, False])
-    def test_a_home_that_is_no_folder_has_no_keys(
+    def test_a_home_that_is_not_a_folder_has_no_keys(
         self, server: LLMServer, monkeypatch: pytest.MonkeyPatch, is_known: bool
     ) -> None:
         """As of users of services and containers; the answer is not logged, which is said."""
@@ -201,7 +201,7 @@ class TestPrompts:
 
     @pytest.mark.parametrize(
         ("name", "said"),
-        [("none.png", "No such file"), ("noext", "extension"), ("~nobody-here/cat.png", "No such file")],
+        [("none.png", "No such file"), ("noext", "extension"), ("~unknown-user/cat.png", "No such file")],
     )
     def test_a_file_that_cannot_be_sent(self, server: LLMServer, tmp_path: Path, name: str, said: str) -> None:
         """Nothing is asked."""
