@@ -201,8 +201,8 @@ def user_folder(kind: Literal["config", "data", "state"]) -> Path:
     """Return the folder of the user for rxllm's files of a kind.
 
     It is `rxllm` in XDG_CONFIG_HOME, XDG_DATA_HOME or XDG_STATE_HOME. By default it is in ~/.config, ~/.local/share or
-    ~/.local/state, and on Windows in %APPDATA% (config) or %LOCALAPPDATA%. A user without a home gets a path that cannot
-    exist.
+    ~/.local/state, and on Windows in %APPDATA% (config) or %LOCALAPPDATA%. A user without a home gets a path that
+    cannot exist.
     """
     try:
         home = Path.home()
