@@ -91,7 +91,7 @@ def _own_data(value: object) -> object:
     if hasattr(value, "columns") and callable(records := getattr(value, "to_dict", None)):
         return records("records")  # a pandas DataFrame
     listed = getattr(value, "tolist", None)
-    if callable(listed) and not isinstance(value, memoryview):  # numpy, pandas, torch, array
+    if callable(listed) and type(value) is not memoryview:  # numpy, pandas, torch, array
         return listed()
     return os.fspath(cast("os.PathLike[str]", value)) if isinstance(value, os.PathLike) else value
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import cast
 
 import msgspec
 
@@ -39,7 +40,8 @@ def error_text(error: BaseException) -> str:
     if text is None:
         text = "(its message cannot be read)"
     elif isinstance(error, BaseExceptionGroup):
-        text = f"{text}: {'; '.join(map(error_text, error.exceptions))}"
+        inner = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        text = f"{text}: {'; '.join(map(error_text, inner))}"
     return f"{name}: {text}" if text else name
 
 
