@@ -107,7 +107,7 @@ class Watchdog:
                 now = time.monotonic()
                 check = now + _MAX_WAIT
                 expired: list[Watch] = []
-                for watch in self._watched:
+                for watch in tuple(self._watched):  # a finalizer may stop one meanwhile, on this thread
                     due = watch.due()
                     if due <= now:
                         expired.append(watch)

@@ -105,6 +105,24 @@ def test_a_stopped_watch_does_nothing() -> None:
     assert told == []
 
 
+def test_a_finalizer_may_stop_limits_while_they_are_checked() -> None:
+    """The garbage collector may run on the watching thread."""
+
+    class Finalizing(Watch):
+        def due(self) -> float:
+            while stopped:
+                dog.stop(stopped.pop())
+            return self.at
+
+    dog = Watchdog()
+    done = threading.Event()
+    stopped = [Watch(time.monotonic() + 60, math.inf, lambda: None) for _ in range(100)]
+    dog._watched.update(stopped)
+    dog.add(Finalizing(time.monotonic() + 0.02, math.inf, done.set))
+    assert done.wait(LIMIT)
+    assert not stopped
+
+
 def test_the_thread_ends_when_nothing_is_left() -> None:
     """And starts again for the next."""
     dog = Watchdog()
