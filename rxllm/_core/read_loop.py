@@ -199,7 +199,9 @@ class _Subscription(abc.DisposableBase):
                     self._read_head(self._pending, events)
                 else:
                     self._open()
-            except Exception as error:
+            except BaseException as error:  # a function of the user's may raise SystemExit: there it ends a thread only
+                if not isinstance(error, Exception) and self._source.scheduler is not None:
+                    raise
                 self._fail(error)
             on_next = self._observer.on_next
             for event in events:
@@ -317,7 +319,7 @@ class _Subscription(abc.DisposableBase):
                     del events[number:]
                     raise StreamError(f"the answer exceeds {limit} characters (max_answer_chars)")
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException) -> None:
         """Record the error that ends the stream; none for an abort, unless a time limit caused it."""
         self._ended = True
         if isinstance(error, CallAborted):
@@ -374,7 +376,10 @@ class _Subscription(abc.DisposableBase):
         error.provider = error.provider or self._source.provider
         error.model = error.model or self._source.model
         if error.partial is None:
-            error.partial = self._partial()
+            try:
+                error.partial = self._partial()
+            except Exception as failure:  # no memory, or a bug of a decoder: the stream still ends
+                error.add_note(f"the answer so far could not be read: {failure!r}")
         emit_error(self._observer, error)
 
     def _partial(self) -> Response:

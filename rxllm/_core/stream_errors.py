@@ -38,7 +38,7 @@ def emit_error(observer: abc.ObserverBase[T], error: LLMError) -> None:
         log.error("a stream ended with an error that nothing handled: %s", error)
 
 
-def unexpected_error(error: Exception, *, is_open: bool) -> LLMError:
+def unexpected_error(error: BaseException, *, is_open: bool) -> LLMError:
     """Return our error for one of another kind: raised while the request was made, or (`is_open`) the answer read."""
     log.debug("a stream failed", exc_info=error)
     what = f"{type(error).__name__}: {error}"

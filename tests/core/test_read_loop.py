@@ -230,6 +230,34 @@ def test_a_rate_limit_inside_a_stream(named: float | None, expected: float) -> N
     assert (error.retry_after, probe.text) == (expected, "one")
 
 
+def test_a_decoder_that_cannot_say_what_had_arrived_ends_its_stream() -> None:
+    """With the error, which says why it has no partial answer."""
+
+    class Broken(WordDecoder):
+        def partial(self) -> Response:
+            raise MemoryError
+
+    with RawServer(sending("one ", "two")) as server:
+        probe = Probe().watch(words(server, decoder=Broken))
+    (error,) = probe.errors
+    assert isinstance(error, StreamInterruptedError)
+    assert error.partial is None
+    assert error.__notes__ == ["the answer so far could not be read: MemoryError()"]
+
+
+def test_a_function_that_exits_while_the_request_is_made_is_a_typed_error() -> None:
+    """On a thread of ours SystemExit would end nothing but the thread, in silence."""
+
+    def exits() -> WireRequest:
+        sys.exit("no key")
+
+    with RawServer(sending()) as server:
+        probe = Probe().watch(words(server, request=exits))
+    (error,) = probe.errors
+    assert isinstance(error, APIConnectionError)
+    assert isinstance(error.__cause__, SystemExit)
+
+
 def test_a_server_that_is_not_there_is_a_typed_error() -> None:
     """Subscribing does not raise: the error goes to on_error."""
     with RawServer(sending()) as server:
