@@ -251,6 +251,19 @@ def test_chat_and_stream_are_one_road() -> None:
         assert model.chat("Hi").text == streamed.text == "same"
 
 
+def test_a_stream_without_its_end_is_no_answer() -> None:
+    """A model of the user's may forget the StreamEnd."""
+
+    class Forgetful(rxllm.StreamingModel):
+        provider, model = "mine", "m"
+
+        def stream(self, prompt: object, **options: object) -> rx.Observable[rxllm.TokenEvent]:
+            return rx.of(rxllm.TextDelta("Hi"))
+
+    with pytest.raises(rxllm.StreamInterruptedError):
+        Forgetful().chat("Hi")
+
+
 def test_many_at_once_share_a_model() -> None:
     """A model is safe to use from many streams; each gets its own answer."""
     with LLMServer() as server, model_on(server) as model:

@@ -7,10 +7,13 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Generator
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from reactivex import Observable
 
+from .._runtime.thread_cache import dispose_on_worker
+from ..errors import StreamInterruptedError
 from ..events import Response, StreamEnd, TokenEvent
 from .scheduling import waiting_for_stream
 
@@ -63,10 +66,14 @@ async def last(source: Observable[T]) -> T:
             loop.call_soon_threadsafe(settle, error)
 
     subscription = source.subscribe(items.append, end, end)
+    dispose = subscription.dispose
     try:
         await ended
+    except GeneratorExit:  # the garbage collector has found it, on any thread
+        dispose = partial(dispose_on_worker, dispose)
+        raise
     finally:
-        subscription.dispose()
+        dispose()
     if not items:
         raise LookupError("the stream completed without an item")
     return items[0]
@@ -94,4 +101,6 @@ def wait_for_response(events: Observable[TokenEvent]) -> Response:
         subscription.dispose()
     if errors:
         raise errors[0]
+    if not responses:  # of a model of the user's
+        raise StreamInterruptedError("the stream completed without StreamEnd")
     return responses[0]

@@ -5,6 +5,7 @@ Starting a thread costs more than a fifth of a whole request; waking one that wa
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
@@ -76,3 +77,13 @@ class Workers:
 
 
 workers = Workers()
+
+
+def dispose_on_worker(dispose: Task) -> None:
+    """Call `dispose` on a worker; for a finalizer, which the garbage collector may run inside a lock of the stream."""
+    if sys.is_finalizing():  # then no thread runs, and atexit has closed everything
+        return
+    try:
+        workers.run("rxllm-dispose", dispose)
+    except RuntimeError:  # there is no thread
+        dispose()

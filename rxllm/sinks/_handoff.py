@@ -8,7 +8,6 @@ item costs an append. There is no backpressure for items pushed on the consumer'
 from __future__ import annotations
 
 import enum
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from reactivex.disposable import SingleAssignmentDisposable
 
 from .._arguments import check_type
 from .._core.scheduling import waiting_for_stream
-from .._runtime.thread_cache import workers
+from .._runtime.thread_cache import dispose_on_worker
 from ..errors import ConfigurationError
 
 T = TypeVar("T")
@@ -80,15 +79,11 @@ class Handoff(Generic[T]):
             self.abandon()
 
     def abandon(self) -> None:
-        """Close on a worker; for a finalizer, which the garbage collector may run inside a lock of this stream."""
+        """Close on a worker; for a finalizer."""
         has_ended = self._closed or self._ended
         self._closed = True
-        if has_ended or sys.is_finalizing():  # then no thread runs, and atexit has closed everything
-            return
-        try:
-            workers.run("rxllm-dispose", self._dispose)
-        except RuntimeError:  # there is no thread
-            self._dispose()
+        if not has_ended:
+            dispose_on_worker(self._dispose)
 
     # No lock is needed below, because each side first writes its own mark and then reads the other's: the producer
     # appends, then checks for a sleeper; the consumer marks itself sleeping, then checks for items.
