@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from abc import abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, ClassVar, Generic, TypeVar
 
 from reactivex import Observable, abc
@@ -53,7 +54,11 @@ class SharedLimit:
             stream = self.stream_class(self, source, observer, given, timer_scheduler(self._scheduler, given))
             with self.lock:
                 self._waiting[stream] = None
-            self.admit()
+            try:
+                self.admit()
+            except BaseException:  # its subscription ends with the exception: it must not wait on
+                stream.dispose()
+                raise
             return stream
 
         return Observable(subscribe)
@@ -64,14 +69,14 @@ class SharedLimit:
             if self._admitting:
                 return  # the thread that admits checks the queue again after each stream
             self._admitting = True
-        try:
-            while (stream := self._next()) is not None:
+        while (stream := self._next()) is not None:
+            try:
                 stream.in_context(stream.subscribe)
-        except BaseException:
-            with self.lock:
-                self._admitting = False
-            self.admit()
-            raise
+            except BaseException:
+                with self.lock:
+                    self._admitting = False
+                self.admit()
+                raise
 
     def leave(self, stream: LimitedStream[Any]) -> None:
         """Remove `stream` from the queue or from the running streams. The caller must call `admit` afterwards."""
@@ -84,19 +89,24 @@ class SharedLimit:
     def _next(self) -> LimitedStream[Any] | None:
         """Return the next stream that may start now; else None, stop admitting, and set the timer for the first one."""
         with self.lock:
-            stream = next(iter(self._waiting), None)
-            wait = None if stream is None else stream.wait()
-            if stream is not None and wait is not None and wait < _SOON:
-                del self._waiting[stream]
+            while (stream := self._first()) is not None and (wait := stream.wait()) is not None and wait < _SOON:
                 self.running.add(stream)
                 stream.entered()
-                return stream
+                if self._waiting.pop(stream, stream) is None:
+                    return stream
+                self.leave(stream)  # a finalizer or a signal handler on this thread has disposed it meanwhile
             self._admitting = False
             slot = SingleAssignmentDisposable()  # filled after the fact: the scheduler may run the timer at once
             self._timer.disposable = slot
             if stream is not None and wait is not None:
                 slot.disposable = stream.timers.schedule_relative(wait, lambda _, __: self.admit())
             return None
+
+    def _first(self) -> LimitedStream[Any] | None:
+        """Return the first stream of the queue; None if it is empty."""
+        while True:
+            with suppress(RuntimeError):  # a finalizer or a signal handler has removed one between the two calls
+                return next(iter(self._waiting), None)
 
 
 class LimitedStream(WatchedStream[TokenEvent], Generic[L]):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import reactivex as rx
 from hypothesis import given
 from hypothesis import strategies as st
 from reactivex import Observable
+from reactivex.internal import DisposedException
+from reactivex.scheduler import EventLoopScheduler
 from reactivex.subject import Subject
 from reactivex.testing import TestScheduler
 
@@ -20,8 +23,9 @@ from rxllm._transport.rate_limit_headers import MINUTE, allowances_of, until_res
 from rxllm.events import Response, StreamStart, TextDelta, TokenEvent, Usage, UsageUpdate
 from rxllm.operators.resilience.circuit_breaker import CircuitBreaker, CircuitState
 from rxllm.operators.resilience.fallback import fallback_to
-from rxllm.operators.resilience.limits import MaxConcurrent, RateLimit
+from rxllm.operators.resilience.limits import MaxConcurrent, RateLimit, _CountedStream
 from rxllm.operators.resilience.rate_window import SlidingWindow
+from rxllm.operators.resilience.wait_queue import LimitedStream
 from rxllm.testing import ErrorReply, LLMServer, Reply
 
 from .. import kit
@@ -173,6 +177,45 @@ class TestMaxConcurrent:
         gate.on_completed()
         assert ended == list(range(5000))
 
+    @pytest.mark.parametrize("moment", ["as the queue is read", "as it is asked whether it may start"])
+    def test_a_finalizer_may_dispose_the_next_one(self, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """On the thread that is about to start it: the one behind it starts, and no place is lost."""
+
+        class Queue(dict[LimitedStream[Any], None]):
+            def __iter__(self) -> Iterator[LimitedStream[Any]]:
+                found = super().__iter__()
+                finalize()
+                return found
+
+        class Counted(_CountedStream):
+            def wait(self) -> float | None:
+                finalize()
+                return super().wait()
+
+        def finalize() -> None:
+            if doomed and len(limit._waiting) == 2:
+                doomed.pop().dispose()
+
+        limit = MaxConcurrent(1)
+        first, second, third = Subject[TokenEvent](), Subject[TokenEvent](), Subject[TokenEvent]()
+        doomed: list[rx.abc.DisposableBase] = []
+        if moment == "as the queue is read":
+            monkeypatch.setattr(limit, "_waiting", Queue())
+        else:
+            monkeypatch.setattr(limit, "stream_class", Counted)
+        first.pipe(limit).subscribe()
+        later = second.pipe(limit).subscribe()
+        seen: list[TokenEvent] = []
+        third.pipe(limit).subscribe(seen.append)
+        doomed.append(later)
+        first.on_completed()
+        third.on_next(TextDelta("c"))
+        assert seen == [TextDelta("c")]
+        assert not second.observers
+        assert len(limit.running) == 1
+        third.on_completed()
+        assert (len(limit.running), len(limit._waiting)) == (0, 0)
+
     def test_on_real_threads(self) -> None:
         """Never more than so many requests are open, and all are answered."""
         with LLMServer(default=Reply(pieces=["a"] * 5, delay=0.002)) as server:
@@ -297,6 +340,21 @@ class TestRateLimit:
         asker.dispose(third, 40)
         scheduler.start()
         assert asker.started == {"a": 0}
+
+    def test_a_stream_whose_wait_cannot_be_scheduled_fails(self) -> None:
+        """With the scheduler's error; the others go on, and it keeps no place in the queue."""
+        scheduler = EventLoopScheduler()
+        scheduler.dispose()
+        limit = RateLimit(requests_per_minute=1, scheduler=scheduler)
+        running = Subject[TokenEvent]()
+        seen: list[TokenEvent] = []
+        errors: list[Exception] = []
+        running.pipe(limit).subscribe(seen.append, errors.append)
+        rx.of(TextDelta("b")).pipe(limit).subscribe(seen.append, errors.append)
+        assert [type(error) for error in errors] == [DisposedException]
+        running.on_next(TextDelta("a"))
+        assert seen == [TextDelta("a")]
+        assert not limit._waiting
 
     def test_with_nobody_waiting_no_timer_is_left(self) -> None:
         """Neither a thread for each nor what it would call."""
