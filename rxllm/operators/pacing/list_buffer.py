@@ -61,8 +61,13 @@ class ListBuffer(Subscription[T, list[T]]):
             if len(self._items) >= self._count or self._chars_left <= 0:
                 self._emit_list()
             elif self._seconds is not None and len(self._items) == 1:
-                self._due = scheduler_seconds(self._scheduler) + self._seconds
-                self._set_timer(self._seconds)
+                try:
+                    self._due = scheduler_seconds(self._scheduler) + self._seconds
+                    self._set_timer(self._seconds)
+                except Exception as error:
+                    if self._upstream.is_disposed:  # the subscriber has raised it, inside the scheduler
+                        raise
+                    self.on_error(error)
 
     def on_error(self, error: Exception) -> None:
         """Emit the open list, then the error."""

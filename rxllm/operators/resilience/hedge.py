@@ -72,7 +72,11 @@ def hedge(
         race.subscriptions.add(timer)
         race.start(first)
         if not (race.decided or timer.is_disposed):
-            timer.disposable = timer_scheduler(scheduler, given).schedule_relative(after_seconds, start_second)
+            try:
+                timer.disposable = timer_scheduler(scheduler, given).schedule_relative(after_seconds, start_second)
+            except BaseException:
+                race.dispose()
+                raise
         return race
 
     return subscribing(subscribe)

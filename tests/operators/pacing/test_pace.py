@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from reactivex import Observable, abc
 from reactivex import operators as rx
 from reactivex.disposable import Disposable
-from reactivex.scheduler import CurrentThreadScheduler, ImmediateScheduler, VirtualTimeScheduler
+from reactivex.internal import DisposedException
+from reactivex.scheduler import CurrentThreadScheduler, EventLoopScheduler, ImmediateScheduler, VirtualTimeScheduler
 from reactivex.subject import Subject
 from reactivex.testing import ReactiveTest, TestScheduler
 
@@ -438,6 +439,19 @@ class TestBatch:
         assert items == joined_lists(run.values)
         assert all(1 <= len(values) <= count for values in run.values)
         assert all(len("".join(values[:-1])) < chars for values in run.values)
+
+    def test_a_timer_that_cannot_be_set_is_an_error(self) -> None:
+        """What had come is emitted before; the source is disposed."""
+        scheduler = EventLoopScheduler()
+        scheduler.dispose()
+        source = Subject[TokenEvent]()
+        lists: list[list[TokenEvent]] = []
+        errors: list[Exception] = []
+        source.pipe(ops.buffer(seconds=1, scheduler=scheduler)).subscribe(lists.append, errors.append)
+        source.on_next(TextDelta("a"))
+        assert lists == [[TextDelta("a")]]
+        assert [type(error) for error in errors] == [DisposedException]
+        assert not source.observers
 
 
 class TestSmooth:

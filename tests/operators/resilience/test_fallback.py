@@ -9,6 +9,9 @@ import pytest
 import reactivex as rx
 from reactivex import Observable
 from reactivex import operators as rx_ops
+from reactivex.internal import DisposedException
+from reactivex.scheduler import EventLoopScheduler
+from reactivex.subject import Subject
 from reactivex.testing import TestScheduler
 
 import rxllm
@@ -358,6 +361,16 @@ class TestHedge:
         error = rxllm.BadRequestError("400")
         assert play(scheduler, lambda: cold(scheduler, [], error).pipe(hedge(10, second))).error is error
         assert second.times == []
+
+    def test_a_timer_that_cannot_be_set_is_an_error(self) -> None:
+        """The first request does not go on unseen."""
+        scheduler = EventLoopScheduler()
+        scheduler.dispose()
+        first = Subject[TokenEvent]()
+        errors: list[Exception] = []
+        first.pipe(hedge(10, rx.never, scheduler=scheduler)).subscribe(on_error=errors.append)
+        assert [type(error) for error in errors] == [DisposedException]
+        assert not first.observers
 
     def test_an_error_after_content_is_the_streams_own(self) -> None:
         """A race is over once it is won."""
