@@ -13,10 +13,11 @@ import selectors
 import socket
 import struct
 import sys
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 fcntl: ModuleType | None
 resource: ModuleType | None
@@ -49,6 +50,28 @@ def after_fork(reset: Callable[[], None]) -> None:
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=reset)
 
+
+class SharedByStreams(Protocol):
+    """An object that comes and goes, and whose lock and counts a forked process inherits."""
+
+    def reset_after_fork(self) -> None:
+        """Begin with a free lock, and without streams: they are the parent's."""
+
+
+_shared_by_streams: weakref.WeakSet[SharedByStreams] = weakref.WeakSet()
+
+
+def reset_in_children(shared: SharedByStreams) -> None:
+    """Call `shared.reset_after_fork` in each process that is forked from this one, for as long as `shared` exists."""
+    _shared_by_streams.add(shared)
+
+
+def _reset_shared() -> None:
+    for shared in tuple(_shared_by_streams):
+        shared.reset_after_fork()
+
+
+after_fork(_reset_shared)
 
 has_forked = False
 """A forked process may have this one's sockets open."""

@@ -6,6 +6,7 @@ import threading
 import time
 import weakref
 
+from .._runtime.platform import reset_in_children
 from .connections import Connection
 from .settings import Route
 
@@ -25,7 +26,12 @@ class Pool:
         self._closed_at = 0.0
         self._distrusted: list[Route] = []  # no set: a route holds what a user's adapter sets, which may be unhashable
         """Routes whose peers have sent bytes without a request: the next answer may belong to another request."""
+        reset_in_children(self)
         weakref.finalize(self, _close_all, self._idle).atexit = False  # for a model that is not closed
+
+    def reset_after_fork(self) -> None:
+        """Begin with a free lock. The connections remain: `can_serve` closes those of the parent."""
+        self._lock = threading.RLock()
 
     def take(self, route: Route) -> Connection | None:
         """Return the connection of `route` that was used last, if one can serve; close those that cannot."""

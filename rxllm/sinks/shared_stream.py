@@ -16,6 +16,7 @@ from reactivex.scheduler import EventLoopScheduler
 
 from .._core.awaitable import AwaitableObservable
 from .._core.event_log import Entry, MemoryLog
+from .._runtime.platform import after_fork
 from ..operators.pacing.pace import bounded
 
 __all__ = ["KEPT", "forget_shared_stream", "shared_stream"]
@@ -74,6 +75,18 @@ def forget_shared_stream(key: Hashable) -> None:
 _lock = threading.RLock()  # reentrant: a finalizer may forget its stream
 _logs: dict[Hashable, MemoryLog[object]] = {}
 """In the order of their last use."""
+
+
+def _forget_open_streams() -> None:
+    """Forget the streams that run: in a forked process, they are its parent's, and would never go on."""
+    global _lock
+    _lock = threading.RLock()
+    for key, log in tuple(_logs.items()):
+        if log.state == "open":
+            del _logs[key]
+
+
+after_fork(_forget_open_streams)
 
 
 def _log_of(key: Hashable, factory: Callable[[], Observable[object]]) -> MemoryLog[object]:

@@ -90,3 +90,63 @@ def test_a_child_that_returns_from_on_next_reads_no_more(crowd: int) -> None:
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK_IN_ON_NEXT, str(crowd)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+FORK_WITH_SHARED_STATE = """
+import os, signal, threading
+from contextlib import ExitStack
+import rxllm
+from rxllm import operators as ops
+from rxllm.sinks import shared_stream
+from rxllm.testing import ErrorReply, LLMServer, Reply, Stall
+
+def first_event(stream):
+    got = threading.Event()
+    subscription = stream.subscribe(lambda event: got.set(), lambda error: print(error))
+    assert got.wait(60)
+    return subscription
+
+def answer_of(stream):
+    return stream.pipe(ops.response()).run().text
+
+limit, rate, breaker = ops.MaxConcurrent(1), ops.RateLimit(1e6), ops.CircuitBreaker(1, 1, cooldown=0)
+limits = lambda stream: stream.pipe(limit, rate, breaker)
+half = Reply("half of it", fault=Stall(1))
+with LLMServer(ErrorReply(500), half, half, "answer", "shared") as server:
+    model = rxllm.create_streaming_model("openai", model="m", base_url=server.base_url("openai"), max_retries=0)
+    failed = threading.Event()
+    model.stream("Fail").pipe(breaker).subscribe(on_error=lambda error: failed.set())
+    assert failed.wait(60)
+    running = first_event(limits(model.stream("Go on")))  # the only place, and the only one on trial
+    running_too = first_event(rxllm.shared_stream("key", lambda: model.stream("Go on")))
+
+    locked, forked = threading.Event(), threading.Event()
+    def hold():
+        with ExitStack() as held:
+            pool = model._settings.transport.pool
+            for lock in (limit.lock, rate.lock, breaker._lock, shared_stream._lock, pool._lock):
+                held.enter_context(lock)
+            locked.set()
+            forked.wait(60)
+    threading.Thread(target=hold).start()
+    assert locked.wait(60)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(50)
+        assert answer_of(limits(model.stream("Hello"))) == "answer"
+        assert answer_of(rxllm.shared_stream("key", lambda: model.stream("Hello"))) == "shared"
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    forked.set()
+    running.dispose()
+    running_too.dispose()
+    rxllm.forget_shared_stream("key")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only POSIX forks")
+def test_a_child_does_not_wait_for_streams_and_threads_of_its_parent() -> None:
+    """Limits have all their places, a shared stream that ran in the parent is asked for anew, and no lock is held."""
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK_WITH_SHARED_STATE]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -14,6 +14,7 @@ from reactivex.subject import BehaviorSubject
 
 from ..._arguments import check_arguments
 from ..._core.scheduling import scheduler_seconds, timer_scheduler
+from ..._runtime.platform import reset_in_children
 from ...errors import APIConnectionError
 from ...events import TokenEvent, proves_answer
 from .._operator import Outcome, WatchedStream, check_number
@@ -78,6 +79,13 @@ class CircuitBreaker:
         self._running = self._failures = self._successes = 0
         self._half_opens_at = 0.0
         self._timer = SerialDisposable()
+        reset_in_children(self)
+
+    def reset_after_fork(self) -> None:
+        """Keep the state, without streams: in a forked process, those that are on trial are its parent's."""
+        self._lock = threading.RLock()
+        self._period += 1
+        self._running = 0
 
     @property
     def state(self) -> Observable[CircuitState]:

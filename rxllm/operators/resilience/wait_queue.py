@@ -16,6 +16,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import SerialDisposable, SingleAssignmentDisposable
 
 from ..._core.scheduling import capture_context, timer_scheduler
+from ..._runtime.platform import reset_in_children
 from ...events import TokenEvent
 from .._operator import Outcome, WatchedStream
 
@@ -33,9 +34,14 @@ class SharedLimit:
     """The class of its streams."""
 
     def __init__(self, scheduler: abc.SchedulerBase | None) -> None:
+        self._scheduler = scheduler
+        self.reset_after_fork()
+        reset_in_children(self)
+
+    def reset_after_fork(self) -> None:
+        """Begin without streams: in a forked process, those that run or wait are its parent's."""
         self.lock = threading.RLock()  # a scheduler may run what it is given at once
         self.running: set[LimitedStream[Any]] = set()
-        self._scheduler = scheduler
         self._waiting: dict[LimitedStream[Any], None] = {}
         self._admitting = False
         self._timer = SerialDisposable()
@@ -88,6 +94,7 @@ class SharedLimit:
 
     def _next(self) -> LimitedStream[Any] | None:
         """Return the next stream that may start now; else None, stop admitting, and set the timer for the first one."""
+        wait: float | None = None
         with self.lock:
             while (stream := self._first()) is not None and (wait := stream.wait()) is not None and wait < _SOON:
                 self.running.add(stream)
