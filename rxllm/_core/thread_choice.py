@@ -42,7 +42,7 @@ live: set[Stream] = set()
 
 def _leave_streams() -> None:
     """Stop all streams in a forked process without closing them: they are its parent's."""
-    for stream in live:
+    for stream in tuple(live):
         stream.leave()
     live.clear()
 
