@@ -20,6 +20,9 @@ from ..events import StreamStart, TokenEvent, proves_answer
 from .awaitable import AwaitableObservable
 from .scheduling import capture_context, timer_scheduler
 
+_MAX_HELD = 1000
+"""Events held back. Vendors send far fewer before an answer; a server that sends more would fill the memory."""
+
 
 class Attempt(NamedTuple):
     """A stream to subscribe to after `delay` seconds. The events in `before` precede its answer."""
@@ -87,10 +90,10 @@ class _Candidate:
             self.subscription.disposable = stream.subscribe(self.on_next, end, partial(end, None), scheduler=scheduler)
 
     def on_next(self, event: TokenEvent) -> None:
-        """Hold events back until content proves the answer; pass on all events once the answer is claimed."""
+        """Hold events back until content proves the answer, or too many wait; pass on all once it is claimed."""
         if self.claimed:
             self._emit(event)
-        elif not proves_answer(event):
+        elif len(self.held) < _MAX_HELD and not proves_answer(event):
             self.held.append(event)
         elif self._claim(self):
             self.claimed = True

@@ -148,6 +148,19 @@ class TestRetry:
         assert seen.error is OVERLOADED
         assert len(tries.times) == 1
 
+    def test_a_server_that_sends_no_content_without_end_fills_no_memory(self) -> None:
+        """What comes after the first 1,000 events is passed on as it comes."""
+        source = Subject[TokenEvent]()
+        seen: list[TokenEvent] = []
+        source.pipe(retry_transient()).subscribe(seen.append)
+        updates = [UsageUpdate(Usage(number)) for number in range(1002)]
+        for update in updates[:1000]:
+            source.on_next(update)
+        assert seen == []
+        for update in updates[1000:]:
+            source.on_next(update)
+        assert seen == updates
+
     @pytest.mark.parametrize("error", [rxllm.BadRequestError("400"), rxllm.AuthenticationError("401"), ValueError()])
     def test_what_will_fail_again_is_not_tried_again(self, error: Exception) -> None:
         """Only errors of the class "retry" are."""
