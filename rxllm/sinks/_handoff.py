@@ -94,6 +94,8 @@ class Handoff(Generic[T]):
         if self._closed:
             return Nothing.MORE
         if self._items:
+            if len(self._items) >= self._bound:
+                self._consumer = threading.get_ident()  # a web server may take each item on another thread
             item = self._items.popleft()
             if self._blocked and len(self._items) <= self._resume_at:
                 self._room.set()

@@ -162,6 +162,32 @@ def test_items_that_are_pushed_by_the_loop_itself() -> None:
     assert list(items) == list(range(10))
 
 
+def test_the_thread_that_began_the_loop_may_produce_the_rest() -> None:
+    """A slow loop that another thread continues slows it: the number of a thread that has ended is used again."""
+    subject: Subject[int] = Subject()
+    items = iter_events(reactivex.merge(reactivex.of(-1), subject), buffer=2)
+    is_full, continued, pushed = threading.Event(), threading.Event(), list[int]()
+
+    def begin_and_produce() -> None:
+        next(items)
+        for number in range(100):
+            subject.on_next(number)
+            pushed.append(number)
+            if number == 9:
+                is_full.set()
+                assert continued.wait(LIMIT_SECONDS)
+        subject.on_completed()
+
+    threading.Thread(target=begin_and_produce).start()
+    assert is_full.wait(LIMIT_SECONDS)
+    assert next(items) == 0
+    continued.set()
+    for number in range(1, 100):
+        assert next(items) == number
+        assert len(pushed) <= max(10, number + 5)
+    assert list(items) == []
+
+
 def test_a_buffer_holds_something() -> None:
     """At least one item."""
     with pytest.raises(rxllm.ConfigurationError, match="at least 1 item; got 0"):
