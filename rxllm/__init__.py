@@ -10,61 +10,9 @@ from ._lazy_imports import lazy_names
 
 if TYPE_CHECKING:
     from . import aio, assistant, operators, ui
-    from .errors import (
-        APIConnectionError,
-        APIStatusError,
-        APITimeoutError,
-        AuthenticationError,
-        BadRequestError,
-        ConfigurationError,
-        ContextWindowExceededError,
-        LLMError,
-        MissingPackageError,
-        NotFoundError,
-        OutputParsingError,
-        OverloadedError,
-        PermissionDeniedError,
-        ProtocolError,
-        ProviderStreamError,
-        RateLimitError,
-        ServerError,
-        StreamError,
-        StreamInterruptedError,
-        ToolArgumentsError,
-    )
-    from .events import (
-        FinishReason,
-        ReasoningDelta,
-        Response,
-        StreamEnd,
-        StreamReset,
-        StreamStart,
-        TextDelta,
-        Timing,
-        TokenEvent,
-        ToolCallDelta,
-        ToolCallEnd,
-        ToolCallStart,
-        Usage,
-        UsageUpdate,
-        VendorEvent,
-        event_from_json,
-        event_to_json,
-    )
-    from .messages import (
-        AudioPart,
-        DocumentPart,
-        ImagePart,
-        Message,
-        Part,
-        ReasoningPart,
-        TextPart,
-        ToolCall,
-        ToolResult,
-        VendorPart,
-        messages_from_json,
-        messages_to_json,
-    )
+    from .errors import *
+    from .events import *
+    from .messages import *
     from .model import StreamingModel, create_streaming_model, stream_chat
     from .options import CallOptions, JsonFormat, Timeout, Tool
     from .prompt import Prompt

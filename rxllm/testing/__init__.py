@@ -21,21 +21,7 @@ if TYPE_CHECKING:
     from .gates import Gate
     from .recorded import RecordedRequest, WireName
     from .recording import record_wire, replay, wire_replies
-    from .replies import (
-        Answer,
-        Drop,
-        ErrorReply,
-        Fail,
-        Fault,
-        Hang,
-        HttpFraming,
-        KeepAlive,
-        RawReply,
-        Reply,
-        Reset,
-        Stall,
-        Truncate,
-    )
+    from .replies import *
     from .scripted_model import ModelReply, ScriptedCall, ScriptedModel
     from .scripted_stream import Step, marble, scripted
     from .server import Answering, LLMServer, echo
