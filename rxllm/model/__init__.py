@@ -106,6 +106,7 @@ def create_streaming_model(
     >>> model.provider, model.model
     ('openai-compatible', 'm')
     """
+    arguments = locals()  # here, where there are no others
     check_type("provider=", provider, str)
     check_type("model=", model, str, os.PathLike, NoneType)
     check_type("api_key=", api_key, str, NoneType)
@@ -117,25 +118,8 @@ def create_streaming_model(
     chosen = os.fspath(model or named_model or given or vendor.default_model or "")
     if not chosen:
         raise ConfigurationError(f"provider {name!r} has no default model: pass model=")
-    defaults = CallOptions(
-        model=chosen,
-        temperature=temperature,
-        max_tokens=max_tokens,
-        top_p=top_p,
-        top_k=top_k,
-        frequency_penalty=frequency_penalty,
-        presence_penalty=presence_penalty,
-        stop=stop,
-        seed=seed,
-        reasoning=reasoning,
-        response_format=response_format,
-        tools=tools,
-        tool_choice=tool_choice,
-        timeout=timeout,
-        max_retries=max_retries,
-        headers=headers,
-        extra_body=extra_body,
-    )
+    options = {name: arguments[name] for name in CallOptions.__annotations__}
+    defaults = cast("CallOptions", {**options, "model": chosen})
 
     def wire_with(headers: Mapping[str, str]) -> Wire:  # a call may bring its own headers
         return wire_for(vendor, api_key=api_key, base_url=base_url, headers=headers)
