@@ -86,6 +86,18 @@ def uses_pydantic(
     )
 
 
+@overload
+def converted(value: object, kind: type[T], what: str) -> T: ...
+@overload
+def converted(value: object, kind: Any, what: str) -> Any: ...  # a union
+def converted(value: object, kind: Any, what: str) -> Any:
+    """Return JSON's own `value` as `kind`; raise `ConfigurationError` that says `what` and names the field."""
+    try:
+        return converter(kind)(value)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise ConfigurationError(f"{what}: {error}".replace("$.", "")) from error
+
+
 def json_schema(kind: object) -> dict[str, object]:
     """Return the JSON schema of a dataclass, TypedDict, msgspec.Struct, pydantic model, plain type, or a type of these.
 

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias, TypedDict
 import msgspec
 
 from ._json import is_object, text_at
-from ._schema import converter, json_schema
+from ._schema import converted, json_schema
 from .errors import ConfigurationError
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "ReasoningEffort",
     "Timeout",
     "Tool",
+    "check_names",
     "format_of",
     "is_duration",
     "stop_of",
@@ -170,6 +171,18 @@ class CallOptions(TypedDict, total=False):
     extra_body: Mapping[str, object] | None
 
 
+def check_names(options: Mapping[str, object], advice: str) -> None:
+    """Raise `ConfigurationError` if there is an option that `CallOptions` lacks.
+
+    Args:
+        options: The options by their names.
+        advice: What the error says besides the names.
+    """
+    unknown = options.keys() - CallOptions.__annotations__.keys()
+    if unknown:
+        raise ConfigurationError(f"unknown option: {', '.join(sorted(unknown))}. {advice}")
+
+
 def timeout_of(value: float | Timeout | None) -> Timeout:
     """Return the time limits that `value` describes.
 
@@ -217,10 +230,7 @@ def tool_of(value: object) -> Tool:
         return value
     if is_object(value):
         function = value.get("function", value)
-        try:
-            return converter(Tool)(function)
-        except msgspec.ValidationError as error:
-            raise ConfigurationError(f"not a tool definition: {error}") from error
+        return converted(function, Tool, "not a tool definition")
     raise ConfigurationError(
         "a tool is an rxllm.Tool or a dict with name, description and parameters (an Assistant also takes functions);"
         f" got {value!r}"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from typing import Any, TypeAlias, TypeGuard, cast
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias, TypeGuard, cast
 
 import msgspec
 
 from ._json import Json, encode
-from ._schema import converter
+from ._schema import converted
 from .errors import ConfigurationError
 from .messages import AudioPart, DocumentPart, ImagePart, Message, Part, Role, TextPart, ToolCall, ToolResult
 
@@ -47,6 +46,9 @@ _ROLES: Mapping[object, Role] = {
 }
 
 
+_WRONG_FORM = "not a message, or a part of one, in a form this package knows"
+
+
 def _items(prompt: object) -> Sequence[object]:
     if isinstance(prompt, str | Message) or _is_mapping(prompt):
         return (prompt,)
@@ -64,7 +66,7 @@ def _message(value: object) -> Message:
     if not _is_mapping(value):
         raise _not_a_prompt(value)
     if "parts" in value:
-        return cast(Message, _converted(value, Message))
+        return converted(value, Message, _WRONG_FORM)
     role = _ROLES.get(value.get("role"))
     if role is None:
         raise ConfigurationError(f"a message's role is system, user, assistant or tool; got {value.get('role')!r}")
@@ -111,7 +113,7 @@ def _part(item: object) -> Part:
         return TextPart(item)
     if isinstance(item, Part):
         return item
-    part: _AnyPart = _converted(item, _AnyPart)
+    part: _AnyPart = converted(item, _AnyPart, _WRONG_FORM)
     match part:
         case _ImageUrl(image):
             return ImagePart(url=image if isinstance(image, str) else image.url)
@@ -135,23 +137,13 @@ def _tool_call(item: object) -> ToolCall:
     """Return the call in a dict of OpenAI's form."""
     if isinstance(item, ToolCall):
         return item
-    call: _Call = _converted(item, _Call)
+    call: _Call = converted(item, _Call, _WRONG_FORM)
     arguments = call.function.arguments or {}
     try:
         parsed = msgspec.json.decode(arguments, type=Json) if isinstance(arguments, str) else arguments
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"a tool call's arguments in the prompt are no JSON object: {error}") from error
     return ToolCall(call.id or "", call.function.name, parsed)
-
-
-_converter_of: Callable[[Any], Callable[[object], Any]] = cache(converter)  # of the three types of this module
-
-
-def _converted(value: object, kind: Any) -> Any:
-    try:
-        return _converter_of(kind)(value)
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(f"not a message, or a part of one, in a form this package knows: {error}") from error
 
 
 class _Address(msgspec.Struct):

@@ -21,7 +21,7 @@ from .._core.error_format import as_exception
 from .._json import encode, is_object
 from ..errors import ConfigurationError
 from ..messages import Message
-from ..options import CallOptions
+from ..options import CallOptions, check_names
 from ..prompt import Prompt, messages_of
 from .model_spec import is_plain_format, plain_options
 from .rows import Key, Settled, failure_of
@@ -159,9 +159,7 @@ def _options_of(given: object) -> CallOptions:
         return {}
     if not is_object(given):
         raise ConfigurationError(f"the options are a dict; got a {type(given).__name__}")
-    unknown = given.keys() - CallOptions.__annotations__.keys()
-    if unknown:
-        raise ConfigurationError(f"there are options that do not exist: {', '.join(sorted(unknown))}")
+    check_names(given, f"A row may have {', '.join(CallOptions.__annotations__)}")
     if not is_plain_format(given.get("response_format")):
         raise ConfigurationError(
             'the response_format of a row is "json" or a JSON schema; a type is for all rows, for ModelSpec'

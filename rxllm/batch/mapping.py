@@ -7,11 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeAlias, TypedDict, Unpack, cast
 
-import msgspec
 from reactivex import Observable, abc
 
 from .._core.awaitable import AwaitableObservable
-from .._schema import converter
+from .._schema import converted
 from ..errors import ConfigurationError
 from ..options import CallOptions
 from ..prompt import Prompt
@@ -194,10 +193,7 @@ def _settings(prompts: object, **given: object) -> RunSettings:
     if unknown:
         raise ConfigurationError(f"map_prompts() has no argument {', '.join(map(repr, sorted(unknown)))}")
     plain = {name: getattr(value, "tolist", lambda kept=value: kept)() for name, value in given.items()}  # of numpy
-    try:
-        return converter(RunSettings)(plain)
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(f"map_prompts() has a wrong argument: {error}") from error
+    return converted(plain, RunSettings, "map_prompts() has a wrong argument")
 
 
 def _source(prompts: object) -> Callable[[], Iterable[object]]:

@@ -15,7 +15,7 @@ from .._json import encode
 from .._transport.framing import MAX_FRAME_BYTES
 from ..errors import ConfigurationError
 from ..model import StreamingModel, create_streaming_model
-from ..options import CallOptions, JsonFormat, format_of, tool_of
+from ..options import CallOptions, JsonFormat, check_names, format_of, tool_of
 from ..providers.local import LocalServer
 from ..providers.vendors import split_model
 
@@ -56,12 +56,8 @@ class ModelSpec:
         max_event_bytes: int = MAX_FRAME_BYTES,
         **options: Unpack[CallOptions],
     ) -> None:
-        unknown = options.keys() - CallOptions.__annotations__.keys()
-        if unknown:
-            raise ConfigurationError(
-                f"unknown option: {', '.join(sorted(unknown))}. A ModelSpec takes the arguments of "
-                "create_streaming_model, but for session and scheduler, which cannot leave their process"
-            )
+        arguments = "A ModelSpec takes the arguments of create_streaming_model"
+        check_names(options, f"{arguments}, but for session and scheduler, which cannot leave their process")
         self.provider, named = split_model(provider)
         self.options: CallOptions = {**options}
         if named is not None and not options.get("model"):

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple, TypeVar, Unpack, cast
+from typing import NamedTuple, Unpack, cast
 
-import msgspec
 from reactivex import Observable, abc
 
 from .._core.read_loop import Source, token_stream
 from .._core.retry import retry_transient, with_total_limit
 from .._json_values import json_data
 from .._protocol import Wire, WireRequest
-from .._schema import converter
+from .._schema import converted
 from .._transport.http import Transport
 from .._transport.http1 import check_headers
 from ..errors import ConfigurationError
 from ..events import TokenEvent
 from ..messages import Message
-from ..options import CallOptions, Options, format_of, stop_of, timeout_of, tool_of
+from ..options import CallOptions, Options, check_names, format_of, stop_of, timeout_of, tool_of
 from ..prompt import Prompt, messages_of
 from ..providers.vendors import Vendor
 from ._streaming_model import StreamingModel
@@ -71,7 +70,7 @@ class ProviderModel(StreamingModel):
 
     def encoded(self, prompt: Prompt, options: CallOptions) -> tuple[CallOptions, str, Wire, WireRequest]:
         """Return all options of a call, the model's name, the wire, and the request for one streamed answer."""
-        _refuse_unknown(options)
+        check_names(options, _KNOWN)
         call = cast("CallOptions", {**self._settings.defaults, **options})
         model = call.get("model") or self.model
         wire = self._wire_with(options["headers"]) if "headers" in options else self._wire
@@ -83,7 +82,7 @@ class ProviderModel(StreamingModel):
     def _wire_with(self, headers: Mapping[str, str] | None) -> Wire:
         combined: dict[str, str] = {}
         for given in (self._settings.defaults.get("headers"), headers):
-            combined |= _checked(given or {}, dict[str, str], "headers= is a mapping of texts")
+            combined |= converted(given or {}, dict[str, str], "headers= is a mapping of texts")
         check_headers(combined)
         return self._settings.wire_with(combined)
 
@@ -92,7 +91,7 @@ class ProviderModel(StreamingModel):
         return lambda: request
 
 
-_T = TypeVar("_T")
+_KNOWN = f"A call accepts {', '.join(CallOptions.__annotations__)}; other fields go into extra_body={{...}}"
 
 
 def _wire_options(call: CallOptions) -> Options:
@@ -113,26 +112,9 @@ def _wire_options(call: CallOptions) -> Options:
     for name in _NUMBERS:
         if isinstance(value := given.get(name), float) and not math.isfinite(value):
             raise ConfigurationError(f"{name} must be a finite number; got {value!r}")
-    _checked(call.get("model", ""), str, "model= is a name")
-    _checked(call.get("max_retries", 0), int, "max_retries= is a whole number")
-    return _checked(given, Options, "an option has a wrong type")
+    converted(call.get("model", ""), str, "model= is a name")
+    converted(call.get("max_retries", 0), int, "max_retries= is a whole number")
+    return converted(given, Options, "an option has a wrong type")
 
 
 _NUMBERS = ("temperature", "max_tokens", "top_p", "top_k", "frequency_penalty", "presence_penalty", "seed", "reasoning")
-
-
-def _checked(given: object, kind: type[_T], what: str) -> _T:
-    """Return `given` as `kind`; raise `ConfigurationError` naming the place of a value of another type."""
-    try:
-        return converter(kind)(given)
-    except msgspec.ValidationError as error:
-        raise ConfigurationError(f"{what}: {error}".replace("$.", "")) from error
-
-
-def _refuse_unknown(options: CallOptions) -> None:
-    unknown = options.keys() - CallOptions.__annotations__.keys()
-    if unknown:
-        raise ConfigurationError(
-            f"unknown option: {', '.join(sorted(unknown))}. A call accepts {', '.join(CallOptions.__annotations__)}; "
-            "other fields of the request go into extra_body={...}"
-        )

@@ -17,6 +17,7 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
+from .._schema import converted
 from ..errors import ConfigurationError, LLMError, NotFoundError
 from ..messages import ToolCall
 from .ai_sdk_messages import Decision, UIMessage, ui_conversation
@@ -25,7 +26,7 @@ from .approvals import Approvals, may_be_rounded
 from .chat_request import check_size
 from .http import HttpRequest, HttpResponse, StreamBody
 from .model_service import Service
-from .options import OPTION_NAMES, converted, options_of
+from .options import OPTION_NAMES, options_of
 from .served_stream import ServedStream
 from .stream_registry import Chat
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, TypeVar, cast
+from typing import Annotated, cast
 
 import msgspec
 
 from .._json import is_object
-from .._schema import converter
+from .._schema import converted
 from ..errors import ConfigurationError
 from ..options import CallOptions, JsonFormat, ReasoningEffort, Tool, format_of, tool_of
 from .schema_check import check_schema
-
-T = TypeVar("T")
 
 _Count = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -79,14 +77,6 @@ def checked_format(schema: object, name: str = "answer") -> JsonFormat:
         raise ConfigurationError("response_format needs a JSON schema")
     check_schema(schema, "the schema of response_format")
     return JsonFormat(schema, name)
-
-
-def converted(value: object, kind: type[T], what: str) -> T:
-    """Return `value` as `kind`; raises `ConfigurationError` that names `what` and the field."""
-    try:
-        return converter(kind)(value)
-    except (msgspec.ValidationError, RecursionError) as error:
-        raise ConfigurationError(f"{what}: {error}") from error
 
 
 def _tool_choice(value: str | dict[str, object] | None) -> str | None:

@@ -6,13 +6,14 @@ from typing import Annotated, cast
 
 import msgspec
 
+from .._schema import converted
 from ..prompt import Prompt, messages_of
 from .chat_request import check_size
 from .formats.json_lines import NDJSON, SSE, last_event_id
 from .formats.websocket import Approve
 from .http import HttpRequest, HttpResponse, StreamBody, json_response
 from .model_service import Service
-from .options import OPTION_NAMES, converted, options_of
+from .options import OPTION_NAMES, options_of
 from .served_stream import ServedStream
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from .._json import object_at
+from .._schema import converted
 from ..errors import ConfigurationError
 from ..model import StreamingModel
 from ..providers._answer_writer import AnswerHead, AnswerWriter
@@ -25,7 +26,6 @@ from .formats.errors import ANTHROPIC_ERRORS, OPENAI_ERRORS, ErrorDialect
 from .formats.vendor_wire import VendorDocument, VendorStream
 from .http import HttpRequest, HttpResponse, StreamBody, json_response
 from .model_service import Service
-from .options import converted
 from .vendor_requests import anthropic, openai_chat, openai_responses
 from .vendor_requests.vendor_request import VendorReader
 

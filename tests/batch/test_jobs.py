@@ -102,7 +102,7 @@ def test_a_wrong_column_ends_it_all(row: dict[str, object], columns: Columns, sa
     [
         ({"prompt": 5}, "a prompt is text"),
         ({"prompt": []}, "the prompt is empty"),
-        ({"prompt": "?", "o": {"nonsense": 1}}, "options that do not exist: nonsense"),
+        ({"prompt": "?", "o": {"nonsense": 1}}, "unknown option: nonsense"),
         ({"prompt": "?", "o": 7}, "row 0: the options are a dict"),
         ({"prompt": "?", "o": {"response_format": dict[str, int]}}, "a type is for all rows"),
         ({"prompt": "?", "o": {"response_format": "xml"}}, "response_format is"),
