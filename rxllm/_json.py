@@ -26,6 +26,15 @@ def decode(data: bytes | str) -> object:
     return _decode(data)
 
 
+def object_in(data: bytes | str) -> Json | None:
+    """Return the JSON object in `data`; None if there is none."""
+    try:
+        value = _decode(data)
+    except (ValueError, RecursionError):
+        return None
+    return value if is_object(value) else None
+
+
 def encode(value: object) -> bytes:
     """Return `value` as compact JSON."""
     return msgspec.json.encode(value)

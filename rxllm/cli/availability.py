@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from .._json import decode, is_object, objects_at, text_at
+from .._json import object_in, objects_at, text_at
 from .._protocol import WireRequest
 from ..errors import ConfigurationError
 from ..messages import Message
@@ -116,8 +116,7 @@ def ollama_models(ollama: Vendor) -> list[str]:
             server.connect()
             server.sock.settimeout(_ANSWER_SECONDS)
             server.request("GET", urlsplit(request.url).path.removesuffix("/chat") + "/tags", headers=request.headers)
-            answer = decode(server.getresponse().read(1 << 20))
-    except (ConfigurationError, OSError, http.client.HTTPException, ValueError):
+            answer = object_in(server.getresponse().read(1 << 20)) or {}
+    except (ConfigurationError, OSError, http.client.HTTPException):
         return []
-    items = objects_at(answer, "models") if is_object(answer) else ()
-    return list(filter(None, (text_at(item, "name") for item in items)))
+    return list(filter(None, (text_at(item, "name") for item in objects_at(answer, "models"))))

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
-from .._json import decode, is_array, is_object, objects_at, text_at
+from .._json import is_array, is_object, object_in, objects_at, text_at
 
 WireName: TypeAlias = Literal["openai-chat", "openai-responses", "anthropic", "gemini", "ollama"]
 
@@ -39,7 +39,7 @@ class RecordedRequest:
         self.body = body
         self.attempt = attempt
         self.wire: WireName | None = _wire_of(path)
-        self.json = _object_in(body)
+        self.json: Mapping[str, object] = object_in(body) or {}
         self.received_at = time.monotonic()
         self.closed = threading.Event()
         self.closed_at: float | None = None
@@ -77,14 +77,6 @@ _PATHS: tuple[tuple[str, WireName], ...] = (
 def _wire_of(path: str) -> WireName | None:
     bare = path.partition("?")[0].rstrip("/")
     return next((wire for end, wire in _PATHS if bare.endswith(end)), None)
-
-
-def _object_in(body: bytes) -> Mapping[str, object]:
-    try:
-        value = decode(body)
-    except (ValueError, RecursionError):
-        return {}
-    return value if is_object(value) else {}
 
 
 def _text_in(value: object) -> str:

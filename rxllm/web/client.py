@@ -16,7 +16,7 @@ from reactivex import operators as rx
 
 from .._core.awaitable import AwaitableObservable
 from .._core.read_loop import Source, token_stream
-from .._json import decode, encode, int_at, is_object
+from .._json import encode, int_at, object_in
 from .._protocol import Frame, WireRequest, response_headers_listener
 from .._transport.http import Transport
 from ..assistant.events import AssistantEvent, assistant_event_from_json
@@ -99,11 +99,8 @@ class _Reading:
         """Return the event of one frame; raise the `LLMError` that the stream ended with."""
         if self.finished:
             return ()
-        try:
-            line = decode(frame.data)
-        except (ValueError, RecursionError) as error:
-            raise ProtocolError("the server sent a line that is not JSON") from error
-        if not is_object(line):
+        line = object_in(frame.data)
+        if line is None:
             raise ProtocolError("the server sent a line that is not a JSON object")
         kind = line.get("type")
         if kind in ("end", "stopped", "error"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from .._json import decode, encode, is_object
+from .._json import encode, object_in
 from ..errors import ConfigurationError, StreamInterruptedError
 from ..events import StreamEnd
 from .formats.stream_format import MOVED, StreamFormat
@@ -49,11 +49,8 @@ class HttpRequest:
 
     def json(self) -> dict[str, object]:
         """Return the JSON object in the body; raises `ConfigurationError` if there is none."""
-        try:
-            value = decode(self.body)
-        except (ValueError, RecursionError) as error:
-            raise ConfigurationError("the request's body is not JSON") from error
-        if not is_object(value):
+        value = object_in(self.body)
+        if value is None:
             raise ConfigurationError("the request's body is not a JSON object")
         return value
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, cast
 
 import msgspec
 
-from ..._json import decode, encode, is_object
+from ..._json import encode, object_in
 from ..._protocol import Frame, Wire, WireRequest
 from ..._transport.plain_http import PlainHttp
 from ...errors import LLMError, ProtocolError
@@ -117,12 +117,9 @@ def frame_of(payload: object) -> Frame:
 
 def json_object(data: bytes) -> dict[str, object]:
     """Return the JSON object in an answer; raises `ProtocolError` if there is none."""
-    try:
-        value = decode(data)
-    except ValueError as error:
-        raise ProtocolError(f"the batch API answered with something that is not JSON: {error}") from error
-    if not is_object(value):
-        raise ProtocolError("the batch API answered with JSON that is not an object")
+    value = object_in(data)
+    if value is None:
+        raise ProtocolError("the batch API answered with something that is not a JSON object")
     return value
 
 

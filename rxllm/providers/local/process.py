@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from ..._core.thread_choice import abort_live_streams
-from ..._json import decode, encode, int_at, is_object, object_at, text_at
+from ..._json import encode, int_at, object_at, object_in, text_at
 from ..._runtime.platform import after_fork, child_options, is_running
 from ...errors import ConfigurationError, ContextWindowExceededError
 
@@ -149,10 +149,9 @@ class EngineProcess:
         try:
             process.stdin.write(request)
             process.stdin.flush()
-            reply = decode(process.stdout.readline() or b"{}")
+            return object_in(process.stdout.readline()) or {}
         except (OSError, ValueError):
             return {}
-        return reply if is_object(reply) else {}
 
 
 class _Entry(msgspec.Struct):
