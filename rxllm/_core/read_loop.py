@@ -62,14 +62,8 @@ class Source(msgspec.Struct, frozen=True):
 
 def token_stream(source: Source) -> Observable[TokenEvent]:
     """Return the cold Observable of `source`: one request for each subscription."""
-
-    def subscribe(
-        observer: abc.ObserverBase[TokenEvent], scheduler: abc.SchedulerBase | None = None
-    ) -> abc.DisposableBase:
-        # The scheduler given to subscribe() may be a UI thread's: blocking reads never run on it.
-        return _Subscription(source, observer).start(scheduler)
-
-    return AwaitableObservable(subscribe)
+    # The scheduler given to subscribe() may be a UI thread's: blocking reads never run on it.
+    return AwaitableObservable(lambda observer, scheduler: _Subscription(source, observer).start(scheduler))
 
 
 class _Subscription(abc.DisposableBase):

@@ -161,9 +161,7 @@ def waiting_within(stream: Observable[TokenEvent], total: float) -> Observable[T
     def expire(observer: abc.ObserverBase[TokenEvent], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
         message = f"no answer began within {total:g} s (timeout 'total'): it waited for a free slot, or for the model"
 
-        def end(_: abc.SchedulerBase, __: object = None) -> None:
-            emit_error(observer, APITimeoutError(message, phase="total"))
-
-        return TimerScheduler.singleton().schedule_relative(total, end)
+        late = APITimeoutError(message, phase="total")
+        return TimerScheduler.singleton().schedule_relative(total, lambda _, __: emit_error(observer, late))
 
     return with_total_limit(reactivex.amb(stream, Observable(expire)), total)

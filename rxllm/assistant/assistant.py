@@ -150,12 +150,8 @@ class Assistant:
             call = structure.add_to(call)
         request = TurnRequest(self._settings, call, system, given, conversation, turn_input, structure, max_corrections)
 
-        def subscribe(
-            observer: abc.ObserverBase[AssistantEvent], scheduler: abc.SchedulerBase | None = None
-        ) -> abc.DisposableBase:
-            return ToolLoop(request, observer).start()
-
-        return cast("Observable[TypedEvent[T]]", AwaitableObservable(subscribe))
+        events = AwaitableObservable[AssistantEvent](lambda observer, _: ToolLoop(request, observer).start())
+        return cast("Observable[TypedEvent[T]]", events)
 
     def chat(
         self,

@@ -76,14 +76,7 @@ def subscribing(
     subscribe: Callable[[abc.ObserverBase[B], Observable[A], abc.SchedulerBase | None], abc.DisposableBase],
 ) -> Operator[A, B]:
     """Return the operator that calls `subscribe` for each subscription, with the scheduler given to subscribe()."""
-
-    def operator(source: Observable[A]) -> Observable[B]:
-        def subscribed(observer: abc.ObserverBase[B], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
-            return subscribe(observer, source, scheduler)
-
-        return Observable(subscribed)
-
-    return operator
+    return lambda source: Observable(lambda observer, scheduler: subscribe(observer, source, scheduler))
 
 
 class Subscription(abc.DisposableBase, Generic[A, B]):

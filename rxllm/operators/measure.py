@@ -123,11 +123,7 @@ def usage() -> Operator[Counted, Usage]:
         [usage()]
         --10-15|
     """
-
-    def add(total: Usage, response: Response) -> Usage:
-        return add_usage(total, response.usage)
-
-    return _counting("usage", Usage(), add)
+    return _counting("usage", Usage(), lambda total, response: add_usage(total, response.usage))
 
 
 def cost(prices: Price | None = None) -> Operator[Counted, Cost]:

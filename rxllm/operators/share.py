@@ -38,11 +38,7 @@ def broadcast() -> Operator[T, T]:
              (ab)c-d|        another, later
                       (abcd)|   after the end
     """
-
-    def operator(source: Observable[T]) -> Observable[T]:
-        return Observable(_Broadcast(source).subscribe)
-
-    return operator
+    return lambda source: Observable(_Broadcast(source).subscribe)
 
 
 class _Broadcast(Generic[T]):

@@ -150,10 +150,9 @@ class VendorRun(BaseRun):
         noted.sought = time.time() if noted.sought is None else noted.sought
         known = {each.job for each in self._open if each.job is not None}
 
-        def is_in_job(custom_id: str) -> bool:
-            return self._pending.prompt(noted.token, custom_id) is not None
-
-        job = self._try(partial(self._api.find, noted, known, is_in_job))
+        job = self._try(
+            lambda: self._api.find(noted, known, lambda name: self._pending.prompt(noted.token, name) is not None)
+        )
         if job:
             self._pending.created(noted, job)
         elif job is not None and time.time() - noted.sought >= self._settings.poll_seconds * _GRACE_POLLS:
