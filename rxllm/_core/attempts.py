@@ -52,7 +52,7 @@ def stream_attempts(
         scheduler: Runs the delays; default: the scheduler given to subscribe(), else a thread for all delays.
     """
 
-    def subscribe(observer: abc.ObserverBase[TokenEvent], given: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+    def subscribe(observer: abc.ObserverBase[TokenEvent], given: abc.SchedulerBase | None) -> abc.DisposableBase:
         first, on_failure = start()
         attempts = _Attempts(observer, on_failure, given, timer_scheduler(scheduler, given))
         attempts.start(first)

@@ -107,7 +107,7 @@ class MemoryLog(Generic[T]):
         producer once it has caught up, not before.
         """
 
-        def subscribe(observer: abc.ObserverBase[Entry[T]], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+        def subscribe(observer: abc.ObserverBase[Entry[T]], _: abc.SchedulerBase | None) -> abc.DisposableBase:
             reader = _Reader(observer, after)
             self._catch_up(reader)
             return Disposable(lambda: self._remove(reader))

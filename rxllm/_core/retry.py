@@ -145,9 +145,7 @@ def with_total_limit(stream: Observable[TokenEvent], total: float | None) -> Obs
     if total is None:
         return stream
 
-    def subscribe(
-        observer: abc.ObserverBase[TokenEvent], scheduler: abc.SchedulerBase | None = None
-    ) -> abc.DisposableBase:
+    def subscribe(observer: abc.ObserverBase[TokenEvent], scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
         context = copy_context()
         context.run(total_deadline.set, min(total_deadline.get(), time.monotonic() + total))
         return context.run(lambda: stream.subscribe(observer, scheduler=scheduler))

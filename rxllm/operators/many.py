@@ -73,9 +73,7 @@ def race(*streams: Observable[TokenEvent]) -> Observable[TokenEvent]:
     if not streams:
         raise ConfigurationError("race() needs at least one stream")
 
-    def subscribe(
-        observer: abc.ObserverBase[TokenEvent], scheduler: abc.SchedulerBase | None = None
-    ) -> abc.DisposableBase:
+    def subscribe(observer: abc.ObserverBase[TokenEvent], scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
         """Start all streams; the race is lost when all have ended without content."""
 
         def on_loss(race: Race, error: Exception | None, losses: int) -> None:
@@ -132,7 +130,7 @@ def merge_labelled(streams: Mapping[K, Observable[T]]) -> Observable[Labelled[K,
     """
 
     def subscribe(
-        observer: abc.ObserverBase[Labelled[K, T] | LabelledError[K]], scheduler: abc.SchedulerBase | None = None
+        observer: abc.ObserverBase[Labelled[K, T] | LabelledError[K]], scheduler: abc.SchedulerBase | None
     ) -> abc.DisposableBase:
         """Subscribe to all streams; without any, complete."""
         emitting = threading.RLock()  # held while the observer is called: streams run on threads of their own

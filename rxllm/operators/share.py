@@ -51,9 +51,7 @@ class _Broadcast(Generic[T]):
         """The log and the subscription of the request; None before it and after its disposal."""
         self._count = 0
 
-    def subscribe(
-        self, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None
-    ) -> abc.DisposableBase:
+    def subscribe(self, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
         """Replay the log to the observer, then follow it; the first subscriber starts the request."""
         with self._lock:
             self._count += 1  # first: if another subscriber leaves meanwhile, the request goes on

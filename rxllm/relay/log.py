@@ -135,9 +135,7 @@ class RedisLog:
             joined: Merge adjacent deltas; else each event arrives as it was appended, with its own number.
         """
 
-        def subscribe(
-            observer: abc.ObserverBase[Entry[TokenEvent]], _: abc.SchedulerBase | None = None
-        ) -> abc.DisposableBase:
+        def subscribe(observer: abc.ObserverBase[Entry[TokenEvent]], _: abc.SchedulerBase | None) -> abc.DisposableBase:
             reading = LogReader(
                 self._address, self._keys, observer, after, self._wait, self._patience, self._decoder, joined=joined
             )

@@ -51,7 +51,7 @@ def shared_stream(key: Hashable, factory: Callable[[], Observable[T]]) -> Observ
     >>> forget_shared_stream("greeting")
     """
 
-    def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+    def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
         own_thread = EventLoopScheduler(exit_if_empty=True)
         log = cast(MemoryLog[T], _log_of(key, factory))
         events: Observable[T] = log.read().pipe(rx.map(_event_of))

@@ -60,7 +60,7 @@ def replay(
     if speed is not None and not speed > 0:
         raise ValueError(f"speed is a number above 0, or None for no waiting; got {speed!r}")
 
-    def subscribe(observer: abc.ObserverBase[TokenEvent], _: abc.SchedulerBase | None = None) -> abc.DisposableBase:
+    def subscribe(observer: abc.ObserverBase[TokenEvent], _: abc.SchedulerBase | None) -> abc.DisposableBase:
         plays_on = scheduler or EventLoopScheduler(exit_if_empty=True)
         return Playback(iter(_recorded_steps(path, speed)), observer, plays_on).start()
 

@@ -110,7 +110,7 @@ class ScriptedModel(StreamingModel):
         messages = messages_of(prompt)
 
         def subscribe(
-            observer: abc.ObserverBase[TokenEvent], scheduler: abc.SchedulerBase | None = None
+            observer: abc.ObserverBase[TokenEvent], scheduler: abc.SchedulerBase | None
         ) -> abc.DisposableBase:
             """Record the call, take the next reply and play it."""
             call = ScriptedCall(messages, options)

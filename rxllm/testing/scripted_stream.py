@@ -50,9 +50,7 @@ def scripted(
         [(201.0, 'TextDelta'), (202.5, 'TextDelta'), (202.5, 'StreamEnd')]
     """
 
-    def subscribe(
-        observer: abc.ObserverBase[TokenEvent], scheduler_: abc.SchedulerBase | None = None
-    ) -> abc.DisposableBase:
+    def subscribe(observer: abc.ObserverBase[TokenEvent], scheduler_: abc.SchedulerBase | None) -> abc.DisposableBase:
         # This thread ends with the steps.
         chosen = scheduler or scheduler_ or EventLoopScheduler(exit_if_empty=True)
         return Playback(_events(steps, ends), observer, chosen).start()

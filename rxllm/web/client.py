@@ -180,7 +180,7 @@ def _stream(
     """Return the stream that begins anew with each subscription; disposing it stops the server's stream if `stops`."""
 
     def subscribe(
-        observer: abc.ObserverBase[AssistantEvent], scheduler: abc.SchedulerBase | None = None
+        observer: abc.ObserverBase[AssistantEvent], scheduler: abc.SchedulerBase | None
     ) -> abc.DisposableBase:
         """Begin a reading that goes on with a new connection, after a delay, whenever one breaks."""
         reading = begin()

@@ -105,9 +105,7 @@ class CircuitBreaker:
             source: The stream.
         """
 
-        def subscribe(
-            observer: abc.ObserverBase[TokenEvent], given: abc.SchedulerBase | None = None
-        ) -> abc.DisposableBase:
+        def subscribe(observer: abc.ObserverBase[TokenEvent], given: abc.SchedulerBase | None) -> abc.DisposableBase:
             """Start the stream, or fail it if the breaker is open."""
             timers = timer_scheduler(self._scheduler, given)
             period = self._admit(scheduler_seconds(timers))

@@ -53,9 +53,7 @@ class SharedLimit:
             source: The stream to limit. Disposing the subscription gives up its place in the queue.
         """
 
-        def subscribe(
-            observer: abc.ObserverBase[TokenEvent], given: abc.SchedulerBase | None = None
-        ) -> abc.DisposableBase:
+        def subscribe(observer: abc.ObserverBase[TokenEvent], given: abc.SchedulerBase | None) -> abc.DisposableBase:
             """Queue a stream for this subscription, and start what may start."""
             stream = self.stream_class(self, source, observer, given, timer_scheduler(self._scheduler, given))
             with self.lock:
