@@ -76,11 +76,6 @@ def check_type(what: str, value: object, *classes: type) -> None:
         raise ConfigurationError(f"{what} takes {kinds}; got a value of type {type(value).__name__}")
 
 
-def _class_of(hint: Any) -> Any:
-    kind = get_origin(hint) or hint
-    return _WIDER.get(kind, kind)
-
-
 @cache
 def _hints(function: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, tuple[type, ...]]]:
     """Return the signature, and the classes that each parameter takes; parameters that are not checked are left out.
@@ -91,7 +86,8 @@ def _hints(function: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, t
     classes: dict[str, tuple[type, ...]] = {}
     for name, hint in get_type_hints(function).items():
         members = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-        kinds = tuple(Mapping if is_typeddict(member) else _class_of(member) for member in members)
+        origins = (Mapping if is_typeddict(member) else get_origin(member) or member for member in members)
+        kinds = tuple(_WIDER.get(kind, kind) for kind in origins)
         if all(
             isinstance(kind, type) and kind is not type and not getattr(kind, "_is_protocol", False) for kind in kinds
         ):

@@ -20,11 +20,6 @@ from .messages import Message, Part, ReasoningPart, TextPart, ToolCall, ToolResu
 PartT = TypeVar("PartT", ToolCall, ToolResult)
 
 CANCELLED = "The call was cancelled."
-"""The result of a call that has none."""
-
-
-def _drop(_: ToolResult) -> bool:
-    return False
 
 
 def repair_history(
@@ -32,7 +27,7 @@ def repair_history(
     *,
     keep_open: bool = False,
     new_id: Callable[[str], str] | None = None,
-    keep_orphan: Callable[[ToolResult], bool] = _drop,
+    keep_orphan: Callable[[ToolResult], bool] = lambda _: False,
 ) -> Sequence[Message]:
     """Return the messages so that each answer with tool calls is followed by one message with all results, in order.
 
@@ -128,12 +123,15 @@ def _repaired(
         if rest.parts or not _has_results(message):
             yield rest
         results = [
-            one.result or ToolResult(one.call.id, CANCELLED, one.call.name, is_error=True)
-            for one in calls.get(at, ())
-            if one.result is not None or at != open_at
+            one.result or cancelled(one.call) for one in calls.get(at, ()) if one.result is not None or at != open_at
         ]
         if results:
             yield Message.tool(*results)
+
+
+def cancelled(call: ToolCall) -> ToolResult:
+    """Return the result of a call that has none."""
+    return ToolResult(call.id, CANCELLED, call.name, is_error=True)
 
 
 def with_id(part: PartT, name: str) -> PartT:

@@ -6,7 +6,7 @@ from typing import assert_never, cast
 
 import msgspec
 
-from .._history import CANCELLED
+from .._history import cancelled
 from ..events import (
     ReasoningDelta,
     StreamEnd,
@@ -141,10 +141,7 @@ class ChatAnswer:
         found: list[Message] = []
         for step in self._steps:
             found.append(step)
-            results = [
-                self._results.get(call.id, ToolResult(call.id, CANCELLED, call.name, is_error=True))
-                for call in step.tool_calls
-            ]
+            results = [self._results.get(call.id) or cancelled(call) for call in step.tool_calls]
             if results:
                 found.append(Message.tool(*results))
         texts = [part.text for part in self._parts[self._step :] if isinstance(part, TextPart) and part.text]

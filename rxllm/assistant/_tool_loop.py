@@ -23,7 +23,7 @@ from .._core.error_format import error_text
 from .._core.scheduling import TimerScheduler
 from .._core.stream_errors import emit_error
 from .._core.token_usage import add_usage
-from .._history import CANCELLED
+from .._history import cancelled
 from .._runtime.errors import report_exception
 from ..errors import LLMError, OutputParsingError, StreamError, ToolArgumentsError
 from ..events import DELTA_EVENTS, Response, StreamEnd, Timing, TokenEvent, Usage, UsageUpdate
@@ -334,10 +334,8 @@ class ToolLoop(abc.DisposableBase):
             return [*self._kept, *([Message("assistant", texts)] if texts else ())]
 
     def _with_results(self, response: Response) -> list[Message]:
-        results = [
-            ToolResult(call.id, CANCELLED, call.name, is_error=True) if result is None else result
-            for call, result in zip(response.tool_calls, self._results, strict=True)
-        ]
+        calls = zip(response.tool_calls, self._results, strict=True)
+        results = [cancelled(call) if result is None else result for call, result in calls]
         return [response.message, Message.tool(*results)]
 
     def _end(self) -> bool:

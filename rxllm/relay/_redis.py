@@ -92,7 +92,7 @@ class RedisConnections:
 
     def read(self, key: str, after: str, block: float | None = None) -> list[Fields]:
         """Return the entries of a log after the id `after`; blocks for at most `block` seconds until there is one."""
-        blocking = () if block is None else ("BLOCK", max(1, round(block * 1000)))
+        blocking = () if block is None else ("BLOCK", milliseconds(block))
         with _converted_errors():
             found = self._command(key, "XREAD", "COUNT", 256, *blocking, "STREAMS", key, after)
         if not found:
@@ -207,6 +207,11 @@ class SharedConnections:
                 return
             _shared.pop(self._key, None)
         self._connections.close()
+
+
+def milliseconds(seconds: float) -> int:
+    """Return `seconds` as Redis takes them, at least 1 ms."""
+    return max(1, round(seconds * 1000))
 
 
 def _packed(words: Sequence[str | bytes | int]) -> bytes:

@@ -29,7 +29,7 @@ from ..events import StreamReset, TokenEvent
 from ._channel_listener import listen
 from ._deployment import RedisAddress
 from ._lua_scripts import CLAIM, WRITE, Keys
-from ._redis import SOCKET_SECONDS, SharedConnections
+from ._redis import SOCKET_SECONDS, SharedConnections, milliseconds
 from ._segments import Ending, Segment, ending_to_json, segment_of
 from .errors import ProducerLostError, StreamTakenError
 
@@ -144,7 +144,7 @@ class LogWriter:
 
     def _claim(self, start: int, *, take_over: bool = False) -> int:
         """Become the producer, or stay it; return the number of the log's last event, `start` if Redis has no log."""
-        lease, keep = _milliseconds(self._options.lease), _milliseconds(self._options.keep)
+        lease, keep = milliseconds(self._options.lease), milliseconds(self._options.keep)
         state, last = self._redis.call(CLAIM, self._keys, self._token, lease, keep, start, "1" if take_over else "")
         if state != b"open":
             raise StreamTakenError("another producer has, or had, this id; give each stream its own id")
@@ -281,10 +281,6 @@ class LogWriter:
 
 _live: set[LogWriter] = set()
 _numbers = itertools.count(1)
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(1, round(seconds * 1000))
 
 
 @atexit.register

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable
+from operator import attrgetter
 from typing import TypeVar, cast
 
 from reactivex import Observable, abc
@@ -15,7 +16,7 @@ from reactivex.disposable import SingleAssignmentDisposable
 from reactivex.scheduler import EventLoopScheduler
 
 from .._core.awaitable import AwaitableObservable
-from .._core.event_log import Entry, MemoryLog
+from .._core.event_log import MemoryLog
 from .._runtime.platform import after_fork
 from ..operators.pacing.pace import bounded
 
@@ -54,7 +55,7 @@ def shared_stream(key: Hashable, factory: Callable[[], Observable[T]]) -> Observ
     def subscribe(observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
         own_thread = EventLoopScheduler(exit_if_empty=True)
         log = cast(MemoryLog[T], _log_of(key, factory))
-        events: Observable[T] = log.read().pipe(rx.map(_event_of))
+        events: Observable[T] = log.read().pipe(rx.map(attrgetter("event")))
         return events.pipe(bounded(own_thread, overflow="coalesce")).subscribe(observer)
 
     return AwaitableObservable(subscribe)
@@ -111,7 +112,3 @@ def _log_of(key: Hashable, factory: Callable[[], Observable[object]]) -> MemoryL
         except Exception as error:  # each subscriber receives it
             log.close(error)
     return log
-
-
-def _event_of(entry: Entry[T]) -> T:
-    return entry.event

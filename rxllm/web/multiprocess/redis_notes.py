@@ -16,7 +16,7 @@ from ...errors import APIConnectionError, LLMError, OverloadedError
 from ...relay._channel_listener import listen
 from ...relay._deployment import RedisAddress
 from ...relay._lua_scripts import ADD_ANSWER, GET_ANSWERS, GET_NOTE, SET_NOTE, SET_NOTE_ONCE, Script
-from ...relay._redis import SharedConnections
+from ...relay._redis import SharedConnections, milliseconds
 from ..stream_registry import APPROVAL_SECONDS, Verdict
 
 log = logging.getLogger("rxllm")
@@ -57,7 +57,7 @@ class RedisNotes:
 
     def put(self, name: str, value: bytes, seconds: float | None = None) -> None:
         """Write a note that expires after `seconds`, by default those of the server; it replaces one of that name."""
-        self._ask(SET_NOTE, name, value, _milliseconds(seconds or self._keep_seconds))
+        self._ask(SET_NOTE, name, value, milliseconds(seconds or self._keep_seconds))
 
     def get(self, name: str) -> bytes | None:
         """Return the note of that name; None if there is none, or it has expired."""
@@ -71,7 +71,7 @@ class RedisNotes:
 
     def open_question(self, name: str, question: str) -> None:
         """Store that one of the questions of `name` is open, unless it is stored already."""
-        self._ask(_OPEN_QUESTION, name, _milliseconds(APPROVAL_SECONDS), question)
+        self._ask(_OPEN_QUESTION, name, milliseconds(APPROVAL_SECONDS), question)
 
     def close_questions(self, name: str, questions: Sequence[str], verdict: Verdict) -> bool:
         """Store how questions of `name` are closed; see `Streams.close_questions`.
@@ -82,7 +82,7 @@ class RedisNotes:
         these = (name, *questions)
         mark = self._unsure.pop(these, f"used {secrets.token_hex(16)}") if verdict == "used" else verdict
         try:
-            (closed,) = self._ask(_CLOSE_QUESTIONS, name, _milliseconds(APPROVAL_SECONDS), mark, *questions)
+            (closed,) = self._ask(_CLOSE_QUESTIONS, name, milliseconds(APPROVAL_SECONDS), mark, *questions)
         except OverloadedError:
             if verdict == "used" and len(self._unsure) < _MAX_UNSURE:
                 self._unsure[these] = mark
@@ -91,7 +91,7 @@ class RedisNotes:
 
     def answer(self, name: str, question: str, answer: bytes) -> None:
         """Write the answer to one of the questions of `name`, unless it has one; all processes are notified."""
-        self._ask(ADD_ANSWER, name, question, answer, _milliseconds(self._keep_seconds), self._channel)
+        self._ask(ADD_ANSWER, name, question, answer, milliseconds(self._keep_seconds), self._channel)
 
     def hear(self, name: str, on_answer: Callable[[str, bytes], None]) -> Callable[[], None]:
         """Call `on_answer` with each answer to the questions of `name`, until the returned function is called.
@@ -122,10 +122,6 @@ class RedisNotes:
         """Run a script for one note."""
         with reaching_redis():
             return self._redis.call(script, [self._key(name)], *arguments)
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(1, round(seconds * 1000))
 
 
 @contextlib.contextmanager
