@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cache, wraps
 from numbers import Integral, Real
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints, is_typeddict
 
 from .errors import ConfigurationError
 
@@ -29,7 +29,7 @@ _WORDS: dict[Any, str] = {
 def check_arguments(function: _F) -> _F:
     """Return `function` with a check: an argument that is not of its hinted classes raises `ConfigurationError`.
 
-    Hints that are not classes (protocols, type variables, words) are not checked.
+    So does one that is none of its hinted words. Other hints (protocols, type variables) are not checked.
 
     Args:
         function: A function, or the `__init__` of a class.
@@ -38,13 +38,14 @@ def check_arguments(function: _F) -> _F:
 
     @wraps(function)
     def checked(*args: Any, **options: Any) -> Any:
-        signature, classes = _hints(function)
+        signature, hints = _hints(function)
         for name, value in signature.bind_partial(*args, **options).arguments.items():
-            wanted = classes.get(name)
+            wanted = hints.get(name)
             is_many = signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
             for one in value if is_many else (value,):
                 if wanted:
-                    check_type(f"{called}({name}=...)", one, *wanted)
+                    check = check_type if isinstance(wanted[0], type) else _check_word
+                    check(f"{called}({name}=...)", one, *wanted)
         return function(*args, **options)
 
     return cast("_F", checked)
@@ -76,14 +77,19 @@ def check_type(what: str, value: object, *classes: type) -> None:
         raise ConfigurationError(f"{what} takes {kinds}; got a value of type {type(value).__name__}")
 
 
-@cache
-def _hints(function: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, tuple[type, ...]]]:
-    """Return the signature, and the classes that each parameter takes; parameters that are not checked are left out.
+def _check_word(what: str, value: object, *words: object) -> None:
+    if value not in words:
+        raise ConfigurationError(f"{what} is one of {', '.join(map(repr, words))}; got {value!r}")
 
-    Not checked are hints without a class (words, type variables), protocols, and `type[T]`: a type may also be an alias
-    such as `list[int]`, which is not an instance of `type`.
+
+@cache
+def _hints(function: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, tuple[Any, ...]]]:
+    """Return the signature, and the classes or words that parameters take; those that are not checked are left out.
+
+    Not checked are hints that mix words and classes, hints without a class (type variables), protocols, and `type[T]`:
+    a type may also be an alias such as `list[int]`, which is not an instance of `type`.
     """
-    classes: dict[str, tuple[type, ...]] = {}
+    hints: dict[str, tuple[Any, ...]] = {}
     for name, hint in get_type_hints(function).items():
         members = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
         origins = (Mapping if is_typeddict(member) else get_origin(member) or member for member in members)
@@ -91,5 +97,7 @@ def _hints(function: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, t
         if all(
             isinstance(kind, type) and kind is not type and not getattr(kind, "_is_protocol", False) for kind in kinds
         ):
-            classes[name] = kinds
-    return inspect.signature(function), classes
+            hints[name] = kinds
+        elif all(kind in (Literal, NoneType) for kind in kinds):
+            hints[name] = tuple(word for member in members for word in get_args(member) or (None,))
+    return inspect.signature(function), hints

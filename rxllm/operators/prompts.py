@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol, TypeAlias, cast, get_args
+from typing import Protocol, TypeAlias, cast
 
 import msgspec
 from reactivex import Observable
@@ -101,8 +101,6 @@ def map_prompts(
     check_number("map_prompts(max_concurrent=...)", max_concurrent, 1)
     check_number("map_prompts(max_waiting=...)", max_waiting, 0)
     check_number("map_prompts(stop_after_failures=...)", stop_after_failures, 1)
-    if overflow not in get_args(PromptOverflow):
-        raise ConfigurationError(f"overflow is one of {', '.join(get_args(PromptOverflow))}; got {overflow!r}")
     asked_type = response_type
     if response_type is not None and hasattr(model, "stream"):
         asked_type = cast("type[V]", object_type(response_type))

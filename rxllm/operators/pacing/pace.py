@@ -48,8 +48,6 @@ def bounded(scheduler: abc.SchedulerBase, size: int = 64, *, overflow: Overflow 
         --a----b----c----d----e----f|
     """
     check_number("bounded(size=...)", size, 1)
-    if overflow not in tuple(QUEUES):  # a list is not hashable
-        raise ConfigurationError(f"overflow is one of {', '.join(map(repr, QUEUES))}; got {overflow!r}")
     queue = QUEUES[overflow]
     return subscribing(lambda observer, source, given: queue(observer, scheduler, size).start(source, given))
 

@@ -88,8 +88,6 @@ def recover(
         [ recover("continue", continuing(model), prompt) ]
         -S-Hel-lo----- wor-ld-|
     """
-    if mode not in ("continue", "restart"):
-        raise ConfigurationError(f'recover() takes "continue" or "restart"; got {mode!r}')
     if (ask is None) != (prompt is None) or (mode == "continue" and ask is None):
         raise ConfigurationError(f"recover({mode!r}) needs both ask=, to ask the model, and prompt=, what it was asked")
     messages = () if prompt is None else messages_of(prompt)
