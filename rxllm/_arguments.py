@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 
 from .errors import ConfigurationError
 
-__all__ = ["check_arguments", "check_functions", "check_type"]
+__all__ = ["check_arguments", "check_fields", "check_functions", "check_type"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _WIDER: dict[Any, Any] = {int: Integral, float: Real, re.Pattern: object}  # numpy's numbers, patterns of regex
@@ -44,8 +44,7 @@ def check_arguments(function: _F) -> _F:
             is_many = signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
             for one in value if is_many else (value,):
                 if wanted:
-                    check = check_type if isinstance(wanted[0], type) else _check_word
-                    check(f"{called}({name}=...)", one, *wanted)
+                    _check(f"{called}({name}=...)", one, wanted)
         return function(*args, **options)
 
     return cast("_F", checked)
@@ -64,6 +63,19 @@ def check_functions(module: dict[str, Any], names: Iterable[str]) -> None:
             setattr(sys.modules[function.__module__], name, module[name])
 
 
+def check_fields(struct: object) -> None:
+    """Raise `ConfigurationError` if a field is not what its type hint says: msgspec checks only what it decodes.
+
+    Args:
+        struct: A new msgspec.Struct.
+    """
+    kind: Any = type(struct)
+    for name, wanted in _hints(kind)[1].items():
+        value = getattr(struct, name)
+        if type(value) not in wanted and value not in wanted:  # the usual case at the least cost
+            _check(f"{kind.__name__}({name}=...)", value, wanted)
+
+
 def check_type(what: str, value: object, *classes: type) -> None:
     """Raise `ConfigurationError` if `value` is of none of the classes. It does not show the value: it may be a key.
 
@@ -77,14 +89,17 @@ def check_type(what: str, value: object, *classes: type) -> None:
         raise ConfigurationError(f"{what} takes {kinds}; got a value of type {type(value).__name__}")
 
 
-def _check_word(what: str, value: object, *words: object) -> None:
-    if value not in words:
-        raise ConfigurationError(f"{what} is one of {', '.join(map(repr, words))}; got {value!r}")
+def _check(what: str, value: object, wanted: tuple[Any, ...]) -> None:
+    """Raise `ConfigurationError` if the value is of none of the classes, or none of the words, that are wanted."""
+    if isinstance(wanted[0], type):
+        check_type(what, value, *wanted)
+    elif value not in wanted:
+        raise ConfigurationError(f"{what} is one of {', '.join(map(repr, wanted))}; got {value!r}")
 
 
 @cache
 def _hints(function: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, tuple[Any, ...]]]:
-    """Return the signature, and the classes or words that parameters take; those that are not checked are left out.
+    """Return the signature, and the classes or words that parameters or fields take; unchecked ones are left out.
 
     Not checked are hints that mix words and classes, hints without a class (type variables), protocols, and `type[T]`:
     a type may also be an alias such as `list[int]`, which is not an instance of `type`.

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Literal, Self, TypeAlias, cast, get_args
+from typing import Literal, Self, TypeAlias, get_args
 
 import msgspec
 
+from ._arguments import check_fields, check_type
 from ._media import PILImage, encoded_image, image_of_array, media_of_file
 from ._schema import decoder
 from .errors import ConfigurationError
@@ -61,7 +62,7 @@ class TextPart(msgspec.Struct, frozen=True, tag="text"):
 
     def __post_init__(self) -> None:
         if type(self.text) is not str:  # the usual case at the least cost: operators build one per token
-            _check(self, text=str)
+            check_fields(self)
             msgspec.structs.force_setattr(self, "text", str.__str__(self.text))  # numpy's, for example, is not JSON
 
 
@@ -80,7 +81,7 @@ class _Media(msgspec.Struct, frozen=True):
         if self.data is not None and type(self.data) is not bytes:
             advice = "ImagePart.from_array or from_pil encodes pixels" if kind == "ImagePart" else "the bytes of a file"
             raise ConfigurationError(f"{kind}: data is bytes; got {type(self.data).__name__} ({advice})")
-        _check(self, url=(str, type(None)), media_type=(str, type(None)))
+        check_fields(self)
         if self.data is not None and not self.media_type:
             raise ConfigurationError(f'{kind}(data=...) needs media_type=, for example "image/png"')
 
@@ -235,7 +236,7 @@ class ToolCall(msgspec.Struct, frozen=True, tag="tool_call"):
     vendor: VendorFields | None = None
 
     def __post_init__(self) -> None:
-        _check(self, id=str, name=str, arguments=dict)
+        check_fields(self)
 
 
 class ToolResult(msgspec.Struct, frozen=True, tag="tool_result"):
@@ -257,8 +258,9 @@ class ToolResult(msgspec.Struct, frozen=True, tag="tool_result"):
     media: tuple[MediaPart, ...] = ()
 
     def __post_init__(self) -> None:
-        _check(self, id=str, content=str, name=str, is_error=bool)
-        _check_parts(self, self.media, MediaPart)
+        check_fields(self)
+        for part in self.media:
+            check_type("ToolResult(media=...)", part, *get_args(MediaPart))
 
 
 class VendorPart(msgspec.Struct, frozen=True, tag="vendor"):
@@ -274,6 +276,7 @@ class VendorPart(msgspec.Struct, frozen=True, tag="vendor"):
 
 
 Part: TypeAlias = TextPart | ImagePart | DocumentPart | AudioPart | ReasoningPart | ToolCall | ToolResult | VendorPart
+_PARTS = get_args(Part)
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -293,11 +296,9 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     ending: Ending | None = None
 
     def __post_init__(self) -> None:
-        if self.role not in _ROLES:
-            raise ConfigurationError(f"Message: role is one of {', '.join(_ROLES)}; got {self.role!r}")
-        _check_parts(self, self.parts, Part)
-        if self.ending not in _ENDINGS:
-            raise ConfigurationError(f"Message: ending is stopped, failed or None; got {self.ending!r}")
+        check_fields(self)
+        for part in self.parts:
+            check_type("Message(parts=...)", part, *_PARTS)
 
     @classmethod
     def system(cls, text: str) -> Message:
@@ -367,29 +368,5 @@ def messages_from_json(text: str | bytes) -> tuple[Message, ...]:
     return decoder(tuple[Message, ...]).decode(text)
 
 
-_ROLES = get_args(Role)
-_ENDINGS = (*get_args(Ending), None)
-
-
 def _part(content: str | Part) -> Part:
     return TextPart(content) if isinstance(content, str) else content
-
-
-def _check(part: object, **types: type | tuple[type, ...]) -> None:
-    """Raise `ConfigurationError` if a field has another type: msgspec checks what it decodes, and no constructor."""
-    for name, kind in types.items():
-        value = getattr(part, name)
-        if not isinstance(value, kind):
-            wanted = kind[0] if isinstance(kind, tuple) else kind
-            raise ConfigurationError(f"{type(part).__name__}: {name} is {wanted.__name__}; got {type(value).__name__}")
-
-
-def _check_parts(owner: object, parts: object, union: object) -> None:
-    """Raise `ConfigurationError` unless `parts` is a tuple of the types in `union`."""
-    kinds = get_args(union)
-    if not isinstance(parts, tuple):
-        raise ConfigurationError(f"{type(owner).__name__}: parts are a tuple; got {type(parts).__name__}")
-    for part in cast("tuple[object, ...]", parts):
-        if not isinstance(part, kinds):
-            names = ", ".join(kind.__name__ for kind in kinds)
-            raise ConfigurationError(f"{type(owner).__name__}: a part is one of {names}; got {type(part).__name__}")

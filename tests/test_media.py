@@ -78,16 +78,17 @@ def test_files(tmp_path: Path) -> None:
     ("make", "said"),
     [
         (lambda: ImagePart(data=np.zeros(3), media_type="image/jpeg"), "from_array"),  # type: ignore[arg-type]
-        (lambda: ImagePart(url=Path("a.png")), "url is str"),  # type: ignore[arg-type]
-        (lambda: Message.user(3), "got int"),  # type: ignore[arg-type]
-        (lambda: Message.user("a", None), "got NoneType"),  # type: ignore[arg-type]
-        (lambda: Message.tool("done"), "got str"),  # type: ignore[arg-type]
-        (lambda: Message("bot", ()), "role is one of"),  # type: ignore[arg-type]
-        (lambda: Message("user", [TextPart("a")]), "a tuple"),  # type: ignore[arg-type]
-        (lambda: TextPart(None), "text is str"),  # type: ignore[arg-type]
-        (lambda: ToolCall("1", "add", "{}"), "arguments is dict"),  # type: ignore[arg-type]
-        (lambda: ToolResult("1", {"a": 1}), "content is str"),  # type: ignore[arg-type]
-        (lambda: ToolResult("1", "a", media=(TextPart("b"),)), "got TextPart"),  # type: ignore[arg-type]
+        (lambda: ImagePart(url=Path("a.png")), r"\(url=\.\.\.\) takes str or None; got a value of type .*Path"),  # type: ignore[arg-type]
+        (lambda: Message.user(3), "a value of type int"),  # type: ignore[arg-type]
+        (lambda: Message.user("a", None), "a value of type NoneType"),  # type: ignore[arg-type]
+        (lambda: Message.tool("done"), "a value of type str"),  # type: ignore[arg-type]
+        (lambda: ImagePart(url="a", detail="ultra"), "is one of 'auto', 'low', 'high', None"),  # type: ignore[arg-type]
+        (lambda: Message("bot", ()), "is one of 'system', 'user'"),  # type: ignore[arg-type]
+        (lambda: Message("user", [TextPart("a")]), "takes tuple"),  # type: ignore[arg-type]
+        (lambda: TextPart(None), r"text=\.\.\.\) takes str"),  # type: ignore[arg-type]
+        (lambda: ToolCall("1", "add", "{}"), r"arguments=\.\.\.\) takes dict"),  # type: ignore[arg-type]
+        (lambda: ToolResult("1", {"a": 1}), r"content=\.\.\.\) takes str"),  # type: ignore[arg-type]
+        (lambda: ToolResult("1", "a", media=(TextPart("b"),)), "a value of type TextPart"),  # type: ignore[arg-type]
     ],
 )
 def test_a_wrong_type_is_named_where_it_is_given(make: Callable[[], object], said: str) -> None:

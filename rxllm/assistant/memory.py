@@ -180,11 +180,10 @@ class Memory:
     ['Hello', 'Hello, Ada']
     """
 
+    @check_arguments
     def __init__(
         self, store: MemoryStore | None = None, *, window: Window | None = None, summary: Summary | None = None
     ) -> None:
-        if window is not None and not callable(window):
-            raise ConfigurationError(f"Memory(window=...) is a function, such as last_messages(20); got {window!r}")
         self.store: MemoryStore = InMemoryStore() if store is None else store
         self._window = window
         self._summary = summary
