@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from typing import Any, Protocol, TypeGuard, TypeVar, get_args, get_type_hints, is_typeddict, overload
 
 import msgspec
@@ -93,9 +93,12 @@ def converted(value: object, kind: Any, what: str) -> Any: ...  # a union
 def converted(value: object, kind: Any, what: str) -> Any:
     """Return JSON's own `value` as `kind`; raise `ConfigurationError` that says `what` and names the field."""
     try:
-        return converter(kind)(value)
+        return _converter_of(kind)(value)
     except (msgspec.ValidationError, RecursionError) as error:
         raise ConfigurationError(f"{what}: {error}".replace("$.", "")) from error
+
+
+_converter_of: Callable[[Any], Callable[[object], Any]] = cache(converter)  # of this package's own types
 
 
 def json_schema(kind: object) -> dict[str, object]:
