@@ -270,8 +270,7 @@ class _Subscription(abc.DisposableBase):
             batch = feed(frame) if frame.data else ()
             if batch:
                 events += batch
-                if not has_content:  # once per read is enough for the limits
-                    has_content = self._note(batch)
+                has_content = has_content or self._note(batch)  # once per read is enough for the limits
                 if decoder.finished:
                     break
             else:
@@ -293,13 +292,12 @@ class _Subscription(abc.DisposableBase):
     def _note(self, batch: Sequence[TokenEvent]) -> bool:
         """Record whether the events of a frame are content; return that."""
         first = batch[0]
+        self._answered = True
         if not (type(first) is TextDelta and first.text) and not any(map(is_content, batch)):
-            self._answered = True
             self._limits.has_noise = True
             return False
         self._limits.has_content = True
         if self._first_token is None:
-            self._answered = True
             self._first_token = time.monotonic() - self._limits.started_at
             self._limits.phase = "idle"
         return True
