@@ -106,7 +106,7 @@ def create_streaming_model(
     >>> model.provider, model.model
     ('openai-compatible', 'm')
     """
-    arguments = locals()  # here, where there are no others
+    arguments = locals()  # the parameters by name: nothing else is defined yet
     check_type("provider=", provider, str)
     check_type("model=", model, str, os.PathLike, NoneType)
     check_type("api_key=", api_key, str, NoneType)
