@@ -66,7 +66,7 @@ def jobs_of(items: Iterable[object], columns: Columns, fingerprint: bytes) -> Ge
         ConfigurationError: The first row has not the named columns.
     """
     for position, item in enumerate(items):
-        row: RowIn = item if _is_row(item) else {"prompt": item}
+        row: RowIn = item if _is_row(item, columns) else {"prompt": item}
         try:
             job = _job_of(row, columns, position, fingerprint)
         except BaseException as error:  # of a function of the user's, or of a value of any kind
@@ -106,8 +106,12 @@ def _invalid(error: Exception, row: RowIn, columns: Columns, position: int, fing
     return Settled(position, _digest(fingerprint, failure.message.encode()), failure)
 
 
-def _is_row(item: object) -> TypeGuard[RowIn]:
-    return isinstance(item, Mapping) and "role" not in item
+def _is_row(item: object, columns: Columns) -> TypeGuard[RowIn]:
+    """Return whether the item is a row, which may have a column "role", and not a message, which is a prompt."""
+    if not isinstance(item, Mapping):
+        return False
+    is_message = "role" in item and "content" in item
+    return not is_message or columns.key is not None or columns.prompt in item
 
 
 def _taken(row: RowIn, what: str | Callable[[RowIn], object]) -> object:

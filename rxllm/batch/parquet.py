@@ -45,23 +45,28 @@ def write_parquet(rows: Iterable[Row], directory: str | Path, *, rows_per_file: 
         rows_per_file: Rows in each file. The first ones tell the types of the columns that `keep=` named.
 
     Raises:
-        ConfigurationError: The package pyarrow is missing, the directory holds other files, or a value is not of its
-            column's type.
+        ConfigurationError: The package pyarrow is missing, the directory holds other files, a value is not of its
+            column's type, or `rows_per_file` is below 1.
     """
     pyarrow = needed("pyarrow", "Parquet", "pyarrow")
     writer = needed("pyarrow.parquet", "Parquet", "pyarrow")
+    if rows_per_file < 1:
+        raise ConfigurationError(f"rows_per_file= is 1 or more; got {rows_per_file}")
     target = Path(directory)
     _refuse_other_files(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     written = 0
     schema: Any = None
+    mixed: list[str] = []
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as place:
         fresh = Path(place, "new")
         fresh.mkdir()
         left = map(row_record, rows)
         while (records := list(itertools.islice(left, rows_per_file))) or schema is None:
-            schema = schema or _schema(pyarrow, records)
-            writer.write_table(_table(pyarrow, records, schema), fresh / _PART.format(written // rows_per_file))
+            if schema is None:
+                schema, mixed = _schema(pyarrow, records)
+            table = _table(pyarrow, records, schema, mixed)
+            writer.write_table(table, fresh / _PART.format(written // rows_per_file))
             written += len(records)
         if target.exists():
             target.rename(Path(place, "old"))
@@ -87,7 +92,8 @@ def row_record(row: Row) -> dict[str, object]:
     These are `key`, `status` ("answered" or "failed"), `text` (of a failure: the part that arrived), `reasoning`,
     `tool_calls` and `value` (JSON), `finish_reason`, `model`, `input_tokens`, `output_tokens`, `seconds`, `tries`,
     `error`, `message`, `status_code`, `transient`, and the columns that `keep=` named; one with a name of these gets a
-    "_" appended. Lists and objects are JSON.
+    "_" appended. Lists and objects are JSON. In Parquet, so are values that are not text in a column that holds
+    several types.
 
     Args:
         row: The row.
@@ -120,25 +126,32 @@ def _json(value: object) -> str | None:
     return None if value is None else encode(value).decode()
 
 
-def _schema(pyarrow: Any, records: Sequence[Mapping[str, object]]) -> Any:
-    """Return the columns: our own, and the kept ones with the types that their values have."""
-    has_numbers = not records or isinstance(records[0]["key"], int)
-    given = {"key": "int64" if has_numbers else "string", **OWN_COLUMNS}
-    fields = {name: pyarrow.type_for_alias(kind) for name, kind in given.items()}
-    for name in {name: None for record in records for name in record if name not in given}:
-        looks = pyarrow.infer_type([record.get(name) for record in records])
+def _schema(pyarrow: Any, records: Sequence[Mapping[str, object]]) -> tuple[Any, list[str]]:
+    """Return the columns, ours and the kept ones with the types of their values, and those that hold several types."""
+    fields = {"key": pyarrow.int64()}
+    fields |= {name: pyarrow.type_for_alias(kind) for name, kind in OWN_COLUMNS.items()}
+    mixed: list[str] = []
+    for name in {name: None for record in records for name in record if name not in OWN_COLUMNS}:
+        try:
+            looks = pyarrow.array([record.get(name) for record in records]).type
+        except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, OverflowError):  # the last one for more than 64 bits
+            mixed.append(name)
+            looks = pyarrow.null()
         fields[name] = pyarrow.string() if pyarrow.types.is_null(looks) else looks
-    return pyarrow.schema(fields.items())
+    return pyarrow.schema(fields.items()), mixed
 
 
-def _table(pyarrow: Any, records: Sequence[Mapping[str, object]], schema: Any) -> Any:
+def _table(pyarrow: Any, records: Sequence[dict[str, object]], schema: Any, mixed: Sequence[str]) -> Any:
     """Return the records as a table of the first file's schema; raise `ConfigurationError` if one does not fit."""
     unknown = next((name for record in records for name in record if name not in schema.names), None)
     if unknown is not None:
         raise ConfigurationError(f"the column {unknown!r} is not in the first file's rows: pass more rows_per_file=")
+    for name, record in itertools.product(mixed, records):
+        if not isinstance(record.get(name), str):
+            record[name] = _json(record.get(name))
     try:
         return pyarrow.Table.from_pylist(records, schema=schema)
-    except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, OverflowError) as error:
         raise ConfigurationError(
             f"a value is not of its column's type in the first file (pass more rows_per_file=): {error}"
         ) from error

@@ -37,6 +37,23 @@ def test_a_row_says_everything_by_its_columns() -> None:
     assert (rxllm.Message.user("why?"),) == job.prompt
 
 
+@pytest.mark.parametrize(
+    ("row", "columns"),
+    [
+        ({"role": "poet", "prompt": "why?"}, Columns(keep=("role",))),
+        ({"role": "poet", "content": "", "prompt": "why?"}, Columns(keep=("role",))),
+        ({"role": "poet", "content": "why?"}, Columns("content", keep=("role",))),
+        ({"role": "poet", "content": "why?", "id": 0}, Columns(lambda row: str(row["content"]), "id", keep=("role",))),
+        ({"role": "poet"}, Columns(lambda row: "why?", keep=("role",))),
+    ],
+)
+def test_a_row_may_have_the_columns_of_a_message(row: dict[str, object], columns: Columns) -> None:
+    """A dict with role and content is a prompt only if nothing says that it is a row."""
+    (job,) = jobs(row, columns=columns)
+    assert isinstance(job, Job)
+    assert (0, (rxllm.Message.user("why?"),), {"role": "poet"}) == (job.key, job.prompt, job.columns)
+
+
 def test_functions_make_prompt_and_options_of_a_row() -> None:
     """A template, for one."""
     columns = Columns(lambda row: f"About {row['x']}", None, lambda row: {"max_tokens": 5})

@@ -120,3 +120,28 @@ def test_a_column_keeps_the_type_of_the_first_file(tmp_path: Path) -> None:
     late = [AnswerRow(0, Response()), AnswerRow(1, Response(), columns={"new": 1})]
     with pytest.raises(ConfigurationError, match="'new'"):
         write_parquet(late, tmp_path / "out", rows_per_file=1)
+
+
+def test_a_column_of_several_types_is_text(tmp_path: Path) -> None:
+    """A key that was no whole number makes one; so do kept values, whose order does not matter."""
+    rows: list[Row] = [
+        AnswerRow(1, Response(), columns={"mixed": 1, "long": 2**70, "whole": 1}),
+        FailureRow("None", "ColumnError", "a key is text or a whole number", columns={"mixed": "x", "whole": None}),
+        AnswerRow(3, Response(), columns={"mixed": True, "long": 4, "whole": 3}),
+    ]
+    for number, order in enumerate([rows, rows[::-1]]):
+        assert 3 == write_parquet(order, tmp_path / str(number))
+        read = pyarrow.parquet.read_table(tmp_path / str(number)).sort_by("key").to_pylist()
+        assert ["1", "3", "None"] == [record["key"] for record in read]
+        assert ["1", "true", "x"] == [record["mixed"] for record in read]
+        assert [str(2**70), "4", None] == [record["long"] for record in read]
+        assert [1, 3, None] == [record["whole"] for record in read]
+
+
+def test_arguments_and_numbers_that_do_not_fit(tmp_path: Path) -> None:
+    """They are errors of this package."""
+    with pytest.raises(ConfigurationError, match="rows_per_file= is 1 or more"):
+        write_parquet([ANSWER], tmp_path / "out", rows_per_file=0)
+    grown = [AnswerRow(0, Response(), columns={"n": 1}), AnswerRow(1, Response(), columns={"n": 2**70})]
+    with pytest.raises(ConfigurationError, match="not of its column's type"):
+        write_parquet(grown, tmp_path / "out", rows_per_file=1)
