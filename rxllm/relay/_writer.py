@@ -239,6 +239,9 @@ class LogWriter:
             arguments = (self._token, before, last, payload, self._options.max_frames, renew, *ending_of_log)
             try:
                 state, number = self._redis.call(WRITE, self._keys, *arguments)
+                if state == b"unknown":  # Redis restarted empty, was flushed, or evicted the key
+                    first = self._segments[0].before if self._segments else self._acknowledged
+                    state, number = b"open", self._claim(first)  # may fail for as long as a write
             except APIConnectionError:
                 now = time.monotonic()
                 give_up_at = give_up_at or now + self._options.patience
@@ -265,10 +268,6 @@ class LogWriter:
                 self._acknowledged = last
                 if not any(segment.before == last for segment in self._segments):
                     raise StreamError("Redis lost more than the producer keeps, or another program wrote to the log")
-            case "unknown":
-                # Redis restarted empty, was flushed, or evicted the key.
-                with suppress(APIConnectionError):
-                    self._acknowledged = self._claim(self._segments[0].before if self._segments else self._acknowledged)
             case "taken":
                 raise StreamTakenError("another producer took the stream over")
             case "completed" | "cancelled":

@@ -18,7 +18,7 @@ from redis import exceptions as theirs
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from rxllm.errors import OverloadedError, PermissionDeniedError, StreamError
+from rxllm.errors import APIConnectionError, OverloadedError, PermissionDeniedError, StreamError
 from rxllm.events import Response, StreamEnd, StreamStart, TextDelta, TokenEvent
 from rxllm.relay import ProducerLostError, Publication, RedisLog, StreamGoneError, cancel, publish, subscribe
 from rxllm.relay._redis import RedisConnections
@@ -331,6 +331,22 @@ def test_a_stream_whose_keys_are_all_deleted_is_written_again(server: RedisServe
     client.delete(*(f"rxllm:{{s}}:{part}" for part in ("state", "lease", "log")))
     relayed.say_and_see("after")
     relayed.end_whole()
+
+
+def test_keys_that_cannot_be_written_again(server: RedisServer) -> None:
+    """The producer repeats its attempts with delays, as others, and gives up after its patience."""
+    client = redis.Redis(port=server.port)
+    relayed = Relayed(server.url, lease=2.0, patience=1.0)
+    relayed.say_and_see("before ")
+    client.config_set("maxmemory", 1)
+    client.delete(*(f"rxllm:{{s}}:{part}" for part in ("state", "lease", "log")))
+    before = errors_of(client)
+    relayed.say("during")
+    assert relayed.publication.wait(LIMIT)
+    assert isinstance(relayed.publication.error, APIConnectionError)
+    assert 1 < errors_of(client) - before < 100
+    relayed.seen.wait()
+    assert isinstance(relayed.seen.error, StreamGoneError)
 
 
 def test_an_entry_that_is_deleted_costs_no_busy_loop(server: RedisServer) -> None:
