@@ -87,13 +87,15 @@ class StreamResponse(Response):
         self.init_headers({**body.format.headers, **self._extra_headers})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the stream until it ends or the client leaves."""
+        """Send the stream until it ends or the client leaves; then run the response's background tasks."""
         wakeup = new_wakeup()
         self._body.stream.watch(notify := wakeup.set)
         try:
             await _first_of(_until_gone(receive), self._until_stalled(wakeup), self._send(wakeup, scope, receive, send))
         finally:
             self._body.stream.unwatch(notify)
+        if self.background is not None:  # FastAPI sets it, for an endpoint with `BackgroundTasks`
+            await self.background()
 
     async def _send(self, wakeup: AsyncWakeup, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the head, then what there is, whenever `wakeup` is set; or the error that the stream failed with.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 
 import pytest
@@ -9,12 +10,14 @@ import reactivex
 import requests
 from reactivex.subject import Subject
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.requests import Request
 from starlette.routing import Mount, Route
 
 from rxllm._core.event_log import Entry
 from rxllm.errors import ConfigurationError, OverloadedError, RateLimitError
 from rxllm.events import Response, StreamEnd, TextDelta
-from rxllm.testing import Gate, LLMServer, Reply
+from rxllm.testing import Gate, LLMServer, Reply, Stall
 from rxllm.web import Guard, ServedStream, Service, Streams, sse
 from rxllm.web.asgi import StreamResponse, asgi_app
 from rxllm.web.stream_registry import Chat
@@ -261,6 +264,25 @@ def test_in_an_application_of_ones_own(llm: LLMServer) -> None:
     with running(service, app=app) as url:
         assert '"text":"Hello' in requests.get(f"{url}/ask", timeout=60).text
         assert '"text":"And' in requests.post(f"{url}/llm/api/chat", json=HELLO, timeout=60).text
+
+
+def test_background_tasks_run_after_the_stream(llm: LLMServer) -> None:
+    """FastAPI sets them so for an endpoint with `BackgroundTasks`. They run also if the client has left."""
+    model = model_of(llm)
+    ended: queue.Queue[str] = queue.Queue()
+
+    async def ask(request: Request) -> StreamResponse:
+        response = StreamResponse(sse(model.stream("Hi")))
+        response.background = BackgroundTask(ended.put, request.query_params["name"])
+        return response
+
+    llm.enqueue("Hello there", Reply("And", fault=Stall()))
+    with running(None, app=Starlette(routes=[Route("/ask", ask)])) as url:
+        assert '"text":"Hello' in requests.get(f"{url}/ask?name=whole", timeout=60).text
+        assert "whole" == ended.get(timeout=60)
+        with requests.get(f"{url}/ask?name=left", stream=True, timeout=60):
+            assert ended.empty()
+        assert "left" == ended.get(timeout=60)
 
 
 class TestSlowReaders:
