@@ -110,7 +110,7 @@ class StreamResponse(Response):
             await whole(scope, receive, send)
             return
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        while not body.ended:
+        while not body.ended and scope["method"] != "HEAD":
             text = body.text() or (body.format.keep_alive if self._is_silent else "")
             if text:
                 await self._send_piece(send, text)

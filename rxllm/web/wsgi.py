@@ -61,8 +61,10 @@ class StreamApplication:
         failure = self._body.failure()
         if failure is not None:
             pieces.close()
-            return _send_whole(failure.with_headers(self._extra_headers), start_response)
+            return _send_whole(failure.with_headers(self._extra_headers), environ, start_response)
         start_response("200 OK", list({**self._body.format.headers, **self._extra_headers}.items()))
+        if environ["REQUEST_METHOD"] == "HEAD":
+            pieces.close()
         return pieces
 
 
@@ -86,7 +88,7 @@ def wsgi_app(service: Service, *, keep_alive: float = WSGI_KEEP_ALIVE_SECONDS) -
         if isinstance(response.body, StreamBody):
             application = StreamApplication(response.body, keep_alive=keep_alive, headers=response.headers)
             return application(environ, start_response)
-        return _send_whole(response, start_response)
+        return _send_whole(response, environ, start_response)
 
     return app
 
@@ -139,12 +141,24 @@ def _leaving(environ: WSGIEnvironment) -> Callable[[], bool] | None:
 
 
 def _body(environ: WSGIEnvironment) -> bytes:
-    """Return the body; raises `BadRequestError` (413) if it is too large."""
-    length = environ.get("CONTENT_LENGTH") or "0"
+    """Return the body. Raises `BadRequestError` if it is too large (413), or cut off or malformed (400).
+
+    A body without a length comes in chunks. It is read only if the server ends it, as a read could block for ever.
+    """
+    too_large = BadRequestError("the request is too large", status_code=413)
+    length = environ.get("CONTENT_LENGTH") or ""
     size = int(length) if length.isascii() and length.isdecimal() else 0
     if size > MAX_BODY_BYTES:
-        raise BadRequestError("the request is too large", status_code=413)
-    return environ["wsgi.input"].read(size) if size else b""
+        raise too_large
+    if not length and environ.get("wsgi.input_terminated"):
+        size = MAX_BODY_BYTES + 1
+    try:
+        body: bytes = environ["wsgi.input"].read(size) if size else b""
+    except OSError as error:
+        raise BadRequestError("the request's body did not arrive whole", status_code=400) from error
+    if len(body) > MAX_BODY_BYTES:
+        raise too_large
+    return body
 
 
 def _head(environ: WSGIEnvironment) -> HttpRequest:
@@ -158,8 +172,8 @@ def _head(environ: WSGIEnvironment) -> HttpRequest:
     return HttpRequest(environ["REQUEST_METHOD"], path, query, headers, b"", environ.get("REMOTE_ADDR", ""))
 
 
-def _send_whole(response: HttpResponse, start_response: StartResponse) -> Iterable[bytes]:
+def _send_whole(response: HttpResponse, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     body = response.body if isinstance(response.body, bytes) else b""
     headers = {"content-length": str(len(body)), **response.headers}
     start_response(f"{response.status} {responses.get(response.status, '')}", list(headers.items()))
-    return [body]
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]

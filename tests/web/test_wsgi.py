@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from socketserver import ThreadingMixIn
@@ -16,7 +17,7 @@ from reactivex import operators
 
 from rxllm.errors import RateLimitError
 from rxllm.events import Response, StreamEnd, TextDelta
-from rxllm.testing import ErrorReply, Gate, LLMServer, Reply
+from rxllm.testing import ErrorReply, Gate, LLMServer, Reply, ScriptedModel
 from rxllm.web import Service, openai_chunks, sse, ui_messages
 from rxllm.web.wsgi import StreamApplication, wsgi_app
 
@@ -139,6 +140,60 @@ class TestTheService:
 
 
 ASKED = {"messages": [{"role": "user", "content": "Hi"}]}
+
+
+@pytest.fixture
+def echo_url() -> Iterator[str]:
+    """A service that says what it is told, on a server that reads bodies in chunks, as gunicorn does too."""
+    from werkzeug.serving import make_server as make_werkzeug  # it comes with flask
+
+    echo = wsgi_app(Service({"m": ScriptedModel()}))
+    server = make_werkzeug("127.0.0.1", 0, echo, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class TestRequests:
+    """Bodies and methods that servers pass on as they are."""
+
+    def test_a_body_in_chunks(self, echo_url: str) -> None:
+        """It has no length."""
+        response = requests.post(f"{echo_url}/api/chat", data=iter([b'{"prompt":', b'"Hello"}']), timeout=60)
+        assert (200, "Hello") == (response.status_code, text_of(response.text))
+
+    def test_a_body_in_chunks_that_is_too_large(self, echo_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """No more of it is read than the limit."""
+        monkeypatch.setattr("rxllm.web.wsgi.MAX_BODY_BYTES", 1000)
+        response = requests.post(f"{echo_url}/api/chat", data=iter([b"x" * 1001]), timeout=60)
+        assert 413 == response.status_code
+
+    def test_a_body_that_breaks_off(self, echo_url: str) -> None:
+        """It is an error of the client."""
+        host, port = echo_url.removeprefix("http://").split(":")
+        head = f"POST /api/chat HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        assert sent(int(port), head + "no number\r\n").startswith(b"HTTP/1.1 400 ")
+
+    def test_head_has_no_body(self, echo_url: str) -> None:
+        """On a connection that stays open, one would be taken for the next response."""
+        _, _, port = echo_url.rpartition(":")
+        started = requests.post(f"{echo_url}/api/chat", json={"prompt": "Hello"}, timeout=60)
+        for path in ("/", "/api/models", "/nothing", f"/api/streams/{started.headers['x-rxllm-stream']}"):
+            answer = sent(int(port), f"HEAD {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+            assert answer.startswith(b"HTTP/1.1 404 " if path == "/nothing" else b"HTTP/1.1 200 ")
+            assert answer.endswith(b"\r\n\r\n")
+            assert 1 == answer.count(b"\r\n\r\n")
+
+
+def sent(port: int, request: str) -> bytes:
+    """Send a request; return all that is answered until the server closes the connection."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall(request.encode())
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
 class TestAWholeAnswerThatFailsLate:
