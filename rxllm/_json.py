@@ -40,6 +40,19 @@ def encode(value: object) -> bytes:
     return msgspec.json.encode(value)
 
 
+def encode_line(value: object) -> str:
+    r"""Return `value` as compact JSON, one line also for readers that end lines as `str.splitlines` does (httpx).
+
+    >>> encode_line("\u2028")
+    '"\\u2028"'
+    """
+    text = msgspec.json.encode(value).decode()
+    if not text.isascii():
+        for end in "\x85\u2028\u2029":
+            text = text.replace(end, f"\\u{ord(end):04x}")
+    return text
+
+
 def table(package: str, name: str, kind: type[T]) -> T:
     """Return the content of the JSON file `name` in the folder of `package`.
 

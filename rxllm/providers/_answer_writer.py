@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeAlias
 
-from .._json import Json, encode
+from .._json import Json, encode, encode_line
 from ..events import ReasoningDelta, Response, TextDelta, TokenEvent, ToolCallDelta, ToolCallEnd, ToolCallStart, Usage
 from ..messages import ToolCall
 from ._vendor_terms import Words
@@ -177,7 +177,7 @@ class BlockWriter(AnswerWriter):
 def sse(payload: Mapping[str, object], event: str = "") -> str:
     """Return one SSE event with this name, or without a name."""
     head = f"event: {event}\n" if event else ""
-    return f"{head}data: {encode(payload).decode()}\n\n"
+    return f"{head}data: {encode_line(payload)}\n\n"
 
 
 def sse_event(kind: str, **fields: object) -> str:

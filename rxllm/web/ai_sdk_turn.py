@@ -15,7 +15,7 @@ from typing import Literal, cast
 import msgspec
 
 from .. import events
-from .._json import encode
+from .._json import encode_line
 from ..assistant import events as turn_events
 from ..assistant.events import with_json_value
 from ..messages import ReasoningPart, ToolCall, VendorPart
@@ -236,7 +236,7 @@ def chunk(kind: str, **fields: object) -> str:
     >>> chunk("text-end", id="1")
     'data: {"type":"text-end","id":"1"}\n\n'
     """
-    return f"data: {encode({'type': kind, **fields}).decode()}\n\n"
+    return f"data: {encode_line({'type': kind, **fields})}\n\n"
 
 
 def _metadata(response: events.Response) -> dict[str, object]:

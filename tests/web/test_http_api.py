@@ -13,7 +13,7 @@ from reactivex import operators
 
 from rxllm.errors import ConfigurationError
 from rxllm.events import StreamEnd, TextDelta, event_from_json
-from rxllm.testing import Drop, ErrorReply, Gate, LLMServer, Reply
+from rxllm.testing import Drop, ErrorReply, Gate, LLMServer, Reply, ScriptedModel
 from rxllm.web import Service
 
 from .running import running
@@ -247,3 +247,50 @@ def test_a_conversation_of_too_many_pieces_is_refused_before_it_is_read(
         assert 400 == response.status_code
         assert "messages and parts" in response.text
     assert [] == llm.requests
+
+
+ODD_LINE_ENDS = "a\x85b\u2028c\u2029d"
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "body"),
+    [
+        ("/api/chat", "text/event-stream", HELLO),
+        ("/api/chat", "application/x-ndjson", HELLO),
+        ("/api/ui-chat", "", {"messages": [{"role": "user", "parts": [{"type": "text", "text": "Hi"}]}]}),
+        ("/v1/chat/completions", "", {"messages": [{"role": "user", "content": "Hi"}]}),
+        ("/v1/responses", "", {"input": "Hi"}),
+        ("/v1/messages", "", {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 9}),
+    ],
+)
+def test_each_line_is_one_for_every_reader(path: str, accept: str, body: dict[str, object]) -> None:
+    """Many programs end lines as `str.splitlines` does: httpx's `iter_lines` among others."""
+    body = {**body, "model": "m"} | ({"stream": True} if path.startswith("/v1") else {})
+    with running(Service({"m": ScriptedModel(ODD_LINE_ENDS)})) as url:
+        response = requests.post(url + path, json=body, headers={"accept": accept}, timeout=60)
+    lines = [line.removeprefix("data: ") for line in response.content.decode().splitlines()]
+    names = ("id: ", "event: ", "retry: ", "[DONE]")
+    values = [json.loads(line) for line in lines if line and not line.startswith(names)]
+    assert any(ODD_LINE_ENDS in texts_in(value) for value in values)
+
+
+def texts_in(value: object) -> list[object]:
+    """Return all values in a JSON value that have no parts."""
+    if isinstance(value, dict | list):
+        parts = value.values() if isinstance(value, dict) else value
+        return [text for part in parts for text in texts_in(part)]
+    return [value]
+
+
+def test_head_of_a_stream_does_not_wait_for_it(llm: LLMServer, url: str) -> None:
+    """A proxy that uses the connection again would wait as long."""
+    gate = Gate(1)
+    llm.enqueue(Reply("one two", gate=gate))
+    with requests.Session() as session, requests.post(f"{url}/api/chat", json=HELLO, stream=True, timeout=60) as asked:
+        address = f"{url}/api/streams/{asked.headers['x-rxllm-stream']}"
+        head = session.head(address, timeout=60)
+        assert (200, "") == (head.status_code, head.text)
+        assert head.headers["content-type"].startswith("text/event-stream")
+        assert ["m"] == session.get(f"{url}/api/models", timeout=60).json()["models"]
+        gate.open()
+        assert "one two" == text_of(events(asked))

@@ -15,7 +15,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 
-from ..._json import encode, object_at
+from ..._json import encode_line, object_at
 from ...assistant.events import with_json_value
 from ...errors import LLMError, StreamInterruptedError
 from .errors import error_facts, error_from_facts
@@ -52,7 +52,7 @@ class LineFormat(StreamFormat):
     def event(self, number: int, event: object) -> str:
         """Return one event (a token event, or a struct of the same kind), with its number as the last field."""
         self._last = number
-        line = encode(with_json_value(event)).decode()
+        line = encode_line(with_json_value(event))
         return self._framed(f'{line[:-1]},"seq":{number}}}')
 
     def end(self, error: Exception | None) -> str:
@@ -62,7 +62,7 @@ class LineFormat(StreamFormat):
         line: dict[str, object] = {"type": "end"}
         if error is not None:
             line = {"type": "stopped"} if error is STOPPED else {"type": "error", "error": error_facts(error)}
-        return self._framed(encode(line).decode(), is_end=True)
+        return self._framed(encode_line(line), is_end=True)
 
     @abstractmethod
     def _framed(self, line: str, *, is_end: bool = False) -> str:
