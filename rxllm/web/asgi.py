@@ -24,6 +24,7 @@ from .._lazy_imports import needed
 
 needed("starlette", "rxllm.web.asgi", "rxllm[web]")  # before the imports below
 
+from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as StarletteRequest
 from starlette.responses import Response
@@ -77,7 +78,7 @@ class StreamResponse(Response):
         self, body: StreamBody, *, keep_alive: float = KEEP_ALIVE_SECONDS, headers: dict[str, str] | None = None
     ) -> None:
         self.status_code = 200
-        self.background = None
+        self.background: BackgroundTask | None = None
         self._body = body
         self._keep_alive = checked_keep_alive(keep_alive)
         self._extra_headers = headers or {}
