@@ -8,11 +8,16 @@ that name a foreign page would pose as the server's own.
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from ..errors import AuthenticationError, ConfigurationError, PermissionDeniedError
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_WITH_PORT = re.compile(r"^(\[.+\]|[^:]+):\d+$")
+"""An address as some proxies (Azure's) write it; each connection of a client has another port."""
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -48,6 +53,8 @@ class Guard:
             raise ConfigurationError("the token is empty: no client would need one")
         if any(isinstance(names, str) for names in (self.origins, self.hosts, self.proxies)):
             raise ConfigurationError("origins, hosts and proxies are sets of text")
+        object.__setattr__(self, "hosts", frozenset(name.lower() for name in self.hosts))  # as browsers write them
+        object.__setattr__(self, "origins", frozenset(name.lower().removesuffix("/") for name in self.origins))
 
     def __repr__(self) -> str:
         return f"Guard(origins={set(self.origins)}, hosts={set(self.hosts)}, token={'set' if self.token else None})"
@@ -68,12 +75,15 @@ class Guard:
         if "*" not in self.hosts and _parsed(f"//{host}").hostname not in self.hosts:
             raise PermissionDeniedError("this server does not have that host name", status_code=403)
         origin = headers.get("origin")
-        is_own = host != "" and _parsed(origin or "").netloc == host
+        parsed = _parsed(origin or "")
+        # A proxy may add the port that browsers leave out.
+        is_own = host != "" and host in (parsed.netloc, f"{parsed.netloc}:{_DEFAULT_PORTS.get(parsed.scheme, 0)}")
         if origin is not None and not is_own and not self.allows(origin):
             raise PermissionDeniedError("pages of that origin may not use this server", status_code=403)
         if self.token is None or public:
             return
-        bearer = headers.get("authorization", "").removeprefix("Bearer ")
+        bearer = headers.get("authorization", "")
+        bearer = bearer[7:] if bearer.lower().startswith("bearer ") else bearer
         given = (bearer, headers.get("x-api-key", ""), query_token)
         if not any(hmac.compare_digest(one.encode(), self.token.encode()) for one in given):
             raise AuthenticationError("this server needs its token", status_code=401)
@@ -86,7 +96,7 @@ class Guard:
         """Return the client's address: the last one in X-Forwarded-For that is not a proxy, if `peer` is a proxy."""
         if peer not in self.proxies:
             return peer
-        hops = [hop.strip() for hop in headers.get("x-forwarded-for", "").split(",")]
+        hops = [_WITH_PORT.sub(r"\1", hop.strip()) for hop in headers.get("x-forwarded-for", "").split(",")]
         return next((hop for hop in reversed(hops) if hop and hop not in self.proxies), peer)
 
 

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.routing import Mount, Route
 
 from rxllm._core.event_log import Entry
-from rxllm.errors import ConfigurationError, OverloadedError, RateLimitError
+from rxllm.errors import ConfigurationError, OverloadedError, PermissionDeniedError, RateLimitError
 from rxllm.events import Response, StreamEnd, TextDelta
 from rxllm.testing import Gate, LLMServer, Reply, Stall
 from rxllm.web import Guard, ServedStream, Service, Streams, sse
@@ -38,6 +38,49 @@ class TestGuard:
         """Each request has an empty token, and https://example.co is part of the text https://example.com."""
         with pytest.raises(ConfigurationError):
             Guard(**rules)  # type: ignore[arg-type]  # what a program without a type checker may do
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"host": "chat.example.com", "x-api-key": "secret"},
+            {"host": "CHAT.example.com:8000"},
+            {"host": "chat.example.com:80", "origin": "http://chat.example.com"},
+            {"host": "chat.example.com:443", "origin": "https://chat.example.com"},
+            {"host": "chat.example.com", "origin": "https://app.example.com"},
+            {"host": "chat.example.com", "authorization": "bearer secret"},
+        ],
+    )
+    def test_names_and_tokens_in_other_spellings(self, headers: dict[str, str]) -> None:
+        """Case and default ports do not matter, nor does a "/" after an origin."""
+        names = {"hosts": frozenset({"Chat.Example.com"}), "origins": frozenset({"https://App.example.com/"})}
+        guard = Guard(**names, token="secret")
+        guard.check({"authorization": "Bearer secret"} | headers)
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"host": "chat.example.com:80", "origin": "https://chat.example.com"},
+            {"host": "chat.example.com:443", "origin": "https://chat.example.com:80"},
+        ],
+    )
+    def test_another_port_is_another_origin(self, headers: dict[str, str]) -> None:
+        """Another program may serve pages there."""
+        with pytest.raises(PermissionDeniedError):
+            Guard(hosts=frozenset("*")).check(headers)
+
+    @pytest.mark.parametrize(
+        ("forwarded", "client"),
+        [
+            ("203.0.113.7:50000", "203.0.113.7"),
+            ("[2001:db8::7]:50000", "[2001:db8::7]"),
+            ("2001:db8::7", "2001:db8::7"),
+            ("203.0.113.7, 127.0.0.1:80", "203.0.113.7"),
+        ],
+    )
+    def test_the_port_of_a_client_does_not_count(self, forwarded: str, client: str) -> None:
+        """Each of its connections has another one, and a client would have no limits."""
+        guard = Guard(proxies=frozenset({"127.0.0.1"}))
+        assert client == guard.client_of({"x-forwarded-for": forwarded}, "127.0.0.1")
 
     @pytest.mark.parametrize("path", ["/api/models", "/v1/models", "/"])
     def test_pages_of_other_origins_are_refused(self, url: str, path: str) -> None:
