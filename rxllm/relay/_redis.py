@@ -29,8 +29,8 @@ SOCKET_SECONDS = 10.0
 _CONFIRMATION_SECONDS = 3.0
 
 _REFUSED = (redis_errors.AuthenticationError, redis_errors.AuthorizationError, redis_errors.NoPermissionError)
-_NO_RIGHT = ("can't run this command", "has no permissions")
-"""What Redis, and Valkey, say when a script runs a command that the user may not run."""
+_NO_RIGHT = ("user executing the script can't", "has no permissions", "ACL failure in script")
+"""What Redis, and Valkey, say when a script runs a command, or uses a key or channel, without the right to."""
 _CODE = re.compile(r"^([A-Z]{3,})\b|:\s-([A-Z]{3,})\b")
 """The code of an error; Redis 6 and older wrap the error inside a script as "...: -READONLY ..."."""
 _WRONG_CALL = frozenset(["WRONGTYPE", "CROSSSLOT", "EXECABORT"])

@@ -37,6 +37,8 @@ log = logging.getLogger("rxllm")
 
 _FIRST_RETRY, _LAST_RETRY = 0.05, 1.0
 _EXIT_SECONDS = 1.0
+_LONGEST_KEEP = 1e12
+"""Seconds; Redis counts milliseconds in 64 bits."""
 
 
 class PublishOptions(msgspec.Struct, frozen=True):
@@ -65,6 +67,10 @@ class PublishOptions(msgspec.Struct, frozen=True):
         for name in ("lease", "keep", "max_frames", "patience"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0; got {getattr(self, name)!r}")
+        if not isinstance(self.max_frames, int):  # pyright: ignore[reportUnnecessaryIsInstance]  # of your arguments
+            raise ValueError(f"max_frames must be a whole number; got {self.max_frames!r}")
+        if self.keep > _LONGEST_KEEP:
+            raise ValueError(f"keep must be at most {_LONGEST_KEEP:.0e} seconds; got {self.keep!r}")
         if not 0 <= self.frame <= self.lease / 4:
             raise ValueError(f"frame must be from 0 to a quarter of lease={self.lease!r}; got {self.frame!r}")
         if self.keep < self.lease:

@@ -483,7 +483,12 @@ def test_the_documented_rights_are_enough(server: RedisServer) -> None:
     idle = publish(Subject[TokenEvent](), "idle", redis=address)
     cancel("idle", redis=address)
     assert idle.wait(LIMIT)
-    client.execute_command("ACL", "SETUSER", "app", "-hset")
+    deaf = publish(Subject[TokenEvent](), "deaf", redis=address, lease=2.0)
+    client.execute_command("ACL", "SETUSER", "app", "resetchannels")
+    with pytest.raises(PermissionDeniedError):
+        cancel("deaf", redis=address)
+    assert deaf.wait(LIMIT)  # its end was written before the message was refused
+    client.execute_command("ACL", "SETUSER", "app", "&rxllm:*", "-hset")
     with pytest.raises(PermissionDeniedError):
         publish(Subject[TokenEvent](), "other", redis=address)
     with pytest.raises(PermissionDeniedError):

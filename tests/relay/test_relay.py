@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import threading
 from pathlib import Path
 from typing import Any
@@ -292,7 +293,19 @@ class TestPublishing:
         done(publication)
         assert isinstance(publication.error, ProducerLostError)
 
-    @pytest.mark.parametrize("bad", [{"lease": 0}, {"keep": 1}, {"frame": -1}, {"frame": 3}, {"max_frames": 0}])
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            {"lease": 0},
+            {"keep": 1},
+            {"keep": math.inf},
+            {"frame": -1},
+            {"frame": 3},
+            {"frame": math.nan},
+            {"max_frames": 0},
+            {"max_frames": 1e5},
+        ],
+    )
     def test_limits_that_make_no_sense(self, bad: dict[str, float]) -> None:
         """Are refused at once."""
         with pytest.raises(ValueError, match=next(iter(bad))):
