@@ -7,6 +7,7 @@ share a file, and nothing must be cleaned up after a crash. A power cut may lose
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
@@ -150,7 +151,10 @@ def read_rows(checkpoint: str | Path, *, patience: float = PATIENCE_SECONDS) -> 
     path = Path(checkpoint)
     if not path.is_file():
         raise ConfigurationError(f"there is no checkpoint {str(path)!r}")
-    with _explained(path), closing(sqlite3.connect(path, timeout=patience, check_same_thread=False)) as file:
+    # In a directory that cannot be written, SQLite reads the file only if it is told that no run writes it.
+    is_fixed = not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists()
+    uri = f"{path.absolute().as_uri()}{'?immutable=1' if is_fixed else ''}"
+    with _explained(path), closing(sqlite3.connect(uri, timeout=patience, check_same_thread=False, uri=True)) as file:
         if file.execute("PRAGMA application_id").fetchone()[0] != _MAGIC:
             raise ConfigurationError(f"{str(path)!r} is not the checkpoint of a batch")
         for (place,) in file.execute("SELECT rowid FROM rows ORDER BY position"):  # sorts numbers, not answers

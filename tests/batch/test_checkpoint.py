@@ -120,6 +120,20 @@ def test_reading_what_is_not_there_creates_nothing(tmp_path: Path) -> None:
     assert [] == list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["job.sqlite", "a b#c%41.sqlite"])
+def test_reading_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """An archive, for example: SQLite would create files beside the checkpoint."""
+    path = tmp_path / name
+    file = Checkpoint(path, JOB)
+    file.write([answer(0), answer(1)])
+    file.close()
+    monkeypatch.setattr("os.access", lambda place, mode: False)  # for root, every directory of a test is writable
+    rows = read_rows(path)
+    assert 0 == next(rows).key
+    assert [name] == [each.name for each in tmp_path.iterdir()]
+    assert [1] == [row.key for row in rows]
+
+
 def test_two_runs_cannot_have_one_file(tmp_path: Path) -> None:
     """In this process or another; when the first is killed, the file is free."""
     path = tmp_path / "job"
