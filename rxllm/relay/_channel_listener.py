@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from .._runtime.platform import after_fork
 from ..errors import LLMError
 from ._deployment import RedisAddress
 from ._redis import RedisConnections
@@ -79,8 +80,18 @@ def listen(address: RedisAddress, server: str, channel: str, key: str, poke: Cal
             if listener.callbacks.get(key) is not poke:
                 return
             del listener.callbacks[key]
-            if not listener.callbacks:
+            if not listener.callbacks and _listeners.get(name) is listener:  # not that of the process forked from
                 del _listeners[name]
                 listener.stop()
 
     return leave
+
+
+def _forget_listeners() -> None:
+    """Let a forked process start listeners of its own: it has none of the threads."""
+    global _lock
+    _lock = threading.RLock()
+    _listeners.clear()
+
+
+after_fork(_forget_listeners)

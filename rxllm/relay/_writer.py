@@ -24,6 +24,7 @@ import msgspec
 
 from .._core.error_format import ErrorRecord
 from .._core.event_log import LogState
+from .._runtime.platform import after_fork
 from ..errors import APIConnectionError, LLMError, StreamError, StreamInterruptedError
 from ..events import StreamReset, TokenEvent
 from ._channel_listener import listen
@@ -285,6 +286,7 @@ class LogWriter:
 
 
 _live: set[LogWriter] = set()
+after_fork(_live.clear)  # the streams are the parent's
 _numbers = itertools.count(1)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -259,3 +262,36 @@ def test_a_redis_that_comes_back_empty_is_told_everything_again(
     for each in (reader, late):
         each.take_all()
         assert_whole(each.events, TEXT)
+
+
+FORK = """
+import os, sys
+from reactivex.subject import Subject
+from rxllm.events import TextDelta
+from rxllm.relay import cancel, publish
+
+url = sys.argv[1]
+source = Subject()
+publication = publish(source, "parents", redis=url)
+child = os.fork()
+if child == 0:
+    own = publish(Subject(), "childs", redis=url, lease=600)  # it asks Redis by itself only after minutes
+    cancel("childs", redis=url)
+    assert own.wait(60)
+    assert own.state == "cancelled"
+    sys.exit(0)
+assert os.waitpid(child, 0)[1] == 0
+source.on_next(TextDelta("a"))
+source.on_completed()
+assert publication.wait(60)
+assert publication.state == "completed", publication.error
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only POSIX forks")
+def test_a_forked_process_publishes_too(redis_server: RedisServer) -> None:
+    """A cancellation reaches its streams at once, and its end leaves those of its parent alone."""
+    # From 3.12 on, Python warns of every fork in a process that has threads.
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK, redis_server.url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
