@@ -98,7 +98,9 @@ def _invalid(error: Exception, row: RowIn, columns: Columns, position: int, fing
         try:
             key = _key_of(row, columns.key)
         except Exception:
-            key = str(row.get(columns.key, f"row {position}")).encode("utf-8", "backslashreplace").decode()
+            given = row.get(columns.key)
+            text = str(given) if isinstance(given, str | int) else f"row {position}"  # None may be there many times
+            key = text.encode("utf-8", "backslashreplace").decode()
     with suppress(Exception):
         kept = _kept(row, columns.keep)
     failure = failure_of(error, key, kept, 0)

@@ -135,6 +135,13 @@ def test_a_row_that_cannot_be_asked_fails_alone(row: dict[str, object], says: st
     assert isinstance(job, Job)
 
 
+def test_a_row_without_a_key_has_that_of_its_number() -> None:
+    """Several rows may lack one, and each is a failure of its own."""
+    rows = [{"prompt": "hi", "k": key} for key in (1, None, None, float("nan"), 2**70, "\ud800")]
+    made = jobs(*rows, {"prompt": "hi"}, columns=Columns(key="k"))
+    assert [1, "row 1", "row 2", "row 3", str(2**70), "\\ud800", "row 6"] == [job.key for job in made]
+
+
 def test_nothing_is_read_ahead() -> None:
     """Prompts by the million are made as they are needed."""
     taken: list[int] = []
