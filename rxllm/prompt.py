@@ -7,7 +7,7 @@ from typing import TypeAlias, TypeGuard, cast
 
 import msgspec
 
-from ._json import Json, encode
+from ._json import Json, encode, text_at
 from ._schema import converted
 from .errors import ConfigurationError
 from .messages import AudioPart, DocumentPart, ImagePart, Message, Part, Role, TextPart, ToolCall, ToolResult
@@ -67,7 +67,7 @@ def _message(value: object) -> Message:
         raise _not_a_prompt(value)
     if "parts" in value:
         return converted(value, Message, _WRONG_FORM)
-    role = _ROLES.get(value.get("role"))
+    role = _ROLES.get(text_at(value, "role"))
     if role is None:
         raise ConfigurationError(f"a message's role is system, user, assistant or tool; got {value.get('role')!r}")
     if role == "tool":

@@ -62,6 +62,7 @@ def test_parts_pass_through() -> None:
         [7],
         {"content": "hi"},
         {"role": "robot", "content": "hi"},
+        {"role": ["user"], "content": "hi"},
         {"role": "user", "content": 7},
         {"role": "user", "content": [{"type": "smell"}]},
         {"role": "tool", "content": "no id"},

@@ -17,6 +17,8 @@ BYTES = base64.b64encode(b"abc").decode()
 VENDOR = {"type": "vendor", "provider": "openai", "data": {"type": "input_file", "file_id": "file-1"}}
 CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
 
+HELLO = [{"role": "user", "content": "Hi"}]
+
 
 def said(*parts: object, role: str = "user") -> list[dict[str, object]]:
     return [{"role": role, "content": list(parts)}]
@@ -35,6 +37,24 @@ def said(*parts: object, role: str = "user") -> list[dict[str, object]]:
 )
 def test_vendor_parts_and_file_ids_are_refused(url: str, llm: LLMServer, path: str, body: dict[str, object]) -> None:
     """They would reach what other users of the server's key have stored at the vendor."""
+    response = requests.post(url + path, json=body, timeout=60)
+    assert (400, []) == (response.status_code, llm.requests), response.text
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/chat", {"messages": [{"role": ["user"], "content": "Hi"}]}),
+        ("/v1/chat/completions", {"messages": [{"role": {}, "content": "Hi"}]}),
+        ("/v1/responses", {"input": [{"role": [], "content": "Hi"}]}),
+        ("/v1/messages", {"max_tokens": 1, "messages": HELLO, "tool_choice": {"type": ["auto"]}}),
+        ("/v1/messages", {"max_tokens": 1, "messages": HELLO, "tool_choice": {"type": "maybe"}}),
+    ],
+)
+def test_words_of_a_wrong_type_are_a_clients_error(
+    url: str, llm: LLMServer, path: str, body: dict[str, object]
+) -> None:
+    """Not a failure of the server."""
     response = requests.post(url + path, json=body, timeout=60)
     assert (400, []) == (response.status_code, llm.requests), response.text
 

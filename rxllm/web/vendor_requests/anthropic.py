@@ -44,6 +44,9 @@ def _options_in(body: Mapping[str, object]) -> CallOptions:
     choice = object_at(body, "tool_choice")
     if choice.get("disable_parallel_tool_use") is True:
         raise ConfigurationError("the parameter 'disable_parallel_tool_use' is not supported")
+    wanted = _CHOICES.get(text_at(choice, "type")) or text_at(choice, "name")
+    if choice and wanted is None:
+        raise ConfigurationError("the type of tool_choice is auto, any, none or tool, and a tool has a name")
     form = object_at(body, "output_format") or object_at(object_at(body, "output_config"), "format")
     return options_of(
         {
@@ -53,7 +56,7 @@ def _options_in(body: Mapping[str, object]) -> CallOptions:
             "stop": body.get("stop_sequences") or None,
             "reasoning": _effort(object_at(body, "thinking")),
             "tools": [_tool(tool) for tool in objects_at(body, "tools")] or None,
-            "tool_choice": _CHOICES.get(choice.get("type")) or text_at(choice, "name"),
+            "tool_choice": wanted,
             "response_format": form.get("schema"),
         }
     )
