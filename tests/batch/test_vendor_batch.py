@@ -142,6 +142,32 @@ def test_a_prompt_that_fails_is_a_failure_row(vendor: VendorBatchServer, tmp_pat
     assert not refused.transient
 
 
+@every_vendor
+def test_a_result_that_comes_twice_is_one_row(
+    vendor: VendorBatchServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, provider: str
+) -> None:
+    """The first one counts."""
+    handle = vendor.handle
+
+    def repeated(method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes] | None:
+        found = handle(method, path, headers, body)
+        if found is None or method != "GET":
+            return found
+        status, answer = found
+        if path.endswith(("/content", "/results")):
+            answer = b"".join(line + line for line in answer.splitlines(keepends=True))
+        elif b"inlinedResponses" in answer:
+            operation = msgspec.json.decode(answer)
+            operation["response"]["inlinedResponses"]["inlinedResponses"] *= 2
+            answer = msgspec.json.encode(operation)
+        return status, answer
+
+    monkeypatch.setattr(vendor, "handle", repeated)
+    seen = run(vendor, tmp_path, numbered(5), provider)
+    assert seen.error is None
+    assert [0, 1, 2, 3, 4] == sorted(row.key for row in seen.values if isinstance(row, AnswerRow))
+
+
 @pytest.mark.parametrize("broken", ["cut off", "no answer"])
 @every_vendor
 def test_an_unreadable_result_is_one_failure_row(
