@@ -151,7 +151,7 @@ def read_rows(checkpoint: str | Path, *, patience: float = PATIENCE_SECONDS) -> 
     path = Path(checkpoint)
     if not path.is_file():
         raise ConfigurationError(f"there is no checkpoint {str(path)!r}")
-    # In a directory that cannot be written, SQLite reads the file only if it is told that no run writes it.
+    # In a directory that cannot be written, SQLite reads the file only with `immutable`: no run writes it.
     is_fixed = not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists()
     uri = f"{path.absolute().as_uri()}{'?immutable=1' if is_fixed else ''}"
     with _explained(path), closing(sqlite3.connect(uri, timeout=patience, check_same_thread=False, uri=True)) as file:
