@@ -22,6 +22,7 @@ def chat_view(window: tkinter.Tk, model: rxllm.StreamingModel) -> tk.ChatView:
     window.geometry("640x720")
     view = tk.ChatView(window, chat_session(model))
     view.pack(fill="both", expand=True)
+    view.input.focus_set()
     return view
 
 

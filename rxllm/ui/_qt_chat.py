@@ -122,18 +122,22 @@ class ChatView(QtWidgets.QWidget):
         self.session = session
         self.browser = QtWidgets.QTextBrowser()
         self.browser.setOpenLinks(False)
+        self.browser.setAccessibleName("Messages")
         self.input = QtWidgets.QLineEdit()
         self.input.setPlaceholderText("Say something")
+        self.input.setAccessibleName("Message")
+        self.input.setMaxLength(0x7FFFFFFF)  # by default a line edit drops what is pasted beyond 32,767 characters
         self.send_button = QtWidgets.QPushButton("Send")
         self.stop_button = QtWidgets.QPushButton("Stop")
         self.retry_button = QtWidgets.QPushButton("Retry")
         self.status = QtWidgets.QLabel()
         # One layout: PySide6 crashes where the collector of another thread finds a layout in a layout.
         layout = QtWidgets.QGridLayout(self)
-        layout.addWidget(self.browser, 0, 0, 1, 4)
-        layout.addWidget(self.status, 1, 0, 1, 4)
+        # In the order of the Tab key; the first one has the focus in a new window.
         for column, widget in enumerate((self.input, self.send_button, self.stop_button, self.retry_button)):
             layout.addWidget(widget, 2, column)
+        layout.addWidget(self.browser, 0, 0, 1, 4)
+        layout.addWidget(self.status, 1, 0, 1, 4)
         self.setFocusProxy(self.input)
         _Chat(self)
 

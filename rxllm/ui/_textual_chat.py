@@ -6,20 +6,39 @@ import asyncio
 from collections.abc import Iterator
 from typing import ClassVar, TypeAlias
 
+from rich.highlighter import Highlighter
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
+from textual.events import Paste
 from textual.widget import Widget
 from textual.widgets import Button, Collapsible, Input, Label, Markdown, Static
 
 from .._text_without_controls import inert_text
 from ..assistant import ChatMessage, ChatPart, ChatSession, ChatState, ErrorPart, ToolPart
 from ..messages import ReasoningPart, TextPart
-from ._textual_text import follow_end
+from ._textual_text import follow_end, safe_parser
 from ._transcript import SENDERS, STATUS_TEXTS, part_name, tool_texts
 
 _Row: TypeAlias = tuple[str, ChatPart | str]
 """What one widget shows: a part of a message and the message's role; or a line, and its class in the style sheet."""
+
+
+class _OneLine(Highlighter):
+    """Shows a line end as a sign: an Input is one line high."""
+
+    def highlight(self, text: Text) -> None:
+        text.plain = text.plain.replace("\n", "⏎")
+
+
+class _Message(Input):
+    """An input that takes all of what is pasted; Textual's own drops all but the first line."""
+
+    def _on_paste(self, event: Paste) -> None:
+        event.stop()
+        event.prevent_default()
+        self.replace("\n".join(event.text.splitlines()), *self.selection)
 
 
 class ChatView(Vertical):
@@ -55,13 +74,15 @@ class ChatView(Vertical):
         yield VerticalScroll(id="messages")
         yield Label("", id="status")
         with Horizontal():
-            yield Input(placeholder="Say something", id="input")
+            yield _Message(placeholder="Say something", id="input", highlighter=_OneLine())
             yield Button("Send", id="send")
             yield Button("Stop", id="stop", variant="error", disabled=True)
             yield Button("Retry", id="retry", disabled=True)
 
     def on_mount(self) -> None:
-        """Begin to show the session."""
+        """Begin to show the session; the user can type at once, unless something else has the focus."""
+        if self.screen.focused is None:
+            self.query_one("#input", Input).focus()
         self.run_worker(self._show_changes(), exclusive=False)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
@@ -167,7 +188,7 @@ def _widget(row: _Row) -> Widget:
     """Return the widget that shows a row."""
     match row:
         case "assistant", TextPart(text):
-            return Markdown(inert_text(text))
+            return Markdown(inert_text(text), parser_factory=safe_parser)
         case _, TextPart(text):
             return Static(Content(inert_text(text)))
         case _, ReasoningPart(text):

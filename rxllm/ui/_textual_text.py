@@ -11,21 +11,35 @@ from collections.abc import Callable
 from functools import partial
 from typing import cast
 
+from markdown_it import MarkdownIt
 from textual.await_complete import AwaitComplete
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Log, Markdown, Static, TextArea
 
 from ._binding import error_line
+from ._markdown import SAFE_LINK
 from ._text_region import TextRegion
 
 _PUNCTUATION = re.compile(r"([\\`*_{}\[\]<>()#+.!|~-])")
+
+
+def safe_parser() -> MarkdownIt:
+    """Return a parser for which only http, https and mailto addresses are links, and HTML is text.
+
+    Textual opens what its own parser takes for a link, with other programs too, and shows nothing of HTML.
+    """
+    parser = MarkdownIt("gfm-like", {"html": False})
+    parser.validateLink = lambda url: bool(SAFE_LINK.match(url))  # type: ignore[method-assign] # as it is meant
+    return parser
 
 
 class MarkdownText(TextRegion):
     """What one stream adds to a Markdown."""
 
     def __init__(self, widget: Markdown) -> None:
+        if widget._open_links and widget._parser_factory is None:  # pyright: ignore[reportPrivateUsage] - see below
+            widget._parser_factory = safe_parser  # pyright: ignore[reportPrivateUsage] - it cannot be set otherwise
         replace, append = partial(self._draw, widget.update), partial(self._draw, widget.append)
         super().__init__(lambda: widget.source, replace, append, lambda: len(widget.source))
         self._widget = widget

@@ -132,6 +132,8 @@ if not TYPE_CHECKING:
 
 
 def _label(ref: WidgetRef) -> TextRegion:
+    """Return the text of a label, which no longer takes text for HTML: that of a model would load images."""
+    ref.call("setTextFormat", qt_module("QtCore").Qt.TextFormat.PlainText)
     return TextRegion(lambda: ref.call("text") or "", partial(ref.call, "setText"))
 
 

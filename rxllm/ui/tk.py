@@ -203,7 +203,9 @@ class ChatView(tkinter.Frame):
     def __init__(self, master: tkinter.Misc | None, session: ChatSession) -> None:
         super().__init__(master, padx=6, pady=6)
         self.session = session
-        self.text = tkinter.Text(self, state="disabled", wrap="word", padx=8, pady=8, font="TkTextFont")
+        self.text = tkinter.Text(self, state="disabled", wrap="word", padx=8, pady=8, font="TkTextFont", takefocus=True)
+        # A disabled Text takes no focus by itself, and without it none of its text can be copied by the keyboard.
+        self.text.bind("<Button-1>", lambda _: self.text.focus_set())
         scroll = cast("Callable[..., None]", self.text.yview)  # pyright: ignore[reportUnknownMemberType] - not typed
         bar = tkinter.Scrollbar(self, command=scroll)
         self.text.configure(yscrollcommand=bar.set)
@@ -219,7 +221,8 @@ class ChatView(tkinter.Frame):
             widget.grid(row=2, column=column, sticky="ew", padx=2, pady=4)
         self.columnconfigure(0, weight=1)
         self.rowconfigure(0, weight=1)
-        self.input.bind("<Return>", lambda _: self.submit())
+        for key in ("<Return>", "<KP_Enter>"):
+            self.input.bind(key, lambda _: self.submit())
         self._transcript = Transcript(session, lambda: TkRegion(self.text, self._click), self)
         bind_each(self, self._show, self._transcript.changes, latest=True)
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import pytest
 from textual.app import App, ComposeResult
+from textual.events import Paste
 from textual.widgets import Button, Input, Markdown, Static
 
 import rxllm
@@ -319,6 +320,43 @@ def test_destroying_the_view_stops_the_answer(show: Callable[[ChatSession], View
     assert session.wait(LIMIT_SECONDS).messages[-1].status == "stopped"
 
 
+def test_a_new_qt_window_is_ready_for_the_keyboard(display: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One can type at once, and paste a long text; the Tab key comes to the messages last."""
+    view = QtView(ChatSession(ScriptedModel("Hello")), monkeypatch)
+    view.view.activateWindow()
+    view.run(lambda: view.view.isActiveWindow() and view.host.app.focusWidget() is not None)
+    assert view.host.app.focusWidget() is view.view.input
+    view.host.app.clipboard().setText("line\n" * 20_000)
+    view.view.input.paste()
+    assert len(view.view.input.text()) == 100_000
+    order = [view.view.input]
+    while order[-1].nextInFocusChain() is not view.view.input:
+        order.append(order[-1].nextInFocusChain())
+    names = [widget.accessibleName() for widget in order if widget.accessibleName()]
+    assert names == ["Message", "Messages"]
+    view.destroy()
+
+
+def test_a_tk_window_can_be_used_by_the_keyboard(display: str) -> None:
+    """Both Enter keys send; the messages take the focus, without which one can neither copy nor scroll."""
+    host = TkHost()
+    session = ChatSession(ScriptedModel("Hello"))
+    view = tk.ChatView(host.root, session)
+    view.pack()
+    host.root.update()
+    view.input.insert(0, "Hi")
+    view.input.focus_force()
+    view.input.event_generate("<KP_Enter>")
+    assert session.wait(LIMIT_SECONDS).messages[0].text == "Hi"
+    view.text.event_generate("<Button-1>", x=5, y=5)
+    view.text.event_generate("<ButtonRelease-1>", x=5, y=5)
+    host.root.update()
+    assert host.root.focus_lastfor() is view.text
+    assert view.text.tk_focusNext() is not None
+    assert host.root.tk.call("tk::FocusOK", view.text) == 1
+    host.close()
+
+
 def test_the_rows_of_a_model(display: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows are inserted, changed one by one, and removed; never reset."""
     host = QtHost(monkeypatch)
@@ -368,6 +406,30 @@ def test_textual() -> None:
             cards = [str(widget.content) for widget in app.query(Static)]
             assert any('weather(city="Bonn")  ✓' in card and "sunny in Bonn" in card for card in cards), cards
 
+    asyncio.run(main())
+    session.close()
+
+
+def test_a_text_is_pasted_whole_in_textual() -> None:
+    """One can type at once; several lines stay several, and are shown on one."""
+
+    class Chat(App[None]):
+        def compose(self) -> ComposeResult:
+            yield ChatView(session)
+
+    async def main() -> None:
+        app = Chat()
+        async with asyncio.timeout(LIMIT_SECONDS), app.run_test() as pilot:
+            await pilot.press("a", " ")
+            app.query_one(Input).post_message(Paste("one\r\ntwo\rthree\n"))
+            while "three" not in app.query_one(Input).value:
+                await pilot.pause(0.01)
+            shown = "".join(segment.text for segment in app.query_one(Input).render_line(0))
+            assert shown.strip() == "a one⏎two⏎three"
+            await pilot.press("enter")
+            assert session.wait(LIMIT_SECONDS).messages[0].text == "a one\ntwo\nthree"
+
+    session = ChatSession(ScriptedModel("Hello"))
     asyncio.run(main())
     session.close()
 

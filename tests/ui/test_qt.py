@@ -251,6 +251,15 @@ class TestMarkdown:
         assert asked == []
         assert browser.toPlainText() == "a b c <img src=d.png>"
 
+    def test_a_label_shows_html_as_text(self, host: QtHost) -> None:
+        """Also in a label that would take it for HTML, and load its images."""
+        label = host.widgets.QLabel()
+        binding = host.ui.bind_text(label, reactivex.of("<b>Bold</b> <img src='file:///dev/zero'>"))
+        label.show()
+        host.until(lambda: bool(binding.stopped))
+        assert label.text() == "<b>Bold</b> <img src='file:///dev/zero'>"
+        assert label.textFormat() == host.core.Qt.TextFormat.PlainText
+
     def test_only_safe_links_can_be_clicked(self, host: QtHost, monkeypatch: pytest.MonkeyPatch) -> None:
         """In the desktop's browser; the conversation stays."""
         opened: list[str] = []

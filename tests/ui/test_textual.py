@@ -13,8 +13,10 @@ from reactivex import Observable, abc
 from reactivex.subject import BehaviorSubject, Subject
 from textual.app import App, ComposeResult
 from textual.containers import VerticalScroll
+from textual.content import Content
 from textual.pilot import Pilot
 from textual.widgets import Button, Input, Label, Log, Markdown, Static, TextArea
+from textual.widgets._markdown import MarkdownParagraph
 
 import rxllm
 from rxllm.testing import Fail, Gate, LLMServer, Reply
@@ -352,6 +354,44 @@ def test_nothing_reaches_the_terminal(app: Screen) -> None:
     async def body(pilot: Pilot[None]) -> None:
         await over(bind_text(app.shown, reactivex.of("a\x1b]52;c;eA==\x07 \x9d52 [/red] [@click=app.bell]x[/]")))
         assert app.content == "a␛]52;c;eA==␇ \ufffd52 [/red] [@click=app.bell]x[/]"
+
+    run(app, body)
+
+
+def _paragraphs(app: Screen) -> list[Content]:
+    contents = [block.content for block in app.query(MarkdownParagraph)]
+    return [content for content in contents if isinstance(content, Content)]
+
+
+def test_only_safe_links_can_be_clicked() -> None:
+    """Others are shown as they are, as is HTML."""
+    app = Screen("markdown")
+    source = "[web](https://example.org/) [file](/etc/passwd) [app](vscode://x) <b>Bold</b>\n\n<div>block</div>\n"
+
+    async def body(pilot: Pilot[None]) -> None:
+        await over(bind_text(app.shown, reactivex.of(source)))
+        while len(app.query(MarkdownParagraph)) < 2:
+            await pilot.pause(0.01)
+        first, second = _paragraphs(app)
+        assert first.plain == "web [file](/etc/passwd) [app](vscode://x) <b>Bold</b>"
+        assert second.plain == "<div>block</div>"
+        links = [(span.start, span.end) for span in first.spans if "link('https://example.org/')" in repr(span.style)]
+        assert links == [(0, 3)]
+        assert repr(first.spans).count("@click") == 1
+
+    run(app, body)
+
+
+def test_links_that_the_program_opens_itself_stay() -> None:
+    """With ``open_links=False``."""
+    app = Screen("markdown")
+    app.shown = Markdown(open_links=False)
+
+    async def body(pilot: Pilot[None]) -> None:
+        await over(bind_text(app.shown, reactivex.of("[page](page.md)\n")))
+        while not app.query(MarkdownParagraph):
+            await pilot.pause(0.01)
+        assert [content.plain for content in _paragraphs(app)] == ["page"]
 
     run(app, body)
 
