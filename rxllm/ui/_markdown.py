@@ -57,7 +57,8 @@ class Paragraph(Struct, frozen=True, gc=False):
     """A paragraph, heading, list item, line of code, or table (whose `rows` hold cells of runs).
 
     `level` is that of a heading (1 to 6) or the depth of an item (from 0), `marker` the bullet or number of an item.
-    For code, `marker` is the language. A long table is several paragraphs; the `level` of those after the first is 1.
+    For code, `marker` is the language. A block of code and a long table are several paragraphs; the `level` of those
+    after the first is 1.
     """
 
     kind: Kind
@@ -78,6 +79,12 @@ class _Open(Struct, frozen=True, gc=False):
 
 _TABLE_LINES = 30
 """In one paragraph of a widget, which computes the layout of all of a table again for each change."""
+
+_MOST_COLUMNS = 30
+"""A widget freezes over thousands. The rest of a row is in its last cell."""
+
+_DEEPEST_ITEM = 9
+"""Items below it are no deeper: there would be no room for their text."""
 
 _HELD = re.compile(
     r"[ \t]*(?:#{1,6}|[-*+=]{1,3}|\d{1,9}[.)]?|`{1,2}|`{3}[^`]*|~{1,2}|~{3}.*|>"
@@ -120,6 +127,8 @@ class MarkdownParser:
         """Of the paragraphs that are whole."""
         self._open: _Open | None = None
         self._fence: Fence | None = None
+        self._in_code = False
+        """Whether a line of the block of code under way has been read."""
         self._indents: list[int] = []
         """The indents of the list items around this line."""
         self._tail = ""
@@ -136,13 +145,14 @@ class MarkdownParser:
     def _show_tail(self) -> None:
         """Show the line under way, and keep what will be parsed once it has ended."""
         whole, opened, fence, indents = len(self._sources), self._open, self._fence, list(self._indents)
+        in_code = self._in_code
         held = bool(_HELD.fullmatch(self._tail)) if fence is None else fence.maybe_closed_by(self._tail)
         if self._tail and not held:
             self._read(self._tail)
         if self._open is not None:
             self.paragraphs.append(self._render(self._open))
         del self._sources[whole:]
-        self._open, self._fence, self._indents = opened, fence, indents
+        self._open, self._fence, self._indents, self._in_code = opened, fence, indents, in_code
 
     def _read(self, line: str) -> None:
         """Read a line: of code, an empty one, a fence, the address of a link, or text."""
@@ -150,12 +160,13 @@ class MarkdownParser:
             if self._fence.closed_by(line):
                 self._fence = None
             else:
-                self._add(_Open("code", (line,), marker=self._fence.language))
+                self._add(_Open("code", (line,), int(self._in_code), self._fence.language))
+                self._in_code = True
         elif not line.strip():
             self._close()
         elif (fence := opening_fence(line.lstrip())) is not None:
             self._close()
-            self._fence = fence
+            self._fence, self._in_code = fence, False
         elif self._open is None and (found := _DEFINITION.match(line)):
             self._define(found[1].casefold(), found[2])
         else:
@@ -180,9 +191,10 @@ class MarkdownParser:
         elif opened is not None and _TABLE_RULE.match(line) and len(opened.lines) == 1 and "|" in opened.lines[0]:
             self._open = _Open("table", (*opened.lines, line))
         elif opened is None and self._indents and line[0] in " \t":
-            self._open = _Open("item", (line.strip(),), len(self._indents) - 1)
+            self._open = _Open("item", (line.strip(),), min(len(self._indents) - 1, _DEEPEST_ITEM))
         elif opened is None and not self._indents and line.startswith("    "):
-            self._add(_Open("code", (line[4:],)))
+            goes_on = bool(self._sources) and self._sources[-1].kind == "code"
+            self._add(_Open("code", (line[4:],), int(goes_on)))
         else:
             if opened is None:
                 self._indents.clear()
@@ -198,7 +210,7 @@ class MarkdownParser:
             self._indents.append(width)
         if task := _TASK.match(text):
             marker, text = "☐" if task[1] == " " else "☑", text[task.end() :]
-        self._open = _Open("item", (text,), len(self._indents) - 1, marker)
+        self._open = _Open("item", (text,), min(len(self._indents) - 1, _DEEPEST_ITEM), marker)
 
     def _continue(self, kind: Kind, line: str) -> None:
         """Add a line to the paragraph under way, or begin one if that is of another kind."""
@@ -236,7 +248,7 @@ class MarkdownParser:
     def _render(self, source: _Open) -> Paragraph:
         """Return a block as it is shown."""
         if source.kind == "code":
-            return Paragraph("code", (Run(source.lines[0]),) if source.lines[0] else (), marker=source.marker)
+            return Paragraph("code", (Run(source.lines[0]),) if source.lines[0] else (), source.level, source.marker)
         if source.kind == "table":
             rows = (line for line in source.lines if not _TABLE_RULE.match(line))
             return Paragraph("table", level=source.level, rows=tuple(map(self._row, rows)))
@@ -244,7 +256,7 @@ class MarkdownParser:
         return Paragraph(source.kind, runs, source.level, source.marker)
 
     def _row(self, line: str) -> tuple[tuple[Run, ...], ...]:
-        cells = _CELL_END.split(line.strip().removeprefix("|").removesuffix("|"))
+        cells = _CELL_END.split(line.strip().removeprefix("|").removesuffix("|"), _MOST_COLUMNS - 1)
         return tuple(merged(self._inline(cell.strip())) for cell in cells)
 
     def _inline(self, text: str, styles: tuple[Style, ...] = ()) -> Iterator[Run]:

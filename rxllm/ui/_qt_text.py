@@ -204,8 +204,10 @@ class QtRegion(MarkdownRegion):
         """Return the margins and the background of a paragraph below the `previous` one."""
         looks = self._gui.QTextBlockFormat()
         kind = paragraph.kind
+        begins_code = kind == "code" and not paragraph.level
         if previous is not None:
-            looks.setTopMargin(_ABOVE.get(kind, _MARGIN) if previous.kind == kind or kind == "heading" else _MARGIN)
+            same = previous.kind == kind and not begins_code
+            looks.setTopMargin(_ABOVE.get(kind, _MARGIN) if same or kind == "heading" else _MARGIN)
         elif self._start.position() > 0:
             looks.setTopMargin(_ABOVE.get(kind, _MARGIN))
         if kind == "heading":

@@ -37,7 +37,7 @@ _SPACES: dict[str, dict[str, Any]] = {
 """Around paragraphs, in pixels: as much below as above, as code in a line has a background as high as the line."""
 
 _GAP = 6
-"""Above and below tables, in pixels."""
+"""Above and below tables, and above code, in pixels."""
 
 
 class TkRegion(MarkdownRegion):
@@ -176,6 +176,8 @@ class _Looks:
             font = (self._mono if mono else self._family, size, looks)
             indent = _INDENT * (level + 1)
             space: dict[str, Any] = _SPACES[kind]
+            if kind == "code" and not level:
+                space = {"spacing1": _GAP, **space}
             if kind == "item":
                 space = {"lmargin1": indent - 4, "lmargin2": indent + 12, **space}
             self._widget.tag_configure(name, font=font, **space)

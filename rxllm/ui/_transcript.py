@@ -162,7 +162,7 @@ class _ShownMessage:
         at, kind = 1, ""
         for number, part in enumerate(message.parts):
             for paragraph in self._of_part(number, part, message):
-                if paragraph.kind == "code" and kind != "code":
+                if paragraph.kind == "code" and (kind != "code" or not paragraph.level):
                     yield _code_header(paragraph, message.id, at)
                     at += 1
                 kind = paragraph.kind

@@ -47,7 +47,7 @@ _FORMS = {
     "heading": "<h{level}>{text}</h{level}>",
     "item": '<div style="margin-left:{indent}em">{marker} {text}</div>',
     "quote": "<blockquote>{text}</blockquote>",
-    "code": '<pre style="margin:0">{text}</pre>',
+    "code": '<pre style="margin:{gap}em 0 0">{text}</pre>',
     "rule": "<hr>",
 }
 
@@ -243,7 +243,8 @@ def _paragraph(paragraph: Paragraph) -> str:
         return f"<table>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
     level, marker = paragraph.level, escape(paragraph.marker)
     form = _FORMS.get(paragraph.kind, "<p>{text}</p>")
-    return form.format(level=level, marker=marker, indent=1.5 * level + 1, text=_runs(paragraph.runs) or " ")
+    gap = 0 if level else 0.5  # above the first line of code
+    return form.format(level=level, marker=marker, indent=1.5 * level + 1, gap=gap, text=_runs(paragraph.runs) or " ")
 
 
 def _runs(runs: Sequence[Run]) -> str:

@@ -243,6 +243,17 @@ def test_a_conversation(show: Callable[[ChatSession], View]) -> None:
     assert view.enabled() == (True, False, True)
 
 
+def test_each_of_two_blocks_of_code_can_be_copied(show: Callable[[ChatSession], View]) -> None:
+    """Also where no text stands between them."""
+    session = ChatSession(ScriptedModel("```sh\npip install x\n```\n\n```python\nimport x\n```\n"))
+    view = show(session)
+    view.type("How?")
+    view.run(lambda: "import x" in view.text() and view.enabled()[0])
+    assert view.text().split()[-9:] == ["sh", "copy", "pip", "install", "x", "python", "copy", "import", "x"]
+    view.click("copy")
+    assert view.clipboard() == "pip install x\n"
+
+
 def test_stop_and_retry(show: Callable[[ChatSession], View], server: LLMServer) -> None:
     """The connection closes; what has arrived stays until it is asked for once more."""
     server.enqueue(Reply("one two three", gate=Gate(1)), Reply("whole"))

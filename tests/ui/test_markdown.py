@@ -42,6 +42,8 @@ See [the docs][d].
 [d]: https://example.org/docs
 """
 
+HUGE_ROW = "| a " * 5_000 + "|\n" + "|---" * 5_000 + "|\n"
+
 WORDS = st.sampled_from(
     [
         "# ",
@@ -105,9 +107,29 @@ def test_all_kinds() -> None:
         ("table", 0, "", ""),
         ("rule", 0, "", ""),
         ("code", 0, "python", "**code**"),
-        ("code", 0, "python", ""),
+        ("code", 1, "python", ""),
         ("text", 0, "", "See the docs."),
     ]
+
+
+def test_blocks_of_code_below_each_other() -> None:
+    """The first line of each has the level 0; an empty block has no line."""
+    found = parsed("```sh\na\n\nb\n```\n```sh\nc\n```\n\n```\n```\n\n    d\n    e\n")
+    assert [(p.level, plain(p)) for p in found] == [(0, "a"), (1, ""), (1, "b"), (0, "c"), (1, "d"), (1, "e")]
+
+
+def test_a_row_of_thousands_of_cells() -> None:
+    """The last cell has the rest of it: no widget shows so many columns in time."""
+    (table,) = parsed(HUGE_ROW)
+    assert len(table.rows[0]) == 30
+    assert table.rows[0][0] == (Run("a"),)
+    assert "".join(run.text for run in table.rows[0][-1]).count("a") == 5_000 - 29
+
+
+def test_a_list_of_a_hundred_levels() -> None:
+    """There is room for the text of the deepest."""
+    items = parsed("".join("  " * level + "- x\n" for level in range(100)))
+    assert [item.level for item in items] == [*range(9), *[9] * 91]
 
 
 @pytest.mark.parametrize("size", [1, 2, 7])
