@@ -34,7 +34,7 @@ Streamed: TypeAlias = Observable[TokenEvent | str]
 Settle: TypeAlias = Callable[[Callable[..., None]], object]
 """Calls its argument once the toolkit has painted an update."""
 
-_UPDATE_SECONDS = 0.004
+UPDATE_SECONDS = 0.004
 """The longest update that is not noticed."""
 
 _REST_FACTOR = 3
@@ -232,7 +232,7 @@ class StreamBinding(Binding, Generic[T]):
         the widget can show any."""
         self._began_at = 0.0
         """`time.monotonic()` when the update began: the rest depends on how long it blocked the UI thread."""
-        self._chunk = ChunkSize(_UPDATE_SECONDS)
+        self._chunk = ChunkSize(UPDATE_SECONDS)
         self._shown = 0
         """Characters shown in this update."""
         self._cpu_began_at = 0.0
@@ -271,7 +271,7 @@ class StreamBinding(Binding, Generic[T]):
     def _show_waiting(self) -> None:
         """Show waiting items until the chunk is full or the time is used up; then the end, if all are shown."""
         size = self._chunk.size
-        while self._waiting and self._shown < size and time.monotonic() - self._began_at < _UPDATE_SECONDS:
+        while self._waiting and self._shown < size and time.monotonic() - self._began_at < UPDATE_SECONDS:
             self._observer.on_next(self._next_chunk(size - self._shown))
             if self.stopped:  # the widget's own code has disposed it
                 return
@@ -298,7 +298,7 @@ class StreamBinding(Binding, Generic[T]):
     def _settled(self, *_: object) -> None:
         took = time.monotonic() - self._began_at
         self._chunk.learn(self._shown, time.thread_time() - self._cpu_began_at)
-        if took < _UPDATE_SECONDS and not self._has_more():
+        if took < UPDATE_SECONDS and not self._has_more():
             self._rested()
         else:
             self._scheduler.schedule_relative(max(_REST_FACTOR * took, self._frame - took), self._rested)

@@ -38,7 +38,7 @@ class Highlighter:
 
     def highlighted(self, paragraph: Paragraph) -> Paragraph:
         """Return a line of code with colours, and any other paragraph as it is; load the lexer if it is not."""
-        if paragraph.kind != "code" or not paragraph.runs:
+        if paragraph.kind != "code" or len(paragraph.runs) != 1:  # it is empty, or has colours
             return paragraph
         lexer = self.lexers.get(paragraph.marker)
         if lexer is None:

@@ -6,6 +6,7 @@ contain such links.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from typing import Literal, Protocol
@@ -13,11 +14,14 @@ from typing import Literal, Protocol
 import reactivex
 from reactivex import Observable
 from reactivex import operators as rx
+from reactivex.subject import Subject
 
 from .._json import encode
 from .._text_without_controls import inert_text
 from ..assistant import ChatMessage, ChatPart, ChatSession, ChatStatus, ErrorPart, ToolPart
 from ..messages import ReasoningPart, TextPart
+from ._binding import UPDATE_SECONDS
+from ._chunk_size import ChunkSize
 from ._highlight import Highlighter
 from ._markdown import SAFE_LINK, MarkdownParser, Paragraph, Run, Style
 from ._markdown_view import MarkdownRegion, ParagraphView, common_length
@@ -27,6 +31,9 @@ _LONGEST_RESULT = 300
 
 _LONGEST_CALL = 5_000
 """Characters of a tool call: enough to decide on it; a file of a megabyte in its arguments would freeze the window."""
+
+_MOST_RECOLOURED = 300
+"""Paragraphs of a text that are written again when a language has been loaded; more would freeze the window."""
 
 _TOOL_STATES = {
     "called": "…",
@@ -66,6 +73,9 @@ class Transcript:
         self._new_region = new_region
         self._actions = actions
         self._highlighter = Highlighter()
+        self._more: Subject[object] = Subject()
+        """Emits when an update has not shown everything."""
+        self._chunk = ChunkSize(UPDATE_SECONDS)
         self._shown: dict[str, _ShownMessage] = {}
         """By the id of the message."""
         self._edited_id = ""
@@ -73,10 +83,9 @@ class Transcript:
 
     @property
     def changes(self) -> Observable[object]:
-        """Emits, on any thread, when there is something new to show; stops the answer when it is disposed."""
-        loaded = self._highlighter.loaded
-        states = self._session.states.pipe(rx.do_action(on_completed=loaded.on_completed))
-        return reactivex.merge(states, loaded).pipe(rx.finally_action(self._session.stop))
+        """Emits at once, and on any thread when there is more to show; stops the answer when it is disposed."""
+        changes = reactivex.merge(self._session.states, self._highlighter.loaded, self._more)
+        return changes.pipe(rx.start_with(None), rx.finally_action(self._session.stop))
 
     def send(self, text: str) -> None:
         """Send a text, or put it in the place of the message that the user edits, and drop what follows that."""
@@ -85,14 +94,21 @@ class Transcript:
             self._session.send(text)
 
     def show(self, messages: Sequence[ChatMessage]) -> None:
-        """Show these messages instead of the current ones. As far as the ids are the same, regions are kept."""
+        """Show these messages instead of the current ones. As far as the ids are the same, regions are kept.
+
+        One update shows what it can in a few milliseconds, and `changes` emits for the rest.
+        """
+        until = time.monotonic() + UPDATE_SECONDS
         ids = list(self._shown)
         for message_id in reversed(ids[common_length(ids, [each.id for each in messages]) :]):
             self._shown.pop(message_id).view.clear()
         for each in messages:
             if each.id not in self._shown:
-                self._shown[each.id] = _ShownMessage(self._new_region(), self._highlighter)
-            self._shown[each.id].show(each)
+                self._shown[each.id] = _ShownMessage(self._new_region(), self._highlighter, self._chunk)
+            while self._shown[each.id].show_more(each):
+                if time.monotonic() > until:
+                    self._more.on_next(None)
+                    return
 
     def click(self, address: str) -> None:
         """Run the action of a link."""
@@ -113,31 +129,53 @@ class Transcript:
             self._session.approve(detail, action == "allow", "the user said no")
 
 
+class _Parsed:
+    """The Markdown of a part, as far as it has been parsed."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.text = ""
+        self.parser: MarkdownParser | None = MarkdownParser()
+        """None once the part has ended."""
+        self.coloured: list[Paragraph] = []
+        """The parser's paragraphs, with colours."""
+
+
 class _ShownMessage:
     """One message in its region."""
 
-    def __init__(self, region: MarkdownRegion, highlighter: Highlighter) -> None:
+    def __init__(self, region: MarkdownRegion, highlighter: Highlighter, chunk: ChunkSize) -> None:
         """Show nothing yet."""
         self.message = ChatMessage("", "user")
         self.view = ParagraphView(region)
         self._highlighter = highlighter
+        self._chunk = chunk
+        self._added = 0
+        """Characters that have been parsed for this update."""
+        self._behind = False
+        """Whether there is more text than has been parsed."""
         self._languages: int = 0
         """How many languages could be highlighted when this was shown last."""
         self._paragraphs: list[Paragraph] = []
-        self._parsed: dict[int, tuple[str, MarkdownParser, list[Paragraph]]] = {}
-        """By the index of a part: the text that is parsed, its parser, and the paragraphs with colours."""
+        self._parsed: dict[int, _Parsed] = {}
+        """By the index of a part."""
         self._open: set[int] = set()
         """The indexes of the parts with reasoning that are unfolded."""
 
-    def show(self, message: ChatMessage) -> None:
-        """Show the message, unless neither it nor the set of known languages has changed."""
+    def show_more(self, message: ChatMessage) -> bool:
+        """Show a chunk of what is new in the message or has got colours; return False if there was nothing."""
         languages = len(self._highlighter.lexers)
+        if languages == self._languages and message is self.message and not self._behind:
+            return False
         if languages != self._languages:
-            self._parsed.clear()
-        elif message is self.message:
-            return
+            for parsed in self._parsed.values():
+                if len(parsed.coloured) <= _MOST_RECOLOURED:
+                    parsed.coloured[:] = map(self._highlighter.highlighted, parsed.coloured)
         self.message, self._languages = message, languages
+        self._added, began_at = 0, time.thread_time()
         self._render()
+        self._chunk.learn(self._added, time.thread_time() - began_at)
+        return True
 
     def toggle(self, part: int) -> None:
         """Fold or unfold reasoning."""
@@ -145,6 +183,7 @@ class _ShownMessage:
         self._render()
 
     def _render(self) -> None:
+        self._behind = False
         self._paragraphs = list(self._all_paragraphs())
         self.view.show(self._paragraphs)
 
@@ -168,6 +207,8 @@ class _ShownMessage:
                 kind = paragraph.kind
                 yield paragraph
                 at += 1
+            if self._behind:
+                return
         if message.status == "stopped":
             yield _line("■ stopped")
         elif message.status == "streaming" and not message.parts:
@@ -193,18 +234,25 @@ class _ShownMessage:
                 yield _line(part_name(part))
 
     def _markdown(self, number: int, text: str, *, ended: bool) -> Sequence[Paragraph]:
-        """Parse what a part has grown by; only what the parser has changed gets its colours again."""
-        before, parser, coloured = self._parsed.get(number, ("", MarkdownParser(), []))
-        if not text.startswith(before):
-            before, parser, coloured = "", MarkdownParser(), []
-        plain = list(parser.paragraphs)
-        parser.feed(inert_text(text[len(before) :]) + "\n" * ended)
-        first = common_length(plain, parser.paragraphs)
-        coloured[first:] = map(self._highlighter.highlighted, parser.paragraphs[first:])
-        self._parsed[number] = text, parser, coloured
-        if ended:
-            del self._parsed[number]
-        return coloured
+        """Parse a chunk of what a part has grown by; only what the parser has changed gets its colours again."""
+        parsed = self._parsed.get(number)
+        if parsed is None or not text.startswith(parsed.text) or (parsed.parser is None and text != parsed.text):
+            parsed = self._parsed[number] = _Parsed()
+        if parsed.parser is None:
+            return parsed.coloured
+        begin = len(parsed.text)
+        end = min(begin + self._chunk.size, len(text))
+        self._behind = end < len(text)
+        if begin < end or ended:
+            plain = list(parsed.parser.paragraphs)
+            parsed.parser.feed(inert_text(text[begin:end]) + "\n" * (ended and not self._behind))
+            first = common_length(plain, parsed.parser.paragraphs)
+            parsed.coloured[first:] = map(self._highlighter.highlighted, parsed.parser.paragraphs[first:])
+            parsed.text = text[:end]
+            self._added += end - begin
+        if ended and not self._behind:
+            parsed.parser = None
+        return parsed.coloured
 
 
 def _line(text: str, style: Style = "faint", link: str = "") -> Paragraph:

@@ -243,6 +243,33 @@ def test_a_conversation(show: Callable[[ChatSession], View]) -> None:
     assert view.enabled() == (True, False, True)
 
 
+def test_a_long_conversation_is_shown_piece_by_piece(
+    show: Callable[[ChatSession], View], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The window is free in between; also if the session is closed by then."""
+    monkeypatch.setattr("rxllm.ui._transcript.UPDATE_SECONDS", -1.0)  # each update shows as little as it can
+    text = "word\n\n" * 1_000 + "```\nend {}\n```\n"
+    turns = [(rxllm.Message.user("Go"), rxllm.Message.assistant(text.format(number))) for number in range(2)]
+    session = ChatSession(ScriptedModel(""), messages=[message for turn in turns for message in turn])
+    session.close()
+    view = show(session)
+    shown: list[str] = []
+
+    def whole() -> bool:
+        shown.append(view.text())
+        return "end 1" in shown[-1]
+
+    view.run(whole)
+    assert shown[-1].split() == [*expected(0), *expected(1)]
+    assert len({text.count("word") for text in shown}) > 5
+    assert all("end 0" in text for text in shown if text.count("word") > 1_000)
+
+
+def expected(number: int) -> list[str]:
+    """The words of a turn above."""
+    return ["You", "edit", "Go", "Assistant", *["word"] * 1_000, "copy", "end", str(number)]
+
+
 def test_each_of_two_blocks_of_code_can_be_copied(show: Callable[[ChatSession], View]) -> None:
     """Also where no text stands between them."""
     session = ChatSession(ScriptedModel("```sh\npip install x\n```\n\n```python\nimport x\n```\n"))
