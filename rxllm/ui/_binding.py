@@ -37,7 +37,7 @@ Settle: TypeAlias = Callable[[Callable[..., None]], object]
 UPDATE_SECONDS = 0.004
 """The longest update that is not noticed."""
 
-_REST_FACTOR = 3
+REST_FACTOR = 3
 """Seconds of rest for each second of updating."""
 
 
@@ -301,7 +301,7 @@ class StreamBinding(Binding, Generic[T]):
         if took < UPDATE_SECONDS and not self._has_more():
             self._rested()
         else:
-            self._scheduler.schedule_relative(max(_REST_FACTOR * took, self._frame - took), self._rested)
+            self._scheduler.schedule_relative(max(REST_FACTOR * took, self._frame - took), self._rested)
 
     def _rested(self, *_: object) -> None:
         self._resting = False

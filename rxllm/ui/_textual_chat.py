@@ -18,8 +18,12 @@ from textual.widgets import Button, Collapsible, Input, Label, Markdown, Static
 from .._text_without_controls import inert_text
 from ..assistant import ChatMessage, ChatPart, ChatSession, ChatState, ErrorPart, ToolPart
 from ..messages import ReasoningPart, TextPart
+from ._binding import REST_FACTOR
 from ._textual_text import follow_end, safe_parser
 from ._transcript import SENDERS, STATUS_TEXTS, part_name, tool_texts
+
+_LONGEST_REST_SECONDS = 0.5
+"""After an update, in which other widgets of the app have the time."""
 
 _Row: TypeAlias = tuple[str, ChatPart | str]
 """What one widget shows: a part of a message and the message's role; or a line, and its class in the style sheet."""
@@ -126,11 +130,13 @@ class ChatView(Vertical):
         try:
             while await changed.wait():
                 changed.clear()
+                began_at = loop.time()
                 try:
                     await self._show(self.session.state)
                 except Exception:
                     if self.is_attached and self.display:  # else it is being removed, or the program is closing
                         raise
+                await asyncio.sleep(min(REST_FACTOR * (loop.time() - began_at), _LONGEST_REST_SECONDS))
         finally:
             states.dispose()
             self.session.stop()
