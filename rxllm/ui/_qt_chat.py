@@ -14,7 +14,7 @@ from ..assistant import ChatMessage, ChatSession, ErrorPart, ToolPart
 from ..messages import ReasoningPart
 from ._binding import Binding, bind_each
 from ._qt_scheduler import QtScheduler, qt_module
-from ._qt_text import QtRegion
+from ._qt_text import QtRegion, is_dark
 from ._qt_widget import bind_enabled, when_destroyed, widget_ref
 from ._stop_button import StopBinding
 from ._transcript import STATUS_TEXTS, Transcript
@@ -148,6 +148,7 @@ class _Chat:
     def __init__(self, view: ChatView) -> None:
         """Connect the widgets, whose signals keep this alive."""
         self._view = weakref.ref(view)
+        self._dark = is_dark(view.browser)
         self._browser = browser = widget_ref(view.browser)
         session = view.session
         self._transcript = Transcript(session, lambda: QtRegion(QtGui, browser), self)
@@ -163,6 +164,9 @@ class _Chat:
         view = None if self._browser.destroyed else self._view()
         if view is None:
             return
+        if self._dark != is_dark(view.browser):
+            self._dark = not self._dark
+            self._transcript.clear()
         state = view.session.state
         self._transcript.show(state.messages)
         typing = view.input.hasFocus() or view.stop_button.hasFocus()

@@ -48,6 +48,7 @@ class QtRegion(MarkdownRegion):
         self._start.movePosition(self._start.MoveOperation.End)
         self._end = gui.QTextCursor(self._start)
         self._formats: dict[object, Any] = {}
+        self._dark = is_dark(widget)
         self._plain, self._plain_block = gui.QTextCharFormat(), gui.QTextBlockFormat()
         if widget.isReadOnly():
             document.setUndoRedoEnabled(False)  # the user cannot undo here, and the steps would fill memory
@@ -55,6 +56,9 @@ class QtRegion(MarkdownRegion):
     @contextmanager
     def change(self) -> Generator[None]:
         """Keep the view at the end, or where the user has scrolled to."""
+        if (widget := self._ref()) is not None and self._dark != is_dark(widget):
+            self._dark = not self._dark
+            self._formats.clear()
         bar = self._ref.call("verticalScrollBar")
         follows, at = self._autoscroll.follows(), 0 if bar is None else bar.value()
         self._begin_writing()
@@ -232,9 +236,6 @@ class QtRegion(MarkdownRegion):
             self._formats[key] = self._new_char_format(run, paragraph)
         return self._formats[key]
 
-    def _dark(self) -> bool:
-        return bool(self._ref().palette().base().color().lightness() < 128)
-
     def _new_char_format(self, run: Run, paragraph: Paragraph) -> Any:
         """Return the font and the colours of a run in such a paragraph."""
         gui, looks, kind = self._gui, self._gui.QTextCharFormat(), paragraph.kind
@@ -254,9 +255,14 @@ class QtRegion(MarkdownRegion):
             looks.setFontStrikeOut(True)
         for style in run.styles:
             if style in COLORS:
-                looks.setForeground(gui.QColor(COLORS[style][self._dark()]))
+                looks.setForeground(gui.QColor(COLORS[style][self._dark]))
         if run.link:
             looks.setAnchor(True)
             looks.setAnchorHref(run.link)
             looks.setFontUnderline(True)
         return looks
+
+
+def is_dark(widget: Any) -> bool:
+    """Return whether a widget has light text on dark paper."""
+    return bool(widget.palette().base().color().lightness() < 128)

@@ -144,45 +144,41 @@ class _Looks:
     def __init__(self, widget: tkinter.Text) -> None:
         """Read the fonts of a widget; tags are made when they are needed."""
         self._widget = widget
-        self.autoscroll = _new_autoscroll(widget)
-        self._theme: tuple[str, str] | None = None
-        self._tags: dict[str, tuple[str, tuple[str, ...]]] = {}
+        self.autoscroll = _new_autoscroll(widget, self.follow_theme)
+        self._theme: tuple[str, ...] = ()
+        self._tags: dict[str, tuple[str, int, tuple[str, ...]]] = {}
         self._links: dict[str, str] = {}
-        font = Font(widget, font=widget["font"]).actual()
-        self._family, self._size = font["family"], font["size"]
-        self._mono = Font(widget, font="TkFixedFont").actual()["family"]
+        self.follow_theme()
 
     def follow_theme(self) -> None:
-        """Give the tags colours that suit the widget's, if those have changed."""
-        theme = str(self._widget["background"]), str(self._widget["foreground"])
+        """Give the tags the widget's font and colours that suit its own; if those have changed."""
+        widget = self._widget
+        fonts = (str(widget.tk.call("font", "actual", font)) for font in (widget["font"], "TkFixedFont"))
+        theme = str(widget["background"]), str(widget["foreground"]), *fonts
         if theme != self._theme:
             self._theme = theme
-            for name, (kind, styles) in self._tags.items():
-                self._colour(name, kind, styles)
+            font = Font(widget, font=widget["font"]).actual()
+            self._family, self._size = font["family"], font["size"]
+            self._mono = Font(widget, font="TkFixedFont").actual()["family"]
+            for name, (kind, level, styles) in self._tags.items():
+                self._dress(name, kind, level, styles)
             for name in self._links.values():
-                self._widget.tag_configure(name, foreground=COLORS["number"][self._dark()])
+                widget.tag_configure(name, foreground=COLORS["number"][self._dark()])
 
     def tag(self, paragraph: Paragraph, styles: tuple[str, ...]) -> str:
         """Return the tag of text of these styles in such a paragraph; made when it is first needed."""
         kind, level = paragraph.kind, paragraph.level
         name = "_".join(("rxllm", kind, str(level), *styles))
         if name not in self._tags:
-            size = round(self._size * (_HEADING_SCALES[level - 1] if kind == "heading" else 1))
-            bold = kind == "heading" or "bold" in styles
-            mono = kind in ("code", "table") or "code" in styles
-            marks = {"bold": bold, "italic": "italic" in styles, "overstrike": "strike" in styles}
-            # Not a Font: its finalizer calls Tk, and blocks for ever on the thread of a garbage collection.
-            looks = [mark for mark, wanted in marks.items() if wanted]
-            font = (self._mono if mono else self._family, size, looks)
             indent = _INDENT * (level + 1)
             space: dict[str, Any] = _SPACES[kind]
             if kind == "code" and not level:
                 space = {"spacing1": _GAP, **space}
             if kind == "item":
                 space = {"lmargin1": indent - 4, "lmargin2": indent + 12, **space}
-            self._widget.tag_configure(name, font=font, **space)
-            self._tags[name] = kind, styles
-            self._colour(name, kind, styles)
+            self._widget.tag_configure(name, **space)
+            self._tags[name] = kind, level, styles
+            self._dress(name, kind, level, styles)
             self._widget.tag_raise("sel")
         return name
 
@@ -208,8 +204,15 @@ class _Looks:
             self._widget.tag_add(name, f"{position} linestart", f"{position} lineend")
             self._widget.tag_raise(name)
 
-    def _colour(self, name: str, kind: str, styles: tuple[str, ...]) -> None:
-        """Give a tag the colours of its kind and styles, for the current theme."""
+    def _dress(self, name: str, kind: str, level: int, styles: tuple[str, ...]) -> None:
+        """Give a tag the font and the colours of its kind and styles, for the current theme."""
+        size = round(self._size * (_HEADING_SCALES[level - 1] if kind == "heading" else 1))
+        bold = kind == "heading" or "bold" in styles
+        mono = kind in ("code", "table") or "code" in styles
+        marks = {"bold": bold, "italic": "italic" in styles, "overstrike": "strike" in styles}
+        # Not a Font: its finalizer calls Tk, and blocks for ever on the thread of a garbage collection.
+        looks = [mark for mark, wanted in marks.items() if wanted]
+        self._widget.tag_configure(name, font=(self._mono if mono else self._family, size, looks))
         if kind == "code" or "code" in styles:
             self._widget.tag_configure(name, background=self._paper())
         elif kind == "quote":
@@ -237,12 +240,13 @@ def _looks_of(widget: tkinter.Text) -> _Looks:
     return _looks[widget]
 
 
-def _new_autoscroll(widget: tkinter.Text) -> Autoscroll:
-    """Return what keeps the end of a Text in view."""
+def _new_autoscroll(widget: tkinter.Text, follow_theme: Callable[[], None]) -> Autoscroll:
+    """Return what keeps the end of a Text in view, and lets it follow a change of its font."""
     autoscroll = Autoscroll(partial(_position, widget), partial(widget.see, "end"))
 
     def changed(_: object) -> None:
         with suppress(tkinter.TclError):  # the widget is being destroyed
+            follow_theme()
             autoscroll.layout_changed()
 
     widget.bind("<Configure>", lambda _: widget.after_idle(changed, None), add="+")

@@ -110,6 +110,12 @@ class Transcript:
                     self._more.on_next(None)
                     return
 
+    def clear(self) -> None:
+        """Show nothing: the next call of `show` writes everything again."""
+        for shown in self._shown.values():
+            shown.view.clear()
+        self._shown.clear()
+
     def click(self, address: str) -> None:
         """Run the action of a link."""
         action, _, rest = address.removeprefix("rxllm:").partition("/")

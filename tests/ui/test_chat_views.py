@@ -375,6 +375,31 @@ def test_a_new_qt_window_is_ready_for_the_keyboard(display: str, monkeypatch: py
     view.destroy()
 
 
+def test_a_qt_window_follows_the_palette_of_the_program(display: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the next change; what is shown already, too."""
+    view = QtView(ChatSession(ScriptedModel("Hello", "Goodbye")), monkeypatch)
+
+    def colors() -> set[str]:
+        cursor, found = view.view.browser.document().find("edit"), set[str]()
+        while not cursor.isNull():
+            found.add(cursor.charFormat().foreground().color().name())
+            cursor = view.view.browser.document().find("edit", cursor)
+        return found
+
+    view.type("one")
+    view.run(lambda: "Hello" in view.text() and view.enabled()[0])
+    assert colors() == {"#666666"}
+    palette = view.view.palette()
+    palette.setColor(palette.ColorRole.Base, view.host.core.Qt.GlobalColor.black)
+    view.view.browser.setPalette(palette)
+    view.type("two")
+    view.run(lambda: "Goodbye" in view.text() and view.enabled()[0])
+    words = "You edit one Assistant Hello You edit two Assistant Goodbye"
+    assert " ".join(view.text().split()) == words
+    assert colors() == {"#a0a0a0"}
+    view.destroy()
+
+
 def test_a_tk_window_can_be_used_by_the_keyboard(display: str) -> None:
     """Both Enter keys send; the messages take the focus, without which one can neither copy nor scroll."""
     host = TkHost()

@@ -251,6 +251,20 @@ class TestMarkdown:
         assert asked == []
         assert browser.toPlainText() == "a b c <img src=d.png>"
 
+    def test_an_error_has_the_red_of_the_palette_then(self, host: QtHost) -> None:
+        """The program may have become dark while the answer came."""
+        browser = host.widgets.QTextBrowser()
+        source: Subject[rxllm.TokenEvent] = Subject()
+        binding = host.ui.bind_markdown(browser, source, while_hidden=True)
+        source.on_next(rxllm.TextDelta("One"))
+        host.until(lambda: browser.toPlainText() == "One")
+        palette = browser.palette()
+        palette.setColor(palette.ColorRole.Base, host.core.Qt.GlobalColor.black)
+        browser.setPalette(palette)
+        source.on_error(ValueError("no more"))
+        host.until(lambda: bool(binding.stopped))
+        assert browser.document().find("no more").charFormat().foreground().color().name() == "#ff8a80"
+
     def test_a_label_shows_html_as_text(self, host: QtHost) -> None:
         """Also in a label that would take it for HTML, and load its images."""
         label = host.widgets.QLabel()

@@ -258,6 +258,33 @@ def test_a_chat_follows_the_palette_of_the_program(host: TkHost) -> None:
     assert str(view["background"]) == "#202020"
 
 
+def test_a_zoomed_font_zooms_the_answer(host: TkHost) -> None:
+    """Headings, code and text that is shown already, in their proportions."""
+    text_font = Font(host.root, family="TkTextFont", size=10)
+    widget = tkinter.Text(host.root, font=text_font)
+    widget.pack()
+    source = reactivex.of("# One\n\n**two** `three`\n")
+    host.run(lambda stop: tk.bind_markdown(widget, source).running.subscribe(on_completed=stop))
+
+    def sizes() -> list[int]:
+        tags = ("rxllm_heading_1", "rxllm_text_0", "rxllm_text_0_bold", "rxllm_text_0_code")
+        return [Font(widget, font=widget.tag_cget(tag, "font")).actual()["size"] for tag in tags]
+
+    assert sizes() == [17, 10, 10, 10]
+    text_font.configure(size=20)
+
+    def body(stop: Stop) -> None:
+        def look() -> None:
+            if sizes() == [34, 20, 20, 20]:
+                stop()
+            else:
+                host.root.after(10, look)
+
+        look()
+
+    host.run(body)
+
+
 def test_no_font_is_kept(host: TkHost) -> None:
     """Its finalizer would call Tk, and block there for ever, on the thread of a garbage collection."""
     widget = tkinter.Text(host.root)
