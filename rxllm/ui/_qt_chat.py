@@ -169,12 +169,13 @@ class _Chat:
             self._transcript.clear()
         state = view.session.state
         self._transcript.show(state.messages)
-        typing = view.input.hasFocus() or view.stop_button.hasFocus()
+        controls = view.input, view.send_button, view.stop_button, view.retry_button
+        typing = any(widget.hasFocus() for widget in controls)
         view.send_button.setEnabled(not state.running)
         view.stop_button.setEnabled(state.running)
         view.retry_button.setEnabled(not state.running and bool(state.messages))
         view.status.setText(STATUS_TEXTS[state.status])
-        if typing and not state.running:
+        if typing and not any(widget.hasFocus() for widget in controls):  # the button pressed has been disabled
             view.input.setFocus()
 
     def send(self) -> None:
@@ -183,6 +184,7 @@ class _Chat:
         if view is None or not (text := view.input.text().strip()) or not view.send_button.isEnabled():
             return
         view.input.clear()
+        view.input.setFocus()
         self._transcript.send(text)
 
     def click(self, url: QtCore.QUrl) -> None:

@@ -372,6 +372,11 @@ def test_a_new_qt_window_is_ready_for_the_keyboard(display: str, monkeypatch: py
         order.append(order[-1].nextInFocusChain())
     names = [widget.accessibleName() for widget in order if widget.accessibleName()]
     assert names == ["Message", "Messages"]
+    view.view.send_button.setFocus()
+    view.view.send_button.click()
+    assert view.host.app.focusWidget() is view.view.input
+    view.run(lambda: "Hello" in view.text() and view.enabled()[0])
+    assert view.host.app.focusWidget() is view.view.input
     view.destroy()
 
 
