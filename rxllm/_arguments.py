@@ -72,7 +72,7 @@ def check_fields(struct: object) -> None:
     kind: Any = type(struct)
     for name, wanted in _hints(kind)[1].items():
         value = getattr(struct, name)
-        if type(value) not in wanted and value not in wanted:  # the usual case at the least cost
+        if type(value) not in wanted and not _is_word(value, wanted):  # the usual cases at the least cost
             _check(f"{kind.__name__}({name}=...)", value, wanted)
 
 
@@ -93,8 +93,13 @@ def _check(what: str, value: object, wanted: tuple[Any, ...]) -> None:
     """Raise `ConfigurationError` if the value is of none of the classes, or none of the words, that are wanted."""
     if isinstance(wanted[0], type):
         check_type(what, value, *wanted)
-    elif value not in wanted:
+    elif not _is_word(value, wanted):
         raise ConfigurationError(f"{what} is one of {', '.join(map(repr, wanted))}; got {value!r}")
+
+
+def _is_word(value: object, wanted: tuple[Any, ...]) -> bool:
+    """Return whether the value is one of the words. It compares no arrays, whose `==` returns no bool."""
+    return (value is None or isinstance(value, str | int)) and value in wanted
 
 
 @cache

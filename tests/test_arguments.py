@@ -6,6 +6,7 @@ import math
 import pickle
 from collections.abc import Callable
 
+import numpy
 import pytest
 import reactivex as rx
 import regex
@@ -29,6 +30,9 @@ WRONG: list[tuple[str, Callable[[], object]]] = [
     ("buffer(count=...)", lambda: ops.buffer("2")),
     ("bounded(scheduler=...)", lambda: ops.bounded(None, 3)),
     ("bounded(overflow=...) is one of 'block', ", lambda: ops.bounded(HERE, 3, overflow=["block"])),
+    ("bounded(overflow=...) is one of", lambda: ops.bounded(HERE, 3, overflow=numpy.array(["block", "error"]))),
+    ("ToolResult(content=...) takes str; got a value of type ndarray", lambda: rxllm.ToolResult("1", numpy.zeros(2))),
+    ("Message(role=...) is one of", lambda: rxllm.Message(numpy.array(["user", "tool"]), ())),
     ("map_prompts(overflow=...) is one of", lambda: ops.map_prompts(MODEL, overflow="drop")),
     ("recover(mode=...) is one of 'continue', 'restart'; got 'again'", lambda: ops.recover("again")),
     ("resilient_model(recover=...) is one of", lambda: resilient_model(MODEL, recover="again")),
