@@ -212,7 +212,8 @@ class VendorRun(BaseRun):
         results = self._api.results(found.document)
         while (some := self._try(lambda: list(islice(results, _ROWS_PER_COMMIT)))) and not self._stopped.is_set():
             firsts = dict(reversed(some))  # of a result that is there twice, the first
-            prompts = [(self._pending.prompt(noted.token, custom_id), outcome) for custom_id, outcome in firsts.items()]
+            ordered = reversed(firsts.items())
+            prompts = [(self._pending.prompt(noted.token, custom_id), outcome) for custom_id, outcome in ordered]
             self._settle_results(noted, [self._settled(prompt, outcome) for prompt, outcome in prompts if prompt])
         if some is None or self._stopped.is_set():
             return False
