@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
@@ -153,8 +154,9 @@ def read_rows(checkpoint: str | Path, *, patience: float = PATIENCE_SECONDS) -> 
         raise ConfigurationError(f"there is no checkpoint {str(path)!r}")
     # In a directory that cannot be written, SQLite reads the file only with `immutable`: no run writes it.
     is_fixed = not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists()
-    uri = f"{path.absolute().as_uri()}{'?immutable=1' if is_fixed else ''}"
-    with _explained(path), closing(sqlite3.connect(uri, timeout=patience, check_same_thread=False, uri=True)) as file:
+    name = f"{path.absolute().as_uri()}?immutable=1" if is_fixed else path  # no URI for a share on Windows
+    connect = partial(sqlite3.connect, timeout=patience, check_same_thread=False, uri=is_fixed)
+    with _explained(path), closing(connect(name)) as file:
         if file.execute("PRAGMA application_id").fetchone()[0] != _MAGIC:
             raise ConfigurationError(f"{str(path)!r} is not the checkpoint of a batch")
         for (place,) in file.execute("SELECT rowid FROM rows ORDER BY position"):  # sorts numbers, not answers
