@@ -116,7 +116,7 @@ class OpenAIResponsesDecoder(AnswerDecoder):
         answer.raw_finish_reason = status
         reason = response.get("error")
         if status == "failed" and not reason:
-            self._failure = provider_error({"message": "the response was failed"})
+            self._failure = provider_error({"message": "the response failed, and the server does not say why"})
             return
         if status in ("failed", "cancelled") and reason:
             raise provider_error({"error": reason})
