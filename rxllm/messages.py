@@ -26,6 +26,7 @@ __all__ = [
     "AudioPart",
     "DocumentPart",
     "Ending",
+    "ImageDetail",
     "ImagePart",
     "MediaPart",
     "Message",
@@ -42,6 +43,8 @@ __all__ = [
 ]
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
+ImageDetail: TypeAlias = Literal["auto", "low", "high", "original"]
+"""Only the Responses API knows "original"."""
 Ending: TypeAlias = Literal["stopped", "failed"]
 """How an answer was broken off."""
 VendorFields: TypeAlias = dict[str, dict[str, object]]
@@ -96,10 +99,10 @@ class ImagePart(_Media, frozen=True, tag="image"):
         detail: The resolution at which the vendor looks at it, if it offers a choice; None: the vendor's default.
     """
 
-    detail: Literal["auto", "low", "high"] | None = None
+    detail: ImageDetail | None = None
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str], *, detail: Literal["auto", "low", "high"] | None = None) -> Self:
+    def from_file(cls, path: str | os.PathLike[str], *, detail: ImageDetail | None = None) -> Self:
         """Return the image in a file (PNG, JPEG, GIF, WebP ...), unchanged.
 
         Args:
@@ -119,7 +122,7 @@ class ImagePart(_Media, frozen=True, tag="image"):
         *,
         format: str | None = None,  # noqa: A002  Pillow's own name
         quality: int = 85,
-        detail: Literal["auto", "low", "high"] | None = None,
+        detail: ImageDetail | None = None,
     ) -> Self:
         """Return an image of Pillow, encoded.
 
@@ -138,7 +141,7 @@ class ImagePart(_Media, frozen=True, tag="image"):
         *,
         format: str | None = None,  # noqa: A002  Pillow's own name
         quality: int = 85,
-        detail: Literal["auto", "low", "high"] | None = None,
+        detail: ImageDetail | None = None,
     ) -> Self:
         """Return the pixels of a numpy array, encoded. Needs Pillow.
 

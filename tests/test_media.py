@@ -82,7 +82,7 @@ def test_files(tmp_path: Path) -> None:
         (lambda: Message.user(3), "a value of type int"),  # type: ignore[arg-type]
         (lambda: Message.user("a", None), "a value of type NoneType"),  # type: ignore[arg-type]
         (lambda: Message.tool("done"), "a value of type str"),  # type: ignore[arg-type]
-        (lambda: ImagePart(url="a", detail="ultra"), "is one of 'auto', 'low', 'high', None"),  # type: ignore[arg-type]
+        (lambda: ImagePart(url="a", detail="ultra"), "is one of 'auto', 'low', 'high', 'original', None"),  # type: ignore[arg-type]
         (lambda: Message("bot", ()), "is one of 'system', 'user'"),  # type: ignore[arg-type]
         (lambda: Message("user", [TextPart("a")]), "takes tuple"),  # type: ignore[arg-type]
         (lambda: TextPart(None), r"text=\.\.\.\) takes str"),  # type: ignore[arg-type]

@@ -256,7 +256,7 @@ def test_a_model_that_never_gets_it_right(text: str) -> None:
 
 
 def test_an_answer_that_is_cut_off_says_so() -> None:
-    """Its JSON is not the fault; the model is told, and may be briefer."""
+    """Its JSON is not the fault; the model reads that, and may write less."""
     cut = Reply('{"name": "A', finish_reason="length")
     model = ScriptedModel(cut, cut)
     with pytest.raises(OutputParsingError, match=r"reached its limit of tokens \(max_tokens\)") as caught:

@@ -238,7 +238,7 @@ class TestPrompts:
         assert "-p tone: the template (-t) has no such name; it has $input" in message
 
     def test_files_of_windows(self, server: LLMServer, home: Path) -> None:
-        """The mark at the beginning, by which its editors know UTF-8, is no text."""
+        """The mark at the beginning, by which its editors know UTF-8, is not text."""
         folder = home / ".config" / "rxllm" / "templates"
         folder.mkdir(parents=True)
         (folder / "ask.toml").write_text('prompt = "Please: $input"', encoding="utf-8-sig")

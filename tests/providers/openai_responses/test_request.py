@@ -174,7 +174,7 @@ class TestMessages:
         """By address or in the request itself."""
         parts = (
             TextPart("Look:"),
-            ImagePart(url="https://a.example/c.png", detail="low"),
+            ImagePart(url="https://a.example/c.png", detail="original"),
             ImagePart(data=b"\x00", media_type="image/png"),
         )
         assert items(Message("user", parts)) == [
@@ -182,7 +182,7 @@ class TestMessages:
                 "role": "user",
                 "content": [
                     {"type": "input_text", "text": "Look:"},
-                    {"type": "input_image", "image_url": "https://a.example/c.png", "detail": "low"},
+                    {"type": "input_image", "image_url": "https://a.example/c.png", "detail": "original"},
                     {"type": "input_image", "image_url": "data:image/png;base64,AA=="},
                 ],
             }
