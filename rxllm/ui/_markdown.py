@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import Literal, TypeAlias
 
@@ -58,7 +58,7 @@ class Paragraph(Struct, frozen=True, gc=False):
 
     `level` is that of a heading (1 to 6) or the depth of an item (from 0), `marker` the bullet or number of an item.
     For code, `marker` is the language. A block of code and a long table are several paragraphs; the `level` of those
-    after the first is 1.
+    after the first is 1, or 2 if a line of code goes on. A very long text is several paragraphs, too.
     """
 
     kind: Kind
@@ -75,7 +75,12 @@ class _Open(Struct, frozen=True, gc=False):
     lines: tuple[str, ...]
     level: int = 0
     marker: str = ""
+    length: int = 0
+    """Characters of the lines before the last one."""
 
+
+LONGEST_PARAGRAPH = 4_000
+"""Characters: a widget computes the layout of all of a paragraph again for each word, and the parser reads it again."""
 
 _TABLE_LINES = 30
 """In one paragraph of a widget, which computes the layout of all of a table again for each change."""
@@ -116,12 +121,13 @@ _MARKS: dict[str, tuple[Style, ...]] = {"*": ("italic",), "**": ("bold",), "***"
 class MarkdownParser:
     """Parses Markdown that grows. `paragraphs` is what it has come to.
 
-    A table of more than `table_lines` lines is several paragraphs.
+    A table of more than `table_lines` lines is several paragraphs, and so is a text of more than `longest` characters.
     """
 
-    def __init__(self, table_lines: float = _TABLE_LINES) -> None:
+    def __init__(self, table_lines: float = _TABLE_LINES, longest: float = LONGEST_PARAGRAPH) -> None:
         """Begin with an empty text."""
         self._table_lines = table_lines
+        self._longest = longest
         self.paragraphs: list[Paragraph] = []
         self._sources: list[_Open] = []
         """Of the paragraphs that are whole."""
@@ -132,6 +138,8 @@ class MarkdownParser:
         self._indents: list[int] = []
         """The indents of the list items around this line."""
         self._tail = ""
+        self._goes_on = False
+        """Whether the beginning of the line under way has been read, as the line is very long."""
         self._definitions: dict[str, str] = {}
 
     def feed(self, text: str) -> None:
@@ -139,15 +147,27 @@ class MarkdownParser:
         *lines, self._tail = (self._tail + text).split("\n")
         del self.paragraphs[len(self._sources) :]
         for line in lines:
-            self._read(line)
+            self._read_pieces(pieces(line, self._longest))
+            self._goes_on = False
+        *whole, self._tail = pieces(self._tail, self._longest)
+        self._read_pieces(whole)
         self._show_tail()
+
+    def _read_pieces(self, pieces_of_line: Iterable[str]) -> None:
+        """Read pieces of one line, from its beginning or going on with it."""
+        for piece in pieces_of_line:
+            (self._read_more if self._goes_on else self._read)(piece)
+            self._goes_on = True
 
     def _show_tail(self) -> None:
         """Show the line under way, and keep what will be parsed once it has ended."""
         whole, opened, fence, indents = len(self._sources), self._open, self._fence, list(self._indents)
         in_code = self._in_code
-        held = bool(_HELD.fullmatch(self._tail)) if fence is None else fence.maybe_closed_by(self._tail)
-        if self._tail and not held:
+        if not self._tail:
+            pass
+        elif self._goes_on:
+            self._read_more(self._tail)
+        elif not (_HELD.fullmatch(self._tail) if fence is None else fence.maybe_closed_by(self._tail)):
             self._read(self._tail)
         if self._open is not None:
             self.paragraphs.append(self._render(self._open))
@@ -171,6 +191,21 @@ class MarkdownParser:
             self._define(found[1].casefold(), found[2])
         else:
             self._read_text(line)
+
+    def _read_more(self, piece: str) -> None:
+        """Read more of a very long line, as a paragraph that looks like the one before it."""
+        ended = self._open is None
+        self._close()
+        before = self._sources[-1] if self._sources else _Open("text", ())
+        if self._fence is not None:
+            self._add(_Open("code", (piece,), 2 * self._in_code, self._fence.language))
+            self._in_code = True
+        elif piece.strip():
+            kind: Kind = "text" if before.kind == "rule" else before.kind
+            levels: dict[Kind, int] = {"table": 1, "code": 2}
+            self._open = _Open(kind, (piece,), levels.get(kind, before.level))
+            if ended:
+                self._close()
 
     def _read_text(self, line: str) -> None:
         """Read a line outside of fences: it opens a block of its kind, goes on with the open one, or underlines it."""
@@ -216,11 +251,14 @@ class MarkdownParser:
         """Add a line to the paragraph under way, or begin one if that is of another kind."""
         opened = self._open
         goes_on = opened is not None and opened.kind == kind
-        if opened is not None and goes_on and (kind != "table" or len(opened.lines) < self._table_lines):
-            self._open = replace(opened, lines=(*opened.lines, line))
+        has_room = opened is not None and opened.length + len(opened.lines[-1]) < self._longest
+        if opened is not None and goes_on and has_room and (kind != "table" or len(opened.lines) < self._table_lines):
+            length = opened.length + len(opened.lines[-1])
+            self._open = replace(opened, lines=(*opened.lines, line), length=length)
         else:
             self._close()
-            self._open = _Open(kind, (line,), level=int(goes_on))
+            level = opened.level if opened is not None and kind == "item" else int(goes_on)
+            self._open = _Open(kind, (line,), level)
 
     def _add(self, paragraph: _Open) -> None:
         """Add a whole paragraph."""
@@ -250,7 +288,8 @@ class MarkdownParser:
         if source.kind == "code":
             return Paragraph("code", (Run(source.lines[0]),) if source.lines[0] else (), source.level, source.marker)
         if source.kind == "table":
-            rows = (line for line in source.lines if not _TABLE_RULE.match(line))
+            # A table that has nothing but a rule shows that: a widget cannot make a table without rows.
+            rows = [line for line in source.lines if not _TABLE_RULE.match(line)] or source.lines
             return Paragraph("table", level=source.level, rows=tuple(map(self._row, rows)))
         runs = merged(self._inline(_joined(source.lines)))
         return Paragraph(source.kind, runs, source.level, source.marker)
@@ -293,6 +332,38 @@ class MarkdownParser:
         link = address if SAFE_LINK.match(address) else ""
         for run in self._inline(label or address, styles):
             yield Run(run.text, run.styles, link)
+
+
+class PlainParser:
+    """Cuts plain text that grows into paragraphs of one kind, as a `MarkdownParser` does with Markdown."""
+
+    def __init__(self, kind: Kind) -> None:
+        """Begin with an empty text."""
+        self._kind: Kind = kind
+        self._tail = ""
+        self.paragraphs: list[Paragraph] = []
+
+    def feed(self, text: str) -> None:
+        """Add text."""
+        *whole, self._tail = pieces(self._tail + text)
+        del self.paragraphs[-1:]
+        for piece in (*(piece.removesuffix("\n") for piece in whole), self._tail):
+            self.paragraphs.append(Paragraph(self._kind, (Run(piece),)))
+
+
+def pieces(text: str, longest: float = LONGEST_PARAGRAPH) -> Iterator[str]:
+    r"""Yield a text in pieces of at most `longest` characters, cut after a line end, else after a space.
+
+    >>> list(pieces("one two threefour", 5)), list(pieces("a b\nc d", 5))
+    (['one ', 'two ', 'three', 'four'], ['a b\n', 'c d'])
+    """
+    begin = 0
+    while len(text) - begin > longest:
+        limit = begin + int(longest)
+        end = text.rfind("\n", begin, limit) + 1 or text.rfind(" ", begin, limit) + 1 or limit
+        yield text[begin:end]
+        begin = end
+    yield text[begin:]
 
 
 def table_lines(table: Paragraph, previous: Paragraph | None = None) -> Iterator[Run]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import takewhile
 from typing import Literal, Protocol
 
@@ -23,7 +24,7 @@ from ..messages import ReasoningPart, TextPart
 from ._binding import UPDATE_SECONDS
 from ._chunk_size import ChunkSize
 from ._highlight import Highlighter
-from ._markdown import SAFE_LINK, MarkdownParser, Paragraph, Run, Style
+from ._markdown import SAFE_LINK, MarkdownParser, Paragraph, PlainParser, Run, Style
 from ._markdown_view import MarkdownRegion, ParagraphView, common_length
 
 _LONGEST_RESULT = 300
@@ -131,17 +132,18 @@ class Transcript:
             self._actions.copy(shown.code_at(int(detail)))
         elif action == "fold":
             shown.toggle(int(detail))
+            self._more.on_next(None)
         else:
             self._session.approve(detail, action == "allow", "the user said no")
 
 
 class _Parsed:
-    """The Markdown of a part, as far as it has been parsed."""
+    """The text of a part, as far as it has been parsed."""
 
-    def __init__(self) -> None:
+    def __init__(self, parser: MarkdownParser | PlainParser) -> None:
         """Begin with nothing."""
         self.text = ""
-        self.parser: MarkdownParser | None = MarkdownParser()
+        self.parser: MarkdownParser | PlainParser | None = parser
         """None once the part has ended."""
         self.coloured: list[Paragraph] = []
         """The parser's paragraphs, with colours."""
@@ -194,9 +196,10 @@ class _ShownMessage:
         self.view.show(self._paragraphs)
 
     def code_at(self, at: int) -> str:
-        """Return the code below the paragraph with this index."""
-        lines = takewhile(lambda paragraph: paragraph.kind == "code", self._paragraphs[at + 1 :])
-        return "".join("".join(run.text for run in line.runs) + "\n" for line in lines)
+        """Return the code below the paragraph with this index; what goes on with a very long line has the level 2."""
+        code = takewhile(lambda paragraph: paragraph.kind == "code", self._paragraphs[at + 1 :])
+        lines = ("\n" * (piece.level < 2) + "".join(run.text for run in piece.runs) for piece in code)
+        return "".join(lines)[1:] + "\n"
 
     def _all_paragraphs(self) -> Iterator[Paragraph]:
         """Yield the paragraphs, with the sender and a header above each block of code."""
@@ -224,14 +227,14 @@ class _ShownMessage:
         """Yield the paragraphs of a part; links inside them fold, allow or deny."""
         match part:
             case TextPart(text) if message.role == "assistant":
-                yield from self._markdown(number, text, ended=message.status != "streaming")
+                yield from self._parse(number, text, MarkdownParser, ended=message.status != "streaming")
             case TextPart(text):
-                yield Paragraph("text", (Run(inert_text(text)),))
+                yield from self._parse(number, text, partial(PlainParser, "text"))
             case ReasoningPart(text):
                 sign = "▾" if number in self._open else "▸"
                 yield _line(f"{sign} Thinking", link=f"rxllm:fold/{message.id}/{number}")
                 if number in self._open:
-                    yield Paragraph("quote", (Run(inert_text(text)),))
+                    yield from self._parse(number, text, partial(PlainParser, "quote"))
             case ToolPart():
                 yield from _tool_card(part, message.id)
             case ErrorPart(text):
@@ -239,11 +242,13 @@ class _ShownMessage:
             case _:
                 yield _line(part_name(part))
 
-    def _markdown(self, number: int, text: str, *, ended: bool) -> Sequence[Paragraph]:
+    def _parse(
+        self, number: int, text: str, new_parser: Callable[[], MarkdownParser | PlainParser], *, ended: bool = False
+    ) -> Sequence[Paragraph]:
         """Parse a chunk of what a part has grown by; only what the parser has changed gets its colours again."""
         parsed = self._parsed.get(number)
         if parsed is None or not text.startswith(parsed.text) or (parsed.parser is None and text != parsed.text):
-            parsed = self._parsed[number] = _Parsed()
+            parsed = self._parsed[number] = _Parsed(new_parser())
         if parsed.parser is None:
             return parsed.coloured
         begin = len(parsed.text)

@@ -131,7 +131,7 @@ class Live(_Displayed):
 
     def html(self) -> str:
         """Return what has come so far, as HTML that loads nothing."""
-        parser = MarkdownParser(table_lines=math.inf)
+        parser = MarkdownParser(table_lines=math.inf, longest=math.inf)
         parser.feed(inert_text(self.markdown) + "\n")
         return _to_html(parser.paragraphs)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rxllm.ui._markdown import MarkdownParser, Paragraph, Run, table_lines
+from rxllm.ui._markdown import MarkdownParser, Paragraph, PlainParser, Run, table_lines
 
 SOURCE = """# Title
 
@@ -42,7 +42,7 @@ See [the docs][d].
 [d]: https://example.org/docs
 """
 
-HUGE_ROW = "| a " * 5_000 + "|\n" + "|---" * 5_000 + "|\n"
+HUGE_ROW = "| a " * 900 + "|\n" + "|---" * 900 + "|\n"
 
 WORDS = st.sampled_from(
     [
@@ -118,12 +118,67 @@ def test_blocks_of_code_below_each_other() -> None:
     assert [(p.level, plain(p)) for p in found] == [(0, "a"), (1, ""), (1, "b"), (0, "c"), (1, "d"), (1, "e")]
 
 
-def test_a_row_of_thousands_of_cells() -> None:
+def test_a_row_of_hundreds_of_cells() -> None:
     """The last cell has the rest of it: no widget shows so many columns in time."""
     (table,) = parsed(HUGE_ROW)
     assert len(table.rows[0]) == 30
     assert table.rows[0][0] == (Run("a"),)
-    assert "".join(run.text for run in table.rows[0][-1]).count("a") == 5_000 - 29
+    assert "".join(run.text for run in table.rows[0][-1]).count("a") == 900 - 29
+
+
+@pytest.mark.parametrize("above", ["", "| a |\n" * 30])
+def test_a_table_always_has_rows(above: str) -> None:
+    """Also one that is only a rule: Qt makes no table without rows."""
+    assert parsed(above + "|---|\n")[-1].rows == (((Run("---"),),),)
+
+
+@pytest.mark.parametrize("size", [97, 3_999, 100_000])
+@pytest.mark.parametrize(
+    ("begin", "kinds"),
+    [
+        ("", [("text", 0, "")] * 3),
+        ("# ", [("heading", 1, "")] * 3),
+        ("- ", [("item", 0, "•"), ("item", 0, ""), ("item", 0, "")]),
+        ("> ", [("quote", 0, "")] * 3),
+        ("```py\n", [("code", 0, "py"), ("code", 2, "py"), ("code", 2, "py")]),
+        ("    ", [("code", 0, ""), ("code", 2, ""), ("code", 2, "")]),
+        ("| ", [("table", 0, ""), ("table", 1, ""), ("table", 1, "")]),
+    ],
+)
+def test_a_very_long_line(begin: str, kinds: list[tuple[str, int, str]], size: int) -> None:
+    """It is several paragraphs of its kind, cut at spaces, however it arrives; the next line is read as ever."""
+    words = "word " * 1_900
+    source = f"{begin}{words}\n{'```' if begin[0:1] == '`' else ''}\n# Next"
+    found = parsed(*(source[at : at + size] for at in range(0, len(source), size)))
+    assert [(p.kind, p.level, p.marker) for p in found[:-1]] == kinds
+    shown = [plain(p) or "".join(run.text for row in p.rows for cell in row for run in cell) for p in found[:-1]]
+    assert max(map(len, shown)) <= 4_000
+    assert " ".join(shown).split() == ["word"] * 1_900
+    assert (found[-1].kind, plain(found[-1])) == ("heading", "Next")
+
+
+def test_a_very_long_line_without_spaces() -> None:
+    """It is cut anywhere, and nothing is lost."""
+    found = parsed("x" * 9_000 + "\n\nend")
+    assert [len(plain(p)) for p in found] == [4_000, 4_000, 1_000, 3]
+
+
+def test_a_paragraph_of_many_lines() -> None:
+    """A new one begins after some thousand characters; each holds whole lines."""
+    found = parsed("some words\n" * 1_000)
+    assert [len(plain(p).split()) for p in found] == [800, 800, 400]
+    assert {p.kind for p in found} == {"text"}
+
+
+@pytest.mark.parametrize("size", [7, 100_000])
+def test_plain_text_is_cut_at_line_ends(size: int) -> None:
+    """However it arrives; a text that is shorter stays whole."""
+    source = "a line\n" * 1_000 + "end"
+    parser = PlainParser("quote")
+    for at in range(0, len(source), size):
+        parser.feed(source[at : at + size])
+    assert "\n".join(map(plain, parser.paragraphs)) == source
+    assert [(p.kind, len(plain(p)) < 4_000) for p in parser.paragraphs] == [("quote", True)] * 2
 
 
 def test_a_list_of_a_hundred_levels() -> None:
