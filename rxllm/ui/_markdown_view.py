@@ -10,7 +10,7 @@ from operator import eq
 from msgspec.structs import replace
 
 from ._binding import error_line
-from ._markdown import MarkdownParser, Paragraph, Run
+from ._markdown import LONGEST_PARAGRAPH, MarkdownParser, Paragraph, Run
 
 
 class MarkdownRegion(ABC):
@@ -25,6 +25,8 @@ class MarkdownRegion(ABC):
     """Whether a character beyond U+FFFF is two units."""
     after_marker = "\t"
     """What follows the bullet or number of an item."""
+    _column = 0
+    """Characters of plain text on the last line."""
 
     def fail(self, error: Exception) -> None:
         """Show an error in red, on a line of its own."""
@@ -32,6 +34,23 @@ class MarkdownRegion(ABC):
         with self.change():
             self.begin(paragraph, None)
             self.insert(paragraph.runs[0], paragraph)
+
+    def wrapped(self, text: str) -> str:
+        """Return plain text to append, with line ends in very long lines: a widget lays out all of a line again."""
+        lines: list[str] = []
+        for line in ("x" * self._column + text).split("\n"):
+            begin = 0
+            while len(line) - begin > LONGEST_PARAGRAPH:
+                limit = begin + 2 * LONGEST_PARAGRAPH
+                end = line.find(" ", begin + LONGEST_PARAGRAPH, limit) + 1 or limit
+                if end >= len(line):
+                    break
+                lines.append(line[begin:end])
+                begin = end
+            lines.append(line[begin:])
+        added = "\n".join(lines)[self._column :]
+        self._column = len(lines[-1])
+        return added
 
     def units(self, text: str) -> int:
         """Return how much `written` grows by a text."""

@@ -154,6 +154,11 @@ class _Chat:
         self._transcript = Transcript(session, lambda: QtRegion(QtGui, browser), self)
         widget_ref(view).end_with_widget(bind_each(QtScheduler(), self.show, self._transcript.changes, latest=True))
         view.input.returnPressed.connect(lambda: self.send())
+        view.input.textChanged.connect(functools.partial(_Chat.typed, self))
+        self._escape = QtGui.QShortcut(QtCore.Qt.Key.Key_Escape, view.input)
+        self._escape.setContext(QtCore.Qt.ShortcutContext.WidgetShortcut)
+        self._escape.setEnabled(False)  # the key is the window's, unless a message is edited
+        self._escape.activated.connect(view.input.clear)
         view.send_button.clicked.connect(lambda _=False: self.send())
         view.stop_button.clicked.connect(lambda _=False: session.stop())
         view.retry_button.clicked.connect(lambda _=False: session.regenerate())
@@ -183,9 +188,15 @@ class _Chat:
         view = self._view()
         if view is None or not (text := view.input.text().strip()) or not view.send_button.isEnabled():
             return
+        self._transcript.send(text)
         view.input.clear()
         view.input.setFocus()
-        self._transcript.send(text)
+
+    def typed(self, text: str) -> None:
+        """End the edit of a message, if nothing is left in the input."""
+        self._transcript.typed(text)
+        if not text:
+            self._escape.setEnabled(False)
 
     def click(self, url: QtCore.QUrl) -> None:
         """Run the action of a link."""
@@ -201,6 +212,7 @@ class _Chat:
         if view is not None:
             view.input.setText(text)
             view.input.setFocus()
+            self._escape.setEnabled(True)
 
     def open_link(self, address: str) -> None:
         """Open an address in the desktop's browser."""

@@ -77,13 +77,13 @@ class QtRegion(MarkdownRegion):
     def add(self, text: str) -> None:
         """Append plain text."""
         with self.change():
-            self._write(text, self._plain)
+            self._write(self.wrapped(text), self._plain)
 
     def reset(self) -> None:
         """Remove all of the region's text."""
         with self.change():
             self.remove_last(self._end.position() - self._start.position())
-            self.written = 0
+            self.written = self._column = 0
             if self._end.block().length() == 1:
                 self._end.setBlockFormat(self._plain_block)
 

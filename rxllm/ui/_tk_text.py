@@ -85,13 +85,13 @@ class TkRegion(MarkdownRegion):
     def add(self, text: str) -> None:
         """Append plain text."""
         with self.change():
-            self._write(text, ())
+            self._write(self.wrapped(text), ())
 
     def reset(self) -> None:
         """Remove all of the region's text."""
         with self.change():
             self._widget.delete(self._start, self._end)
-            self.written = 0
+            self.written = self._column = 0
 
     def begin(self, paragraph: Paragraph, previous: Paragraph | None) -> None:
         """Begin a paragraph on a line of its own; `previous` is None for the first one of the region."""

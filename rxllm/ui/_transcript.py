@@ -79,7 +79,7 @@ class Transcript:
         self._chunk = ChunkSize(UPDATE_SECONDS)
         self._shown: dict[str, _ShownMessage] = {}
         """By the id of the message."""
-        self._edited_id = ""
+        self.edited_id = ""
         """The message that the next call of `send` replaces; empty for none."""
 
     @property
@@ -90,9 +90,14 @@ class Transcript:
 
     def send(self, text: str) -> None:
         """Send a text, or put it in the place of the message that the user edits, and drop what follows that."""
-        edited_id, self._edited_id = self._edited_id, ""
+        edited_id, self.edited_id = self.edited_id, ""
         if not (edited_id and self._session.edit(edited_id, text)):
             self._session.send(text)
+
+    def typed(self, text: str) -> None:
+        """End the edit of a message, if nothing is left in the input."""
+        if not text:
+            self.edited_id = ""
 
     def show(self, messages: Sequence[ChatMessage]) -> None:
         """Show these messages instead of the current ones. As far as the ids are the same, regions are kept.
@@ -126,8 +131,8 @@ class Transcript:
         elif (shown := self._shown.get(message_id)) is None:
             return  # the message has been dropped since
         elif action == "edit":
-            self._edited_id = message_id
             self._actions.edit(shown.message.text)
+            self.edited_id = message_id
         elif action == "copy":
             self._actions.copy(shown.code_at(int(detail)))
         elif action == "fold":

@@ -223,6 +223,9 @@ class ChatView(tkinter.Frame):
         self.rowconfigure(0, weight=1)
         for key in ("<Return>", "<KP_Enter>"):
             self.input.bind(key, lambda _: self.submit())
+        self.input.bind("<Escape>", self._cancel_edit)
+        # Not a variable with a trace: its finalizer calls Tk, on any thread.
+        self.input.configure(validate="key", validatecommand=(self.register(self._typed), "%P"))
         self._transcript = Transcript(session, lambda: TkRegion(self.text, self._click), self)
         bind_each(self, self._show, self._transcript.changes, latest=True)
 
@@ -240,8 +243,8 @@ class ChatView(tkinter.Frame):
         text = self.input.get().strip()
         if not text or str(self.send_button["state"]) == "disabled":
             return
-        self.input.delete(0, "end")
         self._transcript.send(text)
+        self.input.delete(0, "end")
 
     def copy(self, text: str) -> None:
         """Put text on the clipboard.
@@ -272,6 +275,17 @@ class ChatView(tkinter.Frame):
 
     def _click(self, address: str) -> None:
         self._transcript.click(address)
+
+    def _typed(self, text: str) -> bool:
+        self._transcript.typed(text)
+        return True
+
+    def _cancel_edit(self, _: object) -> str | None:
+        """End the edit of a message, if there is one; else leave the key to the window."""
+        if not self._transcript.edited_id:
+            return None
+        self.input.delete(0, "end")
+        return "break"
 
 
 class StopButton(tkinter.Button):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import sys
 import threading
 import tkinter
@@ -46,7 +47,19 @@ class View(Protocol):
         ...
 
     def type(self, text: str) -> None:
-        """Type a text and send it."""
+        """Type a text over what is in the input, and send it."""
+        ...
+
+    def put(self, text: str) -> None:
+        """Put a text into the input."""
+        ...
+
+    def typed(self) -> str:
+        """What is in the input."""
+        ...
+
+    def empty_input(self, by: str) -> None:
+        """Press Escape, or delete all of what is in the input."""
         ...
 
     def click(self, link: str) -> None:
@@ -88,9 +101,24 @@ class QtView:
     def text(self) -> str:
         return str(self.view.browser.toPlainText()).replace("\u2028", "\n")
 
-    def type(self, text: str) -> None:
+    def put(self, text: str) -> None:
         self.view.input.setText(text)
+
+    def typed(self) -> str:
+        return str(self.view.input.text())
+
+    def type(self, text: str) -> None:
+        self.put(text)
         self.view.send_button.click()
+
+    def empty_input(self, by: str) -> None:
+        if by == "delete":
+            self.view.input.selectAll()
+            self.view.input.del_()
+            return
+        self.view.activateWindow()
+        self.host.until(lambda: self.view.input.hasFocus())
+        importlib.import_module("PySide6.QtTest").QTest.keyClick(self.view.input, self.host.core.Qt.Key.Key_Escape)
 
     def click(self, link: str) -> None:
         cursor = self.view.browser.document().find(link)
@@ -147,10 +175,23 @@ class TkView:
     def text(self) -> str:
         return self.shown.text.get("1.0", "end-1c")
 
+    def put(self, text: str) -> None:
+        before = len(self.typed())
+        self.shown.input.insert("end", text)
+        self.shown.input.delete(0, before)
+
+    def typed(self) -> str:
+        return self.shown.input.get()
+
     def type(self, text: str) -> None:
-        self.shown.input.delete(0, "end")
-        self.shown.input.insert(0, text)
+        self.put(text)
         self.shown.send_button.invoke()
+
+    def empty_input(self, by: str) -> None:
+        self.shown.input.focus_force()
+        if by == "delete":
+            self.shown.input.selection_range(0, "end")
+        self.shown.input.event_generate("<Delete>" if by == "delete" else "<Escape>")
 
     def click(self, link: str) -> None:
         text = self.shown.text
@@ -333,6 +374,25 @@ def test_editing_a_message(show: Callable[[ChatSession], View]) -> None:
     view.run(lambda: "second answer" in view.text())
     assert "one" not in view.text()
     assert "first" not in view.text()
+
+
+@pytest.mark.parametrize("by", ["escape", "delete"])
+def test_the_edit_of_a_message_can_be_cancelled(show: Callable[[ChatSession], View], by: str) -> None:
+    """What is typed then is a message of its own; Escape does not touch what one types without an edit."""
+    session = ChatSession(ScriptedModel("first answer", "second answer", "third answer"))
+    view = show(session)
+    view.type("one")
+    view.run(lambda: "first answer" in view.text() and view.enabled()[0])
+    view.click("edit")
+    assert view.typed() == "one"
+    view.empty_input(by)
+    assert view.typed() == ""
+    view.type("two")
+    view.run(lambda: "second answer" in view.text() and view.enabled()[0])
+    assert [message.text for message in session.state.messages] == ["one", "first answer", "two", "second answer"]
+    view.put("three")
+    view.empty_input("escape")
+    assert view.typed() == "three"
 
 
 def test_an_error_is_shown(show: Callable[[ChatSession], View]) -> None:
