@@ -15,6 +15,9 @@ from ._markdown import Paragraph, Run, Style, merged
 _MOST_LANGUAGES = 100
 """A model can name any number of languages."""
 
+_LONGEST_LINE = 1_000
+"""Characters; a Tk text needs seconds for a line with thousands of colours."""
+
 _STYLES: dict[str, Style] = {
     "Token.Keyword": "keyword",
     "Token.Literal.String": "string",
@@ -43,6 +46,8 @@ class Highlighter:
         lexer = self.lexers.get(paragraph.marker)
         if lexer is None:
             self._load(paragraph.marker)
+            return paragraph
+        if len(paragraph.runs[0].text) > _LONGEST_LINE or paragraph.level == 2:  # or it goes on with such a line
             return paragraph
         tokens = lexer.get_tokens(paragraph.runs[0].text)
         return replace(paragraph, runs=merged(Run(text.rstrip("\n"), _styles_of(str(kind))) for kind, text in tokens))
