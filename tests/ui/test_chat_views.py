@@ -195,10 +195,10 @@ class TkView:
 
     def click(self, link: str) -> None:
         text = self.shown.text
-        text.see("end")
-        text.update_idletasks()
         at = text.search(link, "1.0")
         assert at, self.text()
+        text.see(at)
+        text.update_idletasks()
         box = text.bbox(at)
         assert box is not None
         x, y = box[0] + 2, box[1] + 2
@@ -320,6 +320,22 @@ def test_each_of_two_blocks_of_code_can_be_copied(show: Callable[[ChatSession], 
     assert view.text().split()[-9:] == ["sh", "copy", "pip", "install", "x", "python", "copy", "import", "x"]
     view.click("copy")
     assert view.clipboard() == "pip install x\n"
+
+
+def test_very_long_lines(show: Callable[[ChatSession], View]) -> None:
+    """The window shows them in pieces, in which nothing is missing; of code, the whole line is copied."""
+    code = "x = 1; " * 2_000
+    session = ChatSession(ScriptedModel(Reply(f"```python\n{code}\nend\n```\n", reasoning="think " * 2_000)))
+    view = show(session)
+    view.type("Hi " * 3_000 + "there")
+    view.run(lambda: "end" in view.text() and view.enabled()[0])
+    view.click("Thinking")
+    view.run(lambda: view.text().count("think") == 2_000 and "end" in view.text())
+    words = ["You", "edit", *["Hi"] * 3_000, "there", "Assistant", "▾", "Thinking", *["think"] * 2_000]
+    assert view.text().split() == [*words, "python", "copy", *["x", "=", "1;"] * 2_000, "end"]
+    assert max(map(len, view.text().split("\n"))) <= 4_000
+    view.click("copy")
+    assert view.clipboard() == f"{code}\nend\n"
 
 
 def test_stop_and_retry(show: Callable[[ChatSession], View], server: LLMServer) -> None:
