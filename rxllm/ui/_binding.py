@@ -1,7 +1,7 @@
 """A binding connects a stream to a widget: it decides when the widget sees what, on the UI thread.
 
 A widget gets at most one update per frame, and no larger one than it can show in time. If an update takes long (a
-paragraph of a megabyte is laid out again for each word), the deltas that arrive during it are collected, so that most
+label draws all of its text again for each word), the deltas that arrive during it are collected, so that most
 of the UI thread's time stays free.
 """
 

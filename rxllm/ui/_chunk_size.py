@@ -9,7 +9,7 @@ _SMALLEST, _FIRST, _LARGEST = 256, 512, 1 << 20
 class ChunkSize:
     """The number of characters that a widget can show in `seconds`, learned from each update.
 
-    If an update costs much however small it is (a paragraph of a megabyte is laid out again for each word), a larger
+    If an update costs much however small it is (a label draws all of its text again for each word), a larger
     chunk costs hardly more: then the chunk grows while that shows more text per second, and shrinks if it costs little.
 
     >>> def turns(chunk, each, any_at_all):
