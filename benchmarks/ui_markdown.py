@@ -1,6 +1,6 @@
 """What Markdown costs in Qt: `bind_markdown` at full speed, beside `setMarkdown` of all of the text each frame.
 
-    QT_QPA_PLATFORM=offscreen python benchmarks/ui_markdown.py [SHAPE ...]      of: prose code list table
+    QT_QPA_PLATFORM=offscreen python benchmarks/ui_markdown.py [SHAPE ...]      of: prose line code list table
 
 Both are fed by a thread at full speed. For 1,000, 10,000 and 100,000 tokens of four characters it prints the most CPU
 time in milliseconds that the UI thread has used between two ticks of a 60 Hz timer (other programs change that little),
@@ -29,6 +29,7 @@ SHAPES: dict[str, Callable[[int], str]] = {
     "prose": lambda n: (
         f"Sentence number {n} of a paragraph, with **bold** and `code` in it.{chr(10) * 2 if n % 5 == 4 else ' '}"
     ),
+    "line": lambda n: f"Sentence number {n} of one paragraph, with **bold** and `code` in it. ",
     "code": lambda n: (
         "```python\n" if n == 0 else f"def function_{n}(argument):  # comment\n    return argument * {n}\n"
     ),
