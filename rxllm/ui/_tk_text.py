@@ -148,6 +148,10 @@ class _Looks:
         self._theme: tuple[str, ...] = ()
         self._tags: dict[str, tuple[str, int, tuple[str, ...]]] = {}
         self._links: dict[str, str] = {}
+        self._clicks: dict[str, Callable[[], object]] = {}
+        """What a click on a link does, by the name of its tag."""
+        widget.bind("<Tab>", self._select_next_link, add="+")
+        widget.bind("<Return>", self._open_selected_link, add="+")
         self.follow_theme()
 
     def follow_theme(self) -> None:
@@ -188,10 +192,38 @@ class _Looks:
             self._links[address] = name = f"rxllm_link_{next(_numbers)}"
             widget = self._widget
             widget.tag_configure(name, underline=True, foreground=COLORS["number"][self._dark()])
+            self._clicks[name] = partial(open_link, address)
             widget.tag_bind(name, "<Button-1>", lambda _: open_link(address))
             widget.tag_bind(name, "<Enter>", lambda _: widget.configure(cursor="hand2"))
             widget.tag_bind(name, "<Leave>", lambda _: widget.configure(cursor="xterm"))
         return self._links[address]
+
+    def _select_next_link(self, _: object) -> str | None:
+        """Select the link below the selection, or in view; leave the key to the window if there is none."""
+        widget = self._widget
+        if str(widget["state"]) != "disabled":  # the key is the editor's
+            return None
+        selection = widget.tag_ranges("sel")
+        at = str(selection[-1]) if selection else "@0,0"
+        found = [link for name in self._clicks if (link := widget.tag_nextrange(name, at))]
+        widget.tag_remove("sel", "1.0", "end")
+        if not found:
+            return None
+        begin, end = min(found, key=lambda link: [int(number) for number in link[0].split(".")])
+        widget.tag_add("sel", begin, end)
+        widget.see(begin)
+        return "break"
+
+    def _open_selected_link(self, _: object) -> str | None:
+        """Do what a click on the selected link does."""
+        widget = self._widget
+        if str(widget["state"]) != "disabled" or not (selection := widget.tag_ranges("sel")):
+            return None
+        for name in widget.tag_names(selection[0]):
+            if click := self._clicks.get(name):
+                click()
+                return "break"
+        return None
 
     def space_around(self, begin: str, end: str, *, continued: bool) -> None:
         """Leave a gap above the line of one position, and below that of another; none inside a table that goes on."""

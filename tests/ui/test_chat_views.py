@@ -501,6 +501,36 @@ def test_a_tk_window_can_be_used_by_the_keyboard(display: str) -> None:
     host.close()
 
 
+@pytest.mark.parametrize(("link", "result"), [("Allow", "sunny in Bonn"), ("Deny", "the user said no")])
+def test_links_in_tk_can_be_reached_by_the_keyboard(
+    display: str, monkeypatch: pytest.MonkeyPatch, link: str, result: str
+) -> None:
+    """Tab goes from link to link, Enter opens it, and after the last one Tab goes to the next widget."""
+    model = ScriptedModel(Reply(tool_calls=[ToolCall("c1", "weather", {"city": "Bonn"})]), "Done.")
+    session = ChatSession(Assistant(model, tools=[FunctionTool(weather)], approve=ask_user))
+    view = TkView(session, monkeypatch)
+    view.type("Weather?")
+    view.run(lambda: "needs your approval" in view.text())
+    text, selected = view.shown.text, list[str]()
+    text.focus_force()
+    view.host.root.update()
+    for _ in range(3):
+        text.event_generate("<Tab>")
+        selected.append(text.get("sel.first", "sel.last"))
+    assert selected == ["edit", "Allow", "Deny"]
+    text.event_generate("<Tab>")
+    view.host.root.update()
+    assert not text.tag_ranges("sel")
+    assert view.host.root.focus_lastfor() is text.tk_focusNext()
+    text.focus_force()
+    while not text.tag_ranges("sel") or text.get("sel.first", "sel.last") != link:
+        text.event_generate("<Tab>")
+    text.event_generate("<Return>")
+    view.run(lambda: "Done." in view.text())
+    assert result in view.text()
+    view.destroy()
+
+
 def test_the_rows_of_a_model(display: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows are inserted, changed one by one, and removed; never reset."""
     host = QtHost(monkeypatch)
