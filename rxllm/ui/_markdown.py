@@ -14,7 +14,6 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import zip_longest
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -82,6 +81,8 @@ class _Open(Struct, frozen=True, gc=False):
 LONGEST_PARAGRAPH = 4_000
 """Characters: a widget computes the layout of all of a paragraph again for each word, and the parser reads it again."""
 
+_IMAGE_DATA = re.compile(r"(\]\(data:)[^\s)]+")
+
 _TABLE_LINES = 30
 """In one paragraph of a widget, which computes the layout of all of a table again for each change."""
 
@@ -147,11 +148,17 @@ class MarkdownParser:
         *lines, self._tail = (self._tail + text).split("\n")
         del self.paragraphs[len(self._sources) :]
         for line in lines:
-            self._read_pieces(pieces(line, self._longest))
+            self._read_pieces(self._pieces(line))
             self._goes_on = False
-        *whole, self._tail = pieces(self._tail, self._longest)
+        *whole, self._tail = self._pieces(self._tail)
         self._read_pieces(whole)
         self._show_tail()
+
+    def _pieces(self, line: str) -> Iterator[str]:
+        """Cut a very long line, without the images in it that some gateways send: no widget shows them."""
+        if len(line) > self._longest and self._fence is None:
+            line = _IMAGE_DATA.sub(r"\1", line)
+        return pieces(line, self._longest)
 
     def _read_pieces(self, pieces_of_line: Iterable[str]) -> None:
         """Read pieces of one line, from its beginning or going on with it."""
@@ -364,30 +371,6 @@ def pieces(text: str, longest: float = LONGEST_PARAGRAPH) -> Iterator[str]:
         yield text[begin:end]
         begin = end
     yield text[begin:]
-
-
-def table_lines(table: Paragraph, previous: Paragraph | None = None) -> Iterator[Run]:
-    """Yield a table as lines of fixed-width text, for widgets without tables.
-
-    The first row is in bold. A table that continues the `previous` paragraph has columns at least as wide as there.
-    """
-    above = previous.rows if previous is not None and table.level else ()
-    widths = [max(map(_width, column)) for column in zip_longest(*above, *table.rows, fillvalue=())]
-    for number, row in enumerate(table.rows):
-        header = number == 0 and not table.level
-        if number:
-            yield Run("\n")
-        for at, width in enumerate(widths):
-            cell = row[at] if at < len(row) else ()
-            yield from (Run(run.text, (*run.styles, "bold"), run.link) if header else run for run in cell)
-            if at < len(widths) - 1:
-                yield Run(" " * (width - _width(cell)) + " │ ")
-        if header:
-            yield Run("\n" + "─┼─".join("─" * width for width in widths))
-
-
-def _width(cell: Sequence[Run]) -> int:
-    return sum(len(run.text) for run in cell)
 
 
 def _joined(lines: Sequence[str]) -> str:

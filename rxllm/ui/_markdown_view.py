@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from itertools import zip_longest
 from operator import eq
 
 from msgspec.structs import replace
@@ -199,3 +200,27 @@ def common_length(one: Sequence[object], other: Sequence[object]) -> int:
         return len(one)
     same = list(map(eq, one, other))
     return len(same) if all(same) else same.index(False)
+
+
+def table_lines(table: Paragraph, previous: Paragraph | None = None) -> Iterator[Run]:
+    """Yield a table as lines of fixed-width text, for widgets without tables.
+
+    The first row is in bold. A table that continues the `previous` paragraph has columns at least as wide as there.
+    """
+    above = previous.rows if previous is not None and table.level else ()
+    widths = [max(map(_width, column)) for column in zip_longest(*above, *table.rows, fillvalue=())]
+    for number, row in enumerate(table.rows):
+        header = number == 0 and not table.level
+        if number:
+            yield Run("\n")
+        for at, width in enumerate(widths):
+            cell = row[at] if at < len(row) else ()
+            yield from (Run(run.text, (*run.styles, "bold"), run.link) if header else run for run in cell)
+            if at < len(widths) - 1:
+                yield Run(" " * (width - _width(cell)) + " │ ")
+        if header:
+            yield Run("\n" + "─┼─".join("─" * width for width in widths))
+
+
+def _width(cell: Sequence[Run]) -> int:
+    return sum(len(run.text) for run in cell)

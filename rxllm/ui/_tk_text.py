@@ -16,8 +16,8 @@ from tkinter.font import Font
 from typing import Any, Literal
 
 from ._autoscroll import Autoscroll, ViewPosition
-from ._markdown import COLORS, Paragraph, Run, table_lines
-from ._markdown_view import MarkdownRegion
+from ._markdown import COLORS, Paragraph, Run
+from ._markdown_view import MarkdownRegion, table_lines
 
 _numbers = itertools.count()
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rxllm.ui._markdown import MarkdownParser, Paragraph, PlainParser, Run, table_lines
+from rxllm.ui._markdown import MarkdownParser, Paragraph, PlainParser, Run
+from rxllm.ui._markdown_view import table_lines
 
 SOURCE = """# Title
 
@@ -161,6 +162,19 @@ def test_a_very_long_line_without_spaces() -> None:
     """It is cut anywhere, and nothing is lost."""
     found = parsed("x" * 9_000 + "\n\nend")
     assert [len(plain(p)) for p in found] == [4_000, 4_000, 1_000, 3]
+
+
+@pytest.mark.parametrize("size", [1, 999, 100_000])
+def test_the_data_of_an_image_is_not_shown(size: int) -> None:
+    """Some gateways send an image as a link to its data, which no widget shows: its label stands for it."""
+    text = f"one\n\na ![picture](data:image/png;base64,{'iVBORw0K' * 2_000}) b\n"
+    found = parsed(*(text[at : at + size] for at in range(0, len(text), size)))
+    assert [plain(paragraph) for paragraph in found] == ["one", "a picture b"]
+
+
+def test_code_keeps_a_link_to_data() -> None:
+    line = f"![picture](data:image/png;base64,{'A' * 9_000})"
+    assert "".join(map(plain, parsed(f"```\n{line}\n```\n"))) == line
 
 
 def test_a_paragraph_of_many_lines() -> None:
