@@ -174,7 +174,7 @@ def _parameters(function: Callable[..., object]) -> dict[str, inspect.Parameter]
         )
     try:
         parameters = dict(inspect.signature(function).parameters)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, NameError) as error:
         raise ConfigurationError(f"{function!r} cannot be a tool: its parameters are not known") from error
     if isinstance(function, partial):  # a partial of a partial is one partial
         for bound in function.keywords:
