@@ -78,7 +78,7 @@ class _Open(Struct, frozen=True, gc=False):
     """Characters of the lines before the last one."""
 
 
-LONGEST_PARAGRAPH = 4_000
+LONGEST_PARAGRAPH = 16_000
 """Characters: a widget computes the layout of all of a paragraph again for each word, and the parser reads it again."""
 
 _IMAGE_DATA = re.compile(r"(\]\(data:)[^\s)]+")

@@ -11,7 +11,10 @@ from operator import eq
 from msgspec.structs import replace
 
 from ._binding import error_line
-from ._markdown import LONGEST_PARAGRAPH, MarkdownParser, Paragraph, Run
+from ._markdown import MarkdownParser, Paragraph, Run
+
+_LONG_LINE, _LONGEST_LINE = 60_000, 64_000
+"""Characters of plain text, after which a line ends at a space, or anywhere. Shorter lines are shown as they come."""
 
 
 class MarkdownRegion(ABC):
@@ -41,9 +44,9 @@ class MarkdownRegion(ABC):
         lines: list[str] = []
         for line in ("x" * self._column + text).split("\n"):
             begin = 0
-            while len(line) - begin > LONGEST_PARAGRAPH:
-                limit = begin + 2 * LONGEST_PARAGRAPH
-                end = line.find(" ", begin + LONGEST_PARAGRAPH, limit) + 1 or limit
+            while len(line) - begin > _LONG_LINE:
+                limit = begin + _LONGEST_LINE
+                end = line.find(" ", begin + _LONG_LINE, limit) + 1 or limit
                 if end >= len(line):
                     break
                 lines.append(line[begin:end])

@@ -324,16 +324,16 @@ def test_each_of_two_blocks_of_code_can_be_copied(show: Callable[[ChatSession], 
 
 def test_very_long_lines(show: Callable[[ChatSession], View]) -> None:
     """The window shows them in pieces, in which nothing is missing; of code, the whole line is copied."""
-    code = "x = 1; " * 2_000
-    session = ChatSession(ScriptedModel(Reply(f"```python\n{code}\nend\n```\n", reasoning="think " * 2_000)))
+    code = "x = 1; " * 2_600
+    session = ChatSession(ScriptedModel(Reply(f"```python\n{code}\nend\n```\n", reasoning="think " * 3_000)))
     view = show(session)
-    view.type("Hi " * 3_000 + "there")
+    view.type("Hi " * 6_000 + "there")
     view.run(lambda: "end" in view.text() and view.enabled()[0])
     view.click("Thinking")
-    view.run(lambda: view.text().count("think") == 2_000 and "end" in view.text())
-    words = ["You", "edit", *["Hi"] * 3_000, "there", "Assistant", "▾", "Thinking", *["think"] * 2_000]
-    assert view.text().split() == [*words, "python", "copy", *["x", "=", "1;"] * 2_000, "end"]
-    assert max(map(len, view.text().split("\n"))) <= 4_000
+    view.run(lambda: view.text().count("think") == 3_000 and "end" in view.text())
+    words = ["You", "edit", *["Hi"] * 6_000, "there", "Assistant", "▾", "Thinking", *["think"] * 3_000]
+    assert view.text().split() == [*words, "python", "copy", *["x", "=", "1;"] * 2_600, "end"]
+    assert max(map(len, view.text().split("\n"))) <= 16_000
     view.click("copy")
     assert view.clipboard() == f"{code}\nend\n"
 
