@@ -400,11 +400,11 @@ class TestMemory:
 
     def test_half_a_surrogate_pair_of_a_keyboard_is_kept_as_a_mark(self) -> None:
         """No database takes it, and it would keep all that follows out of the memory too."""
-        store = SQLiteStore(":memory:")
-        session = ChatSession(ScriptedModel("Hello"), memory=Memory(store))
-        session.send("Hi \ud83d")
-        assert session.wait(LIMIT_SECONDS).messages[0].text == "Hi \ufffd"
-        until(lambda: [message.text for message in store.load("")] == ["Hi \ufffd", "Hello"])
+        with SQLiteStore(":memory:") as store:
+            session = ChatSession(ScriptedModel("Hello"), memory=Memory(store))
+            session.send("Hi \ud83d")
+            assert session.wait(LIMIT_SECONDS).messages[0].text == "Hi \ufffd"
+            until(lambda: [message.text for message in store.load("")] == ["Hi \ufffd", "Hello"])
 
     @pytest.mark.parametrize("store", [InMemoryStore, lambda: SQLiteStore(":memory:")])
     def test_an_answer_that_was_broken_off_is_marked_as_such_when_it_is_loaded(
