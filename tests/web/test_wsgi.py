@@ -144,7 +144,7 @@ ASKED = {"messages": [{"role": "user", "content": "Hi"}]}
 
 @pytest.fixture
 def echo_url() -> Iterator[str]:
-    """A service that says what it is told, on a server that reads bodies in chunks, as gunicorn does too."""
+    """A service that repeats its input, on a server that reads bodies in chunks, as gunicorn does too."""
     from werkzeug.serving import make_server as make_werkzeug  # it comes with flask
 
     echo = wsgi_app(Service({"m": ScriptedModel()}))
