@@ -193,7 +193,7 @@ class _Subscription(abc.DisposableBase):
                     self._read_head(self._pending, events)
                 else:
                     self._open()
-            except BaseException as error:  # a function of the user's may raise SystemExit: there it ends a thread only
+            except BaseException as error:  # SystemExit of your function would end only this thread, in silence
                 if not isinstance(error, Exception) and self._source.scheduler is not None:
                     raise
                 self._fail(error)

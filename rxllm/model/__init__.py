@@ -106,7 +106,7 @@ def create_streaming_model(
     >>> model.provider, model.model
     ('openai-compatible', 'm')
     """
-    arguments = locals()  # the parameters by name: nothing else is defined yet
+    arguments = locals()  # only the parameters: no other name is set yet
     check_type("provider=", provider, str)
     check_type("model=", model, str, os.PathLike, NoneType)
     check_type("api_key=", api_key, str, NoneType)

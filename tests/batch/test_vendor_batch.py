@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -51,6 +51,31 @@ def run(vendor: VendorBatchServer, place: Path, prompts: Any, provider: str = "o
     seen.subscribe(batch_of(vendor, place, prompts, provider, **options))
     seen.wait()
     return seen
+
+
+def alter_results(
+    vendor: VendorBatchServer,
+    monkeypatch: pytest.MonkeyPatch,
+    lines: Callable[[bytes], bytes],
+    inline: Callable[[list[Any]], None],
+) -> None:
+    """Have the server alter results: `lines` returns those of a file, `inline` changes those in Gemini's answer."""
+    handle = vendor.handle
+
+    def altered(method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes] | None:
+        found = handle(method, path, headers, body)
+        if found is None or method != "GET":
+            return found
+        status, answer = found
+        if path.endswith(("/content", "/results")):
+            answer = lines(answer)
+        elif b"inlinedResponses" in answer:
+            operation = msgspec.json.decode(answer)
+            inline(operation["response"]["inlinedResponses"]["inlinedResponses"])
+            answer = msgspec.json.encode(operation)
+        return status, answer
+
+    monkeypatch.setattr(vendor, "handle", altered)
 
 
 def rows(seen: Seen) -> list[AnswerRow | FailureRow]:
@@ -147,22 +172,14 @@ def test_a_result_that_comes_twice_is_one_row(
     vendor: VendorBatchServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, provider: str
 ) -> None:
     """The first one counts, and the rows keep the order of the results."""
-    handle = vendor.handle
 
-    def repeated(method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes] | None:
-        found = handle(method, path, headers, body)
-        if found is None or method != "GET":
-            return found
-        status, answer = found
-        if path.endswith(("/content", "/results")):
-            answer = b"".join(line + line for line in answer.splitlines(keepends=True))
-        elif b"inlinedResponses" in answer:
-            operation = msgspec.json.decode(answer)
-            operation["response"]["inlinedResponses"]["inlinedResponses"] *= 2
-            answer = msgspec.json.encode(operation)
-        return status, answer
+    def repeated(lines: bytes) -> bytes:
+        return b"".join(line + line for line in lines.splitlines(keepends=True))
 
-    monkeypatch.setattr(vendor, "handle", repeated)
+    def repeated_inline(entries: list[Any]) -> None:
+        entries *= 2
+
+    alter_results(vendor, monkeypatch, repeated, repeated_inline)
     seen = run(vendor, tmp_path, numbered(5), provider)
     assert seen.error is None
     keys = [row.key for row in seen.values if isinstance(row, AnswerRow)]
@@ -175,26 +192,17 @@ def test_an_unreadable_result_is_one_failure_row(
     vendor: VendorBatchServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, provider: str, broken: str
 ) -> None:
     """It may be asked again; the other results count."""
-    handle = vendor.handle
 
-    def damaged(method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes] | None:
-        found = handle(method, path, headers, body)
-        if found is None or method != "GET":
-            return found
-        status, answer = found
-        if path.endswith(("/content", "/results")):
-            first, *others = answer.splitlines()
-            custom_id = msgspec.json.decode(first)["custom_id"]
-            line = first[:20] if broken == "cut off" else msgspec.json.encode({"custom_id": custom_id, "response": 7})
-            answer = b"\n".join([line, *others])
-        elif b"inlinedResponses" in answer:
-            operation = msgspec.json.decode(answer)
-            entries = operation["response"]["inlinedResponses"]["inlinedResponses"]
-            entries[0] = 7 if broken == "cut off" else {"metadata": entries[0]["metadata"], "response": 7}
-            answer = msgspec.json.encode(operation)
-        return status, answer
+    def damaged(lines: bytes) -> bytes:
+        first, *others = lines.splitlines()
+        custom_id = msgspec.json.decode(first)["custom_id"]
+        line = first[:20] if broken == "cut off" else msgspec.json.encode({"custom_id": custom_id, "response": 7})
+        return b"\n".join([line, *others])
 
-    monkeypatch.setattr(vendor, "handle", damaged)
+    def damaged_inline(entries: list[Any]) -> None:
+        entries[0] = 7 if broken == "cut off" else {"metadata": entries[0]["metadata"], "response": 7}
+
+    alter_results(vendor, monkeypatch, damaged, damaged_inline)
     seen = run(vendor, tmp_path, numbered(5), provider)
     assert seen.error is None
     assert 5 == len(rows(seen))

@@ -246,7 +246,7 @@ def test_a_decoder_that_cannot_say_what_had_arrived_ends_its_stream() -> None:
 
 
 def test_a_function_that_exits_while_the_request_is_made_is_a_typed_error() -> None:
-    """On a thread of ours SystemExit would end nothing but the thread, in silence."""
+    """SystemExit ends only the thread that raises it: the subscriber would wait for ever."""
 
     def exits() -> WireRequest:
         sys.exit("no key")

@@ -554,6 +554,17 @@ def test_the_rows_of_a_model(display: str, monkeypatch: pytest.MonkeyPatch) -> N
     host.close()
 
 
+class TextualChat(App[None]):
+    """An application that is one chat view."""
+
+    def __init__(self, session: ChatSession) -> None:
+        super().__init__()
+        self.chat_session = session
+
+    def compose(self) -> ComposeResult:
+        yield ChatView(self.chat_session)
+
+
 def test_textual() -> None:
     """The same in a terminal."""
     model = ScriptedModel(
@@ -561,12 +572,8 @@ def test_textual() -> None:
     )
     session = ChatSession(Assistant(model, tools=[FunctionTool(weather)], approve=ask_user))
 
-    class Chat(App[None]):
-        def compose(self) -> ComposeResult:
-            yield ChatView(session)
-
     async def main() -> None:
-        app = Chat()
+        app = TextualChat(session)
         async with asyncio.timeout(LIMIT_SECONDS), app.run_test() as pilot:
             app.query_one(Input).focus()
             await pilot.press(*"Weather", "enter")
@@ -588,12 +595,8 @@ def test_textual() -> None:
 def test_a_text_is_pasted_whole_in_textual() -> None:
     """One can type at once; several lines stay several, and are shown on one."""
 
-    class Chat(App[None]):
-        def compose(self) -> ComposeResult:
-            yield ChatView(session)
-
     async def main() -> None:
-        app = Chat()
+        app = TextualChat(session)
         async with asyncio.timeout(LIMIT_SECONDS), app.run_test() as pilot:
             await pilot.press("a", " ")
             app.query_one(Input).post_message(Paste("one\r\ntwo\rthree\n"))
@@ -612,12 +615,8 @@ def test_a_text_is_pasted_whole_in_textual() -> None:
 def test_textual_in_a_narrow_terminal() -> None:
     """All buttons are there, and one can still type."""
 
-    class Chat(App[None]):
-        def compose(self) -> ComposeResult:
-            yield ChatView(session)
-
     async def main() -> None:
-        app = Chat()
+        app = TextualChat(session)
         async with app.run_test(size=(40, 15)):
             assert app.query_one(Input).region.width >= 12
             assert all(button.region.right <= 40 for button in app.query(Button))
