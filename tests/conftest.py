@@ -64,6 +64,7 @@ MISSING = (
 """What tests need that a machine may lack: a pattern of the reason for which they skip, and the command to get it."""
 
 SLOW = (
+    "relay/test_faults.py",
     "batch/test_resume.py",
     "batch/test_ray.py",
     "examples/test_notebooks.py",

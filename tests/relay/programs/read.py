@@ -32,6 +32,8 @@ def visit(log: RedisLog, after: int, most: int | None) -> tuple[int, bool]:
 
     def end(error: Exception | None = None) -> None:
         nonlocal ended
+        if count == most:
+            return  # it comes before dispose(), but entries that this visit does not read come before it
         ended = True
         partial = error.partial if isinstance(error, LLMError) else None
         text = None if partial is None else partial.text
