@@ -144,7 +144,7 @@ class ChatView(Vertical):
     async def _show(self, state: ChatState) -> None:
         """Append to grown texts, replace rows that have changed, and remove those that are gone."""
         box = self.query_one("#messages", VerticalScroll)
-        followed = follow_end(box)
+        follow_end(box)
         rows = [row for message in state.messages for row in _rows(message)]
         for at, row in enumerate(rows):
             shown, widget = self._shown[at] if at < len(self._shown) else (None, None)
@@ -163,7 +163,6 @@ class ChatView(Vertical):
         for _, gone in self._shown[len(rows) :]:
             await gone.remove()
         del self._shown[len(rows) :]
-        followed()
         self.query_one("#send", Button).disabled = state.running
         self.query_one("#stop", Button).disabled = not state.running
         self.query_one("#retry", Button).disabled = state.running or not state.messages

@@ -10,16 +10,21 @@ import re
 from collections.abc import Callable
 from functools import partial
 from typing import cast
+from weakref import WeakSet
 
 from markdown_it import MarkdownIt
 from textual.await_complete import AwaitComplete
 from textual.content import Content
+from textual.geometry import Size
 from textual.widget import Widget
 from textual.widgets import Log, Markdown, Static, TextArea
 
 from ._binding import error_line
 from ._markdown import SAFE_LINK
 from ._text_region import TextRegion
+
+_FOLLOWED: WeakSet[Widget] = WeakSet()
+"""What scrolls, and whose end is kept in view."""
 
 _PUNCTUATION = re.compile(r"([\\`*_{}\[\]<>()#+.!|~-])")
 
@@ -57,9 +62,8 @@ class MarkdownText(TextRegion):
             self._drawing.add_done_callback(done)
 
     def _draw(self, change: Callable[[str], AwaitComplete], text: str) -> None:
-        followed = follow_end(self._widget)
+        follow_end(self._widget)
         self._drawing = asyncio.ensure_future(change(text))
-        self._drawing.add_done_callback(followed)
 
 
 def log_text(widget: Log) -> TextRegion:
@@ -82,9 +86,8 @@ def static_text(widget: Static) -> TextRegion:
     """Return what one stream adds to a Static, or a Label, as plain text."""
 
     def replace(text: str) -> None:
-        followed = follow_end(widget)
+        follow_end(widget)
         widget.update(Content(text))
-        followed()
 
     return TextRegion(lambda: str(widget.content), replace)
 
@@ -107,29 +110,41 @@ def text_area_text(widget: TextArea) -> TextRegion:
     return TextRegion(lambda: widget.text, partial(write, (0, 0)), append, lambda: widget.document.end)
 
 
-def follow_end(widget: Widget) -> Callable[..., None]:
-    """Return what is to be called after a change of a widget: it keeps the end in view, if that is in view now.
+def follow_end(widget: Widget) -> None:
+    """Keep the end of what scrolls a widget in view from now on, while it is in view.
 
     Before the widget is mounted, nothing is above its end, so that the view follows from the start.
 
     Textual shows the content of an anchored container at its bottom, so the container is anchored once the content is
     higher; then Textual follows the end by itself, until the user scrolls.
     """
+    if not widget.is_attached:
+        widget.call_after_refresh(_follow_end, widget, at_end=True)
+    else:
+        _follow_end(widget, at_end=False)
+
+
+def _follow_end(widget: Widget, *, at_end: bool) -> None:
     box = _scrolled(widget)
-    follows = not widget.is_attached or (box is not None and box.is_vertical_scroll_end)
+    if box is None or box in _FOLLOWED:
+        return
+    _FOLLOWED.add(box)
 
     def look() -> None:
-        box = _scrolled(widget)  # again: the widget may have been mounted since
-        if box is not None and box.is_anchored != (overflows := box.max_scroll_y > 0):
+        if box.is_anchored != (overflows := box.max_scroll_y > 0):
             box.anchor(overflows)
             if not overflows:
                 box.scroll_home(animate=False)
 
-    def changed(_: object = None) -> None:
-        if follows:
-            widget.call_after_refresh(look)
+    def laid_out(before: Size, _: Size) -> None:
+        """Look once the layout is complete: a refresh of the screen may come before it."""
+        visible = box.container_size.height - box.scrollbar_size_horizontal
+        if box.is_anchored or box.scroll_offset.y >= before.height - visible:
+            box.call_later(look)
 
-    return changed
+    box.watch(box, "virtual_size", laid_out, init=False)
+    if at_end or box.is_vertical_scroll_end:
+        look()
 
 
 def _scrolled(widget: Widget) -> Widget | None:

@@ -407,10 +407,28 @@ def test_markup_in_each_item_is_text() -> None:
     run(app, body)
 
 
+@pytest.mark.parametrize("app", ["markdown", "static"], indirect=True)
+@pytest.mark.parametrize("late", ["shown", "lower"])
+def test_the_end_is_in_view_however_late_the_layout_comes(app: Screen, late: str) -> None:
+    """The text is whole when its container is shown, or when the window becomes lower than the text."""
+
+    async def body(pilot: Pilot[None]) -> None:
+        box = app.query_one(VerticalScroll)
+        box.display = late != "shown"
+        await over(bind_text(app.shown, reactivex.of("line\n\n" * 8)))
+        box.display = True
+        await pilot.resize_terminal(80, 6)
+        await until(pilot, lambda: box.scroll_offset.y > 5 and box.is_vertical_scroll_end)
+        await pilot.resize_terminal(80, 40)
+        await until(pilot, lambda: not box.is_anchored and app.shown.region.y == box.region.y)
+
+    run(app, body)
+
+
 def test_a_change_before_the_widget_is_mounted_is_followed_too() -> None:
     """Also if the text is higher than the view when it is laid out for the first time."""
     shown = Static("line\n" * 100)
-    changed = follow_end(shown)
+    follow_end(shown)
 
     class Scrolled(App[None]):
         def compose(self) -> ComposeResult:
@@ -421,7 +439,6 @@ def test_a_change_before_the_widget_is_mounted_is_followed_too() -> None:
 
     async def main() -> None:
         async with asyncio.timeout(LIMIT_SECONDS), app.run_test() as pilot:
-            changed()
             box = app.query_one(VerticalScroll)
             await until(pilot, lambda: box.scroll_offset.y > 50 and box.is_vertical_scroll_end)
 
