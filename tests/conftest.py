@@ -47,6 +47,7 @@ MISSING = (
     ("node and npm", "apt-get install nodejs npm"),
     ("npm install failed", "connect this machine to a registry of npm"),
     ("Qt's libraries", "apt-get install $(grep -E '^lib' .ci/debian-packages)"),
+    ("PySide6 is not installed", "pip install -e '.[test]' && apt-get install $(grep -E '^lib' .ci/debian-packages)"),
     ("gi is not installed", "apt-get install python3-gi gir1.2-gtk-4.0, and name that Python: RXLLM_EXTRA_PYTHON"),
     ("wx is not installed", "apt-get install python3-wxgtk4.0, and name that Python: RXLLM_EXTRA_PYTHON"),
     ("libgomp", "apt-get install libgomp1"),

@@ -242,7 +242,7 @@ def _connection_error(error: Exception, request: WireRequest) -> LLMError:
     if isinstance(error, UnicodeError):
         return ConfigurationError(f"the host name in {where} is not valid")
     if isinstance(error, ssl.SSLError):
-        is_cut = isinstance(error, ssl.SSLEOFError)  # as by a reset, which may come in its place
+        is_cut = isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)  # Python 3.11.2 raises the second one
         return APIConnectionError(f"TLS to {where} failed: {reason(error)}", transient=is_cut)
     if isinstance(error, ConnectionRefusedError) and request.if_refused:
         return APIConnectionError(f"no server listens at {where}: {request.if_refused}")
