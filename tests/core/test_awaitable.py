@@ -84,6 +84,7 @@ STREAMS: dict[str, Callable[[], Any]] = {
     "first_to_finish": lambda: ops.first_to_finish(marble("a|")),
     "ensemble": lambda: ops.ensemble({"a": ScriptedModel()}, "Hi"),
     "shared_stream": lambda: rxllm.shared_stream("key", lambda: marble("a|")),
+    "shared limit, as of the embedded model": lambda: ops.MaxConcurrent(1)(made_by_a_vendor().stream("Hi")),
     "marble": lambda: marble("a|"),
     "replay": lambda: replay("a file"),
     "web.client": lambda: client.ask("http://127.0.0.1:9", "Hi"),

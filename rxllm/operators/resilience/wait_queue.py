@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import SerialDisposable, SingleAssignmentDisposable
 
+from ..._core.awaitable import AwaitableObservable
 from ..._core.scheduling import capture_context, timer_scheduler
 from ..._runtime.platform import reset_in_children
 from ...events import TokenEvent
@@ -65,7 +66,7 @@ class SharedLimit:
                 raise
             return stream
 
-        return Observable(subscribe)
+        return AwaitableObservable(subscribe)
 
     def admit(self) -> None:
         """Start the streams that may start now, in the order of the queue; set a timer for the next one."""
