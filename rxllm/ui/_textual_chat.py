@@ -118,6 +118,7 @@ class ChatView(Vertical):
             case _:
                 action, _, call_id = (event.button.name or "").partition("/")
                 self.session.approve(call_id, action == "allow", "the user said no")
+                self.query_one("#input", Input).focus()  # the button that had the focus goes
 
     async def _show_changes(self) -> None:
         """Show the session's state after each change, one at a time; stop the answer when the view is removed."""

@@ -586,6 +586,7 @@ def test_textual() -> None:
                 await pilot.pause(0.01)
             assert app.query_one(Markdown).source == "It is **sunny** ␛]0;x␇"
             cards = [str(widget.content) for widget in app.query(Static)]
+            assert app.focused is app.query_one(Input)  # the button that was clicked has gone
             assert any('weather(city="Bonn")  ✓' in card and "sunny in Bonn" in card for card in cards), cards
 
     asyncio.run(main())
