@@ -39,7 +39,11 @@ def check_arguments(function: _F) -> _F:
     @wraps(function)
     def checked(*args: Any, **options: Any) -> Any:
         signature, hints = _hints(function)
-        for name, value in signature.bind_partial(*args, **options).arguments.items():
+        try:
+            given = signature.bind_partial(*args, **options).arguments
+        except TypeError:  # does not name the function: Python's own error does
+            return function(*args, **options)
+        for name, value in given.items():
             wanted = hints.get(name)
             is_many = signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
             for one in value if is_many else (value,):

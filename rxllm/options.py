@@ -7,6 +7,7 @@ None always means the vendor's default. An option that the provider does not sup
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Literal, TypeAlias, TypedDict
 
 import msgspec
@@ -180,7 +181,9 @@ def check_names(options: Mapping[str, object], advice: str) -> None:
     """
     unknown = options.keys() - CallOptions.__annotations__.keys()
     if unknown:
-        raise ConfigurationError(f"unknown option: {', '.join(sorted(unknown))}. {advice}")
+        close = (get_close_matches(name, CallOptions.__annotations__, n=1) for name in sorted(unknown))
+        hint = "".join(f"Did you mean {match[0]}? " for match in close if match)
+        raise ConfigurationError(f"unknown option: {', '.join(sorted(unknown))}. {hint}{advice}")
 
 
 def timeout_of(value: float | Timeout | None) -> Timeout:
@@ -211,6 +214,10 @@ def format_of(value: object) -> JsonFormat | None:
     if value == "json":
         return JsonFormat()
     if is_object(value):
+        if value.get("type") in ("json_object", "json_schema"):
+            raise ConfigurationError(
+                'response_format= has the form of the openai SDK: give "json", or the schema alone'
+            )
         return JsonFormat(value, text_at(value, "title") or "answer")
     if isinstance(value, str):
         raise ConfigurationError(f'response_format is "json", a JSON schema or a type; got {value!r}')

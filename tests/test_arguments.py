@@ -91,6 +91,12 @@ def test_a_wrong_type_is_refused_where_it_is_given(words: str, call: Callable[[]
     assert "sk-secret" not in str(raised.value)
 
 
+def test_an_operator_without_its_parentheses_is_named() -> None:
+    """Python's own error does so; that of `inspect` does not."""
+    with pytest.raises(TypeError, match=r"sentences\(\) takes 0 positional arguments"):
+        MODEL.stream("Hi").pipe(ops.sentences)  # type: ignore[arg-type]  # wrong on purpose
+
+
 def test_what_is_like_the_hinted_types_is_taken() -> None:
     """Numbers of numpy, and patterns of the package regex, pass; operators can be pickled."""
     numpy = pytest.importorskip("numpy")

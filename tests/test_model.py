@@ -144,6 +144,8 @@ def test_a_provider_may_name_its_model() -> None:
         ("openai", {"stop": [None]}, ["stop[0]"]),
         ("openai", {"extra_body": [1]}, ["extra_body"]),
         ("openai", {"max_retries": "2"}, ["max_retries"]),
+        ("openai", {"response_format": {"type": "json_object"}}, ['give "json", or the schema alone']),
+        ("openai", {"response_format": {"type": "json_schema", "json_schema": {}}}, ["or the schema alone"]),
     ],
 )
 def test_what_cannot_be_honoured_is_refused_at_once(
@@ -166,6 +168,22 @@ def test_a_call_refuses_at_once_too(options: dict[str, object]) -> None:
     model = rxllm.create_streaming_model("openai", api_key=KEY)
     with pytest.raises(rxllm.ConfigurationError):
         model.stream("Hi", **options)  # type: ignore[arg-type]  # wrong on purpose
+
+
+@pytest.mark.parametrize(
+    ("foreign", "own"),
+    [
+        ("max_completion_tokens", "max_tokens"),
+        ("reasoning_effort", "reasoning"),
+        ("extra_headers", "headers"),
+        ("temprature", "temperature"),
+    ],
+)
+def test_an_unknown_option_is_like_a_known_one(foreign: str, own: str) -> None:
+    """The message suggests it."""
+    model = rxllm.create_streaming_model("openai", api_key=KEY)
+    with pytest.raises(rxllm.ConfigurationError, match=f"unknown option: {foreign}. Did you mean {own}?"):
+        model.stream("Hi", **{foreign: 1})  # type: ignore[arg-type]  # wrong on purpose
 
 
 class Scalar:

@@ -110,6 +110,11 @@ def fingerprint(model: ModelSpec | ModelFactory, version: str = "") -> bytes:
     >>> fingerprint(one) == fingerprint(other) != fingerprint(ModelSpec("openai:gpt-4o", seed=1))
     True
     """
+    if not callable(model):
+        raise ConfigurationError(
+            'model= takes a ModelSpec, its short form such as "openai:gpt-5.4-mini", '
+            f"or a function that creates a model; got {model!r}"
+        )
     if not isinstance(model, ModelSpec):
         name = f"{model.__module__}.{getattr(model, '__qualname__', type(model).__qualname__)}".encode()
     else:

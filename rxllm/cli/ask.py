@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
+from string import Template
 
 import msgspec
 
@@ -73,8 +74,10 @@ def _run(arguments: argparse.Namespace) -> None:
     template = read_template(arguments.template) if arguments.template else PromptTemplate()
     log = AnswerLog()
     earlier = log.last() if arguments.go_on else None
-    prompt = template.fill(read_prompt(arguments.prompt), {name: readable(value) for name, value in arguments.param})
-    if not prompt.strip() and not arguments.attach:
+    asked = read_prompt(arguments.prompt)
+    prompt = template.fill(asked, {name: readable(value) for name, value in arguments.param})
+    needed = asked if "input" in Template(template.prompt).get_identifiers() else prompt
+    if not needed.strip() and not arguments.attach:
         raise ConfigurationError('there is no question: rxllm "your question", or pipe one in')
     _set_defaults(arguments, template, earlier)
     messages = [] if earlier is None else earlier.conversation_messages()

@@ -39,7 +39,10 @@ def names_provider(model: str) -> bool:
 
 def with_options(message: str) -> str:
     """Return the message of a `ConfigurationError` with the options of the command for the arguments of Python."""
-    message = message.replace("give api_key=", "store one with `rxllm keys set`")
+    message = re.sub(
+        r"'(\S+)' needs a key: give api_key=", r"'\1' needs a key: store one with `rxllm keys set \1`", message
+    )
+    message = re.sub(r"(?<!\S)response_format=", "--schema", message)
     return re.sub(r"(?<!\S)(model|base_url)=", lambda name: "--" + name[1].replace("_", "-"), message)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from rxllm import batch
-from rxllm.errors import AuthenticationError
+from rxllm.errors import AuthenticationError, ConfigurationError
+from rxllm.model import create_streaming_model
 from rxllm.testing import ErrorReply, LLMServer
 
 from ..operators.threads import LIMIT
@@ -41,6 +42,17 @@ def test_an_error_that_all_prompts_would_meet_is_raised(llm_server: LLMServer) -
         worker([{"id": 1, "question": "a"}])
     llm_server.default = "fine"
     assert ["fine"] == [row.text for row in worker([{"id": 1, "question": "a"}]) if isinstance(row, batch.AnswerRow)]
+
+
+def test_a_model_in_the_place_of_its_function(tmp_path: Path) -> None:
+    """The error says what to give."""
+    with create_streaming_model("ollama", model="m") as model:
+        with pytest.raises(
+            ConfigurationError, match="or a function that creates a model; got <StreamingModel ollama:m>"
+        ):
+            batch.map_prompts(["Hi"], model, checkpoint=tmp_path / "c")  # type: ignore[arg-type]  # wrong on purpose
+        with pytest.raises(ConfigurationError, match="a function that creates a model"):
+            batch.RowWorker(model)([{"prompt": "Hi"}])  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_pandas_frames(llm_server: LLMServer) -> None:

@@ -213,7 +213,7 @@ class TestCommands:
         terminal.type("/nonsense\r")
         terminal.wait_for("unknown command /nonsense")
         terminal.type("/model openai\r")
-        terminal.wait_for("`rxllm keys set`")
+        terminal.wait_for("`rxllm keys set ")
         terminal.type("/model nobody:x\r")
         terminal.wait_for("> ")
         assert 0 == terminal.leave()

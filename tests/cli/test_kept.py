@@ -220,6 +220,9 @@ class TestPrompts:
         for wrong in ("{", "[]", "/nowhere.json", '{"a":' * 5000 + "1" + "}" * 5000):
             done = ask(server, "--schema", wrong, "Hi")
             assert (1, 1) == (done.returncode, done.stderr.count("\n"))
+        done = run("-m", "openai", "--schema", '{"a": 1}', "Hi", variables={"OPENAI_API_KEY": "k"})
+        assert "rxllm: --schema is not something 'openai' can do" in done.stderr
+        assert 'its root is not an object ("type": "object")' in done.stderr
 
     def test_a_template(self, server: LLMServer, home: Path) -> None:
         """With its values and its instructions; a missing value is named."""
@@ -233,6 +236,7 @@ class TestPrompts:
         (folder / "price.toml").write_text('prompt = "Is $5 cheap?"')
         assert "write $$" in ask(server, "-t", "price", "Good day").stderr
         assert "translate: To $language" in run("templates").stdout
+        assert "there is no question" in ask(server, "-t", "translate", "-p", "language", "French").stderr
         assert "there is no template" in ask(server, "-t", "nothing", "Hi").stderr
         message = ask(server, "-p", "tone", "warm", "Hi").stderr
         assert "-p tone: the template (-t) has no such name; it has $input" in message

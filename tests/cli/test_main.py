@@ -267,7 +267,7 @@ class TestErrors:
             (["--provider", "opnai", "Hi"], "Did you mean 'openai'?"),
             (["--model", "opnai:gpt-5.4-mini", "Hi"], "Did you mean 'openai'?"),
             (["--model", "gpt-5.4-mini", "Hi"], "-m openai:gpt-5.4-mini"),
-            (["--provider", "openai", "Hi"], "store one with `rxllm keys set`, or set OPENAI_API_KEY"),
+            (["--provider", "openai", "Hi"], "store one with `rxllm keys set openai`, or set OPENAI_API_KEY"),
             (["--provider", "vllm", "Hi"], "pass --model"),
             (["--provider", "openai-compatible", "--model", "m", "Hi"], "needs --base-url"),
             (["--provider", "ollama", "Hi"], "127.0.0.1"),

@@ -58,7 +58,7 @@ class StrictSchema(ClosedRewriter):
     def rewritten(self) -> Schema:
         """Return the schema as strict mode takes it."""
         if types_of(self.root) != ["object"] or "anyOf" in self.root or "oneOf" in self.root:
-            raise SchemaError("its root is not an object")
+            raise SchemaError('its root is not an object ("type": "object")')
         return super().rewritten()
 
     def structure(self, schema: Schema, result: Schema, moved: Schema) -> None:
