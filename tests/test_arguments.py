@@ -14,9 +14,12 @@ from reactivex.scheduler import ImmediateScheduler
 
 import rxllm
 from rxllm import operators as ops
+from rxllm import web
 from rxllm.assistant import Assistant, ChatSession, SQLiteStore, observed, within_context
 from rxllm.resilient import resilient_model
 from rxllm.testing import ScriptedModel
+from rxllm.web.asgi import StreamResponse, asgi_app
+from rxllm.web.wsgi import StreamApplication, wsgi_app
 
 MODEL = ScriptedModel(default="Hello. There.")
 HERE = ImmediateScheduler()
@@ -78,6 +81,16 @@ WRONG: list[tuple[str, Callable[[], object]]] = [
     ("stop= takes a list", lambda: rxllm.create_streaming_model("ollama", model="m").stream("Hi", stop={"a": 1})),
     ("a stop text is empty", lambda: rxllm.create_streaming_model("ollama", model="m", stop=["\n", ""])),
     ("tools= takes a list", lambda: rxllm.create_streaming_model("ollama", model="m").stream("Hi", tools=5)),
+    ("sse(stream), takes StreamBody; got a value of type Awaitable", lambda: StreamResponse(MODEL.stream("Hi"))),
+    ("sse(stream), takes StreamBody; got a value of type Awaitable", lambda: StreamApplication(MODEL.stream("Hi"))),
+    ("source takes Observable; got a value of type ScriptedModel", lambda: web.sse(MODEL)),
+    ("Service(offers=...) takes a mapping; got a value of type ScriptedModel", lambda: web.Service(MODEL)),
+    (
+        "the offer 'a', if it is not a function, takes StreamingModel; got a value of type str",
+        lambda: web.Service({"a": "openai"}),
+    ),
+    ("asgi_app(service=...) takes Service; got a value of type dict", lambda: asgi_app({"a": MODEL})),
+    ("wsgi_app(service=...) takes Service; got a value of type dict", lambda: wsgi_app({"a": MODEL})),
     ("model= is a name", lambda: rxllm.create_streaming_model("ollama", model="m").stream("Hi", model=5)),
 ]
 

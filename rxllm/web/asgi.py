@@ -20,6 +20,7 @@ from functools import partial
 from types import FrameType
 from typing import Any, cast
 
+from .._arguments import check_type
 from .._lazy_imports import needed
 
 needed("starlette", "rxllm.web.asgi", "rxllm[web]")  # before the imports below
@@ -77,6 +78,7 @@ class StreamResponse(Response):
     def __init__(
         self, body: StreamBody, *, keep_alive: float = KEEP_ALIVE_SECONDS, headers: dict[str, str] | None = None
     ) -> None:
+        check_type("StreamResponse(body=...), for example sse(stream),", body, StreamBody)
         self.status_code = 200
         self.background: BackgroundTask | None = None
         self._body = body
@@ -151,6 +153,7 @@ def asgi_app(service: Service, *, drain_seconds: float = 10.0) -> Router:
         service: The models and streams.
         drain_seconds: Seconds that streams have to end at shutdown.
     """
+    check_type("asgi_app(service=...)", service, Service)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Router) -> AsyncGenerator[None, None]:

@@ -12,6 +12,7 @@ from typing import TypeAlias, TypeVar, cast
 
 from reactivex import Observable
 
+from .._arguments import check_type
 from ..errors import AuthenticationError, ConfigurationError, NotFoundError
 from ..messages import Message, Role, ToolCall
 from ..model import StreamingModel
@@ -53,8 +54,12 @@ class Service:
         keep_alive: float = 15.0,
         client_roles: Collection[Role] = ROLES,
     ) -> None:
+        check_type("Service(offers=...)", offers, Mapping)
         if not offers:
             raise ConfigurationError("a service offers at least one model")
+        for name, offer in offers.items():
+            if not callable(offer):
+                check_type(f"the offer {name!r}, if it is not a function,", offer, StreamingModel)
         self.offers = dict(offers)
         self.guard = guard or Guard()
         self.streams = Streams() if streams is None else streams

@@ -9,6 +9,7 @@ from typing import TypeVar, cast
 
 from reactivex import Observable
 
+from .._arguments import check_type
 from .ai_sdk_turn import UITurn
 from .formats.errors import OPENAI_ERRORS
 from .formats.json_lines import NDJSON, SSE
@@ -63,6 +64,7 @@ def openai_chunks(
 
 
 def _served(source: Observable[T]) -> ServedStream:
+    check_type("source", source, Observable)
     stream = ServedStream(cast("Observable[object]", source))
     stream.start()
     return stream

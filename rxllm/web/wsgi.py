@@ -17,6 +17,7 @@ from http.client import responses
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
+from .._arguments import check_type
 from .._runtime.platform import is_closed_by_peer
 from ..errors import BadRequestError
 from . import routes
@@ -50,6 +51,7 @@ class StreamApplication:
         keep_alive: float = WSGI_KEEP_ALIVE_SECONDS,
         headers: Mapping[str, str] | None = None,
     ) -> None:
+        check_type("StreamApplication(body=...), for example sse(stream),", body, StreamBody)
         self._body = body
         self._keep_alive = checked_keep_alive(keep_alive)
         self._extra_headers = headers or {}
@@ -75,6 +77,7 @@ def wsgi_app(service: Service, *, keep_alive: float = WSGI_KEEP_ALIVE_SECONDS) -
         service: The models and streams.
         keep_alive: Seconds without data after which a keep-alive is sent.
     """
+    check_type("wsgi_app(service=...)", service, Service)
     checked_keep_alive(keep_alive)
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
