@@ -122,7 +122,10 @@ def _taken(row: RowIn, what: str | Callable[[RowIn], object]) -> object:
 
 def _column(row: RowIn, name: str) -> object:
     if name not in row:
-        raise ColumnError(f"there is no column {name!r}; there is {', '.join(map(repr, row)) or 'none'}")
+        there = ", ".join(map(repr, row)) or "none"
+        raise ColumnError(
+            f"there is no column {name!r}; there is {there}. prompt=, key=, options= and keep= name columns"
+        )
     return row[name]
 
 

@@ -131,7 +131,7 @@ class Checkpoint:
         if about is not None and there is not None and there[0] != _job_text(about):
             raise ConfigurationError(
                 f"{str(self._path)!r} is the checkpoint of another job: {there[0]} there, {_job_text(about)} here. "
-                "Use another file"
+                "Use another file, or the key= of that job"
             )
 
 

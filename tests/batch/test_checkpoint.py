@@ -88,6 +88,7 @@ def test_another_jobs_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r'another job.*"mine".*"id".*"yours"') as raised:
         Checkpoint(tmp_path / "job", {"job": "yours", "key": "id"})
     assert str(tmp_path / "job") in str(raised.value)
+    assert "or the key= of that job" in str(raised.value)
     Checkpoint(tmp_path / "job", {"job": "mine", "key": "id"}).close()
 
 

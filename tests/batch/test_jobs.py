@@ -100,7 +100,7 @@ def test_text_of_another_class_is_plain_text() -> None:
 @pytest.mark.parametrize(
     ("row", "columns", "says"),
     [
-        ({"question": "?"}, Columns(), "row 0: there is no column 'prompt'; there is 'question'"),
+        ({"question": "?"}, Columns(), "row 0: there is no column 'prompt'; there is 'question'. prompt=, key="),
         ({"prompt": "?"}, Columns(key="id"), "row 0: there is no column 'id'"),
         ({"prompt": "?", "id": 1.5}, Columns(key="id"), "row 0: a key is text or a whole number; 'id' is 1.5"),
         ({"prompt": "?", "id": None}, Columns(key="id"), "row 0: a key is text or a whole number; 'id' is None"),
