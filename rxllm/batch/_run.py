@@ -41,6 +41,8 @@ STOP_SECONDS = 5.0
 """Seconds that a run takes at most to store what is ready after it was disposed."""
 _TICK_SECONDS = 1.0
 """How often a run looks after its workers; also how long it waits before it replaces a lost one."""
+_LATE_SECONDS = 10.0
+"""A check that comes so late says nothing about the workers: this process was stopped, or its subscriber was slow."""
 _RESIZE_SECONDS = 5.0
 """How often a run looks whether machines have joined, so that there is room for more workers."""
 _FAILED_STARTS = 3
@@ -345,6 +347,8 @@ class Run(BaseRun):
     def _check_workers(self) -> None:
         """End silent workers, and start as many as the pool has room for; machines may have joined."""
         now = time.monotonic()
+        if now - self._next_check > _LATE_SECONDS:  # nor could this process have received anything meanwhile
+            self._busy = dict.fromkeys(self._busy, now)
         self._next_check = now + _TICK_SECONDS
         if now >= self._next_start:
             self._next_start = now + _RESIZE_SECONDS

@@ -71,7 +71,8 @@ class LocalPool(WorkerPool):
 
     def __init__(self, settings: Settings, limit: RateLimit | None) -> None:
         super().__init__()
-        self._worker = Worker(settings, limit)
+        self._make_worker = partial(Worker, settings, limit)
+        self._worker = self._make_worker()
 
     def size(self) -> int:
         """Return 1."""
@@ -89,8 +90,9 @@ class LocalPool(WorkerPool):
             raise WorkerLostError(f"there is no thread for the batch: {error}") from error
 
     def end_worker(self, worker: int) -> None:
-        """Close all connections: there is one worker."""
+        """Close all connections, and replace the worker: there is one at a time."""
         self._worker.stop()
+        self._worker = self._make_worker()
 
     def stop(self) -> None:
         """Close all connections."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,10 @@ import msgspec
 import pytest
 from reactivex import Observable
 
-from rxllm.batch import AnswerRow, BatchProgress, FailureRow, ModelSpec, read_rows
+from rxllm.batch import AnswerRow, BatchProgress, FailureRow, ModelSpec, Row, map_prompts, read_rows
 from rxllm.batch._jobs import Columns, Job
 from rxllm.batch._run import Plan, Run, RunSettings
-from rxllm.batch._worker import Settings
+from rxllm.batch._worker import Settings, Worker
 from rxllm.batch.checkpoint import Retry
 from rxllm.batch.mapping import batch_of
 from rxllm.batch.model_spec import fingerprint
@@ -337,6 +339,46 @@ def test_a_worker_that_shows_no_sign_of_life_is_taken_for_dead(desk: Desk, monke
 
     seen = desk.run(numbered(20), pool={"on_exchange": silence})
     assert numbered(20) == texts(seen)
+    assert 1 == seen.values[-1].lost_workers
+
+
+def test_a_run_that_was_stopped_waits_for_its_workers(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After SIGSTOP and SIGCONT, or a debugger, no worker has had the time to send anything."""
+    monkeypatch.setattr("rxllm.batch._run._SILENT_SECONDS", 1.5)
+    now, skipped = time.monotonic, [0.0]
+
+    class Clock:
+        monotonic = staticmethod(lambda: now() + skipped[0])
+
+    monkeypatch.setattr("rxllm.batch._run.time", Clock)
+
+    def stop(pool: KillablePool, worker: int, jobs: Sequence[Job]) -> None:
+        if worker == 1 and not skipped[0]:  # the other one is busy by then
+            skipped[0] = 60.0
+
+    seen = desk.run(numbered(20), pool={"on_exchange": stop})
+    assert numbered(20) == texts(seen)
+    assert 0 == seen.values[-1].lost_workers
+
+
+def test_the_only_worker_of_this_process_is_replaced(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was silent for too long, whose thread stood still, is closed; its prompts are asked again."""
+    monkeypatch.setattr("rxllm.batch._run._SILENT_SECONDS", 1.5)
+    proceed, exchange, count = threading.Event(), Worker.exchange, itertools.count()
+
+    def stand_still(worker: Worker, jobs: Sequence[Job]) -> list[Row]:
+        if next(count) == 1:
+            assert proceed.wait(LIMIT)
+        return exchange(worker, jobs)
+
+    monkeypatch.setattr(Worker, "exchange", stand_still)
+    seen = Seen()
+    seen.subscribe(map_prompts(numbered(4), desk.spec, checkpoint=desk.checkpoint, progress_every=1e9))
+    try:
+        seen.wait()
+    finally:
+        proceed.set()
+    assert numbered(4) == texts(seen)
     assert 1 == seen.values[-1].lost_workers
 
 
