@@ -200,6 +200,7 @@ class _Subscription(abc.DisposableBase):
             on_next = self._observer.on_next
             for event in events:
                 if self._halted:
+                    self._fail(CallAborted())  # also when the answer is complete: its end is not delivered
                     break
                 on_next(event)
             if self._limits.expired == "total" and not self._decoder.finished:
@@ -232,12 +233,11 @@ class _Subscription(abc.DisposableBase):
 
     def _open(self) -> None:
         """Send the request."""
-        source = self._source
-        self._request = source.request()  # may start the embedded model
+        self._request = self._source.request()  # may start the embedded model
         self._limits.start_connect()
         if not self._disposed:
-            self._pending = source.transport.send(self._request, self._call)
-            self._framing = _FRAMINGS[self._request.framing](source.max_event_bytes)
+            self._pending = self._source.transport.send(self._request, self._call)
+            self._framing = _FRAMINGS[self._request.framing](self._source.max_event_bytes)
 
     def _read_head(self, pending: PendingResponse, events: list[TokenEvent]) -> None:
         """Read the head of the response; in a crowd, as much of it as has arrived."""

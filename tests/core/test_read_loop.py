@@ -18,6 +18,7 @@ from reactivex import operators as rx_ops
 from reactivex.scheduler import EventLoopScheduler, ThreadPoolScheduler
 
 from rxllm._core.read_loop import Source, token_stream
+from rxllm._core.time_limits import TimeLimits
 from rxllm._protocol import Frame, WireRequest
 from rxllm._transport.http import Transport
 from rxllm.errors import APIConnectionError, APITimeoutError, ProtocolError, RateLimitError, StreamInterruptedError
@@ -413,6 +414,34 @@ class TestLimits:
             probe = Probe().watch(words(server, timeout=Timeout(idle=0.2)).pipe(rx_ops.do_action(slow)))
         assert (probe.errors, probe.completions) == ([], 1)
 
+    def test_total_passes_while_the_whole_answer_is_delivered(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """No stream completes without StreamEnd: the watchdog may have begun when the last byte arrives."""
+        passed, delivering, expired = threading.Event(), threading.Event(), threading.Event()
+        expire: Callable[..., None] = TimeLimits._expire
+
+        def late(limits: TimeLimits, on_expired: Callable[[], None]) -> None:
+            passed.set()
+            assert delivering.wait(LIMIT)
+            expire(limits, on_expired)
+            expired.set()
+
+        monkeypatch.setattr(TimeLimits, "_expire", late)
+
+        def handle(connection: Connection) -> None:
+            connection.read_request()
+            assert passed.wait(LIMIT)
+            connection.respond(frame("a", ".") + END, CHUNKED)
+            connection.wait_closed()
+
+        def slow(event: TokenEvent) -> None:
+            delivering.set()
+            assert expired.wait(LIMIT)
+
+        with RawServer(handle) as server:
+            probe = Probe().watch(words(server, timeout=Timeout(total=0.3)).pipe(rx_ops.do_action(slow)))
+        assert [getattr(error, "phase", None) for error in probe.errors] == ["total"]
+        assert (probe.text, probe.completions) == ("a", 0)
+
 
 def test_a_slow_subscriber_slows_the_socket() -> None:
     """Reading follows on_next: what is not taken stays with the server, not in memory here."""
@@ -491,6 +520,7 @@ def test_the_interpreter_ends_while_a_stream_is_stalled() -> None:
     script = """
 import sys, threading
 from rxllm._core.read_loop import Source, token_stream
+from rxllm._core.time_limits import TimeLimits
 from tests.core.test_read_loop import WordDecoder
 from rxllm._transport.http import Transport
 from rxllm._protocol import WireRequest
