@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import threading
 from collections.abc import Callable
+from typing import Literal
 
 from reactivex import abc
 from reactivex.subject import BehaviorSubject
@@ -47,26 +48,26 @@ class StateEmitter:
                 return
             self._emitting = True
         try:
-            while (state := self._next()) is not None:
+            while isinstance(state := self._next(), ChatState):
                 self.states.on_next(state)
         except BaseException:
             self._emitting = False
             raise
-        if self.closed:
+        if state == "completed":
             self.states.on_completed()
 
     def _on_frame(self, *_: object) -> None:
         self._frame_due = False
         self.emit()
 
-    def _next(self) -> ChatState | None:
-        """Return the state to emit; None if it is that of before, and the emitting ends."""
+    def _next(self) -> ChatState | Literal["unchanged", "completed"]:
+        """Return the state to emit; "unchanged" or "completed" if it is that of before, and the emitting ends."""
         with self._lock:
             state, before = self._take(), self.states.value
             if not _is_same(state, before):
                 return state
             self._emitting = self.closed  # nothing is emitted after completion
-            return None
+            return "completed" if self.closed else "unchanged"
 
 
 def _is_same(one: ChatState, other: ChatState) -> bool:

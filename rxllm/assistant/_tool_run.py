@@ -131,12 +131,12 @@ class ToolRun(abc.DisposableBase):
             self._refuse(f": the approval failed ({error_text(error)})")
 
         self._emit(ApprovalRequest(self._call))
+        if self._ended:  # the subscriber has disposed the turn
+            return
         resolve(partial(approve, self._call), self._settings.loop, answered, _ignore, failed, self._work)
 
     def _run(self, tool: RunnableTool) -> None:
         """Start the tool, with its timeout and span, and wait for its outcome."""
-        if self._ended:
-            return
         self._started = self._clock.now
         own: float | None = getattr(tool, "timeout", None)
         seconds = self._settings.tool_timeout if own is None else own
@@ -144,6 +144,8 @@ class ToolRun(abc.DisposableBase):
             expired = f"The tool did not answer within {seconds:g} s."
             self._resources.add(self._clock.schedule_relative(seconds, lambda _, __: self._fail(expired)))
         self._emit(ToolStart(self._call))
+        if self._ended:  # the subscriber has disposed the turn, or has taken all the time that the tool had
+            return
         self._start_span(tool)
         run = partial(tool.run, self._call.arguments, self._context)
         resolve(run, self._settings.loop, self._succeed, self._progress, self._fail, self._work)

@@ -1,7 +1,6 @@
 """A conversation as observable state, for any user interface: what is said, whether an answer runs, what went wrong.
 
-What a command does depends on the status. All commands may be called at any time, on any thread; none blocks, and none
-raises because of the status.
+What a command does depends on the status. Call it at any time, on any thread: none blocks, or raises because of that.
 
 ==============  ===========================  ==========================================  ====================
 command, event  ready, error                 submitted, streaming                        the status then
@@ -25,6 +24,7 @@ from __future__ import annotations
 import logging
 import operator
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -65,6 +65,7 @@ class _Turn:
         """What emits the decisions about tool calls, by the call's id; made by the question or by the decision."""
         self.decided: set[str] = set()
         self.subscription = SingleAssignmentDisposable()
+        self.ended = threading.Event()
 
 
 class ChatSession(abc.DisposableBase):
@@ -77,8 +78,7 @@ class ChatSession(abc.DisposableBase):
         conversation: The conversation's name in the memory.
         messages: What was said before, system messages too; `load` replaces it. Any prompt that models take.
         window: Chooses the messages to send of a long conversation, `last_tokens(4000)` for example; all by default.
-        frame: The shortest time between two emissions, in seconds, while text arrives. Everything else that happens
-            is emitted immediately.
+        frame: The shortest time between two emissions, in seconds, while text arrives. All else is emitted at once.
         scheduler: Runs the timer of the frames and the work with the memory; by default daemon threads.
 
     Example:
@@ -114,6 +114,7 @@ class ChatSession(abc.DisposableBase):
         self._status: ChatStatus = "ready"
         self._error: Exception | None = None
         self._turn: _Turn | None = None
+        self._loading: object = None  # identifies the last `load`; None if `clear` came after it
         self._emitter = StateEmitter(self._lock, self._take_state, frame, self._scheduler)
 
     @property
@@ -211,7 +212,7 @@ class ChatSession(abc.DisposableBase):
         with self._lock:
             turn = self._end_turn("stopped")
             self._log.drop(0)
-            self._status, self._error = "ready", None
+            self._status, self._error, self._loading = "ready", None, None
         self._after(turn)
         self.save()
 
@@ -221,7 +222,8 @@ class ChatSession(abc.DisposableBase):
         A failure of the memory becomes the session's error. Without a memory this does nothing.
         """
         if self._memory is not None:
-            self._scheduler.schedule(self._load)
+            self._loading = this = object()
+            self._scheduler.schedule(lambda *_: self._load(this))
 
     def save(self) -> None:
         """Write the conversation to the memory, on a thread of its own; it is done by itself when an answer ends.
@@ -243,16 +245,19 @@ class ChatSession(abc.DisposableBase):
         Raises:
             TimeoutError: An answer still runs.
         """
-        ended = threading.Event()
+        emitted, turn = threading.Event(), self._turn  # another thread may emit states from before the turn still
+        began = time.monotonic()
         subscription = self._emitter.states.subscribe(
-            lambda state: None if state.running else ended.set(), on_completed=ended.set
+            lambda state: None if state.running else emitted.set(), on_completed=emitted.set
         )
         try:
-            if not ended.wait(timeout):
-                raise TimeoutError(f"an answer still runs after {timeout:g} s")
+            for event in (emitted,) if turn is None else (turn.ended, emitted):
+                if not event.wait(None if timeout is None else began + timeout - time.monotonic()):
+                    raise TimeoutError(f"an answer still runs after {timeout:g} s")
         finally:
             subscription.dispose()
-        return self.state
+        with self._lock:
+            return self._take_state()
 
     def close(self) -> None:
         """Stop the running answer and complete all Observables. Later commands do nothing."""
@@ -344,6 +349,7 @@ class ChatSession(abc.DisposableBase):
         if turn is not None:
             self._log.add_answer(turn.answer, ending)
             self._status = "ready"
+            turn.ended.set()
         return turn
 
     def _after(self, ended: _Turn | None) -> None:
@@ -358,7 +364,7 @@ class ChatSession(abc.DisposableBase):
         running = () if self._turn is None else (self._turn.answer.message(),)
         return ChatState((*self._log.shown, *running), self._status, self._error)
 
-    def _load(self, *_: object) -> None:
+    def _load(self, this: object) -> None:
         """Show the stored conversation; a turn that has begun meanwhile is stopped. Runs on the scheduler."""
         assert self._memory is not None
         try:
@@ -368,6 +374,8 @@ class ChatSession(abc.DisposableBase):
             self._fail(as_exception(error))
             return
         with self._lock:
+            if self._loading is not this:
+                return
             turn = self._end_turn("stopped")
             self._log.replace(found)
             self._status, self._error = "ready", None

@@ -236,6 +236,65 @@ class TestTurns:
         assert (session.send("x"), session.regenerate(), session.approve("y")) == ("", "", False)
         assert len(model.answers) == 1
 
+    def test_the_last_state_comes_before_the_completion(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Also if another thread has just emitted all there was when the session is closed."""
+        model = ByHand()
+        session = ChatSession(model)
+        session.send("Hi")
+        asked(model, 0)
+        emitter, found, closing = session._emitter, threading.Event(), threading.Event()
+        next_state, on_next = emitter._next, emitter.states.on_next
+
+        def slow() -> object:
+            state = next_state()
+            if threading.current_thread() is other and not isinstance(state, ChatState):
+                found.set()
+                assert closing.wait(LIMIT_SECONDS)
+            return state
+
+        def first_the_other(state: ChatState) -> None:
+            closing.set()
+            other.join(LIMIT_SECONDS)
+            on_next(state)
+
+        other = threading.Thread(target=emitter.emit)
+        monkeypatch.setattr(emitter, "_next", slow)
+        seen: list[ChatState | str] = []
+        session.states.subscribe(seen.append, on_completed=lambda: seen.append("completed"))
+        other.start()
+        assert found.wait(LIMIT_SECONDS)
+        monkeypatch.setattr(emitter.states, "on_next", first_the_other)
+        session.close()
+        last, end = seen[-2:]
+        assert isinstance(last, ChatState)
+        assert (last.status, end) == ("ready", "completed")
+
+    def test_waiting_while_an_earlier_state_is_still_emitted(self) -> None:
+        """By another thread, whose subscriber is slow: the answer that was asked for since then counts."""
+        model, busy, proceed = ByHand(), threading.Event(), threading.Event()
+        session = ChatSession(model)
+
+        def slow(state: ChatState) -> None:
+            if threading.current_thread() is other:
+                busy.set()
+                assert proceed.wait(LIMIT_SECONDS)
+
+        other = threading.Thread(target=session.stop)
+        session.states.subscribe(slow)
+        session.send("one")
+        asked(model, 0)
+        other.start()
+        try:
+            assert busy.wait(LIMIT_SECONDS)
+            session.send("two")
+            with pytest.raises(TimeoutError):
+                session.wait(0.01)
+        finally:
+            proceed.set()
+            other.join(LIMIT_SECONDS)
+        session.stop()
+        assert session.wait(LIMIT_SECONDS).status == "ready"
+
     def test_a_subscriber_may_command(self) -> None:
         """Within its callback."""
         session = ChatSession(ScriptedModel("one", "two"))
@@ -397,6 +456,35 @@ class TestMemory:
         other.clear()
         until(lambda: len(store.load("one")) == 0)
         assert other.state.messages == ()
+
+    def test_clear_counts_more_than_an_earlier_load(self) -> None:
+        """However long the store takes."""
+        reading, proceed = threading.Event(), threading.Event()
+
+        class Slow(Memory):
+            def messages(self, conversation: str = "") -> tuple[Message, ...]:
+                found = super().messages(conversation)
+                if not reading.is_set():
+                    reading.set()
+                    assert proceed.wait(LIMIT_SECONDS)
+                return found
+
+        class Threads(ImmediateScheduler):
+            def schedule(self, action: Any, state: Any = None) -> abc.DisposableBase:
+                threads.append(threading.Thread(target=action, args=(self, state)))
+                threads[-1].start()
+                return Disposable()
+
+        memory, threads = Slow(), list[threading.Thread]()
+        memory.add("", [Message.user("Hi")])
+        session = ChatSession(ScriptedModel(), memory=memory, scheduler=Threads())
+        session.load()
+        assert reading.wait(LIMIT_SECONDS)
+        session.clear()
+        proceed.set()
+        for thread in threads:
+            thread.join(LIMIT_SECONDS)
+        assert memory.messages() == session.state.messages == session.history == ()
 
     def test_half_a_surrogate_pair_of_a_keyboard_is_kept_as_a_mark(self) -> None:
         """No database takes it, and it would keep all that follows out of the memory too."""

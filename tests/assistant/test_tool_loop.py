@@ -13,6 +13,7 @@ import rxllm
 from rxllm import Message, StreamEnd, TextDelta, ToolCall, Usage
 from rxllm import operators as ops
 from rxllm.assistant import (
+    ApprovalRequest,
     Assistant,
     AssistantEvent,
     MaxIterationsError,
@@ -24,6 +25,7 @@ from rxllm.assistant import (
     ToolStart,
     token_events,
 )
+from rxllm.assistant._tool_run import ToolRun
 from rxllm.testing import Drop, ErrorReply, Gate, Hang, LLMServer, Reply, ScriptedCall, ScriptedModel
 
 from .turns import CALLS, LIMIT, PROVIDERS, add, is_consistent, kinds, model_on, no_workers, two_steps, weather
@@ -278,6 +280,54 @@ def test_dispose_in_the_middle_of_a_tool_keeps_what_others_gave() -> None:
     assert is_consistent(memory.messages())
     assert stopped.wait(LIMIT)
     assert no_workers()
+
+
+@pytest.mark.parametrize("event_class", [ApprovalRequest, ToolStart])
+def test_dispose_before_a_tool_runs(event_class: type[AssistantEvent]) -> None:
+    """Inside the event that announces it: the tool does not run, and nothing is asked."""
+    ran: list[str] = []
+
+    def pay() -> str:
+        ran.append("pay")
+        return "paid"
+
+    def approve(call: ToolCall) -> bool:
+        ran.append("approve")
+        return True
+
+    model = ScriptedModel(Reply(tool_calls=[ToolCall("a", "pay", {})]))
+    turn = Assistant(model, tools=[pay], approve=approve).stream("?")
+    events = list(rxllm.iter_events(turn.pipe(rx_ops.take_while(lambda event: not isinstance(event, event_class)))))
+    assert isinstance(events[-1], StepEnd if event_class is ApprovalRequest else ApprovalRequest)
+    assert no_workers()
+    assert ran == ([] if event_class is ApprovalRequest else ["approve"])
+
+
+def test_a_tool_whose_time_is_over_before_it_runs_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The subscriber took the time. The model reads that the tool failed, so it does not run after that."""
+    ran, over, close = threading.Event(), threading.Event(), ToolRun._close
+
+    def closed(run: ToolRun, result: rxllm.ToolResult | None) -> bool:
+        first = close(run, result)
+        over.set()
+        return first
+
+    def slow(event: AssistantEvent) -> None:
+        if isinstance(event, ToolStart):
+            assert over.wait(LIMIT)
+
+    def pay() -> str:
+        ran.set()
+        return "paid"
+
+    monkeypatch.setattr(ToolRun, "_close", closed)
+    model = ScriptedModel(Reply(tool_calls=[ToolCall("a", "pay", {})]), "Sorry.")
+    turn = Assistant(model, tools=[pay], tool_timeout=0.05).stream("?")
+    events = list(rxllm.iter_events(turn.pipe(rx_ops.do_action(slow))))
+    (end,) = [event for event in events if isinstance(event, ToolEnd)]
+    assert "did not answer within" in end.result.content
+    assert no_workers()
+    assert not ran.is_set()
 
 
 def test_dispose_of_a_silent_request_closes_it() -> None:
