@@ -19,6 +19,8 @@ _MAX_WAIT = 0.5
 
 The thread ends if there is nothing to watch at a check.
 """
+_LATE_SECONDS = 1.0
+"""A check that comes so late was held up with all threads (SIGSTOP, a debugger): first they read what has come."""
 
 
 class Watch:
@@ -101,7 +103,7 @@ class Watchdog:
     def _wait(self) -> list[Watch]:
         """Return the watches that expire next, together; none, and the thread ends, when there is nothing to watch."""
         with self._lock:
-            is_idle = False
+            is_idle = is_late = False
             while self._watched or not is_idle:
                 is_idle = not self._watched
                 now = time.monotonic()
@@ -113,9 +115,12 @@ class Watchdog:
                         expired.append(watch)
                     check = min(check, due, now + watch.notice)
                 if expired:
-                    return expired
+                    if not is_late:
+                        return expired
+                    check = now + _MAX_WAIT
                 self._next_check = check
                 self._condition.wait(check - now)
+                is_late = not is_late and time.monotonic() > check + _LATE_SECONDS
             self._running = False
             return []
 

@@ -81,6 +81,41 @@ def test_a_limit_that_moves_is_kept() -> None:
     assert expired_at[0] >= moved_to
 
 
+@pytest.mark.parametrize("moves", [True, False])
+def test_a_process_that_was_stopped_reads_before_its_limits_pass(moves: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came meanwhile is in the sockets. A limit that has not moved then has passed."""
+    now, skipped = time.monotonic, [0.0]
+
+    class Clock:
+        monotonic = staticmethod(lambda: now() + skipped[0])
+
+    monkeypatch.setattr("rxllm._runtime.deadlines.time", Clock)
+    dog, passed, checked = Watchdog(), threading.Event(), threading.Event()
+    watch = Watch(now() + 30, math.inf, passed.set)
+    wait = dog._condition.wait
+
+    def stop(seconds: float) -> bool:
+        if not skipped[0]:
+            skipped[0] = 60.0
+            return False
+        if not checked.is_set():
+            watch.at += 1000.0 * moves
+            checked.set()
+            return False
+        return wait(seconds)
+
+    monkeypatch.setattr(dog._condition, "wait", stop)
+    dog.add(watch)
+    if moves:
+        assert checked.wait(LIMIT)
+        dog.stop(watch)
+        for thread in threads():
+            thread.join(LIMIT)
+        assert not passed.is_set()
+    else:
+        assert passed.wait(LIMIT)
+
+
 def test_no_limit_for_a_while_is_no_limit_lost() -> None:
     """A limit taken away, and set again at least `notice` seconds from then on, is kept."""
     dog = Watchdog()
