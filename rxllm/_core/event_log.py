@@ -144,8 +144,8 @@ class MemoryLog(Generic[T]):
         finally:
             self._due.clear()
             self._delivering = False
-        if self.state != "open":
-            self._end_readers()
+            if self.state != "open":
+                self._end_readers()
 
     def _remove(self, reader: _Reader[T]) -> None:
         reader.closed = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import tracemalloc
+from collections import deque
 from typing import Any
 
 import pytest
@@ -246,6 +247,23 @@ class TestReadersThatRaise:
         assert events_in(bad) == [1]
         assert events_in(good) == [1, 2]
         assert surfaced == [Boom]
+
+    def test_a_reader_that_comes_at_that_moment_gets_the_end(self) -> None:
+        """From another thread, as the producer receives the exception, and a third one cancels."""
+        log, late = MemoryLog[int](), Seen()
+
+        class Due(deque[Entry[int]]):
+            def clear(self) -> None:
+                late.subscribe(log.read())
+                log.cancel()
+                super().clear()
+
+        Seen(_raise).subscribe(log.read())
+        log._due = Due()
+        with pytest.raises(Boom):
+            log.append(1)
+        assert events_in(late) == [1]
+        assert isinstance(late.error, StreamInterruptedError)
 
 
 class TestThreads:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Literal, TypeAlias
@@ -72,6 +73,10 @@ class CircuitBreaker:
         self._cooldown = cooldown
         self._scheduler = scheduler
         self._states: BehaviorSubject[CircuitState] = BehaviorSubject("closed")
+        self._entered: deque[CircuitState] = deque()
+        """States that are not emitted yet."""
+        self._emitting = threading.Lock()
+        """Held by the thread that emits, for all threads: so the states come in their order."""
         self._lock = threading.RLock()  # reentrant: the garbage collector may dispose a stream
         self._current: CircuitState = "closed"
         self._period = 0
@@ -83,7 +88,7 @@ class CircuitBreaker:
 
     def reset_after_fork(self) -> None:
         """Keep the state, without streams: in a forked process, those that are on trial are its parent's."""
-        self._lock = threading.RLock()
+        self._lock, self._emitting = threading.RLock(), threading.Lock()
         self._period += 1
         self._running = 0
 
@@ -149,7 +154,7 @@ class CircuitBreaker:
                 return
             self._enter(state)
             self._half_opens_at = scheduler_seconds(timers) + self._cooldown
-        self._states.on_next(state)
+        self._emit_states()
         if state == "open":
             self._timer.disposable = timers.schedule_relative(self._cooldown, self._half_open)
 
@@ -166,13 +171,23 @@ class CircuitBreaker:
             if self._current != "open":
                 return
             self._enter("half_open")
-        self._states.on_next("half_open")
+        self._emit_states()
 
     def _enter(self, state: CircuitState) -> None:
         """Enter `state`. Must hold the lock."""
         self._current = state
+        self._entered.append(state)
         self._period += 1
         self._running = self._failures = self._successes = 0
+
+    def _emit_states(self) -> None:
+        """Emit the states that were entered, unless another thread, or a caller of this one, is emitting them."""
+        while self._entered and self._emitting.acquire(blocking=False):
+            try:
+                while self._entered:
+                    self._states.on_next(self._entered.popleft())
+            finally:
+                self._emitting.release()
 
 
 class _GuardedStream(WatchedStream[TokenEvent]):

@@ -44,7 +44,8 @@ class SharedLimit:
         self.lock = threading.RLock()  # a scheduler may run what it is given at once
         self.running: set[LimitedStream[Any]] = set()
         self._waiting: dict[LimitedStream[Any], None] = {}
-        self._admitting = False
+        self._admitting: set[int] = set()
+        """The threads that admit. A stream that runs inside its subscribe() does not keep other threads from it."""
         self._timer = SerialDisposable()
 
     def __call__(self, source: Observable[TokenEvent]) -> Observable[TokenEvent]:
@@ -71,15 +72,15 @@ class SharedLimit:
     def admit(self) -> None:
         """Start the streams that may start now, in the order of the queue; set a timer for the next one."""
         with self.lock:
-            if self._admitting:
-                return  # the thread that admits checks the queue again after each stream
-            self._admitting = True
+            if threading.get_ident() in self._admitting:
+                return  # the caller that admits checks the queue again after each stream
+            self._admitting.add(threading.get_ident())
         while (stream := self._next()) is not None:
             try:
                 stream.in_context(stream.subscribe)
             except BaseException:
                 with self.lock:
-                    self._admitting = False
+                    self._admitting.discard(threading.get_ident())
                 self.admit()
                 raise
 
@@ -101,7 +102,7 @@ class SharedLimit:
                 if self._waiting.pop(stream, stream) is None:
                     return stream
                 self.leave(stream)  # a finalizer or a signal handler on this thread has disposed it meanwhile
-            self._admitting = False
+            self._admitting.discard(threading.get_ident())
             slot = SingleAssignmentDisposable()  # filled after the fact: the scheduler may run the timer at once
             self._timer.disposable = slot
             if stream is not None and wait is not None:

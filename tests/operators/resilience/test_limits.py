@@ -11,7 +11,8 @@ import pytest
 import reactivex as rx
 from hypothesis import given
 from hypothesis import strategies as st
-from reactivex import Observable
+from reactivex import Observable, abc
+from reactivex.disposable import Disposable
 from reactivex.internal import DisposedException
 from reactivex.scheduler import EventLoopScheduler
 from reactivex.subject import Subject
@@ -30,6 +31,7 @@ from rxllm.testing import ErrorReply, LLMServer, Reply
 
 from .. import kit
 from ..kit import Boom, Case, OperatorContract
+from ..threads import Seen
 from ..virtual import SUBSCRIBED, Tries, answer, cold, play
 
 EVENTS = answer("a", "b")
@@ -237,6 +239,23 @@ class TestMaxConcurrent:
                 rx.defer(counted).pipe(limit).subscribe(on_completed=left.release)
             assert all(left.acquire(timeout=LIMIT) for _ in range(20))
         assert most <= 3
+
+    def test_a_stream_that_runs_inside_subscribe_keeps_no_other_thread_waiting(self) -> None:
+        """Two of them run at a time, as the limit says."""
+        limit, both = MaxConcurrent(2), threading.Barrier(2)
+
+        def run(observer: abc.ObserverBase[TokenEvent], _: abc.SchedulerBase | None) -> abc.DisposableBase:
+            both.wait(LIMIT)
+            observer.on_completed()
+            return Disposable()
+
+        seen = [Seen(), Seen()]
+        threads = [threading.Thread(target=each.subscribe, args=(rx.create(run).pipe(limit),)) for each in seen]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(LIMIT)
+        assert [True, True] == [each.completed for each in seen]
 
     def test_takes_one_or_more(self) -> None:
         """Nobody would ever begin."""
@@ -618,6 +637,23 @@ class TestCircuitBreaker:
         rx.just(TextDelta("a")).pipe(breaker).subscribe(on_error=errors.append)
         assert current_state(breaker) == "closed"
         assert [type(error) for error in errors] == [rxllm.APIConnectionError]
+
+    def test_states_come_in_their_order(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A thread that has opened it is held up until another one, after the cooldown, has half-opened it."""
+        breaker = CircuitBreaker(1)
+        states, on_next = self.states(breaker), breaker._states.on_next
+
+        def held_up(state: CircuitState) -> None:
+            if state == "open":
+                other = threading.Thread(target=breaker._half_open)
+                other.start()
+                other.join(LIMIT)
+            on_next(state)
+
+        monkeypatch.setattr(breaker._states, "on_next", held_up)
+        rx.throw(OVERLOADED).pipe(breaker).subscribe(on_error=lambda _: None)
+        assert states == ["closed", "open", "half_open"]
+        assert current_state(breaker) == "half_open"
 
     def test_a_failure_on_trial_opens_it_again(self) -> None:
         """For a whole cooldown."""
