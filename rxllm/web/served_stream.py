@@ -154,8 +154,9 @@ class ServedStream:
         """
         entries = tuple(self._log.after(after, AT_ONCE))
         if entries and entries[-1].id > self._taken_to:
-            self._taken_to = entries[-1].id
-            self._unblock()
+            with self._room:
+                self._taken_to = max(self._taken_to, entries[-1].id)  # another watcher may take at the same time
+                self._room.notify_all()
         return entries
 
     def watch(self, notify: Callable[[], object]) -> None:
@@ -216,6 +217,7 @@ class ServedStream:
 
     def _close(self, error: Exception | None = None) -> None:
         self._error = error
+        self._call_on_end()  # before a watcher sees the end: its next request must find the place free
         self._log.close(error)
         self._ended()
 
@@ -224,10 +226,14 @@ class ServedStream:
         self._unblock()
         with self._lock:
             self._timer.dispose()
+        self._call_on_end()
+        self._notify()
+
+    def _call_on_end(self) -> None:
+        with self._lock:
             on_end, self._on_end = self._on_end, None
         if on_end is not None:
             on_end(self)
-        self._notify()
 
     def _notify(self) -> None:
         for notify in self._watchers:

@@ -154,7 +154,8 @@ class Streams:
 
     def chat(self, user: str, name: str) -> Chat | None:
         """Return what answers this user's conversation `name`, or answered it last; None if there is nothing."""
-        return self._chats.get((user, name))
+        with self._changed:
+            return self._chats.get((user, name))
 
     def open_question(self, stream: str, call: str) -> None:
         """Store that `stream` asks about `call`: the answer may come with another request, once, within an hour."""
@@ -211,8 +212,9 @@ class Streams:
         self._questions.put((stream, call), (closed, time.monotonic() + APPROVAL_SECONDS), owner)
 
     def _find(self, stream_id: str, user: str) -> ServedStream | None:
-        found = self._open.get(stream_id)
-        return self._ended.get(stream_id) if found is None else found[0]
+        with self._changed:  # a stream that ends is in neither for a moment
+            found = self._open.get(stream_id)
+            return self._ended.get(stream_id) if found is None else found[0]
 
     def _make(self, source: Observable[object], stream_id: str, linger: float, approvals: Approvals) -> ServedStream:
         """Return the stream for `open` to start."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import reactivex
@@ -245,6 +247,77 @@ class TestWatching:
         """Told to who watches, without its words where they are not ours."""
         stream = Streams().open(reactivex.throw(ValueError("the password is hunter2")))
         assert ("failed", ()) == (stream.state, stream.since(0))
+
+    def test_the_end_is_seen_when_the_place_is_free(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A client that has read the end may ask again at once."""
+        streams, source = Streams(per_client=1), Subject[object]()
+        stream = streams.open(source, client="ann", linger=60)
+        close, opened = stream._log.close, list[ServedStream]()
+
+        def ask_again(error: Exception | None = None) -> None:
+            close(error)
+            assert stream.state == "completed"
+            opened.append(streams.open(reactivex.empty(), client="ann"))
+
+        monkeypatch.setattr(stream._log, "close", ask_again)
+        source.on_completed()
+        assert len(opened) == 1
+
+    def test_a_stream_is_found_while_it_ends(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Between the streams under way and the ended ones; a conversation as well, while another stream takes it."""
+        streams, source = Streams(), Subject[object]()
+        stream = streams.open(source, linger=60)
+
+        class Entries(dict[Any, Any]):
+            """Looked up by another thread while an entry is put."""
+
+            def __init__(self, entries: dict[Any, Any], look: Callable[[], object]) -> None:
+                super().__init__(entries)
+                self.found = list[object]()
+                self.thread = threading.Thread(target=lambda: self.found.append(look()))
+
+            def __setitem__(self, key: object, value: object) -> None:
+                self.thread.start()
+                self.thread.join(0.2)  # with a lock it waits; without one it finds nothing
+                super().__setitem__(key, value)
+
+        streams.remember("", "talk", Chat(stream.id, "m"))
+        chats = Entries(streams._chats._entries, lambda: streams.chat("", "talk"))
+        ended = Entries(streams._ended._entries, lambda: streams.get(stream.id))
+        monkeypatch.setattr(streams._chats, "_entries", chats)
+        monkeypatch.setattr(streams._ended, "_entries", ended)
+        streams.remember("", "talk", Chat(stream.id, "n"))
+        source.on_completed()
+        chats.thread.join(60)
+        ended.thread.join(60)
+        assert chats.found == [Chat(stream.id, "n")]
+        assert ended.found == [stream]
+
+    def test_a_watcher_that_took_less_does_not_hold_up_the_producer(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It takes at the same time as one that takes all."""
+        source = Subject[object]()
+        stream = ServedStream(source, linger=60)
+        stream.start()
+        source.on_next(TextDelta("a"))
+
+        class Number(int):
+            """Compared while the other watcher takes."""
+
+            def __gt__(self, other: int) -> bool:
+                is_greater = super().__gt__(other)
+                if not taken:
+                    taken.append(True)
+                    source.on_next(TextDelta("b"))
+                    stream.since(0)
+                return is_greater
+
+        taken = list[bool]()
+        after = stream._log.after
+        first = [Entry[object](Number(1), TextDelta("a"))]
+        monkeypatch.setattr(stream._log, "after", lambda *arguments: after(*arguments) if taken else first)
+        stream.since(0)
+        assert stream._taken_to == 2
+        stream.stop()
 
 
 class TestEndings:

@@ -426,6 +426,20 @@ class TestQuestions:
             followed.unwatch(threading.Event().set)
         one.drain(0)
 
+    def test_a_stream_that_is_watched_after_the_shutdown_began(self, redis_server: RedisServer) -> None:
+        """Its watcher continues in another process, as those before it do."""
+        one, other = (RelayedStreams(redis_server.url, prefix="late") for _ in range(2))
+        stream = one.open(reactivex.never(), linger=60)
+        found = other.get(stream.id)
+        assert isinstance(found, follower.FollowedStream)
+        other.drain(0)
+        rung = threading.Event()
+        found.watch(rung.set)
+        assert found.is_released
+        assert rung.is_set()
+        found.unwatch(rung.set)
+        one.drain(0)
+
     def test_a_stream_is_its_users_in_all_processes(self, redis_server: RedisServer) -> None:
         """Its id is signed for that user."""
         one, other = (RelayedStreams(redis_server.url, prefix="users") for _ in range(2))

@@ -103,6 +103,8 @@ class RelayedStreams(Streams):
 
     def drain(self, seconds: float = 10.0) -> bool:
         """Close as `Streams` does. Watchers of other processes' streams get no end, so that they continue elsewhere."""
+        with self._changed:
+            self._draining = True  # first: from now on, `_enter` releases a stream
         with self._following:
             streams = list(self._followed.values())
         for stream in streams:
@@ -149,6 +151,8 @@ class RelayedStreams(Streams):
         """Register a stream of another process that is watched here from now on."""
         with self._following:
             self._followed[followed.id] = followed
+        if self._draining:
+            followed.release()
 
     def _leave(self, followed: ServedStream) -> None:
         with self._following:
