@@ -137,6 +137,8 @@ class RedisConnections:
         try:
             with self._connection(deployment.pool_for(client, key)) as connection:
                 connection.connect()  # does nothing if it is connected; asks Sentinel for the master if not
+                if self._closed:  # since `_connected`: `close` has not seen this connection
+                    raise redis_errors.ConnectionError("the connections are closed")
                 connection.send_packed_command([_packed(words)], check_health=False)
                 return connection.read_response()
         except _MOVED as error:

@@ -120,6 +120,7 @@ class LogWriter:
         if found:
             self.append(StreamReset("the producer was lost; another one starts again"))
         self._leave = listen(address, self._redis.name, channel, keys.state, self._hurry)
+        self._urgent = True  # the first call comes at once: a cancellation between the claim and this was not heard
 
     def start(self, stop: Callable[[], None]) -> None:
         """Start the thread; it calls `stop` once if the log ends before the stream does."""

@@ -6,12 +6,15 @@ import itertools
 import logging
 import math
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import reactivex
 import redis
+from reactivex import Observable
+from reactivex import operators as rx_ops
 from reactivex.subject import Subject
 
 import rxllm
@@ -29,6 +32,7 @@ from rxllm.relay import (
     publish,
     subscribe,
 )
+from rxllm.relay._channel_listener import listen
 from rxllm.relay._redis import RedisConnections
 from rxllm.testing import LLMServer
 
@@ -227,6 +231,45 @@ class TestPublishing:
         seen = reading(redis_server.url, stream)
         seen.wait()
         assert isinstance(seen.error, StreamInterruptedError)
+
+    def test_a_cancellation_right_after_the_claim(
+        self, redis_server: RedisServer, stream: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Before the producer listens: it looks once more, and does not wait until it renews the lease."""
+        other = publish(reactivex.never(), f"{stream}-other", redis=redis_server.url)
+        first = publish(reactivex.never(), f"{stream}-first", redis=redis_server.url)
+        cancel(first.id, redis=redis_server.url)
+        assert first.wait(LIMIT)  # so the one listener of this process listens
+
+        def cancelled_before(*arguments: Any) -> Callable[[], None]:
+            cancel(stream, redis=redis_server.url)
+            return listen(*arguments)
+
+        monkeypatch.setattr("rxllm.relay._writer.listen", cancelled_before)
+        disposed = threading.Event()
+        source: Observable[TokenEvent] = reactivex.never()
+        publication = publish(
+            source.pipe(rx_ops.finally_action(disposed.set)), stream, redis=redis_server.url, lease=30 * LIMIT
+        )
+        assert disposed.wait(LIMIT)
+        assert publication.wait(LIMIT)
+        assert publication.state == "cancelled"
+        other.dispose()
+        assert other.wait(LIMIT)
+
+    def test_closing_while_a_call_connects(self, redis_server: RedisServer, stream: str) -> None:
+        """It does not open a connection that remains, nor does it block there."""
+        connections = RedisConnections(redis_server.url)
+        connected = connections._connected
+
+        def closed_after() -> Any:
+            client = connected()
+            connections.close()
+            return client
+
+        connections._connected = closed_after  # type: ignore[method-assign]
+        with pytest.raises(APIConnectionError, match="closed"):
+            connections.read(stream, "0-0", 1.0)
 
     def test_a_source_that_cannot_be_subscribed(self, redis_server: RedisServer, stream: str) -> None:
         """Is a stream that failed."""
