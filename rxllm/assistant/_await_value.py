@@ -44,8 +44,8 @@ class AsyncioLoop:
             self._waiting += 1
             loop.call_soon_threadsafe(start_task, loop, awaitable, handle, result, partial(self._ended, loop))
             if not self._is_running:
-                self._is_running = True
                 workers.run("rxllm-asyncio", partial(self._run, loop))
+                self._is_running = True  # not before: if there is no thread, the next call tries again
         return result.result()
 
     def _open(self) -> asyncio.AbstractEventLoop:

@@ -223,7 +223,7 @@ class ChatSession(abc.DisposableBase):
         """
         if self._memory is not None:
             self._loading = this = object()
-            self._scheduler.schedule(lambda *_: self._load(this))
+            self._scheduler.schedule(self._load, this)
 
     def save(self) -> None:
         """Write the conversation to the memory, on a thread of its own; it is done by itself when an answer ends.
@@ -364,7 +364,7 @@ class ChatSession(abc.DisposableBase):
         running = () if self._turn is None else (self._turn.answer.message(),)
         return ChatState((*self._log.shown, *running), self._status, self._error)
 
-    def _load(self, this: object) -> None:
+    def _load(self, _: abc.SchedulerBase, this: object = None) -> None:
         """Show the stored conversation; a turn that has begun meanwhile is stopped. Runs on the scheduler."""
         assert self._memory is not None
         try:

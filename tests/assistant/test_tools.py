@@ -16,11 +16,13 @@ import pytest
 import reactivex as rx
 from reactivex import Observable, Subject
 from reactivex import operators as rx_ops
+from reactivex.disposable import SerialDisposable
 from reactivex.scheduler import ThreadPoolScheduler
 from reactivex.scheduler.eventloop import AsyncIOThreadSafeScheduler
 
 import rxllm
 from rxllm import ImagePart, TextPart, Tool, ToolCall, ToolResult
+from rxllm._runtime.thread_cache import Task, Workers
 from rxllm.assistant import (
     ApprovalRequest,
     Assistant,
@@ -34,6 +36,7 @@ from rxllm.assistant import (
     assistant_event_from_json,
     assistant_event_to_json,
 )
+from rxllm.assistant._await_value import AsyncioLoop
 from rxllm.testing import Reply, ScriptedModel
 
 from .turns import LIMIT, add, no_workers
@@ -501,3 +504,24 @@ def test_events_go_to_json_and_back() -> None:
     """Every event of a turn with a tool."""
     for event in turn_with(add, {"a": 1, "b": 2}, approve=lambda call: True):
         assert event == assistant_event_from_json(assistant_event_to_json(event))
+
+
+def test_an_async_tool_runs_after_one_that_had_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop that all of them share starts with the next one."""
+
+    async def value(number: int) -> int:
+        return number
+
+    def refuse(self: Workers, name: str, task: Task) -> None:
+        raise RuntimeError("can't start new thread")
+
+    loop = AsyncioLoop()
+    with monkeypatch.context() as patch:
+        patch.setattr(Workers, "run", refuse)
+        with pytest.raises(RuntimeError):
+            loop.wait_for(value(1), SerialDisposable())
+    found: list[object] = []
+    waiting = threading.Thread(target=lambda: found.append(loop.wait_for(value(2), SerialDisposable())), daemon=True)
+    waiting.start()
+    waiting.join(LIMIT)
+    assert found == [2]
