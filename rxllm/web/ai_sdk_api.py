@@ -157,6 +157,7 @@ def stop(service: Service, http: HttpRequest, name: str) -> HttpResponse:
 
 def _deliver(service: Service, stream: ServedStream, open_calls: Sequence[Decision]) -> int:
     """Deliver the user's decisions to a waiting stream; return the event after which its reader goes on."""
+    stream.is_awaited = True  # first: without both, the stream would end with a watcher that leaves at this moment
     after, stream.paused_after = stream.paused_after, None
     decided = [decision for decision in open_calls if decision.answer is not None]
     refused: list[ConfigurationError] = []
@@ -169,6 +170,6 @@ def _deliver(service: Service, stream: ServedStream, open_calls: Sequence[Decisi
         if len(refused) == len(decided):
             raise refused[0]
     except LLMError:
-        stream.paused_after = after
+        stream.paused_after, stream.is_awaited = after, False
         raise
     return stream.last if after is None else after

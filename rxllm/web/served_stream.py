@@ -74,6 +74,8 @@ class ServedStream:
         """Whether the stream continues in another process and this one no longer serves it."""
         self.paused_after: int | None = None
         """The number of the last event of a watcher that has left to ask its user, and returns within 300 s."""
+        self.is_awaited = False
+        """Whether such a watcher is on its way again. The one before it may leave after that."""
         self._source = source
         self._linger = linger
         self._chars = array("Q", [0])
@@ -166,6 +168,7 @@ class ServedStream:
         """
         with self._lock:
             self._watchers = (*self._watchers, notify)
+            self.is_awaited = False
             self._timer.disposable = Disposable()
 
     def unwatch(self, notify: Callable[[], object]) -> None:
@@ -175,7 +178,7 @@ class ServedStream:
             if self._watchers or self._log.state != "open":
                 return
         self._unblock()
-        seconds = max(self._linger, 0.0 if self.paused_after is None else _ANSWER_SECONDS)
+        seconds = max(self._linger, _ANSWER_SECONDS if self.is_awaited or self.paused_after is not None else 0.0)
         if seconds > 0:
             self._abandon_after(seconds)
         else:

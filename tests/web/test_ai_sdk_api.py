@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 
 import msgspec
 import pytest
@@ -14,7 +15,7 @@ from rxllm.assistant import Assistant
 from rxllm.errors import ConfigurationError
 from rxllm.messages import Message, ReasoningPart, ToolCall, ToolResult
 from rxllm.testing import LLMServer, Reply
-from rxllm.web import ChatRequest, Service
+from rxllm.web import ChatRequest, ServedStream, Service
 from rxllm.web.ai_sdk_messages import Conversation, UIMessage, ui_conversation
 from rxllm.web.approvals import Signatures
 
@@ -107,6 +108,34 @@ class TestWhoseAnswersCount:
 
 class TestAStreamThatWaits:
     """It has asked, and nobody watches it."""
+
+    def test_its_reader_may_leave_after_the_answer_has_come(
+        self, llm: LLMServer, url: str, paid: list[float], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The next request came in between: the stream waits for its reader."""
+        unwatch, approve = ServedStream.unwatch, ServedStream.approve
+        late: list[Callable[[], object]] = []
+        has_left = threading.Event()
+
+        def leave_later(stream: ServedStream, notify: Callable[[], object]) -> None:
+            if late:
+                unwatch(stream, notify)
+            else:
+                late.append(notify)
+                has_left.set()
+
+        def approve_then_leave(stream: ServedStream, call_id: str, approved: bool, reason: str = "") -> None:
+            approve(stream, call_id, approved, reason)
+            assert has_left.wait(60)
+            unwatch(stream, late[0])
+
+        monkeypatch.setattr(ServedStream, "unwatch", leave_later)
+        monkeypatch.setattr(ServedStream, "approve", approve_then_leave)
+        llm.enqueue(Reply("", tool_calls=(CALL,)), "Done")
+        question = chunks(post(url, ASKED))[-3]["approvalId"]
+        told = chunks(post(url, ASKED, answered(question)))
+        assert "Done" in [chunk.get("delta") for chunk in told]
+        assert [5.0] == paid
 
     def test_it_may_be_answered_by_its_id_too(self, llm: LLMServer, url: str, paid: list[float]) -> None:
         """Then it goes on, and whoever resumes sees the rest."""
