@@ -392,7 +392,7 @@ def test_background_tasks_run_after_the_stream(llm: LLMServer) -> None:
         response.background = BackgroundTask(ended.put, request.query_params["name"])
         return response
 
-    llm.enqueue("Hello there", Reply("And", fault=Stall()))
+    llm.enqueue("Hello there", Reply("And", fault=Stall(after=1)))
     with running(None, app=Starlette(routes=[Route("/ask", ask)])) as url:
         assert '"text":"Hello' in requests.get(f"{url}/ask?name=whole", timeout=60).text
         assert "whole" == ended.get(timeout=60)
