@@ -53,8 +53,8 @@ class KillablePool(WorkerPool):
             alive = self._alive.get(worker)
         if alive is None:
             return  # it died a moment ago: the letter that says so is in the mailbox
+        self._on_exchange(self, worker, jobs)  # first: a worker that is killed must not have answered before
         threading.Thread(target=self._exchange, args=(worker, alive, jobs), daemon=True).start()
-        self._on_exchange(self, worker, jobs)
 
     def kill(self, worker: int) -> None:
         """The worker is gone in the middle of whatever it did."""
