@@ -13,7 +13,7 @@ from reactivex.disposable import CompositeDisposable, Disposable, SingleAssignme
 
 from .._core.event_log import Entry, MemoryLog
 from .._core.recording_format import RecordingWriter
-from ..events import StreamEnd, TokenEvent
+from ..events import TokenEvent
 from ._operator import Operator, not_an_event, stopwatch, subscribing
 
 T = TypeVar("T")
@@ -50,8 +50,6 @@ class _Broadcast(Generic[T]):
         self._request: tuple[MemoryLog[T], SingleAssignmentDisposable] | None = None
         """The log and the subscription of the request; None before it and after its disposal."""
         self._count = 0
-        self._has_answer = False
-        """The request has come to its `StreamEnd`: it completes next."""
 
     def subscribe(self, observer: abc.ObserverBase[T], scheduler: abc.SchedulerBase | None) -> abc.DisposableBase:
         """Replay the log to the observer, then follow it; the first subscriber starts the request."""
@@ -67,7 +65,7 @@ class _Broadcast(Generic[T]):
             reading.dispose()
             with self._lock:
                 self._count -= 1
-                if self._count > 0 or log.state != "open" or self._has_answer:
+                if self._count > 0 or log.state != "open":
                     return
                 self._request = None
             upstream.dispose()
@@ -75,7 +73,6 @@ class _Broadcast(Generic[T]):
         removal = Disposable(leave)
 
         def append(event: T) -> None:
-            self._has_answer = type(event) is StreamEnd
             log.append(event)
 
         def on_next(entry: Entry[T]) -> None:

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-import reactivex
-from reactivex import Observable, abc
+from reactivex import abc
 from reactivex import operators as rx
 from reactivex.observer import Observer
 from reactivex.subject import Subject
@@ -111,26 +110,6 @@ class TestBroadcast:
             assert [TextDelta("ab"), StreamEnd(whole("a", "b"))] == again.values
             assert again.completed
         assert producer.subscriptions == 1
-
-    def test_a_subscriber_that_leaves_with_the_end_of_the_answer_has_the_request_complete(self) -> None:
-        """Its `StreamEnd` has come, so the answer is not requested again."""
-        sources: list[Subject[TokenEvent]] = []
-
-        def request(_: abc.SchedulerBase) -> Observable[TokenEvent]:
-            sources.append(Subject())
-            return sources[-1]
-
-        shared = reactivex.defer(request).pipe(ops.broadcast())
-        first, second = Seen(), Seen()
-        first.subscribe(shared.pipe(rx.filter(lambda event: isinstance(event, StreamEnd)), rx.take(1)))
-        for event in answer("a", "b"):
-            sources[0].on_next(event)
-        assert first.completed
-        second.subscribe(shared)
-        sources[0].on_completed()
-        assert second.completed
-        assert [TextDelta("ab"), StreamEnd(whole("a", "b"))] == second.values
-        assert len(sources) == 1
 
     def test_a_failure_is_replayed_too(self) -> None:
         """With what was before it, and without asking again."""
