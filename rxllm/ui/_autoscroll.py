@@ -24,25 +24,25 @@ class Autoscroll:
     >>> autoscroll.layout_changed()
     """
 
-    def __init__(self, measure: Callable[[], ViewPosition], to_end: Callable[[], object]) -> None:
+    def __init__(self, measure: Callable[[], ViewPosition | None], to_end: Callable[[], object]) -> None:
+        """Follow at first if the end is in view; `measure` returns None while the view is too small to show a line."""
         self._measure = measure
         self._to_end = to_end
-        self._top = 0.0
-        self._follows = False
-        self.follows()
+        self._top, self._follows = measure() or (0.0, True)
 
     def follows(self) -> bool:
         """Return whether the view follows the end; to be called before each change."""
-        top, end_in_view = self._measure()
-        if end_in_view:
-            self._follows = True
-        elif top < self._top:
-            self._follows = False
-        self._top = top
+        if (position := self._measure()) is not None:
+            top, end_in_view = position
+            if end_in_view:
+                self._follows = True
+            elif top < self._top:
+                self._follows = False
+            self._top = top
         return self._follows
 
     def layout_changed(self) -> None:
         """Scroll to the end if the view follows it; to be called after each change of text, size or font."""
         if self.follows():
             self._to_end()
-            self._top, _ = self._measure()
+            self._top, _ = self._measure() or (self._top, False)

@@ -97,10 +97,10 @@ class WidgetRef:
         window = self.call("window")
         return window is not None and bool(window.isVisible())
 
-    def _position(self) -> ViewPosition:
+    def _position(self) -> ViewPosition | None:
         bar = self.call("verticalScrollBar")
-        if bar is None:
-            return 0, False
+        if bar is None or not self().viewport().height():  # in a closed part of a QSplitter, for example
+            return None
         return bar.value(), bar.value() >= bar.maximum() - _NEARLY_AT_END
 
     def _to_end(self) -> None:

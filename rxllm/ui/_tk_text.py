@@ -286,7 +286,8 @@ def _new_autoscroll(widget: tkinter.Text, follow_theme: Callable[[], None]) -> A
     return autoscroll
 
 
-def _position(widget: tkinter.Text) -> ViewPosition:
+def _position(widget: tkinter.Text) -> ViewPosition | None:
+    if widget.winfo_height() <= 1:  # it has not been laid out yet
+        return None
     line, _, column = widget.index("@0,0").partition(".")
-    end_in_view = not widget.winfo_viewable() or widget.dlineinfo("end-1c") is not None
-    return int(line) + int(column) * 1e-6, end_in_view
+    return int(line) + int(column) * 1e-6, widget.dlineinfo("end-1c") is not None

@@ -492,6 +492,21 @@ class TestOthers:
         bound.feed(stream, words)
         assert bar.value() == at
 
+    def test_the_end_is_in_view_when_a_splitter_is_opened(self, bound: Bound) -> None:
+        """The view had no height when it was bound."""
+        splitter = bound.host.widgets.QSplitter()
+        splitter.addWidget(bound.host.widgets.QTextEdit())
+        splitter.setOrientation(type(splitter.orientation()).Vertical)
+        splitter.addWidget(bound.view)
+        splitter.resize(400, 300)
+        splitter.show()
+        splitter.setSizes([300, 0])
+        bound.until(lambda: bound.view.viewport().height() == 0)
+        bound.feed(bound.stream(), "line\n\n" * 40)
+        splitter.setSizes([100, 200])
+        bar = bound.view.verticalScrollBar()
+        bound.until(lambda: bound.view.viewport().height() > 100 and bar.value() == bar.maximum() > 0)
+
 
 class Bound:
     """A view, and streams that are bound to it and fed by hand."""

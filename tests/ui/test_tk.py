@@ -176,6 +176,21 @@ class TestOthers:
         bound.feed(stream, words)
         assert bound.widget.yview()[0] == 0.0
 
+    def test_the_view_stays_where_the_user_was_while_it_is_hidden(self, bound: Bound) -> None:
+        """As in a tab behind another one."""
+        stream = bound.stream()
+        bound.feed(stream, "line\n\n" * 40)
+        bound.until(lambda: bound.widget.yview()[1] == 1.0)
+        bound.widget.yview_moveto(0.3)
+        at = bound.widget.index("@0,0")
+        bound.widget.pack_forget()
+        bound.until(lambda: not bound.widget.winfo_viewable())
+        bound.feed(stream, "line\n\n" * 40)
+        bound.widget.pack()
+        bound.until(lambda: bool(bound.widget.winfo_viewable()))
+        bound.feed(stream, "line\n\n" * 40)
+        assert bound.widget.index("@0,0") == at
+
 
 class Bound:
     """A Text, and streams that are bound to it and fed by hand."""
