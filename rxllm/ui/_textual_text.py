@@ -113,44 +113,43 @@ def text_area_text(widget: TextArea) -> TextRegion:
 def follow_end(widget: Widget) -> None:
     """Keep the end of what scrolls a widget in view from now on, while it is in view.
 
-    Before the widget is mounted, nothing is above its end, so that the view follows from the start.
-
     Textual shows the content of an anchored container at its bottom, so the container is anchored once the content is
     higher; then Textual follows the end by itself, until the user scrolls.
     """
-    if not widget.is_attached:
-        widget.call_after_refresh(_follow_end, widget, at_end=True)
-    else:
-        _follow_end(widget, at_end=False)
-
-
-def _follow_end(widget: Widget, *, at_end: bool) -> None:
     box = _scrolled(widget)
     if box is None or box in _FOLLOWED:
         return
     _FOLLOWED.add(box)
 
-    def look() -> None:
-        if box.is_anchored != (overflows := box.max_scroll_y > 0):
-            box.anchor(overflows)
-            if not overflows:
+    def look(target: float | None) -> None:
+        """Anchor the box if it overflows and its end was in view, unless it has been scrolled since."""
+        if box.max_scroll_y == 0:
+            if box.is_anchored:
+                box.anchor(False)
                 box.scroll_home(animate=False)
+        elif target == box.scroll_target_y and not box.is_vertical_scrollbar_grabbed:
+            if not box.is_anchored:
+                box.anchor()
+            box.scroll_end(animate=False, immediate=True, x_axis=False)  # any other scrolling lets the anchor go
 
     def laid_out(before: Size, _: Size) -> None:
         """Look once the layout is complete: a refresh of the screen may come before it."""
-        visible = box.container_size.height - box.scrollbar_size_horizontal
-        if box.is_anchored or box.scroll_offset.y >= before.height - visible:
-            box.call_later(look)
+        end = before.height - box.container_size.height
+        if end > 0:  # else the horizontal bar may have come with the text that is higher
+            end += box.scrollbar_size_horizontal
+        at_end = min(box.scroll_offset.y, box.scroll_target_y) >= end
+        box.call_later(look, box.scroll_target_y if at_end else None)
 
     box.watch(box, "virtual_size", laid_out, init=False)
-    if at_end or box.is_vertical_scroll_end:
-        look()
+    if box.is_vertical_scroll_end:
+        look(box.scroll_target_y)
 
 
 def _scrolled(widget: Widget) -> Widget | None:
-    """Return the widget, or the closest one around it, that scrolls."""
-    nodes = (node for node in widget.ancestors_with_self if isinstance(node, Widget))
-    return next(filter(_scrolls, nodes), None)
+    """Return the closest one of the widget and those around it that scrolls and is not as high as its content."""
+    boxes = [node for node in widget.ancestors_with_self if isinstance(node, Widget) and _scrolls(node)]
+    lower = (box for box in boxes if not box.styles.is_auto_height or box.styles.max_height is not None)
+    return next(lower, boxes[-1] if boxes else None)
 
 
 def _scrolls(widget: Widget) -> bool:

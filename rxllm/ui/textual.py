@@ -17,6 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar, cast
 
+import reactivex
 from reactivex import Observable, abc
 
 from .._lazy_imports import needed
@@ -27,6 +28,7 @@ from textual.app import App
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Button, Input, Log, Markdown, Static, TextArea
+from textual.worker import Worker
 
 from .._text_without_controls import inert_text
 from ._binding import Binding, Settle, StreamBinding, Streamed, as_each, as_events, as_text
@@ -177,6 +179,8 @@ def _bind(
     latest: bool = False,
 ) -> Binding:
     """Bind an observer until the widget is removed."""
+    if _removed(widget):
+        source = reactivex.never()  # no request
     return _until_removed(
         widget, StreamBinding(source, TextualScheduler(_app_of(widget)), observer, settle, latest=latest)
     )
@@ -184,22 +188,32 @@ def _bind(
 
 def _until_removed(widget: Widget, binding: Binding) -> Binding:
     """End the binding when its widget is removed: Textual then cancels the widget's workers."""
-    widget.run_worker(_hold(binding), group="rxllm", exit_on_error=False)
+    if _removed(widget):
+        binding.dispose()
+    ended = asyncio.Event()
+    binding.running.subscribe(on_completed=ended.set)
+
+    async def hold() -> None:
+        await ended.wait()
+
+    worker: Worker[None] = widget.run_worker(hold, group="rxllm", exit_on_error=False)
+    asyncio.ensure_future(worker.wait()).add_done_callback(partial(_dispose, binding))
     return binding
+
+
+def _dispose(binding: Binding, waited: asyncio.Task[None]) -> None:
+    """Dispose a binding whose worker has ended or was cancelled, perhaps before it began."""
+    if not waited.cancelled():
+        waited.exception()  # else asyncio reports that nobody has looked at it
+    binding.dispose()
+
+
+def _removed(widget: Widget) -> bool:
+    return widget.is_mounted and not widget.is_attached
 
 
 def _app_of(widget: Widget) -> App[object]:
     return cast(App[object], widget.app)  # pyright: ignore[reportUnknownMemberType] - Textual leaves it open
-
-
-async def _hold(binding: Binding) -> None:
-    """Wait for the binding's end, and bring it about when this is cancelled."""
-    ended = asyncio.Event()
-    binding.running.subscribe(on_completed=ended.set)
-    try:
-        await ended.wait()
-    finally:
-        binding.dispose()
 
 
 def _update(widget: Static, item: object) -> None:

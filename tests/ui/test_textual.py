@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import reactivex
 from reactivex import Observable, abc
+from reactivex import operators as rx
 from reactivex.subject import BehaviorSubject, Subject
 from textual.app import App, ComposeResult
 from textual.containers import VerticalScroll
@@ -21,7 +22,6 @@ from textual.widgets._markdown import MarkdownParagraph
 import rxllm
 from rxllm.testing import Fail, Gate, LLMServer, Reply
 from rxllm.ui._binding import Binding
-from rxllm.ui._textual_text import follow_end
 from rxllm.ui.textual import StopButton, TextualScheduler, bind_each, bind_enabled, bind_text
 
 from ..sinks.streams import Produced
@@ -224,6 +224,33 @@ class TestStopping:
 
         self._run(app, server, act)
 
+    @pytest.mark.parametrize("what", ["the widget", "its parent"])
+    def test_removing_the_widget_at_once(self, what: str) -> None:
+        """Before anything of the binding has run."""
+        app, stopped = Screen(), threading.Event()
+
+        async def body(pilot: Pilot[None]) -> None:
+            removal = (app.shown if what == "the widget" else app.query_one(VerticalScroll)).remove()
+            binding = bind_text(app.shown, reactivex.never().pipe(rx.finally_action(stopped.set)))
+            await removal
+            await over(binding)
+
+        run(app, body)
+        assert stopped.is_set()
+
+    def test_a_removed_widget(self, app: Screen) -> None:
+        """Its binding makes no request and has ended."""
+
+        def subscribe(observer: abc.ObserverBase[str], scheduler: object = None) -> abc.DisposableBase:
+            raise AssertionError("a request")
+
+        async def body(pilot: Pilot[None]) -> None:
+            await app.shown.remove()
+            await over(bind_text(app.shown, reactivex.create(subscribe)))
+            await over(bind_enabled(app.shown, BehaviorSubject(True)))
+
+        run(app, body)
+
     def test_leaving_the_app(self, server: LLMServer) -> None:
         """With the stream under way."""
 
@@ -425,24 +452,49 @@ def test_the_end_is_in_view_however_late_the_layout_comes(app: Screen, late: str
     run(app, body)
 
 
-def test_a_change_before_the_widget_is_mounted_is_followed_too() -> None:
-    """Also if the text is higher than the view when it is laid out for the first time."""
-    shown = Static("line\n" * 100)
-    follow_end(shown)
+@pytest.mark.parametrize("app", ["markdown", "static"], indirect=True)
+@pytest.mark.parametrize("key", ["pagedown", "down", "right"])
+def test_a_key_that_leaves_the_end_in_view_lets_the_view_follow(app: Screen, key: str) -> None:
+    """Textual itself lets the end go with any scrolling."""
 
-    class Scrolled(App[None]):
-        def compose(self) -> ComposeResult:
-            with VerticalScroll():
-                yield shown
+    async def body(pilot: Pilot[None]) -> None:
+        box = app.query_one(VerticalScroll)
+        box.styles.overflow_x = "auto"
+        app.shown.styles.width = 200
+        stream = Subject[str]()
+        bind_text(app.shown, stream)
+        stream.on_next("line\n\n" * 40)
+        await until(pilot, lambda: box.scroll_offset.y > 5 and box.is_vertical_scroll_end)
+        box.focus()
+        await pilot.press(key)
+        if key == "right":
+            await until(pilot, lambda: box.scroll_offset.x > 0)
+            box.release_anchor()  # as a drag of the horizontal bar does
+        at = box.scroll_offset.y
+        stream.on_next("line\n\n" * 40)
+        await until(pilot, lambda: box.scroll_offset.y > at + 40 and box.is_vertical_scroll_end)
+        assert (box.scroll_offset.x > 0) == (key == "right")
 
-    app = Scrolled()
+    run(app, body)
 
-    async def main() -> None:
-        async with asyncio.timeout(LIMIT_SECONDS), app.run_test() as pilot:
-            box = app.query_one(VerticalScroll)
-            await until(pilot, lambda: box.scroll_offset.y > 50 and box.is_vertical_scroll_end)
 
-    asyncio.run(main())
+@pytest.mark.parametrize("app", ["markdown", "static"], indirect=True)
+def test_a_container_as_high_as_its_content_does_not_scroll(app: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So the view follows the end in the one around it."""
+
+    def compose(self: Screen) -> ComposeResult:
+        with VerticalScroll(id="outer"), VerticalScroll() as inner:
+            inner.styles.height = "auto"
+            yield self.shown
+
+    monkeypatch.setattr(Screen, "compose", compose)
+
+    async def body(pilot: Pilot[None]) -> None:
+        outer = app.query_one("#outer")
+        await over(bind_text(app.shown, reactivex.of("line\n\n" * 40)))
+        await until(pilot, lambda: outer.scroll_offset.y > 5 and outer.is_vertical_scroll_end)
+
+    run(app, body)
 
 
 @pytest.mark.parametrize("app", list(READ), indirect=True)
