@@ -204,7 +204,7 @@ def _until_removed(widget: Widget, binding: Binding) -> Binding:
 def _dispose(binding: Binding, waited: asyncio.Task[None]) -> None:
     """Dispose a binding whose worker has ended or was cancelled, perhaps before it began."""
     if not waited.cancelled():
-        waited.exception()  # else asyncio reports that nobody has looked at it
+        waited.exception()  # else asyncio reports an error that was not read
     binding.dispose()
 
 
