@@ -369,6 +369,7 @@ def test_without_threads_a_run_ends_with_an_error_of_this_package(
 ) -> None:
     """At its start or later; what is answered by then is kept, and the next run does the rest."""
     start, names = _worker_pool.workers.run, list[str]()
+    prompts = [f"prompt {number}" for number in range(30)]  # more than a worker is given at once
 
     def run_some(name: str, task: Callable[[], object]) -> None:
         names.append(name)
@@ -378,9 +379,9 @@ def test_without_threads_a_run_ends_with_an_error_of_this_package(
 
     with monkeypatch.context() as patched:
         patched.setattr(_worker_pool, "workers", SimpleNamespace(run=run_some))
-        seen = run(llm_server, tmp_path, ["a", "b", "c"], max_concurrent=1)
+        seen = run(llm_server, tmp_path, prompts, max_concurrent=1)
     assert isinstance(seen.error, batch.WorkerLostError)
-    assert len(rows(seen)) < 3
-    again = run(llm_server, tmp_path, ["a", "b", "c"])
+    assert len(rows(seen)) < 30
+    again = run(llm_server, tmp_path, prompts)
     assert again.completed
-    assert len(rows(seen)) + len(rows(again)) == 3
+    assert len(rows(seen)) + len(rows(again)) == 30
