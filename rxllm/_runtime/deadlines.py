@@ -20,7 +20,7 @@ _MAX_WAIT = 0.5
 The thread ends if there is nothing to watch at a check.
 """
 _LATE_SECONDS = 1.0
-"""A check that comes so late was held up with all threads (SIGSTOP, a debugger): first they read what has come."""
+"""A check this late means that the whole process stood still (SIGSTOP, debugger). Streams first read what has come."""
 
 
 class Watch:

@@ -1,6 +1,6 @@
 """A conversation as observable state, for any user interface: what is said, whether an answer runs, what went wrong.
 
-What a command does depends on the status. Call it at any time, on any thread: none blocks, or raises because of that.
+What a command does depends on the status, but no status makes it raise. Call it on any thread; it does not block.
 
 ==============  ===========================  ==========================================  ====================
 command, event  ready, error                 submitted, streaming                        the status then

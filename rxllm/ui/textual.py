@@ -192,16 +192,12 @@ def _until_removed(widget: Widget, binding: Binding) -> Binding:
         binding.dispose()
     ended = asyncio.Event()
     binding.running.subscribe(on_completed=ended.set)
-
-    async def hold() -> None:
-        await ended.wait()
-
-    worker: Worker[None] = widget.run_worker(hold, group="rxllm", exit_on_error=False)
+    worker: Worker[bool] = widget.run_worker(ended.wait, group="rxllm", exit_on_error=False)
     asyncio.ensure_future(worker.wait()).add_done_callback(partial(_dispose, binding))
     return binding
 
 
-def _dispose(binding: Binding, waited: asyncio.Task[None]) -> None:
+def _dispose(binding: Binding, waited: asyncio.Task[bool]) -> None:
     """Dispose a binding whose worker has ended or was cancelled, perhaps before it began."""
     if not waited.cancelled():
         waited.exception()  # else asyncio reports an error that was not read

@@ -639,7 +639,7 @@ class TestCircuitBreaker:
         assert [type(error) for error in errors] == [rxllm.APIConnectionError]
 
     def test_states_come_in_their_order(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A thread that has opened it is held up until another one, after the cooldown, has half-opened it."""
+        """One thread opens it. Before that thread emits "open", another one half-opens it."""
         breaker = CircuitBreaker(1)
         states, on_next = self.states(breaker), breaker._states.on_next
 
