@@ -93,7 +93,10 @@ SLOW = (
     "docs/test_ui_page.py",
     "cli/",
 )
-"""Tests with the marker `slow`, longest first: they start processes, browsers, toolkits, models or many streams."""
+"""Tests with the marker `slow`: they start processes, browsers, toolkits, models or many streams.
+
+The longest come first, and those that wait stand between those that compute.
+"""
 
 WAITING = (
     "core/test_time_limits.py",
